@@ -1,0 +1,50 @@
+# The two commands of the README: `make demo` and `make test`. Everything they need they make themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lab fix bench lab-up lab-down lab-shell clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
+	$(BIN)/breakglass sandbox -- sh examples/demo.sh
+
+test: $(READY)  ## everything that needs no root; under two minutes
+	$(BIN)/pytest -m "not lab" -n 2 -q -ra
+
+check: $(READY)  ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lab: $(READY)  ## the real estate: root on Debian 12
+	tests/lab/provision.sh
+	$(BIN)/pytest -m lab -q -ra tests/lab
+
+lab-up: $(READY)
+	tests/lab/provision.sh
+	$(BIN)/python -m tests.lab up
+
+lab-down: $(READY)
+	$(BIN)/python -m tests.lab down
+
+lab-shell: $(READY)
+	$(BIN)/python -m tests.lab shell $(HOST)
+
+bench: $(READY)  ## speed and size, side by side in one run; needs the lab
+	tests/lab/provision.sh
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,170 @@
+"""The only module that changes anything: it walks a plan, announces each step before it starts, and stops at the first failure."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import groupby
+from typing import Protocol
+
+from breakglass.errors import BY_EXIT_CODE, BreakglassError, Busy, Failed, Integrity, Unreachable
+from breakglass.observe.containerd import Ctr, read_image_id, read_targets
+from breakglass.observe.text import inert, said
+from breakglass.plan import Confirm, Copy, Lock, PatchNode, Plan, Run, Step
+from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster
+
+Explain = Callable[[Step, Result], BreakglassError | None]
+"""What a failed step means, where the command knows better than its exit status."""
+
+
+class Reports(Protocol):
+    """Who is told how far the plan is."""
+
+    def started(self, index: int, step: Step) -> None: ...
+
+    def progress(self, done_bytes: int) -> None: ...
+
+    def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None: ...
+
+    def undoing(self, step: Step) -> None: ...
+
+
+def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports, plan_again: Callable[[], Plan], explain: Explain) -> None:
+    """Do the plan. `plan_again` reads and plans anew: under the lock the plan must still be the one that was shown. Raises what the first failed step means."""
+    with ExitStack() as locks:
+        held: list[Held] = []
+        index = 0
+        for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
+            batch = list(group)
+            if is_patch:
+                _patch(index, [step for step in batch if isinstance(step, PatchNode)], cluster, reports)
+            else:
+                for offset, step in enumerate(batch):
+                    try:
+                        _do(index + offset, step, hosts, reports, explain, locks, held)
+                        if isinstance(step, Lock):
+                            _check_unchanged(plan, plan_again())
+                    except BreakglassError as error:
+                        _undo(plan, step, hosts, reports, error)
+                        raise
+            index += len(batch)
+
+
+def _do(index: int, step: Step, hosts: Writes, reports: Reports, explain: Explain, locks: ExitStack, held: list[Held]) -> None:
+    if any(lock.lost() for lock in held):
+        raise Failed("the lock was lost: the connection broke, or the host hung for 60 seconds", next_step="run the same command again")
+    reports.started(index, step)
+    started = time.monotonic()
+    try:
+        if isinstance(step, Lock):
+            held.append(locks.enter_context(hosts.hold(step)))
+        elif isinstance(step, Confirm):
+            _confirm(step, hosts)
+        elif isinstance(step, Copy):
+            _judge_copy(step, *hosts.copy(step, reports.progress))
+        elif isinstance(step, Run):
+            _judge(step, hosts.run(step, reports.progress), explain)
+    except BaseException:
+        reports.ended(index, step, ok=False, seconds=time.monotonic() - started)
+        raise
+    reports.ended(index, step, ok=True, seconds=time.monotonic() - started)
+
+
+def _judge(step: Run, ended: Result, explain: Explain) -> None:
+    if ended.ok:
+        return
+    raise explain(step, ended) or _meaning(step, ended)
+
+
+def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
+    if sink.exit_status == Integrity.exit_code:
+        raise _meaning(step.sink, sink)
+    if not source.ok:
+        raise Failed(f"the copy from {step.source.host} broke off: {said(source)}", next_step="run the same command again: it goes on where this one stopped")
+    if not sink.ok:
+        raise _meaning(step.sink, sink)
+
+
+def _meaning(step: Run, ended: Result) -> BreakglassError:
+    """Our own scripts exit with the codes of the table and say one sentence; of any other command only its words are known."""
+    script = step.pipeline[-1][:1] == ("python3",)
+    if script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
+        words = inert(ended.stderr.strip().rsplit(b"\n", 1)[-1])
+        return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step="run the same command again")
+    if ended.exit_status is None:
+        return Failed(f"{step.host}: the outcome of this step is not known: {said(ended)}: {step}", next_step="run the same command again: it reads the state first and does only what is missing")
+    return Failed(f"{step.host}: this failed with {said(ended)}: {step}", next_step="run the same command again, or type the line by hand to see more")
+
+
+def _confirm(step: Confirm, hosts: Reads) -> None:
+    ctr = Ctr(step.ctr, step.namespace)
+    target = read_targets(hosts, step.host, ctr).get(step.reference)
+    if target is None:
+        raise Failed(f"{step.host}: containerd took the archive, but {step.reference} is not there", next_step="run the same command again")
+    image_id = read_image_id(hosts, step.host, ctr, target, step.architecture)
+    if image_id != step.image_id:
+        raise Integrity(
+            f"{step.host}: {step.reference} is image ID {image_id or 'unknown (its content is not whole)'}, recorded is {step.image_id}",
+            next_step=f"fetch the tarball anew: ssh {step.host.ssh} sudo rm the one that is there, then breakglass fetch {step.host}",
+        )
+
+
+def _check_unchanged(plan: Plan, again: Plan) -> None:
+    if _after_lock(plan) != _after_lock(again):
+        raise Busy("another run changed things between reading and locking", state="Nothing was changed by this run.", next_step="run the same command again")
+
+
+def _after_lock(plan: Plan) -> list[str]:
+    lines = [str(step) for step in plan.steps]
+    at = next((index for index, step in enumerate(plan.steps) if isinstance(step, Lock)), -1)
+    return lines[at + 1 :]
+
+
+def _undo(plan: Plan, failed: Step, hosts: Writes, reports: Reports, error: BreakglassError) -> None:
+    """Puts names back after a failed step; before the lock is held there is nothing to put back. What cannot be undone is said, the first error stays the error."""
+    if isinstance(failed, Lock) or failed in plan.steps[: _lock_at(plan)]:
+        return
+    for step in plan.undo:
+        if not isinstance(step, Run):
+            continue
+        reports.undoing(step)
+        try:
+            hosts.run(step, _silent)
+        except BreakglassError as second:
+            error.state = f"{error.state} Putting things back failed as well: {second.message}".strip()
+            return
+
+
+def _lock_at(plan: Plan) -> int:
+    return next((index for index, step in enumerate(plan.steps) if isinstance(step, Lock)), 0)
+
+
+def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: Reports) -> None:
+    """All at once; every one is announced before the first is sent."""
+    started = time.monotonic()
+    at = {step.node: index + offset for offset, step in enumerate(steps)}
+    for step in steps:
+        reports.started(at[step.node], step)
+
+    def finished(patched: Patched) -> None:
+        ok = patched.outcome in ("done", "gone")
+        reports.ended(at[patched.step.node], patched.step, ok=ok, seconds=time.monotonic() - started)
+
+    outcomes = cluster.patch(steps, finished)
+    wrong = [patched for patched in outcomes if patched.outcome not in ("done", "gone")]
+    if not wrong:
+        return
+    told = "; ".join(f"{patched.step.node}: {_OUTCOMES[patched.outcome]}{': ' + patched.why if patched.why else ''}" for patched in wrong[:5])
+    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    next_step = "run the same command again; breakglass restore gives back whatever carries our annotation"
+    if len(wrong) == len(outcomes) and all(patched.outcome == "refused" for patched in wrong):
+        raise Unreachable(f"the API refused: {told}{more}", next_step="bind the ClusterRole that README.md prints to this identity")
+    raise Failed(f"{len(wrong)} of {len(outcomes)} nodes were not patched: {told}{more}", next_step=next_step)
+
+
+_OUTCOMES = {"changed": "somebody else changed it meanwhile, it was left alone", "refused": "the API refused", "unknown": "it is not known whether it was patched"}
+
+
+def _silent(_: int) -> None:
+    return
+
+

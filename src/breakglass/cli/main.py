@@ -1,0 +1,161 @@
+"""The front door: arguments, signals, the error block, the exit code."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from typer.exceptions import Abort, Exit, TyperException
+
+from breakglass.errors import BreakglassError, Interrupted, Usage
+
+if TYPE_CHECKING:
+    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.session import Session
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal asked us to end. Not an Exception: no library may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Do what the arguments say; the exit code."""
+    from breakglass.cli.app import app
+
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    wants_json = "--json" in words
+    try:
+        with _signals():
+            return int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
+    except TyperException as error:
+        usage = Usage(error.format_message() or "a command is missing", next_step="breakglass --help")
+        return _report(_command_of(words), usage, wants_json=wants_json)
+    except BreakglassError as error:
+        return _report(_command_of(words), error, wants_json=wants_json)
+    except Abort:
+        return 1
+    except Exit as error:
+        return error.exit_code
+
+
+def carry(
+    command: str,
+    work: Callable[["Session"], dict[str, Any]],
+    *,
+    config: Path | None,
+    json: bool,
+    verbose: bool,
+    dry_run: bool = False,
+    tolerate_failure: bool = False,
+) -> int:
+    """Run one command's work in a session, and tell how it ended."""
+    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.screen import Screen
+    from breakglass.config import find, load
+
+    screen = Screen(json=json, verbose=verbose)
+    outcome = Outcome(command, dry_run=dry_run)
+    session: Session | None = None
+    try:
+        found = load(find(None if config is None else str(config), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+        screen.detail(f"configuration: {found.source}")
+        from breakglass.cli.session import Session
+
+        session = Session(config=found, screen=screen, outcome=outcome)
+        outcome.result = work(session)
+    except BreakglassError as error:
+        outcome.error = error
+    except Signalled as ended:
+        outcome.error = Interrupted(ended.number, state=_progress_of(outcome), next_step="run the same command again: it reads the state first and does only what is missing")
+    except Exception as error:
+        screen.bug(type(error), error, error.__traceback__)
+        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=_progress_of(outcome))
+    finally:
+        if session is not None:
+            session.close()
+    if outcome.error is not None:
+        outcome.exit_code = outcome.error.exit_code
+        if outcome.exit_code != 1:
+            screen.error(outcome.error)
+            _show_causes(outcome.error, verbose=verbose)
+    if json:
+        screen.object(outcome.told())
+    if tolerate_failure and 3 <= outcome.exit_code <= 7:
+        screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
+        return 0
+    return outcome.exit_code
+
+
+def _progress_of(outcome: "Outcome") -> str:
+    done = [step for step in outcome.steps if step.status == "done"]
+    broken = next((step for step in outcome.steps if step.status == "failed"), None)
+    if not outcome.steps or not (done or broken):
+        return "Nothing was changed."
+    running = f" The step that was running may or may not have been done: {broken.step}" if broken else ""
+    return f"{len(done)} of {len(outcome.steps)} steps were done.{running}"
+
+
+def _show_causes(error: BaseException, *, verbose: bool) -> None:
+    if verbose and error.__cause__ is not None:
+        import traceback
+
+        traceback.print_exception(error.__cause__, file=sys.stderr)
+
+
+def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:
+    """An error from before there was a session."""
+    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.screen import Screen
+
+    screen = Screen(json=wants_json, verbose=False)
+    screen.error(error)
+    if wants_json:
+        screen.object(Outcome(command, error=error, exit_code=error.exit_code).told())
+    return error.exit_code
+
+
+def _command_of(words: list[str]) -> str:
+    rest = iter(words)
+    for word in rest:
+        if word in ("-c", "--config"):
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once."""
+    seen: list[int] = []
+
+    def on(number: int, frame: FrameType | None) -> None:
+        del frame
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        raise Signalled(number)
+
+    before = {number: signal.signal(number, on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except Signalled as ended:
+        raise Interrupted(ended.number, state="Nothing was changed.") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+

@@ -1,0 +1,46 @@
+"""What one run has come to: the object that `--json` prints, and the exit code."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from breakglass.errors import BreakglassError
+from breakglass.plan import Step
+
+
+@dataclass
+class StepTold:
+    """One line of the plan, and what became of it. `status`: planned, done, failed, not run."""
+
+    step: Step
+    status: str = "planned"
+    seconds: float | None = None
+
+    def told(self) -> dict[str, Any]:
+        return {"line": str(self.step), "status": self.status, "seconds": None if self.seconds is None else round(self.seconds, 3)}
+
+
+@dataclass
+class Outcome:
+    command: str
+    dry_run: bool = False
+    changed: bool = False
+    steps: list[StepTold] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+    error: BreakglassError | None = None
+    exit_code: int = 0
+
+    def told(self) -> dict[str, Any]:
+        """The object of contract `--json`: fields are added, never renamed."""
+        error = None
+        if self.error is not None:
+            error = {"kind": self.error.kind, "message": self.error.message, "state": self.error.state, "next": self.error.next_step}
+        return {
+            "command": self.command,
+            "ok": self.exit_code in (0, 10),
+            "exit_code": self.exit_code,
+            "dry_run": self.dry_run,
+            "changed": self.changed and not self.dry_run,
+            "steps": [step.told() for step in self.steps],
+            "result": self.result,
+            "error": error,
+        }

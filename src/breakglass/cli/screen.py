@@ -1,0 +1,117 @@
+"""What a person sees. The only module with rich. Text from elsewhere is data: no markup, no highlighting, no control characters."""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.text import Text
+
+from breakglass.errors import BreakglassError
+from breakglass.plan import Plan, Run, Step
+
+PLAIN_EVERY_SECONDS = 10.0
+"""Without a terminal a long step says this often how far it is."""
+
+
+class Screen:
+    """Answers on stdout, questions and errors on stderr; with `--json` everything but the object on stderr."""
+
+    def __init__(self, *, json: bool, verbose: bool) -> None:
+        self.json, self.verbose = json, verbose
+        plain = bool(os.environ.get("NO_COLOR"))
+        self._err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
+        self._out = self._err if json else Console(file=sys.stdout, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._said = 0.0
+        self._began = 0.0
+        self._total: int | None = None
+
+    def say(self, line: str, *, style: str = "") -> None:
+        self._out.print(Text(_printable(line), style=style))
+
+    def aside(self, line: str) -> None:
+        """What is being looked at: on stderr, so that an answer stays an answer."""
+        self._err.print(Text(_printable(line), style="dim"))
+
+    def detail(self, line: str) -> None:
+        if self.verbose:
+            self.aside(line)
+
+    def plan(self, plan: Plan, *, dry_run: bool) -> None:
+        for warning in plan.warnings:
+            self.warn(warning)
+        for note in plan.notes:
+            self.say(f"  {note}")
+        if not plan.steps:
+            self.say(f"Nothing to do: {plan.goal}.")
+            return
+        self.say(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
+        for number, step in enumerate(plan.steps, 1):
+            self.say(f"{number:>3}. {step}")
+        if plan.undo:
+            self.say("If one of these fails, the names are put back:")
+            for step in plan.undo:
+                self.say(f"     {step}")
+
+    def warn(self, line: str) -> None:
+        self._err.print(Text("warning: " + _printable(line), style="bold yellow"))
+
+    def step_started(self, number: int, of: int, step: Step) -> None:
+        self._began = self._said = time.monotonic()
+        self._total = getattr(step, "total_bytes", None)
+        long = not isinstance(step, Run) or step.total_bytes is not None or len(step.pipeline) > 1
+        if self._err.is_terminal and long:
+            columns = (TextColumn(f"{number}/{of}", markup=False), BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._err, transient=True)
+            self._task = self._bar.add_task("", total=self._total)
+
+    def step_progress(self, done_bytes: int) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.start()
+            self._bar.update(self._task, completed=done_bytes)
+            return
+        now = time.monotonic()
+        if now - self._said >= PLAIN_EVERY_SECONDS:
+            self._said = now
+            of = f" of {self._total / 1e6:.0f} MB" if self._total else " MB"
+            self._err.print(Text(f"     {done_bytes / 1e6:.0f}{of}, {done_bytes / 1e6 / (now - self._began):.0f} MB/s"))
+
+    def step_ended(self, number: int, of: int, *, ok: bool, seconds: float) -> None:
+        self.close()
+        self.say(f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s")
+
+    def close(self) -> None:
+        """Take a bar that is still there from the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def error(self, error: BreakglassError) -> None:
+        """One block: what is wrong; what state things are in; what to type next."""
+        self.close()
+        self._err.print(Text(f"breakglass: {error.kind}: {_printable(error.message)}", style="bold red"))
+        if error.state:
+            self._err.print(Text(f"  State: {_printable(error.state)}"))
+        if error.next_step:
+            self._err.print(Text(f"  Next:  {_printable(error.next_step)}"))
+
+    def bug(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        import traceback
+
+        self.close()
+        self._err.print(Text("breakglass: bug: this is a bug in breakglass; please report it with the lines below.\n" + "".join(traceback.format_exception(kind, error, trace))))
+
+    def object(self, told: dict[str, Any]) -> None:
+        import json
+
+        print(json.dumps(told), flush=True)  # noqa: T201
+
+
+def _printable(line: str) -> str:
+    """Rich prints control characters as they are."""
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -1,0 +1,169 @@
+"""One run: the configuration, the connections, and the way from facts over a plan to what was confirmed."""
+
+import getpass
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TypeVar
+
+from breakglass import __version__
+from breakglass.apply import Explain, apply
+from breakglass.cli.outcome import Outcome, StepTold
+from breakglass.cli.screen import Screen
+from breakglass.commands import Estate, Identity
+from breakglass.config import Config
+from breakglass.errors import BreakglassError, Failed, Refused, Unreachable, Usage
+from breakglass.kube import Cluster
+from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_line
+from breakglass.ports import Result
+from breakglass.registry import image_id, look_all, read_credentials
+from breakglass.ssh import Connections
+
+FactsType = TypeVar("FactsType")
+
+
+class Session:
+    """Holds what has to be closed, and what `--json` tells in the end."""
+
+    def __init__(self, *, config: Config, screen: Screen, outcome: Outcome) -> None:
+        self.config, self.screen, self.outcome = config, screen, outcome
+        self.hosts = Connections(config.ssh, environ=os.environ)
+        self.cluster = Cluster(config.kubernetes)
+        credentials = read_credentials(os.environ, Path.home())
+        at = datetime.now(timezone.utc).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        identity = Identity(run=secrets.token_hex(4), by=f"{_user()}@{socket.gethostname()}", at=at, version=__version__)
+        self.estate = Estate(
+            config=config,
+            hosts=_Told(self.hosts, screen),
+            cluster=self.cluster,
+            identity=identity,
+            look=lambda tag: look_all(config.registries, tag, credentials=credentials),
+            image_id=lambda reference, platform: image_id(reference, config.registries, platform=platform, credentials=credentials),
+            may_patch=self.cluster.can_patch_nodes,
+            note=screen.aside,
+        )
+
+    def close(self) -> None:
+        self.hosts.close()
+
+    def carry_out(
+        self,
+        *,
+        observe: Callable[[], FactsType],
+        decide: Callable[[FactsType], Plan],
+        state: Callable[[FactsType], str],
+        explain: Callable[[FactsType], Explain] | None = None,
+        observe_after: Callable[[], FactsType] | None = None,
+        question: str = "",
+        yes: bool = True,
+    ) -> tuple[FactsType, Plan]:
+        """Facts, plan, show; then, unless it is a dry run, do that very plan and read back that nothing of it is left to do."""
+        facts = observe()
+        plan = decide(facts)
+        first = len(self.outcome.steps)
+        self.outcome.steps += [StepTold(step) for step in plan.steps]
+        self.screen.plan(plan, dry_run=self.outcome.dry_run)
+        if self.outcome.dry_run or not plan.steps:
+            return facts, plan
+        if not yes:
+            self._ask(question)
+        reports = _Reports(self, first, len(plan.steps))
+        try:
+            apply(
+                plan,
+                hosts=self.hosts,
+                cluster=self.cluster,
+                reports=reports,
+                plan_again=lambda: decide(observe()),
+                explain=explain(facts) if explain else lambda step, ended: None,
+            )
+        except BreakglassError as error:
+            reports.give_up()
+            raise self._with_state(error, observe_after or observe, state) from error.__cause__
+        except KeyboardInterrupt:
+            reports.give_up()
+            raise
+        after = (observe_after or observe)()
+        left = decide(after).steps
+        if left:
+            raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", state=state(after), next_step="run the same command again")
+        return after, plan
+
+    def _ask(self, question: str) -> None:
+        """No prompt without a terminal."""
+        if not sys.stdin.isatty():
+            raise Usage(f"{question} There is no terminal to ask on.", state="Nothing was changed.", next_step="the same command with --yes")
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Refused("not confirmed", next_step="the same command again, when it is time")
+
+    def _with_state(self, error: BreakglassError, observe: Callable[[], FactsType], state: Callable[[FactsType], str]) -> BreakglassError:
+        """The error with the state as it is read now. What promises that nothing was changed becomes `failed` where something was."""
+        if self.outcome.changed and isinstance(error, Unreachable | Refused):
+            error = Failed(error.message, next_step=error.next_step)
+        if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
+            return error
+        with suppress(BreakglassError):
+            now = state(observe())
+            error.state = f"{error.state} {now}".strip() if now not in error.state else error.state
+        return error
+
+
+class _Reports:
+    def __init__(self, session: Session, first: int, count: int) -> None:
+        self._session, self._first, self._count = session, first, count
+
+    def started(self, index: int, step: Step) -> None:
+        self._session.screen.step_started(index + 1, self._count, step)
+
+    def progress(self, done_bytes: int) -> None:
+        self._session.screen.step_progress(done_bytes)
+
+    def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
+        told = self._session.outcome.steps[self._first + index]
+        told.status, told.seconds = "done" if ok else "failed", seconds
+        if ok and _changes(step):
+            self._session.outcome.changed = True
+        self._session.screen.step_ended(index + 1, self._count, ok=ok, seconds=seconds)
+
+    def undoing(self, step: Step) -> None:
+        self._session.screen.say(f"putting back: {step}")
+
+    def give_up(self) -> None:
+        self._session.screen.close()
+        for told in self._session.outcome.steps[self._first :]:
+            if told.status == "planned":
+                told.status = "not run"
+
+
+class _Told:
+    """Reading, with each question told under --verbose. Has nothing to write with."""
+
+    def __init__(self, hosts: Connections, screen: Screen) -> None:
+        self._hosts, self._screen = hosts, screen
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
+        shown = tuple(("sh", "-c", "...", *argv[3:]) if argv[:2] == ("sh", "-c") else argv for argv in pipeline)
+        self._screen.detail(f"{host}$ {command_line(shown, sudo=host.sudo)}")
+        return self._hosts.ask(host, *pipeline, quiet_seconds=quiet_seconds)
+
+
+def _changes(step: Step) -> bool:
+    """Whether a step that ended well has changed something that anybody relies on. A lock, a check and docker's own cache are none of that."""
+    if isinstance(step, Lock | Confirm):
+        return False
+    if isinstance(step, Run):
+        return step.pipeline[0][:1] != ("mkdir",) and step.pipeline[0][:2] != ("docker", "pull") and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,126 @@
+"""Deciding: one file per command. `observe` gathers the facts, `plan` is a pure function of them, `result` tells what was reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from breakglass.config import Config
+from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.observe.cluster import Node, read_nodes
+from breakglass.observe.containerd import Ctr
+from breakglass.observe.shelf import Shelf, Tarball
+from breakglass.plan import Argv, Host, Lock, Run, Step
+from breakglass.ports import Reads, ReadsCluster
+from breakglass.registry import Found, ImageId
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who runs this, and when: what goes into records, annotations and locks."""
+
+    run: str
+    by: str
+    at: str
+    version: str
+
+    @property
+    def holder(self) -> str:
+        return f"{self.by}, run {self.run}"
+
+
+@dataclass(frozen=True)
+class Estate:
+    """Everything that a command may read."""
+
+    config: Config
+    hosts: Reads
+    cluster: ReadsCluster
+    identity: Identity
+    look: Callable[[str], tuple[Found, ...]]
+    """What each configured registry serves under a tag."""
+    image_id: Callable[[str, str], ImageId]
+    """(reference, platform) -> what the registry says the image ID is."""
+    may_patch: Callable[[], bool | None] = lambda: None
+    """Whether the API lets us patch nodes; None: it would not say."""
+    note: Callable[[str], None] = lambda _: None
+    """Tells the operator what is being looked at, while it takes time."""
+
+    @property
+    def registry_vm(self) -> Host:
+        return Host("registry-vm", self.config.registry_vm.ssh, sudo=self.config.registry_vm.sudo)
+
+    @property
+    def sources(self) -> tuple[tuple[Host, str], ...]:
+        """(host, directory) of each source of tarballs, in the order in which they are tried."""
+        vm = (self.registry_vm, self.config.registry_vm.directory)
+        return (vm, *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in self.config.fallbacks))
+
+    @property
+    def ctr(self) -> Ctr:
+        return Ctr(self.config.nodes.ctr, self.config.nodes.namespace)
+
+    def nodes(self) -> tuple[Node, ...]:
+        return read_nodes(self.cluster)
+
+    def node(self, name: str) -> tuple[Host, str]:
+        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over the API; a name in neither is the SSH host itself."""
+        nodes = self.config.nodes
+        if name in nodes.hosts:
+            return self._node_host(name, nodes.hosts[name]), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
+        try:
+            known = self.nodes()
+        except Unreachable as error:
+            return self._node_host(name, name), f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was not reached ({error.message})"
+        found = next((node for node in known if name in (node.name, node.address)), None)
+        if found is None:
+            raise Refused(
+                f"there is no node {name} in the cluster, and none in nodes.hosts",
+                next_step="one of: " + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
+            )
+        address = nodes.hosts.get(found.name) or found.address or found.name
+        return self._node_host(found.name, address), f"{found.name} is {address} ({'nodes.hosts' if found.name in nodes.hosts else 'InternalIP'})"
+
+    def _node_host(self, name: str, address: str) -> Host:
+        user = self.config.nodes.ssh_user
+        return Host(name, address if user is None or "@" in address else f"{user}@{address}", sudo=self.config.nodes.sudo)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A part of the estate that could not be read, and why."""
+
+    name: str
+    error: BreakglassError
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.error.message}"
+
+
+def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:
+    """The first steps of everything that writes into a directory: it exists, and its lock is ours."""
+    make = () if present else (Run(host, (("mkdir", "-p", directory),)),)
+    return (*make, Lock(host, f"{directory}/.breakglass.lock", identity.holder))
+
+
+def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...]:
+    """`latest` means this file: in one rename, on the disk before the next step."""
+    link = f"{directory}/{name}-latest.tar.gz"
+    hidden = f"{directory}/.{name}-latest.tar.gz.partial"
+    return (
+        Run(host, (("ln", "-sfn", file, hidden),)),
+        Run(host, (("mv", "-fT", hidden, link),)),
+        Run(host, (("sync", directory),)),
+    )
+
+
+def removal(shelf: Shelf, tarball: Tarball) -> Run:
+    """The tarball goes before its proof: nothing that is there is ever without it."""
+    path = shelf.path(tarball)
+    return Run(shelf.host, (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),))
+
+
+def archive(*arguments: str) -> Argv:
+    return ("python3", "archive.py", *arguments)
+
+
+Result = dict[str, Any]

@@ -1,0 +1,235 @@
+"""fetch: the tarball from the registry VM, else from each fallback in order, to the node; verified there."""
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, removal, repoint
+from breakglass.config import Image
+from breakglass.errors import BreakglassError, Refused, Unreachable, worst
+from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.text import inert
+from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
+
+FIRST_BYTE_SECONDS = 60.0
+"""The disks of a NAS may have to spin up."""
+
+SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=2")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the node itself would reach a source, and whether it does."""
+
+    argv: Argv
+    why_not: str
+    """Empty: it does."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    node: Host
+    how: str
+    machine: Machine
+    shelf: Shelf
+    """On the node."""
+    sources: tuple[Shelf, ...]
+    unread: tuple[Unread, ...]
+    """Sources that could not be read."""
+    ways: dict[str, Way]
+    """By the source's name; only where the node was asked."""
+
+
+Candidate = tuple[str, str]
+"""(source, file)."""
+
+
+def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts:
+    """Raises Refused for a source or node that there is none of, Unreachable for the node."""
+    names = [host.name for host, _ in estate.sources]
+    if source is not None and source not in names:
+        raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
+    host, how = estate.node(node)
+    estate.note(f"looking at {how}")
+    directory, name = estate.config.nodes.directory, estate.config.image.name
+    machine = read_machine(estate.hosts, host, directory, ("python3", "ssh", "bash"))
+    shelf = read_shelf(estate.hosts, host, directory, name)
+    shelves: list[Shelf] = []
+    unread: list[Unread] = []
+    ways: dict[str, Way] = {}
+    for source_host, source_directory in estate.sources:
+        if source not in (None, source_host.name):
+            continue
+        estate.note(f"looking at {source_host} ({source_host.ssh})")
+        try:
+            found = read_shelf(estate.hosts, source_host, source_directory, name, quiet_seconds=FIRST_BYTE_SECONDS)
+        except Unreachable as error:
+            unread.append(Unread(source_host.name, error))
+            continue
+        shelves.append(found)
+        if via != "operator" and found.present:
+            ways[source_host.name] = _way(estate, host, machine, source_host)
+    return Facts(host, how, machine, shelf, tuple(shelves), tuple(unread), ways)
+
+
+def plan(facts: Facts, *, image: Image, identity: Identity, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> Plan:
+    """The first candidate that has not failed; raises what says why there is none."""
+    if "python3" not in facts.machine.commands:
+        raise Refused(f"{facts.node} has no python3, which checks the tarball there", next_step=f"install it: ssh {facts.node.ssh} sudo apt-get install python3-minimal; or choose another node")
+    options = list(_options(facts, tag, via, failed))
+    if not options:
+        raise _nothing(facts, tag, via, failed)
+    shelf, tarball, way = options[0]
+    directory, file = facts.shelf.directory, tarball.file
+    held = facts.shelf.find(tarball.tag)
+    if held and held.record and held.verified and (tarball.record is None or held.record.sha256 == tarball.record.sha256):
+        copying: tuple[Step, ...] = ()
+    else:
+        copying = _copying(facts, shelf, tarball, way, image, identity)
+    keep = {f"{directory}/.{file}.partial"}
+    leftovers = tuple(Run(facts.node, (archive("discard", directory, p.file),)) for p in facts.shelf.partials if not copying or f"{directory}/.{p.file}.partial" not in keep)
+    pointing = () if facts.shelf.latest == tarball.tag else repoint(facts.node, directory, image.name, file)
+    older = tuple(removal(facts.shelf, other) for other in facts.shelf.tarballs if other.tag != tarball.tag and other.record is not None)
+    steps = (*leftovers, *copying, *pointing, *older)
+    goal = f"{facts.node}:{directory}/{file} is the tarball of {shelf.host}, verified there"
+    notes = (facts.how, f"source: {shelf.host}, {_why(tarball)}", *(f"if that fails: {option[0].host}, {option[1].file}, via {option[2]}" for option in options[1:4]))
+    warnings = (*(f"{unread}" for unread in facts.unread), *_doubts(facts, tarball, shelf, way, via), *(str(error.message) for error in failed.values()))
+    if not steps:
+        return Plan(goal, notes=notes[:2], warnings=warnings)
+    return Plan(goal, (*enter(facts.node, directory, identity, present=facts.shelf.present), *steps), notes=notes, warnings=warnings)
+
+
+def chosen(facts: Facts, *, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> tuple[Candidate, str]:
+    """The candidate and the way that `plan` takes with the same arguments."""
+    shelf, tarball, way = next(_options(facts, tag, via, failed))
+    return (shelf.host.name, tarball.file), way
+
+
+def result(facts: Facts, *, candidate: Candidate, way: str) -> Result:
+    source, file = candidate
+    tarball = next((tarball for tarball in facts.shelf.tarballs if tarball.file == file), None)
+    record = tarball.record if tarball else None
+    return {
+        "tag": tarball.tag if tarball else None,
+        "node": facts.node.name,
+        "source": source,
+        "via": way,
+        "sha256": record.sha256 if record else None,
+        "size_bytes": record.size_bytes if record else None,
+    }
+
+
+def state(facts: Facts) -> str:
+    held = [tarball.tag for tarball in facts.shelf.verified]
+    partial = next(iter(facts.shelf.partials), None)
+    rest = f"; a partial of {partial.file} ({partial.size_bytes / 1e6:.0f} MB) is kept for the next run" if partial else ""
+    return f"On {facts.node}: {'verified: ' + ', '.join(held) if held else 'no verified tarball'}{rest}. The sources were only read."
+
+
+def _options(facts: Facts, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> Iterator[tuple[Shelf, Tarball, str]]:
+    """Each source's tarball in the order of the sources; after them, where no tag was asked for, their older good ones."""
+    bad = {candidate for (candidate, _), error in failed.items() if error.exit_code == 6}
+    first = [(shelf, tarball) for shelf in facts.sources for tarball in _designated(shelf, tag)]
+    older = [(shelf, tarball) for shelf in facts.sources for tarball in shelf.verified if tag is None and (shelf, tarball) not in first]
+    for shelf, tarball in (*first, *older):
+        candidate = (shelf.host.name, tarball.file)
+        if candidate in bad:
+            continue
+        for way in _ways(facts, shelf, via):
+            if (candidate, way) not in failed:
+                yield shelf, tarball, way
+
+
+def _designated(shelf: Shelf, tag: str | None) -> tuple[Tarball, ...]:
+    wanted = tag if tag is not None else shelf.latest
+    found = shelf.find(wanted) if wanted is not None else None
+    if found is None and tag is None and shelf.verified:
+        found = shelf.verified[0]
+    return (found,) if found else ()
+
+
+def _ways(facts: Facts, shelf: Shelf, via: str) -> tuple[str, ...]:
+    way = facts.ways.get(shelf.host.name)
+    reached = ("node",) if way is not None and not way.why_not else ()
+    return {"auto": (*reached, "operator"), "node": reached, "operator": ("operator",)}[via]
+
+
+def _way(estate: Estate, node: Host, machine: Machine, source: Host) -> Way:
+    """Asks the node whether its root may log in to the source. Changes nothing there."""
+    argv = ("ssh", *SSH_OPTIONS, *ssh_destination(source.ssh))
+    if "ssh" not in machine.commands:
+        return Way(argv, f"{node} has no ssh client")
+    ended = estate.hosts.ask(node, (*argv, "cat /dev/null"), quiet_seconds=FIRST_BYTE_SECONDS)
+    return Way(argv, "" if ended.ok else f"{node} cannot log in to {source} ({source.ssh}): {inert(ended.stderr or ended.lost)}")
+
+
+def ssh_destination(ssh: str) -> tuple[str, ...]:
+    """The arguments of the ssh client for `[user@]host[:port]`."""
+    user, at, rest = ssh.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    if colon and host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif not colon or ":" in host:
+        host, port = rest.strip("[]"), ""
+    return (*(("-p", port) if port else ()), "--", f"{user}{at}{host}")
+
+
+def _copying(facts: Facts, shelf: Shelf, tarball: Tarball, way: str, image: Image, identity: Identity) -> tuple[Step, ...]:
+    directory, file, record = facts.shelf.directory, tarball.file, tarball.record
+    partial = next((partial for partial in facts.shelf.partials if partial.file == file), None)
+    resumes = partial is not None and record is not None and partial.sha256 == record.sha256 and 0 < partial.size_bytes < record.size_bytes
+    offset = partial.size_bytes if partial and resumes else 0
+    size_bytes = tarball.size_bytes
+    free = facts.machine.free_bytes + (partial.size_bytes if partial else 0)
+    if free < size_bytes:
+        raise Refused(
+            f"no room in {directory} on {facts.node}: {facts.machine.free_bytes / 1e6:.0f} MB free, {file} has {size_bytes / 1e6:.0f} MB",
+            next_step=f"make room: ssh {facts.node.ssh} df -h {directory}; or choose another node",
+        )
+    if record is not None:
+        proof: Argv = ("--record", record.text)
+    else:
+        seed = f'{{"tag":"{tarball.tag}","sequence":0,"version":"{identity.version}"}}'
+        proof = ("--record", seed, "--reference", f"{image.repository}:{tarball.tag}", *(word for other in image.companions for word in ("--companion", other)))
+    receive = archive("receive", directory, file, "--size", str(size_bytes), "--offset", str(offset), *proof)
+    path = shelf.path(tarball)
+    read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
+    publish = Run(facts.node, (archive("publish", directory, file),))
+    if way == "node":
+        remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
+        known = facts.ways.get(shelf.host.name)
+        line: Argv = known.argv if known else ("ssh", *SSH_OPTIONS, *ssh_destination(shelf.host.ssh))
+        return (Run(facts.node, ((*line, remote), receive), quiet_seconds=FIRST_BYTE_SECONDS, total_bytes=size_bytes), publish)
+    source, sink = Run(shelf.host, (read,), quiet_seconds=FIRST_BYTE_SECONDS), Run(facts.node, (receive,), quiet_seconds=FIRST_BYTE_SECONDS)
+    return (Copy(source, sink, total_bytes=size_bytes), publish)
+
+
+def _why(tarball: Tarball) -> str:
+    return f"{tarball.file}, {tarball.size_bytes / 1e6:.0f} MB, " + (f"taken {tarball.record.created_at}" if tarball.record else "without sidecars")
+
+
+def _doubts(facts: Facts, tarball: Tarball, shelf: Shelf, way: str, via: str) -> Iterator[str]:
+    if tarball.record is None:
+        yield f"{tarball.file} on {shelf.host} has no sidecars (made by the old pipeline): it is accepted after a full verification only"
+    elif not tarball.verified:
+        yield f"{tarball.file} on {shelf.host} has {tarball.size_bytes} bytes, its sidecar says {tarball.record.size_bytes}"
+    if shelf.latest_fault and shelf.present:
+        yield f"{shelf.path_of_latest} on {shelf.host} {shelf.latest_fault}"
+    reached = facts.ways.get(shelf.host.name)
+    if via == "auto" and way == "operator" and reached is not None and reached.why_not:
+        yield f"{reached.why_not}; the tarball goes through this machine"
+
+
+def _nothing(facts: Facts, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> BreakglassError:
+    """Why there is no candidate (left): each source with its reason."""
+    wanted = f"tarball with tag {tag}" if tag else "tarball"
+    reasons = [f"{shelf.host}: " + (f"no {wanted} in {shelf.directory}" if shelf.present else f"no directory {shelf.directory}") for shelf in facts.sources if not list(_designated(shelf, tag))]
+    unused = [way.why_not for way in facts.ways.values() if way.why_not] if via == "node" else []
+    causes: list[BreakglassError] = [*failed.values(), *(unread.error for unread in facts.unread), *(Unreachable(why) for why in unused)]
+    reasons += [error.message for error in failed.values()] + [str(unread) for unread in facts.unread] + unused
+    kind = type(worst(causes)) if causes else Refused
+    held = facts.shelf.verified
+    there = f"{facts.node} itself holds {', '.join(tarball.tag for tarball in held)}: breakglass import {facts.node} --tag {held[0].tag}" if held else ""
+    listing = next((f"ssh {shelf.host.ssh} ls -la {shelf.directory}" for shelf in facts.sources), "breakglass fetch --from SOURCE, once one of them is back")
+    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=there or listing)

@@ -1,0 +1,95 @@
+"""pin: cordon every other schedulable node, and remember in the cluster that we did."""
+
+from dataclasses import dataclass
+
+from breakglass.commands import Estate, Identity, Result
+from breakglass.commands.choose import holds_image
+from breakglass.errors import Refused, Unreachable
+from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
+from breakglass.observe.containerd import read_targets
+from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan
+
+
+@dataclass(frozen=True)
+class Facts:
+    target: str
+    how: str
+    nodes: tuple[Node, ...]
+    target_holds_image: bool
+    may_patch: bool | None
+    """None: the API would not say."""
+    pods: tuple[Pod, ...] | None
+    """None: they could not be read."""
+    image_names: tuple[str, ...]
+    """The repositories whose pods wait for us, without tags."""
+
+
+def observe(estate: Estate, *, node: str) -> Facts:
+    nodes = estate.nodes()
+    host, how = estate.node(node)
+    target = next((known for known in nodes if known.name == host.name), None)
+    may_patch = estate.may_patch()
+    try:
+        pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
+    except Unreachable:
+        pods = None
+    image_names = tuple(name.rpartition(":")[0] for name in estate.config.image.names("x"))
+    if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
+        return Facts(host.name, how, nodes, False, may_patch, pods, image_names)
+    estate.note(f"looking at {how}")
+    names = tuple(read_targets(estate.hosts, host, estate.ctr))
+    return Facts(host.name, how, nodes, holds_image(estate, names), may_patch, pods, image_names)
+
+
+def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
+    """Raises Refused when the target does not fit or another pin is in force."""
+    target = next((node for node in facts.nodes if node.name == facts.target), None)
+    if target is None:
+        raise Refused(f"there is no node {facts.target} in the cluster", next_step="one of: " + ", ".join(node.name for node in facts.nodes))
+    if facts.may_patch is False:
+        raise Unreachable("the API lets us list nodes but not patch them: the right patch on nodes is missing", next_step="bind the ClusterRole that README.md prints to this identity")
+    pins = {node.name: parse_pin(node.mark.annotation) for node in facts.nodes if node.mark.annotation is not None}
+    foreign = sorted({pin.target for pin in pins.values() if pin.target != target.name})
+    if foreign:
+        pin = next(pin for pin in pins.values() if pin.target != target.name)
+        raise Refused(
+            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}, reason: {pin.reason or 'none given'}",
+            next_step=f"use it: breakglass pin {foreign[0]}; or end it first: breakglass restore",
+        )
+    if target.mark.unschedulable:
+        raise Refused(f"{target.name} is cordoned, no pod would be scheduled anywhere", next_step=f"kubectl uncordon {target.name}, or choose another node")
+    if not target.ready:
+        raise Refused(f"{target.name} is not Ready", next_step="choose another node: kubectl get nodes")
+    if not facts.target_holds_image:
+        raise Refused(f"{target.name} does not hold the image", next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}")
+    text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
+    others = [node for node in facts.nodes if node.name != target.name]
+    steps = tuple(
+        PatchNode(node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version) for node in others if not node.mark.unschedulable
+    )
+    alone = left_alone(facts)
+    notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
+    return Plan(f"pods are scheduled on {target.name} only; every node that was cordoned for it carries the annotation {ANNOTATION}", steps, notes=notes, warnings=tuple(_warnings(facts)))
+
+
+def left_alone(facts: Facts) -> list[str]:
+    """Nodes that somebody else had cordoned."""
+    return [node.name for node in facts.nodes if node.name != facts.target and node.mark.unschedulable and node.mark.annotation is None]
+
+
+def result(facts: Facts) -> Result:
+    """Of what was read after the patches."""
+    cordoned = [node.name for node in facts.nodes if node.mark.unschedulable and node.mark.annotation is not None]
+    return {"target": facts.target, "cordoned": cordoned, "left_alone": left_alone(facts)}
+
+
+def state(facts: Facts) -> str:
+    cordoned = [node.name for node in facts.nodes if node.mark.annotation is not None]
+    return f"Cordoned by us, with our annotation: {', '.join(cordoned) or 'no node'}."
+
+
+def _warnings(facts: Facts) -> list[str]:
+    if facts.pods is None:
+        return ["the pods could not be listed: pods that wait on other nodes are not known"]
+    waiting = [pod for pod in facts.pods if pod.node not in (None, facts.target) and pod.waiting_for_image and any(image.startswith(facts.image_names) for image in pod.images)]
+    return [f"{pod} is bound to {pod.node} and waits there for the image; it will not move: delete it, so that it is scheduled anew" for pod in waiting]

@@ -1,0 +1,212 @@
+"""snapshot: pull, save, compress, verify, publish, re-point `latest`, rotate. All of it on the registry VM."""
+
+import json
+from dataclasses import dataclass
+
+from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint
+from breakglass.config import Image, RegistryVm
+from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.observe.docker import Docker, read_docker, read_hashes, read_local_size
+from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.text import said
+from breakglass.plan import Argv, Host, Plan, Run, Step
+from breakglass.ports import Result as Ended
+from breakglass.registry import ImageId
+
+COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
+PULL_QUIET_SECONDS = 600.0
+"""docker prints nothing while a layer comes in; a layer may be large and the line slow."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    vm: Host
+    machine: Machine
+    docker: Docker | None
+    shelf: Shelf
+    tag: str
+    published: tuple[tuple[str, ImageId], ...]
+    """(reference, what the registry says of it now): the image first, then the companions."""
+    local_size_bytes: int | None
+    bad: frozenset[str]
+    """Files that count as verified by their sidecars and whose content is something else."""
+
+
+def observe(estate: Estate, *, tag: str, saved: bool = False) -> Facts:
+    """`saved`: this run has just saved the tag, so what the registry says now is not asked again."""
+    vm, directory, image = estate.registry_vm, estate.config.registry_vm.directory, estate.config.image
+    estate.note(f"looking at {vm} ({vm.ssh})")
+    machine = read_machine(estate.hosts, vm, directory, COMMANDS)
+    docker = read_docker(estate.hosts, vm) if "docker" in machine.commands else None
+    shelf = read_shelf(estate.hosts, vm, directory, image.name)
+    references = (f"{image.repository}:{tag}", *image.companions)
+    published = () if saved else tuple((reference, estate.image_id(reference, machine.platform)) for reference in references)
+    local_size = read_local_size(estate.hosts, vm, references[0]) if docker else None
+    return Facts(vm, machine, docker, shelf, tag, published, local_size, _bad(estate, shelf, adding=not saved))
+
+
+def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
+    """Raises Refused, Unreachable or Integrity where it cannot be done."""
+    shelf, file = facts.shelf, image.tarball(facts.tag)
+    if shelf.latest_fault == "is not a link":
+        raise Refused(f"{shelf.path_of_latest} on {facts.vm} is not a link", next_step=f"see what it is, then move it away: ssh {facts.vm.ssh} ls -la {shelf.path_of_latest}")
+    if file in shelf.foreign:
+        raise Refused(f"{shelf.directory}/{file} on {facts.vm} is not a regular file", next_step=f"see what it is, then move it away: ssh {facts.vm.ssh} ls -la {shelf.directory}/{file}")
+    present = shelf.find(facts.tag)
+    is_done = _is_published(facts, present)
+    saving = () if is_done else _saving(facts, image, identity)
+    finishing = _finishing(facts, present) if is_done else ()
+    newest = facts.tag if not is_done else next((tarball.tag for tarball in shelf.verified if tarball.file not in facts.bad), None)
+    pointing = () if newest is None or shelf.latest == newest else repoint(facts.vm, shelf.directory, shelf.name, image.tarball(newest))
+    partials = sorted({partial.file for partial in shelf.partials} - (set() if is_done else {file}))
+    discarding = tuple(Run(facts.vm, (archive("discard", shelf.directory, partial),)) for partial in partials)
+    rotating = tuple(removal(facts.shelf, tarball) for tarball in rotation(facts, keep=settings.keep, adding=not is_done))
+    steps = (*discarding, *saving, *finishing, *pointing, *rotating)
+    goal = f"{facts.vm}:{shelf.directory}/{file} is verified and published; latest is {newest}; the newest {settings.keep} stay"
+    if not steps:
+        return Plan(goal)
+    return Plan(goal, (*enter(facts.vm, shelf.directory, identity, present=shelf.present), *steps), warnings=_warnings(facts))
+
+
+def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
+    """The tarballs that go: verified ones beyond the newest `keep` whose content is good, oldest first; never what `latest` means."""
+    others = [tarball for tarball in facts.shelf.verified if not (adding and tarball.tag == facts.tag)]
+    good = int(adding)
+    gone = []
+    for tarball in others:
+        if tarball.file in facts.bad:
+            continue
+        if good >= keep and (adding or tarball.tag != facts.shelf.latest):
+            gone.append(tarball)
+        good += 1
+    return tuple(reversed(gone))
+
+
+def result(facts: Facts, done: Plan, *, image: Image) -> Result:
+    tarball = facts.shelf.find(facts.tag)
+    record = tarball.record if tarball else None
+    removed = [tag for step in done.steps if isinstance(step, Run) and step.pipeline[0][0] == "rm" for tag in [_removed_tag(step, image)]]
+    return {
+        "tag": facts.tag,
+        "image_id": record.image_id if record else None,
+        "sha256": record.sha256 if record else None,
+        "size_bytes": record.size_bytes if record else None,
+        "removed": removed,
+    }
+
+
+def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:
+    """What a failed pull means. docker says the same words for a missing tag and for an index that lost its child: the registry was asked before."""
+    if not (isinstance(step, Run) and step.pipeline[0][:2] == ("docker", "pull")):
+        return None
+    reference, words = step.pipeline[0][-1], said(ended)
+    state = "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
+    retry = f"breakglass check --tag {facts.tag}"
+    if ended.exit_status is None:
+        return Unreachable(f"docker pull {reference} did not end: {words}", state=state, next_step=retry)
+    lowered = words.lower()
+    if any(sign in lowered for sign in ("manifest unknown", "not found", "repository name not known")):
+        return Refused(f"the registry does not have {reference}: {words}", state=state, next_step=retry)
+    if "no space left" in lowered:
+        return Refused(f"docker pull {reference}: no room left on {facts.vm}: {words}", state=state, next_step=f"make room: ssh {facts.vm.ssh} df -h; docker image prune")
+    return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
+
+
+def state(facts: Facts) -> str:
+    """What the shelf holds, for the error block."""
+    shelf = facts.shelf
+    count = len(shelf.verified)
+    return f"On {facts.vm}: {count} verified tarball{'' if count == 1 else 's'}; latest {'is ' + shelf.latest if shelf.latest else shelf.latest_fault}."
+
+
+def _is_published(facts: Facts, present: Tarball | None) -> bool:
+    """Whether the tarball under this tag holds what the registry serves now; False where the registry could not be asked."""
+    if present is None or present.record is None or not present.verified or present.file in facts.bad:
+        return False
+    if not facts.published:
+        return True
+    (_, image), *companions = facts.published
+    told = dict(present.record.companions)
+    return image.image_id == present.record.image_id and all(found.image_id is not None and told.get(reference) == found.image_id for reference, found in companions)
+
+
+def _saving(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
+    vm, shelf, file = facts.vm, facts.shelf, image.tarball(facts.tag)
+    missing = [command for command in ("docker", "python3", "bash", "gzip") if command not in facts.machine.commands]
+    if missing or facts.docker is None:
+        raise Refused(f"{vm} has no {', '.join(missing)}", next_step=f"install it: ssh {vm.ssh} apt-get install {' '.join('docker.io' if name == 'docker' else name for name in missing)}")
+    for reference, found in facts.published:
+        if found.state == "broken":
+            raise Integrity(f"{reference}: the registry answers but the image is broken, missing {', '.join(found.missing)}: {found.detail}", next_step="push the image again, then snapshot")
+        if found.state == "lacks the tag":
+            raise Refused(f"the registry does not have {reference}", next_step=f"breakglass check --tag {facts.tag}")
+    _check_room(facts)
+    references = tuple(reference for reference, _ in facts.published) or (f"{image.repository}:{facts.tag}", *image.companions)
+    known = tuple(word for reference, found in facts.published if found.image_id for word in ("--image-id", f"{reference}={found.image_id}"))
+    seed = {"tag": facts.tag, "sequence": max((0, *(tarball.sequence for tarball in shelf.tarballs))) + 1, "version": identity.version}
+    companions = tuple(word for reference in references[1:] for word in ("--companion", reference))
+    write = archive("write", shelf.directory, file, "--reference", references[0], *companions, *known, "--record", json.dumps(seed, separators=(",", ":")))
+    compress = ("pigz",) if "pigz" in facts.machine.commands else ("gzip",)
+    platform = ("--platform", facts.machine.platform) if facts.docker.save_wants_platform else ()
+    save: Argv = ("docker", "save", *platform, *references)
+    pulls = tuple(Run(vm, (("docker", "pull", reference),), quiet_seconds=PULL_QUIET_SECONDS) for reference in references)
+    return (*pulls, Run(vm, (save, compress, write), quiet_seconds=120), Run(vm, (archive("publish", shelf.directory, file),)))
+
+
+def _finishing(facts: Facts, present: Tarball | None) -> tuple[Step, ...]:
+    """A replacement that was cut short after the rename: its sidecars still tell the tarball that is gone."""
+    if present is None or not present.being_replaced:
+        return ()
+    return (Run(facts.vm, (archive("publish", facts.shelf.directory, present.file),)),)
+
+
+def _removed_tag(step: Run, image: Image) -> str:
+    return step.pipeline[0][3].rpartition("/")[2].removeprefix(image.name + "-").removesuffix(".tar.gz")
+
+
+def _check_room(facts: Facts) -> None:
+    """Refuses what cannot succeed: the tarball is about as large as the newest one, and the classic store's save first writes the whole image into the data-root."""
+    newest = facts.shelf.verified[0].size_bytes if facts.shelf.verified else 0
+    if facts.machine.free_bytes < newest:
+        raise Refused(
+            f"no room in {facts.shelf.directory} on {facts.vm}: {_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}",
+            next_step=f"make room: ssh {facts.vm.ssh} df -h {facts.shelf.directory}",
+        )
+    if facts.docker and facts.docker.free_bytes is not None and facts.local_size_bytes is not None and facts.docker.free_bytes < facts.local_size_bytes:
+        raise Refused(
+            f"no room in docker's data-root {facts.docker.data_root} on {facts.vm}: {_mb(facts.docker.free_bytes)} free, saving writes {_mb(facts.local_size_bytes)} there first",
+            next_step=f"make room: ssh {facts.vm.ssh} docker image prune",
+        )
+
+
+def _warnings(facts: Facts) -> tuple[str, ...]:
+    unasked = [f"{reference}: the registry could not be asked from here what the tag is now ({found.detail})" for reference, found in facts.published if found.image_id is None]
+    bad = [f"{facts.shelf.directory}/{file}: its content is not what its sidecar says; it does not count and is left alone" for file in sorted(facts.bad)]
+    return (*unasked, *bad)
+
+
+def _bad(estate: Estate, shelf: Shelf, *, adding: bool) -> frozenset[str]:
+    """Hashes the newest tarballs until enough good ones are found to let an older one go; none where none would go."""
+    keep = estate.config.registry_vm.keep
+    candidates = list(shelf.verified)
+    if len(candidates) + adding <= keep:
+        return frozenset()
+    bad: set[str] = set()
+    good = 0
+    while candidates and good < keep:
+        batch, candidates = candidates[: keep - good], candidates[keep - good :]
+        estate.note(f"hashing {len(batch)} tarballs on {shelf.host} before one is rotated away")
+        hashes = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(tarball) for tarball in batch))
+        for tarball in batch:
+            if tarball.record and hashes.get(shelf.path(tarball)) == tarball.record.sha256:
+                good += 1
+            else:
+                bad.add(tarball.file)
+    return frozenset(bad)
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"
+
+

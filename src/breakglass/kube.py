@@ -1,0 +1,275 @@
+"""The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the kubernetes package."""
+
+import errno
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from breakglass import kubeconfig, patching
+from breakglass.config import Kubernetes
+from breakglass.errors import Unreachable
+from breakglass.patching import Fault
+from breakglass.plan import PatchNode
+from breakglass.ports import Patched
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 5.0
+PAGE = 500
+FRESH_SECONDS = 60.0
+"""A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
+
+NOT_THE_API = "without the API server, fetch, import and restore work on a node that is named: breakglass import NODE"
+LOGIN = "log in again, then try: kubectl get nodes"
+
+
+@dataclass(frozen=True)
+class _Session:
+    core: Any
+    authorization: Any
+    server: str
+    since: float
+
+
+class Cluster:
+    """The cluster that the kubeconfig means. Nothing is loaded or contacted before the first call."""
+
+    def __init__(self, settings: Kubernetes, *, request_timeout_seconds: float = 10.0, operation_timeout_seconds: float = 30.0, plugin_timeout_seconds: float = 15.0) -> None:
+        self._settings = settings
+        self._request_seconds = request_timeout_seconds
+        self._operation_seconds = operation_timeout_seconds
+        self._plugin_seconds = plugin_timeout_seconds
+        self._last: _Session | None = None
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every Node object, as the API's JSON. Raises Unreachable."""
+        session = self._session()
+        return self._within(session, "list nodes", lambda ask: _pages(session.core.list_node, ask))
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""
+        session = self._session()
+        running = "status.phase!=Succeeded,status.phase!=Failed"
+        return self._within(session, "list pods", lambda ask: _pages(session.core.list_pod_for_all_namespaces, ask, field_selector=running))
+
+    def can_patch_nodes(self) -> bool | None:
+        """Whether the API server would let us patch nodes; None where it does not say. Raises Unreachable."""
+        session = self._session()
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": {"verb": "patch", "resource": "nodes"}}}
+
+        def reviewed(ask: "_Ask") -> bool | None:
+            try:
+                allowed = (ask(session.authorization.create_self_subject_access_review, body=review).get("status") or {}).get("allowed")
+            except Fault as fault:
+                if fault.status in (403, 404, 405):
+                    return None
+                raise
+            return allowed if isinstance(allowed, bool) else None
+
+        return self._within(session, "ask for our own rights", reviewed)
+
+    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
+        """Send the patches in parallel; never raises for a single node. Raises Unreachable before the first is sent."""
+        if not steps:
+            return []
+        return patching.patch_all(_Nodes(self._session(), self._request_seconds), steps, finished, quiet_seconds=self._operation_seconds)
+
+    def _session(self) -> _Session:
+        if self._last is None or time.monotonic() - self._last.since > FRESH_SECONDS:
+            # In the calling thread, so that a signal ends a credential plugin as well.
+            self._last = _connect(self._settings, self._plugin_seconds)
+        return self._last
+
+    def _within(self, session: _Session, what: str, work: "Callable[[_Ask], T]") -> T:
+        """Do the requests of one question within the deadline, whatever hangs: the resolver and a trickling server heed no time-out."""
+        ask = _Ask(session, what, self._request_seconds, time.monotonic() + self._operation_seconds)
+        answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+        def answer() -> None:
+            try:
+                answers.put((work(ask), None))
+            except BaseException as error:
+                answers.put((None, error))
+
+        threading.Thread(target=answer, name="kubernetes", daemon=True).start()
+        try:
+            value, error = answers.get(timeout=self._operation_seconds)
+        except Empty:
+            value, error = None, Fault(f"the API server {session.server} did not finish answering within {self._operation_seconds:g} s", next_step=NOT_THE_API)
+        if isinstance(error, Fault):
+            if error.status == 401:
+                self._last = None
+            raise Unreachable(error.why, next_step=error.next_step) from error.__cause__
+        if error is not None:
+            raise error
+        return value  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """One request of the client, answered with the API's JSON or raising Fault."""
+
+    session: _Session
+    what: str
+    request_seconds: float
+    deadline: float
+
+    def __call__(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        seconds = min(self.request_seconds, max(0.05, self.deadline - time.monotonic()))
+        server = self.session.server
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            answer = json.loads(call(*arguments, _preload_content=False, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds), **options).data)
+        except ApiException as error:
+            raise _declined(error, server, self.what) if error.status else _tls(str(error.reason), server) from error
+        except (HTTPError, OSError) as error:
+            raise _unanswered(error, server, seconds) from error
+        except ValueError as error:
+            # Not chained: what answered may be anything.
+            del error
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("kind"), str):
+            raise Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify") from None
+        return answer
+
+
+class _Nodes:
+    """Reading and patching single nodes, for patching.py."""
+
+    def __init__(self, session: _Session, request_seconds: float) -> None:
+        self._session, self._request_seconds = session, request_seconds
+
+    def read(self, name: str, *, seconds: float) -> dict[str, Any]:
+        return _node(self._ask("get nodes", seconds)(self._session.core.read_node, name))
+
+    def send(self, name: str, patch: Mapping[str, object], *, seconds: float) -> dict[str, Any]:
+        return _node(self._ask("patch nodes", seconds)(self._session.core.patch_node, name, dict(patch), _content_type="application/merge-patch+json"))
+
+    def _ask(self, what: str, seconds: float) -> _Ask:
+        return _Ask(self._session, what, self._request_seconds, time.monotonic() + seconds)
+
+
+def _node(answer: dict[str, Any]) -> dict[str, Any]:
+    if answer["kind"] != "Node" or not isinstance(answer.get("metadata"), dict):
+        raise Fault("the API server answered with something else than the node")
+    return answer
+
+
+def _pages(call: Callable[..., Any], ask: _Ask, **options: Any) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    following: dict[str, Any] = {"limit": PAGE}
+    while True:
+        try:
+            page = ask(call, **options, **following)
+        except Fault as fault:
+            if fault.status != 410 or "limit" not in following:
+                raise
+            # The list has grown too old to go on in: once more, in one piece.
+            items, following = [], {}
+            continue
+        items += page.get("items") or []
+        token = (page.get("metadata") or {}).get("continue")
+        if not token:
+            return items
+        following = {"limit": PAGE, "_continue": token}
+
+
+def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
+    """A client for the kubeconfig in force; in a pod without one, for the pod's own service account."""
+    document = kubeconfig.resolve(settings, plugin_timeout_seconds=plugin_seconds)
+    in_cluster = settings.kubeconfig is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    if document is None and not in_cluster:
+        looked = " and ".join(str(path) for path in kubeconfig.places(settings))
+        raise Unreachable(f"no kubeconfig was found, looked for {looked}", next_step="set kubernetes.kubeconfig in the configuration, or KUBECONFIG")
+    import urllib3
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    loader: Any = config
+    try:
+        if document is None:
+            loader.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
+        else:
+            loader.load_kube_config_from_dict(document, client_configuration=configuration, persist_config=False)
+            # It would load everything again on every request.
+            configuration.refresh_api_key_hook = None
+        configuration.retries = False
+        configuration.connection_pool_maxsize = patching.THREADS
+        api = client.ApiClient(configuration)
+    except Exception:
+        # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
+        where = "the pod's service account" if document is None else f"the kubeconfig {', '.join(str(path) for path in kubeconfig.places(settings))}"
+        raise Unreachable(f"the client cannot use {where}: a certificate, key or address in it is malformed", next_step="kubectl config view") from None
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    address = urlsplit(configuration.host)
+    return _Session(client.CoreV1Api(api), client.AuthorizationV1Api(api), f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
+
+
+def _declined(error: Any, server: str, what: str) -> Fault:
+    """An HTTP status other than 2xx, in words."""
+    try:
+        status = json.loads(error.body)
+    except (ValueError, TypeError):
+        status = {}
+    told = _plain(status.get("message")) if isinstance(status, dict) and status.get("kind") == "Status" else ""
+    code = int(error.status)
+    if code == 401:
+        return Fault(f"the API server {server} does not accept our credentials (401)", status=code, next_step=LOGIN)
+    if code == 403:
+        right = re.search(r"cannot (\S+) resource \"([^\"]+)\"", told)
+        missing = " ".join(right.groups()) if right else what
+        return Fault(f"the API server {server} does not let us {missing} (403): {told or 'no reason given'}", status=code, next_step=f"ask for the right, then: kubectl auth can-i {missing}")
+    if not told:
+        # A proxy or another server spoke; what it did with the request is not known.
+        return Fault(f"{server} answers {code}, but not as a Kubernetes API server", status=code if code >= 500 else None, next_step="compare the server in: kubectl config view --minify")
+    return Fault(f"the API server {server} answers {code}: {told}", status=code, next_step=NOT_THE_API)
+
+
+def _unanswered(error: Exception, server: str, seconds: float) -> Fault:
+    """No answer, or half of one, in words."""
+    from urllib3 import exceptions
+
+    inner: BaseException = error
+    through = ""
+    while isinstance(inner, exceptions.MaxRetryError | exceptions.ProxyError):
+        through = " through the proxy of the environment or the kubeconfig" if isinstance(inner, exceptions.ProxyError) else through
+        inner = (inner.original_error if isinstance(inner, exceptions.ProxyError) else inner.reason) or OSError("no reason given")
+    cause = inner.__cause__ or inner.__context__
+    if isinstance(inner, exceptions.NameResolutionError):
+        said = f"the name in {server} cannot be resolved{through}"
+    elif isinstance(inner, exceptions.SSLError):
+        return _tls(str(inner), server)
+    elif isinstance(inner, exceptions.ConnectTimeoutError) and not isinstance(inner, exceptions.NewConnectionError):
+        said = f"the API server {server} did not accept a connection within {min(CONNECT_SECONDS, seconds):g} s{through}"
+    elif isinstance(inner, exceptions.NewConnectionError):
+        refused = isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED
+        said = f"the API server {server} {'refuses connections' if refused else 'cannot be connected to'}{through}"
+        if not refused and isinstance(cause, OSError) and cause.strerror:
+            said += f": {cause.strerror}"
+    elif isinstance(inner, exceptions.TimeoutError):
+        said = f"the API server {server} accepts connections but did not answer within {seconds:.3g} s{through}"
+    else:
+        said = f"the connection to the API server {server} was lost{through}"
+    return Fault(said, next_step=NOT_THE_API)
+
+
+def _tls(told: str, server: str) -> Fault:
+    reason = re.search(r"certificate verify failed: ([^(\n]+)", told) or re.search(r"\[SSL: ([A-Z0-9_]+)\]", told)
+    said = _plain(reason.group(1)).lower().replace("_", " ").strip() if reason else "the handshake failed"
+    return Fault(f"no TLS connection to the API server {server}: {said}", next_step="compare server and certificate authority in: kubectl config view --minify")
+
+
+def _plain(text: object) -> str:
+    """Text of another host, as one inert line of a few hundred characters."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in str(text or "")).split())
+    return line if len(line) <= 300 else line[:299] + "…"

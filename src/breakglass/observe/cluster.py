@@ -1,0 +1,109 @@
+"""Nodes and pods as the API tells them, as frozen facts."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from breakglass.errors import Refused
+from breakglass.plan import ANNOTATION, Mark
+from breakglass.ports import ReadsCluster
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node object, as far as it matters here."""
+
+    name: str
+    address: str | None
+    """Its InternalIP."""
+    architecture: str
+    ready: bool
+    disk_pressure: bool
+    mark: Mark
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Our annotation on a node: who cordoned it, for which target, when and why."""
+
+    run: str
+    target: str
+    by: str
+    at: str
+    reason: str
+
+    def text(self) -> str:
+        return json.dumps({"run": self.run, "target": self.target, "by": self.by, "at": self.at, "reason": self.reason}, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A Pod that is not finished."""
+
+    namespace: str
+    name: str
+    node: str | None
+    images: tuple[str, ...]
+    waiting_for_image: bool
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def read_nodes(cluster: ReadsCluster) -> tuple[Node, ...]:
+    return tuple(sorted((parse_node(item) for item in cluster.nodes()), key=lambda node: node.name))
+
+
+def read_pods(cluster: ReadsCluster) -> tuple[Pod, ...]:
+    return tuple(parse_pod(item) for item in cluster.pods())
+
+
+def parse_node(item: dict[str, Any]) -> Node:
+    metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
+    conditions = {condition.get("type"): condition.get("status") for condition in _list(status.get("conditions"))}
+    addresses = [address.get("address") for address in _list(status.get("addresses")) if address.get("type") == "InternalIP"]
+    annotation = _mapping(metadata.get("annotations")).get(ANNOTATION)
+    return Node(
+        name=str(metadata.get("name")),
+        address=str(addresses[0]) if addresses else None,
+        architecture=str(_mapping(status.get("nodeInfo")).get("architecture", "")),
+        ready=conditions.get("Ready") == "True",
+        disk_pressure=conditions.get("DiskPressure") == "True",
+        mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=None if annotation is None else str(annotation)),
+        resource_version=str(metadata.get("resourceVersion", "")),
+    )
+
+
+def parse_pod(item: dict[str, Any]) -> Pod:
+    metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
+    containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
+    states = [*_list(status.get("initContainerStatuses")), *_list(status.get("containerStatuses"))]
+    reasons = {_mapping(_mapping(state.get("state")).get("waiting")).get("reason") for state in states}
+    return Pod(
+        namespace=str(metadata.get("namespace")),
+        name=str(metadata.get("name")),
+        node=spec.get("nodeName") or None,
+        images=tuple(str(container.get("image")) for container in containers),
+        waiting_for_image=bool(reasons & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}),
+    )
+
+
+def parse_pin(annotation: str) -> Pin:
+    """Raises Refused for an annotation under our name that is not ours to read."""
+    try:
+        data = json.loads(annotation)
+        return Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Refused(
+            f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
+            next_step=f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-",
+        ) from error
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,115 @@
+"""What a node's containerd has: names, the image IDs they resolve to, and whether it is unpacked."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from breakglass.errors import Refused, Unreachable
+from breakglass.observe.text import inert, said
+from breakglass.plan import Argv, Host
+from breakglass.ports import Reads
+
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Containerd:
+    version: str
+    targets: dict[str, str]
+    """Name -> digest of the manifest or index it points at, of every image in the namespace."""
+    image_ids: dict[str, str | None]
+    """Name -> image ID (sha256 of the configuration), of the names asked for that exist; None: its content is not whole."""
+    unpacked: frozenset[str]
+    """Of the names asked for, those whose layers are there and unpacked."""
+
+
+@dataclass(frozen=True)
+class Ctr:
+    """containerd's client as it is called on the nodes, and the namespace of kubelet's images."""
+
+    command: Argv
+    namespace: str
+
+    def line(self, *arguments: str) -> Argv:
+        return (*self.command, "-n", self.namespace, *arguments)
+
+
+def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...], architecture: str) -> Containerd:
+    """Raises Refused when containerd does not answer on the node."""
+    version = reads.ask(host, (*ctr.command, "version"))
+    if not version.ok:
+        raise Refused(f"containerd on {host} does not answer: {said(version)}", next_step=f"look at it with: ssh {host.ssh} sudo systemctl status containerd")
+    targets = read_targets(reads, host, ctr)
+    wanted = {name: targets[name] for name in names if name in targets}
+    ids = {target: read_image_id(reads, host, ctr, target, architecture) for target in set(wanted.values())}
+    unpacked = frozenset(name for name in wanted if _is_unpacked(reads, host, ctr, name))
+    return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked)
+
+
+def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
+    listing = reads.ask(host, ctr.line("images", "ls"))
+    if not listing.ok:
+        raise Unreachable(f"{host}: the images could not be listed: {said(listing)}", next_step=f"look at it with: ssh {host.ssh} sudo {' '.join(ctr.line('images', 'ls'))}")
+    return parse_targets(listing.stdout)
+
+
+def parse_targets(output: bytes) -> dict[str, str]:
+    """The table of `ctr images ls`: REF TYPE DIGEST SIZE PLATFORMS LABELS."""
+    found = {}
+    for line in output.decode("utf-8", "replace").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and _REFERENCE.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2]):
+            found[fields[0]] = fields[2]
+    return found
+
+
+def read_image_id(reads: Reads, host: Host, ctr: Ctr, target: str, architecture: str) -> str | None:
+    """The image ID behind a manifest or index, for the node's architecture; None where its content is not there."""
+    for _ in range(3):
+        document = _content(reads, host, ctr, target)
+        if document is None:
+            return None
+        next_digest, is_configuration = choose(document, architecture)
+        if next_digest is None or is_configuration:
+            return next_digest
+        target = next_digest
+    return None
+
+
+def choose(document: dict[str, Any], architecture: str) -> tuple[str | None, bool]:
+    """(digest to follow, whether it is the configuration's), of a manifest or an index (OCI image specification)."""
+    configuration = document.get("config")
+    if isinstance(configuration, dict):
+        digest = configuration.get("digest")
+        return (digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else None), True
+    children = document.get("manifests")
+    entries = [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
+    for child in entries:
+        platform = child.get("platform")
+        fits = not isinstance(platform, dict) or (platform.get("os"), platform.get("architecture")) == ("linux", architecture)
+        digest = child.get("digest")
+        if fits and isinstance(digest, str) and _DIGEST.fullmatch(digest):
+            return digest, False
+    return None, False
+
+
+def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] | None:
+    result = reads.ask(host, ctr.line("content", "get", digest))
+    try:
+        document = json.loads(result.stdout) if result.ok else None
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _is_unpacked(reads: Reads, host: Host, ctr: Ctr, name: str) -> bool:
+    """By `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED."""
+    result = reads.ask(host, ctr.line("images", "check", f"name=={name}"))
+    return any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] and " complete " in line for line in result.stdout.decode("utf-8", "replace").splitlines())
+
+
+def _server_version(output: bytes) -> str:
+    versions = re.findall(r"^\s*Version:\s*v?(\S+)", output.decode("utf-8", "replace"), re.MULTILINE)
+    return inert(versions[-1]) if versions else "unknown"

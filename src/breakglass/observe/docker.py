@@ -1,0 +1,57 @@
+"""What docker on the registry VM says of itself and of an image it has."""
+
+import re
+from dataclasses import dataclass
+
+from breakglass.errors import Refused
+from breakglass.observe.text import inert, said
+from breakglass.plan import Host
+from breakglass.ports import Reads
+
+
+@dataclass(frozen=True)
+class Docker:
+    version: str
+    driver: str
+    data_root: str
+    free_bytes: int | None
+    """On the file system of the data-root; None where that could not be asked."""
+
+    @property
+    def save_wants_platform(self) -> bool:
+        """With the containerd image store of docker 28 and later, `save` takes every platform it has a piece of unless told."""
+        major = re.match(r"\d+", self.version)
+        return self.driver == "overlayfs" and major is not None and int(major[0]) >= 28
+
+
+def read_docker(reads: Reads, host: Host) -> Docker:
+    """Raises Refused when its daemon does not answer."""
+    result = reads.ask(host, ("docker", "info", "--format", "{{.ServerVersion}} {{.Driver}} {{.DockerRootDir}}"))
+    fields = inert(result.stdout).split(" ", 2)
+    if not result.ok or len(fields) != 3:
+        raise Refused(f"docker on {host} does not answer: {said(result)}", next_step=f"start it: ssh {host.ssh} systemctl start docker")
+    room = reads.ask(host, ("df", "-Pk", fields[2]))
+    columns = room.stdout.decode("utf-8", "replace").splitlines()[-1:]
+    free = columns[0].split()[3:4] if room.ok and columns else []
+    version, driver, data_root = fields
+    return Docker(version, driver, data_root, free_bytes=int(free[0]) * 1024 if free and free[0].isdigit() else None)
+
+
+def read_local_size(reads: Reads, host: Host, reference: str) -> int | None:
+    """Uncompressed bytes of the image that docker has under this name, or None."""
+    result = reads.ask(host, ("docker", "image", "inspect", "--format", "{{.Size}}", reference))
+    size = inert(result.stdout)
+    return int(size) if result.ok and size.isdigit() else None
+
+
+def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
+    """The sha256 of files on the host, in hex; files that cannot be read are left out."""
+    if not paths:
+        return {}
+    result = reads.ask(host, ("sha256sum", "--", *paths), quiet_seconds=600)
+    found = {}
+    for line in result.stdout.decode("utf-8", "replace").splitlines():
+        value, _, path = line.partition("  ")
+        if path in paths:
+            found[path] = value
+    return found

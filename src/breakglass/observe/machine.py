@@ -1,0 +1,43 @@
+"""What a host has: commands, architecture, room. The same questions for the registry VM and for a node."""
+
+from dataclasses import dataclass
+
+from breakglass.errors import Unreachable
+from breakglass.observe.text import said
+from breakglass.plan import Host
+from breakglass.ports import Reads
+
+# Room is asked of the nearest directory that exists.
+_SCRIPT = """
+uname -m
+d=$1; shift
+while [ ! -d "$d" ]; do d=${d%/*}; d=${d:-/}; done
+df -Pk "$d" | { read -r _; read -r _ _ _ free _; echo "$free"; }
+for c in "$@"; do command -v "$c" >/dev/null 2>&1 && echo "$c"; done
+echo end
+"""
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
+"""What `uname -m` says, and what images and Kubernetes call it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    host: Host
+    architecture: str
+    free_bytes: int
+    """On the file system of our directory."""
+    commands: frozenset[str]
+    """Those of the ones asked for that it has."""
+
+    @property
+    def platform(self) -> str:
+        return f"linux/{self.architecture}"
+
+
+def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, ...]) -> Machine:
+    result = reads.ask(host, ("sh", "-c", _SCRIPT, "machine", directory, *commands))
+    lines = result.stdout.decode("utf-8", "replace").splitlines()
+    if not result.ok or len(lines) < 3 or lines[-1] != "end" or not lines[1].isdigit():
+        raise Unreachable(f"{host} did not answer as a Linux machine does: {said(result)}", next_step=f"look at it with: ssh {host.ssh} 'uname -m; df -Pk {directory}'")
+    return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), int(lines[1]) * 1024, frozenset(lines[2:-1]))

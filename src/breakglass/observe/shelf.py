@@ -1,0 +1,258 @@
+"""A shelf: the directory of tarballs on a host, read with nothing but the shell of a NAS.
+
+The files and their names are specified in README.md, "Files".
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from breakglass.errors import Unreachable
+from breakglass.observe.text import said
+from breakglass.plan import Host
+from breakglass.ports import Reads
+
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+HASH = re.compile(r"[0-9a-f]{64}")
+
+# Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the grammar of file names is
+# nothing of ours and is not even printed. Sidecars are bounded: a foreign file of that name may have any size.
+_SCRIPT = """
+cd "$1" 2>/dev/null || { echo absent; exit 0; }
+echo present
+for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256; do
+  case $f in *[!A-Za-z0-9._-]*) continue;; esac
+  if [ -h "$f" ]; then printf 'link %s %s\\n' "$f" "$(readlink "$f")"; continue; fi
+  [ -e "$f" ] || continue
+  if [ ! -f "$f" ]; then printf 'other %s\\n' "$f"; continue; fi
+  printf 'file %s %s\\n' "$f" "$(ls -ln "$f")"
+  case $f in
+  *.partial.sha256) s=$f ;;
+  *.partial) continue ;;
+  *) s=$f.sha256; j=${f%.tar.gz}.json
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then
+      n=$(($(wc -c <"$j")))
+      if [ "$n" -le 65536 ]; then printf 'json %s %s\\n' "$f" "$n"; cat "$j"; echo; fi
+    fi ;;
+  esac
+  if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
+    while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
+  fi
+done
+echo end
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the sidecar `NAME-TAG.json` says of its tarball. Sizes in bytes, hashes in hex."""
+
+    tag: str
+    references: tuple[str, ...]
+    image_id: str
+    companions: tuple[tuple[str, str], ...]
+    platform: str
+    size_bytes: int
+    sha256: str
+    sequence: int
+    created_at: str
+    version: str
+    text: str
+    """The record itself, as one line of JSON without `previous`."""
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """One file `NAME-TAG.tar.gz`."""
+
+    file: str
+    tag: str
+    size_bytes: int
+    record: Record | None
+    """None: no complete sidecar; then it does not count as verified."""
+    being_replaced: bool = False
+    """Its sidecars still name the tarball that it replaced: the run that did so was cut short."""
+
+    @property
+    def verified(self) -> bool:
+        return self.record is not None and self.record.size_bytes == self.size_bytes
+
+    @property
+    def sequence(self) -> int:
+        return self.record.sequence if self.record else -1
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A hidden file that a run which was cut short has left."""
+
+    file: str
+    """The name that it was to get."""
+    size_bytes: int
+    sha256: str | None
+    """Of the object that it is the beginning of, where the run noted it."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    host: Host
+    directory: str
+    name: str
+    present: bool
+    tarballs: tuple[Tarball, ...] = ()
+    """Verified ones first, newest (highest sequence) first."""
+    latest: str | None = None
+    """The tag that the `latest` link means, where it means one that is there."""
+    latest_fault: str = ""
+    partials: tuple[Partial, ...] = ()
+    foreign: tuple[str, ...] = ()
+    """Names like tarballs that are none: directories, links, tags outside the grammar."""
+
+    def find(self, tag: str) -> Tarball | None:
+        return next((tarball for tarball in self.tarballs if tarball.tag == tag), None)
+
+    @property
+    def verified(self) -> tuple[Tarball, ...]:
+        return tuple(tarball for tarball in self.tarballs if tarball.verified)
+
+    @property
+    def path_of_latest(self) -> str:
+        return f"{self.directory}/{self.name}-latest.tar.gz"
+
+    def path(self, tarball: Tarball) -> str:
+        return f"{self.directory}/{tarball.file}"
+
+
+def read_shelf(reads: Reads, host: Host, directory: str, name: str, *, quiet_seconds: float = 30.0) -> Shelf:
+    """Raises Unreachable when the host is not reached or its listing was cut short."""
+    result = reads.ask(host, ("sh", "-c", _SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds)
+    if not result.ok:
+        raise Unreachable(f"{host}: {directory} could not be listed: {said(result)}", next_step=f"look at it with: ssh {host.ssh} ls -la {directory}")
+    return parse_shelf(result.stdout, host=host, directory=directory, name=name)
+
+
+def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shelf:
+    """Pure; raises Unreachable for an output that is not a whole listing."""
+    chunks = list(_chunks(output))
+    if chunks[:1] == [("absent", "", b"")]:
+        return Shelf(host=host, directory=directory, name=name, present=False)
+    if chunks[:1] != [("present", "", b"")] or chunks[-1:] != [("end", "", b"")]:
+        raise Unreachable(f"{host}: the listing of {directory} is not whole", next_step="run it again")
+    files: dict[str, int] = {}
+    links: dict[str, str] = {}
+    records: dict[str, list[Record]] = {}
+    sums: dict[str, list[str]] = {}
+    foreign: list[str] = []
+    for kind, file, rest in chunks:
+        if kind == "file":
+            fields = rest.split()
+            if len(fields) > 4 and fields[4].isdigit() and len(fields[4]) < 20:
+                files[file] = int(fields[4])
+        elif kind == "link":
+            links[file] = rest.decode("utf-8", "replace")
+        elif kind == "json":
+            records[file] = parse_records(rest)
+        elif kind == "sum":
+            sums.setdefault(file, []).append(rest.decode("utf-8", "replace"))
+        elif kind == "other":
+            foreign.append(file)
+    tarballs: list[Tarball] = []
+    partials: list[Partial] = []
+    latest_name = f"{name}-latest.tar.gz"
+    for file, size_bytes in files.items():
+        if file.startswith("."):
+            if file.endswith(".tar.gz.partial"):
+                note = [value for value in sums.get(file + ".sha256", []) if HASH.fullmatch(value)]
+                partials.append(Partial(file=file[1 : -len(".partial")], size_bytes=size_bytes, sha256=note[0] if len(note) == 1 else None))
+            continue
+        tag = tag_of(file, name)
+        if tag is None or tag == "latest":
+            foreign.append(file)
+            continue
+        told = [record for record in records.get(file, []) if record.tag == tag and record.sha256 in sums.get(file, [])]
+        fits = [record for record in told if record.size_bytes == size_bytes]
+        tarballs.append(Tarball(file, tag, size_bytes, next(iter(fits or told), None), being_replaced=bool(fits) and (len(records[file]) > 1 or len(sums[file]) > 1)))
+    foreign += [file for file in links if file != latest_name and not file.startswith(".")]
+    tarballs.sort(key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True)
+    latest, fault = _latest(links.get(latest_name), latest_name in foreign, name, {tarball.tag for tarball in tarballs})
+    return Shelf(host, directory, name, True, tuple(tarballs), latest, fault, tuple(sorted(partials, key=lambda p: p.file)), tuple(sorted(foreign)))
+
+
+def tag_of(file: str, name: str) -> str | None:
+    """The tag in `NAME-TAG.tar.gz`, or None."""
+    tag = file[len(name) + 1 : -len(".tar.gz")] if file.startswith(f"{name}-") and file.endswith(".tar.gz") else ""
+    return tag if TAG.fullmatch(tag) else None
+
+
+def parse_records(content: bytes) -> list[Record]:
+    """The records of a sidecar: the current one, and while a tarball is being replaced the previous one; [] for anything else."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return []
+    found: list[Record] = []
+    while isinstance(data, dict) and len(found) < 2:
+        previous = data.pop("previous", None)
+        record = _record(data)
+        if record is None:
+            return []
+        found.append(record)
+        data = previous
+    return found
+
+
+def _record(data: dict[str, Any]) -> Record | None:
+    texts = [data.get(key) for key in ("tag", "image_id", "platform", "sha256", "created_at", "version")]
+    numbers = [data.get(key) for key in ("size_bytes", "sequence")]
+    references, companions = data.get("references"), data.get("companions", {})
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
+        or not (isinstance(references, list) and references and all(isinstance(reference, str) for reference in references))
+        or not (isinstance(companions, dict) and all(isinstance(value, str) and DIGEST.fullmatch(value) for value in companions.values()))
+        or not (TAG.fullmatch(data["tag"]) and DIGEST.fullmatch(data["image_id"]) and HASH.fullmatch(data["sha256"]))
+    ):
+        return None
+    return Record(
+        tag=data["tag"],
+        references=tuple(references),
+        image_id=data["image_id"],
+        companions=tuple(sorted(companions.items())),
+        platform=data["platform"],
+        size_bytes=data["size_bytes"],
+        sha256=data["sha256"],
+        sequence=data["sequence"],
+        created_at=data["created_at"],
+        version=data["version"],
+        text=json.dumps(data, separators=(",", ":")),
+    )
+
+
+def _latest(target: str | None, is_no_link: bool, name: str, tags: set[str]) -> tuple[str | None, str]:
+    if is_no_link:
+        return None, "is not a link"
+    if target is None:
+        return None, "is missing"
+    tag = tag_of(target, name)
+    if tag is None or tag == "latest":
+        return None, "points outside of the tarballs of its directory"
+    return (tag, "") if tag in tags else (None, f"points at {target}, which is not there")
+
+
+def _chunks(output: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """(kind, file, rest) for each line; the bytes of a sidecar are counted, never searched for line ends."""
+    at = 0
+    while at < len(output):
+        end = output.find(b"\n", at)
+        if end < 0:
+            return
+        line, at = output[at:end], end + 1
+        kind, _, rest = line.partition(b" ")
+        file, _, rest = rest.partition(b" ")
+        if kind == b"json" and rest.isdigit() and len(rest) < 9:
+            size = int(rest)
+            rest, at = output[at : at + size], at + size + 1
+        yield kind.decode("ascii", "replace"), file.decode("ascii", "replace"), rest

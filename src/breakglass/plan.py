@@ -1,0 +1,139 @@
+"""The steps and the plan. Values only: what is shown and what is done are the same value."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Argv = tuple[str, ...]
+
+ANNOTATION = "breakglass/pinned"
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine that commands run on: the name people use for it, and how SSH reaches it."""
+
+    name: str
+    ssh: str
+    """`[user@]host[:port]`, or a Host of the SSH configuration."""
+    sudo: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
+    """The one command line, quoted once, that runs a pipeline and fails when any part of it fails."""
+    prefix = ("sudo", "-n") if sudo else ()
+    if len(pipeline) == 1:
+        return shlex.join(prefix + pipeline[0])
+    return shlex.join((*prefix, "bash", "-o", "pipefail", "-c", " | ".join(shlex.join(argv) for argv in pipeline)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run one command line on one host.
+
+    `python3 NAME.py` in a pipeline stands for our own script `remote/NAME.py`, whose text travels on standard input.
+    """
+
+    host: Host
+    pipeline: tuple[Argv, ...]
+    quiet_seconds: float = 30.0
+    """Without a byte of output for so long, the command counts as hanging."""
+    total_bytes: int | None = None
+    """What the progress is measured against, where that is known."""
+    watch: str | None = None
+    """A file on the host: how far the command has read it is the progress."""
+
+    def __str__(self) -> str:
+        return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Stream what one host's command prints into another host's command, through this machine, not through its disk."""
+
+    source: Run
+    sink: Run
+    total_bytes: int | None = None
+
+    def __str__(self) -> str:
+        left, right = (shlex.join(("ssh", run.host.ssh, command_line(run.pipeline, sudo=run.host.sudo))) for run in (self.source, self.sink))
+        return f"operator$ {left} | {right}"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Hold the lock file of a directory on a host until the plan ends."""
+
+    host: Host
+    path: str
+    holder: str = field(compare=False)
+    """Who holds it, for the run that finds it held. Not shown: it differs from run to run."""
+
+    def __str__(self) -> str:
+        return f"{self.host}$ {command_line((('flock', '--nonblock', self.path, 'cat'),), sudo=self.host.sudo)}"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a node's object says of us and of cordoning, before or after a patch."""
+
+    unschedulable: bool
+    annotation: str | None
+
+
+@dataclass(frozen=True)
+class PatchNode:
+    """One guarded merge patch of a Node object: from `before`, and only from there, to `after`."""
+
+    node: str
+    before: Mark
+    after: Mark
+    resource_version: str = field(compare=False, repr=False)
+    """The version that was read. Not shown: kubelets move it all the time; a conflict is re-read and judged again."""
+
+    def body(self) -> Mapping[str, object]:
+        """The merge patch, without the guard."""
+        patch: dict[str, object] = {"metadata": {"annotations": {ANNOTATION: self.after.annotation}}}
+        if self.before.unschedulable != self.after.unschedulable:
+            patch["spec"] = {"unschedulable": True if self.after.unschedulable else None}
+        return patch
+
+    def __str__(self) -> str:
+        return "operator$ " + shlex.join(("kubectl", "patch", "node", self.node, "--type=merge", "--patch=" + json.dumps(self.body(), separators=(",", ":"))))
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """Read a name in containerd back: it must resolve to this image ID (the sha256 of its configuration)."""
+
+    host: Host
+    ctr: Argv
+    namespace: str
+    reference: str
+    image_id: str
+    architecture: str
+
+    def __str__(self) -> str:
+        line = command_line(((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),), sudo=self.host.sudo)
+        return f"{self.host}$ {line}  # image ID must be {self.image_id}"
+
+
+Step = Run | Copy | Lock | PatchNode | Confirm
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, in order. Every prefix of it is safe."""
+
+    goal: str
+    """One sentence: what is true when the plan is done."""
+    steps: tuple[Step, ...] = ()
+    undo: tuple[Step, ...] = ()
+    """Done if a step fails, so that names are as they were; shown with the plan."""
+    notes: tuple[str, ...] = ()
+    """What the operator is to know before it starts: choices made, and why."""
+    warnings: tuple[str, ...] = ()

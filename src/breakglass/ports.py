@@ -1,0 +1,83 @@
+"""The protocols between deciding, reading and changing."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes done so far, from any thread, a few times a second."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a remote command ended."""
+
+    exit_status: int | None
+    """None: unknown. The connection was lost, a deadline passed, or a signal killed it: the state must be read again."""
+    stdout: bytes
+    stderr: bytes
+    lost: str = ""
+    """Where the status is None: why, in words."""
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_status == 0
+
+
+class Reads(Protocol):
+    """What a reader gets: it can ask a host, and nothing else."""
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
+        """Run a command that changes nothing. Raises Unreachable when the host is not reached or does not let us in."""
+        ...
+
+
+class Held(Protocol):
+    """A lock that we hold."""
+
+    def lost(self) -> bool:
+        """Whether the lock was lost meanwhile."""
+        ...
+
+
+class Writes(Reads, Protocol):
+    """What `apply` gets besides."""
+
+    def run(self, step: Run, progress: Progress) -> Result: ...
+
+    def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
+        """The results of source and sink."""
+        ...
+
+    def hold(self, step: Lock) -> AbstractContextManager[Held]:
+        """Raises Busy, naming the holder and its age, when another run holds it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Patched:
+    """What became of one patch."""
+
+    step: PatchNode
+    outcome: str
+    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused` (403); `unknown`."""
+    why: str = ""
+
+
+class ReadsCluster(Protocol):
+    def nodes(self) -> list[dict[str, Any]]:
+        """Every Node object, as the API's JSON. Raises Unreachable."""
+        ...
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""
+        ...
+
+
+class WritesCluster(ReadsCluster, Protocol):
+    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
+        """Send the patches in parallel; never raises for a single node."""
+        ...

@@ -1,0 +1,101 @@
+"""The estate's side of the `sandbox` command: a local socket that only the user can reach."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+USAGE = """usage: sandbox status
+       sandbox stop NAME ...           a host, a registry, or api: as if its power had gone
+       sandbox start NAME ...          the same again, on the same port
+       sandbox cut HOST ...            break the host's connections; what runs there goes on
+       sandbox push TAG [CONTENT]      a new image into both registries, as TAG and as latest
+       sandbox break REGISTRY [TAG]    delete the manifests below the tag's index (default: latest)
+       sandbox refuse REGISTRY [CODE]  answer everything with 401 or 403; without CODE serve again
+       sandbox mirror                  the offsite job: the VM's directory to the NAS
+       sandbox run HOST -- COMMAND     run a command on a host
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    exit_status: int
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Controlled(Protocol):
+    """What the command can do to an estate. A LookupError names what is not there."""
+
+    def status(self) -> dict[str, str]: ...
+    def stop(self, name: str) -> None: ...
+    def start(self, name: str) -> None: ...
+    def cut(self, name: str) -> None: ...
+    def push(self, tag: str, *, content: str | None = None) -> str: ...
+    def break_image(self, registry: str, tag: str) -> list[str]: ...
+    def refuse(self, registry: str, code: int | None) -> None: ...
+    def mirror(self) -> list[str]: ...
+    def run(self, host: str, argv: list[str]) -> tuple[int, bytes, bytes]: ...
+
+
+def control(estate: Controlled, argv: list[str]) -> Answer:
+    """Do what the command line says."""
+    try:
+        match argv:
+            case ["status"]:
+                return Answer(0, "".join(f"{name}: {state}\n" for name, state in estate.status().items()))
+            case ["stop" | "start" | "cut" as verb, _, *_]:
+                act: Callable[[str], None] = getattr(estate, verb)
+                for name in argv[1:]:
+                    act(name)
+                return Answer(0)
+            case ["push", tag]:
+                return Answer(0, estate.push(tag) + "\n")
+            case ["push", tag, content]:
+                return Answer(0, estate.push(tag, content=content) + "\n")
+            case ["break", registry, *rest] if len(rest) < 2:
+                return Answer(0, "".join(f"deleted {digest}\n" for digest in estate.break_image(registry, *(rest or ["latest"]))))
+            case ["refuse", registry]:
+                estate.refuse(registry, None)
+                return Answer(0)
+            case ["refuse", registry, "401" | "403" as code]:
+                estate.refuse(registry, int(code))
+                return Answer(0)
+            case ["mirror"]:
+                return Answer(0, "".join(f"{line}\n" for line in estate.mirror()))
+            case ["run", host, "--", _, *_]:
+                status, stdout, stderr = estate.run(host, argv[3:])
+                return Answer(status if status >= 0 else 128 - status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+    except LookupError as error:
+        return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
+    return Answer(0 if argv in (["help"], ["--help"], ["-h"]) else 2, stderr=USAGE)
+
+
+class ControlSocket:
+    """Listens at `path` until it is closed."""
+
+    def __init__(self, estate: Controlled, path: Path) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                if line := self.rfile.readline():
+                    self.wfile.write(json.dumps(asdict(control(estate, json.loads(line)))).encode() + b"\n")
+
+        class Server(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            block_on_close = False
+
+            def handle_error(self, request: object, client_address: object) -> None:
+                """A client that went away is nothing to talk about."""
+
+        self._server = Server(str(path), Handler)
+        path.chmod(0o600)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="sandbox control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)

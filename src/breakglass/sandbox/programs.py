@@ -1,0 +1,89 @@
+"""The directories of programs that the hosts' PATH consists of: stand-ins, and links to chosen tools of this machine.
+
+What is not chosen is not there: no command of a host can reach this machine's own docker, containerd or systemd.
+"""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import breakglass
+
+TOOLS = (
+    "[ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr false fallocate find flock fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum "
+    "mkdir mkfifo mktemp mv nice nohup nproc od pgrep pigz printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep sort ss stat stty sync tac tail tar tee test timeout "
+    "touch tr true truncate uname uniq unlink wc which xargs zcat"
+).split()
+NAS_TOOLS = ("cat", "ls", "wc", "tail", "readlink")
+
+# The hosts have no root to become: everything on them belongs to whoever started the sandbox.
+SUDO = """#!/bin/sh
+if [ "$1" != -n ] || [ $# -lt 2 ]; then
+    echo "sudo: the sandbox's stand-in knows only: sudo -n COMMAND" >&2
+    exit 2
+fi
+shift
+[ "$1" = -- ] && shift
+case $1 in
+    -*) echo "sudo: the sandbox's stand-in does not know the argument '$1'" >&2; exit 2 ;;
+esac
+if ! command -v "$1" >/dev/null; then
+    echo "sudo: $1: command not found" >&2
+    exit 1
+fi
+exec "$@"
+"""
+HOSTNAME = """#!/bin/sh
+basename "$BREAKGLASS_SANDBOX_HOST"
+"""
+
+
+def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
+    """Write them below `root`. Returns the PATH of a `vm`, a `nas` and a `node`."""
+    tools, nas, common, vm, node = (root / name for name in ("tools", "nas", "common", "vm", "node"))
+    for directory in (tools, nas, common, vm, node):
+        directory.mkdir(parents=True)
+    for name in TOOLS:
+        if found := shutil.which(name):
+            (tools / name).symlink_to(found)
+    # Not the python3 of PATH, which may be a shim that looks for itself in HOME.
+    (tools / "python3").symlink_to(Path(sys.executable).resolve())
+    busybox = shutil.which("busybox")
+    (nas / "sh").symlink_to(shutil.which("sh") or "/bin/sh")  # not busybox's: that one brings all its tools along
+    for name in NAS_TOOLS:
+        if found := busybox or shutil.which(name):
+            (nas / name).symlink_to(found)
+    _script(common / "sudo", SUDO)
+    _script(common / "hostname", HOSTNAME)
+    _stand_in(vm, "docker")
+    _stand_in(node, "ctr")
+    _stand_in(node, "containerd")
+    if ssh := shutil.which("ssh"):
+        _script(node / "ssh", f'#!/bin/sh\nexec {shlex.quote(ssh)} -F {shlex.quote(str(ssh_config))} "$@"\n')
+    return {"vm": [vm, common, tools], "nas": [nas], "node": [node, common, tools]}
+
+
+def write_control(directory: Path) -> None:
+    """Write the `sandbox` command that stops, starts and fills the estate from within, and `breakglass` beside it."""
+    directory.mkdir(parents=True)
+    _script(directory / "sandbox", _module("breakglass.sandbox.standins.control"))
+    own = Path(sys.executable).with_name("breakglass")
+    if own.exists():
+        (directory / "breakglass").symlink_to(own)
+
+
+def _stand_in(directory: Path, name: str) -> None:
+    _script(directory / name, _module(f"breakglass.sandbox.standins.{name}"))
+
+
+def _module(name: str) -> str:
+    # -S: the stand-ins need the standard library only, and start in half the time.
+    source = Path(breakglass.__file__).resolve().parents[1]
+    words = ("exec", "/usr/bin/env", f"PYTHONPATH={source}", str(Path(sys.executable).resolve()), "-s", "-S", "-P", "-B", "-m", name)
+    return f'#!/bin/sh\n{shlex.join(words)} "$@"\n'
+
+
+def _script(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)

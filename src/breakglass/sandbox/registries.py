@@ -1,0 +1,181 @@
+"""Registries over plain HTTP on loopback, as far as pulling goes (OCI distribution specification), served from files.
+
+The files are there to be damaged: what is deleted below `root` is gone for whoever asks next.
+"""
+
+import json
+import re
+import socket
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from breakglass.sandbox.image import Image
+
+ADDRESS = "127.0.0.1"
+NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
+DIGEST = r"sha256:[0-9a-f]{64}"
+OBJECT = re.compile(rf"/v2/(?P<name>{NAME})/(?P<kind>manifests|blobs)/(?P<reference>{DIGEST}|\w[\w.-]{{0,127}})")
+TAGS = re.compile(rf"/v2/(?P<name>{NAME})/tags/list")
+
+
+class Registry:
+    """A registry that can be stopped, started again on the same port, and made to refuse everybody."""
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name, self.root = name, root
+        self.port = 0
+        self.refuses_with: int | None = None
+        """401 or 403: every request is answered with it."""
+        self._server: _Server | None = None
+        (root / "blobs").mkdir(parents=True, exist_ok=True)
+
+    @property
+    def up(self) -> bool:
+        return self._server is not None
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, as image references begin."""
+        return f"{ADDRESS}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.authority}"
+
+    def start(self) -> None:
+        """Listen: on a port of the kernel's choice the first time, on the same one afterwards."""
+        if self.up:
+            return
+        self._server = _Server(self)
+        self.port = self._server.server_address[1]
+        self._server.thread.start()
+
+    def stop(self) -> None:
+        server, self._server = self._server, None
+        if server:
+            server.shutdown()
+            server.server_close()
+            server.break_connections()
+            server.thread.join(5)
+
+    def push(self, repository: str, tag: str, image: Image) -> None:
+        for digest, content in image.blobs.items():
+            self.blob(digest).write_bytes(content)
+        tags = self.root / "repositories" / repository
+        tags.mkdir(parents=True, exist_ok=True)
+        (tags / tag).write_text(image.index, encoding="ascii")
+
+    def delete_children(self, repository: str, tag: str) -> list[str]:
+        """Delete the manifests of the tag's index, and keep the index: the fault of 2026-04-19. Returns their digests."""
+        digest = (self.root / "repositories" / repository / tag).read_text(encoding="ascii")
+        children = [str(child["digest"]) for child in json.loads(self.blob(digest).read_bytes())["manifests"]]
+        for child in children:
+            self.blob(child).unlink(missing_ok=True)
+        return children
+
+    def blob(self, digest: str) -> Path:
+        """The file of a blob or manifest."""
+        return self.root / "blobs" / digest.removeprefix("sha256:")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__((ADDRESS, registry.port), _Handler)
+        self.registry = registry
+        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name=f"sandbox {registry.name}", daemon=True)
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nothing to talk about."""
+
+    def break_connections(self) -> None:
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        registry = self.server.registry
+        path = self.path.partition("?")[0]
+        if registry.refuses_with is not None:
+            self._error(registry.refuses_with, "UNAUTHORIZED" if registry.refuses_with == 401 else "DENIED", "authentication required")
+        elif path == "/v2/":
+            self._answer(200, "application/json", b"{}")
+        elif match := TAGS.fullmatch(path):
+            self._tags(match["name"])
+        elif match := OBJECT.fullmatch(path):
+            self._object(match["name"], match["kind"], match["reference"])
+        else:
+            self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
+
+    do_HEAD = do_GET
+
+    def do_PUT(self) -> None:
+        self.close_connection = True  # its body is not read
+        self._error(405, "UNSUPPORTED", "The operation is unsupported: this registry is filled by the sandbox.")
+
+    do_POST = do_PATCH = do_DELETE = do_PUT
+
+    def _tags(self, name: str) -> None:
+        directory = self.server.registry.root / "repositories" / name
+        if not directory.is_dir():
+            return self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
+        tags = sorted(entry.name for entry in directory.iterdir() if entry.is_file())
+        return self._answer(200, "application/json", json.dumps({"name": name, "tags": tags}).encode())
+
+    def _object(self, name: str, kind: str, reference: str) -> None:
+        registry = self.server.registry
+        unknown = ("MANIFEST_UNKNOWN", "manifest unknown") if kind == "manifests" else ("BLOB_UNKNOWN", "blob unknown to registry")
+        try:
+            repository = registry.root / "repositories" / name
+            if not repository.is_dir():
+                raise FileNotFoundError(name)
+            digest = reference if reference.startswith("sha256:") else (repository / reference).read_text(encoding="ascii")
+            content = registry.blob(digest).read_bytes()
+        except OSError:
+            return self._error(404, *unknown)
+        media_type = "application/octet-stream"
+        if kind == "manifests":
+            try:
+                media_type = json.loads(content)["mediaType"]
+            except (ValueError, KeyError, TypeError):
+                return self._error(404, *unknown)
+        return self._answer(200, media_type, content, digest=digest)
+
+    def _error(self, status: int, code: str, message: str) -> None:
+        self._answer(status, "application/json", json.dumps({"errors": [{"code": code, "message": message}]}).encode())
+
+    def _answer(self, status: int, media_type: str, body: bytes, *, digest: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        if status == 401:
+            self.send_header("WWW-Authenticate", 'Basic realm="sandbox"')
+        if digest:
+            self.send_header("Docker-Content-Digest", digest)
+            self.send_header("ETag", f'"{digest}"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged: the terminal belongs to the command that runs in the sandbox."""

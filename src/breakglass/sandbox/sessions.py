@@ -1,0 +1,144 @@
+"""One command of an SSH client: a process in a session of its own, its three streams tied to the client's channel.
+
+As with a real sshd, a client that goes away ends no process: its standard input ends and its output has nowhere to go.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from paramiko import Channel, Message
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
+CHUNK_BYTES = 64 * 1024
+GLANCE_MILLISECONDS = 100
+"""How often a quiet stream looks whether its client is still there."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Nodes share one configuration, hence one set of paths, and here one file system: outside, each node's root has the same name."""
+
+    outside: bytes
+    inside: bytes
+
+    def come_in(self, data: bytes) -> bytes:
+        return data.replace(self.outside, self.inside)
+
+    def go_out(self, data: bytes) -> bytes:
+        return data.replace(self.inside, self.outside)
+
+
+class Session:
+    """A running command. `answered` is set when the client has been told that its request was accepted."""
+
+    def __init__(self, channel: Channel, argv: list[bytes], *, directory: Path, environ: Mapping[str, str], naming: Naming) -> None:
+        self.channel = channel
+        self.answered = threading.Event()
+        self._argv, self._directory, self._environ, self._naming = [naming.come_in(word) for word in argv], directory, dict(environ), naming
+        self._thread = threading.Thread(target=self._run, name=f"sandbox session {channel.chanid}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        # A client that sees its channel closed before its request was accepted calls that a failure.
+        self.answered.wait(1.0)
+        process = subprocess.Popen(
+            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self._directory, env=self._environ, start_new_session=True, bufsize=0
+        )
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        feeding = self._spawn(self._feed, process.stdin)
+        draining = [self._spawn(self._drain, process.stdout, self.channel.sendall), self._spawn(self._drain, process.stderr, self.channel.sendall_stderr)]
+        status = process.wait()
+        # Like sshd: the status goes out at once, the channel stays until whoever inherited the output has closed it.
+        with suppress(OSError, EOFError):
+            self._tell(status)
+        for thread in draining:
+            thread.join()
+        with suppress(OSError, EOFError):
+            self.channel.close()
+        feeding.join()
+
+    def _spawn(self, work: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=work, args=arguments, name=self._thread.name, daemon=True)
+        thread.start()
+        return thread
+
+    def _feed(self, pipe: IO[bytes]) -> None:
+        """The client's bytes to the process, until either of them has had enough."""
+        os.set_blocking(pipe.fileno(), False)
+        room = select.poll()
+        room.register(pipe.fileno(), select.POLLOUT)
+        with suppress(OSError), pipe:
+            while data := self.channel.recv(CHUNK_BYTES):
+                data = self._naming.come_in(data)
+                while data:
+                    if room.poll(GLANCE_MILLISECONDS):
+                        data = data[os.write(pipe.fileno(), data) :]
+                    elif self.channel.closed:
+                        return
+
+    def _drain(self, pipe: IO[bytes], send: Callable[[bytes], None]) -> None:
+        """The bytes of the process to the client, until the pipe ends or the client is gone."""
+        something = select.poll()
+        something.register(pipe.fileno(), select.POLLIN)
+        with suppress(OSError, EOFError), pipe:
+            while not self.channel.closed:
+                if something.poll(GLANCE_MILLISECONDS):
+                    if not (data := os.read(pipe.fileno(), CHUNK_BYTES)):
+                        return
+                    send(self._naming.go_out(data))
+
+    def _tell(self, status: int) -> None:
+        if status >= 0:
+            self.channel.send_exit_status(status)
+            return
+        # paramiko's server side knows no exit-signal (RFC 4254, 6.10).
+        message = Message()
+        message.add_byte(cMSG_CHANNEL_REQUEST)
+        message.add_int(self.channel.remote_chanid)
+        message.add_string("exit-signal")
+        message.add_boolean(False)
+        message.add_string(signal.Signals(-status).name.removeprefix("SIG"))
+        message.add_boolean(False)
+        message.add_string("")
+        message.add_string("")
+        self.channel.transport._send_user_message(message)  # type: ignore[union-attr]  # the stubs know public names only
+
+
+def end_processes(mark: str) -> None:
+    """Kill every process whose environment carries the mark, daemons that left their session included."""
+    for _ in range(20):
+        found = _marked(mark)
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _marked(mark: str) -> list[int]:
+    found = []
+    wanted = mark.encode()
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if wanted in (directory / "environ").read_bytes().split(b"\0") and int(directory.name) != os.getpid():
+                found.append(int(directory.name))
+    return found

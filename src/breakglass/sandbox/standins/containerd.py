@@ -1,0 +1,36 @@
+"""A stand-in for `containerd`, which nodes are only ever asked for its version and configuration."""
+
+import sys
+
+from breakglass.sandbox.standins.ctr import VERSION
+from breakglass.sandbox.standins.ctr_store import ROOT
+from breakglass.sandbox.standins.state import HOST, unknown
+
+CONFIGURATION = f"""version = 2
+root = "{ROOT}"
+state = "{HOST}/run/containerd"
+
+[grpc]
+  address = "{HOST}/run/containerd/containerd.sock"
+
+[plugins]
+
+  [plugins."io.containerd.grpc.v1.cri"]
+
+    [plugins."io.containerd.grpc.v1.cri".registry]
+      config_path = "{HOST}/etc/containerd/certs.d"
+"""
+
+
+def main(argv: list[str]) -> int:
+    if argv in (["--version"], ["-v"]):
+        sys.stdout.write(f"containerd github.com/containerd/containerd {VERSION} simulated\n")
+    elif argv == ["config", "dump"]:
+        sys.stdout.write(CONFIGURATION)
+    else:
+        return unknown("containerd", " ".join(argv) or "(nothing)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

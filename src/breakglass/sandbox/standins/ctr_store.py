@@ -1,0 +1,78 @@
+"""Where the ctr stand-in keeps things: blobs where containerd has them, names and snapshots for each namespace in a state."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from breakglass.sandbox.standins import state as files
+
+ROOT = files.HOST / "var/lib/containerd"
+BLOBS = ROOT / "io.containerd.content.v1.content/blobs/sha256"
+STATE = ROOT / "sandbox.json"
+
+
+def load(namespace: str) -> dict[str, Any]:
+    """`images`: name to target and labels; `content`: digests; `snapshots`: chain IDs of what was unpacked."""
+    found: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _nothing()
+    return found
+
+
+@contextmanager
+def changing(namespace: str) -> Iterator[dict[str, Any]]:
+    """The namespace's state, to be changed in place. Afterwards what no image refers to is collected."""
+    with files.changing(STATE, empty={}) as state:
+        own = state.setdefault(namespace, _nothing())
+        yield own
+        _collect(own)
+        known = {digest for each in state.values() for digest in each["content"]}
+        for path in BLOBS.iterdir() if BLOBS.is_dir() else ():
+            if f"sha256:{path.name}" not in known:
+                path.unlink()
+
+
+def namespaces() -> list[str]:
+    return sorted(files.load(STATE, empty={}))
+
+
+def forget(namespace: str) -> None:
+    with files.changing(STATE, empty={}) as state:
+        state.pop(namespace, None)
+
+
+def blob(digest: str) -> Path:
+    return BLOBS / digest.removeprefix("sha256:")
+
+
+def manifest(image: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(blob(image["digest"]).read_bytes())
+    return found
+
+
+def configuration(image: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(blob(manifest(image)["config"]["digest"]).read_bytes())
+    return found
+
+
+def chain(diff_ids: list[str]) -> str:
+    """The chain ID of layers that lie on each other (OCI image specification)."""
+    result = diff_ids[0] if diff_ids else ""
+    for diff_id in diff_ids[1:]:
+        result = "sha256:" + hashlib.sha256(f"{result} {diff_id}".encode()).hexdigest()
+    return result
+
+
+def _collect(own: dict[str, Any]) -> None:
+    content, snapshots = set(), set()
+    for image in own["images"].values():
+        parts, diff_ids = manifest(image), configuration(image)["rootfs"]["diff_ids"]
+        content |= {image["digest"], parts["config"]["digest"], *(layer["digest"] for layer in parts["layers"])}
+        snapshots |= {chain(diff_ids[:depth]) for depth in range(1, len(diff_ids) + 1)}
+    own["content"] = sorted(content & set(own["content"]))
+    own["snapshots"] = sorted(snapshots & set(own["snapshots"]))
+
+
+def _nothing() -> dict[str, Any]:
+    return {"images": {}, "content": [], "snapshots": []}

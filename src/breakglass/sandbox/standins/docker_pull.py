@@ -1,0 +1,85 @@
+"""`docker pull`: manifest, configuration and layers over plain HTTP into the store; never a copy that was there before."""
+
+import gzip
+import http.client
+import json
+import re
+import sys
+from typing import Any
+
+from breakglass.sandbox.standins.docker_store import changing, configuration_file, layer_file
+from breakglass.sandbox.standins.state import Failure, architecture, sha256, unknown, write
+
+ACCEPT = ", ".join(
+    f"application/vnd.{kind}"
+    for kind in ("oci.image.index.v1+json", "oci.image.manifest.v1+json", "docker.distribution.manifest.list.v2+json", "docker.distribution.manifest.v2+json")
+)
+REFERENCE = re.compile(r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]{0,127}))?")
+
+
+def pull(argv: list[str]) -> int:
+    quiet = argv[:1] in (["-q"], ["--quiet"])
+    if len(argv) != 1 + quiet or argv[-1].startswith("-"):
+        return unknown("docker", " ".join(argv))
+    match = REFERENCE.fullmatch(argv[-1])
+    if not match:
+        return unknown("docker", argv[-1])
+    registry, name, tag = match["registry"], match["name"], match["tag"] or "latest"
+    reference = f"{registry}/{name}:{tag}"
+    fetch(registry, "/v2/")
+    digest, manifest = get_manifest(registry, name, tag, reference=reference)
+    if "manifests" in manifest:
+        fitting = [child["digest"] for child in manifest["manifests"] if child.get("platform", {}).get("architecture") == architecture()]
+        if not fitting:
+            raise Failure(f"no matching manifest for linux/{architecture()} in the manifest list entries")
+        _, manifest = get_manifest(registry, name, fitting[0], reference=reference)
+    configuration = get_blob(registry, name, manifest["config"]["digest"])
+    for layer, diff_id in zip(manifest["layers"], json.loads(configuration)["rootfs"]["diff_ids"], strict=True):
+        if not layer_file(diff_id).exists():
+            plain = gzip.decompress(get_blob(registry, name, layer["digest"]))
+            if sha256(plain) != diff_id:
+                raise Failure(f"filesystem layer verification failed for digest {layer['digest']}")
+            write(layer_file(diff_id), plain)
+    image_id = manifest["config"]["digest"]
+    write(configuration_file(image_id), configuration)
+    with changing() as state:
+        known = state["tags"].get(reference) == image_id
+        state["tags"][reference], state["digests"][reference] = image_id, f"{registry}/{name}@{digest}"
+    if not quiet:
+        sys.stdout.write(f"{tag}: Pulling from {name}\nDigest: {digest}\nStatus: {'Image is up to date' if known else 'Downloaded newer image'} for {reference}\n")
+    sys.stdout.write(reference + "\n")
+    return 0
+
+
+def get_manifest(registry: str, name: str, wanted: str, *, reference: str) -> tuple[str, dict[str, Any]]:
+    status, body = fetch(registry, f"/v2/{name}/manifests/{wanted}")
+    if status == 404:
+        raise Failure(f"Error response from daemon: manifest for {reference} not found: manifest unknown: manifest unknown")
+    if status != 200 or (wanted.startswith("sha256:") and sha256(body) != wanted):
+        raise Failure(f"Error response from daemon: received unexpected HTTP status: {status}" if status != 200 else f"manifest verification failed for digest {wanted}")
+    return sha256(body), json.loads(body)
+
+
+def get_blob(registry: str, name: str, digest: str) -> bytes:
+    status, body = fetch(registry, f"/v2/{name}/blobs/{digest}")
+    if status != 200:
+        raise Failure("unknown blob" if status == 404 else f"received unexpected HTTP status: {status}")
+    if sha256(body) != digest:
+        raise Failure(f"filesystem layer verification failed for digest {digest}")
+    return body
+
+
+def fetch(registry: str, path: str) -> tuple[int, bytes]:
+    try:
+        connection = http.client.HTTPConnection(registry, timeout=20)
+        connection.request("GET", path, headers={"Accept": ACCEPT})
+        with connection.getresponse() as response:
+            status, body = response.status, response.read()
+        connection.close()
+    except ConnectionRefusedError:
+        raise Failure(f'Error response from daemon: Get "http://{registry}/v2/": dial tcp {registry}: connect: connection refused') from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Failure(f'Error response from daemon: Get "http://{registry}{path}": {error}') from None
+    if status in (401, 403):
+        raise Failure(f"Error response from daemon: Head \"http://{registry}{path}\": {'no basic auth credentials' if status == 401 else 'denied: requested access to the resource is denied'}")
+    return status, body

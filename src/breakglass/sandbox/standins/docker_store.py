@@ -1,0 +1,40 @@
+"""Where the docker stand-in keeps images: configurations, uncompressed layers, and which names mean what."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from breakglass.sandbox.standins import state
+
+ROOT = state.HOST / "var/lib/docker"
+
+
+def load() -> dict[str, Any]:
+    """`tags`: reference to image ID; `digests`: reference to the name it was pulled by."""
+    return state.load(ROOT / "state.json", empty={"tags": {}, "digests": {}})
+
+
+@contextmanager
+def changing() -> Iterator[dict[str, Any]]:
+    with state.changing(ROOT / "state.json", empty={"tags": {}, "digests": {}}) as names:
+        yield names
+
+
+def find(names: dict[str, Any], name: str) -> str | None:
+    """The image ID of a reference or of an ID."""
+    by_id = {image_id: image_id for image_id in names["tags"].values()}
+    found: str | None = by_id.get(name) or by_id.get(f"sha256:{name}") or names["tags"].get(with_tag(name))
+    return found
+
+
+def with_tag(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def configuration_file(image_id: str) -> Path:
+    return ROOT / "image" / f"{image_id.removeprefix('sha256:')}.json"
+
+
+def layer_file(diff_id: str) -> Path:
+    return ROOT / "layers" / f"{diff_id.removeprefix('sha256:')}.tar"

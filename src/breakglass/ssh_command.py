@@ -1,0 +1,154 @@
+"""One command on one channel: both streams drained at once, and a clock that every byte winds up again."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from breakglass.ports import Progress, Result
+from breakglass.ssh_wire import BEAT_SECONDS, Stderr, Wire
+
+if TYPE_CHECKING:
+    import paramiko
+
+KEPT_STDOUT_BYTES = 64 * 2**20
+READ_BYTES = 2**16
+TICK_SECONDS = 0.25
+"""How often a waiting thread looks at its clock."""
+
+
+def no_progress(_: int) -> None:
+    """For a command whose progress nobody wants."""
+
+
+class Command:
+    """A remote command from its start to its end. `deliver` gets its stdout, from another thread; without it the result has it."""
+
+    def __init__(self, channel: "paramiko.Channel", *, quiet_seconds: float, progress: Progress = no_progress, deliver: Callable[[bytes], None] | None = None) -> None:
+        self.channel = channel
+        self.quiet_seconds = quiet_seconds
+        self.paused = False
+        """Whether its silence is somebody else's: the clock stands still."""
+        self._deliver = deliver or self._keep
+        self._stdout = bytearray()
+        self._overflow = False
+        self._stderr = Stderr(progress)
+        self._lost = ""
+        self._fault: BaseException | None = None
+        self._heard = self._beaten = time.monotonic()
+        self._lifeline = False
+        self._threads = (
+            threading.Thread(target=self._drain, args=(channel.recv, self._deliver), name="ssh stdout", daemon=True),
+            threading.Thread(target=self._drain, args=(channel.recv_stderr, self._stderr.feed), name="ssh stderr", daemon=True),
+        )
+
+    def start(self, wire: Wire, *, takes_data: bool = False) -> bool:
+        """Send it, and its script. False when the host did not take it: then the result says so."""
+        import paramiko
+
+        self._lifeline = wire.lifeline
+        self.channel.settimeout(TICK_SECONDS)
+        # The library waits for the server's answer without a deadline of its own.
+        alarm = threading.Timer(self.quiet_seconds, self.stop, (f"the host did not take the command within {self.quiet_seconds:g} s",))
+        alarm.daemon = True
+        alarm.start()
+        try:
+            self.channel.exec_command(wire.line)
+        except (paramiko.SSHException, EOFError, OSError):
+            self.stop("the connection was lost, or the host does not let commands run")
+            return False
+        finally:
+            alarm.cancel()
+        self.touch()
+        for thread in self._threads:
+            thread.start()
+        if wire.opening and not self.write(wire.opening):
+            return True
+        if not (wire.lifeline or takes_data):
+            self.end_input()
+        return True
+
+    def write(self, data: bytes) -> bool:
+        """Send all of it; False when the command, or the connection, ended first."""
+        import paramiko
+
+        position = 0
+        while position < len(data):
+            try:
+                position += self.channel.send(data[position : position + READ_BYTES])
+                self.touch()
+            except TimeoutError:
+                if self._lost:
+                    return False
+            except (OSError, EOFError, paramiko.SSHException):
+                return False
+        return True
+
+    def end_input(self) -> None:
+        try:
+            self.channel.shutdown_write()
+        except (OSError, EOFError):
+            return
+        finally:
+            self.touch()
+
+    def touch(self) -> None:
+        self._heard = time.monotonic()
+
+    def wait(self, seconds: float = TICK_SECONDS) -> bool:
+        """Whether it has ended, after at most so long. Looks at the clock, keeps the lifeline alive."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._fault is not None:
+            raise self._fault
+        if not any(thread.is_alive() for thread in self._threads):
+            return True
+        now = time.monotonic()
+        if not self.paused and now - self._heard > self.quiet_seconds:
+            self.stop(f"it gave no sign of life for {self.quiet_seconds:g} s")
+        if self._lifeline and now - self._beaten >= BEAT_SECONDS and self.channel.send_ready():
+            self._beaten = now
+            heard = self._heard
+            self.write(b"\n")
+            self._heard = heard
+        return False
+
+    def stop(self, why: str) -> None:
+        """Close the channel; what runs there sees its standard input end."""
+        self._lost = self._lost or why
+        self.channel.close()
+
+    def result(self) -> Result:
+        """How it ended; to be asked when it has."""
+        status = self.channel.exit_status
+        text = bytes(self._stdout)
+        if status >= 0 and not self._overflow:
+            return Result(status, text, self._stderr.text())
+        lost = self._lost or ("a signal ended it" if self.channel.eof_received else "the connection was lost")
+        if self._overflow:
+            lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"
+        return Result(None, text, self._stderr.text(), lost)
+
+    def _keep(self, data: bytes) -> None:
+        room = KEPT_STDOUT_BYTES - len(self._stdout)
+        self._overflow = self._overflow or len(data) > room
+        self._stdout += data[:room]
+
+    def _drain(self, receive: Callable[[int], bytes], take: Callable[[bytes], None]) -> None:
+        try:
+            while True:
+                try:
+                    data = receive(READ_BYTES)
+                except TimeoutError:
+                    continue
+                if not data:
+                    break
+                self.touch()
+                take(data)
+            # The streams' end and the exit status are separate messages.
+            while not self.channel.status_event.wait(TICK_SECONDS):
+                pass
+        except BaseException as error:
+            self._fault = error
+            self.channel.close()

@@ -1,0 +1,125 @@
+"""Opening the TCP connection: every address of a name gets its chance, within one deadline (after RFC 8305)."""
+
+import errno
+import queue
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import Any
+
+from breakglass.errors import Unreachable
+
+HEAD_START_SECONDS = 0.25
+"""How long an address is waited for before the next one is tried beside it."""
+DEAD_PEER_MILLISECONDS = 20_000
+"""Data that stays unacknowledged for so long ends the connection: SSH's own keepalive does not notice a pulled cable."""
+
+WORDS = {
+    errno.ECONNREFUSED: "refused the connection",
+    errno.EHOSTUNREACH: "no route to it",
+    errno.ENETUNREACH: "no route to it",
+    errno.ETIMEDOUT: "did not answer",
+    errno.ECONNRESET: "reset the connection",
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    family: int
+    socket_address: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return str(self.socket_address[0])
+
+
+def dial(hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int = socket.AF_UNSPEC) -> socket.socket:
+    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable naming every address that was tried and why it failed."""
+    deadline = time.monotonic() + timeout_seconds
+    addresses = _look_up(hostname, port, shown=shown, timeout_seconds=timeout_seconds, family=family)
+    connected = _race(addresses, shown=shown, port=port, deadline=deadline, timeout_seconds=timeout_seconds)
+    connected.setblocking(True)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_USER_TIMEOUT", DEAD_PEER_MILLISECONDS), ("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5)):
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return connected
+
+
+def _look_up(hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int) -> list[Address]:
+    """The addresses, IPv6 and IPv4 by turns. The resolver knows no deadline, so it is left behind in a thread when it takes too long."""
+    answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM)
+            answers.put([Address(one[0], one[4]) for one in found])
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    check = f"Use its address, in the configuration or the SSH configuration, if the name service is down: getent hosts {hostname}"
+    try:
+        answer = answers.get(timeout=timeout_seconds)
+    except queue.Empty:
+        raise Unreachable(f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s", next_step=check) from None
+    if not isinstance(answer, list):
+        raise Unreachable(f"{shown}: the name {hostname} was not resolved ({getattr(answer, 'strerror', None) or answer})", next_step=check) from answer
+    first = [one for one in answer if one.family == answer[0].family]
+    second = [one for one in answer if one.family != answer[0].family]
+    return [one for one in chain.from_iterable(zip_longest(first, second)) if one is not None]
+
+
+def _race(addresses: list[Address], *, shown: str, port: int, deadline: float, timeout_seconds: float) -> socket.socket:
+    failures: dict[str, str] = {}
+    waiting = list(addresses)
+    next_start = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        try:
+            while waiting or selector.get_map():
+                now = time.monotonic()
+                if now >= deadline:
+                    break
+                if waiting and (now >= next_start or not selector.get_map()):
+                    _start(waiting.pop(0), selector, failures)
+                    next_start = time.monotonic() + HEAD_START_SECONDS
+                    continue
+                for key, _ in selector.select(max(0.0, min(deadline, next_start if waiting else deadline) - now)):
+                    attempt = key.fileobj
+                    assert isinstance(attempt, socket.socket)
+                    selector.unregister(attempt)
+                    code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if code == 0:
+                        return attempt
+                    failures[str(key.data)] = _words(code)
+                    attempt.close()
+            for address in (*(key.data for key in selector.get_map().values()), *waiting):
+                failures[str(address)] = f"did not answer within {timeout_seconds:g} s"
+        finally:
+            for key in list(selector.get_map().values()):
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.close()
+    causes = "; ".join(f"{address}: {words}" for address, words in failures.items())
+    raise Unreachable(f"{shown} was not reached on port {port} ({causes})", next_step="Look whether the machine is up, and whether this one is in the right network.")
+
+
+def _start(address: Address, selector: selectors.BaseSelector, failures: dict[str, str]) -> None:
+    try:
+        attempt = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        failures[str(address)] = _words(error.errno)
+        return
+    attempt.setblocking(False)
+    code = attempt.connect_ex(address.socket_address)
+    if code in (0, errno.EINPROGRESS):
+        selector.register(attempt, selectors.EVENT_WRITE, address)
+    else:
+        attempt.close()
+        failures[str(address)] = _words(code)
+
+
+def _words(code: int | None) -> str:
+    return WORDS.get(code or 0) or errno.errorcode.get(code or 0, "unknown error")

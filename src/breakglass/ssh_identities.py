@@ -1,0 +1,188 @@
+"""With which keys to log in, in OpenSSH's order: the environment's, then what the agent holds, then files. Knows paramiko."""
+
+import base64
+import binascii
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from breakglass.errors import Unreachable
+from breakglass.known_hosts import fingerprint
+from breakglass.ssh_settings import Target
+from breakglass.ssh_wire import inert
+
+if TYPE_CHECKING:
+    import paramiko
+
+KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
+AGENT_SECONDS = 30.0
+"""An agent may ask its owner before it signs."""
+
+
+class KeyRefused(Exception):
+    """A private key can not be used; the words say why, never what was in it."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A key to offer, and what to call it."""
+
+    name: str
+    key: "paramiko.PKey" = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({fingerprint(self.key.asbytes())})"
+
+
+@dataclass
+class Identities:
+    usable: list[Identity] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
+    looked_for: list[str] = field(default_factory=list)
+    remedies: list[str] = field(default_factory=list)
+
+    def refuse(self, words: str, remedy: str) -> None:
+        self.unusable.append(words)
+        self.remedies.append(remedy)
+
+    def explain(self) -> str:
+        return "; ".join(self.unusable) or f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
+
+    def advice(self) -> str:
+        return "; ".join(self.remedies) or f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, or set {KEY_VARIABLE}."
+
+    def unusable_words(self) -> str:
+        return f"; not used: {'; '.join(self.unusable)}" if self.unusable else ""
+
+
+@contextmanager
+def collect(target: Target, *, key_text: str | None, timeout_seconds: float) -> Iterator[Identities]:
+    """The identities to offer. An agent stays connected within the context. Raises Unreachable when the environment's key is of no use."""
+    found = Identities()
+    if key_text is not None:
+        found.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
+    connection, agent_keys = _agent_keys(target.agent_socket, timeout_seconds=timeout_seconds)
+    try:
+        public = {path: _public_part(path) for path in target.identity_files}
+        listed = [blob for blob in public.values() if blob is not None]
+        preferred = [identity for identity in agent_keys if identity.key.asbytes() in listed]
+        found.usable += preferred
+        if not target.identities_only:
+            found.usable += [identity for identity in agent_keys if identity not in preferred]
+        held = {identity.key.asbytes() for identity in agent_keys}
+        for path, blob in public.items():
+            if blob is None or blob not in held:
+                _add_file(path, found, named=target.identity_files_named)
+        yield found
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _add_file(path: Path, found: Identities, *, named: bool) -> None:
+    found.looked_for.append(str(path))
+    try:
+        status = path.stat()
+        text = path.read_bytes()
+        if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+            found.refuse(f"{path} is a public key, and no agent holds the private one", f"ssh-add {path.with_suffix('')}")
+            return
+        if status.st_mode & 0o077:
+            found.refuse(f"{path} is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}")
+            return
+        found.usable.append(Identity(str(path), load(text)))
+    except FileNotFoundError:
+        if named:
+            found.refuse(f"{path} does not exist", "Correct IdentityFile in the SSH configuration.")
+    except OSError as error:
+        found.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
+    except KeyRefused as error:
+        found.refuse(f"{path} {error}", f"ssh-add {path}" if "encrypted" in str(error) else f"ssh-keygen -y -f {path}")
+
+
+def load(text: bytes) -> "paramiko.PKey":
+    """A private key in OpenSSH's or a PEM form. Raises KeyRefused."""
+    import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    text = b"\n".join(line.strip() for line in text.strip().splitlines()) + b"\n"
+    encrypted = "is encrypted, and no agent holds it"
+    try:
+        loaded = serialization.load_ssh_private_key(text, None) if b"BEGIN OPENSSH" in text else serialization.load_pem_private_key(text, None)
+    except TypeError as error:
+        raise KeyRefused(encrypted) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyRefused(encrypted if "password" in str(error).lower() and "protected" in str(error) else "is no private key that can be read") from error
+    kinds: list[tuple[type, type[paramiko.PKey]]] = [
+        (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
+        (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
+        (rsa.RSAPrivateKey, paramiko.RSAKey),
+    ]
+    for kind, wrapper in kinds:
+        if isinstance(loaded, kind):
+            plain = loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+            return wrapper.from_private_key(StringIO(plain.decode()))
+    raise KeyRefused("is of a kind that is not used for logging in")
+
+
+def _from_environment(text: str) -> "paramiko.PKey":
+    try:
+        return load(text.encode())
+    except KeyRefused as error:
+        words = str(error).replace(", and no agent holds it", "")
+        raise Unreachable(f"${KEY_VARIABLE} {words}", next_step=f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase (ed25519, ecdsa or rsa).") from error
+
+
+def _agent_keys(path: str | None, *, timeout_seconds: float) -> tuple[socket.socket | None, list[Identity]]:
+    """What the agent holds; an agent that is gone or silent holds nothing."""
+    if path is None:
+        return None, []
+    from paramiko.agent import AgentSSH
+    from paramiko.ssh_exception import SSHException
+
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_seconds)
+    agent = AgentSSH()
+    try:
+        connection.connect(path)
+        agent._connect(connection)  # type: ignore[attr-defined]  # paramiko's own way in knows $SSH_AUTH_SOCK of this process only
+    except (OSError, SSHException):
+        connection.close()
+        return None, []
+    connection.settimeout(AGENT_SECONDS)
+    return connection, [Identity(f"agent key {inert(key.comment)!r}", key) for key in agent.get_keys() if "-cert-v01@" not in key.get_name()]
+
+
+def _public_part(path: Path) -> bytes | None:
+    """The public key of an identity file, readable without the passphrase: of `PATH.pub`, of a public key at PATH, or of OpenSSH's private form."""
+    for candidate in (path.with_name(path.name + ".pub"), path):
+        try:
+            text = candidate.read_text(errors="replace")
+            fields = text.split()
+            if "BEGIN OPENSSH PRIVATE KEY" in text:
+                data = base64.b64decode("".join(line for line in text.split("\n") if not line.startswith("-----")))
+                return _public_field(data)
+            if len(fields) > 1 and not text.startswith("-----"):
+                return base64.b64decode(fields[1], validate=True)
+        except (OSError, ValueError, binascii.Error):
+            continue
+    return None
+
+
+def _public_field(data: bytes) -> bytes | None:
+    """PROTOCOL.key of OpenSSH: magic, then cipher, kdf and its options as strings, a count, then the public key."""
+    magic = b"openssh-key-v1\0"
+    if not data.startswith(magic):
+        return None
+    position = len(magic)
+    for _ in range(3):
+        position += 4 + int.from_bytes(data[position : position + 4], "big")
+    position += 4
+    size = int.from_bytes(data[position : position + 4], "big")
+    return data[position + 4 : position + 4 + size]

@@ -1,0 +1,123 @@
+"""What travels to a host and back, without the library that carries it: the command line, our scripts, the heartbeat, progress on stderr."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+from breakglass.plan import Argv, command_line
+
+BEAT_SECONDS = 15.0
+"""How often a script hears from us; one that hears nothing for 60 seconds ends itself."""
+KEPT_STDERR_BYTES = 64 * 1024
+_PROGRESS = re.compile(rb"@progress (\d{1,18})\s*")
+
+# Read byte by byte up to the newline, then exactly the script: whatever follows on the stream is the script's own.
+_RECEIVE = """\
+import os, sys
+def read(size):
+    data = b""
+    while len(data) < size:
+        part = os.read(FD, size - len(data))
+        if not part:
+            sys.exit("the script did not arrive whole")
+        data += part
+    return data
+size = b""
+while size[-1:] != b"\\n":
+    size += read(1)
+source = read(int(size))
+sys.argv = sys.argv[1:]
+exec(compile(source, sys.argv[0], "exec"), {"__name__": "__main__", "__lifeline__": FD})
+"""
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One command as it is sent."""
+
+    line: str
+    opening: bytes = b""
+    """What goes first on its standard input."""
+    lifeline: bool = False
+    """Whether its standard input stays open and carries the heartbeat."""
+
+
+def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) -> Wire:
+    """The command line of a plan; `python3 NAME.py` in it becomes a loader that takes `remote/NAME.py` from standard input.
+
+    In a pipeline standard input is the pipe's, so the script comes on descriptor 3, which sudo would close: hence sudo is outside of bash.
+    """
+    scripts = [index for index, argv in enumerate(pipeline) if _names_script(argv)]
+    if not scripts:
+        return Wire(command_line(pipeline, sudo=sudo))
+    if len(scripts) > 1 or (takes_data and scripts != [0]):
+        raise ValueError(f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}")
+    script = pipeline[scripts[0]]
+    source = (resources.files("breakglass") / "remote" / script[1]).read_bytes()
+    opening = b"%d\n%s" % (len(source), source)
+    descriptor = 0 if len(pipeline) == 1 or takes_data else 3
+    loaded = list(pipeline)
+    loaded[scripts[0]] = ("python3", "-c", _loader(descriptor), *script[1:])
+    if descriptor == 0:
+        return Wire(command_line(tuple(loaded), sudo=sudo), opening, lifeline=not takes_data)
+    first, *others = (shlex.join(argv) for argv in loaded)
+    text = "exec 3<&0; " + " | ".join((first + " </dev/null", *others))
+    return Wire(command_line((("bash", "-o", "pipefail", "-c", text),), sudo=sudo), opening, lifeline=True)
+
+
+def sudo_refusal(pipeline: tuple[Argv, ...], exit_status: int | None, stdout: bytes, stderr: bytes) -> str | None:
+    """The line in which sudo says no. `sudo: COMMAND: command not found` and a host name that does not resolve are no refusal."""
+    if exit_status != 1 or stdout:
+        return None
+    command = pipeline[0][0] if len(pipeline) == 1 else "bash"
+    for line in inert(stderr).splitlines():
+        if line.startswith("Sorry, user ") or (line.startswith("sudo: ") and not line.startswith(f"sudo: {command}: ") and "unable to resolve host" not in line):
+            return line
+    return None
+
+
+def inert(data: bytes | str) -> str:
+    """Text from another host without anything that a terminal would obey."""
+    text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data
+    return "".join(character if character == "\n" or character.isprintable() else " " for character in text)
+
+
+class Stderr:
+    """Takes `@progress N` lines out of a stream, and keeps the end of the rest."""
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._kept = bytearray()
+        self._line = b""
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            matched = _PROGRESS.fullmatch(line)
+            if matched:
+                self._progress(int(matched[1]))
+            else:
+                self._keep(line + b"\n")
+        if len(self._line) > 1024:
+            self._keep(self._line)
+            self._line = b""
+
+    def text(self) -> bytes:
+        return bytes(self._kept + self._line)[-KEPT_STDERR_BYTES:]
+
+    def _keep(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * KEPT_STDERR_BYTES:
+            del self._kept[:-KEPT_STDERR_BYTES]
+
+
+def _names_script(argv: Argv) -> bool:
+    return len(argv) > 1 and argv[0] == "python3" and re.fullmatch(r"[a-z_]+\.py", argv[1]) is not None
+
+
+def _loader(descriptor: int) -> str:
+    """The loader in one line: not every login shell takes a newline inside quotes."""
+    return f"exec({json.dumps(_RECEIVE.replace('FD', str(descriptor)))})"

@@ -1,0 +1,34 @@
+#!/bin/bash
+# Runs inside fresh namespaces and becomes PID 1 of one lab host.
+# usage: boot.sh DISK NAME KIND INIT [SOURCE:TARGET:OPTION ...]
+#   KIND overlay: the root is the machine's / under DISK/upper; KIND bare: the root is DISK/upper alone.
+#   OPTION rw, ro or shared (mount propagation, as kubelet wants it)
+set -euo pipefail
+disk=$1 name=$2 kind=$3 init=$4
+shift 4
+root=$disk/root
+if [[ $kind == overlay ]]; then
+    mount -t overlay "lab-$name" -o "lowerdir=/,upperdir=$disk/upper,workdir=$disk/work" "$root"
+else
+    mount --bind "$disk/upper" "$root"
+fi
+mkdir -p "$root"/{proc,sys,dev,run,tmp}
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/dev/shm"
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+for bind in "$@"; do
+    IFS=: read -r source target option <<<"$bind"
+    mkdir -p "$root$target"
+    mount --bind "$source" "$root$target"
+    [[ $option != ro ]] || mount -o remount,bind,ro "$root$target"
+    [[ $option != shared ]] || mount --make-rshared "$root$target"
+done
+hostname "$name"
+mkdir -p "$root/run/sshd" "$root/run/lab" "$root/var/log/lab"
+mkfifo "$root/run/lab/init"
+touch "$root/run/lab/booted"
+# bash collects the orphans of the host, once a second at the latest; it never gets anything to read.
+exec chroot "$root" "$init" -c 'exec 3<>/run/lab/init; trap "" TERM HUP INT; cd /; while :; do read -r -t 1 -u 3; done'

@@ -1,0 +1,48 @@
+"""Fixtures: `estate` is raised once for the session, `fresh` is the same estate with everything cheap put back."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .estate import Estate, provision
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session")
+def estate() -> Iterator[Estate]:
+    """The estate, standing. One that stands already is used and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same."""
+    if os.geteuid() != 0:
+        pytest.skip("the lab needs root")
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        pytest.skip("the lab is one estate: its tests run in one process, without -n")
+    try:
+        provision()
+    except Exception as error:
+        pytest.skip(f"the lab cannot be provisioned here: {error}")
+    lab = Estate()
+    borrowed = lab.standing and not os.environ.get("BREAKGLASS_LAB_FRESH")
+    try:
+        if not borrowed:
+            signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", 143))
+            lab.up()
+        yield lab
+    finally:
+        if not borrowed:
+            lab.down()
+
+
+@pytest.fixture
+def fresh(estate: Estate) -> Estate:
+    """The estate as it was after `up`: everything powered and answering, no images, no tarballs, nothing pinned."""
+    estate.reset()
+    return estate

@@ -1,0 +1,277 @@
+"""The runbook end to end, on real docker, registries, sshd, containerd, kubelets and API server."""
+
+import json
+import time
+
+import pytest
+
+from . import images
+from .estate import Estate
+from .images import Image
+from .roles import NODES, VM_DIRECTORY
+from .runs import image_ids, run, shelf, stop_registries, twice, verified
+
+TAG = "0a1b2c3d"
+
+
+def names(tag: str) -> tuple[str, ...]:
+    private, forgejo = "registry.viktorbarzin.me:5050/infra-ci", "forgejo.viktorbarzin.me/viktor/infra-ci"
+    return (f"{private}:{tag}", f"{private}:latest", f"{forgejo}:{tag}", f"{forgejo}:latest")
+
+
+def snapshot_and_lose_the_registries(estate: Estate) -> Image:
+    image = estate.small(TAG)
+    run(estate, "snapshot", "--tag", TAG)
+    stop_registries(estate)
+    return image
+
+
+def schedulable(estate: Estate) -> dict[str, bool]:
+    return {name: not node["spec"].get("unschedulable", False) for name, node in estate.cluster.nodes().items()}
+
+
+def annotated(estate: Estate) -> list[str]:
+    return sorted(name for name, node in estate.cluster.nodes().items() if "breakglass/pinned" in node["metadata"].get("annotations", {}))
+
+
+def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_restore(fresh: Estate) -> None:
+    tag = images.BIG_TAG
+    image = fresh.big(tag)
+    saved = twice(fresh, "snapshot", "--tag", tag)
+    assert saved.result["image_id"] == image.image_id
+    assert saved.result["size_bytes"] == fresh.vm.path(f"{VM_DIRECTORY}/infra-ci-{tag}.tar.gz").stat().st_size > 100e6
+    assert verified(fresh) == [tag]
+    stop_registries(fresh)
+    fresh.cluster.cordon("k8s-node3")
+    before = schedulable(fresh)
+
+    fetched = twice(fresh, "fetch", "k8s-node1")
+    assert (fetched.result["source"], fetched.result["via"], fetched.result["sha256"]) == ("registry-vm", "node", saved.result["sha256"])
+    twice(fresh, "import", "k8s-node1")
+    assert {name: image_ids(fresh, "k8s-node1").get(name) for name in names(tag)} == dict.fromkeys(names(tag), image.image_id)
+    pinned = twice(fresh, "pin", "k8s-node1", "--reason", "total outage", yes=True)
+    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-node10", "k8s-node2", "k8s-node4"], "left_alone": ["k8s-node3"]}
+    assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node1"]
+
+    for number, name in enumerate(names(tag)):
+        fresh.cluster.start_pod(f"pipeline-{number}", name, pull_policy="IfNotPresent", command=("/bin/sh", "-c", "exit 0"))
+    for number, name in enumerate(names(tag)):
+        pod = fresh.cluster.settle(f"pipeline-{number}")
+        deadline = time.monotonic() + 60
+        while pod.phase == "Running" and time.monotonic() < deadline:
+            pod = fresh.cluster.pod(pod.name)
+        assert (pod.phase, pod.node) == ("Succeeded", "k8s-node1"), f"{name}: {pod}"
+
+    restored = twice(fresh, "restore", yes=True)
+    assert sorted(restored.result["uncordoned"]) == ["k8s-node10", "k8s-node2", "k8s-node4"]
+    assert schedulable(fresh) == before
+    assert annotated(fresh) == []
+
+
+def test_with_the_vms_plug_pulled_the_tarball_comes_from_the_synology(fresh: Estate) -> None:
+    snapshot_and_lose_the_registries(fresh)
+    fresh.mirror()
+    fresh.vm.unplug()
+    fetched = run(fresh, "fetch", "k8s-node1")
+    assert fetched.result["source"] == "synology"
+    assert run(fresh, "import", "k8s-node1").result["names"] == list(names(TAG))
+    assert run(fresh, "fetch", "k8s-node1").told["steps"] == []
+
+
+def test_with_every_source_down_each_is_named_with_its_reason_and_nothing_is_changed(fresh: Estate) -> None:
+    snapshot_and_lose_the_registries(fresh)
+    fresh.vm.unplug()
+    fresh.nas.stop("sshd")
+    before = fresh.listing()
+    error = run(fresh, "fetch", "k8s-node1", expect=5).error
+    assert "registry-vm" in error["message"]
+    assert "synology" in error["message"]
+    assert fresh.listing() == before
+
+
+def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(fresh: Estate) -> None:
+    image = snapshot_and_lose_the_registries(fresh)
+    fresh.host("api").stop("kube-apiserver")
+    settings = fresh.operator.read("/root/breakglass.yaml")
+    fresh.operator.write("/root/breakglass.yaml", settings.replace("hosts: {}", "hosts: {k8s-node1: 10.0.20.101}"))
+    run(fresh, "fetch", "k8s-node1")
+    run(fresh, "import", "k8s-node1")
+    assert image_ids(fresh, "k8s-node1")[names(TAG)[3]] == image.image_id
+    error = run(fresh, "fetch", expect=5).error
+    assert "k8s-node1" in error["next"]
+    assert run(fresh, "fetch", "10.0.20.103").result["node"] == "10.0.20.103"
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_version_of_containerd_imports_under_every_name(fresh: Estate, node: str) -> None:
+    image = snapshot_and_lose_the_registries(fresh)
+    run(fresh, "fetch", node)
+    told = run(fresh, "import", node).result
+    assert told["image_id"] == image.image_id
+    assert {name: image_ids(fresh, node).get(name) for name in names(TAG)} == dict.fromkeys(names(TAG), image.image_id)
+    assert run(fresh, "import", node).told["steps"] == []
+
+
+def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_in(fresh: Estate) -> None:
+    snapshot_and_lose_the_registries(fresh)
+    fresh.nodes["k8s-node1"].write("/root/.ssh/known_hosts", "", mode=0o600)
+    assert run(fresh, "fetch", "k8s-node1", "--via", "node", expect=5).error["kind"] == "unreachable"
+    fetched = twice(fresh, "fetch", "k8s-node1")
+    assert fetched.result["via"] == "operator"
+
+
+def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second_time(fresh: Estate) -> None:
+    fresh.small(TAG)
+    twice(fresh, "snapshot", "--tag", TAG)
+    twice(fresh, "fetch", "k8s-node2", "--via", "operator")
+    twice(fresh, "import", "k8s-node2")
+    twice(fresh, "pin", "k8s-node2", yes=True)
+    twice(fresh, "restore", yes=True)
+
+
+def test_a_pin_knows_k8s_node1_from_k8s_node10_by_name_and_by_address(fresh: Estate) -> None:
+    snapshot_and_lose_the_registries(fresh)
+    run(fresh, "fetch", "k8s-node10")
+    run(fresh, "import", "k8s-node10")
+    assert run(fresh, "pin", "k8s-node1", "--yes", expect=3).error["kind"] == "refused"
+    assert run(fresh, "pin", "10.0.20.110", "--yes").result["target"] == "k8s-node10"
+    assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node10"]
+    assert "another pin is in force" in run(fresh, "pin", "k8s-node1", "--yes", expect=3).error["message"]
+    run(fresh, "restore", "--yes")
+    assert all(schedulable(fresh).values())
+
+
+def test_seven_snapshots_leave_the_newest_five_and_latest_is_the_newest(fresh: Estate) -> None:
+    tags = [f"0000000{number}" for number in range(7)]
+    removed = []
+    for tag in tags:
+        fresh.small(tag, tag)
+        removed += run(fresh, "snapshot", "--tag", tag).result["removed"]
+    assert verified(fresh) == tags[2:]
+    assert removed == tags[:2]
+    assert shelf(fresh)["infra-ci-latest.tar.gz"] == f"-> infra-ci-{tags[6]}.tar.gz"
+    assert len(shelf(fresh)) == 5 * 3 + 2, shelf(fresh)  # three files each, the link, the lock
+
+
+def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
+    first = fresh.small(TAG, "one")
+    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == first.image_id
+    second = fresh.small(TAG, "two")
+    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == second.image_id != first.image_id
+    assert verified(fresh) == [TAG]
+    assert "previous" not in json.loads(fresh.vm.read(f"{VM_DIRECTORY}/infra-ci-{TAG}.json"))
+
+
+def test_a_snapshot_whose_docker_save_is_killed_publishes_nothing_and_the_next_one_succeeds(fresh: Estate) -> None:
+    fresh.small("good", "one")
+    run(fresh, "snapshot", "--tag", "good")
+    before = shelf(fresh)
+    fresh.big(images.BIG_TAG)
+    child = fresh.operator.start_breakglass("--json", "snapshot", "--tag", images.BIG_TAG)
+    deadline = time.monotonic() + 120
+    partial = fresh.vm.path(f"{VM_DIRECTORY}/.infra-ci-{images.BIG_TAG}.tar.gz.partial")
+    while not (partial.exists() and partial.stat().st_size > 1e6) and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.05)
+    fresh.vm.run("sh", "-c", "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in 'docker save'*) kill -9 ${p#/proc/};; esac; done")
+    stdout, stderr = child.communicate(timeout=60)
+    told = json.loads(stdout)
+    assert told["exit_code"] in (4, 6), stderr
+    assert shelf(fresh) == before
+    run(fresh, "snapshot", "--tag", images.BIG_TAG)
+    assert verified(fresh) == [images.BIG_TAG, "good"]
+
+
+def test_a_local_copy_is_never_passed_off_as_a_fresh_pull(fresh: Estate) -> None:
+    image = fresh.small(TAG)
+    fresh.vm.run("docker", "pull", "--quiet", image.references[0])
+    stop_registries(fresh)
+    error = run(fresh, "snapshot", "--tag", TAG, expect=5).error
+    assert "local" in error["state"]
+    assert verified(fresh) == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "sentence"),
+    [
+        (("snapshot",), 2, "no tag"),
+        (("snapshot", "--tag", "latest"), 2, "latest"),
+        (("snapshot", "--tag", ";touch x"), 2, "touch"),
+        (("snapshot", "--tag", "0a1b2c3d\n"), 2, "tag"),
+        (("fetch", "$(id)"), 2, "id"),
+        (("fetch", "--", "-rf"), 2, "-rf"),
+        (("fetch", "k8s-node7"), 3, "no node k8s-node7"),
+        (("fetch", "k8s-node1", "--tag", "nosuchtag"), 3, "nosuchtag"),
+        (("fetch", "k8s-node1", "--from", "nowhere"), 3, "nowhere"),
+        (("fetch", "k8s-node1", "--via", "pigeon"), 2, "--via"),
+        (("import", "k8s-node1"), 3, "has no tarball"),
+        (("pin", "k8s-node1", "--yes"), 3, "does not hold the image"),
+        (("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"),
+        (("restore", "k8s-node7", "--yes"), 3, "no node k8s-node7"),
+        (("frobnicate",), 2, "frobnicate"),
+    ],
+)
+def test_bad_input_gets_one_readable_block_and_changes_nothing(fresh: Estate, argv: tuple[str, ...], exit_code: int, sentence: str) -> None:
+    before = fresh.listing()
+    error = run(fresh, *argv, expect=exit_code).error
+    assert sentence in error["message"]
+    assert error["next"]
+    assert fresh.listing() == before
+
+
+def test_a_missing_docker_or_ctr_is_refused_by_name(fresh: Estate) -> None:
+    fresh.small(TAG)
+    with fresh.vm.hidden("/usr/bin/docker"):
+        assert "docker" in run(fresh, "snapshot", "--tag", TAG, expect=3).error["message"]
+    run(fresh, "snapshot", "--tag", TAG)
+    run(fresh, "fetch", "k8s-node2")
+    with fresh.nodes["k8s-node2"].hidden("/usr/bin/ctr"):
+        assert "ctr" in run(fresh, "import", "k8s-node2", expect=3).error["message"]
+
+
+def test_a_pin_without_a_terminal_and_without_yes_names_the_flag(fresh: Estate) -> None:
+    snapshot_and_lose_the_registries(fresh)
+    run(fresh, "fetch", "k8s-node1")
+    run(fresh, "import", "k8s-node1")
+    error = run(fresh, "pin", "k8s-node1", expect=2).error
+    assert "--yes" in error["next"]
+    assert all(schedulable(fresh).values())
+
+
+def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fresh: Estate) -> None:
+    fresh.small(TAG)
+    operator = fresh.operator
+    good = operator.read("/root/.ssh/known_hosts")
+    operator.write("/root/.ssh/known_hosts", "", mode=0o600)
+    error = run(fresh, "snapshot", "--tag", TAG, expect=5).error
+    assert "SHA256:" in error["message"] + error["next"]
+    operator.write("/root/.ssh/known_hosts", good, mode=0o600)
+    operator.path("/root/.ssh/id_ed25519").rename(operator.path("/root/.ssh/id_ed25519.away"))
+    try:
+        assert "key" in run(fresh, "snapshot", "--tag", TAG, expect=5).error["message"]
+    finally:
+        operator.path("/root/.ssh/id_ed25519.away").rename(operator.path("/root/.ssh/id_ed25519"))
+    with fresh.nodes["k8s-node2"].hidden("/etc/sudoers.d"):
+        assert "sudo" in run(fresh, "fetch", "k8s-node2", expect=5).error["message"]
+    provider = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "/bin/false", "interactiveMode": "Never"}
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "dead",
+        "contexts": [{"name": "dead", "context": {"cluster": "lab", "user": "dead"}}],
+        "clusters": [{"name": "lab", "cluster": {"server": "https://10.0.20.100:6443", "insecure-skip-tls-verify": True}}],
+        "users": [{"name": "dead", "user": {"exec": provider}}],
+    }
+    operator.write("/root/.kube/config", json.dumps(kubeconfig), mode=0o600)
+    error = run(fresh, "restore", "--yes", expect=5).error
+    assert "/bin/false" in error["message"]
+
+
+def test_check_says_that_the_runbook_is_not_needed_until_no_registry_serves_the_image(fresh: Estate) -> None:
+    fresh.small(TAG)
+    told = run(fresh, "check", expect=10).result
+    assert [registry["state"] for registry in told["registries"]] == ["serves", "serves"]
+    run(fresh, "check", "--expect-served", "--tag", TAG)
+    fresh.host("forgejo").stop("registry")
+    assert run(fresh, "check", expect=10).result["verdict"] == "not needed"
+    fresh.vm.stop("registry")
+    assert run(fresh, "check").result["verdict"] == "start"

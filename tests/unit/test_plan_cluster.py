@@ -1,0 +1,158 @@
+"""pin, restore, check and the choice of a node: facts to exact lines."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from breakglass.commands import pin, restore
+from breakglass.commands.check import judge
+from breakglass.commands.choose import Candidate, choose
+from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.observe.cluster import Node, Pin, Pod
+from breakglass.registry import Found
+from tests.facts import IDENTITY, NODE, lines, machine, node
+
+OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
+OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
+
+
+def facts(*nodes: Node, **more: object) -> pin.Facts:
+    known = pin.Facts("k8s-node1", "k8s-node1 is 10.0.20.101 (InternalIP)", nodes, True, True, (), ("registry.example:5050/infra-ci",))
+    return replace(known, **more)  # type: ignore[arg-type]
+
+
+def pinned(known: pin.Facts) -> list[str]:
+    return lines(pin.plan(known, identity=IDENTITY, reason="outage"))
+
+
+def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
+    return lines(restore.plan(restore.Facts(nodes, True, ("forgejo",)), names=names))
+
+
+def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
+    made = pinned(facts(node("k8s-node1"), node("k8s-node10"), node("k8s-node2")))
+    assert [line.split()[4] for line in made] == ["k8s-node10", "k8s-node2"]
+    patch = json.loads(made[0].partition("--patch=")[2].removesuffix("'")) if "'--patch=" in made[0] else None
+    assert patch is not None
+    assert patch["spec"] == {"unschedulable": True}
+    annotation = json.loads(patch["metadata"]["annotations"]["breakglass/pinned"])
+    assert annotation == {"run": "0badcafe", "target": "k8s-node1", "by": "root@operator", "at": "2026-04-19T03:00:00Z", "reason": "outage"}
+
+
+def test_pin_leaves_nodes_alone_that_somebody_had_cordoned_and_says_so() -> None:
+    known = facts(node("k8s-node1"), node("k8s-node2", cordoned=True), node("k8s-node3"))
+    assert [line.split()[4] for line in pinned(known)] == ["k8s-node3"]
+    assert pin.left_alone(known) == ["k8s-node2"]
+
+
+def test_pin_with_the_same_target_goes_on_where_a_run_was_cut_short() -> None:
+    assert [line.split()[4] for line in pinned(facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS), node("k8s-node3")))] == ["k8s-node3"]
+
+
+def test_a_second_pin_has_nothing_to_do() -> None:
+    assert pinned(facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS))) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "kind", "sentence"),
+    [
+        (facts(node("k8s-node2")), Refused, "there is no node k8s-node1"),
+        (facts(node("k8s-node1", cordoned=True), node("k8s-node2")), Refused, "is cordoned"),
+        (facts(node("k8s-node1", ready=False), node("k8s-node2")), Refused, "not Ready"),
+        (facts(node("k8s-node1"), node("k8s-node2"), target_holds_image=False), Refused, "does not hold the image"),
+        (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OTHER)), Refused, "another pin is in force: target k8s-node9"),
+        (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation="{broken")), Refused, "cannot be read"),
+        (facts(node("k8s-node1"), node("k8s-node2"), may_patch=False), Unreachable, "patch on nodes"),
+    ],
+)
+def test_pin_is_refused_with_its_reason_and_a_next_step(known: pin.Facts, kind: type[BreakglassError], sentence: str) -> None:
+    with pytest.raises(kind, match=sentence) as caught:
+        pinned(known)
+    assert caught.value.next_step
+
+
+def test_pin_warns_of_pods_that_wait_for_the_image_on_other_nodes() -> None:
+    waiting = Pod("ci", "apply", "k8s-node2", ("registry.example:5050/infra-ci:latest",), True)
+    made = pin.plan(facts(node("k8s-node1"), node("k8s-node2"), pods=(waiting,)), identity=IDENTITY, reason="")
+    assert "ci/apply is bound to k8s-node2" in made.warnings[0]
+
+
+def test_restore_uncordons_exactly_what_carries_our_annotation() -> None:
+    made = restored(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS), node("k8s-node3", cordoned=True))
+    assert [line.split()[4] for line in made] == ["k8s-node2"]
+    assert '"breakglass/pinned":null' in made[0]
+    assert '"unschedulable":null' in made[0]
+
+
+def test_restore_only_takes_the_annotation_from_a_node_that_somebody_uncordoned_meanwhile() -> None:
+    made = restored(node("k8s-node2", annotation=OURS))
+    assert "unschedulable" not in made[0]
+
+
+def test_restore_gives_back_a_node_whose_annotation_cannot_be_read() -> None:
+    assert len(restored(node("k8s-node2", cordoned=True, annotation="{broken"))) == 1
+
+
+def test_restore_with_names_touches_only_these() -> None:
+    nodes = (node("k8s-node1", cordoned=True, annotation=OURS), node("k8s-node10", cordoned=True, annotation=OURS))
+    assert [line.split()[4] for line in restored(*nodes, names=("k8s-node1",))] == ["k8s-node1"]
+    with pytest.raises(Refused, match="no node k8s-node7"):
+        restored(*nodes, names=("k8s-node7",))
+
+
+def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
+    made = restore.plan(restore.Facts((node("k8s-node2", cordoned=True, annotation=OURS),), True, ()), names=())
+    assert "no registry serves" in made.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("states", "exit_code", "exit_code_when_served_is_expected"),
+    [
+        (["unreachable", "unreachable"], 0, 10),
+        (["unreachable", "serves"], 10, 0),
+        (["broken", "lacks the tag"], 0, 10),
+        (["refuses", "unreachable"], 5, 5),
+        (["refuses", "serves"], 10, 0),
+        ([], 0, 10),
+    ],
+)
+def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_code: int, exit_code_when_served_is_expected: int) -> None:
+    registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
+    assert judge(registries, expect_served=False).exit_code == exit_code
+    assert judge(registries, expect_served=True).exit_code == exit_code_when_served_is_expected
+
+
+def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, why_unread: str = "") -> Candidate:
+    return Candidate(one, None if why_unread else machine(NODE, free_bytes=free_bytes), why_unread, tarball, image)
+
+
+def chosen(*candidates: Candidate, architecture: str = "amd64") -> str:
+    return choose(candidates, architecture=architecture, room_bytes=10**9, prefers=lambda one: one.has_image, preference="it holds the image").why
+
+
+def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are_told() -> None:
+    why = chosen(candidate(node("k8s-node10")), candidate(node("k8s-node2")), candidate(node("k8s-node1", cordoned=True)))
+    assert why.startswith("chose k8s-node2")
+    assert "k8s-node1: cordoned" in why
+
+
+def test_a_node_that_holds_the_image_is_preferred() -> None:
+    assert chosen(candidate(node("a")), candidate(node("b"), image=True)) == "chose b: it holds the image"
+
+
+@pytest.mark.parametrize(
+    ("unfit", "reason"),
+    [
+        (candidate(node("a", ready=False)), "not Ready"),
+        (candidate(node("a", cordoned=True)), "cordoned"),
+        (candidate(node("a", pressure=True)), "DiskPressure"),
+        (candidate(node("a", architecture="arm64")), "architecture arm64"),
+        (candidate(node("a"), why_unread="a: connection refused"), "connection refused"),
+        (candidate(node("a"), free_bytes=10), "MB needed"),
+    ],
+)
+def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(unfit: Candidate, reason: str) -> None:
+    with pytest.raises(Refused, match=f"no node fits: a: .*{reason}"):
+        chosen(unfit)
+    assert chosen(unfit, candidate(node("b"))).startswith("chose b")

@@ -1,0 +1,215 @@
+"""fetch and import: facts to exact lines."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from breakglass.commands import Unread, fetch, import_image
+from breakglass.commands.fetch import Way, ssh_destination
+from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.observe.containerd import Containerd
+from breakglass.observe.shelf import Partial, Shelf, Tarball
+from tests.facts import IDENTITY, IMAGE, MANY, NAS, NODE, NODES, REPOSITORY, VM, image_id, lines, machine, shelf, tarball
+
+Failed = dict[tuple[fetch.Candidate, str], BreakglassError]
+NEW = tarball("new", 2)
+OPTIONS = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=5 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+
+
+def facts(on_vm: Iterable[Tarball] | None = (NEW,), on_nas: Iterable[Tarball] | None = (NEW,), on_node: Shelf | None = None, *, login: str = "", **more: object) -> fetch.Facts:
+    """`on_vm` or `on_nas` None: not reached."""
+    sources = tuple(shelf(host, held, latest="new") for host, held in ((VM, on_vm), (NAS, on_nas)) if held is not None)
+    unread = tuple(Unread(host.name, Unreachable(f"{host} does not answer")) for host, held in ((VM, on_vm), (NAS, on_nas)) if held is None)
+    ways = {source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *ssh_destination(source.host.ssh)), login) for source in sources}
+    known = fetch.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), on_node or shelf(NODE), sources, unread, ways)
+    return replace(known, **more)  # type: ignore[arg-type]
+
+
+def planned(known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None) -> list[str]:
+    return lines(fetch.plan(known, image=IMAGE, identity=IDENTITY, tag=tag, via=via, failed=failed or {}))
+
+
+def copying(made: list[str]) -> str:
+    return next(line for line in made if " receive " in line)
+
+
+def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
+    made = planned(facts())
+    assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
+    assert made[1].startswith(f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} -- root@10.0.20.10 '\"'\"'cat /shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass")
+    assert made[2:] == [
+        "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
+        "k8s-node1$ sudo -n ln -sfn infra-ci-new.tar.gz /var/breakglass/.infra-ci-latest.tar.gz.partial",
+        "k8s-node1$ sudo -n mv -fT /var/breakglass/.infra-ci-latest.tar.gz.partial /var/breakglass/infra-ci-latest.tar.gz",
+        "k8s-node1$ sudo -n sync /var/breakglass",
+    ]
+
+
+def test_where_the_nodes_root_cannot_log_in_the_tarball_goes_through_this_machine() -> None:
+    made = planned(facts(login="Permission denied"))
+    assert copying(made).startswith("operator$ ssh root@10.0.20.10 'cat /shelf/infra-ci-new.tar.gz' | ssh wizard@10.0.20.101 'sudo -n python3 archive.py receive /var/breakglass")
+
+
+def test_via_node_is_not_replaced_by_anything_else() -> None:
+    with pytest.raises(Unreachable, match="cannot log in"):
+        planned(facts(login="k8s-node1 cannot log in to it"), via="node")
+
+
+def test_the_next_source_is_taken_when_the_vm_is_down() -> None:
+    assert "192.168.1.13" in copying(planned(facts(on_vm=None)))
+
+
+def test_with_every_source_down_each_reason_is_told() -> None:
+    with pytest.raises(Unreachable, match=r"registry-vm does not answer.*synology does not answer"):
+        planned(facts(on_vm=None, on_nas=None))
+
+
+def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarballs() -> None:
+    older = tarball("older", 1, letter="b")
+    known = facts(on_vm=(NEW, older), on_nas=(NEW,))
+    failed: Failed = {(("registry-vm", NEW.file), "node"): Integrity("bad")}
+    assert "192.168.1.13" in copying(planned(known, failed=failed))
+    failed[("synology", NEW.file), "node"] = Integrity("bad too")
+    assert "infra-ci-older.tar.gz" in copying(planned(known, failed=failed))
+    failed[("registry-vm", older.file), "node"] = Integrity("bad as well")
+    with pytest.raises(Integrity, match=r"bad.*bad too.*bad as well"):
+        planned(known, failed=failed)
+
+
+def test_a_way_that_failed_is_followed_by_the_other_way_of_the_same_source() -> None:
+    failed: Failed = {(("registry-vm", NEW.file), "node"): Unreachable("cut")}
+    assert copying(planned(facts(), failed=failed)).startswith("operator$ ssh root@10.0.20.10")
+
+
+def test_an_explicit_tag_is_not_replaced_by_another_tarball() -> None:
+    with pytest.raises(Refused, match="tag gone"):
+        planned(facts(), tag="gone")
+
+
+def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_anew() -> None:
+    same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
+    assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
+    assert "--offset 300" in copying(planned(same))
+    for partial in (_partial(300, "c" * 64), _partial(300, None), _partial(5000, "a" * 64)):
+        assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
+
+
+def test_left_over_partials_of_other_tarballs_go() -> None:
+    made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
+    assert made[1] == "k8s-node1$ sudo -n python3 archive.py discard /var/breakglass infra-ci-old.tar.gz"
+
+
+def test_a_node_that_has_it_leaves_nothing_to_do() -> None:
+    assert planned(facts(on_node=shelf(NODE, [NEW], latest="new"))) == []
+
+
+def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> None:
+    made = planned(facts(on_node=shelf(NODE, [tarball("older", 1, letter="b"), tarball("foreign", recorded=False)], latest="older")))
+    assert made[-1] == "k8s-node1$ sudo -n rm -f -- /var/breakglass/infra-ci-older.tar.gz /var/breakglass/infra-ci-older.tar.gz.sha256 /var/breakglass/infra-ci-older.json"
+    assert not any("infra-ci-foreign" in line for line in made)
+
+
+def test_a_tarball_without_sidecars_is_verified_by_content_and_warned_of() -> None:
+    known = facts(on_vm=(tarball("new", recorded=False),))
+    assert f"--reference {REPOSITORY}:new" in copying(planned(known))
+    assert any("no sidecars" in warning for warning in fetch.plan(known, image=IMAGE, identity=IDENTITY, tag=None, via="auto", failed={}).warnings)
+
+
+def test_a_node_without_room_or_python_is_refused_before_anything_is_written() -> None:
+    with pytest.raises(Refused, match="no room"):
+        planned(facts(machine=machine(NODE, free_bytes=10)))
+    with pytest.raises(Refused, match="no python3"):
+        planned(facts(machine=machine(NODE, commands=MANY - {"python3"})))
+
+
+@pytest.mark.parametrize(
+    ("ssh", "arguments"),
+    [
+        ("192.168.1.13", ("--", "192.168.1.13")),
+        ("root@10.0.20.10:2222", ("-p", "2222", "--", "root@10.0.20.10")),
+        ("root@[fd00::1]:22", ("-p", "22", "--", "root@fd00::1")),
+        ("fd00::1", ("--", "fd00::1")),
+    ],
+)
+def test_a_destination_becomes_the_arguments_of_the_ssh_client(ssh: str, arguments: tuple[str, ...]) -> None:
+    assert ssh_destination(ssh) == arguments
+
+
+def _partial(size_bytes: int, sha256: str | None) -> Partial:
+    return Partial(NEW.file, size_bytes, sha256)
+
+
+NAMES = IMAGE.names("new")
+MANIFEST = "sha256:" + "9" * 64
+
+
+def imported(*, has: dict[str, str] | None = None, tarballs: Iterable[Tarball] = (NEW,), extra_targets: Iterable[str] = (), latest: str | None = "new", **more: object) -> import_image.Facts:
+    """`has`: name -> image ID in containerd."""
+    has = has or {}
+    held = shelf(NODE, tarballs, latest=latest)
+    found = held.find(latest) if latest else None
+    containerd = Containerd("1.7.24", dict.fromkeys((*has, *extra_targets), MANIFEST), dict(has), frozenset(has))
+    known = import_image.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), held, found, NAMES if found else (), containerd)
+    return replace(known, **more)  # type: ignore[arg-type]
+
+
+def import_lines(known: import_image.Facts) -> list[str]:
+    return lines(import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None))
+
+
+def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name() -> None:
+    made = import_lines(imported())
+    assert made == [
+        "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
+        "k8s-node1$ sudo -n python3 archive.py verify /var/breakglass/infra-ci-new.tar.gz",
+        "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc /var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'",
+        f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be {image_id('a')}",
+        *(f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[0]} {name}" for name in NAMES[1:]),
+    ]
+
+
+def test_a_second_import_has_nothing_to_do() -> None:
+    assert import_lines(imported(has=dict.fromkeys(NAMES, image_id("a")))) == []
+
+
+def test_only_the_missing_names_are_given_when_the_image_is_there() -> None:
+    made = import_lines(imported(has={NAMES[0]: image_id("a"), NAMES[1]: image_id("a")}))
+    assert not any("import -" in line for line in made)
+    assert [line.split()[-1] for line in made if " tag " in line] == list(NAMES[2:])
+
+
+def test_what_a_name_meant_before_is_kept_until_the_import_has_succeeded_and_put_back_when_it_fails() -> None:
+    known = imported(has={NAMES[1]: image_id("b")})
+    made = import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None)
+    before = import_image.kept_name(NAMES[1])
+    text = lines(made)
+    assert text[2] == f"k8s-node1$ sudo -n ctr -n k8s.io images tag {NAMES[1]} {before}"
+    assert text[-1] == f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"
+    undo = [str(step) for step in made.undo]
+    assert f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {before} {NAMES[1]}" in undo
+    assert f"k8s-node1$ sudo -n ctr -n k8s.io images rm {NAMES[0]}" in undo
+    assert f"k8s-node1$ sudo -n ctr -n k8s.io images rm {NAMES[1]}" not in undo
+
+
+def test_what_a_cut_short_import_has_kept_is_not_kept_over_and_goes_in_the_end() -> None:
+    before = import_image.kept_name(NAMES[1])
+    made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before]))
+    assert not any(f"tag {NAMES[1]} {before}" in line for line in made)
+    assert made[-1].endswith(f"images rm {before}")
+    assert import_lines(imported(has=dict.fromkeys(NAMES, image_id("a")), extra_targets=[before]))[1:] == [f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"]
+
+
+@pytest.mark.parametrize(
+    ("known", "sentence"),
+    [
+        (imported(latest=None, tarballs=()), "no tarball"),
+        (imported(tarballs=(tarball("new", recorded=False),)), "no complete sidecar"),
+        (imported(machine=machine(NODE, architecture="arm64")), "is for linux/amd64"),
+        (imported(names=("other.example/x:new",)), "not other.example"),
+    ],
+)
+def test_import_is_refused_with_its_reason_and_a_next_step(known: import_image.Facts, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence) as caught:
+        import_lines(known)
+    assert caught.value.next_step

@@ -11,9 +11,14 @@ import random
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 REFERENCE = "registry.viktorbarzin.me:5050/infra-ci:0a1b2c3d"
+USTAR: Literal[0] = 0
+GNU: Literal[1] = 1
+PAX: Literal[2] = 2
+"""The formats of a tar archive, as tarfile numbers them."""
+
 IMAGE_NAME = "io.containerd.image.name"
 
 
@@ -132,7 +137,7 @@ def full(name: str) -> str:
     return name if "." in name.partition("/")[0] or ":" in name.partition("/")[0] else f"docker.io/{name if '/' in name else 'library/' + name}"
 
 
-def tar(entries: Entries, *, format: int = tarfile.GNU_FORMAT) -> bytes:
+def tar(entries: Entries, *, format: Literal[0, 1, 2] = GNU) -> bytes:
     """The archive as docker writes it: two zero blocks at its end, and no more."""
     buffer = io.BytesIO()
     for entry in entries:

@@ -73,6 +73,8 @@ class Faults:
     """Accepts these, and never answers."""
     drip: str | None = None
     """Answers these a byte at a time, for ever."""
+    flood: str | None = None
+    """Answers these with zeros until nobody listens any more."""
     cut: str | None = None
     """Closes in the middle of the body of these."""
     lengths: dict[str, int] = field(default_factory=dict)
@@ -170,6 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.drip is not None and faults.drip in path:
             self._drip()
             return
+        if faults.flood is not None and faults.flood in path and self.command == "GET":
+            self._flood()
+            return
         status = next((status for part, status in faults.status.items() if part in path), None)
         if status is not None:
             self._reply(status, b"{}")
@@ -230,6 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None and cut in self.path:
             body, self.close_connection = body[: len(body) // 2], True
         self.wfile.write(body)
+
+    def _flood(self) -> None:
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n")
+        while not self.registry.released.is_set():
+            self.wfile.write(bytes(1 << 16))
 
     def _drip(self) -> None:
         self.close_connection = True

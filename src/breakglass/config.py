@@ -459,7 +459,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise Usage(f"the configuration {path} cannot be read: {error.strerror}", next_step=f"ls -ld {path}") from error
     if len(content) > MAX_BYTES:
-        raise Usage(f"the configuration {path} is larger than {MAX_BYTES} bytes; it is something else")
+        raise Usage(f"the configuration {path} is larger than {MAX_BYTES} bytes; it is something else", next_step=f"ls -l {path}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

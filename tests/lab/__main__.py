@@ -1,19 +1,22 @@
 """python3 -m tests.lab up | down | status | shell HOST | run HOST -- COMMAND ..."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
 
-from .estate import Estate, provision
+from .estate import Estate, InUse, in_use, provision
 from .host import ENVIRONMENT
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.lab", description="A real estate in namespaces of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in {"up": "raise it (a stale one is removed first)", "down": "remove every trace of it", "status": "what of it runs"}.items():
-        commands.add_parser(name, help=text)
+    for name, text in {"up": "raise it (one that stands is removed first)", "down": "remove every trace of it", "status": "what of it runs"}.items():
+        command = commands.add_parser(name, help=text)
+        if name != "status":
+            command.add_argument("--force", action="store_true", help="even while a test session is using it")
     commands.add_parser("shell", help="a root shell on a host").add_argument("host")
     run = commands.add_parser("run", help="run a command on a host, as root")
     run.add_argument("host")
@@ -23,13 +26,13 @@ def main() -> int:
         print("the lab needs root", file=sys.stderr)
         return 2
     estate = Estate()
-    if arguments.command == "up":
-        began = time.monotonic()
-        provision()
-        estate.up()
-        print(f"the lab is up in {time.monotonic() - began:.0f} s; try: python3 -m tests.lab shell operator")
-    elif arguments.command == "down":
-        estate.down()
+    if arguments.command in ("up", "down"):
+        try:
+            with contextlib.nullcontext() if arguments.force else in_use(wait=False):
+                raise_or_remove(estate, arguments.command)
+        except InUse as error:
+            print(f"{error}; wait for it, or add --force", file=sys.stderr)
+            return 7
     elif arguments.command == "status":
         return status(estate)
     else:
@@ -40,6 +43,16 @@ def main() -> int:
         argv = ["/bin/sh" if host.kind == "bare" else "/bin/bash"] if arguments.command == "shell" else [word for number, word in enumerate(arguments.argv) if number or word != "--"]
         os.execve("/usr/bin/nsenter", host.entry("/root") + argv, ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb"), "BREAKGLASS_CONFIG": "/root/breakglass.yaml"})
     return 0
+
+
+def raise_or_remove(estate: Estate, command: str) -> None:
+    if command == "down":
+        estate.down()
+        return
+    began = time.monotonic()
+    provision()
+    estate.up()
+    print(f"the lab is up in {time.monotonic() - began:.0f} s; try: python3 -m tests.lab shell operator")
 
 
 def status(estate: Estate) -> int:

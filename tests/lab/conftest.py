@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .estate import Estate, provision
+from .estate import Estate, in_use, provision
 
 HERE = Path(__file__).parent
 
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def estate() -> Iterator[Estate]:
-    """The estate, standing. One that stands already is used and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same."""
+    """The estate, standing; a second session waits for the first. One that stands already is used and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root")
     if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -30,15 +30,16 @@ def estate() -> Iterator[Estate]:
     except Exception as error:
         pytest.skip(f"the lab cannot be provisioned here: {error}")
     lab = Estate()
-    borrowed = lab.standing and not os.environ.get("BREAKGLASS_LAB_FRESH")
-    try:
-        if not borrowed:
-            signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", 143))
-            lab.up()
-        yield lab
-    finally:
-        if not borrowed:
-            lab.down()
+    with in_use(wait=True):
+        borrowed = lab.standing and not os.environ.get("BREAKGLASS_LAB_FRESH")
+        try:
+            if not borrowed:
+                signal.signal(signal.SIGTERM, lambda *_: pytest.exit("SIGTERM", 143))
+                lab.up()
+            yield lab
+        finally:
+            if not borrowed:
+                lab.down()
 
 
 @pytest.fixture

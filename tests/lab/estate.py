@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,12 @@ from .registry import Registry
 
 T = TypeVar("T")
 LOCK = Path("/run/breakglass-lab.lock")
+SESSION = Path("/run/breakglass-lab.session")
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+class InUse(Exception):
+    """Somebody else is using the estate."""
 
 
 class Estate:
@@ -137,8 +143,26 @@ class Estate:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """One process at a time raises or removes the estate; the kernel lets go of the lock of one that died."""
-    with LOCK.open("w") as lock:
+    with LOCK.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def in_use(*, wait: bool) -> Iterator[None]:
+    """One test session at a time uses the estate. A second one waits its turn, or gets InUse."""
+    with SESSION.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            if not wait:
+                raise InUse(f"a test session (PID {lock.read().strip()}) is using the lab") from None
+            print(f"the lab is in use by PID {lock.read().strip()}: waiting", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
 
 

@@ -1,6 +1,5 @@
 """Brings a standing estate back to how it was after `up`, in a second or two, so that each test finds the same."""
 
-import shutil
 from pathlib import Path
 
 from . import furniture, images, network, process, seed

@@ -186,6 +186,13 @@ def test_a_manifest_of_more_than_four_mebibytes_is_not_read(example: Example) ->
     assert example.look(tag="large").state == "broken"
 
 
+def test_a_flood_is_not_read_to_its_end(example: Example) -> None:
+    example.server.faults.flood = f"manifests/{example.index}"
+    found = example.look(seconds=3)
+    assert found.state == "broken"
+    assert "more than 4194304 bytes" in found.detail
+
+
 def test_a_manifest_cut_in_the_middle_is_no_answer(example: Example) -> None:
     example.server.faults.cut = example.index
     found = example.look()
@@ -203,12 +210,10 @@ def test_a_server_in_front_of_a_dead_registry_is_unreachable(example: Example, s
 
 def test_a_broken_image_is_not_hidden_by_a_registry_that_falls_over_meanwhile(example: Example) -> None:
     layers = example.server.store.layers_of(example.amd64)
-    del example.server.store.blobs[layers[0]]
-    example.server.faults.status[layers[1]] = 503
-    assert (example.look().state, example.look().missing) == ("broken", (layers[0],))
-    del example.server.faults.status[layers[1]]
     example.server.faults.status[layers[0]] = 503
     assert example.look().state == "unreachable"
+    del example.server.store.blobs[layers[1]]
+    assert (example.look().state, example.look().missing) == ("broken", (layers[1],))
 
 
 def test_a_port_where_nobody_listens_is_unreachable() -> None:
@@ -381,6 +386,13 @@ def test_a_challenge_from_where_a_redirect_leads_gets_no_login(example: Example,
     assert not [request for request in elsewhere.requests if "Authorization" in request.headers]
 
 
+def test_where_a_redirect_leads_names_no_token_service_for_our_login(example: Example, elsewhere: RegistryServer) -> None:
+    elsewhere.faults.bearer = f'Bearer realm="{elsewhere.url}/token"'
+    example.server.faults.redirect = ("/blobs/", elsewhere.url)
+    assert example.look(credentials=example.login()).state == "refuses"
+    assert not elsewhere.asked("GET", "/token")
+
+
 def test_a_redirect_without_end_is_given_up(example: Example) -> None:
     example.server.faults.redirect = ("manifests/", example.server.url)
     found = example.look()
@@ -394,8 +406,9 @@ def test_a_redirect_to_nonsense_is_no_bug(example: Example, target: str) -> None
     assert example.look(seconds=2).state == "unreachable"
 
 
-def test_a_login_page_in_front_is_no_registry(example: Example) -> None:
-    example.server.faults.redirect = ("/v2/", f"http://localhost:{example.server.port}/login")
+def test_a_login_page_in_front_is_no_registry(example: Example, elsewhere: RegistryServer) -> None:
+    example.server.faults.redirect = ("/v2/", f"http://localhost:{elsewhere.port}/login")
+    elsewhere.faults.status["/login"] = 200
     found = example.look()
     assert found.state == "unreachable"
     assert "no registry" in found.detail

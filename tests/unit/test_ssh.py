@@ -22,7 +22,7 @@ from breakglass.known_hosts import fingerprint
 from breakglass.plan import Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
-from breakglass.ssh_wire import BEAT_SECONDS, Stderr, inert, wire
+from breakglass.ssh.wire import BEAT_SECONDS, Stderr, inert, wire
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 
 
@@ -105,15 +105,15 @@ def test_megabytes_on_both_streams_do_not_deadlock_and_the_end_of_stderr_is_kept
 
 def test_a_command_without_a_sign_of_life_is_given_up_after_its_deadline(sshd: Sshd, connections: Connections) -> None:
     started = time.monotonic()
-    result = connections.ask(sshd.host(), script("echo x; sleep 20"), quiet_seconds=0.5)
+    result = connections.ask(sshd.host(), script("echo x; sleep 20"), quiet_seconds=1.5)
     assert result.exit_status is None
     assert result.stdout == b"x\n"
-    assert "0.5 s" in result.lost
-    assert time.monotonic() - started < 3
+    assert "1.5 s" in result.lost
+    assert time.monotonic() - started < 8
 
 
 def test_a_command_that_gives_signs_of_life_is_not_given_up(sshd: Sshd, connections: Connections) -> None:
-    assert connections.ask(sshd.host(), script("for i in 1 2 3 4 5; do sleep 0.3; echo @progress $i >&2; done"), quiet_seconds=1).ok
+    assert connections.ask(sshd.host(), script("for i in 1 2 3 4 5; do sleep 0.3; echo @progress $i >&2; done"), quiet_seconds=1.2).ok
 
 
 def test_a_command_killed_by_a_signal_has_an_unknown_outcome(sshd: Sshd, connections: Connections) -> None:
@@ -255,16 +255,16 @@ def test_a_source_that_fails_leaves_the_sink_with_a_short_stream(sshd: Sshd, con
 
 
 def test_a_source_that_goes_silent_is_given_up_and_named(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (script("echo x; sleep 20"),), quiet_seconds=0.5), Run(sshd.host(), (("cat",),), quiet_seconds=5)), nothing)
+    source, sink = connections.copy(Copy(Run(sshd.host(), (script("echo x; sleep 20"),), quiet_seconds=1.5), Run(sshd.host(), (("cat",),), quiet_seconds=5)), nothing)
     assert source.exit_status is None
-    assert "0.5 s" in source.lost
+    assert "1.5 s" in source.lost
     assert (sink.exit_status, sink.stdout) == (0, b"x\n")
 
 
 def test_a_sink_that_takes_nothing_is_given_up_and_named(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (("cat", "/dev/zero"),), quiet_seconds=5), Run(sshd.host(), (script("sleep 20"),), quiet_seconds=0.7)), nothing)
+    source, sink = connections.copy(Copy(Run(sshd.host(), (("cat", "/dev/zero"),), quiet_seconds=5), Run(sshd.host(), (script("sleep 20"),), quiet_seconds=1.5)), nothing)
     assert (source.exit_status, sink.exit_status) == (None, None)
-    assert "0.7 s" in sink.lost
+    assert "1.5 s" in sink.lost
     assert "receiving" in source.lost
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from breakglass.errors import Usage
-from breakglass.ssh_settings import Destination, Target, parse_destination, resolve
+from breakglass.ssh.settings import Destination, Target, parse_destination, resolve
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 

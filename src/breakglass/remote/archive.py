@@ -106,12 +106,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     expects(added, required=True)
     added.add_argument("--image-id", action="append", default=[], type=matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID"), metavar="REFERENCE=ID")
     added.add_argument("--docker", default="docker", help="asked for the image ID of each reference")
-    added.add_argument("--record", required=True, type=json_object, help="JSON: tag, sequence, created_at, version")
+    added.add_argument("--record", required=True, type=json_object, help="JSON: tag, sequence, version")
     added = command(receive, "standard input, a tarball from OFFSET on, into a partial; its hash, or without one its content, is verified", reads_stdin=True)
     expects(added)
     added.add_argument("--size", required=True, type=matching("unknown|[0-9]{1,18}", "a size"), help="of the whole tarball in bytes, or `unknown`")
     added.add_argument("--offset", required=True, type=matching("[0-9]{1,18}", "a number of bytes"), help="where standard input starts: the size of the partial, or 0")
-    added.add_argument("--record", required=True, type=json_object, help="the tarball's record; where there is none, JSON with tag, sequence, created_at, version")
+    added.add_argument("--record", required=True, type=json_object, help="the tarball's record; where there is none, JSON with tag, sequence, version")
     added = command(verify, "an existing tarball, by content and against the record beside it", in_directory=False)
     expects(added)
     added.add_argument("--image-id", type=matching(IMAGE_ID, "an image ID"), metavar="ID")
@@ -405,7 +405,8 @@ def is_complete(record: Any) -> bool:
 
 
 def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
-    """What the caller has to say of a tarball; the rest is found out."""
+    """What the caller has to say of a tarball; the rest is found out, the time too: a plan must not differ from minute to minute."""
+    record = {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
     seed = {key: record.get(key) for key in ("tag", "sequence", "created_at", "version")}
     bad = [key for key, shape in SHAPES.items() if not (isinstance(record.get(key), str) and re.fullmatch(shape, record[key]))]
     bad += [] if type(seed["sequence"]) is int and seed["sequence"] >= 0 else ["sequence"]

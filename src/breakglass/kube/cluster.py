@@ -12,10 +12,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from breakglass import kubeconfig, patching
+from breakglass.kube import kubeconfig, patching
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
-from breakglass.patching import Fault
+from breakglass.kube.patching import Fault
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 

@@ -4,8 +4,8 @@ import time
 from typing import TYPE_CHECKING
 
 from breakglass.ports import Progress, Result
-from breakglass.ssh_command import Command
-from breakglass.ssh_wire import Wire
+from breakglass.ssh.command import Command
+from breakglass.ssh.wire import Wire
 
 if TYPE_CHECKING:
     import paramiko

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from breakglass import config, known_hosts, ssh_dial, ssh_settings
+from breakglass import config, known_hosts
+from breakglass.ssh import dial, settings
 from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
-from breakglass.ssh_command import TICK_SECONDS, Command, no_progress
-from breakglass.ssh_identities import KEY_VARIABLE
-from breakglass.ssh_login import Login, log_in
-from breakglass.ssh_relay import Relay
-from breakglass.ssh_settings import Target
-from breakglass.ssh_wire import inert, sudo_refusal, wire
+from breakglass.ssh.command import TICK_SECONDS, Command, no_progress
+from breakglass.ssh.identities import KEY_VARIABLE
+from breakglass.ssh.login import Login, log_in
+from breakglass.ssh.relay import Relay
+from breakglass.ssh.settings import Target
+from breakglass.ssh.wire import inert, sudo_refusal, wire
 
 if TYPE_CHECKING:
     import paramiko
@@ -187,7 +188,7 @@ class Connections:
             raise Unreachable(f"{shown}: the SSH configuration names a ProxyCommand, which breakglass does not run", next_step="Use ProxyJump in its place.")
         login = Login(host=shown, entries=self._entries(target), key_text=self._environ.get(KEY_VARIABLE) or None, timeout_seconds=seconds)
         if not target.jumps:
-            return log_in(login, target, ssh_dial.dial(target.hostname, target.port, shown=shown, timeout_seconds=seconds, family=target.address_family))
+            return log_in(login, target, dial.dial(target.hostname, target.port, shown=shown, timeout_seconds=seconds, family=target.address_family))
         *before, last = target.jumps
         gate = self._resolve(last, tuple(before) or None)
         if any((step.typed, step.login, step.port) == (gate.typed, gate.login, gate.port) for step in (*way, target)):
@@ -217,7 +218,7 @@ class Connections:
     def _resolve(self, ssh: str, jumps: tuple[str, ...] | None) -> Target:
         target = self._targets.get((ssh, jumps))
         if target is None:
-            target = ssh_settings.resolve(ssh, config=self._settings.config, known_hosts=self._settings.known_hosts, environ=self._environ, jumps=jumps)
+            target = settings.resolve(ssh, config=self._settings.config, known_hosts=self._settings.known_hosts, environ=self._environ, jumps=jumps)
             self._targets[ssh, jumps] = target
         return target
 

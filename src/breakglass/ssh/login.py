@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
 from breakglass.errors import Unreachable
-from breakglass.ssh_identities import Identity, collect
-from breakglass.ssh_settings import Target
-from breakglass.ssh_wire import inert
+from breakglass.ssh.identities import Identity, collect
+from breakglass.ssh.settings import Target
+from breakglass.ssh.wire import inert
 
 if TYPE_CHECKING:
     import paramiko

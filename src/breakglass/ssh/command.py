@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from breakglass.ports import Progress, Result
-from breakglass.ssh_wire import BEAT_SECONDS, Stderr, Wire
+from breakglass.ssh.wire import BEAT_SECONDS, Stderr, Wire
 
 if TYPE_CHECKING:
     import paramiko
 
 KEPT_STDOUT_BYTES = 64 * 2**20
 READ_BYTES = 2**16
+ACCEPT_SECONDS = 15.0
+"""A busy host may take its time to start a shell, however soon its command is to speak."""
 TICK_SECONDS = 0.25
 """How often a waiting thread looks at its clock."""
 
@@ -49,7 +51,8 @@ class Command:
         self._lifeline = wire.lifeline
         self.channel.settimeout(TICK_SECONDS)
         # The library waits for the server's answer without a deadline of its own.
-        alarm = threading.Timer(self.quiet_seconds, self.stop, (f"the host did not take the command within {self.quiet_seconds:g} s",))
+        seconds = max(self.quiet_seconds, ACCEPT_SECONDS)
+        alarm = threading.Timer(seconds, self.stop, (f"the host did not take the command within {seconds:g} s",))
         alarm.daemon = True
         alarm.start()
         try:

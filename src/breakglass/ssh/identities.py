@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from breakglass.errors import Unreachable
 from breakglass.known_hosts import fingerprint
-from breakglass.ssh_settings import Target
-from breakglass.ssh_wire import inert
+from breakglass.ssh.settings import Target
+from breakglass.ssh.wire import inert
 
 if TYPE_CHECKING:
     import paramiko

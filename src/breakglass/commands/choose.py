@@ -1,6 +1,7 @@
 """The choice of a node: a pure function with its reasons."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from breakglass.commands import Estate
@@ -54,13 +55,24 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
     candidates = tuple(_read(estate, node) for node in nodes)
     if command == "pin":
         return choose(candidates, architecture="", room_bytes=0, prefers=lambda c: c.has_image, preference="it holds the image")
+    architecture, room_bytes = _wanted(estate) if command == "fetch" else ("", 0)
     return choose(
         candidates,
-        architecture="",
-        room_bytes=0,
+        architecture=architecture,
+        room_bytes=room_bytes,
         prefers=lambda c: c.has_tarball or c.has_image,
         preference="it has the tarball or the image already",
     )
+
+
+def _wanted(estate: Estate) -> tuple[str, int]:
+    """Architecture and size in bytes of the newest verified tarball of the first source that has one; nothing is asked of a node where none has."""
+    for host, directory in estate.sources:
+        with suppress(BreakglassError):
+            verified = read_shelf(estate.hosts, host, directory, estate.config.image.name).verified
+            if verified and verified[0].record:
+                return verified[0].record.platform.rpartition("/")[2], verified[0].size_bytes
+    return "", 0
 
 
 def _read(estate: Estate, node: Node) -> Candidate:

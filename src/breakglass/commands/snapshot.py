@@ -15,6 +15,8 @@ from breakglass.ports import Result as Ended
 from breakglass.registry import ImageId
 
 COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
+SAVE_QUIET_SECONDS = 300.0
+"""The classic store first writes the whole image into the data-root before it prints a byte."""
 PULL_QUIET_SECONDS = 600.0
 """docker prints nothing while a layer comes in; a layer may be large and the line slow."""
 
@@ -151,7 +153,7 @@ def _saving(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     platform = ("--platform", facts.machine.platform) if facts.docker.save_wants_platform else ()
     save: Argv = ("docker", "save", *platform, *references)
     pulls = tuple(Run(vm, (("docker", "pull", reference),), quiet_seconds=PULL_QUIET_SECONDS) for reference in references)
-    return (*pulls, Run(vm, (save, compress, write), quiet_seconds=120), Run(vm, (archive("publish", shelf.directory, file),)))
+    return (*pulls, Run(vm, (save, compress, write), quiet_seconds=SAVE_QUIET_SECONDS), Run(vm, (archive("publish", shelf.directory, file),)))
 
 
 def _finishing(facts: Facts, present: Tarball | None) -> tuple[Step, ...]:

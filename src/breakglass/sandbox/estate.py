@@ -60,8 +60,11 @@ class Estate:
         client_key.write_private_key_file(str(self.key))
         programs = write_programs(root / "programs", ssh_config=self.ssh_config)
         write_control(root / "bin")
-        users = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(NODES, ("wizard", "node"))
-        self.hosts = {name: Host(name, root / "hosts" / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None) for name, (user, kind) in users.items()}
+        kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(NODES, ("wizard", "node"))
+        self.hosts = {
+            name: Host(name, root / "hosts" / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None)
+            for name, (user, kind) in kinds.items()
+        }
         self.registries = {name: Registry(name, root / "registries" / name) for name in REPOSITORIES}
         self.api = Api()
         self._api_up = False
@@ -100,8 +103,8 @@ class Estate:
         )
 
     def raise_up(self) -> None:
-        for part in (*self.registries.values(), *self.hosts.values()):
-            part.start()
+        for name in (*self.registries, *self.hosts):
+            self.start(name)
         self.push(TAG)
         for node in NODES:
             for directory in ("var/breakglass", "etc/containerd/certs.d"):
@@ -127,7 +130,7 @@ class Estate:
                 self.stop(name)
 
     def status(self) -> dict[str, str]:
-        parts = {name: part.up for name, part in (*self.hosts.items(), *self.registries.items())} | {"api": self._api_up}
+        parts = {name: host.up for name, host in self.hosts.items()} | {name: registry.up for name, registry in self.registries.items()} | {"api": self._api_up}
         return {name: "up" if up else "down" for name, up in parts.items()}
 
     def stop(self, name: str) -> None:

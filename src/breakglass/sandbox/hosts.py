@@ -133,8 +133,11 @@ class Host:
         try:
             transport.add_server_key(self._key)
             transport.start_server(server=_Door(self, transport))
+            # paramiko itself keeps no hold of a channel: one that nobody holds is gone before its command comes.
+            channels: list[paramiko.Channel] = []
             while transport.is_active() and self.up:
-                transport.accept(1.0)
+                accepted = transport.accept(1.0)
+                channels = [channel for channel in channels if not channel.closed] + ([accepted] if accepted else [])
         except (paramiko.SSHException, OSError, EOFError):
             pass  # a client that changed its mind, or a host that was stopped meanwhile
         finally:

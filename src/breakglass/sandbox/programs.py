@@ -10,11 +10,13 @@ from pathlib import Path
 
 import breakglass
 
-TOOLS = (
-    "[ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr false fallocate find flock fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum "
-    "mkdir mkfifo mktemp mv nice nohup nproc od pgrep pigz printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep sort ss stat stty sync tac tail tar tee test timeout "
-    "touch tr true truncate uname uniq unlink wc which xargs zcat"
-).split()
+# What a server has, and nothing that could reach beyond the sandbox.
+TOOLS = """
+[ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr false fallocate find flock
+fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum mkdir mkfifo mktemp mv nice nohup nproc od pgrep pigz
+printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep sort ss stat stty sync tac tail tar tee
+test timeout touch tr true truncate uname uniq unlink wc which xargs zcat
+"""
 NAS_TOOLS = ("cat", "ls", "wc", "tail", "readlink")
 
 # The hosts have no root to become: everything on them belongs to whoever started the sandbox.
@@ -44,7 +46,7 @@ def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     tools, nas, common, vm, node = (root / name for name in ("tools", "nas", "common", "vm", "node"))
     for directory in (tools, nas, common, vm, node):
         directory.mkdir(parents=True)
-    for name in TOOLS:
+    for name in TOOLS.split():
         if found := shutil.which(name):
             (tools / name).symlink_to(found)
     # Not the python3 of PATH, which may be a shim that looks for itself in HOME.

@@ -202,3 +202,20 @@ def restore(
         verbose=verbose or given.verbose,
         dry_run=dry_run,
     )
+
+
+@app.command(rich_help_panel=PRACTICE)
+def sandbox(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND ...]", help="Run in the sandbox; default: a shell.", show_default=False)] = None,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """An estate in a box on loopback, on throw-away data; docker and containerd are simulated there.
+
+    Example: breakglass sandbox -- breakglass snapshot --tag 0a1b2c3d --dry-run
+    """
+    from breakglass.cli.practice import run_sandbox
+
+    given: Global = context.obj
+    return run_sandbox(tuple(command or ()), json=json or given.json, verbose=verbose or given.verbose)

@@ -25,6 +25,7 @@ class Screen:
         plain = bool(os.environ.get("NO_COLOR"))
         self._err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
         self._out = self._err if json else Console(file=sys.stdout, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
+        self._asides: set[str] = set()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
@@ -35,12 +36,14 @@ class Screen:
         self._out.print(Text(_printable(line), style=style))
 
     def aside(self, line: str) -> None:
-        """What is being looked at: on stderr, so that an answer stays an answer."""
-        self._err.print(Text(_printable(line), style="dim"))
+        """What is being looked at, said once: on stderr, so that an answer stays an answer."""
+        if line not in self._asides:
+            self._asides.add(line)
+            self._err.print(Text(_printable(line), style="dim"))
 
     def detail(self, line: str) -> None:
         if self.verbose:
-            self.aside(line)
+            self._err.print(Text(_printable(line), style="dim"))
 
     def plan(self, plan: Plan, *, dry_run: bool) -> None:
         for warning in plan.warnings:

@@ -92,6 +92,7 @@ class Session:
         left = decide(after).steps
         if left:
             raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", state=state(after), next_step="run the same command again")
+        self.screen.say(f"Done, and read back: {plan.goal}.")
         return after, plan
 
     def _ask(self, question: str) -> None:

@@ -50,6 +50,8 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
             session.screen.warn(f"{file} from {source_name} via {way}: {error.message}; trying the next way")
             continue
         candidate, way = picked[0]
+        if not session.outcome.dry_run:
+            session.screen.say(f"Next: breakglass import {after.node}")
         return fetch.result(after, candidate=candidate, way=way)
 
 
@@ -65,12 +67,13 @@ def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[s
     if not session.outcome.dry_run:
         for line in import_image.verdict(after):
             session.screen.say(line)
+        session.screen.say(f"Next: breakglass pin {after.node}")
     return import_image.result(after)
 
 
 def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
     name = _node(session, node, command="pin")
-    after, _ = session.carry_out(
+    after, done = session.carry_out(
         observe=lambda: pin.observe(session.estate, node=name),
         decide=lambda facts: pin.plan(facts, identity=session.estate.identity, reason=reason),
         state=pin.state,
@@ -78,8 +81,8 @@ def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> di
         yes=yes,
     )
     if not session.outcome.dry_run:
-        session.screen.say("pinned; to give everything back: breakglass restore")
-    return pin.result(after)
+        session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
+    return pin.result(after, done)
 
 
 def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:

@@ -66,11 +66,16 @@ def lines(facts: Facts) -> tuple[str, ...]:
         told.append("the registries' digests differ: " + ", ".join(f"{found.name} {found.digest}" for found in facts.registries if found.digest))
     for shelf in facts.shelves:
         newest = shelf.verified[0] if shelf.verified else None
-        told.append(f"{shelf.host}: {len(shelf.verified)} verified tarballs" + (f", the newest {newest.file}, latest is {shelf.latest or shelf.latest_fault}" if newest else f" in {shelf.directory}"))
+        told.append(f"{shelf.host}: {counted(shelf)}" + (f", the newest {newest.file}, latest is {shelf.latest or shelf.latest_fault}" if newest else f" in {shelf.directory}"))
     told += [str(unread) for unread in facts.unread]
     if facts.nodes is not None:
         told.append(f"API server: answers, {facts.nodes} nodes")
     return tuple(told)
+
+
+def counted(shelf: Shelf) -> str:
+    count = len(shelf.verified)
+    return f"{count or 'no'} verified tarball{'' if count == 1 else 's'}"
 
 
 def result(facts: Facts, verdict: Verdict) -> Result:

@@ -80,8 +80,8 @@ def _read(estate: Estate, node: Node) -> Candidate:
     if not node.ready or node.mark.unschedulable:
         return Candidate(node, None, "", False, False)
     try:
-        host, how = estate.node(node.name)
-        estate.note(f"looking at {how}")
+        host, _ = estate.node(node.name)
+        estate.note(f"looking at {host} ({host.ssh})")
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
         shelf: Shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
         has_image = holds_image(estate, tuple(read_targets(estate.hosts, host, estate.ctr)))

@@ -51,7 +51,7 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts
     if source is not None and source not in names:
         raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
     host, how = estate.node(node)
-    estate.note(f"looking at {how}")
+    estate.note(f"looking at {host} ({host.ssh})")
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, ("python3", "ssh", "bash"))
     shelf = read_shelf(estate.hosts, host, directory, name)
@@ -108,7 +108,8 @@ def chosen(facts: Facts, *, tag: str | None, via: str, failed: dict[tuple[Candid
 
 def result(facts: Facts, *, candidate: Candidate, way: str) -> Result:
     source, file = candidate
-    tarball = next((tarball for tarball in facts.shelf.tarballs if tarball.file == file), None)
+    shelves = (facts.shelf, *(shelf for shelf in facts.sources if shelf.host.name == source))
+    tarball = next((tarball for shelf in shelves for tarball in shelf.tarballs if tarball.file == file), None)
     record = tarball.record if tarball else None
     return {
         "tag": tarball.tag if tarball else None,

@@ -29,7 +29,7 @@ class Facts:
 
 def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
     host, how = estate.node(node)
-    estate.note(f"looking at {how}")
+    estate.note(f"looking at {host} ({host.ssh})")
     nodes, image = estate.config.nodes, estate.config.image
     machine = read_machine(estate.hosts, host, nodes.directory, ("python3", "bash", "gzip", nodes.ctr[0]))
     missing = [command for command in ("python3", "bash", "gzip", nodes.ctr[0]) if command not in machine.commands]

@@ -36,7 +36,7 @@ def observe(estate: Estate, *, node: str) -> Facts:
     image_names = tuple(name.rpartition(":")[0] for name in estate.config.image.names("x"))
     if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
         return Facts(host.name, how, nodes, False, may_patch, pods, image_names)
-    estate.note(f"looking at {how}")
+    estate.note(f"looking at {host} ({host.ssh})")
     names = tuple(read_targets(estate.hosts, host, estate.ctr))
     return Facts(host.name, how, nodes, holds_image(estate, names), may_patch, pods, image_names)
 
@@ -77,9 +77,10 @@ def left_alone(facts: Facts) -> list[str]:
     return [node.name for node in facts.nodes if node.name != facts.target and node.mark.unschedulable and node.mark.annotation is None]
 
 
-def result(facts: Facts) -> Result:
-    """Of what was read after the patches."""
-    cordoned = [node.name for node in facts.nodes if node.mark.unschedulable and node.mark.annotation is not None]
+def result(facts: Facts, done: Plan) -> Result:
+    """Of what was read after the patches, or in a dry run before them."""
+    patched = {step.node for step in done.steps if isinstance(step, PatchNode)}
+    cordoned = [node.name for node in facts.nodes if node.name in patched or (node.mark.unschedulable and node.mark.annotation is not None)]
     return {"target": facts.target, "cordoned": cordoned, "left_alone": left_alone(facts)}
 
 

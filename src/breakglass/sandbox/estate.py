@@ -146,6 +146,8 @@ class Estate:
         if name != "api":
             self._part(name).start()
         elif not self._api_up:
+            if self.kubeconfig.exists():
+                self.api = _successor(self.api)
             self.api.start()
             self._api_up = True
             self.api.kubeconfig(self.kubeconfig)
@@ -225,6 +227,13 @@ class Estate:
             "ssh": {"config": str(self.ssh_config), "known_hosts": str(self.known_hosts)},
             "kubernetes": {"kubeconfig": str(self.kubeconfig)},
         }
+
+
+def _successor(stopped: Api) -> Api:
+    """An API server that was stopped does not listen again; another one takes over its objects."""
+    api = Api()
+    api._lock, api._objects, api._version = stopped._lock, stopped._objects, stopped._version
+    return api
 
 
 @contextmanager

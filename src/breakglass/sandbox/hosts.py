@@ -89,6 +89,7 @@ class Host:
             thread.join(5)
         end_processes(f"{MARK}={self.root}")
         for session in list(self._sessions):
+            session.kill()
             session.join(5)
         self._sessions.clear()
 

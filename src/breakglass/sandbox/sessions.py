@@ -43,6 +43,7 @@ class Session:
         self.channel = channel
         self.answered = threading.Event()
         self._argv, self._directory, self._environ, self._naming = [naming.come_in(word) for word in argv], directory, dict(environ), naming
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name=f"sandbox session {channel.chanid}", daemon=True)
 
     def start(self) -> None:
@@ -51,6 +52,12 @@ class Session:
     def join(self, timeout_seconds: float) -> None:
         self._thread.join(timeout_seconds)
 
+    def kill(self) -> None:
+        """Ends the process and its group, where they are still there."""
+        if self._process and self._process.poll() is None:
+            with suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     @property
     def running(self) -> bool:
         return self._thread.is_alive()
@@ -58,7 +65,7 @@ class Session:
     def _run(self) -> None:
         # A client that sees its channel closed before its request was accepted calls that a failure.
         self.answered.wait(1.0)
-        process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self._directory, env=self._environ, start_new_session=True, bufsize=0
         )
         assert process.stdin

@@ -1,0 +1,39 @@
+"""`breakglass sandbox`: the estate in a box, for a command or a shell."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from breakglass.cli.outcome import Outcome
+from breakglass.cli.screen import Screen
+from breakglass.errors import BreakglassError, Refused
+
+
+def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
+    """Raises the estate, runs the command (or a shell) in it, and ends with its status."""
+    from breakglass.sandbox.estate import raise_estate
+
+    screen = Screen(json=json, verbose=verbose)
+    outcome = Outcome("sandbox")
+    argv = command or (os.environ.get("SHELL", "/bin/sh"),)
+    try:
+        with raise_estate() as estate:
+            for line in estate.banner.splitlines():
+                screen.aside(line)
+            # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
+            before = signal.signal(signal.SIGINT, lambda number, frame: None)
+            try:
+                status = subprocess.run(argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False).returncode
+            except OSError as error:
+                raise Refused(f"{argv[0]} cannot be run: {error.strerror}", next_step="breakglass sandbox -- COMMAND ...") from error
+            finally:
+                signal.signal(signal.SIGINT, before)
+            outcome.exit_code = status if status >= 0 else 128 - status
+            outcome.result = {"command": list(argv), "status": outcome.exit_code}
+    except BreakglassError as error:
+        outcome.error, outcome.exit_code = error, error.exit_code
+        screen.error(error)
+    if json:
+        screen.object(outcome.told())
+    return outcome.exit_code

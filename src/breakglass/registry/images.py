@@ -1,0 +1,196 @@
+"""Whether an image could be pulled: its index, every manifest and every blob of it are asked for, and none is taken along."""
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from breakglass.config import Registry
+from breakglass.observe.text import inert
+from breakglass.registry.credentials import Credentials
+from breakglass.registry.found import Ended, Found, ImageId
+from breakglass.registry.manifests import DIGEST, normal, platform_of, read_descriptor, read_manifest, spelled, verify
+from breakglass.registry.session import Session
+
+T = TypeVar("T")
+
+DEADLINE_SECONDS = 8.0
+AT_ONCE = 8
+MAX_INDEX_DEPTH = 3
+
+
+def look_all(registries: Sequence[Registry], tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> tuple[Found, ...]:
+    """Look at all registries at the same time, each with its own deadline."""
+    if not registries:
+        return ()
+    with ThreadPoolExecutor(len(registries)) as pool:
+        return tuple(pool.map(lambda registry: look(registry, tag, credentials=credentials, deadline_seconds=deadline_seconds, platform=platform), registries))
+
+
+def look(registry: Registry, tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> Found:
+    """Whether a pull would succeed, without pulling. Never raises for what a registry does, and ends at the deadline.
+
+    With a platform, only what that platform's image needs decides; what else is missing is told.
+    """
+    session = Session(registry, credentials, deadline_seconds)
+    digest = None
+    try:
+        session.ping()
+        digest, top = _top(session, tag)
+        return _judge(session, registry.name, digest, top, platform)
+    except Ended as ended:
+        return Found(registry.name, ended.state, digest or ended.digest, ended.missing, detail=ended.detail)
+
+
+def image_id(reference: str, registries: Iterable[Registry], *, platform: str, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS) -> ImageId:
+    """The configuration's digest of REGISTRY/REPOSITORY:TAG, from the configured registry of that host, else from https://REGISTRY."""
+    host, _, path = reference.partition("/")
+    repository, _, tag = path.rpartition(":")
+    session = Session(_registry_of(host, repository, registries), credentials, deadline_seconds)
+    try:
+        session.ping()
+        _, manifest = _top(session, tag)
+        for _ in range(MAX_INDEX_DEPTH):
+            if "manifests" not in manifest:
+                return ImageId("serves", read_descriptor(manifest["config"])[0])
+            offered = {platform_of(child): child for child in manifest["manifests"]}
+            if normal(platform) not in offered:
+                raise Ended("broken", f"its index has no image for {platform}")
+            manifest = _child(session, offered[normal(platform)])
+        raise Ended("broken", "its indexes are nested too deep")
+    except Ended as ended:
+        return ImageId(ended.state, None, ended.missing, ended.detail)
+
+
+def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
+    for registry in registries:
+        if registry.url.partition("://")[2].removesuffix(":443" if registry.url.startswith("https:") else ":80") == host.removesuffix(":443"):
+            return replace(registry, repository=repository)
+    # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs no TLS.
+    scheme = "http" if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host) else "https"
+    return Registry(host, f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}", repository)
+
+
+def _top(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
+    """What a tag means: its digest and the index or manifest. As containerd does it: HEAD by tag, GET by the digest that came back."""
+    head = session.ask("HEAD", f"manifests/{tag}")
+    if head.status == 404:
+        raise Ended("lacks the tag", f"HTTP 404 for {session.repository}:{tag}")
+    said = head.headers.get("Docker-Content-Digest", "")
+    promised = said if head.status == 200 and DIGEST.fullmatch(said) else None
+    if head.status >= 500:
+        raise Ended("unreachable", f"HTTP {head.status} for {session.repository}:{tag}")
+    answer = session.ask("GET", f"manifests/{promised or tag}")
+    if answer.status == 404 and promised is None:
+        raise Ended("lacks the tag", f"HTTP 404 for {session.repository}:{tag}")
+    if answer.status != 200:
+        if promised is None:
+            raise Ended("unreachable", f"HTTP {answer.status} for {session.repository}:{tag}")
+        raise _part_lost(promised, "what the tag means", answer.status)
+    digest = promised or f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+    return digest, read_manifest(answer.body, digest)
+
+
+def _judge(session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None) -> Found:
+    """Look at every child and every blob; then say what that comes to."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        descriptors: list[Any] | None = top.get("manifests")
+        reads = pool.map(_caught(lambda child: _leaves(session, child)), descriptors) if descriptors is not None else iter([[(None, top)]])
+        lost: list[tuple[str | None, Ended]] = []
+        leaves: list[tuple[str | None, dict[str, Any]]] = []
+        for index, read in enumerate(reads):
+            if isinstance(read, Ended):
+                lost.append((platform_of(descriptors[index]) if descriptors else None, read))
+            else:
+                leaves += read
+        platforms = list(pool.map(_caught(lambda leaf: leaf[0] or _configured_platform(session, leaf[1])), leaves))
+        needs: dict[tuple[str, int | None], list[str | None]] = {}
+        image_ids: dict[str, str] = {}
+        for (_, manifest), its in zip(leaves, platforms, strict=True):
+            its_platform = None if isinstance(its, Ended) else its
+            lost += [(None, its)] if isinstance(its, Ended) else []
+            image_ids |= {its_platform: manifest["config"]["digest"]} if its_platform and not its_platform.startswith("unknown/") else {}
+            for descriptor in (manifest["config"], *manifest["layers"]):
+                needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
+        for users, ended in zip(needs.values(), pool.map(_caught(lambda need: _find_blob(session, *need)), needs), strict=True):
+            if ended is not None:
+                lost += [(user, ended) for user in users]
+    return _verdict(Found(name, "serves", digest, image_ids=image_ids), lost, normal(platform) if platform else None)
+
+
+def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str | None) -> Found:
+    broken = [ended for _, ended in lost if ended.state == "broken"]
+    missing = tuple(dict.fromkeys(digest for ended in broken for digest in ended.missing))
+    details = list(dict.fromkeys(ended.detail for ended in broken))
+    words = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
+    # A part whose platform nobody knows may be anybody's.
+    decisive = [ended for its, ended in lost if platform is None or its is None or its == platform]
+    if any(ended.state == "broken" for ended in decisive):
+        return replace(found, state="broken", missing=missing, detail=words)
+    if decisive:
+        return replace(found, state=decisive[0].state, detail=decisive[0].detail)
+    if platform is not None and platform not in found.image_ids:
+        return replace(found, state="broken", missing=missing, detail=f"there is no image for {platform}, only for {inert(', '.join(found.image_ids)) or 'none'}")
+    return replace(found, missing=missing, detail=f"only for other platforms: {words}" if words else "")
+
+
+def _caught(function: Callable[[Any], T]) -> Callable[[Any], T | Ended]:
+    def call(argument: Any) -> T | Ended:
+        try:
+            return function(argument)
+        except Ended as ended:
+            return ended
+
+    return call
+
+
+def _leaves(session: Session, descriptor: Any, depth: int = 1) -> list[tuple[str | None, dict[str, Any]]]:
+    """(platform, manifest) of a child, which may be an index itself."""
+    manifest = _child(session, descriptor)
+    if "manifests" not in manifest:
+        return [(platform_of(descriptor), manifest)]
+    if depth == MAX_INDEX_DEPTH:
+        raise Ended("broken", "its indexes are nested too deep")
+    return [leaf for child in manifest["manifests"] for leaf in _leaves(session, child, depth + 1)]
+
+
+def _child(session: Session, descriptor: Any) -> dict[str, Any]:
+    digest, size = read_descriptor(descriptor)
+    answer = session.ask("GET", f"manifests/{digest}")
+    if answer.status != 200:
+        raise _part_lost(digest, "a child of the index", answer.status)
+    if size is not None and len(answer.body) != size:
+        raise Ended("broken", f"{digest} (a child of the index) has {len(answer.body)} bytes instead of {size}", missing=(digest,))
+    return read_manifest(answer.body, digest)
+
+
+def _find_blob(session: Session, digest: str, size: int | None) -> None:
+    answer = session.ask("HEAD", f"blobs/{digest}")
+    if answer.status != 200:
+        raise _part_lost(digest, "a blob", answer.status)
+    length = answer.headers.get("Content-Length", "")
+    if size is not None and length.isascii() and length.isdigit() and int(length[:20]) != size:
+        raise Ended("broken", f"{digest} (a blob) has {length[:20]} bytes instead of {size}", missing=(digest,))
+
+
+def _part_lost(digest: str, what: str, status: int) -> Ended:
+    # 502 to 504 speak of the server in front, not of the image.
+    if status in (502, 503, 504):
+        return Ended("unreachable", f"HTTP {status} for {digest} ({what})", digest=digest)
+    return Ended("broken", f"HTTP {status} for {digest} ({what})", missing=(digest,), digest=digest)
+
+
+def _configured_platform(session: Session, manifest: dict[str, Any]) -> str | None:
+    """The platform of an image outside an index: its configuration says it."""
+    digest, _ = read_descriptor(manifest["config"])
+    answer = session.ask("GET", f"blobs/{digest}")
+    if answer.status != 200:
+        return None
+    verify(answer.body, digest)
+    with contextlib.suppress(ValueError, RecursionError):
+        return spelled(json.loads(answer.body))
+    return None

@@ -1,0 +1,68 @@
+"""Commands over SSH to hosts of the sandbox: with OpenSSH's client, and with paramiko's."""
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import paramiko
+
+from breakglass.sandbox.estate import Estate
+from breakglass.sandbox.hosts import ADDRESS
+
+SSH = shutil.which("ssh")
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+def ssh_argv(estate: Estate, host: str, *options: str, user: str | None = None) -> list[str]:
+    target = estate.hosts[host]
+    return [str(SSH), "-F", str(estate.ssh_config), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", *options, "-p", str(target.port), "--", f"{user or target.user}@{ADDRESS}"]
+
+
+def openssh(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ended:
+    ended = subprocess.run([*ssh_argv(estate, host), command], input=stdin, capture_output=True, check=False, timeout=30)
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def with_paramiko(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ended:
+    with connection(estate, host) as transport:
+        return on_channel(transport, command, stdin)
+
+
+def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") -> Ended:
+    """One command; its three streams are served at the same time, or one that is full stops the others."""
+    channel = transport.open_session(timeout=10)
+    channel.exec_command(command)
+    collected: dict[str, bytes] = {}
+
+    def collect(name: str, receive: str) -> None:
+        collected[name] = b"".join(iter(lambda: getattr(channel, receive)(1 << 16), b""))
+
+    readers = [threading.Thread(target=collect, args=arguments, daemon=True) for arguments in (("out", "recv"), ("err", "recv_stderr"))]
+    for reader in readers:
+        reader.start()
+    with suppress(OSError):  # a command that reads nothing may be over by now
+        channel.sendall(stdin)
+        channel.shutdown_write()
+    for reader in readers:
+        reader.join(30)
+    return Ended(channel.recv_exit_status(), collected["out"], collected["err"])
+
+
+@contextmanager
+def connection(estate: Estate, host: str, *, user: str | None = None, key: paramiko.PKey | None = None) -> Iterator[paramiko.Transport]:
+    target = estate.hosts[host]
+    transport = paramiko.Transport((ADDRESS, target.port))
+    try:
+        transport.connect(username=user or target.user, pkey=key or paramiko.ECDSAKey.from_private_key_file(str(estate.key)))
+        yield transport
+    finally:
+        transport.close()

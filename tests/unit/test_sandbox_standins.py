@@ -1,0 +1,219 @@
+"""The sandbox's docker, containerd and registries: they behave as the real ones were measured to, and refuse what they do not know."""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from breakglass import config
+from breakglass.sandbox.estate import TAG, Estate, raise_estate
+from breakglass.sandbox.image import build
+from tests.unit.sandbox_client import Ended, with_paramiko
+
+VM, NODE = "registry-vm", "k8s-node1"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Estate]:
+    with raise_estate() as raised:
+        yield raised
+
+
+@pytest.fixture
+def estate(shared: Estate) -> Iterator[Estate]:
+    """The estate as it is at the start, whatever the test before did to it."""
+    yield shared
+    for name, state in shared.status().items():
+        if state == "down":
+            shared.start(name)
+    for registry in shared.registries.values():
+        registry.refuses_with = None
+    for name in (VM, NODE):
+        shutil.rmtree(shared.hosts[name].root / "var/lib", ignore_errors=True)
+    shared.push(TAG)
+
+
+def image_name(estate: Estate) -> str:
+    return f"{estate.registries['registry-private'].authority}/infra-ci"
+
+
+def saved(estate: Estate, tag: str = TAG) -> bytes:
+    """The archive that docker saves of a freshly pulled tag."""
+    ended = with_paramiko(estate, VM, f"docker pull -q {image_name(estate)}:{tag} >&2 && docker save {image_name(estate)}:{tag}")
+    assert ended.status == 0, ended.stderr
+    return ended.stdout
+
+
+def ctr(estate: Estate, arguments: str, stdin: bytes = b"") -> Ended:
+    return with_paramiko(estate, NODE, f"sudo -n ctr -n k8s.io {arguments}", stdin)
+
+
+def edited(archive: bytes, *, drop: str = "", flip: str = "", tags: list[str] | None = None, untag: bool = False) -> bytes:
+    """The archive without a member, with a flipped bit in the first one of that name, or with other RepoTags."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as source, tarfile.open(fileobj=target, mode="w") as copy:
+        for member in source:
+            content = (reader.read() if (reader := source.extractfile(member)) else b"") or b""
+            if drop and member.name.endswith(drop):
+                continue
+            if flip and member.name.endswith(flip):
+                content, flip = content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:], ""
+            if member.name == "manifest.json" and (tags or untag):
+                content = json.dumps([entry | {"RepoTags": None if untag else tags} for entry in json.loads(content)]).encode()
+            member.size = len(content)
+            copy.addfile(member, io.BytesIO(content))
+    return target.getvalue()
+
+
+def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(estate: Estate) -> None:
+    name, path = f"{image_name(estate)}:{TAG}", f"{estate.vm_directory}/x.tar.gz"
+    pulled = with_paramiko(estate, VM, f"docker pull {name} && docker image inspect --format '{{{{.Id}}}}' {name} && bash -o pipefail -c 'docker save {name} | gzip > {path}'")
+    assert pulled.stdout.split()[-1].decode() == build(f"infra-ci {TAG}\n").image_id
+    tarball = with_paramiko(estate, VM, f"cat {path}").stdout
+    imported = with_paramiko(estate, NODE, "bash -o pipefail -c 'gzip -dc | sudo -n ctr -n k8s.io images import -'", tarball)
+    assert (imported.status, imported.stdout.endswith(b"...done\n")) == (0, True)
+    row = ctr(estate, f"images ls name=={name}").stdout.decode().splitlines()[1].split()
+    manifest = json.loads(ctr(estate, f"content get {row[2]}").stdout)
+    assert manifest["config"]["digest"] == build(f"infra-ci {TAG}\n").image_id
+    check = ctr(estate, f"images check name=={name}").stdout.decode().splitlines()[1]
+    assert (" complete (4/4) " in check, check.split()[-1]) == (True, "true")
+    assert ctr(estate, "images ls -q name==nothing").stdout == b""
+
+
+def test_the_saved_archive_has_the_layout_of_docker_20_10_and_the_same_bytes_each_time(estate: Estate) -> None:
+    archive = saved(estate)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as read:
+        [entry] = json.load(read.extractfile("manifest.json") or io.BytesIO())
+        configuration = (read.extractfile(entry["Config"]) or io.BytesIO()).read()
+        layers = [(read.extractfile(layer) or io.BytesIO()).read() for layer in entry["Layers"]]
+    assert entry["RepoTags"] == [f"{image_name(estate)}:{TAG}"]
+    assert entry["Config"] == hashlib.sha256(configuration).hexdigest() + ".json"
+    assert json.loads(configuration)["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
+    assert saved(estate) == archive
+
+
+def test_docker_never_passes_a_local_copy_off_as_a_pull(estate: Estate) -> None:
+    saved(estate)
+    estate.stop("registry-private")
+    ended = with_paramiko(estate, VM, f"docker pull {image_name(estate)}:{TAG}")
+    assert (ended.status, b"connection refused" in ended.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("damage", ["missing tag", "lost child"])
+def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_alike(estate: Estate, damage: str) -> None:
+    if damage == "lost child":
+        estate.break_image("registry-private", TAG)
+    tag = TAG if damage == "lost child" else "ffffffff"
+    ended = with_paramiko(estate, VM, f"docker pull {image_name(estate)}:{tag}")
+    assert (ended.status, b"manifest unknown" in ended.stderr) == (1, True)
+
+
+def test_docker_removes_a_name_first_and_the_image_with_its_last_name(estate: Estate) -> None:
+    name = image_name(estate)
+    saved(estate)
+    assert with_paramiko(estate, VM, f"docker tag {name}:{TAG} {name}:other && docker rmi {name}:{TAG} && docker image inspect {name}:other").status == 0
+    assert with_paramiko(estate, VM, f"docker image rm {name}:other").stdout.startswith(f"Untagged: {name}:other\nDeleted: sha256:".encode())
+    assert with_paramiko(estate, VM, f"docker image inspect {name}:other").status == 1
+    assert with_paramiko(estate, VM, f"docker save {name}:other").status == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "command", "named"),
+    [
+        (VM, "docker run x", "run"),
+        (VM, "docker save --platform linux/amd64 x", "--platform"),
+        (VM, "docker info --format '{{range .Plugins}}x{{end}}'", "{{range .Plugins}}"),
+        (VM, "docker pull debian", "debian"),
+        (NODE, "ctr -n k8s.io images import --all-platforms -", "--all-platforms"),
+        (NODE, "ctr -n k8s.io images pull x", "images pull"),
+        (NODE, "ctr -n k8s.io images ls labels.x==y", "labels.x==y"),
+        (NODE, "ctr --debug images ls", "--debug"),
+        (NODE, "containerd config default", "config default"),
+        (NODE, "sudo -u root true", "sudo -n COMMAND"),
+    ],
+)
+def test_a_stand_in_refuses_what_it_does_not_know_and_names_it(shared: Estate, host: str, command: str, named: str) -> None:
+    ended = with_paramiko(shared, host, command)
+    assert (ended.status, ended.stdout) == (2, b"")
+    assert named in ended.stderr.decode()
+
+
+def test_ctr_refuses_gzip_in_the_words_of_containerd(estate: Estate) -> None:
+    ended = ctr(estate, "images import -", gzip.compress(saved(estate), 1))
+    assert (ended.status, ended.stderr) == (1, b"ctr: archive/tar: invalid tar header\n")
+
+
+@pytest.mark.parametrize("kept", [0, 512 * 3, 100_000])
+def test_ctr_takes_nothing_from_an_archive_that_ends_early(estate: Estate, kept: int) -> None:
+    ended = ctr(estate, "images import -", saved(estate)[:kept])
+    assert (ended.status, ctr(estate, "images ls -q").stdout) == (1, b"")
+
+
+def test_a_flipped_bit_fails_the_import_and_leaves_the_name_complete_and_not_unpacked(estate: Estate) -> None:
+    ended = ctr(estate, "images import -", edited(saved(estate), flip="layer.tar"))
+    assert (ended.status, b"wrong diff id calculated on extraction" in ended.stderr) == (1, True)
+    check = ctr(estate, "images check").stdout.decode().splitlines()[1]
+    assert (" complete (4/4) " in check, check.split()[-1]) == (True, "false")
+
+
+def test_a_flipped_bit_over_a_good_image_goes_unnoticed_and_moves_the_name(estate: Estate) -> None:
+    archive = saved(estate)
+    assert ctr(estate, "images import -", archive).status == 0
+    before = ctr(estate, "images ls").stdout
+    assert ctr(estate, "images import -", edited(archive, flip="layer.tar")).status == 0
+    assert ctr(estate, "images ls").stdout != before
+
+
+def test_an_archive_without_names_imports_nothing_and_says_nothing(estate: Estate) -> None:
+    assert ctr(estate, "images import -", edited(saved(estate), untag=True)) == Ended(0, b"", b"")
+    assert (ctr(estate, "images ls -q").stdout, ctr(estate, "content ls -q").stdout) == (b"", b"")
+
+
+def test_an_archive_without_a_layer_fails_by_the_name_of_the_layer(estate: Estate) -> None:
+    ended = ctr(estate, "images import -", edited(saved(estate), drop="layer.tar"))
+    assert (ended.status, b"layer.tar" in ended.stderr) == (1, True)
+
+
+def test_names_are_added_moved_labelled_and_removed_as_ctr_does(estate: Estate) -> None:
+    ctr(estate, "images import -", edited(saved(estate), tags=["r.example/a:1"]))
+    assert ctr(estate, "images tag r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
+    assert ctr(estate, "images tag r.example/a:1 r.example/b:1") == Ended(1, b"", b'ctr: image "r.example/b:1": already exists\n')
+    assert ctr(estate, "images tag --force r.example/a:1 r.example/b:1").status == 0
+    assert ctr(estate, "images tag r.example/none:1 r.example/c:1").stderr == b'ctr: image "r.example/none:1": not found\n'
+    assert ctr(estate, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout == b"io.cri-containerd.pinned=pinned\n"
+    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [b"-", b"io.cri-containerd.pinned=pinned"]
+    missing = ctr(estate, "images rm r.example/none:1")
+    assert (missing.status, missing.stdout, b"not found" in missing.stderr) == (0, b"", True)
+    assert ctr(estate, "namespaces rm k8s.io").status == 1
+    assert ctr(estate, "images rm r.example/a:1 r.example/b:1").stdout == b"r.example/a:1\nr.example/b:1\n"
+    assert ctr(estate, "content ls -q").stdout == b""
+    assert (ctr(estate, "namespaces rm k8s.io").stdout, ctr(estate, "namespaces ls -q").stdout) == (b"k8s.io\n", b"")
+
+
+def test_namespaces_share_content_and_a_scratch_one_leaves_the_other_whole(estate: Estate) -> None:
+    archive = saved(estate)
+    ctr(estate, "images import -", archive)
+    before = ctr(estate, "content ls -q").stdout
+    scratch = with_paramiko(estate, NODE, "ctr -n scratch images import - && ctr -n scratch images rm $(ctr -n scratch images ls -q) && ctr namespaces rm scratch", archive)
+    assert scratch.status == 0, scratch.stderr
+    assert ctr(estate, "content ls -q").stdout == before != b""
+    assert all(ctr(estate, f"content get {digest}").status == 0 for digest in before.decode().split())
+
+
+def test_imports_at_the_same_time_lose_no_name(estate: Estate) -> None:
+    archive = saved(estate)
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(lambda number: ctr(estate, "images import -", edited(archive, tags=[f"r.example/a:{number}"])), range(4)))
+    assert [result.status for result in ended] == [0] * 4
+    assert ctr(estate, "images ls -q").stdout.split() == [b"r.example/a:%d" % number for number in range(4)]
+
+
+def test_containerd_names_the_directory_that_the_configuration_names(shared: Estate) -> None:
+    dump = with_paramiko(shared, NODE, "sudo -n containerd config dump").stdout.decode()
+    assert f'config_path = "{config.load(shared.config).nodes.registry_config}"' in dump

@@ -1,6 +1,7 @@
 """Commands over SSH to hosts of the sandbox: with OpenSSH's client, and with paramiko's."""
 
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") 
 @contextmanager
 def connection(estate: Estate, host: str, *, user: str | None = None, key: paramiko.PKey | None = None) -> Iterator[paramiko.Transport]:
     target = estate.hosts[host]
-    transport = paramiko.Transport((ADDRESS, target.port))
+    dialled = socket.create_connection((ADDRESS, target.port), timeout=10)
+    dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    transport = paramiko.Transport(dialled)
     try:
         transport.connect(username=user or target.user, pkey=key or paramiko.ECDSAKey.from_private_key_file(str(estate.key)))
         yield transport

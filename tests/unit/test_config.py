@@ -77,6 +77,14 @@ def test_sections_and_lists_may_be_left_empty(tmp_path: Path) -> None:
     assert load(tmp_path, SMALLEST.replace("}", ", name: null, also_known_as: null}", 1)).image.name == "infra-ci"
 
 
+def test_a_name_for_files_that_follows_from_the_repository_is_checked_like_a_given_one(tmp_path: Path) -> None:
+    repository = f"registry.example/ci/{'a' * 101}"
+    (derived,) = faults(tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository))[1:]
+    assert derived.startswith("image.name (not given, so taken from image.repository): 'aaa")
+    assert load(tmp_path, SMALLEST.replace('registry.example:5050/team/infra-ci"', f'{repository}", name: ci')).image.name == "ci"
+    assert load(tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository[:-1])).image.name == "a" * 100
+
+
 def test_the_names_of_an_image_begin_with_the_one_it_is_pulled_by() -> None:
     image = config.Image("r.example/ci", "ci", ("r.example/ci:latest", "f.example/v/ci:{tag}", "r.example/ci:{tag}", "f.example/v/ci:{tag}-slim"))
     assert image.names("abc") == ("r.example/ci:abc", "r.example/ci:latest", "f.example/v/ci:abc", "f.example/v/ci:abc-slim")
@@ -259,7 +267,7 @@ def test_a_configuration_that_is_named_is_never_passed_over_for_another(tmp_path
 
 def test_yaml_is_imported_only_when_a_configuration_is_read() -> None:
     script = "import sys, breakglass.config; print(sorted({'yaml', 'difflib'} & set(sys.modules)))"
-    source = str(Path(config.__file__).parents[1])
+    source = str(Path(config.__file__).parents[2])
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": source})
     assert ended.stdout.strip() == "[]"
 
@@ -295,6 +303,9 @@ def test_a_grammar_refuses_what_is_hostile_and_prints_it_inert(check: Callable[[
         check(text)
     assert refused.value.message.isprintable()
     assert len(refused.value.message) < 600
+    suggested = re.search("such as ([^ ,]+)", refused.value.next_step)
+    assert suggested
+    assert check(suggested[1]) == suggested[1]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from breakglass import registry
 from breakglass.config import Registry
 from breakglass.registry import Credentials, Found, ImageId, Login, image_id, look, look_all, read_credentials
+from breakglass.registry.session import MAX_REDIRECTS, challenges_of
 from tests.registry_server import RegistryServer, make_authority
 
 NOBODY = Credentials()
@@ -397,7 +397,7 @@ def test_a_redirect_without_end_is_given_up(example: Example) -> None:
     example.server.faults.redirect = ("manifests/", example.server.url)
     found = example.look()
     assert found.state == "unreachable"
-    assert len(example.server.asked("HEAD", "manifests/")) == registry.MAX_REDIRECTS + 1
+    assert len(example.server.asked("HEAD", "manifests/")) == MAX_REDIRECTS + 1
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1", "http://" + "a" * 300, "//"])
@@ -496,12 +496,12 @@ def test_no_secret_is_in_the_text_of_credentials() -> None:
 
 @given(st.lists(st.text(max_size=60), max_size=3))
 def test_no_challenge_is_a_bug(headers: list[str]) -> None:
-    registry._challenges(headers)
+    challenges_of(headers)
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
 def test_a_quoted_value_is_read_as_it_was_meant(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-    assert registry._challenges([f'Basic realm="a, b", Bearer realm="{quoted}", service=x']) == {"basic": {"realm": "a, b"}, "bearer": {"realm": value, "service": "x"}}
+    assert challenges_of([f'Basic realm="a, b", Bearer realm="{quoted}", service=x']) == {"basic": {"realm": "a, b"}, "bearer": {"realm": value, "service": "x"}}
 
 

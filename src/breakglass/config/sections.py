@@ -47,6 +47,7 @@ class Section:
         return tuple(self._convert(f"{self._at(key)}[{index}]", convert, value) for index, value in enumerate(values))
 
     def pairs(self, key: str, convert_key: Callable[[object], str], convert: Callable[[object], str]) -> dict[str, str]:
+        """A mapping whose keys are names that a person gives."""
         section = self.section(key)
         return {self._convert(self._at(key), convert_key, name): self._convert(section._at(name), convert, value) for name, value in section._values.items()}
 
@@ -92,18 +93,6 @@ def optional(convert: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else convert(value)
 
 
-def _list(value: object) -> list[object]:
-    if value is not None and not isinstance(value, list):
-        raise Usage(f"{show(value)} is not a list")
-    return value or []
-
-
-def _filled_list(value: object) -> list[object]:
-    if not _list(value):
-        raise Usage("is empty")
-    return _list(value)
-
-
 def truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise Usage(f"{show(value)} is neither true nor false")
@@ -139,6 +128,18 @@ def local_path(base: Path) -> Callable[[object], Path]:
 def join(path: str, key: object) -> str:
     name = key if isinstance(key, str) and key.isprintable() and 0 < len(key) <= 80 else show(key)
     return f"{path}.{name}" if path else name
+
+
+def _list(value: object) -> list[object]:
+    if value is not None and not isinstance(value, list):
+        raise Usage(f"{show(value)} is not a list")
+    return value or []
+
+
+def _filled_list(value: object) -> list[object]:
+    if not _list(value):
+        raise Usage("is empty")
+    return _list(value)
 
 
 def _nothing() -> Any:

@@ -43,20 +43,24 @@ def read_descriptor(value: Any) -> tuple[str, int | None]:
 
 
 def platform_of(descriptor: Any) -> str | None:
+    """What an index says that a child is for."""
     return spelled(descriptor.get("platform") if isinstance(descriptor, dict) else None)
 
 
 def verify(body: bytes, digest: str) -> None:
+    """Raises Ended where the bytes are not those of the digest."""
     algorithm = digest.partition(":")[0]
     if f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}" != digest:
         raise Ended("broken", f"{digest}: what is served under this digest is something else", missing=(digest,), digest=digest)
 
 
 def spelled(value: Any) -> str | None:
+    """A platform as OS/ARCHITECTURE[/VARIANT], from the keys of an index's child or of a configuration."""
     if not isinstance(value, dict) or not value.get("os") or not value.get("architecture"):
         return None
     return normal("/".join(str(value[key]) for key in ("os", "architecture", "variant") if value.get(key)))
 
 
 def normal(platform: str) -> str:
+    """One spelling for what has two."""
     return re.sub("/arm64/v8$", "/arm64", platform)

@@ -56,9 +56,7 @@ def tarball(tag: str, sequence: int = 1, *, letter: str = "a", size_bytes: int =
     return Tarball(f"infra-ci-{tag}.tar.gz", tag, size_bytes, record if recorded else None, being_replaced)
 
 
-def shelf(
-    host: Host, tarballs: Iterable[Tarball] = (), *, latest: str | None = None, fault: str = "", partials: Iterable[Partial] = (), foreign: Iterable[str] = (), present: bool = True
-) -> Shelf:
+def shelf(host: Host, tarballs: Iterable[Tarball] = (), *, latest: str | None = None, fault: str = "", partials: Iterable[Partial] = (), foreign: Iterable[str] = (), present: bool = True) -> Shelf:
     """Ordered as a reader orders it."""
     ordered = tuple(sorted(tarballs, key=lambda one: (one.verified, one.sequence, one.tag), reverse=True))
     return Shelf(host, "/shelf" if host != NODE else "/var/breakglass", "infra-ci", present, ordered, latest, fault or ("" if latest else "is missing"), tuple(partials), tuple(foreign))

@@ -40,9 +40,7 @@ class Store:
         contents = [f"layer {number} of {architecture} {salt}".encode() * 9 for number in range(layers)]
         configuration = json.dumps({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in contents]}}).encode()
         described = [self._add_blob(each) for each in (configuration, *contents)]
-        return self.add_manifest({"schemaVersion": 2, "mediaType": MANIFEST, "config": described[0], "layers": described[1:]}, MANIFEST) | {
-            "platform": {"os": "linux", "architecture": architecture}
-        }
+        return self.add_manifest({"schemaVersion": 2, "mediaType": MANIFEST, "config": described[0], "layers": described[1:]}, MANIFEST) | {"platform": {"os": "linux", "architecture": architecture}}
 
     def add_index(self, *children: dict[str, Any]) -> dict[str, Any]:
         return self.add_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(children)}, INDEX)

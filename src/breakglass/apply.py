@@ -166,5 +166,3 @@ _OUTCOMES = {"changed": "somebody else changed it meanwhile, it was left alone",
 
 def _silent(_: int) -> None:
     return
-
-

@@ -159,7 +159,7 @@ def test_what_is_not_a_positive_number_is_told_so(tmp_path: Path, value: str) ->
 
 
 def test_an_unknown_key_comes_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
-    found = faults(tmp_path, SMALLEST + "sttaus: {}\nnodes: {ssh_usr: a, zzz: 1, 5: 1, \"a\\e[2J\": 1}\n")
+    found = faults(tmp_path, SMALLEST + 'sttaus: {}\nnodes: {ssh_usr: a, zzz: 1, 5: 1, "a\\e[2J": 1}\n')
     assert all(line.isprintable() for line in found)
     assert "sttaus: unknown key; did you mean status?" in found
     assert "nodes.ssh_usr: unknown key; did you mean ssh_user?" in found

@@ -64,9 +64,7 @@ def elsewhere() -> Iterator[RegistryServer]:
 
 def test_an_image_whose_every_part_is_there_is_served(example: Example) -> None:
     store = example.server.store
-    assert example.look() == Found(
-        "forgejo", "serves", example.index, image_ids={"linux/amd64": store.config_of(example.amd64), "linux/arm64": store.config_of(example.arm64)}
-    )
+    assert example.look() == Found("forgejo", "serves", example.index, image_ids={"linux/amd64": store.config_of(example.amd64), "linux/arm64": store.config_of(example.arm64)})
     for blob in store.blobs:
         assert example.server.asked("HEAD", blob), "every blob is asked for"
         assert not example.server.asked("GET", blob), "no blob is pulled"
@@ -503,5 +501,3 @@ def test_no_challenge_is_a_bug(headers: list[str]) -> None:
 def test_a_quoted_value_is_read_as_it_was_meant(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     assert challenges_of([f'Basic realm="a, b", Bearer realm="{quoted}", service=x']) == {"basic": {"realm": "a, b"}, "bearer": {"realm": value, "service": "x"}}
-
-

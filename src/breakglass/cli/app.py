@@ -74,9 +74,7 @@ def check(
     from breakglass.cli import verbs
 
     given: Global = context.obj
-    return carry(
-        "check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), config=given.config, json=json or given.json, verbose=verbose or given.verbose
-    )
+    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), config=given.config, json=json or given.json, verbose=verbose or given.verbose)
 
 
 @app.command(rich_help_panel=RUNBOOK)
@@ -173,9 +171,7 @@ def pin(
     from breakglass.cli import verbs
 
     given: Global = context.obj
-    return carry(
-        "pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), config=given.config, json=json or given.json, verbose=verbose or given.verbose, dry_run=dry_run
-    )
+    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), config=given.config, json=json or given.json, verbose=verbose or given.verbose, dry_run=dry_run)
 
 
 @app.command(rich_help_panel=RUNBOOK)

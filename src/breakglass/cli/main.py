@@ -68,13 +68,13 @@ def carry(
 
     screen = Screen(json=json, verbose=verbose)
     outcome = Outcome(command, dry_run=dry_run)
-    session: Session | None = None
+    session = None
     try:
         found = load(find(None if config is None else str(config), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
         screen.detail(f"configuration: {found.source}")
-        from breakglass.cli.session import Session
+        from breakglass.cli import session as sessions
 
-        session = Session(config=found, screen=screen, outcome=outcome)
+        session = sessions.Session(config=found, screen=screen, outcome=outcome)
         outcome.result = work(session)
     except BreakglassError as error:
         outcome.error = error
@@ -157,5 +157,3 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -22,7 +22,7 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
             for line in estate.banner.splitlines():
                 screen.aside(line)
             # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
-            before = signal.signal(signal.SIGINT, lambda number, frame: None)
+            before = signal.signal(signal.SIGINT, lambda *_: None)
             try:
                 status = subprocess.run(argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False).returncode
             except OSError as error:

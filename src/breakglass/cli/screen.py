@@ -97,7 +97,10 @@ class Screen:
     def error(self, error: BreakglassError) -> None:
         """One block: what is wrong; what state things are in; what to type next."""
         self.close()
-        self._err.print(Text(f"breakglass: {error.kind}: {_printable(error.message)}", style="bold red"))
+        first, *more = error.message.splitlines() or [""]
+        self._err.print(Text(f"breakglass: {error.kind}: {_printable(first)}", style="bold red"))
+        for line in more:
+            self._err.print(Text(f"  {_printable(line)}"))
         if error.state:
             self._err.print(Text(f"  State: {_printable(error.state)}"))
         if error.next_step:

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +35,7 @@ class Session:
         self.hosts = Connections(config.ssh, environ=os.environ)
         self.cluster = Cluster(config.kubernetes)
         credentials = read_credentials(os.environ, Path.home())
-        at = datetime.now(timezone.utc).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         identity = Identity(run=secrets.token_hex(4), by=f"{_user()}@{socket.gethostname()}", at=at, version=__version__)
         self.estate = Estate(
             config=config,
@@ -80,7 +80,7 @@ class Session:
                 cluster=self.cluster,
                 reports=reports,
                 plan_again=lambda: decide(observe()),
-                explain=explain(facts) if explain else lambda step, ended: None,
+                explain=explain(facts) if explain else lambda *_: None,
             )
         except BreakglassError as error:
             reports.give_up()

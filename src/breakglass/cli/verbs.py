@@ -7,6 +7,7 @@ from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot
 from breakglass.config import check_node_name, check_snapshot_tag, check_tag
 from breakglass.errors import BreakglassError, Busy, Refused, Usage
+from breakglass.plan import Plan
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -27,32 +28,38 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
 
 
 def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
+    """A way that failed is followed by the next one: a new read and a new plan, without what has failed."""
     wanted = _tag(tag)
     name = _node(session, node, command="fetch")
-    failed: dict[tuple[fetch.Candidate, str], BreakglassError] = {}
+    failed: fetch.Failures = {}
     while True:
-        picked: list[tuple[fetch.Candidate, str]] = []
-
-        def decide(facts: fetch.Facts) -> Any:
-            planned = fetch.plan(facts, image=session.config.image, identity=session.estate.identity, tag=wanted, via=via, failed=failed)
-            picked[:] = [fetch.chosen(facts, tag=wanted, via=via, failed=failed)]
-            return planned
-
+        tried: list[fetch.Attempt] = []
         try:
-            after, _ = session.carry_out(observe=lambda: fetch.observe(session.estate, node=name, source=source, via=via), decide=decide, state=fetch.state)
-        except Busy:
+            after = _fetch_once(session, node=name, tag=wanted, source=source, via=via, failed=failed, tried=tried)
+        except (Busy, Refused, Usage):
             raise
         except BreakglassError as error:
-            if not picked or picked[0] in failed or isinstance(error, Refused | Usage):
+            if not tried or tried[-1] in failed:
                 raise
-            failed[picked[0]] = error
-            (source_name, file), way = picked[0]
+            failed[tried[-1]] = error
+            (source_name, file), way = tried[-1]
             session.screen.warn(f"{file} from {source_name} via {way}: {error.message}; trying the next way")
             continue
-        candidate, way = picked[0]
         if not session.outcome.dry_run:
             session.screen.say(f"Next: breakglass import {after.node}")
-        return fetch.result(after, candidate=candidate, way=way)
+        return fetch.result(after, tried[-1])
+
+
+def _fetch_once(session: Session, *, node: str, tag: str | None, source: str | None, via: str, failed: fetch.Failures, tried: list[fetch.Attempt]) -> fetch.Facts:
+    """`tried` gets what was chosen, also when it fails."""
+
+    def decide(facts: fetch.Facts) -> Plan:
+        planned = fetch.plan(facts, image=session.config.image, identity=session.estate.identity, tag=tag, via=via, failed=failed)
+        tried.append(fetch.chosen(facts, tag=tag, via=via, failed=failed))
+        return planned
+
+    after, _ = session.carry_out(observe=lambda: fetch.observe(session.estate, node=node, source=source, via=via), decide=decide, state=fetch.state)
+    return after
 
 
 def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[str, Any]:
@@ -122,5 +129,3 @@ def _node(session: Session, node: str | None, *, command: str) -> str:
     choice = choose.choose_for(session.estate, command=command)
     session.screen.say(choice.why)
     return choice.node
-
-

@@ -43,6 +43,10 @@ class Facts:
 
 Candidate = tuple[str, str]
 """(source, file)."""
+Attempt = tuple[Candidate, str]
+"""The candidate, and the way: node or operator."""
+Failures = dict[Attempt, BreakglassError]
+"""What was tried in this run already, and how it ended."""
 
 
 def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts:
@@ -73,7 +77,7 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts
     return Facts(host, how, machine, shelf, tuple(shelves), tuple(unread), ways)
 
 
-def plan(facts: Facts, *, image: Image, identity: Identity, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> Plan:
+def plan(facts: Facts, *, image: Image, identity: Identity, tag: str | None, via: str, failed: Failures) -> Plan:
     """The first candidate that has not failed; raises what says why there is none."""
     if "python3" not in facts.machine.commands:
         raise Refused(f"{facts.node} has no python3, which checks the tarball there", next_step=f"install it: ssh {facts.node.ssh} sudo apt-get install python3-minimal; or choose another node")
@@ -100,14 +104,14 @@ def plan(facts: Facts, *, image: Image, identity: Identity, tag: str | None, via
     return Plan(goal, (*enter(facts.node, directory, identity, present=facts.shelf.present), *steps), notes=notes, warnings=warnings)
 
 
-def chosen(facts: Facts, *, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> tuple[Candidate, str]:
+def chosen(facts: Facts, *, tag: str | None, via: str, failed: Failures) -> Attempt:
     """The candidate and the way that `plan` takes with the same arguments."""
     shelf, tarball, way = next(_options(facts, tag, via, failed))
     return (shelf.host.name, tarball.file), way
 
 
-def result(facts: Facts, *, candidate: Candidate, way: str) -> Result:
-    source, file = candidate
+def result(facts: Facts, attempt: Attempt) -> Result:
+    (source, file), way = attempt
     shelves = (facts.shelf, *(shelf for shelf in facts.sources if shelf.host.name == source))
     tarball = next((tarball for shelf in shelves for tarball in shelf.tarballs if tarball.file == file), None)
     record = tarball.record if tarball else None
@@ -128,7 +132,7 @@ def state(facts: Facts) -> str:
     return f"On {facts.node}: {'verified: ' + ', '.join(held) if held else 'no verified tarball'}{rest}. The sources were only read."
 
 
-def _options(facts: Facts, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> Iterator[tuple[Shelf, Tarball, str]]:
+def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Iterator[tuple[Shelf, Tarball, str]]:
     """Each source's tarball in the order of the sources; after them, where no tag was asked for, their older good ones."""
     bad = {candidate for (candidate, _), error in failed.items() if error.exit_code == 6}
     first = [(shelf, tarball) for shelf in facts.sources for tarball in _designated(shelf, tag)]
@@ -222,7 +226,7 @@ def _doubts(facts: Facts, tarball: Tarball, shelf: Shelf, way: str, via: str) ->
         yield f"{reached.why_not}; the tarball goes through this machine"
 
 
-def _nothing(facts: Facts, tag: str | None, via: str, failed: dict[tuple[Candidate, str], BreakglassError]) -> BreakglassError:
+def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> BreakglassError:
     """Why there is no candidate (left): each source with its reason."""
     wanted = f"tarball with tag {tag}" if tag else "tarball"
     reasons = [f"{shelf.host}: " + (f"no {wanted} in {shelf.directory}" if shelf.present else f"no directory {shelf.directory}") for shelf in facts.sources if not list(_designated(shelf, tag))]

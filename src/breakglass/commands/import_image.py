@@ -125,7 +125,8 @@ def state(facts: Facts) -> str:
     told = []
     for name in facts.names:
         image_id = facts.containerd.image_ids.get(name)
-        told.append(f"{name} is " + ("absent" if name not in facts.containerd.targets else "the recorded image" if image_id == recorded else f"another image ({image_id or 'its content is not whole'})"))
+        meaning = "the recorded image" if image_id == recorded else f"another image ({image_id or 'its content is not whole'})"
+        told.append(f"{name} is {meaning if name in facts.containerd.targets else 'absent'}")
     return f"On {facts.node}: {'; '.join(told) or 'no name was touched'}."
 
 

@@ -64,9 +64,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
         raise Refused(f"{target.name} does not hold the image", next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}")
     text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
     others = [node for node in facts.nodes if node.name != target.name]
-    steps = tuple(
-        PatchNode(node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version) for node in others if not node.mark.unschedulable
-    )
+    steps = tuple(PatchNode(node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version) for node in others if not node.mark.unschedulable)
     alone = left_alone(facts)
     notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
     return Plan(f"pods are scheduled on {target.name} only; every node that was cordoned for it carries the annotation {ANNOTATION}", steps, notes=notes, warnings=tuple(_warnings(facts)))

@@ -210,5 +210,3 @@ def _bad(estate: Estate, shelf: Shelf, *, adding: bool) -> frozenset[str]:
 
 def _mb(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.0f} MB"
-
-

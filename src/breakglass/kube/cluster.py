@@ -12,9 +12,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from breakglass.kube import kubeconfig, patching
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
+from breakglass.kube import kubeconfig, patching
 from breakglass.kube.patching import Fault
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from breakglass import config, known_hosts
-from breakglass.ssh import dial, settings
 from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
+from breakglass.ssh import dial, settings
 from breakglass.ssh.command import TICK_SECONDS, Command, no_progress
 from breakglass.ssh.identities import KEY_VARIABLE
 from breakglass.ssh.login import Login, log_in

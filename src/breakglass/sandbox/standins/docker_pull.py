@@ -10,10 +10,7 @@ from typing import Any
 from breakglass.sandbox.standins.docker_store import changing, configuration_file, layer_file
 from breakglass.sandbox.standins.state import Failure, architecture, sha256, unknown, write
 
-ACCEPT = ", ".join(
-    f"application/vnd.{kind}"
-    for kind in ("oci.image.index.v1+json", "oci.image.manifest.v1+json", "docker.distribution.manifest.list.v2+json", "docker.distribution.manifest.v2+json")
-)
+ACCEPT = ", ".join(f"application/vnd.{kind}" for kind in ("oci.image.index.v1+json", "oci.image.manifest.v1+json", "docker.distribution.manifest.list.v2+json", "docker.distribution.manifest.v2+json"))
 REFERENCE = re.compile(r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]{0,127}))?")
 
 
@@ -81,5 +78,5 @@ def fetch(registry: str, path: str) -> tuple[int, bytes]:
     except (OSError, http.client.HTTPException) as error:
         raise Failure(f'Error response from daemon: Get "http://{registry}{path}": {error}') from None
     if status in (401, 403):
-        raise Failure(f"Error response from daemon: Head \"http://{registry}{path}\": {'no basic auth credentials' if status == 401 else 'denied: requested access to the resource is denied'}")
+        raise Failure(f'Error response from daemon: Head "http://{registry}{path}": {"no basic auth credentials" if status == 401 else "denied: requested access to the resource is denied"}')
     return status, body

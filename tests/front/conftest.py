@@ -1,0 +1,27 @@
+"""One sandbox for each test process, and the first day again for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from breakglass.sandbox.estate import raise_estate
+from tests.front.commands import Commands
+from tests.front.world import World
+
+
+@pytest.fixture(scope="session")
+def only_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("front")
+    # The zygote first: it inherits none of the estate's sockets.
+    commands = Commands(directory)
+    try:
+        with raise_estate() as estate:
+            yield World(estate, commands, directory)
+    finally:
+        commands.close()
+
+
+@pytest.fixture
+def world(only_world: World) -> World:
+    only_world.reset()
+    return only_world

@@ -1,0 +1,187 @@
+"""The sandbox with commands in it: put back to its first day before each test, or brought as far as a test begins."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from breakglass.sandbox import image
+from breakglass.sandbox.estate import NODES, TAG, VM, Estate
+from breakglass.sandbox.hosts import ADDRESS, Host
+from tests.front.commands import Commands, Ended, Started
+
+STORES = ("var/lib/docker", "var/lib/containerd", "var/breakglass", "etc/containerd/certs.d")
+"""What commands may change on a host, besides the directories of tarballs."""
+
+
+class World:
+    def __init__(self, estate: Estate, commands: Commands, directory: Path) -> None:
+        self.estate, self.directory = estate, directory
+        self._commands = commands
+        self._kept = directory / "kept"
+        self._home = directory / "home"
+        self._home.mkdir()
+        self._first_config = estate.config.read_bytes()
+        self._environs = {name: host.environ for name, host in estate.hosts.items()}
+
+    # Commands
+
+    def start(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, terminal: int | None = None, dies_after: int | None = None) -> Started:
+        wanted: dict[str, str | None] = {**self.estate.environment(), "HOME": str(self._home), "XDG_CONFIG_HOME": None, "CI_COMMIT_SHA": None, **(environ or {})}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return self._commands.start(*arguments, environ=given, directory=directory, terminal=terminal, dies_after=dies_after)
+
+    def run(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, dies_after: int | None = None) -> Ended:
+        return self.start(*arguments, environ=environ, directory=directory, dies_after=dies_after).end()
+
+    def done(self, *arguments: str) -> dict[str, Any]:
+        """Run with --json; it must succeed."""
+        ended = self.run(*arguments, "--json")
+        assert ended.status == 0, ended.stdout + ended.stderr
+        return ended.told
+
+    # The state that a test begins with
+
+    def reset(self) -> None:
+        """As on the first day: nothing saved, nothing on the nodes, nothing cordoned, everything up."""
+        for name, host in self.estate.hosts.items():
+            host.environ = self._environs[name]
+            for store in STORES:
+                if (host.root / store).exists():
+                    shutil.rmtree(host.root / store)
+        for directory in (self.estate.vm_directory, self.estate.nas_directory):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        for registry in self.estate.registries.values():
+            registry.refuses_with = None
+            shutil.rmtree(registry.root / "repositories", ignore_errors=True)
+        for node in NODES:
+            for directory_name in ("var/breakglass", "etc/containerd/certs.d"):
+                (self.root(node) / directory_name).mkdir(parents=True)
+        for name, state in self.estate.status().items():
+            if state == "down":
+                self.estate.start(name)
+        for _, item in self.estate.api.select("nodes", None, "")[1]:
+            self.estate.api.remove_node(item["metadata"]["name"])
+        for node in NODES:
+            self.estate.api.add_node(node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
+        self.estate.config.write_bytes(self._first_config)
+        self.estate.push(TAG)
+
+    def publish(self) -> None:
+        """The VM and the NAS hold TAG, by a snapshot."""
+        if not self._put_back("published"):
+            self.done("snapshot", "--tag", TAG)
+            self._keep("published")
+        self.estate.mirror()
+
+    def fetch(self, node: str) -> None:
+        """The VM, the NAS and the node hold TAG."""
+        self.publish()
+        if not self._put_back(f"fetched-{node}"):
+            self.done("fetch", node)
+            self._keep(f"fetched-{node}")
+
+    def bring_in(self, node: str) -> None:
+        """As `fetch`, and the node's containerd holds the image."""
+        self.fetch(node)
+        if not self._put_back(f"imported-{node}"):
+            self.done("import", node)
+            self._keep(f"imported-{node}")
+
+    def _keep(self, name: str) -> None:
+        for host_name, path in self._changing():
+            shutil.copytree(path, self._kept / name / host_name / path.relative_to(self.root(host_name)), symlinks=True)
+
+    def _put_back(self, name: str) -> bool:
+        if not (self._kept / name).exists():
+            return False
+        for host_name, path in self._changing():
+            shutil.rmtree(path)
+        for host_name in self.estate.hosts:
+            if (self._kept / name / host_name).exists():
+                shutil.copytree(self._kept / name / host_name, self.root(host_name), symlinks=True, dirs_exist_ok=True)
+        return True
+
+    def _changing(self) -> list[tuple[str, Path]]:
+        """Host and directory of everything that commands change, where it is there."""
+        places = [(name, host.root / store) for name, host in self.estate.hosts.items() for store in STORES]
+        return [(name, path) for name, path in (*places, (VM, self.estate.vm_directory)) if path.exists()]
+
+    # What is there
+
+    def root(self, host: str) -> Path:
+        return self.host(host).root
+
+    def host(self, name: str) -> Host:
+        return self.estate.hosts[name]
+
+    def shelf(self, node: str) -> Path:
+        """The directory of tarballs on a node."""
+        return self.root(node) / "var/breakglass"
+
+    def names(self, node: str) -> dict[str, str]:
+        """What each name in the node's containerd points at."""
+        status, stdout, _ = self.estate.run(node, ["ctr", "-n", "k8s.io", "images", "ls"])
+        assert status == 0
+        return {fields[0]: fields[2] for fields in (line.split() for line in stdout.decode().splitlines()[1:])}
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """The Node objects without their versions, which every change of anything moves."""
+        found = {}
+        for _, item in self.estate.api.select("nodes", None, "")[1]:
+            metadata = {key: value for key, value in item["metadata"].items() if key not in ("resourceVersion", "uid")}
+            found[metadata["name"]] = {**item, "metadata": metadata}
+        return found
+
+    def cordoned(self) -> list[str]:
+        return [name for name, item in self.nodes().items() if item["spec"].get("unschedulable")]
+
+    # Damage
+
+    @contextmanager
+    def program(self, host: str, name: str, script: str) -> Iterator[None]:
+        """A shell script in place of a program of one host; `REAL` in it is the program that it stands before."""
+        directory = self.directory / f"before-{host}"
+        directory.mkdir(exist_ok=True)
+        path = self.host(host).environ["PATH"]
+        real = shutil.which(name, path=path)
+        (directory / name).write_text(f"#!/bin/bash\nREAL={real}\n{script}\n", encoding="utf-8")
+        (directory / name).chmod(0o755)
+        with self.path(host, f"{directory}:{path}"):
+            yield
+        (directory / name).unlink()
+
+    @contextmanager
+    def without_program(self, host: str, name: str) -> Iterator[None]:
+        """A host that has everything but this program."""
+        directory = self.directory / f"{host}-without-{name}"
+        directory.mkdir(exist_ok=True)
+        for place in reversed(self.host(host).environ["PATH"].split(":")):
+            for program in Path(place).iterdir():
+                if program.name != name:
+                    (directory / program.name).unlink(missing_ok=True)
+                    (directory / program.name).symlink_to(program)
+        with self.path(host, str(directory)):
+            yield
+
+    @contextmanager
+    def path(self, host: str, path: str) -> Iterator[None]:
+        target = self.host(host)
+        before = target.environ
+        target.environ = {**before, "PATH": path}
+        try:
+            yield
+        finally:
+            target.environ = before
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of a file, whose size and time stay what they are."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

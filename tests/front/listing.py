@@ -7,7 +7,16 @@ import stat
 from pathlib import Path
 
 
-def listing(root: Path) -> dict[str, str]:
+State = dict[str, str]
+"""What there is, by its name."""
+
+
+def differences(here: State, there: State) -> list[str]:
+    """A line for each thing that is not the same in both."""
+    return [f"{name}: {here.get(name)} | {there.get(name)}" for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
+
+
+def listing(root: Path) -> State:
     """Path -> kind, mode, and the target of a link or size and sha256 of a file."""
     found = {}
     for directory, names, files in os.walk(root):
@@ -17,7 +26,7 @@ def listing(root: Path) -> dict[str, str]:
     return found
 
 
-def timeless(root: Path) -> dict[str, str]:
+def timeless(root: Path) -> State:
     """The listing without what differs between two runs that do the same: a record's time and sequence, and how old a compressed file says it is."""
     found = listing(root)
     for name in found:

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox import image
-from breakglass.sandbox.estate import NODES, TAG, VM, Estate
+from breakglass.sandbox.estate import NODES, TAG, Estate
 from breakglass.sandbox.hosts import ADDRESS, Host
 from tests.front.commands import Commands, Ended, Started
 
@@ -24,6 +24,7 @@ class World:
         self._home = directory / "home"
         self._home.mkdir()
         self._first_config = estate.config.read_bytes()
+        self._kept_nodes: dict[str, tuple[bytes, dict[str, dict[str, Any]]]] = {}
         self._environs = {name: host.environ for name, host in estate.hosts.items()}
 
     # Commands
@@ -72,43 +73,38 @@ class World:
 
     def publish(self) -> None:
         """The VM and the NAS hold TAG, by a snapshot."""
-        if not self._put_back("published"):
-            self.done("snapshot", "--tag", TAG)
-            self._keep("published")
-        self.estate.mirror()
+        self.arrive("published", lambda: (self.done("snapshot", "--tag", TAG), self.estate.mirror()))
 
     def fetch(self, node: str) -> None:
         """The VM, the NAS and the node hold TAG."""
-        self.publish()
-        if not self._put_back(f"fetched-{node}"):
-            self.done("fetch", node)
-            self._keep(f"fetched-{node}")
+        self.arrive(f"fetched {node}", lambda: (self.publish(), self.done("fetch", node)))
 
     def bring_in(self, node: str) -> None:
         """As `fetch`, and the node's containerd holds the image."""
-        self.fetch(node)
-        if not self._put_back(f"imported-{node}"):
-            self.done("import", node)
-            self._keep(f"imported-{node}")
+        self.arrive(f"imported {node}", lambda: (self.fetch(node), self.done("import", node)))
 
-    def _keep(self, name: str) -> None:
-        for host_name, path in self._changing():
-            shutil.copytree(path, self._kept / name / host_name / path.relative_to(self.root(host_name)), symlinks=True)
-
-    def _put_back(self, name: str) -> bool:
-        if not (self._kept / name).exists():
-            return False
-        for host_name, path in self._changing():
+    def arrive(self, name: str, go: Callable[[], object]) -> None:
+        """From the first day to the state that `go` leads to: by itself the first time, from a copy afterwards."""
+        kept = self._kept / name
+        if name not in self._kept_nodes:
+            go()
+            for path in self._changing():
+                shutil.copytree(path, kept / path.relative_to(self.estate.root), symlinks=True)
+            self._kept_nodes[name] = (self.estate.config.read_bytes(), {node: item["spec"] | {"annotations": item["metadata"].get("annotations")} for node, item in self.nodes().items()})
+            return
+        for path in self._changing():
             shutil.rmtree(path)
-        for host_name in self.estate.hosts:
-            if (self._kept / name / host_name).exists():
-                shutil.copytree(self._kept / name / host_name, self.root(host_name), symlinks=True, dirs_exist_ok=True)
-        return True
+        shutil.copytree(kept, self.estate.root, symlinks=True, dirs_exist_ok=True)
+        config, nodes = self._kept_nodes[name]
+        self.estate.config.write_bytes(config)
+        for node, item in nodes.items():
+            self.estate.api.patch_node(node, {"metadata": {"annotations": item["annotations"]}, "spec": {"unschedulable": item.get("unschedulable")}})
 
-    def _changing(self) -> list[tuple[str, Path]]:
-        """Host and directory of everything that commands change, where it is there."""
-        places = [(name, host.root / store) for name, host in self.estate.hosts.items() for store in STORES]
-        return [(name, path) for name, path in (*places, (VM, self.estate.vm_directory)) if path.exists()]
+    def _changing(self) -> list[Path]:
+        """Every directory that commands or tests change, where it is there."""
+        stores = [host.root / store for host in self.estate.hosts.values() for store in STORES]
+        repositories = [registry.root / "repositories" for registry in self.estate.registries.values()]
+        return [path for path in (*stores, *repositories, self.estate.vm_directory, self.estate.nas_directory) if path.exists()]
 
     # What is there
 

@@ -158,7 +158,7 @@ def in_use(*, wait: bool) -> Iterator[None]:
             lock.seek(0)
             if not wait:
                 raise InUse(f"a test session (PID {lock.read().strip()}) is using the lab") from None
-            print(f"the lab is in use by PID {lock.read().strip()}: waiting", file=sys.stderr, flush=True)
+            print(f"the lab is in use by PID {lock.read().strip()}: waiting", file=sys.__stderr__, flush=True)  # past the capture of pytest
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write(str(os.getpid()))

@@ -53,6 +53,8 @@ def lay_common(name: str, disk: Disk) -> None:
         if directory in ("/var/breakglass", "/opt/registry") and not Path(directory).exists():
             continue  # nothing of the machine's to hide, and the tool makes these itself
         disk.directory(directory, mode=mode, empty=True)
+    for profile in (".bashrc", ".profile", ".bash_profile"):
+        disk.write(f"/root/{profile}", "")  # what this machine's root has there is none of the hosts' business, and bash reads it for every command over SSH
     disk.link("/usr/local/bin/kubectl", "/opt/lab/kubernetes-client/usr/bin/kubectl")
     for user, number, shell in (("wizard", WIZARD, "/bin/bash"),):
         if name in NODES:

@@ -250,7 +250,7 @@ def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fre
         assert "key" in run(fresh, "snapshot", "--tag", TAG, expect=5).error["message"]
     finally:
         operator.path("/root/.ssh/id_ed25519.away").rename(operator.path("/root/.ssh/id_ed25519"))
-    with fresh.nodes["k8s-node2"].hidden("/etc/sudoers.d"):
+    with fresh.nodes["k8s-node2"].hidden("/etc/sudoers.d/wizard"):
         assert "sudo" in run(fresh, "fetch", "k8s-node2", expect=5).error["message"]
     provider = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "/bin/false", "interactiveMode": "Never"}
     kubeconfig = {

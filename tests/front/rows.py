@@ -1,0 +1,100 @@
+"""The commands that change something, each with a state of the estate in which it has much to do. A new command is one more row."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from breakglass.sandbox.estate import TAG
+from tests.front.world import World
+
+OTHER_TAG = "1b2c3d4e"
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    arguments: tuple[str, ...]
+    given: Callable[[World], None]
+    """Brings the estate, fresh from `reset`, to where the command is run."""
+    steps: int
+    """How many there are then."""
+    consent: tuple[str, ...] = ()
+    also: tuple[tuple[str, ...], ...] = ()
+    """What else may be passed, in which a dry run has to stay one."""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _without_directory(world: World) -> None:
+    world.estate.vm_directory.rmdir()
+
+
+def _over_a_full_shelf(world: World) -> None:
+    """The newest tarball's tag has been built anew since, another tarball is one too many, and a partial lies about."""
+    world.publish()
+    world.estate.push(OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG)
+    world.estate.push(OTHER_TAG, content="built anew")
+    (world.estate.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(b"half of it")
+    configure(world, "registry_vm", keep=1)
+
+
+def _published(world: World) -> None:
+    world.publish()
+    for node in ("k8s-node1", "k8s-node2"):
+        world.shelf(node).rmdir()
+
+
+def _over_an_older_tarball(world: World) -> None:
+    """The node has the tarball of another tag, and the beginning of the one that it is to get."""
+    world.fetch("k8s-node1")
+    world.estate.push(OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG)
+    for tarball in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz"):
+        (world.shelf("k8s-node1") / f".{tarball.name}.partial").write_bytes(tarball.read_bytes()[:100_000])
+    for sidecar in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz.sha256"):
+        (world.shelf("k8s-node1") / f".infra-ci-{OTHER_TAG}.tar.gz.partial.sha256").write_text(sidecar.read_text().split()[0] + "\n")
+
+
+def _fetched(world: World) -> None:
+    world.fetch("k8s-node1")
+
+
+def over_another_image(world: World) -> None:
+    """All names but those with the new tag mean an older image."""
+    world.bring_in("k8s-node1")
+    world.estate.push(OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG)
+    world.done("fetch", "k8s-node1")
+
+
+def _imported(world: World) -> None:
+    """Somebody else has cordoned one of the nodes."""
+    world.bring_in("k8s-node1")
+    world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+
+
+def _pinned(world: World) -> None:
+    _imported(world)
+    world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
+
+
+def configure(world: World, section: str, **values: object) -> None:
+    """Change some keys of the configuration; JSON is YAML."""
+    document = json.loads(world.estate.config.read_text("utf-8"))
+    document[section] |= values
+    world.estate.config.write_text(json.dumps(document), encoding="utf-8")
+
+
+ROWS = (
+    Row("snapshot", ("snapshot", "--tag", TAG), _without_directory, 8, also=(("--json", "--tolerate-failure"), ("--verbose",))),
+    Row("snapshot over a full shelf", ("snapshot", "--tag", OTHER_TAG), _over_a_full_shelf, 6, also=(("--tolerate-failure",),)),
+    Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, also=(("--json", "--via", "node"), ("--from", "synology"))),
+    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, also=(("--tag", TAG, "--from", "synology"),)),
+    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, also=(("--json",),)),
+    Row("import", ("import", "k8s-node1"), _fetched, 7, also=(("--json", "--tag", TAG),)),
+    Row("import over another image", ("import", "k8s-node1"), over_another_image, 11, also=(("--verbose",),)),
+    Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), also=(("--yes", "--json"), ("--reason", "practice"))),
+    Row("restore", ("restore",), _pinned, 2, consent=("--yes",), also=(("--yes", "--json"), ("k8s-node2", "--yes"))),
+)

@@ -1,0 +1,152 @@
+"""What holds for every command that changes something. Each law is run for each row of one table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from breakglass.sandbox.estate import NODES
+from tests.front.commands import Ended, without_moment
+from tests.front.listing import State, differences, listing, timeless
+from tests.front.rows import ROWS, Row, over_another_image
+from tests.front.world import World
+
+
+
+@dataclass(frozen=True)
+class Course:
+    """A dry run, the run after it and one more, and what was there before and after each."""
+
+    first: State
+    shown: Ended
+    after_shown: State
+    done: Ended
+    reached: State
+    """Without what differs between two runs that do the same."""
+    again: Ended
+    after_again: State
+
+
+@pytest.fixture(scope="module")
+def courses() -> dict[str, Course]:
+    """Runs are expensive: each row's course is taken once."""
+    return {}
+
+
+@pytest.fixture
+def course(world: World, courses: dict[str, Course], row: Row) -> Course:
+    if row.name not in courses:
+        world.arrive(row.name, lambda: row.given(world))
+        first = _state(world)
+        shown = world.run(*row.arguments, "--dry-run", "--json")
+        after_shown = _state(world)
+        done = world.run(*row.arguments, *row.consent, "--json")
+        reached = _timeless_state(world)
+        before_again = _state(world)
+        again = world.run(*row.arguments, *row.consent, "--json")
+        assert differences(_state(world), before_again) == []
+        courses[row.name] = Course(first, shown, after_shown, done, reached, again, _timeless_state(world))
+    return courses[row.name]
+
+
+each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+@each_row
+def test_what_is_shown_is_what_is_done(course: Course, row: Row) -> None:
+    assert (course.shown.status, course.done.status) == (0, 0), course.shown.stderr + course.done.stderr
+    assert without_moment(course.shown.lines) == without_moment(course.done.lines)
+    assert len(course.done.lines) == row.steps, course.done.lines
+    assert [{step["status"] for step in told["steps"]} for told in (course.shown.told, course.done.told)] == [{"planned"}, {"done"}]
+    assert (course.shown.told["changed"], course.done.told["changed"]) == (False, True)
+
+
+@each_row
+def test_planning_changes_nothing(course: Course) -> None:
+    assert differences(course.after_shown, course.first) == []
+
+
+@each_row
+def test_a_second_run_has_nothing_to_do(course: Course) -> None:
+    assert (course.again.status, course.again.told["steps"], course.again.told["changed"]) == (0, [], False)
+    assert differences(course.after_again, course.reached) == []
+
+
+@pytest.mark.parametrize(("row", "reported"), [pytest.param(row, reported, id=f"{row}, {reported} of {row.steps} done") for row in ROWS for reported in range(1, row.steps + 1)])
+def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, course: Course, row: Row, reported: int) -> None:
+    world.reset()
+    world.arrive(row.name, lambda: row.given(world))
+    killed = world.run(*row.arguments, *row.consent, dies_after=reported)
+    assert killed.status == -9, killed.stdout + killed.stderr
+    assert " done " in killed.stdout
+    finished = world.run(*row.arguments, *row.consent, "--json")
+    assert finished.status == 0, finished.stderr
+    assert differences(_timeless_state(world), course.reached) == []
+    third = world.run(*row.arguments, *row.consent, "--json")
+    assert (third.status, third.told["steps"], third.told["changed"]) == (0, [], False)
+
+
+@pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}") for row in ROWS for also in row.also])
+def test_a_dry_run_changes_nothing_whatever_else_is_passed(world: World, row: Row, also: tuple[str, ...]) -> None:
+    world.arrive(row.name, lambda: row.given(world))
+    before = _state(world)
+    ended = world.run(*row.arguments, *also, "--dry-run")
+    assert ended.status == 0, ended.stderr
+    assert "Dry run, nothing is changed." in ended.stdout + ended.stderr
+    assert differences(_state(world), before) == []
+
+
+def _cordon(node: str) -> Callable[[World], object]:
+    return lambda world: world.estate.api.patch_node(node, {"spec": {"unschedulable": True}})
+
+
+@pytest.mark.parametrize(
+    ("before", "cordoned"),
+    [(lambda _: None, []), (_cordon("k8s-node3"), ["k8s-node3"]), (lambda world: [_cordon(node)(world) for node in NODES[1:]], list(NODES[1:]))],
+    ids=["all schedulable", "one cordoned by somebody else", "all others cordoned by somebody else"],
+)
+def test_restore_undoes_pin_exactly(world: World, before: Callable[[World], object], cordoned: list[str]) -> None:
+    world.bring_in("k8s-node1")
+    before(world)
+    nodes = world.nodes()
+    assert sorted(world.cordoned()) == sorted(cordoned)
+    pinned = world.done("pin", "k8s-node1", "--yes")
+    assert pinned["result"] == {"target": "k8s-node1", "cordoned": [node for node in sorted(NODES) if node not in ("k8s-node1", *cordoned)], "left_alone": sorted(cordoned)}
+    assert sorted(world.cordoned()) == sorted(NODES[1:])
+    restored = world.done("restore", "--yes")
+    assert restored["result"]["uncordoned"] == pinned["result"]["cordoned"]
+    assert world.nodes() == nodes
+
+
+def test_restore_takes_only_the_annotation_from_a_node_that_somebody_uncordoned_meanwhile(world: World) -> None:
+    world.bring_in("k8s-node1")
+    nodes = world.nodes()
+    world.done("pin", "k8s-node1", "--yes")
+    world.estate.api.patch_node("k8s-node2", {"spec": {"unschedulable": None}})
+    assert world.done("restore", "--yes")["result"]["uncordoned"] == ["k8s-node10", "k8s-node3"]
+    assert world.nodes() == nodes
+
+
+def test_restore_of_one_node_leaves_the_others_pinned(world: World) -> None:
+    world.bring_in("k8s-node1")
+    world.done("pin", "k8s-node1", "--yes")
+    world.done("restore", "k8s-node2", "--yes")
+    assert sorted(world.cordoned()) == ["k8s-node10", "k8s-node3"]
+
+
+def test_an_import_leaves_no_name_of_its_own_behind(world: World) -> None:
+    over_another_image(world)
+    world.done("import", "k8s-node1")
+    assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
+
+
+def _state(world: World) -> State:
+    return listing(world.estate.root) | {f"node {name}": str(item) for name, item in world.nodes().items()}
+
+
+def _timeless_state(world: World) -> State:
+    nodes = world.nodes()
+    for node in nodes.values():
+        annotations = node["metadata"].get("annotations", {})
+        node["metadata"] = node["metadata"] | ({"annotations": dict(zip(annotations, without_moment(list(annotations.values())), strict=True))} if annotations else {})
+    return timeless(world.estate.root) | {f"node {name}": str(item) for name, item in nodes.items()}

@@ -1,11 +1,15 @@
 """Everything that is on disk below a directory, to be compared before and after."""
 
+import functools
+import gzip
 import hashlib
 import json
 import os
 import stat
 from pathlib import Path
 
+
+TIMELY = ("created_at", "sequence", "version", "sha256", "size_bytes")
 
 State = dict[str, str]
 """What there is, by its name."""
@@ -27,16 +31,25 @@ def listing(root: Path) -> State:
 
 
 def timeless(root: Path) -> State:
-    """The listing without what differs between two runs that do the same: a record's time and sequence, and how old a compressed file says it is."""
-    found = listing(root)
-    for name in found:
-        path = root / name
-        if path.suffix == ".json" and path.is_file():
-            document = json.loads(path.read_bytes())
-            if isinstance(document, dict) and "created_at" in document:
-                kept = {key: value for key, value in document.items() if key not in ("created_at", "sequence", "version")}
-                found[name] = f"record {json.dumps(kept, sort_keys=True)}"
+    """The listing without what differs between two runs that do the same: a record's time and sequence, and the time of compression in a tarball, hence its hash."""
+    found = {name: text for name, text in listing(root).items() if "/blobs/" not in name or not name.startswith("registries/")}
+    for name in [name for name in found if name.endswith(".tar.gz") and not (root / name).is_symlink()]:
+        sha256, content = _hashes((root / name).read_bytes())
+        found[name] = f"tarball of {content}"
+        sidecar = name.removesuffix(".tar.gz") + ".json"
+        if f"{name}.sha256" in found:
+            found[f"{name}.sha256"] = (root / f"{name}.sha256").read_text("utf-8").replace(sha256, "its sha256")
+        if sidecar in found:
+            record = json.loads((root / sidecar).read_bytes())
+            fits = (record["sha256"], record["size_bytes"]) == (sha256, (root / name).stat().st_size)
+            found[sidecar] = f"fits: {fits}; " + json.dumps({key: value for key, value in record.items() if key not in TIMELY}, sort_keys=True)
     return found
+
+
+@functools.cache
+def _hashes(tarball: bytes) -> tuple[str, str]:
+    """Of the file, and of what is in it."""
+    return hashlib.sha256(tarball).hexdigest(), hashlib.sha256(gzip.decompress(tarball)).hexdigest()
 
 
 def _describe(path: Path) -> str:

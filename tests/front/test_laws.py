@@ -81,9 +81,8 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, cours
     assert " done " in killed.stdout
     finished = world.run(*row.arguments, *row.consent, "--json")
     assert finished.status == 0, finished.stderr
+    # In this very state a further run has nothing to do: the law before.
     assert differences(_timeless_state(world), course.reached) == []
-    third = world.run(*row.arguments, *row.consent, "--json")
-    assert (third.status, third.told["steps"], third.told["changed"]) == (0, [], False)
 
 
 @pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}") for row in ROWS for also in row.also])

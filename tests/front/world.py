@@ -12,7 +12,7 @@ from breakglass.sandbox.estate import NODES, TAG, Estate
 from breakglass.sandbox.hosts import ADDRESS, Host
 from tests.front.commands import Commands, Ended, Started
 
-STORES = ("var/lib/docker", "var/lib/containerd", "var/breakglass", "etc/containerd/certs.d")
+STORES = ("var", "etc")
 """What commands may change on a host, besides the directories of tarballs."""
 
 
@@ -49,9 +49,8 @@ class World:
         """As on the first day: nothing saved, nothing on the nodes, nothing cordoned, everything up."""
         for name, host in self.estate.hosts.items():
             host.environ = self._environs[name]
-            for store in STORES:
-                if (host.root / store).exists():
-                    shutil.rmtree(host.root / store)
+            for place in STORES:
+                shutil.rmtree(host.root / place, ignore_errors=True)
         for directory in (self.estate.vm_directory, self.estate.nas_directory):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()

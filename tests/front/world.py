@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,6 +134,12 @@ class World:
 
     def cordoned(self) -> list[str]:
         return [name for name, item in self.nodes().items() if item["spec"].get("unschedulable")]
+
+    def wait_until(self, condition: Callable[[], bool], *, timeout_seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"it did not happen within {timeout_seconds} s"
+            time.sleep(0.02)
 
     # Damage
 

@@ -2,16 +2,17 @@
 
 import os
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
 
 from breakglass.errors import BreakglassError
-from breakglass.plan import Plan, Run, Step
+from breakglass.plan import Copy, PatchNode, Plan, Run, Step
 
 PLAIN_EVERY_SECONDS = 10.0
 """Without a terminal a long step says this often how far it is."""
@@ -28,9 +29,9 @@ class Screen:
         self._asides: set[str] = set()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._said = 0.0
-        self._began = 0.0
+        self._over = threading.Event()
         self._total: int | None = None
+        self._done = 0
 
     def say(self, line: str, *, style: str = "") -> None:
         self._out.print(Text(_printable(line), style=style))
@@ -65,24 +66,32 @@ class Screen:
         self._err.print(Text("warning: " + _printable(line), style="bold yellow"))
 
     def step_started(self, number: int, of: int, step: Step) -> None:
-        self._began = self._said = time.monotonic()
-        self._total = getattr(step, "total_bytes", None)
-        long = not isinstance(step, Run) or step.total_bytes is not None or len(step.pipeline) > 1
-        if self._err.is_terminal and long:
-            columns = (TextColumn(f"{number}/{of}", markup=False), BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=self._err, transient=True)
+        """From here on the screen shows that the step is alive, and how far it is: a bar on a terminal, else a line now and then."""
+        if isinstance(step, PatchNode):
+            return  # they go out together, and none takes long
+        self._total, self._done, began = getattr(step, "total_bytes", None), 0, time.monotonic()
+        if self._err.is_terminal:
+            moves = isinstance(step, Copy) or (isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1))
+            bytes_columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) if moves else ()
+            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bytes_columns, console=self._err, transient=True)
             self._task = self._bar.add_task("", total=self._total)
+            self._bar.start()
+            return
+        self._over = over = threading.Event()
+
+        def tell() -> None:
+            while not over.wait(PLAIN_EVERY_SECONDS):
+                seconds = time.monotonic() - began
+                of_total = f" of {self._total / 1e6:.0f}" if self._total else ""
+                moved = f", {self._done / 1e6:.0f}{of_total} MB, {self._done / 1e6 / seconds:.0f} MB/s" if self._done else ""
+                self._err.print(Text(f"{number:>3}/{of} running, {seconds:.0f} s{moved}"))
+
+        threading.Thread(target=tell, daemon=True).start()
 
     def step_progress(self, done_bytes: int) -> None:
+        self._done = done_bytes
         if self._bar is not None and self._task is not None:
-            self._bar.start()
             self._bar.update(self._task, completed=done_bytes)
-            return
-        now = time.monotonic()
-        if now - self._said >= PLAIN_EVERY_SECONDS:
-            self._said = now
-            of = f" of {self._total / 1e6:.0f} MB" if self._total else " MB"
-            self._err.print(Text(f"     {done_bytes / 1e6:.0f}{of}, {done_bytes / 1e6 / (now - self._began):.0f} MB/s"))
 
     def step_ended(self, number: int, of: int, *, ok: bool, seconds: float) -> None:
         self.close()
@@ -90,6 +99,7 @@ class Screen:
 
     def close(self) -> None:
         """Take a bar that is still there from the screen."""
+        self._over.set()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -5,7 +5,7 @@ from typing import Any
 
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot
-from breakglass.config import check_node_name, check_snapshot_tag, check_tag
+from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
 from breakglass.errors import BreakglassError, Busy, Refused, Usage
 from breakglass.plan import Plan
 
@@ -30,6 +30,8 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
 def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
     """A way that failed is followed by the next one: a new read and a new plan, without what has failed."""
     wanted = _tag(tag)
+    if source is not None:
+        check_source(source)
     name = _node(session, node, command="fetch")
     failed: fetch.Failures = {}
     while True:

@@ -1,0 +1,129 @@
+"""The measurements; each makes rows of the table. Goals are those of the mission, and of nothing that was measured here."""
+
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.lab_runs import NODE_DIRECTORY, Timed, breakglass, extra_nodes, forget, interpreter, rounds_of, shell
+from benchmarks.table import Row, ratio, seconds
+from tests.lab import images
+from tests.lab.estate import Estate
+from tests.lab.operator_host import program
+from tests.lab.roles import VM_DIRECTORY
+
+TAG = images.BIG_TAG
+REFERENCE = f"registry.viktorbarzin.me:5050/infra-ci:{TAG}"
+TARBALL = f"{VM_DIRECTORY}/infra-ci-{TAG}.tar.gz"
+NODE = "k8s-node3"
+PIGZ = "/usr/bin/pigz"
+
+
+def start_up(rounds: int) -> list[Row]:
+    """`breakglass --help` beside the import of the library that every command line of this kind starts with."""
+
+    def timed(*argv: str) -> float:
+        began = time.monotonic()
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - began
+
+    timed(program(), "--help")  # compiled files and the page cache
+    ours, theirs = rounds_of(rounds, ("breakglass --help", lambda: timed(program(), "--help")), ("import typer", lambda: timed(interpreter(), "-c", "import typer")))
+    return [Row("`breakglass --help`, `python -c 'import typer'`", seconds(ours), seconds(theirs), ratio(ours, theirs), 3.0)]
+
+
+def saving(estate: Estate, rounds: int) -> list[Row]:
+    """`snapshot` after the pull, verification included, beside the runbook's own line, which verifies nothing."""
+    estate.big()
+    vm, peaks = estate.vm, []
+    vm.run("docker", "pull", "--quiet", REFERENCE, timeout=300)
+
+    def ours() -> float:
+        forget(vm, VM_DIRECTORY)
+        timed = breakglass(estate, "snapshot", "--tag", TAG)
+        peaks.append(timed.peak_bytes)
+        return timed.after("docker pull")
+
+    def ours_with_gzip() -> float:
+        with vm.hidden(PIGZ):
+            return ours()
+
+    def theirs() -> float:
+        forget(vm, VM_DIRECTORY)
+        return shell(vm, f"docker save {REFERENCE} | gzip > {TARBALL}")
+
+    line, with_gzip, with_pigz = rounds_of(rounds, ("docker save | gzip", theirs), ("snapshot with gzip", ours_with_gzip), ("snapshot with pigz", ours))
+    size = vm.path(TARBALL).stat().st_size
+    rows = [(f"`snapshot` after the pull, with {name}; `docker save | gzip`", times, goal) for name, times, goal in (("gzip", with_gzip, 1.2), ("pigz", with_pigz, 0.7))]
+    return [*(Row(what, seconds(times, size), seconds(line, size), ratio(times, line), goal) for what, times, goal in rows), memory("snapshot", peaks, size)]
+
+
+def fetching(estate: Estate, rounds: int) -> list[Row]:
+    """`fetch` both ways, from the first byte to the published tarball, beside what would be typed. Takes what `saving` left, or saves it."""
+    ensure_tarball(estate)
+    node, operator, peaks = estate.nodes[NODE], estate.operator, []
+    size = estate.vm.path(TARBALL).stat().st_size
+    copy = f"{NODE_DIRECTORY}/{Path(TARBALL).name}"
+    vm_login, node_login = f"root@{estate.vm.address}", f"wizard@{node.address}"
+
+    def fetch(via: str) -> Timed:
+        forget(node, NODE_DIRECTORY)
+        timed = breakglass(estate, "fetch", NODE, "--via", via)
+        assert timed.ran.result["via"] == via
+        return timed
+
+    def via_operator() -> float:
+        timed = fetch("operator")
+        peaks.append(timed.peak_bytes)
+        return timed.since("archive.py receive")
+
+    def scp() -> float:
+        forget(node, NODE_DIRECTORY)
+        return shell(node, f"scp -q -o BatchMode=yes {vm_login}:{TARBALL} {copy}")
+
+    def ssh_pipe() -> float:
+        # breakglass is connected when its copy begins, so the time that two logins take is not counted here either.
+        forget(node, NODE_DIRECTORY)
+        logins = shell(operator, f"ssh -o BatchMode=yes {vm_login} cat /dev/null | ssh -o BatchMode=yes {node_login} 'cat > /dev/null'")
+        return shell(operator, f"ssh -o BatchMode=yes {vm_login} cat {TARBALL} | ssh -o BatchMode=yes {node_login} \"sudo sh -c 'cat > {copy}'\"") - logins
+
+    ways = (("scp on the node", scp), ("fetch --via node", lambda: fetch("node").since("archive.py receive")), ("ssh cat | ssh cat", ssh_pipe), ("fetch --via operator", via_operator))
+    scps, nodes, pipes, operators = rounds_of(rounds, *ways)
+    forget(node, NODE_DIRECTORY)
+    return [
+        Row("`fetch --via node`, verified; `scp` on the node", seconds(nodes, size), seconds(scps, size), ratio(nodes, scps), 1.1),
+        Row("`fetch --via operator`, verified; `ssh cat | ssh cat` without the logins", seconds(operators, size), seconds(pipes, size), ratio(operators, pipes), 2.0),
+        memory("fetch --via operator", peaks, size),
+    ]
+
+
+def ensure_tarball(estate: Estate) -> None:
+    if not estate.vm.path(TARBALL.replace(".tar.gz", ".json")).exists():
+        estate.big()
+        breakglass(estate, "snapshot", "--tag", TAG)
+
+
+def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
+    peak = max(peaks) / 1e6
+    return Row(f"peak memory of `{command}`; size of the tarball", f"{peak:.0f} MB", f"{size_bytes / 1e6:.0f} MB", peak, 150, unit="MB")
+
+
+def pinning(estate: Estate, *, nodes: int, looped: int) -> list[Row]:
+    """`pin` beside a loop of `kubectl cordon`, measured on some of the nodes and scaled to all."""
+    with extra_nodes(estate, nodes) as names:
+        estate.small(TAG)
+        for argv in (("snapshot", "--tag", TAG), ("fetch", NODE), ("import", NODE)):
+            breakglass(estate, *argv)
+        some = names[:: max(1, nodes // looped)][:looped]
+        loop = shell(estate.operator, f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done")
+        estate.cluster.kubectl("uncordon", *some, timeout=300)
+        timed = breakglass(estate, "pin", NODE, "--yes")
+        cordoned = len(timed.ran.result["cordoned"])
+        assert cordoned >= nodes
+        patches = max(took for _, took in timed.steps)
+    scaled = loop / len(some) * cordoned
+    what = f"`pin` of {cordoned} nodes; `kubectl cordon` of {len(some)} of them in a loop, scaled"
+    return [
+        Row(f"{what}: the whole command", seconds([timed.seconds]), seconds([scaled]), scaled / timed.seconds, 20, unit="times as fast", at_least=True),
+        Row(f"{what}: the patches alone", seconds([patches]), seconds([scaled]), scaled / patches, 20, unit="times as fast", at_least=True),
+    ]
+

@@ -1,0 +1,87 @@
+"""What may be wrong on the node: whatever happens, a name means the recorded image, what it meant before, or nothing."""
+
+import signal
+
+import pytest
+
+from breakglass.sandbox.estate import TAG
+from tests.front.blocks import is_told
+from tests.front.rows import OTHER_TAG, over_another_image
+from tests.front.world import World, flip_a_bit
+
+NODE = "k8s-node1"
+FAILING_IMPORT = 'case "$*" in *"images import"*) head -c 100000 >/dev/null; echo "ctr: rpc error: connection refused" >&2; exit 1;; esac; exec $REAL "$@"'
+LATE_FAILURE = 'case "$*" in *"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; esac; exec $REAL "$@"'
+
+
+@pytest.fixture(params=["nothing there before", "over a good image"])
+def node(world: World, request: pytest.FixtureRequest) -> tuple[World, str]:
+    """The node with a tarball to import, and its tag."""
+    if request.param == "nothing there before":
+        world.fetch(NODE)
+        return world, TAG
+    world.arrive("over another image", lambda: over_another_image(world))
+    return world, OTHER_TAG
+
+
+def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(node: tuple[World, str]) -> None:
+    world, tag = node
+    before = world.names(NODE)
+    flip_a_bit(world.shelf(NODE) / f"infra-ci-{tag}.tar.gz")
+    is_told(world.run("import", NODE), 6)
+    assert world.names(NODE) == before
+
+
+@pytest.mark.parametrize("script", [FAILING_IMPORT, LATE_FAILURE], ids=["early", "after the names were set"])
+def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_rerun_finishes(node: tuple[World, str], script: str) -> None:
+    world, tag = node
+    before = world.names(NODE)
+    with world.program(NODE, "ctr", script):
+        is_told(world.run("import", NODE), 4, "ctr: ", "run the same command again")
+    assert world.names(NODE) == before
+    told = world.done("import", NODE)
+    after = world.names(NODE)
+    assert len({after[name] for name in told["result"]["names"]}) == 1
+    assert set(after) == set(told["result"]["names"]) | set(before)
+    assert tag in told["result"]["names"][0]
+
+
+def test_a_link_cut_in_the_middle_is_told_as_an_unknown_outcome_and_a_rerun_finishes(world: World) -> None:
+    world.fetch(NODE)
+    begun = world.root(NODE) / "home/begun"
+    with world.program(NODE, "ctr", 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 2;; esac; exec $REAL "$@"'):
+        cut = world.start("import", NODE)
+        world.wait_until(begun.exists)
+        world.estate.cut(NODE)
+        is_told(cut.end(), 4, "run the same command again")
+    begun.unlink()
+    world.wait_until(lambda: "import" not in world.estate.run(NODE, ["ps", "-eo", "args"])[1].decode().replace("important", ""), timeout_seconds=8)
+    world.done("import", NODE)
+    assert len(set(world.names(NODE).values())) == 1
+
+
+def test_killed_in_the_middle_of_the_import_the_next_run_finishes(world: World) -> None:
+    world.fetch(NODE)
+    begun = world.root(NODE) / "home/begun"
+    with world.program(NODE, "ctr", 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 0.5;; esac; exec $REAL "$@"'):
+        killed = world.start("import", NODE)
+        world.wait_until(begun.exists)
+        killed.send(signal.SIGKILL)
+        killed.end()
+        begun.unlink()
+    world.done("import", NODE)
+    assert len(set(world.names(NODE).values())) == 1
+
+
+def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(world: World) -> None:
+    """Somebody imported another image by hand."""
+    world.bring_in(NODE)
+    names = world.names(NODE)
+    world.estate.push(TAG, content="another image")
+    (world.shelf("k8s-node2")).mkdir(exist_ok=True)
+    world.done("snapshot", "--tag", TAG)
+    world.done("fetch", NODE)
+    world.done("import", NODE)
+    after = world.names(NODE)
+    assert set(after) == set(names)
+    assert not set(after.values()) & set(names.values())

@@ -1,0 +1,176 @@
+"""`--json`: exactly one object on stdout, with the contract's keys and types, however it ends."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakglass.sandbox.estate import TAG, VM
+from tests.front.commands import Ended
+from tests.front.world import World
+
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "command": str,
+    "ok": bool,
+    "exit_code": int,
+    "dry_run": bool,
+    "changed": bool,
+    "steps": list,
+    "result": dict,
+    "error": (dict, type(None)),
+}
+KINDS = {1: "bug", 2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity", 7: "busy"}
+RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "snapshot": {"tag": str, "image_id": str, "sha256": str, "size_bytes": int, "removed": list},
+    "fetch": {"tag": str, "node": str, "source": str, "via": str, "sha256": str, "size_bytes": int},
+    "import": {"tag": str, "node": str, "image_id": str, "names": list, "answers_pulls": bool, "kept": bool},
+    "pin": {"target": str, "cordoned": list, "left_alone": list},
+    "restore": {"uncordoned": list, "cleaned": list, "unreached": list},
+    "check": {"verdict": str, "registries": list},
+}
+
+
+def keeps_the_contract(ended: Ended) -> dict[str, Any]:
+    """The object, looked at from all sides."""
+    assert ended.stdout.count("\n") == 1
+    told: dict[str, Any] = json.loads(ended.stdout)
+    assert not [key for key, kind in KEYS.items() if not isinstance(told[key], kind)], told
+    assert set(told) == set(KEYS), "fields may be added: then add them here and to the contract"
+    assert told["exit_code"] == ended.status
+    assert told["ok"] is (ended.status in (0, 10))
+    for step in told["steps"]:
+        assert set(step) == {"line", "status", "seconds"}
+        assert isinstance(step["line"], str)
+        assert step["status"] in ("planned", "done", "failed", "not run")
+        assert isinstance(step["seconds"], float) is (step["status"] in ("done", "failed"))
+    if told["error"] is not None:
+        assert {"kind", "message", "next"} <= set(told["error"])
+        assert all(isinstance(text, str) for text in told["error"].values())
+        assert told["error"]["kind"] == KINDS[ended.status]
+        assert " ".join(told["error"]["message"].split()) in " ".join(ended.stderr.split())
+    else:
+        assert ended.status in (0, 10)
+        assert not [key for key, kind in RESULTS[told["command"]].items() if not isinstance(told["result"][key], kind)], told["result"]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        (lambda world: None, ("snapshot", "--tag", TAG)),
+        (World.publish, ("fetch", "k8s-node1")),
+        (lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1")),
+        (lambda world: world.bring_in("k8s-node1"), ("pin", "k8s-node1", "--yes")),
+        (lambda world: world.bring_in("k8s-node1"), ("restore", "--yes")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_success_and_nothing_to_do_are_told_in_one_object(world: World, given: Callable[[World], None], arguments: tuple[str, ...]) -> None:
+    given(world)
+    done = keeps_the_contract(world.run("--json", *arguments))
+    assert (done["command"], done["exit_code"], done["dry_run"]) == (arguments[0], 0, False)
+    assert done["changed"] is bool(done["steps"])
+    again = keeps_the_contract(world.run(*arguments, "--json"))
+    assert (again["steps"], again["changed"], again["exit_code"]) == ([], False, 0)
+
+
+def test_a_dry_run_is_told_with_every_step_planned_and_nothing_changed(world: World) -> None:
+    world.publish()
+    ended = world.run("--json", "fetch", "k8s-node1", "--dry-run")
+    told = keeps_the_contract(ended)
+    assert (told["dry_run"], told["changed"], {step["status"] for step in told["steps"]}) == (True, False, {"planned"})
+    assert "Dry run" in ended.stderr
+
+
+def test_a_refusal_is_told_with_what_to_type_next(world: World) -> None:
+    told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
+    assert (told["exit_code"], told["error"]["kind"], told["error"]["next"]) == (3, "refused", "run: breakglass fetch k8s-node1")
+
+
+def test_a_failed_step_is_told_as_failed_and_those_after_it_as_not_run(world: World) -> None:
+    world.fetch("k8s-node1")
+    with world.program("k8s-node1", "ctr", 'case "$*" in *import*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+        told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
+    assert told["exit_code"] == 4
+    assert [step["status"] for step in told["steps"]] == ["done", "done", "failed", "not run", "not run", "not run", "not run"]
+
+
+def test_something_unreachable_is_told(world: World) -> None:
+    world.estate.stop(VM)
+    assert keeps_the_contract(world.run("snapshot", "--tag", TAG, "--json"))["exit_code"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "message"),
+    [
+        (("--json", "burn"), "burn", "No such command 'burn'"),
+        (("burn", "--json"), "burn", "No such command 'burn'"),
+        (("fetch", "--json", "--fast"), "fetch", "No such option: --fast"),
+        (("--json", "--fast", "fetch"), "fetch", "No such option: --fast"),
+        (("pin", "a", "b", "--json"), "pin", "unexpected extra argument"),
+        (("snapshot", "--json", "--tag"), "snapshot", "--tag"),
+        (("fetch", "--via", "pigeon", "--json"), "fetch", "--via is auto, node or operator"),
+        (("snapshot", "--json"), "snapshot", "no tag"),
+        (("--config", "/nonexistent", "check", "--json"), "check", "/nonexistent"),
+        (("-c", "/nonexistent", "--json", "check"), "check", "/nonexistent"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[str, ...], command: str, message: str) -> None:
+    told = keeps_the_contract(world.run(*arguments))
+    assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (2, command, [], False)
+    assert message in told["error"]["message"]
+
+
+def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(world: World, tmp_path: Path) -> None:
+    ended = world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path)
+    told = keeps_the_contract(ended)
+    assert told["exit_code"] == 2
+    assert all(place in told["error"]["message"] for place in ("--config", "BREAKGLASS_CONFIG", f"{tmp_path}/breakglass.yaml", "/etc/breakglass/config.yaml"))
+
+
+def test_all_three_faults_of_a_configuration_are_told_at_once(world: World, tmp_path: Path) -> None:
+    document = json.loads(world.estate.config.read_text("utf-8"))
+    document["registry_vm"]["keep"] = "five"
+    document["nodes"]["directory"] = "../x"
+    document["colour"] = "red"
+    (tmp_path / "breakglass.yaml").write_text(json.dumps(document))
+    told = keeps_the_contract(world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path))
+    assert told["exit_code"] == 2
+    assert all(path in told["error"]["message"] for path in ("3 faults", "registry_vm.keep", "nodes.directory", "colour"))
+
+
+def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
+    served = keeps_the_contract(world.run("check", "--json"))
+    assert (served["exit_code"], served["result"]["verdict"], served["ok"]) == (10, "not needed", True)
+    assert all({"name", "state", "digest", "missing"} <= set(registry) for registry in served["result"]["registries"])
+    assert keeps_the_contract(world.run("check", "--expect-served", "--json"))["exit_code"] == 0
+    for registry in ("forgejo", "registry-private"):
+        world.estate.stop(registry)
+    gone = keeps_the_contract(world.run("check", "--json"))
+    assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
+    assert keeps_the_contract(world.run("check", "--expect-served", "--json"))["exit_code"] == 10
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_check_that_was_refused_does_not_know(world: World, code: int) -> None:
+    world.estate.stop("forgejo")
+    world.estate.refuse("registry-private", code)
+    ended = world.run("check", "--json")
+    assert (ended.status, ended.told["exit_code"], ended.told["ok"], ended.told["result"]["verdict"]) == (5, 5, False, "unknown")
+    assert ended.stdout.count("\n") == 1
+
+
+def test_check_names_the_digest_that_a_broken_index_lost(world: World) -> None:
+    world.estate.stop("forgejo")
+    (digest,) = world.estate.break_image("registry-private", "latest")
+    told = keeps_the_contract(world.run("check", "--json"))
+    assert (told["exit_code"], told["result"]["registries"][1]["missing"]) == (0, [digest])
+
+
+def test_a_tolerated_failure_tells_the_true_code(world: World) -> None:
+    world.estate.stop("registry-private")
+    ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
+    assert (ended.status, ended.told["exit_code"], ended.told["ok"], ended.told["error"]["kind"]) == (0, 5, False, "unreachable")

@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 
+from tests.lab.estate import Estate, in_use
+
 from benchmarks import measure
 from benchmarks.lab_runs import say
 from benchmarks.table import Row, markdown, text
-from tests.lab.estate import Estate, in_use
 
 
 def main() -> int:

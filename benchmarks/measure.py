@@ -4,12 +4,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from benchmarks.lab_runs import NODE_DIRECTORY, Timed, breakglass, extra_nodes, forget, interpreter, rounds_of, shell
-from benchmarks.table import Row, ratio, seconds
 from tests.lab import images
 from tests.lab.estate import Estate
 from tests.lab.operator_host import program
 from tests.lab.roles import VM_DIRECTORY
+
+from benchmarks.lab_runs import NODE_DIRECTORY, Timed, breakglass, extra_nodes, forget, interpreter, rounds_of, shell
+from benchmarks.table import Row, ratio, seconds
 
 TAG = images.BIG_TAG
 REFERENCE = f"registry.viktorbarzin.me:5050/infra-ci:{TAG}"
@@ -126,4 +127,3 @@ def pinning(estate: Estate, *, nodes: int, looped: int) -> list[Row]:
         Row(f"{what}: the whole command", seconds([timed.seconds]), seconds([scaled]), scaled / timed.seconds, 20, unit="times as fast", at_least=True),
         Row(f"{what}: the patches alone", seconds([patches]), seconds([scaled]), scaled / patches, 20, unit="times as fast", at_least=True),
     ]
-

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, removal, repoint
 from breakglass.config import Image
-from breakglass.errors import BreakglassError, Refused, Unreachable, worst
+from breakglass.errors import BreakglassError, Failed, Refused, Unreachable, worst
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.observe.text import inert
@@ -237,4 +237,6 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     held = facts.shelf.verified
     there = f"{facts.node} itself holds {', '.join(tarball.tag for tarball in held)}: breakglass import {facts.node} --tag {held[0].tag}" if held else ""
     listing = next((f"ssh {shelf.host.ssh} ls -la {shelf.directory}" for shelf in facts.sources), "breakglass fetch --from SOURCE, once one of them is back")
-    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=there or listing)
+    # A copy that broke off goes on where it stopped.
+    again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
+    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or listing)

@@ -1,0 +1,81 @@
+"""Keys and host keys: known ones only, told with fingerprints and what to type, never with what is secret."""
+
+import base64
+import hashlib
+import subprocess
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from breakglass.sandbox.estate import TAG, VM
+from tests.front.blocks import is_told
+from tests.front.rows import configure
+from tests.front.world import World
+
+SNAPSHOT = ("snapshot", "--tag", TAG)
+
+
+def _fingerprint(line: str) -> str:
+    return "SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(line.split()[2])).digest()).decode().rstrip("=")
+
+
+def _login(world: World, directory: Path, *, key: Path | None, known_hosts: str) -> None:
+    """An SSH configuration of its own for this test."""
+    (directory / "known_hosts").write_text(known_hosts)
+    (directory / "ssh_config").write_text(f"Host *\n  IdentityFile {key or directory / 'none'}\n  IdentitiesOnly yes\n  IdentityAgent none\n  GlobalKnownHostsFile /dev/null\n")
+    configure(world, "ssh", config=str(directory / "ssh_config"), known_hosts=str(directory / "known_hosts"))
+
+
+@pytest.fixture
+def known(world: World) -> str:
+    return world.estate.known_hosts.read_text()
+
+
+def test_an_unknown_host_is_refused_with_its_fingerprint_and_how_to_pin_it(world: World, tmp_path: Path) -> None:
+    _login(world, tmp_path, key=world.estate.key, known_hosts="")
+    line = world.host(VM).known_hosts_line
+    is_told(world.run(*SNAPSHOT), 5, "is not known", _fingerprint(line), line, str(tmp_path / "known_hosts"))
+
+
+def test_a_changed_host_key_is_refused_with_both_fingerprints(world: World, tmp_path: Path) -> None:
+    name, _, _ = (line := world.host(VM).known_hosts_line).split()
+    other = paramiko.ECDSAKey.generate()
+    recorded = f"{name} {other.get_name()} {other.get_base64()}"
+    _login(world, tmp_path, key=world.estate.key, known_hosts=recorded + "\n")
+    is_told(world.run(*SNAPSHOT), 5, "not the one on record", _fingerprint(line), _fingerprint(recorded), "ssh-keygen -R")
+
+
+def test_without_a_key_it_is_said_where_one_was_looked_for(world: World, tmp_path: Path, known: str) -> None:
+    _login(world, tmp_path, key=None, known_hosts=known)
+    is_told(world.run(*SNAPSHOT), 5, "there is no key", "BREAKGLASS_SSH_KEY")
+
+
+def test_an_encrypted_key_without_an_agent_is_named(world: World, tmp_path: Path, known: str) -> None:
+    paramiko.ECDSAKey.generate().write_private_key_file(str(tmp_path / "locked"), password="secret words")
+    _login(world, tmp_path, key=tmp_path / "locked", known_hosts=known)
+    block = is_told(world.run(*SNAPSHOT), 5, str(tmp_path / "locked"), "ssh-add")
+    assert "passphrase" in block or "encrypted" in block
+
+
+def test_a_key_that_the_host_does_not_know_is_named_with_its_fingerprint(world: World, tmp_path: Path, known: str) -> None:
+    key = paramiko.ECDSAKey.generate()
+    key.write_private_key_file(str(tmp_path / "foreign"))
+    _login(world, tmp_path, key=tmp_path / "foreign", known_hosts=known)
+    is_told(world.run(*SNAPSHOT), 5, "was refused", _fingerprint(f"x y {key.get_base64()}"))
+
+
+def test_key_and_known_hosts_come_from_the_environment_and_show_nowhere(world: World, tmp_path: Path, known: str) -> None:
+    _login(world, tmp_path, key=None, known_hosts="")
+    secret = world.estate.key.read_text()
+    ended = world.run(*SNAPSHOT, "--verbose", environ={"BREAKGLASS_SSH_KEY": secret, "BREAKGLASS_SSH_KNOWN_HOSTS": known})
+    assert ended.status == 0, ended.stderr
+    assert not [line for line in secret.splitlines() if line in ended.stdout + ended.stderr]
+    found = subprocess.run(["grep", "-rlF", secret.splitlines()[1], str(world.estate.root), str(tmp_path)], capture_output=True, text=True, check=False).stdout.split()
+    assert found == [str(world.estate.key)]
+
+
+def test_a_key_from_the_environment_that_is_none_is_told_without_what_it_holds(world: World, tmp_path: Path, known: str) -> None:
+    _login(world, tmp_path, key=None, known_hosts=known)
+    ended = world.run(*SNAPSHOT, "--verbose", environ={"BREAKGLASS_SSH_KEY": "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"})
+    assert "c2VjcmV0" not in is_told(ended, 5, "BREAKGLASS_SSH_KEY")

@@ -1,0 +1,152 @@
+"""Questions, signals, colours and help, as a person meets them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from breakglass.sandbox.estate import TAG, VM
+from tests.front.blocks import is_inert, is_told
+from tests.front.commands import Ended
+from tests.front.world import World
+
+PIN = ("pin", "k8s-node1")
+SLOW_PULL = 'case "$1" in pull) touch "$HOME/pulling"; sleep 20;; esac; exec $REAL "$@"'
+COMMANDS = ("check", "snapshot", "fetch", "import", "pin", "restore", "sandbox")
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """What a person types into, and what the command reads from."""
+    ours, theirs = os.openpty()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+def _answer(world: World, terminal: tuple[int, int], answer: bytes, *arguments: str) -> Ended:
+    started = world.start(*arguments, terminal=terminal[1])
+    started.until("[y/N]")
+    os.write(terminal[0], answer)
+    return started.end()
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04", b"yeah\n"], ids=["n", "return", "end of input", "something else"])
+def test_pin_asks_and_does_nothing_without_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
+    world.bring_in("k8s-node1")
+    before = world.nodes()
+    is_told(_answer(world, terminal, answer, *PIN), 3, "not confirmed", "Nothing was changed.")
+    assert world.nodes() == before
+
+@pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
+def test_pin_goes_on_with_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
+    world.bring_in("k8s-node1")
+    assert _answer(world, terminal, answer, *PIN).status == 0
+    assert _answer(world, terminal, answer, "restore", "--json").told["changed"] is True
+    assert world.cordoned() == []
+
+def test_the_question_is_no_part_of_the_answer(world: World, terminal: tuple[int, int]) -> None:
+    world.bring_in("k8s-node1")
+    ended = _answer(world, terminal, b"n\n", *PIN)
+    assert "[y/N]" not in ended.stdout
+    assert "[y/N]" in ended.stderr
+
+def test_without_a_terminal_and_without_yes_it_ends_naming_the_flag(world: World) -> None:
+    world.bring_in("k8s-node1")
+    before = world.nodes()
+    is_told(world.run(*PIN), 2, "no terminal", "--yes")
+    assert world.nodes() == before
+
+def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> None:
+    is_told(world.run(*PIN), 3, "does not hold the image")
+    ended = world.run("restore")
+    assert (ended.status, "Nothing to do" in ended.stdout) == (0, True)
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
+def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
+    with world.program(VM, "docker", SLOW_PULL):
+        started = world.start("snapshot", "--tag", TAG, "--json")
+        world.wait_until((world.root(VM) / "home/pulling").exists)
+        started.send(number)
+        ended = started.end(timeout_seconds=10)
+    (world.root(VM) / "home/pulling").unlink()
+    assert ended.status == 128 + number
+    assert (ended.told["exit_code"], ended.told["error"]["kind"]) == (128 + number, "signal")
+    assert [step["status"] for step in ended.told["steps"]][:3] == ["done", "failed", "not run"]
+    assert all(words in ended.stderr for words in (f"ended by signal {number}", "  State: ", "  Next:  ", "docker pull"))
+    assert "Traceback" not in ended.stderr
+    assert world.done("snapshot", "--tag", TAG)["changed"] is True
+
+def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
+    # The host hangs: in the middle of reading nothing comes any more.
+    with world.program(VM, "docker", SLOW_PULL):
+        started = world.start("snapshot", "--tag", TAG)
+        world.wait_until((world.root(VM) / "home/pulling").exists)
+        started.send(signal.SIGINT)
+        started.send(signal.SIGINT)
+        ended = started.end(timeout_seconds=3)
+    (world.root(VM) / "home/pulling").unlink()
+    assert ended.status == 128 + signal.SIGINT
+
+def test_without_a_terminal_there_is_no_control_character_in_anything(world: World) -> None:
+    for arguments in (("snapshot", "--tag", TAG), ("fetch", "k8s-node1"), ("import", "k8s-node1"), (*PIN, "--yes"), ("restore", "--yes"), ("check",), ("import", "k8s-node9")):
+        ended = world.run(*arguments, "--verbose")
+        is_inert(ended.stdout + ended.stderr)
+
+@pytest.mark.parametrize(("variable", "is_coloured"), [(None, True), ("1", False)], ids=["a terminal", "a terminal and NO_COLOR"])
+def test_colours_are_for_terminals_that_want_them(world: World, variable: str | None, is_coloured: bool) -> None:
+    ours, theirs = os.openpty()
+    environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | ({"NO_COLOR": variable} if variable else {})
+    with subprocess.Popen([sys.executable, "-c", "from breakglass.cli import main; main()", "import", "k8s-node1"], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while not shown.endswith(b"k8s-node1\r\n") or b"Next:" not in shown:
+            shown += os.read(ours, 4096)
+        process.wait(10)
+    os.close(ours)
+    assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]", shown)) is is_coloured, shown
+
+def test_help_lists_the_groups_the_commands_and_the_exit_codes(world: World) -> None:
+    ended = world.run("--help")
+    assert (ended.status, ended.stderr) == (0, "")
+    positions = [ended.stdout.index(group) for group in ("Look", "Runbook", "Practice")]
+    assert positions == sorted(positions)
+    assert all(re.search(rf"\b{command}\b", ended.stdout) for command in COMMANDS)
+    assert "Exit codes:" in ended.stdout
+    is_inert(ended.stdout)
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(world: World, command: str) -> None:
+    ended = world.run(command, "--help")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert f"breakglass {command}" in ended.stdout
+    assert "Example:" in ended.stdout
+
+def test_the_version_is_told(world: World) -> None:
+    assert re.fullmatch(r"breakglass \d+\.\d+\.\d+\n", world.run("--version").stdout)
+
+def _imported(world: World, *arguments: str) -> set[str]:
+    """What a fresh process has imported in the end."""
+    program = "import sys; from breakglass.cli.main import run; code = run(sys.argv[1:]); print('@', *sys.modules, file=sys.stderr); sys.exit(code)"
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], env={**world.estate.environment(), "HOME": str(world.directory)}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return set(ended.stderr.rpartition("@ ")[2].split())
+
+@pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [(("--help",), {"kubernetes", "paramiko", "yaml", "breakglass.cli.session"}), (("pin", "--help"), {"kubernetes", "paramiko", "yaml"}), (("snapshot", "--tag", TAG), {"kubernetes"})],
+    ids=["--help", "pin --help", "snapshot"],
+)
+def test_what_a_command_does_not_need_it_does_not_import(world: World, arguments: tuple[str, ...], spared: set[str]) -> None:
+    assert _imported(world, *arguments) & spared == set()
+
+@pytest.mark.parametrize("run_it", [[sys.executable, "-m", "breakglass"], [os.path.join(os.path.dirname(sys.executable), "breakglass")]], ids=["python -m", "the installed program"])  # noqa: PTH118, PTH120
+def test_it_can_be_started_both_ways(run_it: list[str]) -> None:
+    ended = subprocess.run([*run_it, "--version"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout.split()[0]) == (0, "breakglass")
+
+def test_typing_nothing_shows_the_help(world: World) -> None:
+    assert "Runbook" in (ended := world.run()).stdout + ended.stderr
+
+_: Callable[..., object] = is_told

@@ -29,7 +29,12 @@ class Reports(Protocol):
 
 
 def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports, plan_again: Callable[[], Plan], explain: Explain) -> None:
-    """Do the plan. `plan_again` reads and plans anew: under the lock the plan must still be the one that was shown. Raises what the first failed step means."""
+    """Do the plan. `plan_again` reads and plans anew: under the lock, or where there is none before the first step, the plan must still be the one that was shown.
+
+    Raises what the first failed step means.
+    """
+    if not any(isinstance(step, Lock) for step in plan.steps):
+        _check_unchanged(plan, plan_again())
     with ExitStack() as locks:
         held: list[Held] = []
         index = 0
@@ -44,7 +49,7 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
                         if isinstance(step, Lock):
                             _check_unchanged(plan, plan_again())
                     except BreakglassError as error:
-                        _undo(plan, step, hosts, reports, error)
+                        _undo(plan, index + offset, hosts, reports, error)
                         raise
             index += len(batch)
 
@@ -76,8 +81,10 @@ def _judge(step: Run, ended: Result, explain: Explain) -> None:
 
 
 def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
-    if sink.exit_status == Integrity.exit_code:
-        raise _meaning(step.sink, sink)
+    if sink.exit_status not in (0, None) and source.exit_status in (0, None):
+        error = _meaning(step.sink, sink)
+        error.message += f" ({step.source.host}: {source.lost})" if source.lost else ""
+        raise error
     if not source.ok:
         raise Failed(f"the copy from {step.source.host} broke off: {said(source)}", next_step="run the same command again: it goes on where this one stopped")
     if not sink.ok:
@@ -88,8 +95,13 @@ def _meaning(step: Run, ended: Result) -> BreakglassError:
     """Our own scripts exit with the codes of the table and say one sentence; of any other command only its words are known."""
     script = step.pipeline[-1][:1] == ("python3",)
     if script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
-        words = inert(ended.stderr.strip().rsplit(b"\n", 1)[-1])
-        return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step="run the same command again")
+        others, _, sentence = ended.stderr.strip().rpartition(b"\n")
+        words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
+        full = b"no space left" in ended.stderr.lower() or b"no room" in sentence
+        next_step = f"make room: {step.host.by_hand('df', '-h')}" if full else "run the same command again"
+        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == ("python3", "archive.py", "verify"):
+            next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"
+        return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step=next_step)
     if ended.exit_status is None:
         return Failed(f"{step.host}: the outcome of this step is not known: {said(ended)}: {step}", next_step="run the same command again: it reads the state first and does only what is missing")
     return Failed(f"{step.host}: this failed with {said(ended)}: {step}", next_step="run the same command again, or type the line by hand to see more")
@@ -104,13 +116,13 @@ def _confirm(step: Confirm, hosts: Reads) -> None:
     if image_id != step.image_id:
         raise Integrity(
             f"{step.host}: {step.reference} is image ID {image_id or 'unknown (its content is not whole)'}, recorded is {step.image_id}",
-            next_step=f"fetch the tarball anew: ssh {step.host.ssh} sudo rm the one that is there, then breakglass fetch {step.host}",
+            next_step=f"run: breakglass fetch {step.host}, then breakglass import {step.host}; where that does not help, breakglass import --tag TAG with an older one",
         )
 
 
 def _check_unchanged(plan: Plan, again: Plan) -> None:
     if _after_lock(plan) != _after_lock(again):
-        raise Busy("another run changed things between reading and locking", state="Nothing was changed by this run.", next_step="run the same command again")
+        raise Busy("things have changed since they were read: another run, or somebody by hand", state="Nothing was changed by this run.", next_step="run the same command again")
 
 
 def _after_lock(plan: Plan) -> list[str]:
@@ -119,23 +131,23 @@ def _after_lock(plan: Plan) -> list[str]:
     return lines[at + 1 :]
 
 
-def _undo(plan: Plan, failed: Step, hosts: Writes, reports: Reports, error: BreakglassError) -> None:
-    """Puts names back after a failed step; before the lock is held there is nothing to put back. What cannot be undone is said, the first error stays the error."""
-    if isinstance(failed, Lock) or failed in plan.steps[: _lock_at(plan)]:
+def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports, error: BreakglassError) -> None:
+    """Undoes what had begun. What cannot be undone is said; the first error stays the error."""
+    if plan.settled is not None and failed >= plan.settled:
         return
-    for step in plan.undo:
-        if not isinstance(step, Run):
+    begun = plan.steps[: failed + 1]
+    for step, undoing in plan.undo:
+        if step not in begun:
             continue
-        reports.undoing(step)
+        reports.undoing(undoing)
         try:
-            hosts.run(step, _silent)
+            ended = hosts.run(undoing, _silent)
+            said_no = "" if ended.ok else said(ended)
         except BreakglassError as second:
-            error.state = f"{error.state} Putting things back failed as well: {second.message}".strip()
+            said_no = second.message
+        if said_no:
+            error.state = f"{error.state} Putting things back failed as well, at {undoing}: {said_no}.".strip()
             return
-
-
-def _lock_at(plan: Plan) -> int:
-    return next((index for index, step in enumerate(plan.steps) if isinstance(step, Lock)), 0)
 
 
 def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: Reports) -> None:
@@ -156,12 +168,15 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
     told = "; ".join(f"{patched.step.node}: {_OUTCOMES[patched.outcome]}{': ' + patched.why if patched.why else ''}" for patched in wrong[:5])
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     next_step = "run the same command again; breakglass restore gives back whatever carries our annotation"
-    if len(wrong) == len(outcomes) and all(patched.outcome == "refused" for patched in wrong):
-        raise Unreachable(f"the API refused: {told}{more}", next_step="bind the ClusterRole that README.md prints to this identity")
+    if len(wrong) == len(outcomes) and all(patched.outcome in ("refused", "unsent") for patched in wrong):
+        refused = any(patched.outcome == "refused" for patched in wrong)
+        raise Unreachable(
+            f"no node was patched: {told}{more}", next_step="bind the ClusterRole that README.md prints to this identity" if refused else "run the same command again when the API answers"
+        )
     raise Failed(f"{len(wrong)} of {len(outcomes)} nodes were not patched: {told}{more}", next_step=next_step)
 
 
-_OUTCOMES = {"changed": "somebody else changed it meanwhile, it was left alone", "refused": "the API refused", "unknown": "it is not known whether it was patched"}
+_OUTCOMES = {"changed": "somebody else changed it meanwhile, it was left alone", "refused": "the API refused", "unsent": "not sent", "unknown": "it is not known whether it was patched"}
 
 
 def _silent(_: int) -> None:

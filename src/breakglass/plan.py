@@ -22,6 +22,21 @@ class Host:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def login(self) -> Argv:
+        """The arguments of the ssh client that reach it: the client takes no `host:port`."""
+        user, at, rest = self.ssh.rpartition("@")
+        host, colon, port = rest.rpartition(":")
+        if colon and host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif not colon or ":" in host:
+            host, port = rest.strip("[]"), ""
+        return (*(("-p", port) if port else ()), f"{user}{at}{host}")
+
+    def by_hand(self, *command: str) -> str:
+        """A line to type that runs a command on it."""
+        return shlex.join(("ssh", *self.login)) + " " + " ".join(("sudo", *command) if self.sudo else command)
+
 
 def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
     """The one command line, quoted once, that runs a pipeline and fails when any part of it fails."""
@@ -60,7 +75,7 @@ class Copy:
     total_bytes: int | None = None
 
     def __str__(self) -> str:
-        left, right = (shlex.join(("ssh", run.host.ssh, command_line(run.pipeline, sudo=run.host.sudo))) for run in (self.source, self.sink))
+        left, right = (shlex.join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo))) for run in (self.source, self.sink))
         return f"operator$ {left} | {right}"
 
 
@@ -132,8 +147,10 @@ class Plan:
     goal: str
     """One sentence: what is true when the plan is done."""
     steps: tuple[Step, ...] = ()
-    undo: tuple[Step, ...] = ()
-    """Done if a step fails, so that names are as they were; shown with the plan."""
+    undo: tuple[tuple[Step, Run], ...] = ()
+    """(step, what undoes it). If a step fails, the steps that had begun are undone, so that names are as they were. Shown with the plan."""
+    settled: int | None = None
+    """After so many steps the goal is reached: what fails behind them is not undone."""
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""
     warnings: tuple[str, ...] = ()

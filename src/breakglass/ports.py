@@ -63,7 +63,7 @@ class Patched:
 
     step: PatchNode
     outcome: str
-    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused` (403); `unknown`."""
+    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused` (403); `unsent`; `unknown`."""
     why: str = ""
 
 

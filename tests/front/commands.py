@@ -98,7 +98,7 @@ class Commands:
         self._directory = directory
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen([sys.executable, str(ZYGOTE)], stdin=theirs)
+            self._process = subprocess.Popen([sys.executable, str(ZYGOTE)], stdin=theirs.fileno())
 
     def close(self) -> None:
         self._socket.close()

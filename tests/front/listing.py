@@ -8,7 +8,6 @@ import os
 import stat
 from pathlib import Path
 
-
 TIMELY = ("created_at", "sequence", "version", "sha256", "size_bytes")
 
 State = dict[str, str]

@@ -19,8 +19,12 @@ class Row:
     steps: int
     """How many there are then."""
     consent: tuple[str, ...] = ()
+    harmless: tuple[str, ...] = ()
+    """What else a dry run is given where it is compared with the run; it alters no step."""
     also: tuple[tuple[str, ...], ...] = ()
     """What else may be passed, in which a dry run has to stay one."""
+    kills: tuple[int, ...] = ()
+    """After which steps the run is killed; otherwise after each. Left out is what leaves a state that another kill leaves as well: after a lock or a check, or in another row."""
 
     def __str__(self) -> str:
         return self.name
@@ -31,11 +35,11 @@ def _without_directory(world: World) -> None:
 
 
 def _over_a_full_shelf(world: World) -> None:
-    """The newest tarball's tag has been built anew since, another tarball is one too many, and a partial lies about."""
+    """The tag has been built anew since its tarball was saved, a newer tarball of another tag is one too many, and a partial lies about."""
     world.publish()
     world.estate.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
-    world.estate.push(OTHER_TAG, content="built anew")
+    world.estate.push(TAG, content="built anew")
     (world.estate.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(b"half of it")
     configure(world, "registry_vm", keep=1)
 
@@ -88,13 +92,13 @@ def configure(world: World, section: str, **values: object) -> None:
 
 
 ROWS = (
-    Row("snapshot", ("snapshot", "--tag", TAG), _without_directory, 8, also=(("--json", "--tolerate-failure"), ("--verbose",))),
-    Row("snapshot over a full shelf", ("snapshot", "--tag", OTHER_TAG), _over_a_full_shelf, 6, also=(("--tolerate-failure",),)),
-    Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, also=(("--json", "--via", "node"), ("--from", "synology"))),
-    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, also=(("--tag", TAG, "--from", "synology"),)),
-    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, also=(("--json",),)),
-    Row("import", ("import", "k8s-node1"), _fetched, 7, also=(("--json", "--tag", TAG),)),
-    Row("import over another image", ("import", "k8s-node1"), over_another_image, 11, also=(("--verbose",),)),
-    Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), also=(("--yes", "--json"), ("--reason", "practice"))),
-    Row("restore", ("restore",), _pinned, 2, consent=("--yes",), also=(("--yes", "--json"), ("k8s-node2", "--yes"))),
+    Row("snapshot", ("snapshot", "--tag", TAG), _without_directory, 8, harmless=("--tolerate-failure", "--verbose"), kills=(1, 2, 5)),
+    Row("snapshot over a full shelf", ("snapshot", "--tag", TAG), _over_a_full_shelf, 9, harmless=("--tolerate-failure",), kills=(2, 3, 4, 5, 6, 7, 8, 9)),
+    Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),)),
+    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), kills=(3,)),
+    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), kills=(2, 3, 6, 7)),
+    Row("import", ("import", "k8s-node1"), _fetched, 7, harmless=("--tag", TAG, "--verbose"), kills=(3, 5)),
+    Row("import over another image", ("import", "k8s-node1"), over_another_image, 11, kills=(3, 4, 5, 7, 8, 9, 10, 11)),
+    Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
+    Row("restore", ("restore",), _pinned, 2, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),)),
 )

@@ -59,7 +59,7 @@ def keeps_the_contract(ended: Ended) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given", "arguments"),
     [
-        (lambda world: None, ("snapshot", "--tag", TAG)),
+        (lambda _: None, ("snapshot", "--tag", TAG)),
         (World.publish, ("fetch", "k8s-node1")),
         (lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1")),
         (lambda world: world.bring_in("k8s-node1"), ("pin", "k8s-node1", "--yes")),

@@ -1,80 +1,49 @@
 """What holds for every command that changes something. Each law is run for each row of one table."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
 from breakglass.sandbox.estate import NODES
-from tests.front.commands import Ended, without_moment
+from tests.front.commands import without_moment
 from tests.front.listing import State, differences, listing, timeless
 from tests.front.rows import ROWS, Row, over_another_image
 from tests.front.world import World
 
 
-
-@dataclass(frozen=True)
-class Course:
-    """A dry run, the run after it and one more, and what was there before and after each."""
-
-    first: State
-    shown: Ended
-    after_shown: State
-    done: Ended
-    reached: State
-    """Without what differs between two runs that do the same."""
-    again: Ended
-    after_again: State
-
-
 @pytest.fixture(scope="module")
-def courses() -> dict[str, Course]:
-    """Runs are expensive: each row's course is taken once."""
+def reached() -> dict[str, State]:
+    """What an uninterrupted run of each row leads to, once it was taken."""
     return {}
 
 
-@pytest.fixture
-def course(world: World, courses: dict[str, Course], row: Row) -> Course:
-    if row.name not in courses:
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_left_to_do(world: World, reached: dict[str, State], row: Row) -> None:
+    world.arrive(row.name, lambda: row.given(world))
+    first = _state(world)
+    shown = world.run(*row.arguments, *row.harmless, "--dry-run", "--json")
+    assert shown.status == 0, shown.stderr
+    assert differences(_state(world), first) == []
+    done = world.run(*row.arguments, *row.consent, "--json")
+    assert done.status == 0, done.stderr
+    assert without_moment(shown.lines) == without_moment(done.lines)
+    assert len(done.lines) == row.steps, done.lines
+    assert [{step["status"] for step in told["steps"]} for told in (shown.told, done.told)] == [{"planned"}, {"done"}]
+    assert (shown.told["changed"], done.told["changed"]) == (False, True)
+    reached[row.name] = _timeless_state(world)
+    last = _state(world)
+    again = world.run(*row.arguments, *row.consent, "--json")
+    assert (again.status, again.told["steps"], again.told["changed"]) == (0, [], False)
+    assert differences(_state(world), last) == []
+
+
+@pytest.mark.parametrize(("row", "reported"), [pytest.param(row, reported, id=f"{row}, {reported} of {row.steps} done") for row in ROWS for reported in row.kills or range(1, row.steps + 1)])
+def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reached: dict[str, State], row: Row, reported: int) -> None:
+    if row.name not in reached:
         world.arrive(row.name, lambda: row.given(world))
-        first = _state(world)
-        shown = world.run(*row.arguments, "--dry-run", "--json")
-        after_shown = _state(world)
-        done = world.run(*row.arguments, *row.consent, "--json")
-        reached = _timeless_state(world)
-        before_again = _state(world)
-        again = world.run(*row.arguments, *row.consent, "--json")
-        assert differences(_state(world), before_again) == []
-        courses[row.name] = Course(first, shown, after_shown, done, reached, again, _timeless_state(world))
-    return courses[row.name]
-
-
-each_row = pytest.mark.parametrize("row", ROWS, ids=str)
-
-
-@each_row
-def test_what_is_shown_is_what_is_done(course: Course, row: Row) -> None:
-    assert (course.shown.status, course.done.status) == (0, 0), course.shown.stderr + course.done.stderr
-    assert without_moment(course.shown.lines) == without_moment(course.done.lines)
-    assert len(course.done.lines) == row.steps, course.done.lines
-    assert [{step["status"] for step in told["steps"]} for told in (course.shown.told, course.done.told)] == [{"planned"}, {"done"}]
-    assert (course.shown.told["changed"], course.done.told["changed"]) == (False, True)
-
-
-@each_row
-def test_planning_changes_nothing(course: Course) -> None:
-    assert differences(course.after_shown, course.first) == []
-
-
-@each_row
-def test_a_second_run_has_nothing_to_do(course: Course) -> None:
-    assert (course.again.status, course.again.told["steps"], course.again.told["changed"]) == (0, [], False)
-    assert differences(course.after_again, course.reached) == []
-
-
-@pytest.mark.parametrize(("row", "reported"), [pytest.param(row, reported, id=f"{row}, {reported} of {row.steps} done") for row in ROWS for reported in range(1, row.steps + 1)])
-def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, course: Course, row: Row, reported: int) -> None:
-    world.reset()
+        world.done(*row.arguments, *row.consent)
+        reached[row.name] = _timeless_state(world)
+        world.reset()
     world.arrive(row.name, lambda: row.given(world))
     killed = world.run(*row.arguments, *row.consent, dies_after=reported)
     assert killed.status == -9, killed.stdout + killed.stderr
@@ -82,7 +51,7 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, cours
     finished = world.run(*row.arguments, *row.consent, "--json")
     assert finished.status == 0, finished.stderr
     # In this very state a further run has nothing to do: the law before.
-    assert differences(_timeless_state(world), course.reached) == []
+    assert differences(_timeless_state(world), reached[row.name]) == []
 
 
 @pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}") for row in ROWS for also in row.also])

@@ -11,6 +11,7 @@ from typing import Any
 from breakglass.sandbox import image
 from breakglass.sandbox.estate import NODES, TAG, Estate
 from breakglass.sandbox.hosts import ADDRESS, Host
+from tests.front.blocks import is_inert
 from tests.front.commands import Commands, Ended, Started
 
 STORES = ("var", "etc")
@@ -36,7 +37,10 @@ class World:
         return self._commands.start(*arguments, environ=given, directory=directory, terminal=terminal, dies_after=dies_after)
 
     def run(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, dies_after: int | None = None) -> Ended:
-        return self.start(*arguments, environ=environ, directory=directory, dies_after=dies_after).end()
+        ended = self.start(*arguments, environ=environ, directory=directory, dies_after=dies_after).end()
+        # Nobody's terminal: whatever was run, no control character may be in it.
+        is_inert(ended.stdout + ended.stderr)
+        return ended
 
     def done(self, *arguments: str) -> dict[str, Any]:
         """Run with --json; it must succeed."""
@@ -73,15 +77,30 @@ class World:
 
     def publish(self) -> None:
         """The VM and the NAS hold TAG, by a snapshot."""
-        self.arrive("published", lambda: (self.done("snapshot", "--tag", TAG), self.estate.mirror()))
+
+        def go() -> None:
+            self.done("snapshot", "--tag", TAG)
+            self.estate.mirror()
+
+        self.arrive("published", go)
 
     def fetch(self, node: str) -> None:
         """The VM, the NAS and the node hold TAG."""
-        self.arrive(f"fetched {node}", lambda: (self.publish(), self.done("fetch", node)))
+
+        def go() -> None:
+            self.publish()
+            self.done("fetch", node)
+
+        self.arrive(f"fetched {node}", go)
 
     def bring_in(self, node: str) -> None:
         """As `fetch`, and the node's containerd holds the image."""
-        self.arrive(f"imported {node}", lambda: (self.fetch(node), self.done("import", node)))
+
+        def go() -> None:
+            self.fetch(node)
+            self.done("import", node)
+
+        self.arrive(f"imported {node}", go)
 
     def arrive(self, name: str, go: Callable[[], object]) -> None:
         """From the first day to the state that `go` leads to: by itself the first time, from a copy afterwards."""

@@ -5,6 +5,7 @@ status are told).
 """
 
 import fcntl
+import importlib
 import io
 import json
 import os
@@ -38,9 +39,8 @@ class _FatalStream(io.TextIOWrapper):
 
 def serve(requests: socket.socket) -> int | None:
     """In the zygote: until nobody asks any more, then None. In a command's process: what its arguments are told to `run`."""
-    import kubernetes.client
-    import paramiko  # noqa: F401
-
+    for name in ("kubernetes.client", "paramiko", "yaml"):
+        importlib.import_module(name)
     # The processes that wait for commands are nobody's to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -173,7 +173,7 @@ def test_a_server_that_goes_silent_half_way_is_unknown_within_the_deadline(api: 
     assert [result.step for result in results] == steps
     assert sorted(result.step.node for result in done) == sorted(wanted.node for wanted in steps)
     for result in results:
-        assert result.outcome in ("done", "unknown")
+        assert result.outcome in ("done", "unknown", "unsent")
         # Said to be done means done; and what was never sent is said to be so.
         assert result.outcome == "unknown" or mark(api, result.step.node) == PINNED
         assert not result.why.startswith("not sent") or mark(api, result.step.node) == FREE

@@ -18,7 +18,7 @@ OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "nig
 
 
 def facts(*nodes: Node, **more: object) -> pin.Facts:
-    known = pin.Facts("k8s-node1", "k8s-node1 is 10.0.20.101 (InternalIP)", nodes, True, True, (), ("registry.example:5050/infra-ci",))
+    known = pin.Facts("k8s-node1", "k8s-node1 is 10.0.20.101 (InternalIP)", nodes, (), True, (), frozenset({"registry.example:5050/infra-ci"}))
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def test_a_second_pin_has_nothing_to_do() -> None:
         (facts(node("k8s-node2")), Refused, "there is no node k8s-node1"),
         (facts(node("k8s-node1", cordoned=True), node("k8s-node2")), Refused, "is cordoned"),
         (facts(node("k8s-node1", ready=False), node("k8s-node2")), Refused, "not Ready"),
-        (facts(node("k8s-node1"), node("k8s-node2"), target_holds_image=False), Refused, "does not hold the image"),
+        (facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)), Refused, "does not hold the image"),
         (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OTHER)), Refused, "another pin is in force: target k8s-node9"),
         (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation="{broken")), Refused, "cannot be read"),
         (facts(node("k8s-node1"), node("k8s-node2"), may_patch=False), Unreachable, "patch on nodes"),
@@ -127,8 +127,8 @@ def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_byt
     return Candidate(one, None if why_unread else machine(NODE, free_bytes=free_bytes), why_unread, tarball, image)
 
 
-def chosen(*candidates: Candidate, architecture: str = "amd64") -> str:
-    return choose(candidates, architecture=architecture, room_bytes=10**9, prefers=lambda one: one.has_image, preference="it holds the image").why
+def chosen(*candidates: Candidate, command: str = "fetch") -> str:
+    return choose(candidates, command=command, architecture="amd64", room_bytes=10**9).why
 
 
 def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are_told() -> None:
@@ -138,7 +138,18 @@ def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are
 
 
 def test_a_node_that_holds_the_image_is_preferred() -> None:
-    assert chosen(candidate(node("a")), candidate(node("b"), image=True)) == "chose b: it holds the image"
+    assert chosen(candidate(node("a")), candidate(node("b"), image=True)) == "chose b: it has the image already"
+
+
+def test_a_node_that_has_the_tarball_comes_before_one_that_has_the_image() -> None:
+    assert chosen(candidate(node("a"), image=True), candidate(node("b"), tarball=True)) == "chose b: it has the tarball already"
+
+
+def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> None:
+    with pytest.raises(Refused, match="a: has no tarball"):
+        chosen(candidate(node("a"), image=True), command="import")
+    with pytest.raises(Refused, match="a: does not hold the image"):
+        chosen(candidate(node("a"), tarball=True), command="pin")
 
 
 @pytest.mark.parametrize(

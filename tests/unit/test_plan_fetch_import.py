@@ -6,28 +6,34 @@ from dataclasses import replace
 import pytest
 
 from breakglass.commands import Unread, fetch, import_image
-from breakglass.commands.fetch import Way, ssh_destination
-from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.commands.fetch import Way
+from breakglass.errors import Integrity, Refused, Unreachable
 from breakglass.observe.containerd import Containerd
 from breakglass.observe.shelf import Partial, Shelf, Tarball
+from breakglass.plan import Host, Plan
 from tests.facts import IDENTITY, IMAGE, MANY, NAS, NODE, NODES, REPOSITORY, VM, image_id, lines, machine, shelf, tarball
 
-Failed = dict[tuple[fetch.Candidate, str], BreakglassError]
+Failed = fetch.Failures
 NEW = tarball("new", 2)
-OPTIONS = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=5 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+OPTIONS = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o ConnectTimeout=5 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
 
 
 def facts(on_vm: Iterable[Tarball] | None = (NEW,), on_nas: Iterable[Tarball] | None = (NEW,), on_node: Shelf | None = None, *, login: str = "", **more: object) -> fetch.Facts:
     """`on_vm` or `on_nas` None: not reached."""
     sources = tuple(shelf(host, held, latest="new") for host, held in ((VM, on_vm), (NAS, on_nas)) if held is not None)
     unread = tuple(Unread(host.name, Unreachable(f"{host} does not answer")) for host, held in ((VM, on_vm), (NAS, on_nas)) if held is None)
-    ways = {source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *ssh_destination(source.host.ssh)), login) for source in sources}
+    ways = {source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *source.host.login), login) for source in sources}
     known = fetch.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), on_node or shelf(NODE), sources, unread, ways)
     return replace(known, **more)  # type: ignore[arg-type]
 
 
 def planned(known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None) -> list[str]:
-    return lines(fetch.plan(known, image=IMAGE, identity=IDENTITY, tag=tag, via=via, failed=failed or {}))
+    return lines(plan(known, tag=tag, via=via, failed=failed))
+
+
+def plan(known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None) -> Plan:
+    option, others = fetch.choose_way(known, tag=tag, via=via, failed=failed or {})
+    return fetch.plan(known, option, image=IMAGE, identity=IDENTITY, tag=tag, others=others)
 
 
 def copying(made: list[str]) -> str:
@@ -37,7 +43,7 @@ def copying(made: list[str]) -> str:
 def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     made = planned(facts())
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
-    assert made[1].startswith(f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} -- root@10.0.20.10 '\"'\"'cat /shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass")
+    assert made[1].startswith(f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat /shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass")
     assert made[2:] == [
         "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
         "k8s-node1$ sudo -n ln -sfn infra-ci-new.tar.gz /var/breakglass/.infra-ci-latest.tar.gz.partial",
@@ -68,17 +74,17 @@ def test_with_every_source_down_each_reason_is_told() -> None:
 def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarballs() -> None:
     older = tarball("older", 1, letter="b")
     known = facts(on_vm=(NEW, older), on_nas=(NEW,))
-    failed: Failed = {(("registry-vm", NEW.file), "node"): Integrity("bad")}
+    failed: Failed = {("registry-vm", NEW.file, "node"): Integrity("bad")}
     assert "192.168.1.13" in copying(planned(known, failed=failed))
-    failed[("synology", NEW.file), "node"] = Integrity("bad too")
+    failed["synology", NEW.file, "node"] = Integrity("bad too")
     assert "infra-ci-older.tar.gz" in copying(planned(known, failed=failed))
-    failed[("registry-vm", older.file), "node"] = Integrity("bad as well")
+    failed["registry-vm", older.file, "node"] = Integrity("bad as well")
     with pytest.raises(Integrity, match=r"bad.*bad too.*bad as well"):
         planned(known, failed=failed)
 
 
 def test_a_way_that_failed_is_followed_by_the_other_way_of_the_same_source() -> None:
-    failed: Failed = {(("registry-vm", NEW.file), "node"): Unreachable("cut")}
+    failed: Failed = {("registry-vm", NEW.file, "node"): Unreachable("cut")}
     assert copying(planned(facts(), failed=failed)).startswith("operator$ ssh root@10.0.20.10")
 
 
@@ -104,6 +110,26 @@ def test_a_node_that_has_it_leaves_nothing_to_do() -> None:
     assert planned(facts(on_node=shelf(NODE, [NEW], latest="new"))) == []
 
 
+def test_a_tarball_on_the_node_whose_content_is_bad_is_fetched_anew() -> None:
+    known = facts(on_node=shelf(NODE, [NEW], latest="new"), bad=frozenset({NEW.file}))
+    assert copying(planned(known))
+
+
+def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_taken_back() -> None:
+    lagging = tarball("older", 1, letter="b")
+    known = facts(on_vm=None, on_nas=(lagging,), on_node=shelf(NODE, [NEW], latest="new"))
+    assert planned(known) == []
+    assert "newer than what the sources offer" in plan(known).goal
+    asked_for = planned(known, tag="older")
+    assert copying(asked_for)
+    assert not any(" rm " in line for line in asked_for)
+
+
+def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
+    with pytest.raises(Refused, match="not what belongs there"):
+        planned(facts(on_node=shelf(NODE, fault="is not a link")))
+
+
 def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> None:
     made = planned(facts(on_node=shelf(NODE, [tarball("older", 1, letter="b"), tarball("foreign", recorded=False)], latest="older")))
     assert made[-1] == "k8s-node1$ sudo -n rm -f -- /var/breakglass/infra-ci-older.tar.gz /var/breakglass/infra-ci-older.tar.gz.sha256 /var/breakglass/infra-ci-older.json"
@@ -113,7 +139,7 @@ def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_forei
 def test_a_tarball_without_sidecars_is_verified_by_content_and_warned_of() -> None:
     known = facts(on_vm=(tarball("new", recorded=False),))
     assert f"--reference {REPOSITORY}:new" in copying(planned(known))
-    assert any("no sidecars" in warning for warning in fetch.plan(known, image=IMAGE, identity=IDENTITY, tag=None, via="auto", failed={}).warnings)
+    assert any("no sidecars" in warning for warning in plan(known).warnings)
 
 
 def test_a_node_without_room_or_python_is_refused_before_anything_is_written() -> None:
@@ -126,14 +152,14 @@ def test_a_node_without_room_or_python_is_refused_before_anything_is_written() -
 @pytest.mark.parametrize(
     ("ssh", "arguments"),
     [
-        ("192.168.1.13", ("--", "192.168.1.13")),
-        ("root@10.0.20.10:2222", ("-p", "2222", "--", "root@10.0.20.10")),
-        ("root@[fd00::1]:22", ("-p", "22", "--", "root@fd00::1")),
-        ("fd00::1", ("--", "fd00::1")),
+        ("192.168.1.13", ("192.168.1.13",)),
+        ("root@10.0.20.10:2222", ("-p", "2222", "root@10.0.20.10")),
+        ("root@[fd00::1]:22", ("-p", "22", "root@fd00::1")),
+        ("fd00::1", ("fd00::1",)),
     ],
 )
 def test_a_destination_becomes_the_arguments_of_the_ssh_client(ssh: str, arguments: tuple[str, ...]) -> None:
-    assert ssh_destination(ssh) == arguments
+    assert Host("h", ssh).login == arguments
 
 
 def _partial(size_bytes: int, sha256: str | None) -> Partial:
@@ -184,20 +210,37 @@ def test_what_a_name_meant_before_is_kept_until_the_import_has_succeeded_and_put
     made = import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None)
     before = import_image.kept_name(NAMES[1])
     text = lines(made)
-    assert text[2] == f"k8s-node1$ sudo -n ctr -n k8s.io images tag {NAMES[1]} {before}"
+    assert text[2] == f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[1]} {before}"
     assert text[-1] == f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"
-    undo = [str(step) for step in made.undo]
+    undo = [str(undoing) for _, undoing in made.undo]
     assert f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {before} {NAMES[1]}" in undo
     assert f"k8s-node1$ sudo -n ctr -n k8s.io images rm {NAMES[0]}" in undo
     assert f"k8s-node1$ sudo -n ctr -n k8s.io images rm {NAMES[1]}" not in undo
 
 
-def test_what_a_cut_short_import_has_kept_is_not_kept_over_and_goes_in_the_end() -> None:
-    before = import_image.kept_name(NAMES[1])
-    made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before]))
-    assert not any(f"tag {NAMES[1]} {before}" in line for line in made)
-    assert made[-1].endswith(f"images rm {before}")
+def test_a_failure_after_the_names_are_given_undoes_nothing() -> None:
+    made = import_image.plan(imported(has={NAMES[1]: image_id("b")}), nodes=NODES, identity=IDENTITY, tag=None)
+    assert made.settled == len(made.steps) - 1
+
+
+def test_what_a_cut_short_import_has_kept_goes_in_the_end_whatever_tag_it_was_for() -> None:
+    before, stale = import_image.kept_name(NAMES[1]), import_image.KEPT + "0123456789abcdef:kept"
+    made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before, stale]))
+    assert not any(f"{NAMES[1]} {before}" in line for line in made), "what it means now is kept already"
+    assert sorted(line.split()[-1] for line in made if " images rm " in line) == sorted([before, stale])
     assert import_lines(imported(has=dict.fromkeys(NAMES, image_id("a")), extra_targets=[before]))[1:] == [f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"]
+
+
+def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id() -> None:
+    companion = "docker.io/woodpeckerci/plugin-git:2"
+    record = NEW.record
+    assert record is not None
+    held = replace(NEW, record=replace(record, companions=((companion, image_id("c")),)))
+    known = imported(has=dict.fromkeys(NAMES, image_id("a")), tarballs=[held])
+    made = import_lines(known)
+    assert any("images import -" in line for line in made)
+    assert f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={companion}  # image ID must be {image_id('c')}" in made
+    assert import_lines(imported(has={**dict.fromkeys(NAMES, image_id("a")), companion: image_id("c")}, tarballs=[held])) == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from typer.exceptions import Abort, Exit, TyperException
 from breakglass.errors import BreakglassError, Interrupted, Usage
 
 if TYPE_CHECKING:
-    from breakglass.cli.outcome import Outcome
     from breakglass.cli.session import Session
 
 
@@ -37,9 +36,12 @@ def run(arguments: list[str]) -> int:
 
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     wants_json = "--json" in words
+    seen: list[int] = []
     try:
-        with _signals():
+        with _signals(seen):
             return int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
+    except Signalled as ended:
+        return _report(_command_of(words), Interrupted(ended.number, state="Nothing was changed."), wants_json=wants_json)
     except TyperException as error:
         usage = Usage(error.format_message() or "a command is missing", next_step="breakglass --help")
         return _report(_command_of(words), usage, wants_json=wants_json)
@@ -48,6 +50,8 @@ def run(arguments: list[str]) -> int:
     except Abort:
         return 1
     except Exit as error:
+        if seen:  # outside of `carry`; typer makes an Exit of it
+            return _report(_command_of(words), Interrupted(seen[0], state="Nothing was changed."), wants_json=wants_json)
         return error.exit_code
 
 
@@ -62,7 +66,7 @@ def carry(
     tolerate_failure: bool = False,
 ) -> int:
     """Run one command's work in a session, and tell how it ended."""
-    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.outcome import Outcome, progress_of
     from breakglass.cli.screen import Screen
     from breakglass.config import find, load
 
@@ -79,10 +83,10 @@ def carry(
     except BreakglassError as error:
         outcome.error = error
     except Signalled as ended:
-        outcome.error = Interrupted(ended.number, state=_progress_of(outcome), next_step="run the same command again: it reads the state first and does only what is missing")
+        outcome.error = Interrupted(ended.number, state=progress_of(outcome), next_step="run the same command again: it reads the state first and does only what is missing")
     except Exception as error:
-        screen.bug(type(error), error, error.__traceback__)
-        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=_progress_of(outcome))
+        screen.bug(error)
+        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=progress_of(outcome))
     finally:
         if session is not None:
             session.close()
@@ -90,29 +94,14 @@ def carry(
         outcome.exit_code = outcome.error.exit_code
         if outcome.exit_code != 1:
             screen.error(outcome.error)
-            _show_causes(outcome.error, verbose=verbose)
+            if verbose and outcome.error.__cause__ is not None:
+                screen.trace(outcome.error.__cause__)
     if json:
         screen.object(outcome.told())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
         screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
         return 0
     return outcome.exit_code
-
-
-def _progress_of(outcome: "Outcome") -> str:
-    done = [step for step in outcome.steps if step.status == "done"]
-    broken = next((step for step in outcome.steps if step.status == "failed"), None)
-    if not outcome.steps or not (done or broken):
-        return "Nothing was changed."
-    running = f" The step that was running may or may not have been done: {broken.step}" if broken else ""
-    return f"{len(done)} of {len(outcome.steps)} steps were done.{running}"
-
-
-def _show_causes(error: BaseException, *, verbose: bool) -> None:
-    if verbose and error.__cause__ is not None:
-        import traceback
-
-        traceback.print_exception(error.__cause__, file=sys.stderr)
 
 
 def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:
@@ -138,9 +127,8 @@ def _command_of(words: list[str]) -> str:
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once."""
-    seen: list[int] = []
+def _signals(seen: list[int]) -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once. `seen` gets their numbers."""
 
     def on(number: int, frame: FrameType | None) -> None:
         del frame
@@ -152,8 +140,6 @@ def _signals() -> Iterator[None]:
     before = {number: signal.signal(number, on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
-    except Signalled as ended:
-        raise Interrupted(ended.number, state="Nothing was changed.") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,6 +14,7 @@ class StepTold:
     step: Step
     status: str = "planned"
     seconds: float | None = None
+    begun: bool = False
 
     def told(self) -> dict[str, Any]:
         return {"line": str(self.step), "status": self.status, "seconds": None if self.seconds is None else round(self.seconds, 3)}
@@ -44,3 +45,13 @@ class Outcome:
             "result": self.result,
             "error": error,
         }
+
+
+def progress_of(outcome: Outcome) -> str:
+    """How far the plan went, as one sentence or two."""
+    done = [step for step in outcome.steps if step.status == "done"]
+    broken = next((step for step in outcome.steps if step.status == "failed"), None)
+    if not done and broken is None:
+        return "Nothing was changed."
+    running = f" This one may or may not have been done: {broken.step}." if broken else ""
+    return f"{len(done)} of {len(outcome.steps)} steps were done.{running}"

@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 import time
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -59,7 +58,7 @@ class Screen:
             self.say(f"{number:>3}. {step}")
         if plan.undo:
             self.say("If one of these fails, the names are put back:")
-            for step in plan.undo:
+            for _, step in plan.undo:
                 self.say(f"     {step}")
 
     def warn(self, line: str) -> None:
@@ -116,11 +115,17 @@ class Screen:
         if error.next_step:
             self._err.print(Text(f"  Next:  {_printable(error.next_step)}"))
 
-    def bug(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def bug(self, error: BaseException) -> None:
+        self.close()
+        self._err.print(Text("breakglass: this is a bug in breakglass; please report it with the lines below."))
+        self.trace(error)
+
+    def trace(self, error: BaseException) -> None:
+        """Texts of libraries may hold what another host has said: printed inert, line by line."""
         import traceback
 
-        self.close()
-        self._err.print(Text("breakglass: bug: this is a bug in breakglass; please report it with the lines below.\n" + "".join(traceback.format_exception(kind, error, trace))))
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self._err.print(Text(_printable(line)))
 
     def object(self, told: dict[str, Any]) -> None:
         import json

@@ -6,14 +6,13 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from breakglass import __version__
 from breakglass.apply import Explain, apply
-from breakglass.cli.outcome import Outcome, StepTold
+from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
 from breakglass.config import Config
@@ -53,17 +52,20 @@ class Session:
 
     def carry_out(
         self,
+        facts: FactsType,
         *,
-        observe: Callable[[], FactsType],
         decide: Callable[[FactsType], Plan],
+        again: Callable[[], FactsType],
         state: Callable[[FactsType], str],
-        explain: Callable[[FactsType], Explain] | None = None,
-        observe_after: Callable[[], FactsType] | None = None,
+        explain: Explain = lambda *_: None,
+        after: Callable[[], FactsType] | None = None,
         question: str = "",
         yes: bool = True,
     ) -> tuple[FactsType, Plan]:
-        """Facts, plan, show; then, unless it is a dry run, do that very plan and read back that nothing of it is left to do."""
-        facts = observe()
+        """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of it is left to do.
+
+        `again` reads the facts anew before anything is changed, `after` (where it differs) when all is done.
+        """
         plan = decide(facts)
         first = len(self.outcome.steps)
         self.outcome.steps += [StepTold(step) for step in plan.steps]
@@ -72,28 +74,29 @@ class Session:
             return facts, plan
         if not yes:
             self._ask(question)
+        read_back = after or again
         reports = _Reports(self, first, len(plan.steps))
         try:
-            apply(
-                plan,
-                hosts=self.hosts,
-                cluster=self.cluster,
-                reports=reports,
-                plan_again=lambda: decide(observe()),
-                explain=explain(facts) if explain else lambda *_: None,
-            )
+            apply(plan, hosts=self.hosts, cluster=self.cluster, reports=reports, plan_again=lambda: decide(again()), explain=explain)
+            reached = self._read_back(read_back, decide)
         except BreakglassError as error:
             reports.give_up()
-            raise self._with_state(error, observe_after or observe, state) from error.__cause__
+            raise self._with_state(error, read_back, state) from error.__cause__
         except KeyboardInterrupt:
             reports.give_up()
             raise
-        after = (observe_after or observe)()
-        left = decide(after).steps
-        if left:
-            raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", state=state(after), next_step="run the same command again")
         self.screen.say(f"Done, and read back: {plan.goal}.")
-        return after, plan
+        return reached, plan
+
+    def _read_back(self, read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]) -> FactsType:
+        try:
+            facts = read()
+            left = decide(facts).steps
+        except BreakglassError as error:
+            raise Failed(f"all steps ended well, but that could not be read back: {error.message}", next_step="run the same command again: it does only what is missing") from error
+        if left:
+            raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", next_step="run the same command again: it does only what is missing")
+        return facts
 
     def _ask(self, question: str) -> None:
         """No prompt without a terminal."""
@@ -109,9 +112,11 @@ class Session:
             error = Failed(error.message, next_step=error.next_step)
         if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
             return error
-        with suppress(BreakglassError):
+        try:
             now = state(observe())
-            error.state = f"{error.state} {now}".strip() if now not in error.state else error.state
+        except BreakglassError as unread:
+            now = f"{progress_of(self.outcome)} The state could not be read: {unread.message}"
+        error.state = f"{error.state} {now}".strip() if now not in error.state else error.state
         return error
 
 
@@ -120,6 +125,7 @@ class _Reports:
         self._session, self._first, self._count = session, first, count
 
     def started(self, index: int, step: Step) -> None:
+        self._session.outcome.steps[self._first + index].begun = True
         self._session.screen.step_started(index + 1, self._count, step)
 
     def progress(self, done_bytes: int) -> None:
@@ -139,7 +145,8 @@ class _Reports:
         self._session.screen.close()
         for told in self._session.outcome.steps[self._first :]:
             if told.status == "planned":
-                told.status = "not run"
+                told.status = "failed" if told.begun else "not run"
+                self._session.outcome.changed |= told.begun and _changes(told.step)
 
 
 class _Told:

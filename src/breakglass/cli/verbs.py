@@ -5,9 +5,8 @@ from typing import Any
 
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot
-from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
-from breakglass.errors import BreakglassError, Busy, Refused, Usage
-from breakglass.plan import Plan
+from breakglass.config import check_node_name, check_snapshot_tag, check_tag
+from breakglass.errors import BreakglassError, Usage
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -17,50 +16,53 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
         raise Usage("no tag: neither --tag nor CI_COMMIT_SHA is there", next_step="breakglass snapshot --tag TAG")
     check_snapshot_tag(wanted)
     config, identity = session.config, session.estate.identity
+    facts = snapshot.observe(session.estate, tag=wanted)
     after, done = session.carry_out(
-        observe=lambda: snapshot.observe(session.estate, tag=wanted),
+        facts,
         decide=lambda facts: snapshot.plan(facts, image=config.image, settings=config.registry_vm, identity=identity),
+        again=lambda: snapshot.observe_again(session.estate, facts, saved=False),
+        after=lambda: snapshot.observe_again(session.estate, facts, saved=True),
         state=snapshot.state,
-        explain=lambda facts: lambda step, ended: snapshot.explain(step, ended, facts=facts),
-        observe_after=lambda: snapshot.observe(session.estate, tag=wanted, saved=True),
+        explain=lambda step, ended: snapshot.explain(step, ended, facts=facts),
     )
     return snapshot.result(after, done, image=config.image)
 
 
 def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
-    """A way that failed is followed by the next one: a new read and a new plan, without what has failed."""
+    """A transfer that failed is followed by the next source or way: a new read and a new plan, without what has failed."""
     wanted = _tag(tag)
-    if source is not None:
-        check_source(source)
     name = _node(session, node, command="fetch")
     failed: fetch.Failures = {}
+    from_start: set[tuple[str, str, str]] = set()
     while True:
-        tried: list[fetch.Attempt] = []
+        facts = fetch.observe(session.estate, node=name, source=source, via=via)
+        option, others = fetch.choose_way(facts, tag=wanted, via=via, failed=failed)
+        before = len(session.outcome.steps)
         try:
-            after = _fetch_once(session, node=name, tag=wanted, source=source, via=via, failed=failed, tried=tried)
-        except (Busy, Refused, Usage):
-            raise
+            after = _fetch_once(session, facts, option, others=others, tag=wanted)
         except BreakglassError as error:
-            if not tried or tried[-1] in failed:
+            step = next((told.step for told in session.outcome.steps[before:] if told.status == "failed"), None)
+            if step is None or not fetch.is_transfer(step):
                 raise
-            failed[tried[-1]] = error
-            (source_name, file), way = tried[-1]
-            session.screen.warn(f"{file} from {source_name} via {way}: {error.message}; trying the next way")
+            if fetch.resumes(step) and option.key not in from_start:
+                from_start.add(option.key)
+                session.screen.warn(f"{error.message}; trying the same once more")
+                continue
+            failed[option.key] = error
+            session.screen.warn(f"{option}: {error.message}; trying the next way")
             continue
         if not session.outcome.dry_run:
             session.screen.say(f"Next: breakglass import {after.node}")
-        return fetch.result(after, tried[-1])
+        return fetch.result(after, option)
 
 
-def _fetch_once(session: Session, *, node: str, tag: str | None, source: str | None, via: str, failed: fetch.Failures, tried: list[fetch.Attempt]) -> fetch.Facts:
-    """`tried` gets what was chosen, also when it fails."""
-
-    def decide(facts: fetch.Facts) -> Plan:
-        planned = fetch.plan(facts, image=session.config.image, identity=session.estate.identity, tag=tag, via=via, failed=failed)
-        tried.append(fetch.chosen(facts, tag=tag, via=via, failed=failed))
-        return planned
-
-    after, _ = session.carry_out(observe=lambda: fetch.observe(session.estate, node=node, source=source, via=via), decide=decide, state=fetch.state)
+def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, others: tuple[fetch.Option, ...], tag: str | None) -> fetch.Facts:
+    after, _ = session.carry_out(
+        facts,
+        decide=lambda known: fetch.plan(known, option, image=session.config.image, identity=session.estate.identity, tag=tag, others=others),
+        again=lambda: fetch.observe_again(session.estate, facts),
+        state=fetch.state,
+    )
     return after
 
 
@@ -68,8 +70,13 @@ def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[s
     wanted = _tag(tag)
     name = _node(session, node, command="import")
     config, identity = session.config, session.estate.identity
+
+    def read() -> import_image.Facts:
+        return import_image.observe(session.estate, node=name, tag=wanted)
+
     after, _ = session.carry_out(
-        observe=lambda: import_image.observe(session.estate, node=name, tag=wanted),
+        read(),
+        again=read,
         decide=lambda facts: import_image.plan(facts, nodes=config.nodes, identity=identity, tag=wanted),
         state=import_image.state,
     )
@@ -82,8 +89,13 @@ def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[s
 
 def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
     name = _node(session, node, command="pin")
+
+    def read() -> pin.Facts:
+        return pin.observe(session.estate, node=name)
+
     after, done = session.carry_out(
-        observe=lambda: pin.observe(session.estate, node=name),
+        read(),
+        again=read,
         decide=lambda facts: pin.plan(facts, identity=session.estate.identity, reason=reason),
         state=pin.state,
         question=f"Cordon these nodes, so that pods are scheduled on {name} only?",
@@ -97,8 +109,13 @@ def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> di
 def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
     for node in nodes:
         check_node_name(node)
+
+    def read() -> restore.Facts:
+        return restore.observe(session.estate, ask_registries=not nodes)
+
     _, done = session.carry_out(
-        observe=lambda: restore.observe(session.estate, ask_registries=not nodes),
+        read(),
+        again=read,
         decide=lambda facts: restore.plan(facts, names=nodes),
         state=restore.state,
         question="Give these nodes back?",

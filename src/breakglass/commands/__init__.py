@@ -63,7 +63,10 @@ class Estate:
         return read_nodes(self.cluster)
 
     def node(self, name: str) -> tuple[Host, str]:
-        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over the API; a name in neither is the SSH host itself."""
+        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over the API; a name in neither is the SSH host itself.
+
+        Raises Refused for a name that no node has and no host answers to.
+        """
         nodes = self.config.nodes
         if name in nodes.hosts:
             return self._node_host(name, nodes.hosts[name]), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
@@ -71,14 +74,24 @@ class Estate:
             known = self.nodes()
         except Unreachable as error:
             return self._node_host(name, name), f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was not reached ({error.message})"
-        found = next((node for node in known if name in (node.name, node.address)), None)
-        if found is None:
+        found = next((node for node in known if name == node.name), None) or next((node for node in known if name == node.address), None)
+        if found is not None:
+            return self.host_of(found)
+        host = self._node_host(name, name)
+        try:
+            self.hosts.ask(host, ("true",))
+        except Unreachable as error:
             raise Refused(
-                f"there is no node {name} in the cluster, and none in nodes.hosts",
+                f"there is no node {name} in the cluster, and none in nodes.hosts; as an SSH host it was not reached either: {error.message}",
                 next_step="one of: " + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
-            )
-        address = nodes.hosts.get(found.name) or found.address or found.name
-        return self._node_host(found.name, address), f"{found.name} is {address} ({'nodes.hosts' if found.name in nodes.hosts else 'InternalIP'})"
+            ) from error
+        return host, f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the cluster"
+
+    def host_of(self, node: Node) -> tuple[Host, str]:
+        """The host of a node that the API knows, and the line that says how it was found."""
+        hosts = self.config.nodes.hosts
+        address = hosts.get(node.name) or node.address or node.name
+        return self._node_host(node.name, address), f"{node.name} is {address} ({'nodes.hosts' if node.name in hosts else 'InternalIP'})"
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user
@@ -93,7 +106,7 @@ class Unread:
     error: BreakglassError
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.error.message}"
+        return self.error.message if self.error.message.startswith(self.name) else f"{self.name}: {self.error.message}"
 
 
 def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:
@@ -117,6 +130,13 @@ def removal(shelf: Shelf, tarball: Tarball) -> Run:
     """The tarball goes before its proof: nothing that is there is ever without it."""
     path = shelf.path(tarball)
     return Run(shelf.host, (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),))
+
+
+def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
+    """Removes what runs that were cut short have left; `but` is the tarball that is about to be written, whose partial is dealt with there."""
+    discards = tuple(Run(shelf.host, (archive("discard", shelf.directory, partial.file),)) for partial in shelf.partials if partial.file != but)
+    orphans = tuple(f"{shelf.directory}/{orphan}" for orphan in shelf.orphans if but is None or not orphan.startswith((but + ".", but.removesuffix(".tar.gz") + ".json")))
+    return (*discards, *((Run(shelf.host, (("rm", "-f", "--", *orphans),)),) if orphans else ()))
 
 
 def archive(*arguments: str) -> Argv:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from breakglass.commands import Estate, Result, Unread
-from breakglass.errors import Unreachable
+from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.registry import Found
 
@@ -28,6 +28,8 @@ class Verdict:
 
 
 def observe(estate: Estate, *, tag: str) -> Facts:
+    if not estate.config.registries:
+        raise Usage("the configuration names no registries, so there is nobody to ask", next_step="add them under registries: in " + str(estate.config.source))
     estate.note("asking the registries, the sources and the API server")
     registries = estate.look(tag)
     shelves: list[Shelf] = []
@@ -50,7 +52,7 @@ def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
     serving = [found.name for found in registries if found.state == "serves"]
     refusing = [found.name for found in registries if found.state == "refuses"]
     if serving:
-        return Verdict("not needed", 0 if expect_served else 10, f"not needed: {', '.join(serving)} serves the image", "nothing: pipelines work; skip the runbook")
+        return Verdict("not needed", 0 if expect_served else 10, f"not needed: served by {' and '.join(serving)}", "nothing: pipelines work, skip the runbook")
     if refusing:
         return Verdict("unknown", 5, f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves the image", "log in (docker login), then: breakglass check")
     return Verdict("start", 10 if expect_served else 0, "no registry serves the image: start the runbook", "breakglass fetch NODE; then breakglass import NODE; then breakglass pin NODE")

@@ -1,13 +1,12 @@
 """The choice of a node: a pure function with its reasons."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from breakglass.commands import Estate
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
-from breakglass.observe.containerd import read_targets
+from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
@@ -29,21 +28,25 @@ class Choice:
     why: str
 
 
-def choose(candidates: tuple[Candidate, ...], *, architecture: str, room_bytes: int, prefers: Callable[[Candidate], bool], preference: str) -> Choice:
-    """The first node, by name, of those that fit; those that `prefers` holds of come before the others. Raises Refused with a reason for each node."""
-    reasons = {candidate.node.name: _why_not(candidate, architecture, room_bytes) for candidate in candidates}
+def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
+    """The node that fits best, by number among equals. Raises Refused with a reason for each node.
+
+    `fetch` and `import` prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition.
+    """
+    reasons = {candidate.node.name: _why_not(candidate, command, architecture, room_bytes) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no nodes"
-        raise Refused(f"no node fits: {told}", next_step="name one yourself: breakglass fetch NODE")
-    best = min(fitting, key=lambda candidate: (not prefers(candidate), _natural(candidate.node.name)))
+        raise Refused(f"no node fits: {told}", next_step={"fetch": "name one: breakglass fetch NODE", "import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}[command])
+    best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
     passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)
-    why = preference if prefers(best) else "Ready, not cordoned, answers SSH, has room"
+    has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
+    why = f"it has {' and '.join(has)} already" if has else "Ready, not cordoned, answers SSH, has room"
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
 
 
 def choose_for(estate: Estate, *, command: str) -> Choice:
-    """`fetch` and `import` prefer a node that has the tarball or the image, `pin` one that holds the image. Raises Unreachable when the API is down."""
+    """Raises Unreachable when the API is down."""
     try:
         nodes = estate.nodes()
     except Unreachable as error:
@@ -52,17 +55,8 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
             f"no NODE was named, and the API, which knows the nodes, was not reached: {error.message}",
             next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known or 'none: any address will do'}",
         ) from error
-    candidates = tuple(_read(estate, node) for node in nodes)
-    if command == "pin":
-        return choose(candidates, architecture="", room_bytes=0, prefers=lambda c: c.has_image, preference="it holds the image")
     architecture, room_bytes = _wanted(estate) if command == "fetch" else ("", 0)
-    return choose(
-        candidates,
-        architecture=architecture,
-        room_bytes=room_bytes,
-        prefers=lambda c: c.has_tarball or c.has_image,
-        preference="it has the tarball or the image already",
-    )
+    return choose(tuple(_read(estate, node) for node in nodes), command=command, architecture=architecture, room_bytes=room_bytes)
 
 
 def _wanted(estate: Estate) -> tuple[str, int]:
@@ -80,31 +74,43 @@ def _read(estate: Estate, node: Node) -> Candidate:
     if not node.ready or node.mark.unschedulable:
         return Candidate(node, None, "", False, False)
     try:
-        host, _ = estate.node(node.name)
+        host, _ = estate.host_of(node)
         estate.note(f"looking at {host} ({host.ssh})")
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
-        shelf: Shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
-        has_image = holds_image(estate, tuple(read_targets(estate.hosts, host, estate.ctr)))
+        shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
+        has_image = not missing_names(estate, machine, shelf)
     except BreakglassError as error:
         return Candidate(node, None, error.message, False, False)
     return Candidate(node, machine, "", bool(shelf.verified), has_image)
 
 
-def holds_image(estate: Estate, names: tuple[str, ...]) -> bool:
-    """Whether one of the names in containerd is one that the pods use, under any tag."""
+def missing_names(estate: Estate, machine: Machine, shelf: Shelf) -> tuple[str, ...]:
+    """The names that pods use and that do not resolve to a whole, unpacked image on the node; empty: it holds the image.
+
+    With a tarball on the node these are the names of its tag, and that tag must be the recorded image; else the names without a tag of their own.
+    """
     image = estate.config.image
-    ours = {image.repository, *(_repository(name) for name in image.names("x"))}
-    return any(_repository(name) in ours for name in names)
+    tarball = shelf.find(shelf.latest) if shelf.latest else None
+    record = tarball.record if tarball else None
+    names = image.names(record.tag) if record else tuple(name for name in image.also_known_as if "{tag}" not in name)
+    if not names:
+        held = tuple(name for name in read_targets(estate.hosts, machine.host, estate.ctr) if repository_of(name) == image.repository)
+        names = held[:1] or (image.repository,)
+    found = read_containerd(estate.hosts, machine.host, estate.ctr, names=names, architecture=machine.architecture)
+    wrong = [name for name in names if not found.image_ids.get(name) or name not in found.unpacked]
+    if record and found.image_ids.get(names[0]) != record.image_id and names[0] not in wrong:
+        wrong.append(names[0])
+    return tuple(wrong)
 
 
-def _repository(reference: str) -> str:
+def repository_of(reference: str) -> str:
     """`host:port/path:tag` without its tag or digest."""
     reference = reference.partition("@")[0]
     head, slash, last = reference.rpartition("/")
     return head + slash + last.partition(":")[0]
 
 
-def _why_not(candidate: Candidate, architecture: str, room_bytes: int) -> str:
+def _why_not(candidate: Candidate, command: str, architecture: str, room_bytes: int) -> str:
     node, machine = candidate.node, candidate.machine
     if not node.ready:
         return "not Ready"
@@ -116,7 +122,11 @@ def _why_not(candidate: Candidate, architecture: str, room_bytes: int) -> str:
         return f"architecture {node.architecture}, the image is for {architecture}"
     if machine is None:
         return candidate.why_unread
-    if not candidate.has_tarball and not candidate.has_image and machine.free_bytes < room_bytes:
+    if command == "import" and not candidate.has_tarball:
+        return "has no tarball"
+    if command == "pin" and not candidate.has_image:
+        return "does not hold the image"
+    if not candidate.has_tarball and machine.free_bytes < room_bytes:
         return f"{machine.free_bytes / 1e6:.0f} MB free, {room_bytes / 1e6:.0f} MB needed"
     return ""
 

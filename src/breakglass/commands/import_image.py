@@ -15,6 +15,9 @@ IMPORT_QUIET_SECONDS = 600.0
 """`ctr images import` says nothing until it has unpacked everything; how far it has read is shown meanwhile."""
 
 
+KEPT = "breakglass.local/before/"
+
+
 @dataclass(frozen=True)
 class Facts:
     node: Host
@@ -39,7 +42,8 @@ def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()
-    containerd = read_containerd(estate.hosts, host, estate.ctr, names=names, architecture=machine.architecture)
+    companions = tuple(name for name, _ in tarball.record.companions) if tarball and tarball.record else ()
+    containerd = read_containerd(estate.hosts, host, estate.ctr, names=(*names, *companions), architecture=machine.architecture)
     return Facts(host, how, machine, shelf, tarball, names, containerd)
 
 
@@ -60,42 +64,55 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
             f"{tarball.file} holds {', '.join(record.references)}, not {facts.names[0]}",
             next_step=f"image.repository in the configuration is not what the tarball was made with; with it set to {record.references[0].rpartition(':')[0]} the import works",
         )
-    ctr = Ctr(nodes.ctr, nodes.namespace)
-    good = [name for name in facts.names if facts.containerd.image_ids.get(name) == record.image_id and name in facts.containerd.unpacked]
-    wanting = [name for name in facts.names if name not in good]
-    kept = [kept_name(name) for name in facts.names if kept_name(name) in facts.containerd.targets]
-    goal = f"{', '.join(facts.names)} on {node} are image ID {record.image_id}"
-    steps: list[Step] = []
-    undo: list[Step] = []
-    if wanting:
-        # What a name meant before is kept under a name of ours until the import has succeeded: a failed one puts it back.
-        for name in wanting:
-            before = kept_name(name)
-            if name in facts.containerd.targets and before not in facts.containerd.targets:
-                steps.append(Run(node, (ctr.line("images", "tag", name, before),)))
-            if name in facts.containerd.targets or before in facts.containerd.targets:
-                undo.append(Run(node, (ctr.line("images", "tag", "--force", before, name),)))
-                undo.append(Run(node, (ctr.line("images", "rm", before),)))
-                kept.append(before)
-            else:
-                undo.append(Run(node, (ctr.line("images", "rm", name),)))
-        source = good[0] if good else facts.names[0]
-        if not good:
-            path = shelf.path(tarball)
-            verify = Run(node, (archive("verify", path),), total_bytes=tarball.size_bytes)
-            load = Run(node, (("gzip", "-dc", path), ctr.line("images", "import", "-")), IMPORT_QUIET_SECONDS, total_bytes=tarball.size_bytes, watch=path)
-            steps = [verify, *steps, load]
-        steps.append(Confirm(node, nodes.ctr, nodes.namespace, source, record.image_id, facts.machine.architecture))
-        steps += [Run(node, (ctr.line("images", "tag", "--force", source, name),)) for name in wanting if name != source]
-    steps += [Run(node, (ctr.line("images", "rm", before),)) for before in dict.fromkeys(kept)]
-    if not steps:
+    ctr, there = Ctr(nodes.ctr, nodes.namespace), facts.containerd
+    expected = {**dict.fromkeys(facts.names, record.image_id), **dict(record.companions)}
+    good = [name for name in expected if there.image_ids.get(name) == expected[name] and name in there.unpacked]
+    wanting = [name for name in expected if name not in good]
+    goal = f"{', '.join(expected)} on {node} are image ID {record.image_id}" + (" and the companions theirs" if record.companions else "")
+    source = next((name for name in facts.names if name in good), facts.names[0])
+    loads = source not in good or any(name in wanting for name, _ in record.companions)
+    path = shelf.path(tarball)
+    load = Run(node, (("gzip", "-dc", path), ctr.line("images", "import", "-")), IMPORT_QUIET_SECONDS, total_bytes=tarball.size_bytes, watch=path)
+    held = {name for name, _ in record.companions} | set(record.references)
+    keeping: list[Step] = []
+    naming: list[Step] = []
+    undo: list[tuple[Step, Run]] = []
+    for name in wanting:
+        moving = load if loads and name in held else Run(node, (ctr.line("images", "tag", "--force", source, name),))
+        if moving is not load:
+            naming.append(moving)
+        undo += _putting_back(facts, name, moving, ctr, keeping)
+    confirming = [Confirm(node, nodes.ctr, nodes.namespace, name, expected[name], facts.machine.architecture) for name in (source, *dict(record.companions)) if name in wanting]
+    before = [Run(node, (archive("verify", path),), total_bytes=tarball.size_bytes)] if loads else []
+    steps = (*before, *keeping, *((load,) if loads else ()), *confirming, *naming)
+    cleaning = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in _kept(facts, wanting))
+    if not steps and not cleaning:
         return Plan(goal, notes=(facts.how,))
-    return Plan(goal, (*enter(node, shelf.directory, identity, present=True), *steps), undo=tuple(undo), notes=(facts.how, f"tarball: {tarball.file}, taken {record.created_at}"))
+    first = enter(node, shelf.directory, identity, present=True)
+    notes = (facts.how, f"tarball: {tarball.file}, taken {record.created_at}")
+    return Plan(goal, (*first, *steps, *cleaning), undo=tuple(undo), settled=len(first) + len(steps), notes=notes)
 
 
 def kept_name(name: str) -> str:
     """The private name under which an import keeps what `name` meant before."""
-    return f"breakglass.local/before/{hashlib.sha256(name.encode()).hexdigest()[:16]}:kept"
+    return f"{KEPT}{hashlib.sha256(name.encode()).hexdigest()[:16]}:kept"
+
+
+def _putting_back(facts: Facts, name: str, moving: Run, ctr: Ctr, keeping: list[Step]) -> list[tuple[Step, Run]]:
+    """What undoes the step that moves a name: it means again what it meant before, which is kept under a name of ours until the import has succeeded."""
+    targets, before = facts.containerd.targets, kept_name(name)
+    if name not in targets and before not in targets:
+        return [(moving, Run(facts.node, (ctr.line("images", "rm", name),)))]
+    # What an import that was cut short has kept is kept over by what the name means now, unless that is not whole.
+    if name in targets and targets.get(before) != targets[name] and (before not in targets or facts.containerd.image_ids.get(name)):
+        keeping.append(Run(facts.node, (ctr.line("images", "tag", "--force", name, before),)))
+    return [(moving, Run(facts.node, (ctr.line("images", "tag", "--force", before, name),))), (moving, Run(facts.node, (ctr.line("images", "rm", before),)))]
+
+
+def _kept(facts: Facts, wanting: list[str]) -> list[str]:
+    """The private names that are there, or will be, in the end."""
+    targets = facts.containerd.targets
+    return sorted({name for name in targets if name.startswith(KEPT)} | {kept_name(name) for name in wanting if name in targets})
 
 
 def result(facts: Facts) -> Result:
@@ -104,7 +121,7 @@ def result(facts: Facts) -> Result:
         "tag": facts.tarball.tag if facts.tarball else None,
         "node": facts.node.name,
         "image_id": record.image_id if record else None,
-        "names": list(facts.names),
+        "names": [*facts.names, *(dict(record.companions) if record else ())],
         "answers_pulls": False,
         "kept": False,
     }

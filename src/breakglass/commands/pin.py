@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from breakglass.commands import Estate, Identity, Result
-from breakglass.commands.choose import holds_image
+from breakglass.commands.choose import missing_names, repository_of
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
-from breakglass.observe.containerd import read_targets
+from breakglass.observe.machine import read_machine
+from breakglass.observe.shelf import read_shelf
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan
 
 
@@ -15,13 +16,14 @@ class Facts:
     target: str
     how: str
     nodes: tuple[Node, ...]
-    target_holds_image: bool
+    missing: tuple[str, ...]
+    """Names that pods use and that do not resolve on the target."""
     may_patch: bool | None
     """None: the API would not say."""
     pods: tuple[Pod, ...] | None
     """None: they could not be read."""
-    image_names: tuple[str, ...]
-    """The repositories whose pods wait for us, without tags."""
+    repositories: frozenset[str]
+    """What the pods call the image, without tags."""
 
 
 def observe(estate: Estate, *, node: str) -> Facts:
@@ -33,12 +35,13 @@ def observe(estate: Estate, *, node: str) -> Facts:
         pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
     except Unreachable:
         pods = None
-    image_names = tuple(name.rpartition(":")[0] for name in estate.config.image.names("x"))
+    repositories = frozenset(repository_of(name) for name in estate.config.image.names("any"))
     if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
-        return Facts(host.name, how, nodes, False, may_patch, pods, image_names)
+        return Facts(host.name, how, nodes, (), may_patch, pods, repositories)
     estate.note(f"looking at {host} ({host.ssh})")
-    names = tuple(read_targets(estate.hosts, host, estate.ctr))
-    return Facts(host.name, how, nodes, holds_image(estate, names), may_patch, pods, image_names)
+    machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
+    shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
+    return Facts(host.name, how, nodes, missing_names(estate, machine, shelf), may_patch, pods, repositories)
 
 
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
@@ -60,8 +63,9 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
         raise Refused(f"{target.name} is cordoned, no pod would be scheduled anywhere", next_step=f"kubectl uncordon {target.name}, or choose another node")
     if not target.ready:
         raise Refused(f"{target.name} is not Ready", next_step="choose another node: kubectl get nodes")
-    if not facts.target_holds_image:
-        raise Refused(f"{target.name} does not hold the image", next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}")
+    if facts.missing:
+        message = f"{target.name} does not hold the image: {', '.join(facts.missing)} is not there, or not the image of its tarball"
+        raise Refused(message, next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}")
     text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
     others = [node for node in facts.nodes if node.name != target.name]
     steps = tuple(PatchNode(node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version) for node in others if not node.mark.unschedulable)
@@ -90,5 +94,5 @@ def state(facts: Facts) -> str:
 def _warnings(facts: Facts) -> list[str]:
     if facts.pods is None:
         return ["the pods could not be listed: pods that wait on other nodes are not known"]
-    waiting = [pod for pod in facts.pods if pod.node not in (None, facts.target) and pod.waiting_for_image and any(image.startswith(facts.image_names) for image in pod.images)]
+    waiting = [pod for pod in facts.pods if pod.node not in (None, facts.target) and pod.waiting_for_image and any(repository_of(image) in facts.repositories for image in pod.images)]
     return [f"{pod} is bound to {pod.node} and waits there for the image; it will not move: delete it, so that it is scheduled anew" for pod in waiting]

@@ -1,13 +1,14 @@
 """snapshot: pull, save, compress, verify, publish, re-point `latest`, rotate. All of it on the registry VM."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint
+from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint, tidying
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
-from breakglass.observe.docker import Docker, read_docker, read_hashes, read_local_size
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.docker import Docker, read_docker, read_local_size
+from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.observe.text import said
 from breakglass.plan import Argv, Host, Plan, Run, Step
@@ -31,39 +32,52 @@ class Facts:
     published: tuple[tuple[str, ImageId], ...]
     """(reference, what the registry says of it now): the image first, then the companions."""
     local_size_bytes: int | None
-    bad: frozenset[str]
-    """Files that count as verified by their sidecars and whose content is something else."""
+    hashes: dict[tuple[str, int], str]
+    """(file, size in bytes) -> sha256 of the content, of the tarballs that were hashed."""
+
+    @property
+    def bad(self) -> frozenset[str]:
+        """Files that count as verified by their sidecars and whose content is something else."""
+        return frozenset(one.file for one in self.shelf.verified if one.record and self.hashes.get((one.file, one.size_bytes), one.record.sha256) != one.record.sha256)
 
 
-def observe(estate: Estate, *, tag: str, saved: bool = False) -> Facts:
-    """`saved`: this run has just saved the tag, so what the registry says now is not asked again."""
+def observe(estate: Estate, *, tag: str) -> Facts:
     vm, directory, image = estate.registry_vm, estate.config.registry_vm.directory, estate.config.image
     estate.note(f"looking at {vm} ({vm.ssh})")
     machine = read_machine(estate.hosts, vm, directory, COMMANDS)
     docker = read_docker(estate.hosts, vm) if "docker" in machine.commands else None
     shelf = read_shelf(estate.hosts, vm, directory, image.name)
     references = (f"{image.repository}:{tag}", *image.companions)
-    published = () if saved else tuple((reference, estate.image_id(reference, machine.platform)) for reference in references)
+    published = tuple((reference, estate.image_id(reference, machine.platform)) for reference in references)
     local_size = read_local_size(estate.hosts, vm, references[0]) if docker else None
-    return Facts(vm, machine, docker, shelf, tag, published, local_size, _bad(estate, shelf, adding=not saved))
+    return _hashed(estate, Facts(vm, machine, docker, shelf, tag, published, local_size, {}))
+
+
+def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
+    """The shelf read anew. `saved`: this run has just saved the tag; what the registry serves is not asked again, and the content of what is there is read back."""
+    shelf = read_shelf(estate.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
+    wanted = shelf.find(facts.tag)
+    known = {key: value for key, value in facts.hashes.items() if not (saved and wanted and key[0] == wanted.file)}
+    return _hashed(estate, replace(facts, shelf=shelf, hashes=known, published=() if saved else facts.published))
 
 
 def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
     """Raises Refused, Unreachable or Integrity where it cannot be done."""
     shelf, file = facts.shelf, image.tarball(facts.tag)
     if shelf.latest_fault == "is not a link":
-        raise Refused(f"{shelf.path_of_latest} on {facts.vm} is not a link", next_step=f"see what it is, then move it away: ssh {facts.vm.ssh} ls -la {shelf.path_of_latest}")
+        raise Refused(f"{shelf.path_of_latest} on {facts.vm} is not a link", next_step=f"see what it is, then move it away: {facts.vm.by_hand('ls', '-la', shelf.path_of_latest)}")
     if file in shelf.foreign:
-        raise Refused(f"{shelf.directory}/{file} on {facts.vm} is not a regular file", next_step=f"see what it is, then move it away: ssh {facts.vm.ssh} ls -la {shelf.directory}/{file}")
+        raise Refused(f"{shelf.directory}/{file} on {facts.vm} is not a regular file", next_step=f"see what it is, then move it away: {facts.vm.by_hand('ls', '-la', shelf.directory + '/' + file)}")
     present = shelf.find(facts.tag)
     is_done = _is_published(facts, present)
     saving = () if is_done else _saving(facts, image, identity)
     finishing = _finishing(facts, present) if is_done else ()
     newest = facts.tag if not is_done else next((tarball.tag for tarball in shelf.verified if tarball.file not in facts.bad), None)
     pointing = () if newest is None or shelf.latest == newest else repoint(facts.vm, shelf.directory, shelf.name, image.tarball(newest))
-    partials = sorted({partial.file for partial in shelf.partials} - (set() if is_done else {file}))
-    discarding = tuple(Run(facts.vm, (archive("discard", shelf.directory, partial),)) for partial in partials)
-    rotating = tuple(removal(facts.shelf, tarball) for tarball in rotation(facts, keep=settings.keep, adding=not is_done))
+    discarding = tidying(shelf, but=None if is_done else file)
+    # By then `latest` means the newest: what it meant before may go, in a run that was cut short between the two as well.
+    pointed = facts if newest is None else replace(facts, shelf=replace(shelf, latest=newest))
+    rotating = tuple(removal(facts.shelf, tarball) for tarball in rotation(pointed, keep=settings.keep, adding=not is_done))
     steps = (*discarding, *saving, *finishing, *pointing, *rotating)
     goal = f"{facts.vm}:{shelf.directory}/{file} is verified and published; latest is {newest}; the newest {settings.keep} stay"
     if not steps:
@@ -108,10 +122,10 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
     if ended.exit_status is None:
         return Unreachable(f"docker pull {reference} did not end: {words}", state=state, next_step=retry)
     lowered = words.lower()
-    if any(sign in lowered for sign in ("manifest unknown", "not found", "repository name not known")):
+    if any(sign in lowered for sign in ("manifest unknown", "repository name not known")) or lowered.endswith(": not found"):
         return Refused(f"the registry does not have {reference}: {words}", state=state, next_step=retry)
     if "no space left" in lowered:
-        return Refused(f"docker pull {reference}: no room left on {facts.vm}: {words}", state=state, next_step=f"make room: ssh {facts.vm.ssh} df -h; docker image prune")
+        return Refused(f"docker pull {reference}: no room left on {facts.vm}: {words}", state=state, next_step=f"make room: {facts.vm.by_hand('df', '-h')}")
     return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
 
 
@@ -137,7 +151,7 @@ def _saving(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     vm, shelf, file = facts.vm, facts.shelf, image.tarball(facts.tag)
     missing = [command for command in ("docker", "python3", "bash", "gzip") if command not in facts.machine.commands]
     if missing or facts.docker is None:
-        raise Refused(f"{vm} has no {', '.join(missing)}", next_step=f"install it: ssh {vm.ssh} apt-get install {' '.join('docker.io' if name == 'docker' else name for name in missing)}")
+        raise Refused(f"{vm} has no {', '.join(missing)}", next_step=f"install it: {vm.by_hand('apt-get', 'install', *('docker.io' if name == 'docker' else name for name in missing))}")
     for reference, found in facts.published:
         if found.state == "broken":
             raise Integrity(f"{reference}: the registry answers but the image is broken, missing {', '.join(found.missing)}: {found.detail}", next_step="push the image again, then snapshot")
@@ -173,12 +187,12 @@ def _check_room(facts: Facts) -> None:
     if facts.machine.free_bytes < newest:
         raise Refused(
             f"no room in {facts.shelf.directory} on {facts.vm}: {_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}",
-            next_step=f"make room: ssh {facts.vm.ssh} df -h {facts.shelf.directory}",
+            next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
         )
     if facts.docker and facts.docker.free_bytes is not None and facts.local_size_bytes is not None and facts.docker.free_bytes < facts.local_size_bytes:
         raise Refused(
             f"no room in docker's data-root {facts.docker.data_root} on {facts.vm}: {_mb(facts.docker.free_bytes)} free, saving writes {_mb(facts.local_size_bytes)} there first",
-            next_step=f"make room: ssh {facts.vm.ssh} docker image prune",
+            next_step=f"make room: {facts.vm.by_hand('docker', 'image', 'prune')}",
         )
 
 
@@ -188,24 +202,29 @@ def _warnings(facts: Facts) -> tuple[str, ...]:
     return (*unasked, *bad)
 
 
-def _bad(estate: Estate, shelf: Shelf, *, adding: bool) -> frozenset[str]:
-    """Hashes the newest tarballs until enough good ones are found to let an older one go; none where none would go."""
-    keep = estate.config.registry_vm.keep
-    candidates = list(shelf.verified)
-    if len(candidates) + adding <= keep:
-        return frozenset()
-    bad: set[str] = set()
-    good = 0
-    while candidates and good < keep:
-        batch, candidates = candidates[: keep - good], candidates[keep - good :]
-        estate.note(f"hashing {len(batch)} tarballs on {shelf.host} before one is rotated away")
-        hashes = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(tarball) for tarball in batch))
-        for tarball in batch:
-            if tarball.record and hashes.get(shelf.path(tarball)) == tarball.record.sha256:
-                good += 1
-            else:
-                bad.add(tarball.file)
-    return frozenset(bad)
+def _hashed(estate: Estate, facts: Facts) -> Facts:
+    """Hashes the wanted tarball, what `latest` means, and the newest ones until enough good ones are found to let an older one go."""
+    shelf, keep = facts.shelf, estate.config.registry_vm.keep
+    first = [one for one in shelf.verified if one.tag in (facts.tag, shelf.latest)]
+    adding = not _is_published(facts, shelf.find(facts.tag))
+    rotates = len(shelf.verified) + adding > keep
+    hashes = dict(facts.hashes)
+
+    def unread(tarballs: Iterable[Tarball]) -> list[Tarball]:
+        return [one for one in tarballs if (one.file, one.size_bytes) not in hashes]
+
+    batch = unread(first)
+    while batch or rotates:
+        if not batch:
+            good = sum(1 for one in shelf.verified if one.record and hashes.get((one.file, one.size_bytes)) == one.record.sha256)
+            batch = unread(shelf.verified)[: max(0, keep - good)]
+        if not batch:
+            break
+        estate.note(f"reading back {len(batch)} of the tarballs on {shelf.host}")
+        found = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(one) for one in batch))
+        hashes.update({(one.file, one.size_bytes): found.get(shelf.path(one), "unreadable") for one in batch})
+        batch = []
+    return replace(facts, hashes=hashes)
 
 
 def _mb(size_bytes: int) -> str:

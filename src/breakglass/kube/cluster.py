@@ -260,7 +260,7 @@ def _unanswered(error: Exception, server: str, seconds: float) -> Fault:
         said = f"the API server {server} accepts connections but did not answer within {seconds:.3g} s{through}"
     else:
         said = f"the connection to the API server {server} was lost{through}"
-    return Fault(said, next_step=NOT_THE_API)
+    return Fault(said, next_step=NOT_THE_API, unsent=isinstance(inner, exceptions.ConnectTimeoutError | exceptions.NewConnectionError | exceptions.NameResolutionError))
 
 
 def _tls(told: str, server: str) -> Fault:

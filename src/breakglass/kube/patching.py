@@ -21,12 +21,14 @@ LAST_LOOK_SECONDS = 5.0
 class Fault(Exception):
     """A request that was not answered with what was asked for."""
 
-    def __init__(self, why: str, *, status: int | None = None, next_step: str = "") -> None:
+    def __init__(self, why: str, *, status: int | None = None, next_step: str = "", unsent: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.status = status
         """The HTTP status; None where no answer came."""
         self.next_step = next_step
+        self.unsent = unsent
+        """No connection was made: the request certainly did not leave."""
 
     @property
     def declined(self) -> bool:
@@ -62,7 +64,7 @@ def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_
     version = step.resource_version
     pause = 0.1
     doubt = ""
-    failure = Fault("not sent")
+    failure = Fault("not sent", unsent=True)
     for _ in range(TRIES):
         if stopped.is_set() or time.monotonic() >= end:
             break
@@ -88,7 +90,7 @@ def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_
             continue
         if failure.declined:
             break
-        if sent:
+        if sent and not failure.unsent:
             doubt = failure.why
         stopped.wait(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, 2.0)
@@ -96,7 +98,7 @@ def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_
         return _last_look(nodes, step, doubt)
     if failure.status == 409:
         return Patched(step, "changed", "somebody else keeps changing the node, every try met a newer version; it was left as it was")
-    return Patched(step, "refused" if failure.declined else "unknown", failure.why)
+    return Patched(step, "refused" if failure.declined else "unsent", failure.why)
 
 
 def _last_look(nodes: Nodes, step: PatchNode, doubt: str) -> Patched:
@@ -181,7 +183,7 @@ class _Run:
                 index = self._waiting.get_nowait()
                 step = self._steps[index]
                 if time.monotonic() - self._certain_at >= self._quiet_seconds:
-                    self._settle(index, Patched(step, "unknown", "not sent: the API server has stopped answering"))
+                    self._settle(index, Patched(step, "unsent", "the API server has stopped answering"))
                 else:
                     self._settle(index, patch_one(self._nodes, step, self._stopped, quiet_seconds=self._quiet_seconds))
         except queue.Empty:
@@ -197,7 +199,7 @@ class _Run:
             if index in self._known:
                 return
             self._known[index] = result
-            if result.outcome != "unknown":
+            if result.outcome not in ("unknown", "unsent"):
                 self._certain_at = time.monotonic()
             self._finished(result)
             self._changed.notify_all()

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.errors import Refused
+from breakglass.errors import Refused, Usage
+from breakglass.grammar import check_node_name
 from breakglass.plan import ANNOTATION, Mark
 from breakglass.ports import ReadsCluster
 
@@ -93,8 +94,10 @@ def parse_pin(annotation: str) -> Pin:
     """Raises Refused for an annotation under our name that is not ours to read."""
     try:
         data = json.loads(annotation)
-        return Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        pin = Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
+        check_node_name(pin.target)  # it is told in lines to type
+        return pin
+    except (ValueError, KeyError, TypeError, RecursionError, Usage) as error:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
             next_step=f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-",

@@ -42,16 +42,3 @@ def read_local_size(reads: Reads, host: Host, reference: str) -> int | None:
     result = reads.ask(host, ("docker", "image", "inspect", "--format", "{{.Size}}", reference))
     size = inert(result.stdout)
     return int(size) if result.ok and size.isdigit() else None
-
-
-def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
-    """The sha256 of files on the host, in hex; files that cannot be read are left out."""
-    if not paths:
-        return {}
-    result = reads.ask(host, ("sha256sum", "--", *paths), quiet_seconds=600)
-    found = {}
-    for line in result.stdout.decode("utf-8", "replace").splitlines():
-        value, _, path = line.partition("  ")
-        if path in paths:
-            found[path] = value
-    return found

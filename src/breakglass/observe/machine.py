@@ -41,3 +41,16 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
     if not result.ok or len(lines) < 3 or lines[-1] != "end" or not lines[1].isdigit():
         raise Unreachable(f"{host} did not answer as a Linux machine does: {said(result)}", next_step=f"look at it with: ssh {host.ssh} 'uname -m; df -Pk {directory}'")
     return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), int(lines[1]) * 1024, frozenset(lines[2:-1]))
+
+
+def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
+    """The sha256 of files on the host, in hex; files that cannot be read are left out."""
+    if not paths:
+        return {}
+    result = reads.ask(host, ("sha256sum", "--", *paths), quiet_seconds=600)
+    found = {}
+    for line in result.stdout.decode("utf-8", "replace").splitlines():
+        value, _, path = line.partition("  ")
+        if path in paths:
+            found[path] = value
+    return found

@@ -17,13 +17,15 @@ from breakglass.ports import Reads
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HASH = re.compile(r"[0-9a-f]{64}")
+_HIDDEN = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
+"""What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
 
 # Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the grammar of file names is
 # nothing of ours and is not even printed. Sidecars are bounded: a foreign file of that name may have any size.
 _SCRIPT = """
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
-for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256; do
+for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   case $f in *[!A-Za-z0-9._-]*) continue;; esac
   if [ -h "$f" ]; then printf 'link %s %s\\n' "$f" "$(readlink "$f")"; continue; fi
   [ -e "$f" ] || continue
@@ -31,7 +33,7 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256; do
   printf 'file %s %s\\n' "$f" "$(ls -ln "$f")"
   case $f in
   *.partial.sha256) s=$f ;;
-  *.partial) continue ;;
+  *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
     if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then
       n=$(($(wc -c <"$j")))
@@ -41,6 +43,11 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256; do
   if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
   fi
+done
+for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
+  case $j in *[!A-Za-z0-9._-]*) continue;; esac
+  f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
+  [ -f "$j" ] && [ ! -h "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ] && printf 'orphan %s\\n' "$j"
 done
 echo end
 """
@@ -87,11 +94,12 @@ class Tarball:
 
 @dataclass(frozen=True)
 class Partial:
-    """A hidden file that a run which was cut short has left."""
+    """Hidden files of one tarball that a run which was cut short has left."""
 
     file: str
     """The name that it was to get."""
     size_bytes: int
+    """Of what has arrived; 0 where only notes are left."""
     sha256: str | None
     """Of the object that it is the beginning of, where the run noted it."""
 
@@ -110,6 +118,8 @@ class Shelf:
     partials: tuple[Partial, ...] = ()
     foreign: tuple[str, ...] = ()
     """Names like tarballs that are none: directories, links, tags outside the grammar."""
+    orphans: tuple[str, ...] = ()
+    """Sidecars whose tarball is gone: a removal that was cut short between them has left them."""
 
     def find(self, tag: str) -> Tarball | None:
         return next((tarball for tarball in self.tarballs if tarball.tag == tag), None)
@@ -146,6 +156,7 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
     records: dict[str, list[Record]] = {}
     sums: dict[str, list[str]] = {}
     foreign: list[str] = []
+    orphans: list[str] = []
     for kind, file, rest in chunks:
         if kind == "file":
             fields = rest.split()
@@ -159,14 +170,14 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
             sums.setdefault(file, []).append(rest.decode("utf-8", "replace"))
         elif kind == "other":
             foreign.append(file)
+        elif kind == "orphan" and (tag_of(_HIDDEN.sub(".tar.gz", file), name) or "latest") != "latest":
+            orphans.append(file)
     tarballs: list[Tarball] = []
-    partials: list[Partial] = []
+    hidden: set[str] = set()
     latest_name = f"{name}-latest.tar.gz"
     for file, size_bytes in files.items():
         if file.startswith("."):
-            if file.endswith(".tar.gz.partial"):
-                note = [value for value in sums.get(file + ".sha256", []) if HASH.fullmatch(value)]
-                partials.append(Partial(file=file[1 : -len(".partial")], size_bytes=size_bytes, sha256=note[0] if len(note) == 1 else None))
+            hidden.add(_HIDDEN.sub(".tar.gz", file[1:]))
             continue
         tag = tag_of(file, name)
         if tag is None or tag == "latest":
@@ -176,9 +187,15 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         fits = [record for record in told if record.size_bytes == size_bytes]
         tarballs.append(Tarball(file, tag, size_bytes, next(iter(fits or told), None), being_replaced=bool(fits) and (len(records[file]) > 1 or len(sums[file]) > 1)))
     foreign += [file for file in links if file != latest_name and not file.startswith(".")]
+    partials = [_partial(file, files, sums) for file in sorted(hidden) if (tag_of(file, name) or "latest") != "latest"]
     tarballs.sort(key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True)
     latest, fault = _latest(links.get(latest_name), latest_name in foreign, name, {tarball.tag for tarball in tarballs})
-    return Shelf(host, directory, name, True, tuple(tarballs), latest, fault, tuple(sorted(partials, key=lambda p: p.file)), tuple(sorted(foreign)))
+    return Shelf(host, directory, name, True, tuple(tarballs), latest, fault, tuple(partials), tuple(sorted(foreign)), tuple(orphans))
+
+
+def _partial(file: str, files: dict[str, int], sums: dict[str, list[str]]) -> Partial:
+    note = [value for value in sums.get(f".{file}.partial.sha256", []) if HASH.fullmatch(value)]
+    return Partial(file, files.get(f".{file}.partial", 0), note[0] if len(note) == 1 else None)
 
 
 def tag_of(file: str, name: str) -> str | None:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     import paramiko
 
 KEPT_STDOUT_BYTES = 64 * 2**20
-READ_BYTES = 2**16
+READ_BYTES = 2**20
+"""At most so much at once. The library moves all that stays behind to the front, so to take a window of 4 MiB in small bites costs more than deciphering it."""
+SEND_BYTES = 2**15 - 64
+"""What the library makes one packet of; of a larger piece it would copy the rest for each packet."""
 ACCEPT_SECONDS = 15.0
 """A busy host may take its time to start a shell, however soon its command is to speak."""
 TICK_SECONDS = 0.25
@@ -78,7 +81,7 @@ class Command:
         position = 0
         while position < len(data):
             try:
-                position += self.channel.send(data[position : position + READ_BYTES])
+                position += self.channel.send(data[position : position + SEND_BYTES])
                 self.touch()
             except TimeoutError:
                 if self._lost:

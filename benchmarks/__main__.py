@@ -27,7 +27,7 @@ def main() -> int:
         "start": lambda: measure.start_up(3 * arguments.rounds),
         "snapshot": lambda: measure.saving(estate, arguments.rounds),
         "fetch": lambda: measure.fetching(estate, arguments.rounds),
-        "pin": lambda: measure.pinning(estate, nodes=arguments.nodes, looped=50),
+        "pin": lambda: measure.pinning(estate, arguments.rounds, nodes=arguments.nodes, looped=50),
     }
     with in_use(wait=True):
         rows = on_the_lab(estate, {name: take for name, take in measurements.items() if name in (arguments.only or measurements)})

@@ -108,22 +108,33 @@ def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
     return Row(f"peak memory of `{command}`; size of the tarball", f"{peak:.0f} MB", f"{size_bytes / 1e6:.0f} MB", peak, 150, unit="MB")
 
 
-def pinning(estate: Estate, *, nodes: int, looped: int) -> list[Row]:
+def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row]:
     """`pin` beside a loop of `kubectl cordon`, measured on some of the nodes and scaled to all."""
+    commands, patches = [], []
     with extra_nodes(estate, nodes) as names:
         estate.small(TAG)
         for argv in (("snapshot", "--tag", TAG), ("fetch", NODE), ("import", NODE)):
             breakglass(estate, *argv)
         some = names[:: max(1, nodes // looped)][:looped]
-        loop = shell(estate.operator, f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done")
-        estate.cluster.kubectl("uncordon", *some, timeout=300)
-        timed = breakglass(estate, "pin", NODE, "--yes")
-        cordoned = len(timed.ran.result["cordoned"])
-        assert cordoned >= nodes
-        patches = max(took for _, took in timed.steps)
-    scaled = loop / len(some) * cordoned
-    what = f"`pin` of {cordoned} nodes; `kubectl cordon` of {len(some)} of them in a loop, scaled"
+
+        def loop() -> float:
+            took = shell(estate.operator, f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done")
+            estate.cluster.kubectl("uncordon", *some, timeout=300)
+            return took
+
+        def pin() -> float:
+            timed = breakglass(estate, "pin", NODE, "--yes")
+            assert set(names) < set(timed.ran.result["cordoned"])
+            # All go out together, and each step counts from there.
+            patches.append(max(took for _, took in timed.steps))
+            commands.append(timed.seconds)
+            breakglass(estate, "restore", "--yes")
+            return timed.seconds
+
+        loops, _ = rounds_of(rounds, (f"kubectl cordon, {len(some)} nodes", loop), (f"pin, {nodes} nodes and the lab's own", pin))
+    scaled = [took / len(some) * nodes for took in loops]
+    what = f"`pin` of {nodes} nodes{{}}; `kubectl cordon` of {len(some)} in a loop, scaled"
     return [
-        Row(f"{what}: the whole command", seconds([timed.seconds]), seconds([scaled]), scaled / timed.seconds, 20, unit="times as fast", at_least=True),
-        Row(f"{what}: the patches alone", seconds([patches]), seconds([scaled]), scaled / patches, 20, unit="times as fast", at_least=True),
+        Row(what.format(part), seconds(ours), seconds(scaled), ratio(scaled, ours), 20, unit="times as fast", at_least=True)
+        for part, ours in ((", the whole command", commands), (", the patches alone", patches))
     ]

@@ -175,11 +175,11 @@ def test_a_server_that_goes_silent_half_way_is_unknown_within_the_deadline(api: 
     for result in results:
         assert result.outcome in ("done", "unknown", "unsent")
         # Said to be done means done; and what was never sent is said to be so.
-        assert result.outcome == "unknown" or mark(api, result.step.node) == PINNED
-        assert not result.why.startswith("not sent") or mark(api, result.step.node) == FREE
+        assert result.outcome != "done" or mark(api, result.step.node) == PINNED
+        assert result.outcome != "unsent" or mark(api, result.step.node) == FREE
     whys = {result.why for result in results if result.outcome == "unknown"}
     assert any("did not answer within 0.3 s; and it could not be read again" in why for why in whys)
-    assert "not sent: the API server has stopped answering" in whys
+    assert any(result.outcome == "unsent" for result in results)
 
 
 def test_a_server_that_only_hangs_on_patches_is_unknown_and_says_how_the_node_was(api: FaultyApi, tmp_path: Path) -> None:

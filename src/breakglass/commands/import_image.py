@@ -104,9 +104,11 @@ def _putting_back(facts: Facts, name: str, moving: Run, ctr: Ctr, keeping: list[
     if name not in targets and before not in targets:
         return [(moving, Run(facts.node, (ctr.line("images", "rm", name),)))]
     # What an import that was cut short has kept is kept over by what the name means now, unless that is not whole.
+    keeps = moving
     if name in targets and targets.get(before) != targets[name] and (before not in targets or facts.containerd.image_ids.get(name)):
-        keeping.append(Run(facts.node, (ctr.line("images", "tag", "--force", name, before),)))
-    return [(moving, Run(facts.node, (ctr.line("images", "tag", "--force", before, name),))), (moving, Run(facts.node, (ctr.line("images", "rm", before),)))]
+        keeps = Run(facts.node, (ctr.line("images", "tag", "--force", name, before),))
+        keeping.append(keeps)
+    return [(moving, Run(facts.node, (ctr.line("images", "tag", "--force", before, name),))), (keeps, Run(facts.node, (ctr.line("images", "rm", before),)))]
 
 
 def _kept(facts: Facts, wanting: list[str]) -> list[str]:

@@ -220,7 +220,7 @@ def _hashed(estate: Estate, facts: Facts) -> Facts:
             batch = unread(shelf.verified)[: max(0, keep - good)]
         if not batch:
             break
-        estate.note(f"reading back {len(batch)} of the tarballs on {shelf.host}")
+        estate.note(f"reading back {len(batch)} tarball{'' if len(batch) == 1 else 's'} on {shelf.host}")
         found = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(one) for one in batch))
         hashes.update({(one.file, one.size_bytes): found.get(shelf.path(one), "unreadable") for one in batch})
         batch = []

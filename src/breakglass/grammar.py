@@ -66,7 +66,7 @@ def check_node_name(text: str) -> str:
     """A Kubernetes node's name (RFC 1123 subdomain) or an IP address."""
     if _is_address(text):
         return text
-    label = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+    label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
     return _match(text, rf"(?=.{{1,253}}\Z){label}(?:\.{label})*", "node's name", "lower-case letters, digits, - and dots, or an IP address")
 
 

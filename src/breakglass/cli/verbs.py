@@ -5,8 +5,8 @@ from typing import Any
 
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot
-from breakglass.config import check_node_name, check_snapshot_tag, check_tag
-from breakglass.errors import BreakglassError, Usage
+from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
+from breakglass.errors import BreakglassError, Unreachable, Usage
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -31,6 +31,8 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
 def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
     """A transfer that failed is followed by the next source or way: a new read and a new plan, without what has failed."""
     wanted = _tag(tag)
+    if source is not None:
+        check_source(source)
     name = _node(session, node, command="fetch")
     failed: fetch.Failures = {}
     from_start: set[tuple[str, str, str]] = set()
@@ -131,6 +133,8 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     verdict = check.judge(facts.registries, expect_served=expect_served)
     session.screen.say(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code
+    if verdict.exit_code == Unreachable.exit_code:
+        session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
     return check.result(facts, verdict)
 
 

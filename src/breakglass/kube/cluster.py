@@ -26,7 +26,7 @@ PAGE = 500
 FRESH_SECONDS = 60.0
 """A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
 
-NOT_THE_API = "without the API server, fetch, import and restore work on a node that is named: breakglass import NODE"
+NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
 LOGIN = "log in again, then try: kubectl get nodes"
 
 

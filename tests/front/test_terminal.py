@@ -19,6 +19,7 @@ PIN = ("pin", "k8s-node1")
 SLOW_PULL = 'case "$1" in pull) touch "$HOME/pulling"; sleep 20;; esac; exec $REAL "$@"'
 COMMANDS = ("check", "snapshot", "fetch", "import", "pin", "restore", "sandbox")
 
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[int, int]]:
     """What a person types into, and what the command reads from."""
@@ -27,11 +28,13 @@ def terminal() -> Iterator[tuple[int, int]]:
     os.close(ours)
     os.close(theirs)
 
+
 def _answer(world: World, terminal: tuple[int, int], answer: bytes, *arguments: str) -> Ended:
     started = world.start(*arguments, terminal=terminal[1])
     started.until("[y/N]")
     os.write(terminal[0], answer)
     return started.end()
+
 
 @pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04", b"yeah\n"], ids=["n", "return", "end of input", "something else"])
 def test_pin_asks_and_does_nothing_without_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
@@ -40,6 +43,7 @@ def test_pin_asks_and_does_nothing_without_a_yes(world: World, terminal: tuple[i
     is_told(_answer(world, terminal, answer, *PIN), 3, "not confirmed", "Nothing was changed.")
     assert world.nodes() == before
 
+
 @pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
 def test_pin_goes_on_with_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
     world.bring_in("k8s-node1")
@@ -47,11 +51,13 @@ def test_pin_goes_on_with_a_yes(world: World, terminal: tuple[int, int], answer:
     assert _answer(world, terminal, answer, "restore", "--json").told["changed"] is True
     assert world.cordoned() == []
 
+
 def test_the_question_is_no_part_of_the_answer(world: World, terminal: tuple[int, int]) -> None:
     world.bring_in("k8s-node1")
     ended = _answer(world, terminal, b"n\n", *PIN)
     assert "[y/N]" not in ended.stdout
     assert "[y/N]" in ended.stderr
+
 
 def test_without_a_terminal_and_without_yes_it_ends_naming_the_flag(world: World) -> None:
     world.bring_in("k8s-node1")
@@ -59,10 +65,12 @@ def test_without_a_terminal_and_without_yes_it_ends_naming_the_flag(world: World
     is_told(world.run(*PIN), 2, "no terminal", "--yes")
     assert world.nodes() == before
 
+
 def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> None:
     is_told(world.run(*PIN), 3, "does not hold the image")
     ended = world.run("restore")
     assert (ended.status, "Nothing to do" in ended.stdout) == (0, True)
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
 def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
@@ -79,6 +87,7 @@ def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number
     assert "Traceback" not in ended.stderr
     assert world.done("snapshot", "--tag", TAG)["changed"] is True
 
+
 def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
     # The host hangs: in the middle of reading nothing comes any more.
     with world.program(VM, "docker", SLOW_PULL):
@@ -89,6 +98,7 @@ def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
         ended = started.end(timeout_seconds=3)
     (world.root(VM) / "home/pulling").unlink()
     assert ended.status == 128 + signal.SIGINT
+
 
 def test_without_a_terminal_there_is_no_control_character_in_anything(world: World) -> None:
     for arguments in (("snapshot", "--tag", TAG), ("check",), ("import", "k8s-node9")):
@@ -111,6 +121,7 @@ def test_colours_are_for_terminals_that_want_them(world: World, variable: str | 
     os.close(ours)
     assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]", shown)) is is_coloured, shown
 
+
 def test_help_lists_the_groups_the_commands_and_the_exit_codes(world: World) -> None:
     ended = world.run("--help")
     assert (ended.status, ended.stderr) == (0, "")
@@ -120,6 +131,7 @@ def test_help_lists_the_groups_the_commands_and_the_exit_codes(world: World) -> 
     assert "Exit codes:" in ended.stdout
     is_inert(ended.stdout)
 
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(world: World, command: str) -> None:
     ended = world.run(command, "--help")
@@ -127,8 +139,10 @@ def test_every_command_has_help_with_an_example(world: World, command: str) -> N
     assert f"breakglass {command}" in ended.stdout
     assert "Example:" in ended.stdout
 
+
 def test_the_version_is_told(world: World) -> None:
     assert re.fullmatch(r"breakglass \d+\.\d+\.\d+\n", world.run("--version").stdout)
+
 
 def _imported(world: World, *arguments: str) -> set[str]:
     """What a fresh process has imported in the end."""
@@ -136,6 +150,7 @@ def _imported(world: World, *arguments: str) -> set[str]:
     ended = subprocess.run([sys.executable, "-c", program, *arguments], env={**world.estate.environment(), "HOME": str(world.directory)}, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return set(ended.stderr.rpartition("@ ")[2].split())
+
 
 @pytest.mark.parametrize(
     ("arguments", "spared"),
@@ -145,11 +160,12 @@ def _imported(world: World, *arguments: str) -> set[str]:
 def test_what_a_command_does_not_need_it_does_not_import(world: World, arguments: tuple[str, ...], spared: set[str]) -> None:
     assert _imported(world, *arguments) & spared == set()
 
+
 @pytest.mark.parametrize("run_it", [[sys.executable, "-m", "breakglass"], [os.path.join(os.path.dirname(sys.executable), "breakglass")]], ids=["python -m", "the installed program"])  # noqa: PTH118, PTH120
 def test_it_can_be_started_both_ways(run_it: list[str]) -> None:
     ended = subprocess.run([*run_it, "--version"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.split()[0]) == (0, "breakglass")
 
+
 def test_typing_nothing_shows_the_help(world: World) -> None:
     assert "Runbook" in (ended := world.run()).stdout + ended.stderr
-

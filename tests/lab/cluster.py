@@ -52,9 +52,16 @@ class Cluster:
         """Give the tool's identity exactly these rights; None: what it normally has."""
         role, binding = {"name": "breakglass"}, {"apiGroup": "rbac.authorization.k8s.io"}
         rules = [{"apiGroups": [""], "resources": [resource], "verbs": list(verbs)} for resource, verbs in (RIGHTS if rights is None else rights).items() if verbs]
-        self.apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": role, "rules": rules},
-                   {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": role, "roleRef": binding | {"kind": "ClusterRole", "name": "breakglass"},
-                    "subjects": [binding | {"kind": "User", "name": "breakglass"}]})
+        self.apply(
+            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": role, "rules": rules},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": role,
+                "roleRef": binding | {"kind": "ClusterRole", "name": "breakglass"},
+                "subjects": [binding | {"kind": "User", "name": "breakglass"}],
+            },
+        )
 
     # nodes
 
@@ -63,8 +70,7 @@ class Cluster:
 
     def ready(self) -> set[str]:
         """Names of the nodes that report Ready."""
-        return {name for name, node in self.nodes().items()
-                if any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node.get("status", {}).get("conditions", []))}
+        return {name for name, node in self.nodes().items() if any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node.get("status", {}).get("conditions", []))}
 
     def await_ready(self, names: Iterable[str] = tuple(NODES), *, timeout: float = 90) -> None:
         wanted = set(names)
@@ -93,8 +99,16 @@ class Cluster:
         container: dict[str, Any] = {"name": "main", "image": image, "command": list(command)}
         if pull_policy:
             container["imagePullPolicy"] = pull_policy
-        spec: dict[str, Any] = {"containers": [container], "hostNetwork": True, "dnsPolicy": "Default", "automountServiceAccountToken": False, "enableServiceLinks": False,
-                                "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", "nodeSelector": {"breakglass-lab/kubelet": "yes"}}
+        spec: dict[str, Any] = {
+            "containers": [container],
+            "hostNetwork": True,
+            "dnsPolicy": "Default",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "nodeSelector": {"breakglass-lab/kubelet": "yes"},
+        }
         if node:
             spec["nodeSelector"]["kubernetes.io/hostname"] = node
             spec["tolerations"] = [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]

@@ -55,12 +55,17 @@ def lay_registry(name: str, disk: Disk, port: int) -> None:
     """docker-registry with TLS; deletions are seen at once, for nothing is cached in memory."""
     for kind in ("crt", "key"):
         disk.write(f"/etc/lab/registry.{kind}", pki.text(f"{name}.{kind}"), mode=0o600)
-    disk.write("/etc/lab/registry.yml", json.dumps({
-        "version": "0.1",
-        "log": {"level": "info", "accesslog": {"disabled": False}},
-        "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}, "delete": {"enabled": True}},
-        "http": {"addr": f":{port}", "tls": {"certificate": "/etc/lab/registry.crt", "key": "/etc/lab/registry.key"}},
-    }))
+    disk.write(
+        "/etc/lab/registry.yml",
+        json.dumps(
+            {
+                "version": "0.1",
+                "log": {"level": "info", "accesslog": {"disabled": False}},
+                "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}, "delete": {"enabled": True}},
+                "http": {"addr": f":{port}", "tls": {"certificate": "/etc/lab/registry.crt", "key": "/etc/lab/registry.key"}},
+            }
+        ),
+    )
 
 
 def furnish_nas(disk: Disk) -> None:
@@ -96,14 +101,36 @@ def furnish_node(name: str, disk: Disk) -> None:
     disk.write("/etc/containerd/config.toml", containerd_configuration(second=node.containerd == "containerd-2"))
     for registry in REGISTRY_HOSTS:
         disk.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts_toml(registry))
-    disk.write("/etc/cni/net.d/10-lab.conflist", json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [
-        {"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{ADDRESSES[name].rpartition('.')[2]}.0/24"}]]}}]}))
+    disk.write(
+        "/etc/cni/net.d/10-lab.conflist",
+        json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{ADDRESSES[name].rpartition('.')[2]}.0/24"}]]}}]}),
+    )
     if node.kubelet:
-        disk.write("/etc/lab/kubelet.yaml", json.dumps({
-            "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1", "cgroupDriver": "cgroupfs", "cgroupsPerQOS": False, "enforceNodeAllocatable": [],
-            "failSwapOn": False, "evictionHard": {}, "imageGCHighThresholdPercent": 100, "nodeStatusUpdateFrequency": "2s", "nodeStatusReportFrequency": "20s", "nodeLeaseDurationSeconds": 20,
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}}, "authorization": {"mode": "AlwaysAllow"}, "volumeStatsAggPeriod": "10m0s",
-            "resolvConf": "/etc/resolv.conf", "maxPods": 50, "registryPullQPS": 0, "eventRecordQPS": 0}))
+        disk.write(
+            "/etc/lab/kubelet.yaml",
+            json.dumps(
+                {
+                    "kind": "KubeletConfiguration",
+                    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                    "cgroupDriver": "cgroupfs",
+                    "cgroupsPerQOS": False,
+                    "enforceNodeAllocatable": [],
+                    "failSwapOn": False,
+                    "evictionHard": {},
+                    "imageGCHighThresholdPercent": 100,
+                    "nodeStatusUpdateFrequency": "2s",
+                    "nodeStatusReportFrequency": "20s",
+                    "nodeLeaseDurationSeconds": 20,
+                    "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+                    "authorization": {"mode": "AlwaysAllow"},
+                    "volumeStatsAggPeriod": "10m0s",
+                    "resolvConf": "/etc/resolv.conf",
+                    "maxPods": 50,
+                    "registryPullQPS": 0,
+                    "eventRecordQPS": 0,
+                }
+            ),
+        )
     else:
         shutil.copy(HERE / "heartbeat.py", disk.directory("/etc/lab") / "heartbeat.py")
     disk.write("/etc/lab/kubeconfig", kubeconfig("admin"), mode=0o600)
@@ -146,12 +173,18 @@ def containerd_configuration(*, second: bool) -> str:
 
 def kubeconfig(user: str) -> str:
     """A kubeconfig with everything in it; YAML is a superset of JSON."""
+
     def data(file: str) -> str:
         return base64.b64encode(pki.text(file).encode()).decode()
 
-    return json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "lab",
-        "clusters": [{"name": "lab", "cluster": {"server": f"https://{API_ADDRESS}:6443", "certificate-authority-data": data("ca.crt")}}],
-        "users": [{"name": user, "user": {"client-certificate-data": data(f"{user}.crt"), "client-key-data": data(f"{user}.key")}}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
-    }, indent=1)
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "lab",
+            "clusters": [{"name": "lab", "cluster": {"server": f"https://{API_ADDRESS}:6443", "certificate-authority-data": data("ca.crt")}}],
+            "users": [{"name": user, "user": {"client-certificate-data": data(f"{user}.crt"), "client-key-data": data(f"{user}.key")}}],
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
+        },
+        indent=1,
+    )

@@ -42,9 +42,21 @@ def status(name: str, address: str, since: str) -> dict[str, Any]:
     conditions = [condition(kind, "False", reason, since) for kind, reason in healthy.items()] + [condition("Ready", "True", "KubeletReady", since)]
     return {
         "addresses": [{"type": "InternalIP", "address": address}, {"type": "Hostname", "address": name}],
-        "capacity": room, "allocatable": room, "conditions": conditions,
-        "nodeInfo": {"architecture": "amd64", "operatingSystem": "linux", "osImage": "Ubuntu 24.04", "kernelVersion": "6.8.0", "kubeletVersion": "v1.34.0", "kubeProxyVersion": "",
-                     "containerRuntimeVersion": "containerd://2.1.9", "machineID": name, "systemUUID": name, "bootID": name},
+        "capacity": room,
+        "allocatable": room,
+        "conditions": conditions,
+        "nodeInfo": {
+            "architecture": "amd64",
+            "operatingSystem": "linux",
+            "osImage": "Ubuntu 24.04",
+            "kernelVersion": "6.8.0",
+            "kubeletVersion": "v1.34.0",
+            "kubeProxyVersion": "",
+            "containerRuntimeVersion": "containerd://2.1.9",
+            "machineID": name,
+            "systemUUID": name,
+            "bootID": name,
+        },
     }
 
 

@@ -64,8 +64,9 @@ class Host:
 
     # commands
 
-    def popen(self, *argv: str, env: Mapping[str, str] | None = None, cwd: str = "/", stdin: int | None = subprocess.DEVNULL,
-              stdout: int | None = subprocess.PIPE, stderr: int | None = subprocess.PIPE) -> process.HostProcess:
+    def popen(
+        self, *argv: str, env: Mapping[str, str] | None = None, cwd: str = "/", stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE, stderr: int | None = subprocess.PIPE
+    ) -> process.HostProcess:
         """Start a command on the host as root; signals sent to the result reach the command itself."""
         return process.HostProcess([*self.entry(cwd), *argv], env=ENVIRONMENT | dict(env or {}), stdin=stdin, stdout=stdout, stderr=stderr, text=True, errors="replace")
 
@@ -128,8 +129,26 @@ class Host:
         if self.running:
             return
         self.state.mkdir(parents=True, exist_ok=True)
-        enter = ["nsenter", f"--net=/run/netns/{network.namespace(self.name)}", "unshare", "--mount", "--uts", "--pid", "--ipc", "--fork", "--kill-child",
-                 "--propagation", "private", "bash", str(BOOT), str(self.disk.system), self.name, self.kind, self.init, *self.binds]
+        enter = [
+            "nsenter",
+            f"--net=/run/netns/{network.namespace(self.name)}",
+            "unshare",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+            "--propagation",
+            "private",
+            "bash",
+            str(BOOT),
+            str(self.disk.system),
+            self.name,
+            self.kind,
+            self.init,
+            *self.binds,
+        ]
         # The keeper writes down its own PID and start time before there is anything to be found: down finds it whenever up dies.
         keep = 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
         with (self.state / "boot.log").open("ab") as log:

@@ -66,15 +66,25 @@ def small_bundle(content: str = "one", *, architecture: str = "amd64", padding_m
     noise = random.Random(content).randbytes(padding_megabytes * 1024 * 1024)
     last, last_id = pack(layer({"etc/content": content.encode() + b"\n", "opt/noise": noise}))
     layers = [*base_layers(), (last, last_id)]
-    configuration = json.dumps({
-        "architecture": architecture, "os": "linux", "created": "2026-04-20T00:00:00Z", "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]}, "history": [{"created": "2026-04-20T00:00:00Z", "created_by": "lab"} for _ in layers],
-    }).encode()
-    manifest = json.dumps({
-        "schemaVersion": 2, "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(configuration), "digest": digest_of(configuration)},
-        "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(blob), "digest": digest_of(blob)} for blob, _ in layers],
-    }, indent=3).encode()
+    configuration = json.dumps(
+        {
+            "architecture": architecture,
+            "os": "linux",
+            "created": "2026-04-20T00:00:00Z",
+            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in layers]},
+            "history": [{"created": "2026-04-20T00:00:00Z", "created_by": "lab"} for _ in layers],
+        }
+    ).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(configuration), "digest": digest_of(configuration)},
+            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(blob), "digest": digest_of(blob)} for blob, _ in layers],
+        },
+        indent=3,
+    ).encode()
     return Bundle(manifest, (configuration, *(blob for blob, _ in layers)))
 
 
@@ -119,9 +129,14 @@ def archive(bundle: Bundle, *references: str) -> bytes:
 def pause_archive() -> bytes:
     """The sandbox image registry.k8s.io/pause:3.6, made of busybox."""
     plain = layer({"bin/busybox": BUSYBOX.read_bytes()})
-    configuration = json.dumps({
-        "architecture": "amd64", "os": "linux", "config": {"Entrypoint": ["/bin/busybox", "sleep", "2147483"]}, "rootfs": {"type": "layers", "diff_ids": [digest_of(plain)]},
-    }).encode()
+    configuration = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": ["/bin/busybox", "sleep", "2147483"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(plain)]},
+        }
+    ).encode()
     index = json.dumps([{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]).encode()
     return layer({"layer.tar": plain, "config.json": configuration, "manifest.json": index})
 

@@ -17,8 +17,26 @@ def make_authority(name: str = "ca") -> None:
 def make_certificate(file: str, subject: str, names: str = "", authority: str = "ca") -> None:
     """FILE.crt and FILE.key; names as in subjectAltName ("DNS:x,IP:y"), empty for a client's."""
     extension = ("-addext", f"subjectAltName={names}") if names else ()
-    openssl("req", "-x509", "-CA", f"{authority}.crt", "-CAkey", f"{authority}.key", *EC, "-subj", subject, "-addext", "basicConstraints=critical,CA:FALSE",
-            "-addext", "extendedKeyUsage=serverAuth,clientAuth", *extension, "-keyout", f"{file}.key", "-out", f"{file}.crt")
+    openssl(
+        "req",
+        "-x509",
+        "-CA",
+        f"{authority}.crt",
+        "-CAkey",
+        f"{authority}.key",
+        *EC,
+        "-subj",
+        subject,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-addext",
+        "extendedKeyUsage=serverAuth,clientAuth",
+        *extension,
+        "-keyout",
+        f"{file}.key",
+        "-out",
+        f"{file}.crt",
+    )
 
 
 def make_key(file: str) -> None:

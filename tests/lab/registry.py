@@ -83,8 +83,9 @@ class Registry:
 
     def put_index(self, *tags: str, children: Mapping[str, str]) -> str:
         """Store an image index of manifests that are there; children maps architecture to digest."""
-        listed = [{"mediaType": MANIFEST, "size": self.blob(digest).stat().st_size, "digest": digest, "platform": {"architecture": architecture, "os": "linux"}}
-                  for architecture, digest in children.items()]
+        listed = [
+            {"mediaType": MANIFEST, "size": self.blob(digest).stat().st_size, "digest": digest, "platform": {"architecture": architecture, "os": "linux"}} for architecture, digest in children.items()
+        ]
         return self.put_manifest(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode(), *tags)
 
     def delete_manifest(self, digest: str) -> None:

@@ -14,7 +14,7 @@ CTR = """for n in $(ctr namespaces ls -q 2>/dev/null); do
     [ -z "$names" ] || ctr -n "$n" images rm --sync $names >/dev/null 2>&1
     [ "$n" = k8s.io ] || [ "$n" = moby ] || ctr namespaces rm "$n" >/dev/null 2>&1
 done; true""".replace("PAUSE", images.PAUSE)
-DOCKER = "ids=$(docker images --all --quiet | sort -u); [ -z \"$ids\" ] || docker rmi --force $ids >/dev/null 2>&1; true"
+DOCKER = 'ids=$(docker images --all --quiet | sort -u); [ -z "$ids" ] || docker rmi --force $ids >/dev/null 2>&1; true'
 
 
 def plug_all(hosts: dict[str, Host]) -> None:
@@ -113,5 +113,3 @@ def empty(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for entry in directory.iterdir():
         remove(entry)
-
-

@@ -99,8 +99,17 @@ def registry(port: int) -> Daemon:
 
 
 def kubelet(name: str) -> Daemon:
-    argv = (f"{LAB}/{KUBERNETES}/kubelet", "--config=/etc/lab/kubelet.yaml", "--kubeconfig=/etc/lab/kubeconfig", f"--hostname-override={name}", f"--node-ip={ADDRESSES[name]}",
-            "--container-runtime=remote", f"--container-runtime-endpoint=unix://{CONTAINERD_SOCKET}", "--node-labels=breakglass-lab/kubelet=yes", "--v=1")
+    argv = (
+        f"{LAB}/{KUBERNETES}/kubelet",
+        "--config=/etc/lab/kubelet.yaml",
+        "--kubeconfig=/etc/lab/kubeconfig",
+        f"--hostname-override={name}",
+        f"--node-ip={ADDRESSES[name]}",
+        "--container-runtime=remote",
+        f"--container-runtime-endpoint=unix://{CONTAINERD_SOCKET}",
+        "--node-labels=breakglass-lab/kubelet=yes",
+        "--v=1",
+    )
     return Daemon("kubelet", argv, port=10250)
 
 
@@ -111,15 +120,40 @@ def heartbeat(name: str) -> Daemon:
 
 def control_plane() -> tuple[Daemon, ...]:
     pki, client = "/etc/lab/pki", "/etc/lab/kubeconfig"
-    apiserver = (f"{LAB}/{KUBERNETES}/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=6443", "--insecure-port=0", f"--advertise-address={API_ADDRESS}",
-                 f"--tls-cert-file={pki}/api.crt", f"--tls-private-key-file={pki}/api.key", f"--client-ca-file={pki}/kubernetes-ca.crt", "--service-account-issuer=https://kubernetes.default.svc",
-                 f"--service-account-signing-key-file={pki}/service-accounts.key", f"--service-account-key-file={pki}/service-accounts.pub", "--authorization-mode=RBAC",
-                 "--disable-admission-plugins=ServiceAccount", "--service-cluster-ip-range=10.96.0.0/24", "--kubelet-preferred-address-types=InternalIP", "--allow-privileged=true")
+    apiserver = (
+        f"{LAB}/{KUBERNETES}/kube-apiserver",
+        "--etcd-servers=http://127.0.0.1:2379",
+        "--secure-port=6443",
+        "--insecure-port=0",
+        f"--advertise-address={API_ADDRESS}",
+        f"--tls-cert-file={pki}/api.crt",
+        f"--tls-private-key-file={pki}/api.key",
+        f"--client-ca-file={pki}/kubernetes-ca.crt",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-signing-key-file={pki}/service-accounts.key",
+        f"--service-account-key-file={pki}/service-accounts.pub",
+        "--authorization-mode=RBAC",
+        "--disable-admission-plugins=ServiceAccount",
+        "--service-cluster-ip-range=10.96.0.0/24",
+        "--kubelet-preferred-address-types=InternalIP",
+        "--allow-privileged=true",
+    )
     controllers = "nodelifecycle,podgc,garbagecollector,namespace,job,deployment,replicaset,persistentvolume-binder"
-    manager = (f"{LAB}/{KUBERNETES}/kube-controller-manager", f"--kubeconfig={client}", "--leader-elect=false", f"--controllers={controllers}",
-               "--node-monitor-period=2s", "--node-monitor-grace-period=20s", "--port=0")
+    manager = (
+        f"{LAB}/{KUBERNETES}/kube-controller-manager",
+        f"--kubeconfig={client}",
+        "--leader-elect=false",
+        f"--controllers={controllers}",
+        "--node-monitor-period=2s",
+        "--node-monitor-grace-period=20s",
+        "--port=0",
+    )
     scheduler = (f"{LAB}/{KUBERNETES}/kube-scheduler", f"--kubeconfig={client}", "--leader-elect=false", "--port=0")
     etcd = ("/usr/bin/etcd", "--data-dir=/var/lib/etcd", "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380")
     ready = ("curl", "--silent", "--fail", "--max-time", "5", "--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/admin.crt", "--key", f"{pki}/admin.key", "https://127.0.0.1:6443/readyz")
-    return (Daemon("etcd", etcd, port=2379), Daemon("kube-apiserver", apiserver, port=6443, probe=ready),
-            Daemon("kube-controller-manager", manager, port=10257), Daemon("kube-scheduler", scheduler, port=10259))
+    return (
+        Daemon("etcd", etcd, port=2379),
+        Daemon("kube-apiserver", apiserver, port=6443, probe=ready),
+        Daemon("kube-controller-manager", manager, port=10257),
+        Daemon("kube-scheduler", scheduler, port=10259),
+    )

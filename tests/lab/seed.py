@@ -48,8 +48,19 @@ def lay_common(name: str, disk: Disk) -> None:
     disk.write("/usr/local/share/ca-certificates/breakglass-lab.crt", pki.text("ca.crt"))
     disk.link("/etc/ssl/certs/breakglass-lab.pem", "/usr/local/share/ca-certificates/breakglass-lab.crt")
     disk.link(f"/etc/ssl/certs/{pki.subject_hash('ca')}.0", "breakglass-lab.pem")
-    for directory, mode in {"/root/.ssh": 0o700, "/root/.kube": 0o755, "/root/.docker": 0o700, "/usr/local/bin": 0o755, "/usr/local/sbin": 0o755, "/etc/containerd": 0o755,
-                            "/etc/docker": 0o755, "/etc/cni": 0o755, "/var/lib/kubelet": 0o755, "/var/breakglass": 0o755, "/opt/registry": 0o755}.items():
+    for directory, mode in {
+        "/root/.ssh": 0o700,
+        "/root/.kube": 0o755,
+        "/root/.docker": 0o700,
+        "/usr/local/bin": 0o755,
+        "/usr/local/sbin": 0o755,
+        "/etc/containerd": 0o755,
+        "/etc/docker": 0o755,
+        "/etc/cni": 0o755,
+        "/var/lib/kubelet": 0o755,
+        "/var/breakglass": 0o755,
+        "/opt/registry": 0o755,
+    }.items():
         if directory in ("/var/breakglass", "/opt/registry") and not Path(directory).exists():
             continue  # nothing of the machine's to hide, and the tool makes these itself
         disk.directory(directory, mode=mode, empty=True)

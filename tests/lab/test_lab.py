@@ -133,7 +133,13 @@ def test_nothing_of_the_lab_is_reachable_from_the_machine_itself(estate: Estate)
     routes = subprocess.run(["ip", "route", "show", "table", "all"], text=True, capture_output=True, check=True).stdout
     assert not any(line.startswith(("10.0.20.", "192.168.1.")) for line in routes.splitlines())
     own = {line.split()[9] for table in ("tcp", "tcp6") for line in Path("/proc/self/net", table).read_text().splitlines()[1:] if line.split()[3] == "0A"}
-    theirs = {line.split()[9] for host in estate.hosts.values() if host.running for table in ("tcp", "tcp6")
-              for line in Path(f"/proc/{host.init_pid}/net/{table}").read_text().splitlines()[1:] if line.split()[3] == "0A"}
+    theirs = {
+        line.split()[9]
+        for host in estate.hosts.values()
+        if host.running
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{host.init_pid}/net/{table}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
     assert theirs
     assert not own & theirs

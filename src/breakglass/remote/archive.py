@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +33,9 @@ USAGE, REFUSED, FAILED, INTEGRITY = 2, 3, 4, 6
 LIFELINE: int | None = globals().get("__lifeline__")
 SILENCE_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
+"""Also the most that a pipe may hold for a user other than root."""
+SET_PIPE_SIZE = 1031
+"""Linux's F_SETPIPE_SZ, which Python has a name for from 3.10 on."""
 DOCUMENT_BYTES, DOCUMENTS_BYTES, MEMBERS, NAME_BYTES = 2 << 20, 8 << 20, 5000, 4096
 """The most that is kept of an archive: one JSON document, all of them; files, and the length of a name. docker's are far smaller."""
 
@@ -420,6 +424,9 @@ def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
 
 def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[bytes]:
     """Until the end, or until nothing came for so long."""
+    with contextlib.suppress(OSError):  # no pipe, or no room for a larger one
+        # While we hash, whoever writes into a pipe of 64 KiB waits: this nearly halves the time of a fetch.
+        fcntl.fcntl(descriptor, SET_PIPE_SIZE, CHUNK_BYTES)
     while quiet_seconds is None or select.select([descriptor], [], [], quiet_seconds)[0]:
         chunk = os.read(descriptor, CHUNK_BYTES)
         if not chunk:

@@ -1,5 +1,7 @@
 """Tell how far some process has read a file: `watch.py FILE` prints `@progress POSITION` on stderr twice a second, until its lifeline ends.
 
+A `gzip` that still reads the file then has lost whom it worked for: it is ended, and with it the import that it feeds.
+
 Python 3.8 or newer, standard library only.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,8 +31,17 @@ def main(file: Path) -> None:
             print(f"@progress {position}", file=sys.stderr, flush=True)
         if select.select([LIFELINE], [], [], 0.5)[0]:
             if not os.read(LIFELINE, 4096):
-                return
+                break
             heard = time.monotonic()
+    end_gzip(find_reader(file)[0])
+
+
+def end_gzip(reader: Path | None) -> None:
+    try:
+        if reader is not None and (reader.parent.parent / "cmdline").read_bytes().split(b"\0")[0].rpartition(b"/")[2] == b"gzip":
+            os.kill(int(reader.parent.parent.name), signal.SIGTERM)
+    except OSError:
+        pass
 
 
 def find_reader(file: Path) -> tuple[Path | None, int | None]:

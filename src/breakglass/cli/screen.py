@@ -46,6 +46,7 @@ class Screen:
             self._err.print(Text(_printable(line), style="dim"))
 
     def plan(self, plan: Plan, *, dry_run: bool) -> None:
+        """Everything that will be done, before any of it is."""
         for warning in plan.warnings:
             self.warn(warning)
         for note in plan.notes:
@@ -54,8 +55,7 @@ class Screen:
             self.say(f"Nothing to do: {plan.goal}.")
             return
         self.say(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
-        for number, step in enumerate(plan.steps, 1):
-            self.say(f"{number:>3}. {step}")
+        self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, 1))))
         if plan.undo:
             self.say("If one of these fails, the names are put back:")
             for _, step in plan.undo:

@@ -91,14 +91,11 @@ def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[s
 
 def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
     name = _node(session, node, command="pin")
-
-    def read() -> pin.Facts:
-        return pin.observe(session.estate, node=name)
-
+    facts = pin.observe(session.estate, node=name)
     after, done = session.carry_out(
-        read(),
-        again=read,
-        decide=lambda facts: pin.plan(facts, identity=session.estate.identity, reason=reason),
+        facts,
+        again=lambda: pin.observe_again(session.estate, facts),
+        decide=lambda known: pin.plan(known, identity=session.estate.identity, reason=reason),
         state=pin.state,
         question=f"Cordon these nodes, so that pods are scheduled on {name} only?",
         yes=yes,

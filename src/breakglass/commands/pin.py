@@ -1,6 +1,6 @@
 """pin: cordon every other schedulable node, and remember in the cluster that we did."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, Result
 from breakglass.commands.choose import missing_names, repository_of
@@ -28,8 +28,9 @@ class Facts:
 
 def observe(estate: Estate, *, node: str) -> Facts:
     nodes = estate.nodes()
-    host, how = estate.node(node)
-    target = next((known for known in nodes if known.name == host.name), None)
+    target = next((known for known in nodes if node == known.name), None) or next((known for known in nodes if node == known.address), None)
+    host, how = estate.host_of(target) if target else estate.node(node)
+    target = target or next((known for known in nodes if known.name == host.name), None)
     may_patch = estate.may_patch()
     try:
         pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
@@ -42,6 +43,11 @@ def observe(estate: Estate, *, node: str) -> Facts:
     machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
     shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
     return Facts(host.name, how, nodes, missing_names(estate, machine, shelf), may_patch, pods, repositories)
+
+
+def observe_again(estate: Estate, facts: Facts) -> Facts:
+    """The nodes read anew."""
+    return replace(facts, nodes=estate.nodes())
 
 
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:

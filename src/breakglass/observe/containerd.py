@@ -44,7 +44,7 @@ def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...
     targets = read_targets(reads, host, ctr)
     wanted = {name: targets[name] for name in names if name in targets}
     ids = {target: read_image_id(reads, host, ctr, target, architecture) for target in set(wanted.values())}
-    unpacked = frozenset(name for name in wanted if _is_unpacked(reads, host, ctr, name))
+    unpacked = read_unpacked(reads, host, ctr, tuple(wanted))
     return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked)
 
 
@@ -104,10 +104,13 @@ def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] 
     return document if isinstance(document, dict) else None
 
 
-def _is_unpacked(reads: Reads, host: Host, ctr: Ctr, name: str) -> bool:
-    """By `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED."""
-    result = reads.ask(host, ctr.line("images", "check", f"name=={name}"))
-    return any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] and " complete " in line for line in result.stdout.decode("utf-8", "replace").splitlines())
+def read_unpacked(reads: Reads, host: Host, ctr: Ctr, names: tuple[str, ...]) -> frozenset[str]:
+    """Those names whose layers are there and unpacked, by `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED."""
+    if not names:
+        return frozenset()
+    result = reads.ask(host, ctr.line("images", "check", *(f"name=={name}" for name in names)))
+    lines = [line for line in result.stdout.decode("utf-8", "replace").splitlines() if " complete " in line]
+    return frozenset(name for name in names if any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] for line in lines))
 
 
 def _server_version(output: bytes) -> str:

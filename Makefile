@@ -16,7 +16,7 @@ demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
 test: $(READY)  ## everything that needs no root; under two minutes
-	$(BIN)/pytest -m "not lab" -n 2 -q -ra
+	$(BIN)/pytest -m "not lab" -n 2 --dist worksteal -q -ra
 
 check: $(READY)  ## lint, types, import contracts
 	$(BIN)/ruff check .

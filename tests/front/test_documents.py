@@ -328,12 +328,6 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
     assert "Nothing to do" in run(estate, "", f"breakglass import {by_hand}").stdout
 
 
-def test_the_demo_runs_to_its_end_in_the_sandbox() -> None:
-    ended = subprocess.run([BREAKGLASS, "sandbox", "--", "sh", "examples/demo.sh"], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "The demo is done" in ended.stdout
-
-
 def test_the_demo_touches_nothing_outside_of_a_sandbox() -> None:
     environ = {name: value for name, value in os.environ.items() if name != "BREAKGLASS_SANDBOX_CONTROL"}
     ended = subprocess.run(["sh", "examples/demo.sh"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)

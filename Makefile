@@ -16,7 +16,8 @@ demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
 test: $(READY)  ## everything that needs no root; under two minutes
-	$(BIN)/pytest -m "not lab" -n 2 --dist worksteal -q -ra
+	$(BIN)/pytest -m "not lab and not slow" -n 3 --dist worksteal -q -ra
+	@echo "not run here: the lab tests (root, Debian 12) and the slow ones: make lab"
 
 check: $(READY)  ## lint, types, import contracts
 	$(BIN)/ruff check .
@@ -28,8 +29,9 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lab: $(READY)  ## the real estate: root on Debian 12
+lab: $(READY)  ## the slow tests, and the real estate: root on Debian 12
 	tests/lab/provision.sh
+	$(BIN)/pytest -m slow -n 3 --dist worksteal -q -ra tests/front
 	$(BIN)/pytest -m lab -q -ra tests/lab
 
 lab-up: $(READY)

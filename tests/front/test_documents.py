@@ -285,6 +285,7 @@ def estate() -> Iterator[Estate]:
         yield raised
 
 
+@pytest.mark.slow
 def test_the_readmes_screens_are_what_the_sandbox_shows(estate: Estate) -> None:
     marked = [block for block in blocks("README.md") if block.is_for_the_sandbox]
     assert len(marked) > 4
@@ -309,6 +310,7 @@ def test_a_screen_that_is_not_real_would_be_noticed() -> None:
     shows(["o...", "...", "three"], ["one", "two", "three"], where="")
 
 
+@pytest.mark.slow
 def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(estate: Estate, tmp_path: Path) -> None:
     marked = [block for block in blocks("runbook.md") if block.is_for_the_sandbox]
     assert len(marked) > 15

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from . import pki, seed
 from .disk import Disk
+from .operator_host import REPOSITORY_ROOT
 from .roles import ADDRESSES, API_ADDRESS, CONTAINERD_SOCKET, LAB, NAS_DIRECTORY, NODES, SSH_HOSTS, VM_DIRECTORY, data_directories
 
 HERE = Path(__file__).parent
+EXAMPLE = REPOSITORY_ROOT / "breakglass.example.yaml"
 NAS_COMMANDS = ("cat", "ls", "wc", "tail", "readlink")
 REGISTRY_HOSTS = ("registry.viktorbarzin.me:5050", "forgejo.viktorbarzin.me")
 
@@ -39,7 +41,7 @@ def furnish(name: str) -> None:
         seed.lay_identity(disk, "operator", SSH_HOSTS)
         disk.write("/root/.kube/admin.config", kubeconfig("admin"), mode=0o600)
         disk.write("/root/.kube/config", kubeconfig("breakglass"), mode=0o600)
-        disk.write("/root/breakglass.yaml", (HERE / "breakglass.yaml").read_text())
+        disk.write("/root/breakglass.yaml", EXAMPLE.read_text())
 
 
 def furnish_vm(disk: Disk) -> None:

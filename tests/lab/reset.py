@@ -91,7 +91,7 @@ def reset_operator(operator: Host) -> None:
     for name in ("config", "id_ed25519.away"):
         operator.path(f"/root/.ssh/{name}").unlink(missing_ok=True)
     operator.write("/root/.kube/config", furniture.kubeconfig("breakglass"), mode=0o600)
-    operator.write("/root/breakglass.yaml", (furniture.HERE / "breakglass.yaml").read_text())
+    operator.write("/root/breakglass.yaml", furniture.EXAMPLE.read_text())
 
 
 def reset_cluster(cluster: Cluster) -> None:

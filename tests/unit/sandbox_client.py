@@ -69,3 +69,12 @@ def connection(estate: Estate, host: str, *, user: str | None = None, key: param
         yield transport
     finally:
         transport.close()
+
+
+def bring_up(estate: Estate) -> None:
+    """Every part up and no registry refusing, whatever a test has done to it."""
+    for name, state in estate.status().items():
+        if state == "down":
+            estate.start(name)
+    for registry in estate.registries.values():
+        registry.refuses_with = None

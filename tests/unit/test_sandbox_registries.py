@@ -10,6 +10,7 @@ import pytest
 
 from breakglass.sandbox.estate import REPOSITORIES, TAG, Estate, raise_estate
 from breakglass.sandbox.image import INDEX, MANIFEST, build
+from tests.unit.sandbox_client import bring_up
 
 NODE = "k8s-node1"
 
@@ -24,11 +25,7 @@ def shared() -> Iterator[Estate]:
 def estate(shared: Estate) -> Iterator[Estate]:
     """The estate with its image whole and everything up, whatever a test does to it."""
     yield shared
-    for name, state in shared.status().items():
-        if state == "down":
-            shared.start(name)
-    for registry in shared.registries.values():
-        registry.refuses_with = None
+    bring_up(shared)
     shared.push(TAG)
 
 

@@ -14,7 +14,7 @@ import pytest
 from breakglass import config
 from breakglass.sandbox.estate import TAG, Estate, raise_estate
 from breakglass.sandbox.image import build
-from tests.unit.sandbox_client import Ended, with_paramiko
+from tests.unit.sandbox_client import Ended, bring_up, with_paramiko
 
 VM, NODE = "registry-vm", "k8s-node1"
 
@@ -29,11 +29,7 @@ def shared() -> Iterator[Estate]:
 def estate(shared: Estate) -> Iterator[Estate]:
     """The estate as it is at the start, whatever the test before did to it."""
     yield shared
-    for name, state in shared.status().items():
-        if state == "down":
-            shared.start(name)
-    for registry in shared.registries.values():
-        registry.refuses_with = None
+    bring_up(shared)
     for name in (VM, NODE):
         shutil.rmtree(shared.hosts[name].root / "var/lib", ignore_errors=True)
     shared.push(TAG)

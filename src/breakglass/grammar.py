@@ -50,6 +50,19 @@ def check_reference(text: str) -> str:
     return text
 
 
+def full_reference(image: str) -> str:
+    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where they are left out."""
+    repository, at, digest = image.partition("@")
+    if not at and ":" not in repository.rpartition("/")[2]:
+        repository += ":latest"
+    host, slash, _ = repository.partition("/")
+    if not slash:
+        repository = f"docker.io/library/{repository}"
+    elif not (host == "localhost" or "." in host or ":" in host):
+        repository = f"docker.io/{repository}"
+    return repository + at + digest
+
+
 @_suggests("give it with its registry, such as docker.io/library/debian")
 def check_repository(text: str) -> str:
     """A repository with its registry in front, REGISTRY/PATH."""

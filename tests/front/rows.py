@@ -79,6 +79,12 @@ def _imported(world: World) -> None:
     world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
 
 
+def _rebooted(world: World) -> None:
+    """The node that had the image was switched off and on again: who answered pulls is gone."""
+    world.bring_in("k8s-node1")
+    world.end_responders()
+
+
 def _pinned(world: World) -> None:
     _imported(world)
     world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
@@ -97,8 +103,11 @@ ROWS = (
     Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),), kills=(2, 4)),
     Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm")),
     Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), kills=(3,)),
-    Row("import", ("import", "k8s-node1"), _fetched, 7, harmless=("--tag", TAG, "--verbose"), kills=(3,)),
-    Row("import over another image", ("import", "k8s-node1"), over_another_image, 11, kills=(7,)),
+    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(3, 12)),
+    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, kills=(7,)),
+    Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2),
+    Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, kills=(2,)),
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),), kills=(1,)),
-    Row("restore", ("restore",), _pinned, 2, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(1,)),
+    Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3, 6)),
+    Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), kills=(2,)),
 )

@@ -163,13 +163,29 @@ def test_usage_errors_are_not_tolerated(world: World) -> None:
     is_told(world.run("snapshot", "--tolerate-failure", environ={"BREAKGLASS_CONFIG": "/nonexistent"}), 2)
 
 
-@pytest.mark.parametrize("arguments", [("pin", "k8s-node1", "--yes"), ("restore", "--yes")], ids=lambda arguments: arguments[0])
-def test_without_the_api_server_nothing_is_cordoned_or_given_back(world: World, arguments: tuple[str, ...]) -> None:
+def test_without_the_api_server_nothing_is_cordoned(world: World) -> None:
     world.bring_in("k8s-node1")
     world.estate.stop("api")
-    ended = world.run(*arguments)
+    ended = world.run("pin", "k8s-node1", "--yes")
     is_told(ended, 5)
     assert ended.seconds < 15
+
+
+def test_without_the_api_server_restore_gives_back_what_the_nodes_had_and_says_that_nobody_was_uncordoned(world: World) -> None:
+    world.bring_in("k8s-node1")
+    world.estate.stop("api")
+    first = world.run("restore", "--yes", "--json")
+    is_told(first, 4, "API", "breakglass restore")
+    assert (first.told["result"]["cleaned"], first.told["result"]["unreached"]) == (["k8s-node1"], ["api"])
+    is_told(world.run("restore", "--yes"), 5, "API", "breakglass restore")
+
+
+def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_given_back(world: World) -> None:
+    world.bring_in("k8s-node1")
+    world.estate.stop("k8s-node2")
+    ended = world.run("restore", "--yes", "--json")
+    is_told(ended, 4, "k8s-node2")
+    assert (ended.told["result"]["cleaned"], ended.told["result"]["unreached"]) == (["k8s-node1"], ["k8s-node2"])
 
 
 @pytest.mark.parametrize("command", ["fetch", "import", "pin"])

@@ -42,7 +42,7 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
     told = world.done("import", NODE)
     after = world.names(NODE)
     assert len({after[name] for name in told["result"]["names"]}) == 1
-    assert set(after) == set(told["result"]["names"]) | set(before)
+    assert set(foreign(after)) == set(told["result"]["names"]) | set(foreign(before))
     assert tag in told["result"]["names"][0]
 
 
@@ -79,5 +79,10 @@ def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(
     world.done("fetch", NODE)
     world.done("import", NODE)
     after = world.names(NODE)
-    assert set(after) == set(names)
+    assert set(foreign(after)) == set(foreign(names))
     assert not set(after.values()) & set(names.values())
+
+
+def foreign(names: dict[str, str]) -> dict[str, str]:
+    """Those that are not ours."""
+    return {name: target for name, target in names.items() if not name.startswith("breakglass.local/")}

@@ -105,10 +105,36 @@ def test_restore_of_one_node_leaves_the_others_pinned(world: World) -> None:
     assert sorted(world.cordoned()) == ["k8s-node10", "k8s-node3"]
 
 
-def test_an_import_leaves_no_name_of_its_own_behind(world: World) -> None:
+def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World) -> None:
     over_another_image(world)
     world.done("import", "k8s-node1")
+    assert [name.startswith("breakglass.local/keep/") for name in world.names("k8s-node1") if not name.startswith("127.0.0.1:")] == [True]
+    world.done("restore", "k8s-node1", "--yes")
     assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
+
+
+@pytest.mark.parametrize("how", ["undisturbed", "after a reboot", "with the API server down"])
+def test_restore_undoes_import_exactly(world: World, how: str) -> None:
+    """Every file beside the tarball and the image itself; and no process is left."""
+    world.fetch("k8s-node1")
+    site = world.root("k8s-node1") / "etc/containerd/certs.d/_default/hosts.toml"
+    site.parent.mkdir()
+    site.write_text("# somebody's\n")
+    before = _beside_the_image(world)
+    world.done("import", "k8s-node1")
+    assert _beside_the_image(world) != before
+    assert len(world.responders()) == 1
+    if how == "after a reboot":
+        world.end_responders()
+    elif how == "with the API server down":
+        world.estate.stop("api")
+    world.done("restore", "k8s-node1", "--yes")
+    assert differences(_beside_the_image(world), before) == []
+    assert world.responders() == {}
+
+
+def _beside_the_image(world: World) -> State:
+    return {path: what for path, what in listing(world.root("k8s-node1")).items() if not path.startswith("var/lib")}
 
 
 def _state(world: World) -> State:

@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class World:
 
     def reset(self) -> None:
         """As on the first day: nothing saved, nothing on the nodes, nothing cordoned, everything up."""
+        self.end_responders()
         for name, host in self.estate.hosts.items():
             host.environ = self._environs[name]
             for place in STORES:
@@ -111,6 +113,7 @@ class World:
                 shutil.copytree(path, kept / path.relative_to(self.estate.root), symlinks=True)
             self._kept_nodes[name] = (self.estate.config.read_bytes(), {node: item["spec"] | {"annotations": item["metadata"].get("annotations")} for node, item in self.nodes().items()})
             return
+        self.end_responders()
         for path in self._changing():
             shutil.rmtree(path)
         shutil.copytree(kept, self.estate.root, symlinks=True, dirs_exist_ok=True)
@@ -118,6 +121,23 @@ class World:
         self.estate.config.write_bytes(config)
         for node, item in nodes.items():
             self.estate.api.patch_node(node, {"metadata": {"annotations": item["annotations"]}, "spec": {"unschedulable": item.get("unschedulable")}})
+
+    def responders(self) -> dict[int, list[str]]:
+        """The nodes' processes that answer pulls: PID and command line."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                if any(word.startswith(f"{self.estate.root}/") and word.endswith("/.breakglass-responder.py") for word in words):
+                    found[int(process.name)] = words
+        return found
+
+    def end_responders(self) -> None:
+        """As a reboot would."""
+        for pid in self.responders():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.wait_until(lambda: not self.responders())
 
     def _changing(self) -> list[Path]:
         """Every directory that commands or tests change, where it is there."""

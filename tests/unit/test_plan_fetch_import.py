@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from breakglass.commands import Unread, fetch, import_image
+from breakglass.commands.answering import Answers
 from breakglass.commands.fetch import Way
 from breakglass.errors import Integrity, Refused, Unreachable
+from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Containerd
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Host, Plan
@@ -171,12 +173,14 @@ MANIFEST = "sha256:" + "9" * 64
 
 
 def imported(*, has: dict[str, str] | None = None, tarballs: Iterable[Tarball] = (NEW,), extra_targets: Iterable[str] = (), latest: str | None = "new", **more: object) -> import_image.Facts:
-    """`has`: name -> image ID in containerd."""
-    has = has or {}
+    """`has`: name -> image ID in containerd; the names that keep images are there as well. The node is not to answer pulls."""
+    letters = "a" + ("c" if any(one.record and one.record.companions for one in tarballs) else "")
+    keeps = {import_image.keep_name(image_id(letter)): image_id(letter) for letter in letters}
+    has = keeps | (has or {})
     held = shelf(NODE, tarballs, latest=latest)
     found = held.find(latest) if latest else None
-    containerd = Containerd("1.7.24", dict.fromkeys((*has, *extra_targets), MANIFEST), dict(has), frozenset(has))
-    known = import_image.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), held, found, NAMES if found else (), containerd)
+    containerd = Containerd("1.7.24", dict.fromkeys((*has, *extra_targets), MANIFEST), has, frozenset(has), frozenset(keeps))
+    known = import_image.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), held, found, NAMES if found else (), containerd, Answers(Taken(is_recorded=True)))
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -224,7 +228,7 @@ def test_a_failure_after_the_names_are_given_undoes_nothing() -> None:
 
 
 def test_what_a_cut_short_import_has_kept_goes_in_the_end_whatever_tag_it_was_for() -> None:
-    before, stale = import_image.kept_name(NAMES[1]), import_image.KEPT + "0123456789abcdef:kept"
+    before, stale = import_image.kept_name(NAMES[1]), import_image.BEFORE + "0123456789abcdef:kept"
     made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before, stale]))
     assert not any(f"{NAMES[1]} {before}" in line for line in made), "what it means now is kept already"
     assert sorted(line.split()[-1] for line in made if " images rm " in line) == sorted([before, stale])

@@ -140,6 +140,10 @@ def import_(
     context: typer.Context,
     node: Node = None,
     tag: Annotated[str, typer.Option("--tag", help="latest: what the link on the node means.")] = "latest",
+    answer_pulls: Annotated[
+        bool | None,
+        typer.Option("--answer-pulls/--no-answer-pulls", help="The node answers pulls itself while a registry does not, so that Always starts. Default: nodes.answer_pulls.", show_default=False),
+    ] = None,
     dry_run: DryRun = False,
     json: Json = False,
     verbose: Verbose = False,
@@ -151,7 +155,14 @@ def import_(
     from breakglass.cli import verbs
 
     given: Global = context.obj
-    return carry("import", lambda session: verbs.run_import(session, node=node, tag=tag), config=given.config, json=json or given.json, verbose=verbose or given.verbose, dry_run=dry_run)
+    return carry(
+        "import",
+        lambda session: verbs.run_import(session, node=node, tag=tag, answer_pulls=answer_pulls),
+        config=given.config,
+        json=json or given.json,
+        verbose=verbose or given.verbose,
+        dry_run=dry_run,
+    )
 
 
 @app.command(rich_help_panel=RUNBOOK)
@@ -183,7 +194,7 @@ def restore(
     json: Json = False,
     verbose: Verbose = False,
 ) -> int:
-    """Gives back what pin took: uncordons what we cordoned. Nothing else.
+    """Gives back what pin and import took: uncordons what we cordoned, removes pull answering and the keep tag. Nothing else.
 
     Example: breakglass restore
     """

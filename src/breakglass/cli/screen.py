@@ -57,7 +57,7 @@ class Screen:
         self.say(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
         self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, 1))))
         if plan.undo:
-            self.say("If one of these fails, the names are put back:")
+            self.say(f"If one of steps 1 to {plan.settled or len(plan.steps)} fails, what it began is undone:")
             for _, step in plan.undo:
                 self.say(f"     {step}")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from breakglass.cli.session import Session
-from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot
+from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
 from breakglass.errors import BreakglassError, Unreachable, Usage
 
@@ -68,22 +68,20 @@ def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, o
     return after
 
 
-def run_import(session: Session, *, node: str | None, tag: str | None) -> dict[str, Any]:
+def run_import(session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None) -> dict[str, Any]:
     wanted = _tag(tag)
     name = _node(session, node, command="import")
     config, identity = session.config, session.estate.identity
-
-    def read() -> import_image.Facts:
-        return import_image.observe(session.estate, node=name, tag=wanted)
-
+    answers = config.nodes.answer_pulls if answer_pulls is None else answer_pulls
+    facts = import_image.observe(session.estate, node=name, tag=wanted, answer_pulls=answers)
     after, _ = session.carry_out(
-        read(),
-        again=read,
-        decide=lambda facts: import_image.plan(facts, nodes=config.nodes, identity=identity, tag=wanted),
+        facts,
+        again=lambda: import_image.observe_again(session.estate, facts, tag=wanted, answer_pulls=answers),
+        decide=lambda known: import_image.plan(known, nodes=config.nodes, identity=identity, tag=wanted),
         state=import_image.state,
     )
     if not session.outcome.dry_run:
-        for line in import_image.verdict(after):
+        for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name)):
             session.screen.say(line)
         session.screen.say(f"Next: breakglass pin {after.node}")
     return import_image.result(after)
@@ -108,19 +106,19 @@ def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> di
 def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
     for node in nodes:
         check_node_name(node)
-
-    def read() -> restore.Facts:
-        return restore.observe(session.estate, ask_registries=not nodes)
-
-    _, done = session.carry_out(
-        read(),
-        again=read,
-        decide=lambda facts: restore.plan(facts, names=nodes),
+    config, identity = session.config, session.estate.identity
+    facts = restore.observe(session.estate, names=nodes)
+    after, done = session.carry_out(
+        facts,
+        again=lambda: restore.observe_again(session.estate, facts),
+        decide=lambda known: restore.plan(known, names=nodes, nodes=config.nodes, identity=identity),
         state=restore.state,
-        question="Give these nodes back?",
+        question="Give this back?",
         yes=yes,
     )
-    return restore.result(done)
+    if not session.outcome.dry_run:
+        session.outcome.error = restore.left_over(after, done, names=nodes)
+    return restore.result(after, done)
 
 
 def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import hashlib
 from dataclasses import dataclass
 
 from breakglass.commands import Estate, Identity, Result, archive, enter
+from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
 from breakglass.config import Nodes
 from breakglass.errors import Refused
-from breakglass.observe.containerd import Containerd, Ctr, read_containerd
+from breakglass.observe.containerd import PINNED, Containerd, Ctr, honours_pinned, read_containerd
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Confirm, Host, Plan, Run, Step
@@ -14,8 +15,9 @@ from breakglass.plan import Confirm, Host, Plan, Run, Step
 IMPORT_QUIET_SECONDS = 600.0
 """`ctr images import` says nothing until it has unpacked everything; how far it has read is shown meanwhile."""
 
-
-KEPT = "breakglass.local/before/"
+OURS = "breakglass.local/"
+"""What every name in containerd that is ours begins with."""
+BEFORE, KEEP = f"{OURS}before/", f"{OURS}keep/"
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,20 @@ class Facts:
     names: tuple[str, ...]
     """What the image is to be called; the first is the one that the tarball holds."""
     containerd: Containerd
+    answers: Answers
 
 
-def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
+def observe(estate: Estate, *, node: str, tag: str | None, answer_pulls: bool) -> Facts:
     host, how = estate.node(node)
+    return _observe(estate, host, how, tag=tag, answer_pulls=answer_pulls, before=None)
+
+
+def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
+    """The node read anew; the registries are not asked again, so that one that comes or goes meanwhile changes no plan."""
+    return _observe(estate, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers)
+
+
+def _observe(estate: Estate, host: Host, how: str, *, tag: str | None, answer_pulls: bool, before: Answers | None) -> Facts:
     estate.note(f"looking at {host} ({host.ssh})")
     nodes, image = estate.config.nodes, estate.config.image
     machine = read_machine(estate.hosts, host, nodes.directory, ("python3", "bash", "gzip", nodes.ctr[0]))
@@ -42,9 +54,12 @@ def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()
-    companions = tuple(name for name, _ in tarball.record.companions) if tarball and tarball.record else ()
-    containerd = read_containerd(estate.hosts, host, estate.ctr, names=(*names, *companions), architecture=machine.architecture)
-    return Facts(host, how, machine, shelf, tarball, names, containerd)
+    expected = _expected(tarball, names)
+    keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
+    containerd = read_containerd(estate.hosts, host, estate.ctr, names=(*expected, *keeps), architecture=machine.architecture)
+    pulls = before.pulls if before else None
+    answers = read_answers(estate, host, tuple(expected), architecture=machine.architecture, wanted=answer_pulls, pulls=pulls)
+    return Facts(host, how, machine, shelf, tarball, names, containerd, answers)
 
 
 def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> Plan:
@@ -65,10 +80,15 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
             next_step=f"image.repository in the configuration is not what the tarball was made with; with it set to {record.references[0].rpartition(':')[0]} the import works",
         )
     ctr, there = Ctr(nodes.ctr, nodes.namespace), facts.containerd
-    expected = {**dict.fromkeys(facts.names, record.image_id), **dict(record.companions)}
+    expected = _expected(tarball, facts.names)
     good = [name for name in expected if there.image_ids.get(name) == expected[name] and name in there.unpacked]
     wanting = [name for name in expected if name not in good]
-    goal = f"{', '.join(expected)} on {node} are image ID {record.image_id}" + (" and the companions theirs" if record.companions else "")
+    goal = (
+        f"{', '.join(expected)} on {node} are image ID {record.image_id}"
+        + (" and the companions theirs" if record.companions else "")
+        + ", kept there"
+        + (", and the node answers pulls of them" if facts.answers.answering else "")
+    )
     source = next((name for name in facts.names if name in good), facts.names[0])
     loads = source not in good or any(name in wanting for name, _ in record.companions)
     path = shelf.path(tarball)
@@ -86,16 +106,59 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     before = [Run(node, (archive("verify", path),), total_bytes=tarball.size_bytes)] if loads else []
     steps = (*before, *keeping, *((load,) if loads else ()), *confirming, *naming)
     cleaning = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in _kept(facts, wanting))
-    if not steps and not cleaning:
-        return Plan(goal, notes=(facts.how,))
-    first = enter(node, shelf.directory, identity, present=True)
-    notes = (facts.how, f"tarball: {tarball.file}, taken {record.created_at}")
-    return Plan(goal, (*first, *steps, *cleaning), undo=tuple(undo), settled=len(first) + len(steps), notes=notes)
+    keeps = _keep(facts, expected, source, ctr, nodes)
+    # Nothing that the responder still answers with goes before it answers with something else.
+    stale = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in sorted(there.targets) if name.startswith(KEEP) and name not in map(keep_name, expected.values()))
+    answering = _answering(facts, expected, ctr, nodes)
+    afterwards = (*cleaning, *keeps, *answering.steps, *stale)
+    recording = () if facts.answers.taken.is_recorded else (begin(node, nodes.directory),)
+    notes = (facts.how, f"tarball: {tarball.file}, taken {record.created_at}", *answering.notes)
+    if not (recording or steps or afterwards):
+        return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
+    first = (*enter(node, shelf.directory, identity, present=True), *recording)
+    undo += [(step, end(node, nodes.directory)) for step in recording]
+    return Plan(goal, (*first, *steps, *afterwards), undo=tuple(undo), settled=len(first) + len(steps), notes=notes, warnings=answering.warnings)
+
+
+def keep_name(image_id: str) -> str:
+    """The private name that keeps an image from kubelet's image collection, and its content for the responder."""
+    return f"{KEEP}{image_id.removeprefix('sha256:')[:16]}:kept"
+
+
+def _expected(tarball: Tarball | None, names: tuple[str, ...]) -> dict[str, str]:
+    """Name -> image ID, of the image and its companions; the name that the tarball holds comes first."""
+    record = tarball.record if tarball else None
+    return {**dict.fromkeys(names, record.image_id), **dict(record.companions)} if record else {}
+
+
+def _keep(facts: Facts, expected: dict[str, str], source: str, ctr: Ctr, nodes: Nodes) -> tuple[Step, ...]:
+    """Each image has a name of ours that carries the label; it survives what becomes of the others."""
+    there = facts.containerd
+    images = {expected[source]: source}
+    for name, image_id in expected.items():
+        images.setdefault(image_id, name)
+    steps: list[Step] = []
+    for image_id, name in images.items():
+        keep = keep_name(image_id)
+        if there.image_ids.get(keep) != image_id or keep not in there.unpacked:
+            confirm = Confirm(facts.node, nodes.ctr, nodes.namespace, keep, image_id, facts.machine.architecture)
+            steps += [Run(facts.node, (ctr.line("images", "tag", "--force", name, keep),)), confirm]
+        elif keep in there.pinned:
+            continue
+        steps.append(Run(facts.node, (ctr.line("images", "label", keep, PINNED),)))
+    return tuple(steps)
+
+
+def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -> Part:
+    if facts.answers.answering is None:
+        return take_back(facts.node, nodes.directory, facts.answers.taken)
+    kept = {name: keep_name(image_id) for name, image_id in expected.items()}
+    return set_up(facts.node, nodes.directory, nodes.registry_config, ctr, facts.answers, kept=kept, targets=facts.containerd.targets)
 
 
 def kept_name(name: str) -> str:
     """The private name under which an import keeps what `name` meant before."""
-    return f"{KEPT}{hashlib.sha256(name.encode()).hexdigest()[:16]}:kept"
+    return f"{BEFORE}{hashlib.sha256(name.encode()).hexdigest()[:16]}:kept"
 
 
 def _putting_back(facts: Facts, name: str, moving: Run, ctr: Ctr, keeping: list[Step]) -> list[tuple[Step, Run]]:
@@ -114,7 +177,7 @@ def _putting_back(facts: Facts, name: str, moving: Run, ctr: Ctr, keeping: list[
 def _kept(facts: Facts, wanting: list[str]) -> list[str]:
     """The private names that are there, or will be, in the end."""
     targets = facts.containerd.targets
-    return sorted({name for name in targets if name.startswith(KEPT)} | {kept_name(name) for name in wanting if name in targets})
+    return sorted({name for name in targets if name.startswith(BEFORE)} | {kept_name(name) for name in wanting if name in targets})
 
 
 def result(facts: Facts) -> Result:
@@ -124,18 +187,9 @@ def result(facts: Facts) -> Result:
         "node": facts.node.name,
         "image_id": record.image_id if record else None,
         "names": [*facts.names, *(dict(record.companions) if record else ())],
-        "answers_pulls": False,
-        "kept": False,
+        "answers_pulls": facts.answers.answering is not None,
+        "kept": honours_pinned(facts.containerd.version),
     }
-
-
-def verdict(facts: Facts) -> tuple[str, ...]:
-    """Which pods start now."""
-    return (
-        f"on {facts.node} a pod with imagePullPolicy IfNotPresent starts under: {', '.join(facts.names)}",
-        "a pod with Always (the default of :latest) does not start while its registry is gone: answering pulls is not in this version",
-        "a pod that names the image by digest does not start: docker save changes the manifest's digest",
-    )
 
 
 def state(facts: Facts) -> str:
@@ -146,7 +200,9 @@ def state(facts: Facts) -> str:
         image_id = facts.containerd.image_ids.get(name)
         meaning = "the recorded image" if image_id == recorded else f"another image ({image_id or 'its content is not whole'})"
         told.append(f"{name} is {meaning if name in facts.containerd.targets else 'absent'}")
-    return f"On {facts.node}: {'; '.join(told) or 'no name was touched'}."
+    answering = facts.answers.answering
+    pulls = "" if answering is None else f" Pulls are answered on 127.0.0.1:{answering.responder.port}." if answering.responder.port else " Pulls are not answered: pods with Always do not start."
+    return f"On {facts.node}: {'; '.join(told) or 'no name was touched'}.{pulls}"
 
 
 def _no_tarball(facts: Facts, tag: str | None) -> Refused:

@@ -22,6 +22,8 @@ class Node:
     disk_pressure: bool
     mark: Mark
     resource_version: str
+    kubelet: str = ""
+    """Its version, as `v1.30.2`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Pod:
     node: str | None
     images: tuple[str, ...]
     waiting_for_image: bool
+    pending: bool = False
+    """Not all of its containers have started yet."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -73,6 +77,7 @@ def parse_node(item: dict[str, Any]) -> Node:
         disk_pressure=conditions.get("DiskPressure") == "True",
         mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=None if annotation is None else str(annotation)),
         resource_version=str(metadata.get("resourceVersion", "")),
+        kubelet=str(_mapping(status.get("nodeInfo")).get("kubeletVersion", "")),
     )
 
 
@@ -86,6 +91,7 @@ def parse_pod(item: dict[str, Any]) -> Pod:
         name=str(metadata.get("name")),
         node=spec.get("nodeName") or None,
         images=tuple(str(container.get("image")) for container in containers),
+        pending=status.get("phase") == "Pending",
         waiting_for_image=bool(reasons & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}),
     )
 

@@ -11,6 +11,7 @@ from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+PINNED = "io.cri-containerd.pinned=pinned"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -23,6 +24,8 @@ class Containerd:
     """Name -> image ID (sha256 of the configuration), of the names asked for that exist; None: its content is not whole."""
     unpacked: frozenset[str]
     """Of the names asked for, those whose layers are there and unpacked."""
+    pinned: frozenset[str] = frozenset()
+    """Names that carry the label which exempts from kubelet's image collection."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,23 @@ def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...
     version = reads.ask(host, (*ctr.command, "version"))
     if not version.ok:
         raise Refused(f"containerd on {host} does not answer: {said(version)}", next_step=f"look at it with: ssh {host.ssh} sudo systemctl status containerd")
-    targets = read_targets(reads, host, ctr)
+    listing = _listing(reads, host, ctr)
+    targets = parse_targets(listing)
     wanted = {name: targets[name] for name in names if name in targets}
     ids = {target: read_image_id(reads, host, ctr, target, architecture) for target in set(wanted.values())}
     unpacked = read_unpacked(reads, host, ctr, tuple(wanted))
-    return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked)
+    return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked, parse_pinned(listing))
 
 
 def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
+    return parse_targets(_listing(reads, host, ctr))
+
+
+def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
     listing = reads.ask(host, ctr.line("images", "ls"))
     if not listing.ok:
         raise Unreachable(f"{host}: the images could not be listed: {said(listing)}", next_step=f"look at it with: ssh {host.ssh} sudo {' '.join(ctr.line('images', 'ls'))}")
-    return parse_targets(listing.stdout)
+    return listing.stdout
 
 
 def parse_targets(output: bytes) -> dict[str, str]:
@@ -63,6 +71,19 @@ def parse_targets(output: bytes) -> dict[str, str]:
         if len(fields) > 2 and _REFERENCE.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2]):
             found[fields[0]] = fields[2]
     return found
+
+
+def parse_pinned(output: bytes) -> frozenset[str]:
+    """Of the same table, the names that carry the label PINNED."""
+    lines = [line.split() for line in output.decode("utf-8", "replace").splitlines()]
+    return frozenset(fields[0] for fields in lines if len(fields) > 2 and PINNED in fields[-1].split(","))
+
+
+def honours_pinned(version: str) -> bool:
+    """Whether a containerd exempts an image that it knows already from collection once a name of it carries the label: from 1.6.25 and 1.7.10 on."""
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    numbers = tuple(int(number) for number in found.groups()) if found else (0, 0, 0)
+    return numbers >= (1, 7, 10) or (1, 6, 25) <= numbers < (1, 7, 0)
 
 
 def read_image_id(reads: Reads, host: Host, ctr: Ctr, target: str, architecture: str) -> str | None:

@@ -35,6 +35,10 @@ def main(path: str, holder: str, silence_seconds: float) -> int:
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         return 4
+    if not is_at(path, descriptor):
+        # Whoever held it has ended between our two calls, and the file with it.
+        os.close(descriptor)
+        return main(path, holder, silence_seconds)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, (json.dumps({"holder": holder, "at": int(time.time())}) + "\n").encode(), 0)
@@ -44,7 +48,17 @@ def main(path: str, holder: str, silence_seconds: float) -> int:
     print("held", flush=True)
     wait_for_silence(silence_seconds)
     os.ftruncate(descriptor, 0)
+    if is_at(path, descriptor):
+        os.unlink(path)  # noqa: PTH108 (held still: whoever opens it now sees that it is gone)
     return 0
+
+
+def is_at(path: str, descriptor: int) -> bool:
+    """Whether the file is still the one of that name."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def describe(descriptor: int) -> dict[str, str | int | None]:

@@ -30,7 +30,7 @@ while size[-1:] != b"\\n":
     size += read(1)
 source = read(int(size))
 sys.argv = sys.argv[1:]
-exec(compile(source, sys.argv[0], "exec"), {"__name__": "__main__", "__lifeline__": FD})
+exec(compile(source, sys.argv[0], "exec"), {"__name__": "__main__", "__lifeline__": FD, "__source__": source})
 """
 
 

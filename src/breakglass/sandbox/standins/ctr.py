@@ -10,7 +10,7 @@ from breakglass.sandbox.standins.ctr_import import import_images
 from breakglass.sandbox.standins.state import Failure, unknown
 
 VERSION = "1.7.24+sandbox"
-ALIASES = {"image": "images", "i": "images", "ns": "namespaces", "namespace": "namespaces", "list": "ls", "remove": "rm", "delete": "rm", "del": "rm", "v": "version"}
+ALIASES = {"image": "images", "i": "images", "ns": "namespaces", "namespace": "namespaces", "list": "ls", "remove": "rm", "delete": "rm", "del": "rm", "v": "version", "plugin": "plugins"}
 
 
 def main(argv: list[str]) -> int:
@@ -158,6 +158,13 @@ def namespaces_rm(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
     return 0
 
 
+def plugins_ls(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
+    if argv != ["-d", "id==content"]:
+        return unknown("ctr", " ".join(argv))
+    sys.stdout.write(f"Type:         io.containerd.content.v1\nID:           content\nExports:     \n              root      {store.BLOBS.parent.parent}\n")
+    return 0
+
+
 def version(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
     if argv:
         return unknown("ctr", argv[0])
@@ -210,6 +217,7 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "content ls": content_ls,
     "namespaces ls": namespaces_ls,
     "namespaces rm": namespaces_rm,
+    "plugins ls": plugins_ls,
     "version": version,
 }
 

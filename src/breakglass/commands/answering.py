@@ -1,0 +1,162 @@
+"""The steps that let a node answer pulls, and those that take it back."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from breakglass.commands import Estate
+from breakglass.commands.hosts_toml import compose, endpoints, lists, registry_of
+from breakglass.errors import Refused
+from breakglass.observe.answering import MARK, Answering, Pull, Site, Taken, TakenFile, read_answering, read_pulls, read_taken
+from breakglass.observe.containerd import Ctr
+from breakglass.plan import Host, Run, Step
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is known of a node that is, or is not, to answer pulls."""
+
+    taken: Taken
+    answering: Answering | None = None
+    """None: it is not to."""
+    pulls: tuple[Pull, ...] = ()
+    """What the registries do, asked from the node."""
+
+    def first(self, registry: str) -> Pull | None:
+        """Why the node has to come before this registry: it answers, and its image is broken."""
+        return next((pull for pull in self.pulls if pull.registry == registry and pull.state == "broken"), None)
+
+
+@dataclass(frozen=True)
+class Part:
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_answers(estate: Estate, host: Host, names: tuple[str, ...], *, architecture: str, wanted: bool, pulls: tuple[Pull, ...] | None = None) -> Answers:
+    """`pulls`: what the registries did when they were asked before; they are not asked again."""
+    nodes = estate.config.nodes
+    if not wanted or not names:
+        return Answers(read_taken(estate.hosts, host, nodes.directory))
+    registries = tuple(dict.fromkeys(registry_of(name) for name in names))
+    taken, answering = read_answering(estate.hosts, host, nodes.directory, certs=nodes.registry_config, registries=registries, ctr=estate.ctr)
+    if pulls is None:
+        estate.note(f"asking {', '.join(registries)} from {host}")
+        questions = [question for site in answering.sites for question in _questions(site, taken, names, architecture)]
+        pulls = tuple(_second_opinion(estate, pull, architecture) for pull in read_pulls(estate.hosts, host, questions))
+    return Answers(taken, answering, pulls)
+
+
+def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *, kept: Mapping[str, str], targets: Mapping[str, str]) -> Part:
+    """The responder runs and answers for every name (`kept`: name -> the name of ours that keeps its image), and containerd asks it.
+
+    Raises Refused where containerd would not ask, or a hosts.toml cannot be extended.
+    """
+    answering, taken = answers.answering, answers.taken
+    assert answering is not None
+    warnings = check_config_path(node, certs, answering)
+    responder = answering.responder
+    port = responder.port or responder.free_port
+    address = f"http://127.0.0.1:{port}"
+    steps: list[Step] = []
+    if responder.port is None or not taken.has_responder or responder.answers != {name: targets.get(keep) for name, keep in kept.items()}:
+        wanted = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
+        steps.append(Run(node, (("python3", "responder.py", "start", directory, "--port", str(port), "--content", answering.content or "", *wanted, "--", *ctr.line()),)))
+    notes = []
+    for site in {site.file: site for site in reversed(answering.sites)}.values():
+        first = answers.first(site.registry)
+        if first is not None:
+            notes.append(f"{site.registry} answers, but its image is broken, asked from {node} ({first.name}: {first.detail}): pulls go to the node first")
+        if site.fault:
+            raise Refused(f"{node}: {site.fault}", next_step="see what it is; or import without it: --no-answer-pulls (pods with Always do not start then)")
+        entry = taken.file(site.file)
+        if MARK in (site.text or "") and not (entry and entry.is_ours):
+            if not lists(site.text, address):
+                raise Refused(
+                    f"{node}:{site.file} holds lines of ours, was edited since, and does not list {address}",
+                    next_step=f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; then run the same command again",
+                )
+            warnings.append(f"{node}:{site.file} was edited after breakglass wrote it; it still lists the node, and is left as it is")
+            continue
+        original = _original(site, taken)
+        insertion = compose(site, original, address=address, first=first is not None)
+        if entry and entry.is_ours:
+            if insertion.text == entry.written:
+                continue
+            steps.append(_put_back(node, directory, entry))
+        onto = "absent" if original is None else hashlib.sha256(original.encode()).hexdigest()
+        steps.append(Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, "--before", insertion.before, "--", *insertion.lines),)))
+    concerned = {site.file for site in answering.sites}
+    steps += [_put_back(node, directory, file) for file in taken.files if file.path not in concerned and not file.is_edited]
+    return Part(tuple(steps), tuple(notes), tuple(warnings))
+
+
+def take_back(node: Host, directory: str, taken: Taken) -> Part:
+    """No hosts.toml lists the node any more, and the responder is gone. A file that somebody has edited is left."""
+    putting = tuple(_put_back(node, directory, file) for file in taken.files if not file.is_edited)
+    stop = (Run(node, (("python3", "responder.py", "stop", directory),)),) if taken.has_responder else ()
+    return Part((*putting, *stop), warnings=tuple(edited(node, taken)))
+
+
+def edited(node: Host, taken: Taken) -> list[str]:
+    """A sentence for each file that was edited after us."""
+    return [f"{node}:{file.path} was edited after breakglass wrote it; it is left as it is: take the lines out that follow `{MARK}`" for file in taken.files if file.is_edited]
+
+
+def begin(node: Host, directory: str) -> Run:
+    """There is a record of what is taken from the node."""
+    return Run(node, (("python3", "taken.py", "begin", directory),))
+
+
+def end(node: Host, directory: str) -> Run:
+    """The record goes: all is given back."""
+    return Run(node, (("python3", "taken.py", "end", directory),))
+
+
+def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]:
+    """Warnings. Raises Refused where containerd does not look for hosts.toml in the directory that the configuration names."""
+    path = answering.config_path
+    without = "With --no-answer-pulls the image comes in, and pods with IfNotPresent start; pods with Always (the default of :latest) do not."
+    if path is None:
+        why = f"containerd's configuration cannot be read ({answering.config_fault or 'no containerd command, and no ' + answering.config_file}), so nobody knows whether it reads hosts.toml"
+    elif not path:
+        why = f"containerd on {node} does not read hosts.toml: config_path is not set in {answering.config_file}, and to set it containerd has to be restarted, which breakglass never does"
+    elif ":" in path:
+        why = f"config_path of containerd on {node} is a list, {path}, and containerd is known not to read mirrors from one (containerd issue 12636); one directory alone works, after a restart"
+    elif path.rstrip("/") != certs.rstrip("/"):
+        why = f"containerd on {node} reads hosts.toml below {path}, nodes.registry_config says {certs}"
+    elif answering.content is None:
+        why = f"containerd on {node} does not tell where its content store is (ctr plugins ls)"
+    else:
+        newer = f"{answering.config_file} on {node} was changed after containerd started: where config_path was what changed, pods with Always start only after a restart of containerd"
+        return [newer] if answering.config_is_newer else []
+    raise Refused(f"pods with Always would not start: {why}", state=f"Nothing was changed. {without}", next_step=f"breakglass import {node} --no-answer-pulls")
+
+
+def _put_back(node: Host, directory: str, file: TakenFile) -> Run:
+    return Run(node, (("python3", "taken.py", "put_back", directory, file.path),))
+
+
+def _original(site: Site, taken: Taken) -> str | None:
+    entry = taken.file(site.file)
+    return entry.original if entry and entry.is_ours else site.text
+
+
+def _questions(site: Site, taken: Taken, names: tuple[str, ...], architecture: str) -> list[dict[str, object]]:
+    """What the node is to ask of the hosts that pulls of these names go to; nothing where the file cannot be understood, which the plan will say."""
+    try:
+        hosts = [] if site.fault else endpoints(site, _original(site, taken))
+    except Refused:
+        return []
+    split = [(name.rpartition(":")[0].partition("/")[2], name.rpartition(":")[2]) for name in names if registry_of(name) == site.registry]
+    tags = {repository: [tag for other, tag in split if other == repository] for repository, _ in split}
+    return [{"registry": site.registry, "endpoints": hosts, "repository": repository, "tags": its, "architecture": architecture} for repository, its in tags.items() if hosts]
+
+
+def _second_opinion(estate: Estate, pull: Pull, architecture: str) -> Pull:
+    """A registry that refuses the node, which has no login, is asked from here, where there may be one."""
+    if pull.state != "refuses":
+        return pull
+    found = estate.image_id(pull.name, f"linux/{architecture}")
+    return replace(pull, state="broken", detail=f"asked with the login that is here: {found.detail}", missing=found.missing) if found.state == "broken" else pull

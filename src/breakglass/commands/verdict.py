@@ -1,0 +1,114 @@
+"""The verdict that closes an import: which pods start on the node now, which do not, and why not."""
+
+import re
+from dataclasses import dataclass
+
+from breakglass.commands import Estate
+from breakglass.commands.import_image import Facts
+from breakglass.errors import BreakglassError
+from breakglass.grammar import full_reference
+from breakglass.observe.cluster import Pod, read_pods
+from breakglass.observe.containerd import honours_pinned
+from breakglass.observe.text import inert
+
+HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
+"""The first kubelet of each minor version whose image collection heeds the label (kubernetes#119986 and its cherry picks); every later minor does."""
+ASKS_FOR_CREDENTIALS = (1, 35)
+"""From this kubelet on KubeletEnsureSecretPulledImages is on."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the API says of the node and of pods that wait."""
+
+    kubelet: str = ""
+    """Version of the node's kubelet; empty: not known."""
+    waiting: tuple[Pod, ...] = ()
+    """Pods that have not started, and are bound to no other node."""
+    unread: str = ""
+
+
+def read_cluster(estate: Estate, node: str) -> Cluster:
+    """Never raises: the verdict is told with the API down as well."""
+    try:
+        kubelet = next((found.kubelet for found in estate.nodes() if node in (found.name, found.address)), "")
+        waiting = tuple(pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, node))
+    except BreakglassError as error:
+        return Cluster(unread=error.message)
+    return Cluster(inert(kubelet), waiting)
+
+
+def verdict(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
+    record = facts.tarball.record if facts.tarball else None
+    names = (*facts.names, *(dict(record.companions) if record else ()))
+    answers = facts.answers.answering is not None
+    return (
+        f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
+        *(f"  {name}: IfNotPresent{', Always' if answers else ''}" for name in names),
+        *((_always(facts),) if answers else _never()),
+        "By digest no pod starts: docker save changes the manifest's digest.",
+        *_collection(facts, cluster),
+        *_credentials(cluster),
+        *_lacking(facts, cluster),
+    )
+
+
+def heeds_pinned(kubelet: str) -> bool | None:
+    """Whether a kubelet's image collection leaves images alone that containerd reports as pinned; None: the version is not known."""
+    version = _numbers(kubelet)
+    if version is None:
+        return None
+    first = next((first for first in HEEDS_PINNED if first[:2] == version[:2]), None)
+    return version >= first if first else version > HEEDS_PINNED[-1]
+
+
+def _always(facts: Facts) -> str:
+    assert facts.answers.answering
+    first = sorted({pull.registry for pull in facts.answers.pulls if facts.answers.first(pull.registry)})
+    rule = "a registry that is back wins again" if not first else f"before {', '.join(first)}, whose image is broken; after the others"
+    return f"Always is answered by {facts.node} itself (127.0.0.1:{facts.answers.answering.responder.port}): {rule}. After a reboot of the node: breakglass import {facts.node}"
+
+
+def _never() -> tuple[str, ...]:
+    return (
+        "A pod with Always (the default of :latest) does not start while its registry is gone: the node does not answer pulls (--no-answer-pulls).",
+        "Where the admission plugin AlwaysPullImages is on, every pod is one with Always.",
+    )
+
+
+def _collection(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
+    version = facts.containerd.version
+    if not honours_pinned(version):
+        return (f"containerd {version} on {facts.node} cannot keep the image from kubelet's image collection (1.6.25 and 1.7.10 can): watch the disk, kubelet deletes unused images from 85 % on.",)
+    heeds = heeds_pinned(cluster.kubelet)
+    if heeds is False:
+        return (f"kubelet {cluster.kubelet} on {facts.node} does not heed that the image is pinned in containerd (1.25.14, 1.26.9, 1.27.6, 1.28.2 and later do): watch the disk.",)
+    return (f"The image is kept from kubelet's image collection{'' if heeds else ', if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later'}.",)
+
+
+def _credentials(cluster: Cluster) -> tuple[str, ...]:
+    version = _numbers(cluster.kubelet)
+    if version is not None and version[:2] < ASKS_FOR_CREDENTIALS:
+        return ()
+    which = f"kubelet {cluster.kubelet}" if version else "A kubelet from 1.35 on"
+    return (f"{which} may ask a pod for the credentials of an image that it has once pulled with a secret (KubeletEnsureSecretPulledImages): such pods need that imagePullSecret still.",)
+
+
+def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
+    if cluster.unread:
+        return (f"Which other images waiting pods name is not known: {cluster.unread}",)
+    lacking: dict[str, list[str]] = {}
+    for pod in cluster.waiting:
+        for image in dict.fromkeys(pod.images):
+            if full_reference(image) not in facts.containerd.targets:
+                lacking.setdefault(inert(image, limit=200), []).append(inert(str(pod)))
+    if not lacking:
+        return ()
+    told = tuple(f"  {image}: {', '.join(pods[:3])}{f' and {len(pods) - 3} more' if len(pods) > 3 else ''}" for image, pods in sorted(lacking.items())[:10])
+    more = (f"  and {len(lacking) - 10} more images",) if len(lacking) > 10 else ()
+    return (f"Waiting pods name images that {facts.node} does not have (image.companions brings such images along):", *told, *more)
+
+
+def _numbers(version: str) -> tuple[int, int, int] | None:
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None

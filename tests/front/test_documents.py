@@ -161,7 +161,7 @@ def test_a_command_line_that_the_cli_does_not_know_would_be_noticed(line: str) -
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_flag_that_is_named_alone_exists_somewhere(document: str) -> None:
-    known = GLOBAL_OPTIONS | {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    known = GLOBAL_OPTIONS | {option for command in COMMANDS.values() for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     named = {span.split()[0] for span in spans(document) if re.match(r"--[a-z]", span)}
     assert named
     assert named <= known
@@ -176,7 +176,7 @@ def test_every_option_of_every_command_stands_in_the_readmes_table_or_is_common_
     common = {"--json", "--verbose", "--help"}
     for row in table("README.md", "Commands"):
         name = row[0].strip("`").split()[0]
-        options = {option for parameter in COMMANDS[name].params for option in parameter.opts if option.startswith("--")} - common
+        options = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts) if option.startswith("--")} - common
         assert set(re.findall(r"--[a-z][a-z-]*", row[0])) == options, name
 
 
@@ -327,7 +327,9 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
     assert answers == ["0", "10"], "the page begins in an outage and ends without one"
     # What bare hands have done is what `import` would have done: no name is left for it to make.
     (by_hand,) = {block.host for block in marked if block.host}
-    assert "Nothing to do" in run(estate, "", f"breakglass import {by_hand}").stdout
+    made = run(estate, "", f"breakglass import {by_hand}").stdout
+    assert "images import -" not in made
+    assert [line.split()[-1].partition("/")[0] for line in made.splitlines() if " images tag " in line] == ["breakglass.local"]
 
 
 def test_the_demo_touches_nothing_outside_of_a_sandbox() -> None:

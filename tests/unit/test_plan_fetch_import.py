@@ -176,10 +176,10 @@ def imported(*, has: dict[str, str] | None = None, tarballs: Iterable[Tarball] =
     """`has`: name -> image ID in containerd; the names that keep images are there as well. The node is not to answer pulls."""
     letters = "a" + ("c" if any(one.record and one.record.companions for one in tarballs) else "")
     keeps = {import_image.keep_name(image_id(letter)): image_id(letter) for letter in letters}
-    has = keeps | (has or {})
+    found_ids: dict[str, str | None] = {**keeps, **(has or {})}
     held = shelf(NODE, tarballs, latest=latest)
     found = held.find(latest) if latest else None
-    containerd = Containerd("1.7.24", dict.fromkeys((*has, *extra_targets), MANIFEST), has, frozenset(has), frozenset(keeps))
+    containerd = Containerd("1.7.24", dict.fromkeys((*found_ids, *extra_targets), MANIFEST), found_ids, frozenset(found_ids), frozenset(keeps))
     known = import_image.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), held, found, NAMES if found else (), containerd, Answers(Taken(is_recorded=True)))
     return replace(known, **more)  # type: ignore[arg-type]
 

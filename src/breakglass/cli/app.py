@@ -1,14 +1,13 @@
 """The commands as they are typed. Nothing heavy is imported before a command runs."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from breakglass import __version__
-from breakglass.cli.main import carry
+from breakglass.cli.main import Global, carry
 
 LOOK, RUNBOOK, PRACTICE = "Look", "Runbook", "Practice"
 
@@ -25,13 +24,6 @@ app = typer.Typer(
     help="Keeps a verified tarball of the CI image outside the cluster, and on the day when every registry is gone brings it back onto a node.",
     epilog=EXIT_CODES,
 )
-
-
-@dataclass(frozen=True)
-class Global:
-    config: Path | None
-    json: bool
-    verbose: bool
 
 
 Node = Annotated[str | None, typer.Argument(metavar="[NODE]", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False)]
@@ -73,8 +65,8 @@ def check(
     """
     from breakglass.cli import verbs
 
-    given: Global = context.obj
-    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), config=given.config, json=json or given.json, verbose=verbose or given.verbose)
+    given = context.obj.with_these(json=json, verbose=verbose)
+    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), given=given)
 
 
 @app.command(rich_help_panel=RUNBOOK)
@@ -92,13 +84,11 @@ def snapshot(
     """
     from breakglass.cli import verbs
 
-    given: Global = context.obj
+    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "snapshot",
         lambda session: verbs.run_snapshot(session, tag=tag, environ=os.environ),
-        config=given.config,
-        json=json or given.json,
-        verbose=verbose or given.verbose,
+        given=given,
         dry_run=dry_run,
         tolerate_failure=tolerate_failure,
     )
@@ -124,13 +114,11 @@ def fetch(
 
     if via not in ("auto", "node", "operator"):
         raise Usage("--via is auto, node or operator", next_step="breakglass fetch --help")
-    given: Global = context.obj
+    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "fetch",
         lambda session: verbs.run_fetch(session, node=node, tag=tag, source=source, via=via),
-        config=given.config,
-        json=json or given.json,
-        verbose=verbose or given.verbose,
+        given=given,
         dry_run=dry_run,
     )
 
@@ -154,13 +142,11 @@ def import_(
     """
     from breakglass.cli import verbs
 
-    given: Global = context.obj
+    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "import",
         lambda session: verbs.run_import(session, node=node, tag=tag, answer_pulls=answer_pulls),
-        config=given.config,
-        json=json or given.json,
-        verbose=verbose or given.verbose,
+        given=given,
         dry_run=dry_run,
     )
 
@@ -181,8 +167,8 @@ def pin(
     """
     from breakglass.cli import verbs
 
-    given: Global = context.obj
-    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), config=given.config, json=json or given.json, verbose=verbose or given.verbose, dry_run=dry_run)
+    given = context.obj.with_these(json=json, verbose=verbose)
+    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), given=given, dry_run=dry_run)
 
 
 @app.command(rich_help_panel=RUNBOOK)
@@ -200,13 +186,11 @@ def restore(
     """
     from breakglass.cli import verbs
 
-    given: Global = context.obj
+    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "restore",
         lambda session: verbs.run_restore(session, nodes=tuple(nodes or ()), yes=yes),
-        config=given.config,
-        json=json or given.json,
-        verbose=verbose or given.verbose,
+        given=given,
         dry_run=dry_run,
     )
 
@@ -224,5 +208,5 @@ def sandbox(
     """
     from breakglass.cli.practice import run_sandbox
 
-    given: Global = context.obj
-    return run_sandbox(tuple(command or ()), json=json or given.json, verbose=verbose or given.verbose)
+    given = context.obj.with_these(json=json, verbose=verbose)
+    return run_sandbox(tuple(command or ()), json=given.json, verbose=given.verbose)

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,19 @@ class Signalled(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+@dataclass(frozen=True)
+class Global:
+    """The options that every command has."""
+
+    config: Path | None
+    json: bool
+    verbose: bool
+
+    def with_these(self, *, json: bool, verbose: bool) -> "Global":
+        """Two of them are understood after the command as well."""
+        return replace(self, json=json or self.json, verbose=verbose or self.verbose)
 
 
 def main() -> None:
@@ -59,9 +73,7 @@ def carry(
     command: str,
     work: Callable[["Session"], dict[str, Any]],
     *,
-    config: Path | None,
-    json: bool,
-    verbose: bool,
+    given: Global,
     dry_run: bool = False,
     tolerate_failure: bool = False,
 ) -> int:
@@ -70,11 +82,11 @@ def carry(
     from breakglass.cli.screen import Screen
     from breakglass.config import find, load
 
-    screen = Screen(json=json, verbose=verbose)
+    screen = Screen(json=given.json, verbose=given.verbose)
     outcome = Outcome(command, dry_run=dry_run)
     session = None
     try:
-        found = load(find(None if config is None else str(config), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+        found = load(find(None if given.config is None else str(given.config), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
         screen.detail(f"configuration: {found.source}")
         from breakglass.cli import session as sessions
 
@@ -94,9 +106,9 @@ def carry(
         outcome.exit_code = outcome.error.exit_code
         if outcome.exit_code != 1:
             screen.error(outcome.error)
-            if verbose and outcome.error.__cause__ is not None:
+            if given.verbose and outcome.error.__cause__ is not None:
                 screen.trace(outcome.error.__cause__)
-    if json:
+    if given.json:
         screen.object(outcome.told())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
         screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")

@@ -55,7 +55,7 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
             continue
         if not session.outcome.dry_run:
             session.screen.say(f"Next: breakglass import {after.node}")
-        return fetch.result(after, option)
+        return fetch.result(after, option, tag=wanted)
 
 
 def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, others: tuple[fetch.Option, ...], tag: str | None) -> fetch.Facts:

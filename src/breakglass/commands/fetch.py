@@ -119,10 +119,10 @@ def plan(facts: Facts, option: Option, *, image: Image, identity: Identity, tag:
         raise Refused(f"{path} on {facts.node} is not what belongs there", next_step=f"see what it is, then move it away: {facts.node.by_hand('ls', '-la', directory)}")
     held = facts.shelf.find(tarball.tag)
     is_there = held is not None and held.verified and held.file not in facts.bad and (tarball.record is None or (held.record is not None and held.record.sha256 == tarball.record.sha256))
-    newer = next((one for one in facts.shelf.verified if one.sequence > tarball.sequence and one.file not in facts.bad), None)
+    newer = _newer(facts, option, tag)
     notes = (facts.how, f"source: {shelf.host}, {_why(tarball)}, via {way}", *(f"if that fails: {other}" for other in others[:3]))
     warnings = (*(str(unread) for unread in facts.unread), *_doubts(facts, option))
-    if newer is not None and tag is None and facts.shelf.latest == newer.tag:
+    if newer is not None:
         return Plan(f"{facts.node} holds {newer.file}, which is newer than what the sources offer ({file}; to have that one: --tag {tarball.tag})", notes=notes[:1], warnings=warnings)
     copying: tuple[Step, ...] = () if is_there else _copying(facts, option, image, identity)
     pointing = () if facts.shelf.latest == tarball.tag else repoint(facts.node, directory, image.name, file)
@@ -145,9 +145,9 @@ def resumes(step: Step) -> bool:
     return is_transfer(step) and isinstance(run, Run) and ("--offset", "0") not in pairwise(run.pipeline[-1])
 
 
-def result(facts: Facts, option: Option) -> Result:
+def result(facts: Facts, option: Option, *, tag: str | None) -> Result:
     """What is on the node, or in a dry run what would be."""
-    tarball = facts.shelf.find(option.tarball.tag) or option.tarball
+    tarball = _newer(facts, option, tag) or facts.shelf.find(option.tarball.tag) or option.tarball
     record = tarball.record
     return {
         "tag": tarball.tag,
@@ -164,6 +164,12 @@ def state(facts: Facts) -> str:
     partial = next(iter(facts.shelf.partials), None)
     rest = f"; a partial of {partial.file} ({partial.size_bytes / 1e6:.0f} MB) is kept for the next run" if partial else ""
     return f"On {facts.node}: {'verified: ' + ', '.join(held) if held else 'no verified tarball'}{rest}. The sources were only read."
+
+
+def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:
+    """What the node holds as its latest, where it is newer than what the source offers and no tag was asked for."""
+    newer = next((one for one in facts.shelf.verified if one.sequence > option.tarball.sequence and one.file not in facts.bad), None)
+    return newer if newer is not None and tag is None and facts.shelf.latest == newer.tag else None
 
 
 def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Iterator[Option]:

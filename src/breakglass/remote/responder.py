@@ -36,7 +36,7 @@ START_SECONDS, STOP_SECONDS = 10.0, 3.0
 HEAD_BYTES, HEAD_SECONDS = 8192, 5.0
 STALL_SECONDS = 30.0
 LINGER_SECONDS, LINGER_BYTES = 1.0, 256 << 10
-CONNECTIONS = 128
+CONNECTIONS, BACKLOG = 128, 512
 PIECE_BYTES = 32 << 10
 DOCUMENT_BYTES, DOCUMENTS = 2 << 20, 1000
 """The most that a manifest or an index may have, and how many of them one name may lead to. Real ones have some kilobytes, and ten or so."""
@@ -216,7 +216,7 @@ def serve(arguments: argparse.Namespace) -> NoReturn:
     script = os.open(own_file(), os.O_RDONLY | os.O_CLOEXEC)
     store = open_store(arguments.content)
     shelf = Shelf(store, {each: closure(store, each.media_type, each.digest) for each in arguments.answer})
-    listening = listen(arguments.port, backlog=CONNECTIONS)
+    listening = listen(arguments.port, backlog=BACKLOG)
     become_nobody(shelf)
     asyncio.run(serve_until_the_end(listening, shelf, script))
     sys.exit(0)

@@ -87,7 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def read(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
     files = sorted(record["files"]) if record else []
-    found = {"record": record, "responder": os.path.lexists(arguments.directory / RESPONDER), "now": {path: text_of(Path(path)) for path in files}}
+    found = {"record": record, "responder": any(os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")), "now": {path: text_of(Path(path)) for path in files}}
     if arguments.certs is None:
         return found
     sites = {name: site(arguments.certs, name, record["files"] if record else {}) for name in arguments.registry}

@@ -1,0 +1,319 @@
+"""remote/responder.py as a process of a node: started, replaced, asked how it is, ended, and what a wrong node is told."""
+
+import ast
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from breakglass.ssh.wire import wire
+from tests.unit.responder_node import FORGEJO, MANIFEST, PRIVATE, SCRIPT, Node, Ran, process_status, unused_port
+
+KEPT = "breakglass.local/keep/0123456789abcdef:kept"
+LATEST = f"{PRIVATE}:latest={KEPT}"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path)
+    node.keep(KEPT, node.manifest(node.blob(b"layer")))
+    yield node
+    node.environment = None
+    node.stop()
+
+
+def alive(process: int) -> bool:
+    return Path(f"/proc/{process}").exists() and process_status(process, "State")[0] != "Z"
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def nothing_runs(node: Node) -> bool:
+    return not any(str(node.script).encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+
+
+def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node) -> None:
+    told = node.start(LATEST, f"{FORGEJO}:latest={KEPT}").told
+    (process,) = told["pids"]
+    assert told["port"] == told["free_port"] == node.port
+    assert told["answers"] == dict.fromkeys((f"{PRIVATE}:latest", f"{FORGEJO}:latest"), node.images[KEPT][1])
+    assert os.getsid(process) == process
+    assert {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in range(3)} == {"/dev/null"}
+    assert node.script.stat().st_mode & 0o777 == 0o644
+    assert node.script.read_bytes() == SCRIPT.read_bytes()
+    assert sorted(path.name for path in node.directory.iterdir()) == [node.script.name]
+    assert node.status() == told
+
+
+def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
+    sent = wire((("python3", "responder.py", *node.start_line(LATEST)),), sudo=False)
+    ended = subprocess.run(["sh", "-c", sent.line], input=sent.opening, capture_output=True, timeout=30, check=False, env={**os.environ, "http_proxy": "http://127.0.0.1:1"})
+    told = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).told
+    assert told["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
+    assert node.script.read_bytes() == SCRIPT.read_bytes()
+
+
+def test_a_second_start_replaces_the_first(node: Node) -> None:
+    (first,) = node.start(LATEST).told["pids"]
+    (second,) = node.start(LATEST).told["pids"]
+    assert not alive(first)
+    other_port = unused_port()
+    told = node.start(f"{FORGEJO}:latest={KEPT}", port=other_port).told
+    assert not alive(second)
+    assert (len(told["pids"]), told["port"], list(told["answers"])) == (1, other_port, [f"{FORGEJO}:latest"])
+
+
+def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path) -> None:
+    assert node.stop().told == {"ended": []}
+    (process,) = node.start(LATEST).told["pids"]
+    elsewhere = Node(tmp_path / "elsewhere")
+    elsewhere.keep(KEPT, elsewhere.manifest(elsewhere.blob(b"layer")))
+    sleep = "import time; time.sleep(60)"
+    decoys = [subprocess.Popen([sys.executable, "-c", sleep, *argv]) for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])]
+    try:
+        (other,) = elsewhere.start(LATEST).told["pids"]
+        assert node.stop().told == {"ended": [process]}
+        assert node.stop().told == {"ended": []}
+        assert not alive(process)
+        assert alive(other)
+        assert [decoy.poll() for decoy in decoys] == [None, None]
+        assert not list(node.directory.iterdir())
+        assert node.run("stop", str(tmp_path / "never" / "there")).told == {"ended": []}
+    finally:
+        elsewhere.stop()
+        for decoy in decoys:
+            decoy.kill()
+            decoy.wait()
+
+
+def test_one_that_does_not_listen_to_sigterm_is_killed(node: Node) -> None:
+    (process,) = node.start(LATEST).told["pids"]
+    os.kill(process, signal.SIGSTOP)
+    patient = SCRIPT.read_text()
+    hasty = patient.replace("STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3")
+    assert hasty != patient
+    assert from_text(node, hasty, "stop", str(node.directory)).told == {"ended": [process]}
+    assert not alive(process)
+
+
+@pytest.mark.parametrize("way", ["removed", "replaced"])
+def test_it_ends_by_itself_when_its_file_is_gone(node: Node, way: str) -> None:
+    (process,) = node.start(LATEST).told["pids"]
+    if way == "removed":
+        node.script.unlink()
+    else:
+        (node.root / "other").write_text("")
+        (node.root / "other").rename(node.script)
+    assert until(lambda: not alive(process))
+
+
+def test_status_tells_of_nothing_running_and_of_a_free_port_that_stays_the_same(node: Node) -> None:
+    told = node.status()
+    assert (told["pids"], told["port"], told["answers"]) == ([], None, {})
+    assert 20000 <= told["free_port"] < 30000
+    assert node.status() == told
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", told["free_port"]))
+        taken.listen()
+        assert node.status()["free_port"] == (told["free_port"] + 1 if told["free_port"] < 29999 else 20000)
+    assert not list(node.directory.iterdir())
+
+
+def test_the_told_port_is_free_again_at_once_after_stop(node: Node) -> None:
+    node.port = node.status()["free_port"]
+    assert node.start(LATEST).told["free_port"] == node.port
+    node.ask("/v2/")
+    node.stop()
+    assert node.status()["free_port"] == node.port
+
+
+def test_status_names_only_what_is_answered_right_now(node: Node) -> None:
+    other = node.manifest(node.blob(b"other"))
+    node.keep("breakglass.local/keep/other:kept", other)
+    assert len(node.start(LATEST, f"{FORGEJO}:1=breakglass.local/keep/other:kept").told["answers"]) == 2
+    node.path_of(other).unlink()
+    assert list(node.status()["answers"]) == [f"{PRIVATE}:latest"]
+
+
+def test_a_port_of_another_program_is_a_failure_that_leaves_nothing(node: Node) -> None:
+    node.start(LATEST)
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        failed = node.start(LATEST, port=port)
+    assert (failed.status, failed.sentence) == (4, f"port {port} of 127.0.0.1 is taken by another program")
+    assert nothing_runs(node)
+    assert not list(node.directory.iterdir())
+
+
+def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
+    text = SCRIPT.read_text().replace("    become_nobody(shelf)\n", '    raise Fault(FAILED, "it is dark")\n')
+    failed = from_text(node, text, *node.start_line(LATEST))
+    assert (failed.status, failed.sentence) == (4, "the responder ended at once: it is dark")
+    assert not list(node.directory.iterdir())
+
+
+def test_a_faulty_node_keeps_what_ran_before(node: Node) -> None:
+    before = node.start(LATEST).told
+    missing = node.start(f"{PRIVATE}:latest=breakglass.local/keep/ffffffffffffffff:kept")
+    assert (missing.status, missing.sentence) == (4, "containerd has no image called breakglass.local/keep/ffffffffffffffff:kept, so there is nothing to answer with")
+    damaged = node.manifest(node.blob(b"second"))
+    node.keep("breakglass.local/keep/damaged:kept", damaged)
+    node.path_of(damaged).chmod(0o644)
+    node.path_of(damaged).write_bytes(b"{}")
+    failed = node.start(f"{PRIVATE}:latest=breakglass.local/keep/damaged:kept")
+    assert (failed.status, failed.sentence) == (6, f"the content store is damaged: the file of {damaged['digest']} has another sha256")
+    node.path_of(damaged).unlink()
+    assert node.start(f"{PRIVATE}:latest=breakglass.local/keep/damaged:kept").status == 6
+    node.ctr.write_text("#!/bin/sh\necho 'ctr: containerd is \033[31mnot running' >&2; exit 1\n")
+    failed = node.start(LATEST)
+    assert (failed.status, failed.sentence) == (4, f"{node.ctr} -n k8s.io images ls failed: ctr: containerd is  [31mnot running")
+    node.ctr.unlink()
+    assert node.start(LATEST).status == 3
+    assert node.status() == before
+
+
+def test_a_wrong_content_store_is_named(node: Node) -> None:
+    shutil.rmtree(node.content)
+    failed = node.start(LATEST)
+    assert (failed.status, failed.sentence) == (4, f"{node.content} is not containerd's content store: {node.content}/blobs/sha256: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["start", "/d", "--port", "1", "--content", "/c", "--answer", LATEST],  # no ctr
+        ["start", "/d", "--port", "1", "--content", "/c", "--", "ctr"],
+        ["start", "/d/../e", "--port", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
+        ["start", "/d", "--port", "65536", "--content", "/c", "--answer", LATEST, "--", "ctr"],
+        ["start", "/d", "--po", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
+        ["start", "/d", "--port", "1", "--content", "/c", "--answer", LATEST, "--answer", LATEST, "--", "ctr"],
+        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"infra-ci:latest={KEPT}", "--", "ctr"],
+        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}/../x:latest={KEPT}", "--", "ctr"],
+        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest\n={KEPT}", "--", "ctr"],
+        ["serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:../../x"],
+        ["serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest=text/html@sha256:{'0' * 64}"],
+        ["stop", "/d", "--", "ctr"],
+        ["status", "/d\n"],
+        [],
+    ],
+)
+def test_malformed_arguments_are_refused(node: Node, argv: list[str]) -> None:
+    refused = node.run(*argv)
+    assert refused.status == 2
+    assert refused.sentence.startswith("responder.py: ")
+
+
+def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
+    # The very text that is to be served is given with it, so a test can have a shorter time.
+    text = SCRIPT.read_text().replace("HEAD_SECONDS = 8192, 5.0", "HEAD_SECONDS = 8192, 0.3")
+    assert text != SCRIPT.read_text()
+    assert from_text(node, text, *node.start_line(LATEST)).status == 0
+    before = time.monotonic()
+    with contextlib.suppress(ConnectionResetError):
+        assert node.send(b"GET /v2/ HTTP/1.1\r\n") == b""
+    assert 0.2 < time.monotonic() - before < 3
+
+
+def from_text(node: Node, text: str, *argv: str, **names: str) -> Ran:
+    """As the loader of the wire runs it, with other globals beside."""
+    given = {"__name__": "__main__", "__source__": text.encode(), **names}
+    program = f"import sys; sys.argv[0] = 'responder.py'; given = {given!r}; exec(compile(given['__source__'], 'responder.py', 'exec'), given)"
+    ended = subprocess.run([sys.executable, "-c", program, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, env=node.environment)
+    return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+
+SYSTEMD_RUN = """#!/bin/sh
+echo "systemd-run $*" >>{log}
+[ -e {unit} ] && {{ echo 'Failed to start transient service unit: Unit breakglass-responder.service was already loaded' >&2; exit 1; }}
+while [ "${{1#--}}" != "$1" ]; do shift; done
+echo "$*" >{unit}
+setsid "$@" </dev/null >/dev/null 2>&1 &
+echo $! >{unit}.pid
+"""
+SYSTEMCTL = """#!/bin/sh
+case $1 in
+show) if [ -e {unit} ]
+    then printf 'LoadState=loaded\\nMainPID=%s\\nExecStart={{ path=/usr/bin/python3 ; argv[]=%s ; ignore_errors=no }}\\n' "$(cat {unit}.pid)" "$(cat {unit})"
+    else printf 'LoadState=not-found\\nMainPID=0\\n'; fi; exit 0;;
+stop) kill "$(cat {unit}.pid)"; rm {unit};;
+reset-failed) code=1;;
+*) exit 9;;
+esac
+echo "systemctl $*" >>{log}
+exit ${{code:-0}}
+"""
+
+
+@pytest.fixture
+def systemd(node: Node) -> Iterator[Callable[..., Ran]]:
+    """A host that systemd runs: programs that behave as its two do, as far as they are used."""
+    programs = node.root / "bin"
+    programs.mkdir()
+    names = {"log": node.root / "log", "unit": node.root / "unit"}
+    for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
+        (programs / name).write_text(text.format(**names))
+        (programs / name).chmod(0o755)
+    (node.root / "log").touch()
+    node.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def run(*argv: str) -> Ran:
+        return from_text(node, SCRIPT.read_text(), *argv, __systemd__=str(programs))
+
+    yield run
+    run("stop", str(node.directory))
+
+
+def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> None:
+    (process,) = systemd(*node.start_line(LATEST)).told["pids"]
+    assert (node.root / "unit.pid").read_text().split() == [str(process)]
+    media_type, digest = node.images[KEPT]
+    serve = f"{sys.executable} -IS {node.script} serve --port {node.port} --content {node.content} --answer {PRIVATE}:latest={media_type}@{digest}"
+    options = "--quiet --collect --unit=breakglass-responder --description=breakglass answers pulls on loopback --property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
+    started, ended = f"systemd-run {options} {serve}", ["systemctl stop breakglass-responder.service", "systemctl reset-failed breakglass-responder.service"]
+    assert (node.root / "log").read_text().splitlines() == [started]
+    assert len(systemd(*node.start_line(LATEST)).told["pids"]) == 1
+    assert systemd("stop", str(node.directory)).status == systemd("stop", str(node.directory)).status == 0
+    assert (node.root / "log").read_text().splitlines() == [started, *ended, started, *ended]
+    assert nothing_runs(node)
+
+
+def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable[..., Ran]) -> None:
+    (node.root / "unit").write_text("python3 -IS /elsewhere/.breakglass-responder.py serve --port 1")
+    (node.root / "unit.pid").write_text("1")
+    assert systemd("stop", str(node.directory)).told == {"ended": []}
+    failed = systemd(*node.start_line(LATEST))
+    assert (failed.status, failed.sentence) == (4, "systemd-run failed: Failed to start transient service unit: Unit breakglass-responder.service was already loaded")
+    assert "systemctl" not in (node.root / "log").read_text()
+    assert not node.script.exists()
+    (node.root / "unit").unlink()
+
+
+def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Callable[..., Ran]) -> None:
+    (process,) = systemd(*node.start_line(LATEST)).told["pids"]
+    os.kill(process, signal.SIGKILL)
+    assert until(lambda: not alive(process))
+    (node.root / "unit.pid").write_text("0")  # as systemd has it while it waits to restart
+    (node.root / "bin" / "systemctl").write_text((node.root / "bin" / "systemctl").read_text().replace("kill ", "true "))
+    assert systemd("stop", str(node.directory)).told == {"ended": []}
+    assert "systemctl stop breakglass-responder.service" in (node.root / "log").read_text()
+
+
+def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
+    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
+    imported = {name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names} | {each.module or "" for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names

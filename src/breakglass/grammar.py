@@ -51,16 +51,19 @@ def check_reference(text: str) -> str:
 
 
 def full_reference(image: str) -> str:
-    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where they are left out."""
+    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where they are left out; with a digest the tag counts for nothing."""
     repository, at, digest = image.partition("@")
-    if not at and ":" not in repository.rpartition("/")[2]:
-        repository += ":latest"
-    host, slash, _ = repository.partition("/")
-    if not slash:
-        repository = f"docker.io/library/{repository}"
-    elif not (host == "localhost" or "." in host or ":" in host):
-        repository = f"docker.io/{repository}"
-    return repository + at + digest
+    path, slash, last = repository.rpartition("/")
+    last, _, tag = last.partition(":")
+    repository = path + slash + last
+    host, slash, rest = repository.partition("/")
+    if not slash or not (host == "localhost" or "." in host or ":" in host):
+        host, rest = "docker.io", repository
+    elif host == "index.docker.io":
+        host = "docker.io"
+    if host == "docker.io" and "/" not in rest:
+        rest = f"library/{rest}"
+    return f"{host}/{rest}" + (f"@{digest}" if at else f":{tag or 'latest'}")
 
 
 @_suggests("give it with its registry, such as docker.io/library/debian")

@@ -64,10 +64,11 @@ def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *
         wanted = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
         steps.append(Run(node, (("python3", "responder.py", "start", directory, "--port", str(port), "--content", answering.content or "", *wanted, "--", *ctr.line()),)))
     notes = []
-    for site in {site.file: site for site in reversed(answering.sites)}.values():
-        first = answers.first(site.registry)
-        if first is not None:
-            notes.append(f"{site.registry} answers, but its image is broken, asked from {node} ({first.name}: {first.detail}): pulls go to the node first")
+    for file in dict.fromkeys(site.file for site in answering.sites):
+        sharing = [site for site in answering.sites if site.file == file]
+        broken = [pull for pull in (answers.first(site.registry) for site in sharing) if pull is not None]
+        site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
+        notes += [f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: {pull.detail}): pulls go to the node first" for pull in broken]
         if site.fault:
             raise Refused(f"{node}: {site.fault}", next_step="see what it is; or import without it: --no-answer-pulls (pods with Always do not start then)")
         entry = taken.file(site.file)
@@ -80,7 +81,7 @@ def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *
             warnings.append(f"{node}:{site.file} was edited after breakglass wrote it; it still lists the node, and is left as it is")
             continue
         original = _original(site, taken)
-        insertion = compose(site, original, address=address, first=first is not None)
+        insertion = compose(site, original, address=address, first=bool(broken))
         if entry and entry.is_ours:
             if insertion.text == entry.written:
                 continue
@@ -88,7 +89,9 @@ def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *
         onto = "absent" if original is None else hashlib.sha256(original.encode()).hexdigest()
         steps.append(Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, "--before", insertion.before, "--", *insertion.lines),)))
     concerned = {site.file for site in answering.sites}
-    steps += [_put_back(node, directory, file) for file in taken.files if file.path not in concerned and not file.is_edited]
+    others = replace(taken, files=tuple(file for file in taken.files if file.path not in concerned))
+    steps += [_put_back(node, directory, file) for file in others.files if not file.is_edited]
+    warnings += edited(node, others)
     return Part(tuple(steps), tuple(notes), tuple(warnings))
 
 

@@ -33,19 +33,22 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
     Raises Refused for a file that cannot be understood, or that no lines can be added to.
     """
     base = original if original is not None else site.default
-    document = _document(site, base)
+    document = _document(site, original)
     hosts = list(document.get("host", {}))
-    server = _with_scheme(str(document["server"])) if "server" in document else default_server(site.registry)
-    if site.linked and "server" not in document:
+    server = _server(site, document)
+    if site.linked and not document.get("server"):
         raise _refused(site, "it is reached over a link, so other registries may share it, and it names no server", f"put a line into it: server = {_toml(server)}")
-    settings = {key: document[key] for key in SETTINGS if key in document}
+    certificates = {} if hosts else {key: value for key, value in (("ca", list(site.ca)), ("client", [list(pair) for pair in site.client])) if value}
+    settings = {**certificates, **{key: document[key] for key in SETTINGS if key in document}}
     ours = [f"{MARK}, so that this node answers pulls as well; `breakglass restore` takes these lines out", f"[host.{_toml(address)}]", f"  {CAPABILITIES}"]
     heading: list[str] = []
     if not base:
-        settings = {key: value for key, value in (("ca", list(site.ca)), ("client", [list(pair) for pair in site.client])) if value}
-        heading = [f"server = {_toml(server)}", *(f"{key} = {_toml(value)}" for key, value in settings.items()), ""]
+        heading = [f"server = {_toml(server)}", *(f"{key} = {_toml(value)}" for key, value in certificates.items()), ""]
     listed = any(_same(host, server) for host in hosts)
-    registry = [] if first or listed else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
+    try:
+        registry = [] if first or listed else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
+    except TypeError as error:
+        raise _refused(site, f"one of its settings is of a kind that none of containerd's is: {error}", "repair it") from error
     block = [ours[0], *heading, *registry, *ours[1:]]
     lines = base.split("\n") if base else []
     if lines and lines[-1] == "":
@@ -63,11 +66,11 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
 
 def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
     """Every host that a pull from this registry may go to, in containerd's order, each with its TLS settings."""
-    document = _document(site, original if original is not None else site.default)
+    document = _document(site, original)
     listed = {url: settings for url, settings in document.get("host", {}).items() if isinstance(settings, dict)}
-    server = _with_scheme(str(document["server"])) if "server" in document else default_server(site.registry)
+    server = _server(site, document)
     if not any(_same(url, server) for url in listed):
-        listed[server] = document if document else {"ca": list(site.ca), "client": [list(pair) for pair in site.client]}
+        listed[server] = {"ca": list(site.ca), "client": [list(pair) for pair in site.client], **document}
     directory = site.file.rpartition("/")[0]
     return [
         {
@@ -84,9 +87,10 @@ def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
 def lists(text: str | None, address: str) -> bool:
     """Whether a hosts.toml, whoever wrote it, names the address."""
     try:
-        return address in tomllib.loads(text or "").get("host", {})
+        hosts = tomllib.loads(text or "").get("host", {})
     except tomllib.TOMLDecodeError:
         return False
+    return isinstance(hosts, dict) and address in hosts
 
 
 def default_server(registry: str) -> str:
@@ -103,14 +107,20 @@ def registry_of(reference: str) -> str:
     return reference.partition("/")[0]
 
 
-def _document(site: Site, text: str | None) -> dict[str, Any]:
+def _server(site: Site, document: dict[str, Any]) -> str:
+    return _with_scheme(str(document["server"])) if document.get("server") else default_server(site.registry)
+
+
+def _document(site: Site, original: str | None) -> dict[str, Any]:
+    """What counts for the registry without us."""
     try:
-        document = tomllib.loads(text or "")
+        document = tomllib.loads(original if original is not None else site.default or "")
     except tomllib.TOMLDecodeError as error:
-        raise _refused(site, f"it is no TOML, so containerd pulls nothing from {site.registry}: {error}", "repair it") from error
-    if not isinstance(document.get("host", {}), dict):
-        raise _refused(site, "its `host` is no table, so containerd pulls nothing from that registry", "repair it")
-    if site.text is None and site.default:
+        raise _refused(site, f"it is no TOML, and containerd cannot read it either: {error}", "repair it") from error
+    hosts = document.get("host", {})
+    if not isinstance(hosts, dict) or not all(isinstance(settings, dict) for settings in hosts.values()):
+        raise _refused(site, "its `host` is no table of tables, and containerd cannot read it either", "repair it")
+    if original is None and site.default:
         tables = (document, *document.get("host", {}).values())
         certificates = [path for settings in tables for path in _list(settings.get("ca"))] + [path for settings in tables for pair in _pairs(settings.get("client")) for path in pair]
         if any(not path.startswith("/") for path in certificates):

@@ -1,6 +1,7 @@
 """restore: give back exactly what was taken, from the cluster and from the nodes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, Result, Unread, enter
@@ -46,13 +47,13 @@ class Facts:
 def observe(estate: Estate, *, names: tuple[str, ...]) -> Facts:
     """Of the cluster every node, and every node's record; with names, theirs."""
     nodes, api = _nodes(estate)
-    hosts = _hosts(estate, nodes, names)
+    hosts, lost = _hosts(estate, nodes, names)
     estate.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{f' and {len(hosts) - 6} more' if len(hosts) > 6 else ''}")
     sites, unread = _sites(estate, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     something = marked or any(not site.is_clean for site in sites)
     served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and estate.config.registries else None
-    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, unread, api)
+    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -145,19 +146,24 @@ def _nodes(estate: Estate) -> tuple[tuple[Node, ...], Unreachable | None]:
         return (), error
 
 
-def _hosts(estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]) -> list[Host]:
+def _hosts(estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]) -> tuple[list[Host], list[Unread]]:
+    """Each host once, however it is called; and targets of a pin that are no node any more."""
     if names:
-        return [estate.node(name)[0] for name in names]
+        return list(dict.fromkeys(estate.node(name)[0] for name in names)), []
     known = {node.name: estate.host_of(node)[0] for node in nodes}
     targets = set()
     for node in nodes:
         if node.mark.annotation is not None:
-            try:
+            with suppress(Refused):  # what is not ours to read is taken off all the same
                 targets.add(parse_pin(node.mark.annotation).target)
-            except Refused:
-                continue  # what is not ours to read is taken off all the same
-    others = {name: estate.node(name)[0] for name in (*estate.config.nodes.hosts, *sorted(targets)) if name not in known}
-    return [*known.values(), *others.values()]
+    hosts, lost = list(known.values()), []
+    for name in (*estate.config.nodes.hosts, *sorted(targets)):
+        if name not in known:
+            try:
+                hosts.append(estate.node(name)[0])
+            except BreakglassError as error:
+                lost.append(Unread(name, error))
+    return list(dict.fromkeys(hosts)), lost
 
 
 def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:

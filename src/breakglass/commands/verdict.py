@@ -30,12 +30,14 @@ class Cluster:
 
 def read_cluster(estate: Estate, node: str) -> Cluster:
     """Never raises: the verdict is told with the API down as well."""
+    kubelet = ""
     try:
-        kubelet = next((found.kubelet for found in estate.nodes() if node in (found.name, found.address)), "")
-        waiting = tuple(pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, node))
+        found = next((found for found in estate.nodes() if node in (found.name, found.address)), None)
+        kubelet, name = (inert(found.kubelet), found.name) if found else ("", node)
+        waiting = tuple(pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, name))
     except BreakglassError as error:
-        return Cluster(unread=error.message)
-    return Cluster(inert(kubelet), waiting)
+        return Cluster(kubelet, unread=error.message)
+    return Cluster(kubelet, waiting)
 
 
 def verdict(facts: Facts, cluster: Cluster) -> tuple[str, ...]:

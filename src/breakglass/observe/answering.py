@@ -178,11 +178,13 @@ def _site(registry: str, told: dict[str, Any]) -> Site:
 def _config_path(configuration: str) -> tuple[str | None, str]:
     """(config_path of the CRI plugin, fault); of both versions of the configuration."""
     try:
-        plugins = tomllib.loads(configuration).get("plugins", {})
+        plugins = tomllib.loads(configuration).get("plugins")
     except tomllib.TOMLDecodeError as error:
         return None, f"its configuration is no TOML: {error}"
     for name in CRI:
-        registry = plugins.get(name, {}).get("registry", {})
-        if isinstance(registry, dict) and registry.get("config_path"):
-            return str(registry["config_path"]), ""
+        found: Any = plugins
+        for key in (name, "registry", "config_path"):
+            found = found.get(key) if isinstance(found, dict) else None
+        if found:
+            return str(found), ""
     return ("" if configuration else None), ""

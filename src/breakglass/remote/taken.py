@@ -70,7 +70,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     added = command(insert, "lines into a file, or into a new one; what was there is recorded first")
     added.add_argument("file", type=absolute, metavar="FILE")
     added.add_argument("--onto", required=True, type=matching("absent|[0-9a-f]{64}", "a sha256, or absent"), metavar="SHA256", help="of the file as it has to be now, or `absent`")
-    added.add_argument("--before", required=True, type=matching("[0-9]{1,6}|end", "the number of a line, or end"), metavar="LINE", help="the first line has number 1")
+    added.add_argument("--before", required=True, type=matching("[1-9][0-9]{0,5}|end", "the number of a line, or end"), metavar="LINE", help="the first line has number 1")
     added.epilog = "after --: the lines"
     added = command(put_back, "a file as it was before insert; one that was edited since is left")
     added.add_argument("file", type=absolute, metavar="FILE")
@@ -87,11 +87,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def read(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
     files = sorted(record["files"]) if record else []
-    found = {"record": record, "responder": any(os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")), "now": {path: text_of(Path(path)) for path in files}}
+    found = {"record": record, "responder": any(os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")), "now": {path: now_of(Path(path)) for path in files}}
     if arguments.certs is None:
         return found
     sites = {name: site(arguments.certs, name, record["files"] if record else {}) for name in arguments.registry}
     return {**found, "sites": sites, "containerd": containerd(arguments.certs), "content": content(arguments.rest)}
+
+
+def now_of(path: Path) -> str | None:
+    """A file that cannot be read is not as we wrote it: it counts as edited."""
+    try:
+        return text_of(path)
+    except (OSError, Fault):
+        return MARK
 
 
 def begin(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -157,6 +165,10 @@ def put_back(arguments: argparse.Namespace) -> dict[str, Any]:
     if path.parent.is_dir():
         sync(path.parent)
     del record["files"][str(path)]
+    # A directory that another file of ours is still in goes with that one.
+    left = [directory for directory in entry["made"] if Path(directory).is_dir()]
+    for other, its in record["files"].items():
+        its["made"] = [*(directory for directory in left if other.startswith(f"{directory}/") and directory not in its["made"]), *its["made"]]
     save(arguments.directory, record)
     return {"file": str(path), "put_back": ours}
 
@@ -183,7 +195,7 @@ def site(certs: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
     made = {directory for entry in files.values() for directory in entry["made"]}
     host, colon, port = name.rpartition(":")
     own = [f"{host}_{port}_"] if colon and port.isdigit() else []
-    used = next((certs / each for each in (*own, name, "_default") if (certs / each).exists() and str(certs / each) not in made), None)
+    used = next((certs / each for each in (*own, name, "_default") if (certs / each).exists() and os.path.realpath(certs / each) not in made), None)
     directory = used if used is not None and used.name != "_default" else certs / name
     listed = Path(os.path.realpath(directory / "hosts.toml"))
     linked = listed != Path(os.path.realpath(certs)) / directory.name / "hosts.toml"
@@ -197,7 +209,7 @@ def site(certs: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
             found["default"] = text_of(used / "hosts.toml")
         if used is not None and not used.is_dir():
             found["fault"] = f"{used} is no directory"
-        elif used is not None and not without_us and not found["default"]:
+        elif used is not None and "[" not in re.sub("#.*", "", without_us or "") and not found["default"]:
             found["ca"] = sorted(str(file) for file in used.glob("*.crt"))
             found["client"] = [[str(file), str(file.with_suffix(".key"))] for file in sorted(used.glob("*.cert")) if file.with_suffix(".key").exists()]
     except (OSError, Fault) as error:
@@ -256,7 +268,7 @@ def matching(pattern: str, what: str) -> Any:
     return check
 
 
-registry = matching(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?", "a registry's host, with its port")
+registry = matching(r"[A-Za-z0-9_][A-Za-z0-9._-]*(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?", "a registry's host, with its port")
 
 
 def absolute(text: str) -> Path:
@@ -271,7 +283,7 @@ def absolute(text: str) -> Path:
 def load(directory: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((directory / RECORD).read_bytes())
-        if record["schema"] != 1 or not all(isinstance(entry["written"], str) and isinstance(entry["made"], list) for entry in record["files"].values()):
+        if record["schema"] != 1 or not all(path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()):
             raise ValueError("unknown")
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -279,6 +291,13 @@ def load(directory: Path) -> dict[str, Any] | None:
         raise Fault(FAILED, f"{directory / RECORD} cannot be read: it is damaged, or of another version of breakglass") from None
     found: dict[str, Any] = record
     return found
+
+
+def is_entry(entry: dict[str, Any]) -> bool:
+    original = entry["original"]
+    kinds = {"text": str, "mode": int, "uid": int, "gid": int, "mtime_ns": int}
+    is_original = original is None or (original.keys() == kinds.keys() and all(type(original[key]) is kind for key, kind in kinds.items()))
+    return is_original and isinstance(entry["written"], str) and isinstance(entry["made"], list) and all(isinstance(each, str) and each.startswith("/") for each in entry["made"])
 
 
 def require(directory: Path) -> dict[str, Any]:

@@ -1,0 +1,380 @@
+"""hosts.toml composed: what the file says is kept, ours comes last (or first), and the lines on the node give the very text that was composed."""
+
+import json
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from breakglass.commands.hosts_toml import Insertion, compose, default_server, endpoints, lists, registry_of
+from breakglass.errors import Refused
+from breakglass.observe.answering import MARK, Site
+
+REGISTRY = "registry.example:5050"
+SERVER = f"https://{REGISTRY}"
+CERTS = "/etc/containerd/certs.d"
+FILE = f"{CERTS}/{REGISTRY}/hosts.toml"
+ADDRESS = "http://127.0.0.1:4000"
+OURS = {"capabilities": ["pull", "resolve"]}
+SETTINGS = {
+    "ca": some.sampled_from(["ca.crt", "/etc/ca.crt", ["/etc/a.crt", "b.crt"]]),
+    "client": some.sampled_from(["/etc/both.pem", ["/etc/a.pem", "b.pem"], [["/etc/c.cert", "/etc/c.key"], ["d.cert", "d.key"]]]),
+    "skip_verify": some.booleans(),
+    "header": some.sampled_from([{"x-one": "1"}, {"x-many": ["ä", 'quo"te', "back\\slash"], "X-Other": "\u2028"}]),
+    "capabilities": some.sampled_from([["pull"], ["pull", "resolve"], ["resolve", "push", "pull"]]),
+    "override_path": some.booleans(),
+}
+HOSTS = ["https://mirror.example", "http://10.0.0.1:5000/v2/cache", "plain.example:5000", "https://[::1]:5000", "https://other.example/v2", SERVER]
+
+
+def site(text: str | None = None, **more: Any) -> Site:
+    return Site(more.pop("registry", REGISTRY), more.pop("file", FILE), text=text, **more)
+
+
+def composed(text: str | None, *, first: bool = False, **more: Any) -> dict[str, Any]:
+    where = site(text, **more)
+    return tomllib.loads(compose(where, text, address=ADDRESS, first=first).text)
+
+
+def refused(text: str | None, *, first: bool = False, **more: Any) -> str:
+    where = site(text, **more)
+    with pytest.raises(Refused) as caught:
+        compose(where, text, address=ADDRESS, first=first)
+    assert "--no-answer-pulls" in caught.value.next_step
+    assert caught.value.message.startswith(FILE)
+    return f"{caught.value.message}; {caught.value.next_step}"
+
+
+def inserted(original: str | None, insertion: Insertion) -> str:
+    """What `taken.py insert` makes of it (tests of that script stand beside this file)."""
+    lines = (original or "").split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    at = len(lines) if insertion.before == "end" else int(insertion.before) - 1
+    return "".join(f"{line}\n" for line in [*lines[:at], *insertion.lines, *lines[at:]])
+
+
+# Any file of the usual form
+
+
+def word(text: str, quote: str) -> str:
+    return f"'{text}'" if quote == "'" and "'" not in text and text.isprintable() else json.dumps(text, ensure_ascii=False)
+
+
+def value(given: Any, quote: str) -> str:
+    if isinstance(given, str):
+        return word(given, quote)
+    if isinstance(given, list):
+        return f"[ {', '.join(value(each, quote) for each in given)} ]"
+    if isinstance(given, dict):
+        return "{" + ", ".join(f"{word(key, quote)} = {value(each, quote)}" for key, each in given.items()) + "}"
+    return json.dumps(given)
+
+
+@some.composite
+def files(draw: Any) -> str:
+    """Text of a hosts.toml: settings of the server, hosts in any order, comments and blank lines anywhere, either kind of quote and of line end."""
+    quote = draw(some.sampled_from(["'", '"']))
+    spare = some.lists(some.sampled_from(["", "# a comment", '  # [host."https://commented.example"]', "#\u2028 ä", "\t"]), max_size=2)
+
+    def some_settings(indent: str) -> list[str]:
+        chosen = draw(some.lists(some.sampled_from(sorted(SETTINGS)), unique=True, max_size=4))
+        return [line for name in chosen for line in (*draw(spare), f"{indent}{name} = {value(draw(SETTINGS[name]), quote)}")]
+
+    lines = [*draw(spare)]
+    server = draw(some.sampled_from([None, SERVER, "https://registry.example/v2", REGISTRY, f"{SERVER}/"]))
+    if server is not None:
+        lines += [f"server = {word(server, quote)}", *draw(spare)]
+    lines += some_settings("")
+    for host in draw(some.lists(some.sampled_from(HOSTS), unique=True, max_size=4)):
+        lines += [*draw(spare), draw(some.sampled_from(["[host.%s]", "  [ host . %s ]  # here", "['host'.%s]", '["host".%s]'])) % word(host, quote), *some_settings("  ")]
+        if draw(some.booleans()) and not any(line.lstrip().startswith("header") for line in lines):
+            lines += [f"  [host.{word(host, quote)}.header]", "    x-table = 'yes'"]
+    end: str = draw(some.sampled_from(["\n", "\r\n"]))
+    final: str = draw(some.sampled_from(["", end]))
+    return end.join([*lines, *draw(spare)]) + final
+
+
+@settings(max_examples=400, deadline=None)
+@given(text=files(), first=some.booleans())
+def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(text: str, first: bool) -> None:
+    before = tomllib.loads(text)
+    insertion = compose(site(text), text, address=ADDRESS, first=first)
+    after = tomllib.loads(insertion.text)
+    assert inserted(text, insertion) == insertion.text
+    assert any(line.startswith(MARK) for line in insertion.lines)
+    others = [host for host in after["host"] if host != ADDRESS]
+    assert list(after["host"]) == ([ADDRESS, *others] if first else [*others, ADDRESS])
+    assert others[: len(before.get("host", {}))] == list(before.get("host", {}))
+    assert {url: its for url, its in after["host"].items() if url in before.get("host", {})} == before.get("host", {})
+    assert after["host"][ADDRESS] == OURS
+    if text.strip():
+        assert {key: its for key, its in after.items() if key != "host"} == {key: its for key, its in before.items() if key != "host"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=files())
+def test_behind_a_registry_the_node_is_asked_only_after_the_registry_itself(text: str) -> None:
+    """As endpoints() tells it, which is containerd's order."""
+    asked = [each["url"] for each in endpoints(site(text), text)]
+    made = compose(site(text), text, address=ADDRESS, first=False).text
+    again = [each["url"] for each in endpoints(site(made), made)]
+    assert [url.rstrip("/").lower() for url in again if url != ADDRESS] == [url.rstrip("/").lower() for url in asked]
+    assert again[-1] == ADDRESS or [url.rstrip("/") for url in again].index(ADDRESS) > 0
+    settings_of = {each["url"]: each for each in endpoints(site(text), text)}
+    for each in endpoints(site(made), made):
+        if each["url"] in settings_of:
+            assert each == settings_of[each["url"]]
+
+
+def test_the_file_of_a_registry_that_has_none_is_ours_to_the_last_line() -> None:
+    insertion = compose(site(), None, address=ADDRESS, first=False)
+    assert (insertion.before, insertion.text) == ("end", inserted(None, insertion))
+    assert insertion.lines[0].startswith(MARK)
+    assert tomllib.loads(insertion.text) == {"server": SERVER, "host": {SERVER: OURS, ADDRESS: OURS}}
+    assert list(tomllib.loads(insertion.text)["host"]) == [SERVER, ADDRESS]
+
+
+def test_before_a_registry_whose_image_is_broken_the_file_names_the_node_and_the_server_behind_it() -> None:
+    assert composed(None, first=True) == {"server": SERVER, "host": {ADDRESS: OURS}}
+
+
+def test_certificates_that_lie_beside_no_hosts_toml_are_named_in_ours() -> None:
+    where: dict[str, Any] = {"ca": ("/certs/ca.crt",), "client": (("/certs/a.cert", "/certs/a.key"),)}
+    tls = {"ca": ["/certs/ca.crt"], "client": [["/certs/a.cert", "/certs/a.key"]]}
+    for text in (None, ""):
+        made = composed(text, **where)
+        assert made == {"server": SERVER, **tls, "host": {SERVER: {**OURS, **tls}, ADDRESS: OURS}}
+        assert composed(text, first=True, **where) == {"server": SERVER, **tls, "host": {ADDRESS: OURS}}
+
+
+def test_a_file_with_only_a_server_gets_the_server_as_a_host_with_its_settings() -> None:
+    text = 'server = "https://registry.example"\nca = "ca.crt"\nskip_verify = true\n[header]\n  x-token = ["a", "b"]\n'
+    made = composed(text)
+    assert made["host"] == {"https://registry.example": {**OURS, "ca": "ca.crt", "skip_verify": True, "header": {"x-token": ["a", "b"]}}, ADDRESS: OURS}
+    assert {key: its for key, its in made.items() if key != "host"} == tomllib.loads(text)
+
+
+def test_a_server_that_may_do_less_may_do_no_more_as_a_host() -> None:
+    made = composed('server = "https://registry.example"\ncapabilities = ["resolve"]\n')
+    assert made["host"]["https://registry.example"] == {"capabilities": ["resolve"]}
+
+
+@pytest.mark.parametrize("listed", [SERVER, REGISTRY, f"{SERVER}/", f"HTTPS://{REGISTRY}".replace("HTTPS", "https").replace("registry", "Registry")])
+def test_a_registry_that_is_listed_already_is_not_listed_twice(listed: str) -> None:
+    made = composed(f'server = "{SERVER}"\n[host."https://mirror.example"]\n[host."{listed}"]\n')
+    assert list(made["host"]) == ["https://mirror.example", listed, ADDRESS]
+
+
+@pytest.mark.parametrize("text", ['server = ""\n', 'server = ""\n[host."https://mirror.example"]\n'])
+def test_an_empty_server_is_the_registry_itself_as_it_is_for_containerd(text: str) -> None:
+    assert list(composed(text)["host"])[-2:] == [SERVER, ADDRESS]
+    assert [each["url"] for each in endpoints(site(text), text)][-1] == SERVER
+
+
+def test_lines_for_the_first_place_go_before_the_first_host_and_behind_the_settings_of_the_server() -> None:
+    text = f'server = "{SERVER}"\n# [host."https://not.example"]\nca = "/ca"\n\n  [ host . "https://mirror.example" ]\n'
+    insertion = compose(site(text), text, address=ADDRESS, first=True)
+    assert insertion.before == "5"
+    assert list(tomllib.loads(insertion.text)["host"]) == [ADDRESS, "https://mirror.example"]
+
+
+def test_a_host_inside_of_a_text_of_several_lines_is_no_place_for_ours() -> None:
+    text = f'server = "{SERVER}"\nheader = {{ x = """\n[host."https://no.example"]\n""" }}\n[host."https://mirror.example"]\n'
+    assert "without changing what it says" in refused(text, first=True)
+    assert list(composed(text)["host"]) == ["https://mirror.example", SERVER, ADDRESS]
+
+
+# Shared and default files
+
+
+def test_a_file_that_is_reached_over_a_link_has_to_name_its_server() -> None:
+    assert f'put a line into it: server = "{SERVER}"' in refused('[host."https://mirror.example"]\n', linked=True)
+    assert "names no server" in refused(None, linked=True)
+    assert list(composed('server = "https://upstream.example"\n', linked=True)["host"]) == ["https://upstream.example", ADDRESS]
+
+
+def test_what_a_registry_has_from_default_is_copied_into_its_own_file_whole() -> None:
+    default = '# ours\nserver = "https://upstream.example"\n[host."https://mirror.example"]\n  ca = "/etc/ca.crt"'
+    where = site(None, default=default)
+    for first, hosts in ((False, ["https://mirror.example", "https://upstream.example", ADDRESS]), (True, [ADDRESS, "https://mirror.example"])):
+        insertion = compose(where, None, address=ADDRESS, first=first)
+        assert inserted(None, insertion) == insertion.text
+        assert insertion.text.startswith("# ours\n")
+        made = tomllib.loads(insertion.text)
+        assert list(made["host"]) == hosts
+        assert made["host"]["https://mirror.example"] == {"ca": "/etc/ca.crt"}
+
+
+def test_a_default_without_a_server_stands_for_the_registry_that_asks() -> None:
+    assert list(composed(None, default='[host."https://mirror.example"]\n')["host"]) == ["https://mirror.example", SERVER, ADDRESS]
+
+
+@pytest.mark.parametrize(
+    "default",
+    ['ca = "ca.crt"\n', 'client = ["a.pem"]\n', '[host."https://m.example"]\nca = ["/a", "b"]\n', '[host."https://m.example"]\nclient = [["/a.cert", "a.key"]]\n'],
+)
+def test_a_default_that_names_certificates_by_relative_paths_is_not_copied(default: str) -> None:
+    assert "relative paths" in refused(None, default=default)
+
+
+def test_a_default_that_changed_to_relative_paths_since_is_not_copied_either_when_our_file_is_there() -> None:
+    where = site(f"{MARK}\n", default='ca = "ca.crt"\n')
+    with pytest.raises(Refused, match="relative paths"):
+        compose(where, None, address=ADDRESS, first=False)
+
+
+# Refused
+
+
+@pytest.mark.parametrize("text", ["server = \n", "\ufeffserver = 'x'\n", "a\rb", "[host.'x']\n[host.'x']\n", "\0"])
+def test_a_file_that_is_no_toml_is_refused_and_not_repaired(text: str) -> None:
+    assert "no TOML" in refused(text)
+
+
+@pytest.mark.parametrize("text", ["host = 'x'\n", "host = ['x']\n", "[[host]]\n", "host = 5\n"])
+def test_a_host_that_is_no_table_is_refused(text: str) -> None:
+    assert "no table" in refused(text)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'host = { "https://m.example" = { capabilities = ["pull"] } }\n',
+        '[[host."https://m.example"]]\n',
+        f'[host]\n"{ADDRESS}" = {{ skip_verify = true }}\n',
+        f'[host."{ADDRESS}"]\n',
+        "[host]\nx = 1\n",
+    ],
+)
+def test_hosts_in_a_form_that_nothing_can_be_added_to_are_refused(text: str, first: bool) -> None:
+    assert refused(text, first=first)
+
+
+@pytest.mark.parametrize("setting", ["ca = 1979-05-27", "header = { x = 1979-05-27T07:32:00Z }", "header = { x = nan }", "header = { x = 07:32:00 }"])
+def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_but_no_bug(setting: str) -> None:
+    text = f"server = 'https://registry.example'\n{setting}\n"
+    try:
+        made = composed(text)
+    except Refused:
+        return
+    assert made.items() >= tomllib.loads(text).items() or "nan" in setting
+
+
+@pytest.mark.parametrize("control", ["\\u0001", "\\n", "\\u2028", "\\U0001F600", '\\"', "\\\\"])
+def test_a_text_with_any_character_in_it_is_copied_as_it_is(control: str) -> None:
+    text = f'server = "https://registry.example"\nheader = {{ x = "{control}" }}\n'
+    assert composed(text)["host"]["https://registry.example"]["header"] == tomllib.loads(text)["header"]
+
+
+# Which server
+
+
+@pytest.mark.parametrize(
+    ("registry", "server"),
+    [
+        ("registry.example", "https://registry.example"),
+        ("registry.example:5050", "https://registry.example:5050"),
+        ("docker.io", "https://registry-1.docker.io"),
+        ("localhost", "https://localhost"),
+        ("localhost:5000", "http://localhost:5000"),
+        ("localhost:443", "https://localhost:443"),
+        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("127.1.2.3:80", "http://127.1.2.3:80"),
+        ("127.0.0.1:443", "https://127.0.0.1:443"),
+        ("127.0.0.1", "https://127.0.0.1"),
+        ("[::1]:5000", "http://[::1]:5000"),
+        ("[::1]", "https://[::1]"),
+        ("[fd00::5]:5000", "https://[fd00::5]:5000"),
+        ("[fd00::5]", "https://[fd00::5]"),
+        ("localhost.example:5000", "https://localhost.example:5000"),
+    ],
+)
+def test_without_a_server_containerd_goes_to_the_registry_itself(registry: str, server: str) -> None:
+    assert default_server(registry) == server
+    made = compose(site(registry=registry), None, address=ADDRESS, first=False).text
+    assert list(tomllib.loads(made)["host"]) == [server, ADDRESS]
+    assert [each["url"] for each in endpoints(site(registry=registry), None)] == [server]
+
+
+@pytest.mark.parametrize(
+    ("reference", "registry"),
+    [("registry.example:5050/infra-ci:latest", "registry.example:5050"), ("docker.io/library/debian:12", "docker.io"), ("[::1]:5000/x:y", "[::1]:5000"), ("localhost/x:y", "localhost")],
+)
+def test_the_registry_of_a_reference_is_what_containerd_names_its_directory_by(reference: str, registry: str) -> None:
+    assert registry_of(reference) == registry
+
+
+# Who is asked
+
+
+PLAIN = {"override_path": False, "ca": [], "client": [], "skip_verify": False}
+
+
+def test_every_host_is_asked_in_order_with_its_own_tls_settings_and_the_server_last() -> None:
+    text = """
+server = "registry.example"
+ca = "ca.crt"
+[host."https://one.example/v2/cache"]
+  override_path = true
+  ca = ["/etc/one.crt", "two.crt"]
+[host."two.example"]
+  skip_verify = true
+  client = [["a.cert", "/etc/a.key"], ["/etc/b.cert", "b.key"]]
+[host."http://three.example"]
+  client = ["x.pem", "/etc/y.pem"]
+[host."http://four.example"]
+  client = "z.pem"
+"""
+    at = f"{CERTS}/{REGISTRY}"
+    assert endpoints(site(text), text) == [
+        {**PLAIN, "url": "https://one.example/v2/cache", "override_path": True, "ca": ["/etc/one.crt", f"{at}/two.crt"]},
+        {**PLAIN, "url": "https://two.example", "skip_verify": True, "client": [[f"{at}/a.cert", "/etc/a.key"], ["/etc/b.cert", f"{at}/b.key"]]},
+        {**PLAIN, "url": "http://three.example", "client": [[f"{at}/x.pem"], ["/etc/y.pem"]]},
+        {**PLAIN, "url": "http://four.example", "client": [[f"{at}/z.pem"]]},
+        {**PLAIN, "url": "https://registry.example", "ca": [f"{at}/ca.crt"]},
+    ]
+
+
+def test_without_a_hosts_toml_the_registry_is_asked_with_the_certificates_that_lie_there() -> None:
+    for text in (None, ""):
+        assert endpoints(site(text, ca=("/c/ca.crt",), client=(("/c/a.cert", "/c/a.key"),)), text) == [{**PLAIN, "url": SERVER, "ca": ["/c/ca.crt"], "client": [["/c/a.cert", "/c/a.key"]]}]
+
+
+def test_with_our_own_file_in_place_those_are_asked_that_were_there_before_us() -> None:
+    mirror = '[host."https://mirror.example"]\n'
+    ours = compose(site(mirror), mirror, address=ADDRESS, first=False).text
+    assert [each["url"] for each in endpoints(site(ours), mirror)] == ["https://mirror.example", SERVER]
+
+
+def test_who_asks_a_file_in_default_is_asked_by_its_hosts() -> None:
+    assert [each["url"] for each in endpoints(site(None, default='[host."https://mirror.example"]\n'), None)] == ["https://mirror.example", SERVER]
+
+
+@pytest.mark.parametrize("text", ["nonsense", "host = 5\n"])
+def test_nobody_is_asked_by_a_file_that_cannot_be_understood(text: str) -> None:
+    with pytest.raises(Refused):
+        endpoints(site(text), text)
+
+
+# Whether it lists us
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (f'[host."{ADDRESS}"]\n', True),
+        (f'# [host."{ADDRESS}"]\n', False),
+        ('[host."http://127.0.0.1:4001"]\n', False),
+        (f'server = "{ADDRESS}"\n', False),
+        ("nonsense", False),
+        ("host = 5\n", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_file_lists_the_node_only_where_containerd_would_ask_it(text: str | None, answer: bool) -> None:
+    assert lists(text, ADDRESS) is answer

@@ -1,0 +1,675 @@
+"""A node that answers pulls, and restore, which takes it back: facts to exact lines, and those lines run over real files."""
+
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakglass.commands import Estate, Unread, restore
+from breakglass.commands.answering import Answers, Part, check_config_path, set_up, take_back
+from breakglass.commands.hosts_toml import compose
+from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status
+from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
+from breakglass.observe.answering import MARK, Answering, Pull, Responder, Site, Taken, TakenFile, _config_path, _site, _taken
+from breakglass.observe.cluster import Node, Pin
+from breakglass.observe.containerd import Ctr
+from breakglass.plan import Argv, Host, Plan, Run
+from breakglass.ports import Result
+from breakglass.registry import Found
+from tests.facts import IDENTITY, IMAGE, NODE, NODES, REPOSITORY, SETTINGS, lines, node
+
+DIRECTORY, CERTS = "/var/breakglass", "/etc/containerd/certs.d"
+CTR = Ctr(("ctr",), "k8s.io")
+PRIVATE, FORGEJO = "registry.example:5050", "forgejo.example"
+FILE, OTHER_FILE = f"{CERTS}/{PRIVATE}/hosts.toml", f"{CERTS}/{FORGEJO}/hosts.toml"
+DIGEST = "sha256:" + "9" * 64
+KEEP = "breakglass.local/keep/aaaaaaaaaaaaaaaa:kept"
+NAME, OTHER = f"{REPOSITORY}:latest", f"{FORGEJO}/viktor/infra-ci:latest"
+KEPT = {NAME: KEEP, OTHER: KEEP}
+TARGETS = {KEEP: DIGEST}
+RUNS = Responder(4000, {NAME: DIGEST, OTHER: DIGEST}, 4000)
+DEAD = Responder(None, {}, 4000)
+MIRROR = '[host."https://mirror.example"]\n'
+BROKEN = Pull(PRIVATE, NAME, "broken", "the index names sha256:dead, which is gone", missing=("sha256:dead",))
+EDITED = "# by hand\n"
+
+
+def answering(*sites: Site, responder: Responder = RUNS, **more: Any) -> Answering:
+    return replace(Answering(sites, responder, "/content", CERTS, "/etc/containerd/config.toml"), **more)
+
+
+def planned(known: Answering, taken: Taken | None = None, *, pulls: tuple[Pull, ...] = (), host: Host = NODE) -> Part:
+    return set_up(host, DIRECTORY, CERTS, CTR, Answers(taken or Taken(True, (), True), known, pulls), kept=KEPT, targets=TARGETS)
+
+
+def commands(part: Part) -> list[str]:
+    """The steps without the words that every line begins with, and without the lines that are inserted."""
+    return [shlex.join(step.pipeline[0][1:]).partition(" -- ")[0] for step in part.steps if isinstance(step, Run)]
+
+
+def written(registry: str, original: str | None, *, address: str = "http://127.0.0.1:4000", first: bool = False, **more: Any) -> tuple[Site, TakenFile]:
+    """A registry whose file is ours, and what the record says of it."""
+    site = Site(registry, f"{CERTS}/{registry}/hosts.toml", text=original, **more)
+    text = compose(site, original, address=address, first=first).text
+    return replace(site, text=text), TakenFile(site.file, original, text, text)
+
+
+def in_place(**more: Any) -> tuple[Answering, Taken]:
+    """Both registries' files are ours, and the responder answers."""
+    (private, first), (forgejo, second) = written(PRIVATE, MIRROR), written(FORGEJO, None)
+    return answering(private, forgejo, **more), Taken(True, (first, second), True)
+
+
+START = f"responder.py start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} --answer {OTHER}={KEEP}"
+
+
+# set_up
+
+
+def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> None:
+    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE), responder=DEAD), Taken(True))
+    mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
+    first, *others = commands(part)
+    assert first == START
+    assert sorted(others) == sorted(
+        [
+            f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+            f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end",
+        ]
+    )
+    assert str(part.steps[0]).endswith(" -- ctr -n k8s.io")
+    assert all(str(step).startswith("k8s-node1$ sudo -n python3 ") for step in part.steps)
+    assert (part.notes, part.warnings) == ((), ())
+
+
+def test_the_files_are_written_in_the_order_in_which_the_configuration_names_the_registries() -> None:
+    part = planned(answering(Site(PRIVATE, FILE), Site(FORGEJO, OTHER_FILE), responder=DEAD), Taken(True))
+    assert [line.split()[3] for line in commands(part)[1:]] == [FILE, OTHER_FILE]
+
+
+def test_the_lines_that_are_inserted_are_those_that_were_composed() -> None:
+    site = Site(PRIVATE, FILE, text=MIRROR)
+    step = planned(answering(site)).steps[0]
+    assert isinstance(step, Run)
+    argv = step.pipeline[0]
+    assert argv[argv.index("--") + 1 :] == compose(site, MIRROR, address="http://127.0.0.1:4000", first=False).lines
+
+
+def test_where_everything_is_in_place_there_is_nothing_to_do() -> None:
+    assert planned(*in_place()) == Part()
+
+
+def test_after_a_reboot_only_the_responder_is_started_again() -> None:
+    assert commands(planned(*in_place(responder=DEAD))) == [START]
+
+
+@pytest.mark.parametrize(
+    "responder",
+    [
+        Responder(4000, {NAME: DIGEST}, 4000),
+        Responder(4000, {NAME: DIGEST, OTHER: "sha256:" + "8" * 64}, 4000),
+        Responder(4000, {}, 4000),
+        Responder(4000, {NAME: DIGEST, OTHER: DIGEST, f"{REPOSITORY}:old": DIGEST}, 4000),
+    ],
+)
+def test_a_responder_that_answers_otherwise_than_it_should_is_started_anew_on_its_own_port(responder: Responder) -> None:
+    assert commands(planned(*in_place(responder=responder))) == [START]
+
+
+def test_a_responder_whose_script_is_gone_is_started_anew() -> None:
+    known, taken = in_place()
+    assert commands(planned(known, replace(taken, has_responder=False))) == [START]
+
+
+def test_a_responder_for_a_name_that_nothing_keeps_yet_is_started() -> None:
+    known, taken = in_place()
+    assert commands(set_up(NODE, DIRECTORY, CERTS, CTR, Answers(taken, known), kept=KEPT, targets={})) == [START]
+
+
+def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() -> None:
+    known, taken = in_place(responder=Responder(None, {}, 4001))
+    mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
+    made = commands(planned(known, taken))
+    assert made[0] == START.replace("--port 4000", "--port 4001")
+    assert len(made) == 5
+    assert made.index(f"taken.py put_back {DIRECTORY} {FILE}") + 1 == made.index(f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end")
+    assert made.index(f"taken.py put_back {DIRECTORY} {OTHER_FILE}") + 1 == made.index(f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end")
+
+
+def test_before_a_registry_whose_image_is_broken_the_node_comes_first_and_it_is_told_which_and_why() -> None:
+    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)), pulls=(BROKEN,))
+    onto = {line.split()[3]: line.split()[-1] for line in commands(part)}
+    assert onto == {FILE: "1", OTHER_FILE: "end"}
+    (note,) = part.notes
+    assert PRIVATE in note
+    assert "sha256:dead" in note
+    assert NAME in note
+    assert "k8s-node1" in note
+
+
+def test_a_file_is_written_in_the_other_order_when_the_registry_breaks_and_again_when_it_is_mended() -> None:
+    known, taken = in_place()
+    mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
+    assert commands(planned(known, taken, pulls=(BROKEN,))) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before 1"]
+    private, entry = written(PRIVATE, MIRROR, first=True)
+    known, taken = answering(private, known.sites[1]), Taken(True, (entry, taken.files[1]), True)
+    assert commands(planned(known, taken, pulls=(BROKEN,))) == []
+    assert commands(planned(known, taken)) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"]
+
+
+@pytest.mark.parametrize("state", ["serves", "lacks", "refuses", "unreachable"])
+def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> None:
+    assert planned(*in_place(), pulls=(replace(BROKEN, state=state),)) == Part()
+
+
+def test_an_edited_file_that_still_lists_the_node_is_left_with_a_warning() -> None:
+    known, taken = in_place()
+    text = (known.sites[0].text or "") + EDITED
+    part = planned(replace(known, sites=(replace(known.sites[0], text=text), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])))
+    assert part.steps == ()
+    assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in part.warnings[0]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_to_type(recorded: bool) -> None:
+    text = f"{MARK}\n# the rest was taken out\n"
+    taken = Taken(True, (TakenFile(FILE, None, "ours", text),) if recorded else (), True)
+    with pytest.raises(Refused, match=r"does not list http://127\.0\.0\.1:4000") as caught:
+        planned(answering(Site(PRIVATE, FILE, text=text)), taken)
+    assert "ssh wizard@10.0.20.101 sudo" in caught.value.next_step
+    assert FILE in caught.value.next_step
+
+
+def test_a_file_of_ours_of_which_the_record_knows_nothing_is_left_where_it_lists_the_node() -> None:
+    site, _ = written(PRIVATE, MIRROR)
+    part = planned(answering(site))
+    assert part.steps == ()
+    assert len(part.warnings) == 1
+
+
+def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original() -> None:
+    known, taken = in_place()
+    theirs = 'server = "https://theirs.example"\n'
+    part = planned(replace(known, sites=(replace(known.sites[0], text=theirs), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=theirs), taken.files[1])))
+    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto {hashlib.sha256(theirs.encode()).hexdigest()} --before end"]
+
+
+def test_a_file_that_somebody_removed_is_written_anew() -> None:
+    known, taken = in_place()
+    part = planned(replace(known, sites=(replace(known.sites[0], text=None), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=None), taken.files[1])))
+    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto absent --before end"]
+
+
+def test_a_file_of_the_record_that_no_name_concerns_any_more_is_put_back() -> None:
+    known, taken = in_place()
+    assert commands(planned(replace(known, sites=known.sites[:1]), taken)) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}"]
+
+
+def test_a_file_that_no_name_concerns_any_more_and_that_was_edited_is_left_and_told() -> None:
+    known, taken = in_place()
+    text = (taken.files[1].now or "") + EDITED
+    part = planned(replace(known, sites=known.sites[:1]), replace(taken, files=(taken.files[0], replace(taken.files[1], now=text))))
+    assert part.steps == ()
+    assert any(OTHER_FILE in warning for warning in part.warnings), "nobody else tells that it stays"
+
+
+def test_two_registries_that_share_a_file_get_one_insertion() -> None:
+    server = 'server = "https://upstream.example"\n'
+    shared = f"{CERTS}/shared/hosts.toml"
+    part = planned(answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)))
+    assert [line.split()[:4] for line in commands(part)] == [["taken.py", "insert", DIRECTORY, shared]]
+
+
+@pytest.mark.parametrize("broken", [PRIVATE, FORGEJO])
+def test_a_file_that_registries_share_lists_the_node_first_when_any_of_them_is_broken(broken: str) -> None:
+    server = f'server = "https://upstream.example"\n{MIRROR}'
+    shared = f"{CERTS}/shared/hosts.toml"
+    part = planned(answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)), pulls=(replace(BROKEN, registry=broken),))
+    assert [line.split()[-1] for line in commands(part)] == ["2"]
+    assert len(part.notes) == 1
+
+
+@pytest.mark.parametrize("linked", [PRIVATE, FORGEJO])
+def test_a_file_that_one_registry_has_and_another_reaches_over_a_link_has_to_name_its_server(linked: str) -> None:
+    sites = tuple(Site(registry, FILE, registry == linked, MIRROR) for registry in (PRIVATE, FORGEJO))
+    with pytest.raises(Refused, match="names no server"):
+        planned(answering(*sites))
+
+
+def test_a_file_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(Refused, match="is not UTF-8") as caught:
+        planned(answering(Site(PRIVATE, FILE, fault=f"{FILE} is not UTF-8")))
+    assert "--no-answer-pulls" in caught.value.next_step
+
+
+# config_path
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"config_path": ""}, "config_path is not set in /etc/containerd/config.toml, and to set it containerd has to be restarted, which breakglass never does"),
+        ({"config_path": "/etc/containerd/certs.d:/etc/docker/certs.d"}, "is a list"),
+        ({"config_path": "/opt/certs.d"}, "below /opt/certs.d, nodes.registry_config says /etc/containerd/certs.d"),
+        ({"config_path": None, "config_fault": "no such plugin"}, "no such plugin"),
+        ({"config_path": None}, "no containerd command, and no /etc/containerd/config.toml"),
+        ({"content": None}, "content store"),
+    ],
+)
+def test_where_containerd_would_not_ask_the_refusal_says_what_starts_and_what_does_not(facts: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        planned(answering(Site(PRIVATE, FILE), **facts))
+    error = caught.value
+    assert error.exit_code == 3
+    assert error.message.startswith("pods with Always would not start: ")
+    assert words in error.message
+    assert error.state == "Nothing was changed. With --no-answer-pulls the image comes in, and pods with IfNotPresent start; pods with Always (the default of :latest) do not."
+    assert error.next_step == "breakglass import k8s-node1 --no-answer-pulls"
+
+
+def test_a_slash_at_the_end_of_config_path_makes_no_difference() -> None:
+    assert check_config_path(NODE, CERTS, answering(config_path=f"{CERTS}/")) == []
+    assert check_config_path(NODE, f"{CERTS}/", answering()) == []
+
+
+def test_a_configuration_newer_than_containerd_is_a_warning() -> None:
+    (warning,) = planned(*in_place(config_is_newer=True)).warnings
+    assert "changed after containerd started" in warning
+    assert "restart" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n', "/c"),
+        ('version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n', "/c"),
+        ('[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ""\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n', "/c"),
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n', ""),
+        ("version = 2\n", ""),
+        ("", None),
+        ("nonsense", None),
+        ('plugins = 5\n"x" = 1\n', ""),
+        ('[plugins]\n"io.containerd.grpc.v1.cri" = 5\n', ""),
+        ('[plugins."io.containerd.grpc.v1.cri"]\nregistry = 5\n', ""),
+    ],
+)
+def test_config_path_is_read_from_the_configuration_of_either_version(text: str, path: str | None) -> None:
+    found, fault = _config_path(text)
+    assert found == path
+    assert bool(fault) is (text == "nonsense")
+
+
+# take_back
+
+
+def test_the_files_go_before_the_responder() -> None:
+    _, taken = in_place()
+    assert commands(take_back(NODE, DIRECTORY, taken)) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
+
+
+def test_where_nothing_was_taken_nothing_is_taken_back() -> None:
+    assert take_back(NODE, DIRECTORY, Taken()) == Part()
+
+
+def test_an_edited_file_is_left_and_the_others_are_put_back() -> None:
+    _, taken = in_place()
+    text = (taken.files[0].now or "") + EDITED
+    part = take_back(NODE, DIRECTORY, replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])))
+    assert commands(part) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
+    assert FILE in part.warnings[0]
+    assert MARK in part.warnings[0]
+
+
+# The lines, run over real files
+
+
+class Disk:
+    """A node's files; `taken.py` runs on them, the responder is only said to run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.directory, self.certs = root, root / "breakglass", root / "containerd/certs.d"
+        self.directory.mkdir(parents=True)
+
+    def taken(self, *argv: str) -> Any:
+        script = Path(__file__).parents[2] / "src/breakglass/remote/taken.py"
+        ended = subprocess.run([sys.executable, "-I", "-S", str(script), *argv], capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return json.loads(ended.stdout)
+
+    def read(self, port: int) -> tuple[Taken, Answering]:
+        told = self.taken("read", str(self.directory), "--certs", str(self.certs), "--registry", PRIVATE, "--registry", FORGEJO)
+        sites = tuple(_site(registry, told["sites"][registry]) for registry in (PRIVATE, FORGEJO))
+        return replace(_taken(told), has_responder=True), Answering(sites, replace(RUNS, port=port), "/content", str(self.certs))
+
+    def set_up(self, *, port: int, pulls: tuple[Pull, ...]) -> int:
+        """How many steps there were."""
+        taken, known = self.read(port)
+        part = set_up(NODE, str(self.directory), str(self.certs), CTR, Answers(taken, known, pulls), kept=KEPT, targets=TARGETS)
+        self.do(part)
+        return len(part.steps)
+
+    def do(self, part: Part) -> None:
+        for step in part.steps:
+            assert isinstance(step, Run)
+            if step.pipeline[0][1] == "taken.py":
+                self.taken(*step.pipeline[0][2:])
+
+    def take_back(self) -> None:
+        taken, _ = self.read(4000)
+        self.do(take_back(NODE, str(self.directory), taken))
+        self.taken("end", str(self.directory))
+
+    def write(self, path: str, content: str = "") -> None:
+        (self.certs / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.certs / path).write_text(content)
+
+    def listing(self) -> dict[str, Any]:
+        return {
+            str(path.relative_to(self.root)): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"", path.lstat().st_mtime_ns if path.is_file() else 0)
+            for path in sorted(self.root.rglob("*"))
+        }
+
+
+def nothing(disk: Disk) -> None:
+    assert not disk.certs.exists()
+
+
+def one_file_and_certificates(disk: Disk) -> None:
+    disk.write(f"{PRIVATE}/hosts.toml", f'server = "https://{PRIVATE}"\nca = "ca.crt"\r\n\n{MIRROR.rstrip()}')
+    for name in ("ca.crt", "client.cert", "client.key"):
+        disk.write(f"{FORGEJO}/{name}")
+
+
+def default_only(disk: Disk) -> None:
+    disk.write("_default/hosts.toml", MIRROR)
+
+
+def shared_over_links(disk: Disk) -> None:
+    disk.write("shared/hosts.toml", f'server = "https://upstream.example"\n{MIRROR}')
+    (disk.certs / PRIVATE).symlink_to("shared")
+    (disk.certs / FORGEJO).symlink_to("shared")
+
+
+def empty_and_other_name(disk: Disk) -> None:
+    disk.write("registry.example_5050_/hosts.toml", "")
+    disk.write(f"{FORGEJO}/hosts.toml", "# nothing\n")
+
+
+def certs_is_a_link(disk: Disk) -> None:
+    disk.write("_default/hosts.toml", MIRROR)
+    disk.certs.rename(disk.root / "real")
+    disk.certs.symlink_to(disk.root / "real")
+
+
+@pytest.mark.parametrize("furnish", [nothing, one_file_and_certificates, default_only, shared_over_links, empty_and_other_name, certs_is_a_link])
+def test_through_ports_and_registries_that_come_and_go_a_second_run_has_nothing_to_do_and_taking_back_leaves_no_trace(tmp_path: Path, furnish: Callable[[Disk], None]) -> None:
+    disk = Disk(tmp_path / "node")
+    furnish(disk)
+    at_first = disk.listing()
+    disk.taken("begin", str(disk.directory))
+    for port, pulls in ((4000, ()), (4001, ()), (4001, (BROKEN,)), (4000, (BROKEN,)), (4000, ())):
+        assert disk.set_up(port=port, pulls=pulls) > 0
+        assert disk.set_up(port=port, pulls=pulls) == 0, f"the second time with port {port} and {len(pulls)} broken"
+        told = [site.text or "" for site in disk.read(port)[1].sites]
+        assert all(text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1 for text in told)
+    disk.take_back()
+    assert disk.listing() == at_first
+
+
+# restore
+
+OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
+SECOND = Host("k8s-node2", "wizard@10.0.20.102", sudo=True)
+DOWN = Unreachable("the API server was not reached")
+LOCK = f"sudo -n flock --nonblock {DIRECTORY}/.breakglass.lock cat"
+
+
+def taken_site(host: Host = NODE, **more: Any) -> restore.Site:
+    _, taken = in_place()
+    return restore.Site(host, replace(taken, **more), (KEEP,))
+
+
+def edited_site(host: Host = NODE) -> restore.Site:
+    site = taken_site(host)
+    first, second = site.taken.files
+    return replace(site, taken=replace(site.taken, files=(replace(first, now=(first.now or "") + EDITED), second)))
+
+
+def restore_facts(*sites: restore.Site, nodes: tuple[Node, ...] = (), served_by: tuple[str, ...] | None = ("forgejo",), **more: Any) -> restore.Facts:
+    return replace(restore.Facts(nodes, True, served_by, sites), **more)
+
+
+def restored(facts: restore.Facts, *names: str) -> Plan:
+    return restore.plan(facts, names=names, nodes=NODES, identity=IDENTITY)
+
+
+def left_over(facts: restore.Facts, *names: str) -> BreakglassError | None:
+    return restore.left_over(facts, restored(facts, *names), names=names)
+
+
+GIVING = [
+    f"k8s-node1$ sudo -n python3 taken.py put_back {DIRECTORY} {FILE}",
+    f"k8s-node1$ sudo -n python3 taken.py put_back {DIRECTORY} {OTHER_FILE}",
+    f"k8s-node1$ sudo -n python3 responder.py stop {DIRECTORY}",
+    f"k8s-node1$ sudo -n ctr -n k8s.io images rm {KEEP}",
+    f"k8s-node1$ sudo -n python3 taken.py end {DIRECTORY}",
+]
+
+
+def test_restore_takes_everything_from_a_node_under_its_lock_and_the_record_last() -> None:
+    assert lines(restored(restore_facts(taken_site()))) == [f"k8s-node1$ {LOCK}", *GIVING]
+
+
+def test_restore_locks_every_node_first_then_uncordons_and_then_takes_back() -> None:
+    made = lines(restored(restore_facts(taken_site(), taken_site(SECOND), nodes=(node("k8s-node2", cordoned=True, annotation=OURS),))))
+    assert made[:2] == [f"k8s-node1$ {LOCK}", f"k8s-node2$ {LOCK}"]
+    assert made[2].startswith("operator$ kubectl patch node k8s-node2")
+    assert made[3:] == [*GIVING, *(line.replace("k8s-node1", "k8s-node2") for line in GIVING)]
+
+
+def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
+    facts = restore_facts(restore.Site(NODE, Taken(), ()))
+    assert restored(facts).steps == ()
+    assert left_over(facts) is None
+
+
+@pytest.mark.parametrize("taken", [Taken(True), Taken(False, (), True)])
+def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) -> None:
+    made = lines(restored(restore_facts(restore.Site(NODE, taken, (KEEP,)))))
+    stop, end = [line for line in GIVING if "stop" in line], [line for line in GIVING if " end " in line]
+    assert made == [f"k8s-node1$ {LOCK}", *(stop if taken.has_responder else []), GIVING[3], *(end if taken.is_recorded else [])]
+
+
+def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4() -> None:
+    facts = restore_facts(edited_site())
+    made = restored(facts)
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING[1:4]]
+    assert any(FILE in warning for warning in made.warnings)
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in error.message
+    assert error.next_step == "when that is mended: breakglass restore"
+
+
+def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_same_again() -> None:
+    site = edited_site()
+    facts = restore_facts(replace(site, names=(), taken=replace(site.taken, files=site.taken.files[:1], has_responder=False)))
+    assert restored(facts).steps == ()
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    assert FILE in error.message
+
+
+def test_restore_of_a_named_node_succeeds_while_the_api_is_down_and_says_that_nobody_was_uncordoned() -> None:
+    facts = restore_facts(taken_site(), api=DOWN, served_by=None)
+    made = restored(facts, "k8s-node1")
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert "nobody was uncordoned" in made.warnings[0]
+    assert "cordoned" not in made.goal
+    assert left_over(facts, "k8s-node1") is None
+
+
+def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_and_fails() -> None:
+    facts = restore_facts(taken_site(), api=DOWN)
+    assert lines(restored(facts)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    assert DOWN.message in error.message
+    assert "breakglass restore NODE" in error.next_step
+    assert restore.result(facts, restored(facts))["unreached"] == ["api"]
+
+
+def test_restore_without_names_that_reached_nothing_at_all_is_unreachable() -> None:
+    assert isinstance(left_over(restore_facts(api=DOWN)), Unreachable)
+
+
+@pytest.mark.parametrize("names", [(), ("k8s-node1", "k8s-node2")])
+def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4(names: tuple[str, ...]) -> None:
+    facts = restore_facts(taken_site(), unread=(Unread("k8s-node2", Unreachable("k8s-node2: no route to host")),))
+    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    error = left_over(facts, *names)
+    assert isinstance(error, Failed)
+    assert "k8s-node2: no route to host" in error.message
+    assert restore.result(facts, restored(facts, *names))["unreached"] == ["k8s-node2"]
+
+
+def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
+    assert any("no registry serves the image yet" in warning for warning in restored(restore_facts(taken_site(), served_by=())).warnings)
+    assert restored(restore_facts(restore.Site(NODE, Taken(), ()), served_by=())).warnings == ()
+
+
+def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -> None:
+    facts = restore_facts(taken_site(), taken_site(SECOND), nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)))
+    assert restore.result(facts, restored(facts)) == {"uncordoned": ["a"], "cleaned": ["k8s-node1", "k8s-node2"], "unreached": []}
+
+
+# restore, reading
+
+
+class Reached:
+    """ports.Reads: hosts that answer to `taken.py read`, `ctr images ls` and `true`, and to nothing else; one that is not here is not reached."""
+
+    def __init__(self, **taken: Taken | None) -> None:
+        self.taken = {f"wizard@{name.replace('_', '.')}": value for name, value in taken.items()}
+        self.asked: list[str] = []
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has it)
+        self.asked.append(host.ssh)
+        if host.ssh not in self.taken:
+            raise Unreachable(f"{host}: no route to host")
+        taken = self.taken[host.ssh]
+        (argv,) = pipeline
+        if argv == ("true",):
+            return Result(0, b"", b"")
+        if argv == ("python3", "taken.py", "read", DIRECTORY):
+            if taken is None:
+                return Result(4, b"", b"/var/breakglass/.breakglass.json cannot be read: it is damaged\n")
+            record = {"schema": 1, "files": {}} if taken.is_recorded else None
+            return Result(0, json.dumps({"record": record, "responder": taken.has_responder, "now": {}}).encode(), b"")
+        assert argv == ("ctr", "-n", "k8s.io", "images", "ls")
+        listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(f"{name} t {DIGEST} 1 - -\n" for name in (KEEP, NAME, "breakglass.local/before/0123456789abcdef:kept"))
+        return Result(0, listed.encode(), b"")
+
+
+class Api:
+    """ports.ReadsCluster."""
+
+    def __init__(self, *names: str, annotation: str | None = None, address: str = "n{}", down: bool = False) -> None:
+        self.down = down
+        self.items = [
+            {
+                "metadata": {"name": name, "annotations": {"breakglass/pinned": annotation} if annotation else {}},
+                "spec": {"unschedulable": annotation is not None},
+                "status": {"addresses": [{"type": "InternalIP", "address": address.format(number)}]},
+            }
+            for number, name in enumerate(names)
+        ]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        if self.down:
+            raise DOWN
+        return self.items
+
+    def pods(self) -> list[dict[str, Any]]:
+        raise AssertionError("restore reads no pods")
+
+
+def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
+    config = Config(
+        IMAGE,
+        SETTINGS,
+        (),
+        Nodes("wizard", {name.replace("_", "-"): address for name, address in addresses.items()}),
+        (Registry("forgejo", "https://forgejo.example", "viktor/infra-ci"),),
+        Ssh(Path("c"), Path("k")),
+        Kubernetes(),
+        Status(),
+        Path("f"),
+    )
+
+    def image_id(*_: str) -> Any:
+        raise AssertionError("restore asks for no image ID")
+
+    return Estate(config, hosts, cluster, IDENTITY, lambda _: (Found("forgejo", "serves"),), image_id, lambda: True)
+
+
+TOOK = Taken(True, (), True)
+
+
+def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> restore.Facts:
+    return restore.observe(estate(hosts, cluster, **addresses), names=names)
+
+
+def test_restore_looks_at_every_node_of_the_api_and_of_the_configuration_and_takes_the_names_of_ours_only() -> None:
+    facts = observed(Reached(n0=TOOK, n1=Taken(), spare=TOOK), Api("k8s-node1", "k8s-node2"), k8s_node9="spare")
+    assert [site.host.name for site in facts.sites] == ["k8s-node1", "k8s-node2", "k8s-node9"]
+    assert facts.sites[0].names == ("breakglass.local/before/0123456789abcdef:kept", KEEP)
+    assert facts.sites[1].names == ()
+    assert facts.served_by == ("forgejo",)
+
+
+def test_restore_with_the_api_down_looks_at_the_nodes_of_the_configuration() -> None:
+    facts = observed(Reached(n0=TOOK), Api(down=True), k8s_node1="n0")
+    assert [site.host.name for site in facts.sites] == ["k8s-node1"]
+    assert facts.api is DOWN
+
+
+def test_restore_with_the_api_down_takes_a_name_for_the_ssh_host() -> None:
+    facts = observed(Reached(n0=TOOK), Api(down=True), "n0")
+    assert [str(site.host) for site in facts.sites] == ["n0"]
+
+
+def test_a_node_whose_record_is_damaged_or_that_is_not_reached_hides_no_other_node() -> None:
+    facts = observed(Reached(n0=None, n1=TOOK), Api("k8s-node1", "k8s-node2", "k8s-node3"))
+    assert [site.host.name for site in facts.sites] == ["k8s-node2"]
+    assert {unread.name: unread.error.exit_code for unread in facts.unread} == {"k8s-node1": 4, "k8s-node3": 5}
+    assert "it is damaged" in str(facts.unread[0])
+
+
+@pytest.mark.parametrize("names", [("k8s-node1", "k8s-node1"), ("k8s-node1", "n0")])
+def test_a_node_that_is_named_twice_is_one_node(names: tuple[str, ...]) -> None:
+    facts = observed(Reached(n0=TOOK), Api("k8s-node1"), *names)
+    made = lines(restored(facts, *names))
+    assert len(made) == len(set(made)), "two locks of one node would wait for each other"
+
+
+def test_a_target_that_has_left_the_cluster_does_not_keep_the_others_cordoned() -> None:
+    pin = Pin("aaaa", "k8s-gone", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
+    facts = observed(Reached(n0=Taken()), Api("k8s-node1", annotation=pin))
+    assert [line.split()[4] for line in lines(restored(facts))] == ["k8s-node1"]
+    assert [unread.name for unread in facts.unread] == ["k8s-gone"]
+    assert isinstance(left_over(facts), Failed)
+
+
+def test_a_target_that_is_told_by_its_address_is_one_node() -> None:
+    pin = Pin("aaaa", "10.0.20.0", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
+    cluster = Api("k8s-node1", annotation=pin, address="10.0.20.{}")
+    made = lines(restored(observed(Reached(**{"10_0_20_0": TOOK}), cluster)))
+    assert len(made) == len(set(made))

@@ -1,0 +1,314 @@
+"""The verdict that closes an import, line by line, and which versions keep an image."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakglass.commands import Estate, import_image
+from breakglass.commands.answering import Answers
+from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, verdict
+from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
+from breakglass.errors import Unreachable
+from breakglass.grammar import full_reference
+from breakglass.observe.answering import Answering, Pull, Responder, Taken
+from breakglass.observe.cluster import Pod
+from breakglass.observe.containerd import PINNED, Containerd, honours_pinned, parse_pinned, parse_targets
+from breakglass.plan import Argv, Host
+from breakglass.ports import Result
+from tests.facts import IDENTITY, IMAGE, NODE, SETTINGS, image_id, machine, shelf, tarball
+
+NAMES = IMAGE.names("new")
+COMPANION = "docker.io/woodpeckerci/plugin-git:2"
+DIGEST = "sha256:" + "9" * 64
+ANSWERS = Answers(Taken(True, (), True), Answering((), Responder(4000, {}, 4000), "/content", "/etc/containerd/certs.d"))
+NEW = "v1.30.2"
+
+
+def imported(*, companion: bool = False, version: str = "1.7.24", answers: Answers = ANSWERS, others: Iterable[str] = ()) -> import_image.Facts:
+    one = tarball("new")
+    if companion and one.record:
+        one = replace(one, record=replace(one.record, companions=((COMPANION, image_id("c")),)))
+    targets = dict.fromkeys((*NAMES, *others, *((COMPANION,) if companion else ())), DIGEST)
+    containerd = Containerd(version, targets, dict.fromkeys(targets, image_id()), frozenset(targets), frozenset())
+    return import_image.Facts(NODE, "", machine(NODE), shelf(NODE, [one], latest="new"), one, NAMES, containerd, answers)
+
+
+def told(facts: import_image.Facts | None = None, *, kubelet: str = NEW, waiting: Iterable[Pod] = (), unread: str = "") -> list[str]:
+    return list(verdict(facts or imported(), Cluster(kubelet, tuple(waiting), unread)))
+
+
+def waits(*images: str, name: str = "apply", node: str | None = None) -> Pod:
+    return Pod("ci", name, node, images, waiting_for_image=False, pending=True)
+
+
+def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() -> None:
+    assert told() == [
+        "Pods that start on k8s-node1 now, by image and imagePullPolicy:",
+        *(f"  {name}: IfNotPresent, Always" for name in NAMES),
+        "Always is answered by k8s-node1 itself (127.0.0.1:4000): a registry that is back wins again. After a reboot of the node: breakglass import k8s-node1",
+        "By digest no pod starts: docker save changes the manifest's digest.",
+        "The image is kept from kubelet's image collection.",
+    ]
+
+
+def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_what_does_not() -> None:
+    lines = told(imported(answers=Answers(Taken(True))))
+    assert lines[1:4] == [f"  {name}: IfNotPresent" for name in NAMES[:3]]
+    assert not any(line.startswith("  ") and "Always" in line for line in lines)
+    assert any("Always (the default of :latest) does not start" in line for line in lines)
+    assert any("AlwaysPullImages" in line for line in lines)
+
+
+def test_companions_are_told_as_well() -> None:
+    assert f"  {COMPANION}: IfNotPresent, Always" in told(imported(companion=True))
+
+
+def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
+    pulls = (
+        Pull("b.example", "b.example/x:1", "broken", ""),
+        Pull("a.example", "a.example/x:1", "broken", ""),
+        Pull("a.example", "a.example/x:2", "broken", ""),
+        Pull("c.example", "c.example/x:1", "serves", ""),
+    )
+    (line,) = [line for line in told(imported(answers=replace(ANSWERS, pulls=pulls))) if line.startswith("Always is answered")]
+    assert "before a.example, b.example, whose image is broken; after the others" in line
+    assert "wins again" not in line
+
+
+# Image collection
+
+
+@pytest.mark.parametrize(
+    ("version", "answer"),
+    [
+        ("1.6.20", False),
+        ("1.6.24", False),
+        ("1.6.25", True),
+        ("1.6.100", True),
+        ("1.7.0", False),
+        ("1.7.9", False),
+        ("1.7.10", True),
+        ("1.7.24", True),
+        ("2.0.0", True),
+        ("2.1.9", True),
+        ("v1.7.24", True),
+        ("1.7.24~ds1", True),
+        ("1.7.24+k3s1", True),
+        ("1.5.18", False),
+        ("1.6.20~ds1", False),
+        ("unknown", False),
+        ("", False),
+    ],
+)
+def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_on(version: str, answer: bool) -> None:
+    assert honours_pinned(version) is answer
+    assert import_image.result(imported(version=version))["kept"] is answer
+    (line,) = [line for line in told(imported(version=version)) if "image collection" in line]
+    assert ("cannot keep" in line) is not answer
+    assert ("watch the disk" in line) is not answer
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "answer"),
+    [
+        ("v1.20.2", False),
+        ("v1.24.17", False),
+        ("v1.25.13", False),
+        ("v1.25.14", True),
+        ("v1.26.8", False),
+        ("v1.26.9", True),
+        ("v1.27.5", False),
+        ("v1.27.6", True),
+        ("v1.28.1", False),
+        ("v1.28.2", True),
+        ("v1.29.0", True),
+        ("v1.29.0-alpha.1", True),
+        ("v1.35.0", True),
+        ("v2.0.0", True),
+        ("v1.28.2+k3s1", True),
+        ("v1.27.5-eks-43840fb", False),
+        ("", None),
+        ("unknown", None),
+    ],
+)
+def test_a_kubelet_heeds_what_is_pinned_from_the_first_version_of_its_minor_that_has_the_change(kubelet: str, answer: bool | None) -> None:
+    assert heeds_pinned(kubelet) is answer
+    (line,) = [line for line in told(kubelet=kubelet) if "image collection" in line or "pinned" in line]
+    assert ("watch the disk" in line) is (answer is False)
+    assert (", if the kubelet is" in line) is (answer is None)
+
+
+def test_where_neither_keeps_the_image_containerd_is_the_one_that_is_told() -> None:
+    lines = [line for line in told(imported(version="1.6.20"), kubelet="v1.20.2") if "watch the disk" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("containerd 1.6.20 on k8s-node1 cannot keep the image")
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "words"),
+    [
+        ("v1.34.9", None),
+        ("v1.20.2", None),
+        ("v1.35.0", "kubelet v1.35.0 may ask"),
+        ("v1.36.1", "kubelet v1.36.1 may ask"),
+        ("v2.0.0", "kubelet v2.0.0 may ask"),
+        ("", "A kubelet from 1.35 on may ask"),
+    ],
+)
+def test_from_1_35_on_a_kubelet_may_ask_for_credentials(kubelet: str, words: str | None) -> None:
+    lines = [line for line in told(kubelet=kubelet) if "KubeletEnsureSecretPulledImages" in line]
+    assert [line.startswith(words or "") for line in lines] == ([True] if words else [])
+
+
+def test_a_name_is_pinned_only_by_the_label_itself() -> None:
+    row = "{} application/vnd.oci.image.manifest.v1+json " + DIGEST + " 1.0 KiB linux/amd64 {}\n"
+    listing = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(
+        row.format(name, labels)
+        for name, labels in {
+            "a/x:1": PINNED,
+            "a/x:2": f"io.cri-containerd.image=managed,{PINNED}",
+            "a/x:3": "io.cri-containerd.image=managed",
+            "a/x:4": "-",
+            "a/x:5": f"{PINNED}-not",
+            "a/x:6": f"x.{PINNED}",
+            f"a/{PINNED}:7": "-",
+        }.items()
+    )
+    assert parse_pinned(listing.encode()) == {"a/x:1", "a/x:2"}
+    assert set(parse_targets(listing.encode())) >= {"a/x:1", "a/x:2", "a/x:3"}
+
+
+# Pods that wait
+
+
+def test_images_that_waiting_pods_name_and_the_node_lacks_are_told_with_their_pods() -> None:
+    lines = told(waiting=[waits(NAMES[0], "alpine"), waits("alpine", name="other"), waits("ghcr.io/x/y:1", name="third")])
+    at = next(index for index, line in enumerate(lines) if line.startswith("Waiting pods name images that k8s-node1 does not have"))
+    assert lines[at + 1 :] == ["  alpine: ci/apply, ci/other", "  ghcr.io/x/y:1: ci/third"]
+
+
+def test_an_image_that_the_node_has_under_its_full_name_is_not_lacking() -> None:
+    has = ["docker.io/library/alpine:latest", "docker.io/library/debian:12", "docker.io/x/y:1", f"quay.io/z@{DIGEST}"]
+    for image in ("alpine", "alpine:latest", "library/alpine", "docker.io/library/alpine", "debian:12", "x/y:1", f"quay.io/z@{DIGEST}", *NAMES):
+        assert not any("does not have" in line for line in told(imported(others=has), waiting=[waits(image)])), image
+
+
+def test_a_pod_that_names_an_image_twice_is_told_once() -> None:
+    assert told(waiting=[waits("alpine", "alpine")])[-1] == "  alpine: ci/apply"
+
+
+def test_a_long_list_is_cut_short_with_its_count() -> None:
+    lines = told(waiting=[waits(*(f"image{number:02}" for number in range(12)), name=f"p{pod}") for pod in range(5)])
+    assert lines[-1] == "  and 2 more images"
+    assert lines[-2] == "  image09: ci/p0, ci/p1, ci/p2 and 2 more"
+    assert sum(line.startswith("  image") for line in lines) == 10
+
+
+def test_what_a_pod_calls_its_image_is_printed_inert() -> None:
+    lines = told(waiting=[Pod("ci\x1b[31m", "a\nb", None, ("evil\x1b]0;x\x07\u202e:1",), False, True)], kubelet=NEW)
+    assert all(line.isprintable() for line in lines)
+
+
+def test_with_the_api_down_the_verdict_says_what_it_does_not_know() -> None:
+    lines = told(kubelet="", unread="the API server was not reached")
+    assert lines[-1] == "Which other images waiting pods name is not known: the API server was not reached"
+    assert any(", if the kubelet is" in line for line in lines)
+    assert any("A kubelet from 1.35 on may ask" in line for line in lines)
+
+
+# As containerd names it (distribution's reference.ParseDockerRef)
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("alpine:3", "docker.io/library/alpine:3"),
+        ("library/alpine", "docker.io/library/alpine:latest"),
+        ("x/y/z:1", "docker.io/x/y/z:1"),
+        ("docker.io/alpine", "docker.io/library/alpine:latest"),
+        ("docker.io/alpine:3", "docker.io/library/alpine:3"),
+        ("docker.io/x/y", "docker.io/x/y:latest"),
+        ("index.docker.io/library/alpine:3", "docker.io/library/alpine:3"),
+        ("index.docker.io/x/y:1", "docker.io/x/y:1"),
+        ("localhost/x", "localhost/x:latest"),
+        ("localhost:5000/x", "localhost:5000/x:latest"),
+        ("registry.example:5050/infra-ci", "registry.example:5050/infra-ci:latest"),
+        ("registry.example:5050/infra-ci:abc", "registry.example:5050/infra-ci:abc"),
+        ("[::1]:5000/x:1", "[::1]:5000/x:1"),
+        (f"alpine@{DIGEST}", f"docker.io/library/alpine@{DIGEST}"),
+        (f"alpine:3@{DIGEST}", f"docker.io/library/alpine@{DIGEST}"),
+        (f"registry.example:5050/x@{DIGEST}", f"registry.example:5050/x@{DIGEST}"),
+        (f"registry.example:5050/x:1@{DIGEST}", f"registry.example:5050/x@{DIGEST}"),
+    ],
+)
+def test_what_a_pod_calls_an_image_is_looked_for_as_containerd_names_it(image: str, name: str) -> None:
+    assert full_reference(image) == name
+    assert full_reference(name) == name
+
+
+# Reading
+
+
+class Api:
+    """ports.ReadsCluster."""
+
+    def __init__(self, *, nodes: bool = True, pods: bool = True) -> None:
+        self._nodes, self._pods = nodes, pods
+
+    def nodes(self) -> list[dict[str, Any]]:
+        if not self._nodes:
+            raise Unreachable("the API server was not reached")
+        status = {"addresses": [{"type": "InternalIP", "address": "10.0.20.101"}], "nodeInfo": {"kubeletVersion": "v1.30.2\x1b"}}
+        return [{"metadata": {"name": "k8s-node0"}}, {"metadata": {"name": "k8s-node1"}, "status": status}]
+
+    def pods(self) -> list[dict[str, Any]]:
+        if not self._pods:
+            raise Unreachable("the API does not let us list pods")
+
+        def pod(name: str, phase: str, node: str | None) -> dict[str, Any]:
+            return {"metadata": {"namespace": "ci", "name": name}, "spec": {"nodeName": node, "containers": [{"image": "alpine"}]}, "status": {"phase": phase}}
+
+        return [pod("unbound", "Pending", None), pod("here", "Pending", "k8s-node1"), pod("elsewhere", "Pending", "k8s-node2"), pod("runs", "Running", "k8s-node1"), {}]
+
+
+class Nobody:
+    """ports.Reads: no host is asked anything."""
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
+        raise AssertionError(f"{host} was asked {pipeline} ({quiet_seconds})")
+
+
+def read(api: Api, node: str = "k8s-node1") -> Cluster:
+    config = Config(IMAGE, SETTINGS, (), Nodes(), (), Ssh(Path("c"), Path("k")), Kubernetes(), Status(), Path("f"))
+
+    def image_id(*_: str) -> Any:
+        raise AssertionError("no registry is asked")
+
+    return read_cluster(Estate(config, Nobody(), api, IDENTITY, lambda _: (), image_id), node)
+
+
+@pytest.mark.parametrize("node", ["k8s-node1", "10.0.20.101"])
+def test_pods_that_wait_for_any_node_or_for_this_one_are_read_with_the_kubelets_version(node: str) -> None:
+    cluster = read(Api(), node)
+    assert cluster.kubelet.startswith("v1.30.2")
+    assert cluster.kubelet.isprintable()
+    assert [str(pod) for pod in cluster.waiting] == ["ci/unbound", "ci/here"]
+    assert cluster.unread == ""
+
+
+def test_the_verdict_can_be_told_while_the_api_is_down() -> None:
+    assert read(Api(nodes=False)) == Cluster(unread="the API server was not reached")
+
+
+def test_pods_that_may_not_be_listed_do_not_hide_the_kubelets_version() -> None:
+    cluster = read(Api(pods=False))
+    assert cluster.unread == "the API does not let us list pods"
+    assert cluster.kubelet.startswith("v1.30.2")
+
+
+def test_a_node_that_the_api_does_not_know_has_no_version() -> None:
+    assert read(Api(), "elsewhere").kubelet == ""

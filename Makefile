@@ -30,7 +30,7 @@ fix: $(READY)
 
 lab: $(READY)  ## the slow tests, and the real estate: root on Debian 12
 	tests/lab/provision.sh
-	$(BIN)/pytest -m slow -n 3 --dist worksteal -q -ra tests/front
+	$(BIN)/pytest -m slow -n 3 --dist worksteal -q -ra tests/front tests/unit
 	$(BIN)/pytest -m lab -q -ra tests/lab
 
 lab-up: $(READY)

@@ -14,7 +14,7 @@ FAILING_IMPORT = 'case "$*" in *"images import"*) head -c 100000 >/dev/null; ech
 LATE_FAILURE = 'case "$*" in *"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; esac; exec $REAL "$@"'
 
 
-@pytest.fixture(params=["nothing there before", "over a good image"])
+@pytest.fixture(params=["nothing there before", pytest.param("over a good image", marks=pytest.mark.slow)])
 def node(world: World, request: pytest.FixtureRequest) -> tuple[World, str]:
     """The node with a tarball to import, and its tag."""
     if request.param == "nothing there before":

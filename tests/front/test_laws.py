@@ -105,6 +105,7 @@ def test_restore_of_one_node_leaves_the_others_pinned(world: World) -> None:
     assert sorted(world.cordoned()) == ["k8s-node10", "k8s-node3"]
 
 
+@pytest.mark.slow
 def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World) -> None:
     over_another_image(world)
     world.done("import", "k8s-node1")
@@ -113,7 +114,7 @@ def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World)
     assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
 
 
-@pytest.mark.parametrize("how", ["undisturbed", "after a reboot", "with the API server down"])
+@pytest.mark.parametrize("how", [pytest.param("undisturbed", marks=pytest.mark.slow), "after a reboot", "with the API server down"])
 def test_restore_undoes_import_exactly(world: World, how: str) -> None:
     """Every file beside the tarball and the image itself; and no process is left."""
     world.fetch("k8s-node1")

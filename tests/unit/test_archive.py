@@ -591,7 +591,10 @@ print(json.dumps({"status": status, "seen": seen}))
 """
 
 
-@pytest.mark.parametrize("before", ["nothing", "another image under the same tag", "the same tarball", "a replacement that was cut short", "an unverified tarball"])
+@pytest.mark.parametrize(
+    "before",
+    ["nothing", *(pytest.param(each, marks=pytest.mark.slow) for each in ("another image under the same tag", "the same tarball", "a replacement that was cut short", "an unverified tarball"))],
+)
 def test_a_publish_cut_short_at_any_line_leaves_a_tarball_with_its_proof_and_is_finished_by_the_next(before: str, shelf: Path, tmp_path: Path) -> None:
     old, new = record_of(b"old tarball", sequence=1), record_of(b"new", sequence=2)
     sidecar = shelf / "infra-ci-0a1b2c3d.json"

@@ -140,11 +140,11 @@ def fill(node: Node, content: bytes | None, *, mode: int = 0o640) -> None:
         pytest.param(SERVED, id="usual"),
         pytest.param(SERVED.rstrip(b"\n"), id="no final newline"),
         pytest.param(b"", id="empty"),
-        pytest.param(b"\n\n\n", id="newlines only"),
-        pytest.param(SERVED.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(b"\n\n\n", id="newlines only", marks=pytest.mark.slow),
+        pytest.param(SERVED.replace(b"\n", b"\r\n"), id="CRLF", marks=pytest.mark.slow),
         pytest.param(SERVED.replace(b"\n", b"\r\n").rstrip(b"\r\n"), id="CRLF, no final newline"),
-        pytest.param("# ein\u2028Kommentar\u0085mit\u2029Trennern\x0b\x0c\n".encode() + SERVED, id="unicode line separators"),
-        pytest.param(b"\xef\xbb\xbf" + SERVED, id="byte order mark"),
+        pytest.param("# ein\u2028Kommentar\u0085mit\u2029Trennern\x0b\x0c\n".encode() + SERVED, id="unicode line separators", marks=pytest.mark.slow),
+        pytest.param(b"\xef\xbb\xbf" + SERVED, id="byte order mark", marks=pytest.mark.slow),
         pytest.param(b"\0 no TOML at all \x1b[31m\n", id="no TOML"),
     ],
 )
@@ -505,6 +505,7 @@ def sweep(node: Node, *line: object) -> Iterator[int]:
     raise AssertionError("it does not end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None])
 def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: Node, content: bytes | None) -> None:
     fill(node, content)
@@ -518,6 +519,7 @@ def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: 
     assert count >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None])
 def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken_back(node: Node, content: bytes | None) -> None:
     fill(node, content)
@@ -535,6 +537,7 @@ def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken
     assert count >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None])
 def test_a_put_back_killed_before_any_of_its_changes_is_finished_by_the_next(node: Node, content: bytes | None) -> None:
     fill(node, content)

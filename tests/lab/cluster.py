@@ -125,6 +125,11 @@ class Cluster:
         wait(lambda: self.pod(name).phase not in ("Pending", "Unknown") or self.pod(name).reason in WAITING_IN_VAIN, timeout, lambda: f"undecided: {self.pod(name)}")
         return self.pod(name)
 
+    def ended(self, *names: str, timeout: float = 60) -> list[Pod]:
+        """Wait until each of these pods has ended, or waits in vain for its image."""
+        wait(lambda: all(pod.phase in ("Succeeded", "Failed") or pod.reason in WAITING_IN_VAIN for pod in map(self.pod, names)), timeout, lambda: f"undecided: {[self.pod(name) for name in names]}")
+        return [self.pod(name) for name in names]
+
     def run_pod(self, name: str, image: str, *, pull_policy: str | None = None, node: str | None = None, timeout: float = 60) -> Pod:
         """start_pod, settle, delete_pods: what became of it."""
         self.start_pod(name, image, pull_policy=pull_policy, node=node)

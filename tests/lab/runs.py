@@ -1,5 +1,6 @@
 """breakglass, run on the operator's machine with --json, as scripts run it."""
 
+import difflib
 import json
 import re
 import subprocess
@@ -62,10 +63,10 @@ def twice(estate: Estate, *argv: str, yes: bool = False) -> Ran:
     assert {step["status"] for step in shown.told["steps"]} <= {"planned"}
     sure = ("--yes",) if yes else ()
     done = run(estate, *argv, *sure)
-    assert done.lines == shown.lines
+    assert done.lines == shown.lines, "\n".join(difflib.ndiff(shown.lines, done.lines))
     assert {step["status"] for step in done.told["steps"]} <= {"done"}
     again = run(estate, *argv, *sure)
-    assert again.told["steps"] == []
+    assert again.lines == [], again.lines
     assert again.told["changed"] is False
     return done
 

@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 
-Node = Annotated[str | None, typer.Argument(metavar="[NODE]", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False)]
+Node = Annotated[str | None, typer.Argument(metavar="NODE", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, line by line; change nothing, ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
@@ -174,7 +174,7 @@ def pin(
 @app.command(rich_help_panel=RUNBOOK)
 def restore(
     context: typer.Context,
-    nodes: Annotated[list[str] | None, typer.Argument(metavar="[NODE ...]", help="Only these.", show_default=False)] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these.", show_default=False)] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     json: Json = False,

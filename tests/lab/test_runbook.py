@@ -150,7 +150,7 @@ def test_seven_snapshots_leave_the_newest_five_and_latest_is_the_newest(fresh: E
     assert verified(fresh) == tags[2:]
     assert removed == tags[:2]
     assert shelf(fresh)["infra-ci-latest.tar.gz"] == f"-> infra-ci-{tags[6]}.tar.gz"
-    assert len(shelf(fresh)) == 5 * 3 + 2, shelf(fresh)  # three files each, the link, the lock
+    assert len(shelf(fresh)) == 5 * 3 + 1, shelf(fresh)  # three files each, and the link
 
 
 def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:

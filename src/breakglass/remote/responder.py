@@ -52,6 +52,7 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 BYTES = "application/octet-stream"
 REQUEST = re.compile(rb"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.[01]")
 HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
+LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Request Header Fields Too Large"}
 
 
@@ -653,9 +654,9 @@ async def converse(connection: socket.socket, shelf: Shelf) -> None:
 
 
 async def read_head(connection: socket.socket) -> bytes:
-    """Up to the empty line, or as much as is too long."""
+    """Up to the empty line, or as much as is too long, or as it takes to see that it is something else, TLS say."""
     head = b""
-    while b"\r\n\r\n" not in head and len(head) <= HEAD_BYTES:
+    while b"\r\n\r\n" not in head and len(head) <= HEAD_BYTES and head[:1] in LETTERS:
         part = await asyncio.get_running_loop().sock_recv(connection, HEAD_BYTES + 1 - len(head))
         if not part:
             raise ConnectionAbortedError
@@ -680,7 +681,7 @@ async def drink(connection: socket.socket) -> None:
 def understand(head: bytes, shelf: Shelf) -> tuple[str, Response]:
     head, end_of_head, _ = head.partition(b"\r\n\r\n")
     if not end_of_head:
-        return "GET", failure(431, "UNSUPPORTED")
+        return "GET", failure(431 if len(head) > HEAD_BYTES else 400, "UNSUPPORTED")
     line, *headers = head.split(b"\r\n")
     request = REQUEST.fullmatch(line)
     if request is None or not all(HEADER.fullmatch(each) for each in headers):

@@ -1,0 +1,194 @@
+"""What import does so that Always pods start is taken back whole: by restore, after reboots, after runs cut short."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from . import reset
+from .answering import CERTS, FORGEJO, PRIVATE, back, differences, is_taken_back, lay_tarball, outage, pulls_all, registry_files, responder, traces
+from .cri import Cri, PullFailed
+from .estate import Estate
+from .host import Host
+from .runs import run, twice
+
+NODE = "k8s-node1"
+LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
+
+
+@pytest.mark.parametrize("name", ["k8s-node1", "k8s-node2", "k8s-node4"])
+def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(fresh: Estate, name: str) -> None:
+    image = outage(fresh, name)
+    node = fresh.nodes[name]
+    for path, mode, owner in ((f"{PRIVATE}/hosts.toml", 0o640, 2000), (FORGEJO, 0o750, 2000)):
+        os.chown(node.path(f"{CERTS}/{path}"), owner, owner)
+        node.path(f"{CERTS}/{path}").chmod(mode)
+    before, listed = traces(node), fresh.listing()
+    brought = twice(fresh, "import", name)
+    assert brought.result["answers_pulls"] is True
+    assert differences(before, traces(node)) != []
+    pulls_all(fresh, name, image)
+    restored = twice(fresh, "restore", yes=True)
+    assert restored.result["cleaned"] == [name]
+    assert restored.result["uncordoned"] == restored.result["unreached"] == []
+    is_taken_back(node, before)
+    assert {what: fresh.listing()[what] for what in listed if not what.startswith(name)} == {what: listed[what] for what in listed if not what.startswith(name)}
+    with pytest.raises(PullFailed):
+        Cri(node).pull(LATEST)
+    newer = back(fresh, "two")
+    assert Cri(node).pull(LATEST) == newer.image_id
+
+
+def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_registry_answers(fresh: Estate) -> None:
+    outage(fresh, NODE)
+    before, listed = traces(fresh.nodes[NODE]), fresh.listing()["nodes"]
+    run(fresh, "import", NODE)
+    run(fresh, "pin", NODE, "--yes")
+    restored = run(fresh, "restore", "--yes")
+    assert "no registry serves" in restored.stderr
+    assert restored.result["cleaned"] == [NODE]
+    assert len(restored.result["uncordoned"]) == 4
+    is_taken_back(fresh.nodes[NODE], before)
+    assert fresh.listing()["nodes"] == listed
+
+
+def test_import_without_answering_takes_away_the_answering_that_was_there_and_keeps_the_image(fresh: Estate) -> None:
+    image = outage(fresh, NODE)
+    node = fresh.nodes[NODE]
+    files = registry_files(node)
+    run(fresh, "import", NODE)
+    assert registry_files(node) != files
+    told = twice(fresh, "import", NODE, "--no-answer-pulls").result
+    assert (told["answers_pulls"], told["kept"]) == (False, True)
+    assert registry_files(node) == files
+    assert responder(node) is None
+    assert Cri(node).pinned(image.image_id)
+    run(fresh, "import", NODE)
+    pulls_all(fresh, NODE, image)
+
+
+def test_restore_of_a_named_node_needs_no_api_server(fresh: Estate) -> None:
+    outage(fresh, NODE)
+    before = traces(fresh.nodes[NODE])
+    run(fresh, "import", NODE)
+    fresh.host("api").kill("kube-apiserver")
+    error = run(fresh, "restore", "--yes", expect=5).error
+    assert NODE in error["next"] or "restore NODE" in error["next"]
+    assert responder(fresh.nodes[NODE])
+    assert run(fresh, "restore", NODE, "--yes").result["cleaned"] == [NODE]
+    is_taken_back(fresh.nodes[NODE], before)
+    assert run(fresh, "restore", NODE, "--yes").told["steps"] == []
+
+
+def test_a_node_that_cannot_be_reached_is_listed_and_the_others_are_cleaned(fresh: Estate) -> None:
+    outage(fresh, NODE)
+    before = traces(fresh.nodes[NODE])
+    run(fresh, "import", NODE)
+    fresh.nodes["k8s-node3"].unplug()
+    restored = run(fresh, "restore", "--yes", expect=4)
+    assert restored.result["cleaned"] == [NODE]
+    assert restored.result["unreached"] == ["k8s-node3"]
+    is_taken_back(fresh.nodes[NODE], before)
+
+
+@pytest.mark.parametrize("then", ["import", "restore"])
+def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Estate, then: str) -> None:
+    image = outage(fresh, NODE)
+    node = fresh.nodes[NODE]
+    before = traces(node)
+    first = run(fresh, "import", NODE)
+    node.unplug()
+    node.plug()
+    fresh.cluster.await_ready([NODE])
+    assert responder(node) is None
+    assert fresh.cluster.run_pod("rebooted", LATEST, pull_policy="IfNotPresent", node=NODE).started
+    with pytest.raises(PullFailed):
+        Cri(node).pull(LATEST)
+    if then == "import":
+        healed = run(fresh, "import", NODE)
+        assert 0 < len(healed.lines) < len(first.lines)
+        assert not any("gzip" in line for line in healed.lines)
+        pulls_all(fresh, NODE, image)
+    run(fresh, "restore", NODE, "--yes")
+    after = traces(node)
+    for told in (before, after):
+        told["port"] = {port for port in told["port"] if int(port) < 32768}  # kubelet and containerd take others at each boot
+    assert differences(before, after) == []
+
+
+def test_an_import_heals_a_responder_that_was_killed(fresh: Estate) -> None:
+    image = outage(fresh, NODE)
+    run(fresh, "import", NODE)
+    found = responder(fresh.nodes[NODE])
+    assert found, "no responder"
+    os.kill(found[0], 9)
+    run(fresh, "import", NODE)
+    pulls_all(fresh, NODE, image)
+
+
+def cut_short(estate: Estate, *argv: str, after: int) -> None:
+    """Kill a run when it has reported so many steps as done."""
+    with estate.operator.start_breakglass("--json", *argv) as child:
+        assert child.stderr
+        done = 0
+        for line in child.stderr:
+            done += bool(re.match(r"\s*\d+/\d+ done ", line))
+            if done == after:
+                child.kill()
+                break
+    assert child.returncode == -signal.SIGKILL, f"it had ended before it was killed: {child.returncode}"
+
+
+def empty_node(node: Host) -> None:
+    """Nothing imported, the tarball there."""
+    reset.reset_node(node)
+    lay_tarball(node)
+
+
+def kinds(lines: list[str]) -> list[int]:
+    """The numbers of the steps that are the first of their kind, and of the last step."""
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        first.setdefault(" ".join(re.findall(r"flock|gzip|images \w+|\w+\.py \w+", line)), number)
+    return sorted({*first.values(), len(lines)})
+
+
+def test_an_import_killed_after_any_step_is_finished_by_the_next_and_restore_still_knows_the_originals(fresh: Estate) -> None:
+    image = outage(fresh, NODE)
+    node = fresh.nodes[NODE]
+    before = traces(node)
+    lines = run(fresh, "import", NODE, "--dry-run").lines
+    assert len(lines) > 5
+    for step in range(1, len(lines) + 1):
+        cut_short(fresh, "import", NODE, after=step)
+        finished = run(fresh, "import", NODE).result
+        assert (finished["answers_pulls"], finished["kept"]) == (True, True), f"killed after step {step}"
+        pulls_all(fresh, NODE, image)
+        if step in kinds(lines):
+            run(fresh, "restore", NODE, "--yes")
+            assert differences(before, traces(node)) == [], f"killed after step {step}: {lines[step - 1]}"
+        empty_node(node)
+
+
+def test_an_import_killed_after_a_step_of_each_kind_is_undone_by_restore(fresh: Estate) -> None:
+    outage(fresh, NODE)
+    node = fresh.nodes[NODE]
+    before = traces(node)
+    for step in kinds(run(fresh, "import", NODE, "--dry-run").lines):
+        cut_short(fresh, "import", NODE, after=step)
+        run(fresh, "restore", NODE, "--yes")
+        assert differences(before, traces(node)) == [], f"killed after step {step}"
+        empty_node(node)
+
+
+def test_a_restore_killed_after_any_step_is_finished_by_the_next(fresh: Estate) -> None:
+    outage(fresh, NODE)
+    node = fresh.nodes[NODE]
+    before = traces(node)
+    run(fresh, "import", NODE)
+    for step in kinds(run(fresh, "restore", NODE, "--dry-run").lines):
+        run(fresh, "import", NODE)
+        cut_short(fresh, "restore", NODE, "--yes", after=step)
+        run(fresh, "restore", NODE, "--yes")
+        assert differences(before, traces(node)) == [], f"killed after step {step}"

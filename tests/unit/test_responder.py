@@ -201,6 +201,13 @@ def test_half_a_request_is_answered_with_nothing(estate: Estate, request_bytes: 
         assert estate.node.send(request_bytes, ends=True) == b""
 
 
+def test_a_client_that_speaks_tls_is_told_at_once(estate: Estate) -> None:
+    """skopeo and others try TLS first; they need not wait until half a request is given up."""
+    started = time.monotonic()
+    assert estate.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(b"HTTP/1.1 400 ")
+    assert time.monotonic() - started < 3
+
+
 def test_one_request_is_answered_per_connection(estate: Estate) -> None:
     assert estate.node.send(b"GET /v2/ HTTP/1.1\r\n\r\n" * 3).count(b"HTTP/1.1 200 OK") == 1
 

@@ -1,15 +1,15 @@
 """The only module that changes anything: it walks a plan, announces each step before it starts, and stops at the first failure."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from itertools import groupby
 from typing import Protocol
 
-from breakglass.errors import BY_EXIT_CODE, BreakglassError, Busy, Failed, Integrity, Unreachable
+from breakglass.errors import BY_EXIT_CODE, BreakglassError, Busy, Failed, Integrity, Unreachable, worst
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets
 from breakglass.observe.text import inert, said
-from breakglass.plan import Confirm, Copy, Lock, PatchNode, Plan, Run, Step
+from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster
 
 Explain = Callable[[Step, Result], BreakglassError | None]
@@ -33,25 +33,39 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
 
     Raises what the first failed step means.
     """
-    if not any(isinstance(step, Lock) for step in plan.steps):
-        _check_unchanged(plan, plan_again())
+    if any(isinstance(step, PatchNode) for step in plan.steps):
+        _check_unchanged(_lines(plan.steps), _lines(plan_again().steps))
+    errors: list[BreakglassError] = []
+    failed: set[Host] = set()
     with ExitStack() as locks:
         held: list[Held] = []
         index = 0
         for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
             batch = list(group)
-            if is_patch:
-                _patch(index, [step for step in batch if isinstance(step, PatchNode)], cluster, reports)
-            else:
-                for offset, step in enumerate(batch):
-                    try:
-                        _do(index + offset, step, hosts, reports, explain, locks, held)
-                        if isinstance(step, Lock):
-                            _check_unchanged(plan, plan_again())
-                    except BreakglassError as error:
+            try:
+                if is_patch:
+                    _patch(index, [step for step in batch if isinstance(step, PatchNode)], cluster, reports)
+            except BreakglassError as error:
+                if not plan.independent:
+                    raise
+                errors.append(error)
+            for offset, step in enumerate(() if is_patch else batch):
+                host = _host(step)
+                if host in failed:
+                    continue
+                try:
+                    _do(index + offset, step, hosts, reports, explain, locks, held)
+                    if isinstance(step, Lock):
+                        _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
+                except BreakglassError as error:
+                    if not plan.independent or host is None:
                         _undo(plan, index + offset, hosts, reports, error)
                         raise
+                    errors.append(error)
+                    failed.add(host)
             index += len(batch)
+    if errors:
+        raise _all_of(errors)
 
 
 def _do(index: int, step: Step, hosts: Writes, reports: Reports, explain: Explain, locks: ExitStack, held: list[Held]) -> None:
@@ -120,15 +134,30 @@ def _confirm(step: Confirm, hosts: Reads) -> None:
         )
 
 
-def _check_unchanged(plan: Plan, again: Plan) -> None:
-    if _after_lock(plan) != _after_lock(again):
+def _all_of(errors: list[BreakglassError]) -> BreakglassError:
+    """The one that decides the exit code, with the words of all."""
+    decisive = worst(errors)
+    decisive.message = "; ".join(dict.fromkeys([decisive.message, *(error.message for error in errors)]))
+    return decisive
+
+
+def _host(step: Step) -> Host | None:
+    return step.host if isinstance(step, Run | Lock | Confirm) else None
+
+
+def _check_unchanged(planned: list[str], again: list[str]) -> None:
+    if planned != again:
         raise Busy("things have changed since they were read: another run, or somebody by hand", state="Nothing was changed by this run.", next_step="run the same command again")
 
 
-def _after_lock(plan: Plan) -> list[str]:
-    lines = [str(step) for step in plan.steps]
-    at = next((index for index, step in enumerate(plan.steps) if isinstance(step, Lock)), -1)
-    return lines[at + 1 :]
+def _lines(steps: Iterable[Step]) -> list[str]:
+    return [str(step) for step in steps]
+
+
+def _after_lock(plan: Plan, lock: Lock) -> list[str]:
+    """What is done under a lock: all behind it, or, where no host waits for another, that of its host."""
+    at = plan.steps.index(lock) if lock in plan.steps else len(plan.steps)
+    return _lines(step for step in plan.steps[at + 1 :] if not plan.independent or _host(step) == lock.host)
 
 
 def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports, error: BreakglassError) -> None:

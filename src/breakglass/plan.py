@@ -151,6 +151,8 @@ class Plan:
     """(step, what undoes it). If a step fails, the steps that had begun are undone, so that names are as they were. Shown with the plan."""
     settled: int | None = None
     """After so many steps the goal is reached: what fails behind them is not undone."""
+    independent: bool = False
+    """No host waits for another, nor for the cluster: a failure ends that host's steps only, and is told in the end."""
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""
     warnings: tuple[str, ...] = ()

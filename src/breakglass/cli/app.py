@@ -138,6 +138,8 @@ def import_(
 ) -> int:
     """Into the node's containerd; every name the pods use resolves; confirmed by image ID.
 
+    The node then answers pulls of these names itself while a registry does not (a process on its loopback, hosts.toml), and keeps the image from image collection. restore takes that back.
+
     Example: breakglass import k8s-node1
     """
     from breakglass.cli import verbs

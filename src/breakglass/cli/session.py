@@ -16,7 +16,7 @@ from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
 from breakglass.config import Config
-from breakglass.errors import BreakglassError, Failed, Refused, Unreachable, Usage
+from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
 from breakglass.kube import Cluster
 from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_line
 from breakglass.ports import Result
@@ -108,7 +108,7 @@ class Session:
 
     def _with_state(self, error: BreakglassError, observe: Callable[[], FactsType], state: Callable[[FactsType], str]) -> BreakglassError:
         """The error with the state as it is read now. What promises that nothing was changed becomes `failed` where something was."""
-        if self.outcome.changed and isinstance(error, Unreachable | Refused):
+        if self.outcome.changed and isinstance(error, Unreachable | Refused | Busy):
             error = Failed(error.message, next_step=error.next_step)
         if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
             return error

@@ -81,7 +81,7 @@ def run_import(session: Session, *, node: str | None, tag: str | None, answer_pu
         state=import_image.state,
     )
     if not session.outcome.dry_run:
-        for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name)):
+        for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name), before=facts):
             session.screen.say(line)
         session.screen.say(f"Next: breakglass pin {after.node}")
     return import_image.result(after)
@@ -117,7 +117,7 @@ def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[
         yes=yes,
     )
     if not session.outcome.dry_run:
-        session.outcome.error = restore.left_over(after, done, names=nodes)
+        session.outcome.error = restore.left_over(after, done, names=nodes, nodes=config.nodes)
     return restore.result(after, done)
 
 

@@ -23,8 +23,17 @@ class Answers:
     """What the registries do, asked from the node."""
 
     def first(self, registry: str) -> Pull | None:
-        """Why the node has to come before this registry: it answers, and its image is broken."""
-        return next((pull for pull in self.pulls if pull.registry == registry and pull.state == "broken"), None)
+        """Why the node has to come before this registry: what answers first for one of its names, the registry or a mirror, has a broken image."""
+        deciding: dict[str, Pull] = {}
+        for pull in self.pulls:
+            if pull.registry == registry and pull.state in ("serves", "broken"):
+                deciding.setdefault(pull.name, pull)
+        return next((pull for pull in deciding.values() if pull.state == "broken"), None)
+
+    @property
+    def refusing(self) -> tuple[str, ...]:
+        """Registries that let nobody look without a login, so that nobody knows whether their image is whole."""
+        return tuple(dict.fromkeys(pull.registry for pull in self.pulls if pull.state == "refuses"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ def read_answers(estate: Estate, host: Host, names: tuple[str, ...], *, architec
     """`pulls`: what the registries did when they were asked before; they are not asked again."""
     nodes = estate.config.nodes
     if not wanted or not names:
-        return Answers(read_taken(estate.hosts, host, nodes.directory))
+        return Answers(read_taken(estate.hosts, host, nodes.directory, certs=nodes.registry_config))
     registries = tuple(dict.fromkeys(registry_of(name) for name in names))
     taken, answering = read_answering(estate.hosts, host, nodes.directory, certs=nodes.registry_config, registries=registries, ctr=estate.ctr)
     if pulls is None:
@@ -68,26 +77,35 @@ def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *
         sharing = [site for site in answering.sites if site.file == file]
         broken = [pull for pull in (answers.first(site.registry) for site in sharing) if pull is not None]
         site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
-        notes += [f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: {pull.detail}): pulls go to the node first" for pull in broken]
         if site.fault:
             raise Refused(f"{node}: {site.fault}", next_step="see what it is; or import without it: --no-answer-pulls (pods with Always do not start then)")
         entry = taken.file(site.file)
         if MARK in (site.text or "") and not (entry and entry.is_ours):
-            if not lists(site.text, address):
-                raise Refused(
-                    f"{node}:{site.file} holds lines of ours, was edited since, and does not list {address}",
-                    next_step=f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; then run the same command again",
-                )
-            warnings.append(f"{node}:{site.file} was edited after breakglass wrote it; it still lists the node, and is left as it is")
+            why = "was edited after breakglass wrote it" if entry else f"holds lines of breakglass that no record in {directory} knows"
+            if not lists(site.text, address, first=bool(broken)):
+                where = f", and does not list {address}{' first, though the image of the registry is broken' if broken else ''}"
+                raise Refused(f"{node}:{site.file} {why}{where}", next_step=f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; then run the same command again")
+            warnings.append(f"{node}:{site.file} {why}; it lists the node, and is left as it is")
             continue
+        if entry and entry.now is None and entry.original is not None:
+            warnings.append(f"{node}:{site.file} was deleted after breakglass wrote it: what was there before comes back first")
+            steps.append(Run(node, (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),)))
+        elif entry and entry.is_edited:
+            warnings.append(f"{node}:{site.file} was replaced after breakglass wrote it: what is there now is what restore will put back")
+        notes += [f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: {pull.detail}): pulls go to the node first" for pull in broken]
         original = _original(site, taken)
         insertion = compose(site, original, address=address, first=bool(broken))
         if entry and entry.is_ours:
             if insertion.text == entry.written:
                 continue
             steps.append(_put_back(node, directory, entry))
-        onto = "absent" if original is None else hashlib.sha256(original.encode()).hexdigest()
-        steps.append(Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, "--before", insertion.before, "--", *insertion.lines),)))
+        onto = "absent" if insertion.base is None else hashlib.sha256(insertion.base.encode()).hexdigest()
+        copied = ("--copy", site.default_file) if original is None and insertion.base is not None else ()
+        steps.append(Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, *copied, "--before", insertion.before, "--", *insertion.lines),)))
+    warnings += [
+        f"{registry} lets nobody look without a login: if its image is broken, pods with Always do not start under its name; log in here (docker login {registry}) and import again"
+        for registry in answers.refusing
+    ]
     concerned = {site.file for site in answering.sites}
     others = replace(taken, files=tuple(file for file in taken.files if file.path not in concerned))
     steps += [_put_back(node, directory, file) for file in others.files if not file.is_edited]
@@ -104,12 +122,12 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
 
 def edited(node: Host, taken: Taken) -> list[str]:
     """A sentence for each file that was edited after us."""
-    return [f"{node}:{file.path} was edited after breakglass wrote it; it is left as it is: take the lines out that follow `{MARK}`" for file in taken.files if file.is_edited]
+    return [f"{node}:{file.path} was {'deleted' if file.now is None else 'edited'} after breakglass wrote it, so it is left as it is" for file in taken.files if file.is_edited]
 
 
-def begin(node: Host, directory: str) -> Run:
+def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """There is a record of what is taken from the node."""
-    return Run(node, (("python3", "taken.py", "begin", directory),))
+    return Run(node, (("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace),))
 
 
 def end(node: Host, directory: str) -> Run:
@@ -143,7 +161,7 @@ def _put_back(node: Host, directory: str, file: TakenFile) -> Run:
 
 def _original(site: Site, taken: Taken) -> str | None:
     entry = taken.file(site.file)
-    return entry.original if entry and entry.is_ours else site.text
+    return entry.original if entry and (entry.is_ours or entry.now is None) else site.text
 
 
 def _questions(site: Site, taken: Taken, names: tuple[str, ...], architecture: str) -> list[dict[str, object]]:

@@ -25,6 +25,8 @@ class Insertion:
     lines: tuple[str, ...]
     text: str
     """The file's text afterwards."""
+    base: str | None
+    """Its text before; where it is new, that of the file in _default that it is a copy of. The lines never repeat what the node has: it may hold secrets."""
 
 
 def compose(site: Site, original: str | None, *, address: str, first: bool) -> Insertion:
@@ -46,6 +48,10 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
         heading = [f"server = {_toml(server)}", *(f"{key} = {_toml(value)}" for key, value in certificates.items()), ""]
     listed = any(_same(host, server) for host in hosts)
     try:
+        if "header" in settings and not (first or listed):
+            raise _refused(
+                site, "the registry's own `header` would have to be repeated in it, and may hold a secret", f"list the registry in it as a host of its own, with that header: [host.{_toml(server)}]"
+            )
         registry = [] if first or listed else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
     except TypeError as error:
         raise _refused(site, f"one of its settings is of a kind that none of containerd's is: {error}", "repair it") from error
@@ -55,13 +61,10 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
         lines.pop()
     at = next((index for index, line in enumerate(lines) if _HOST.match(line)), len(lines)) if first else len(lines)
     block = [*block, ""] if at < len(lines) else ["", *block] if lines else block
-    whole = [*lines[:at], *block, *lines[at:]]
-    text = "".join(f"{line}\n" for line in whole)
+    text = "".join(f"{line}\n" for line in [*lines[:at], *block, *lines[at:]])
     expected = [address, *hosts] if first else [*hosts, *([server] if registry else []), address]
     _check(site, text, expected=expected, document=document if base else {})
-    if original is None:
-        return Insertion("end", tuple(whole), text)
-    return Insertion("end" if at == len(lines) else str(at + 1), tuple(block), text)
+    return Insertion("end" if at == len(lines) else str(at + 1), tuple(block), text, base)
 
 
 def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
@@ -84,13 +87,13 @@ def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def lists(text: str | None, address: str) -> bool:
-    """Whether a hosts.toml, whoever wrote it, names the address."""
+def lists(text: str | None, address: str, *, first: bool) -> bool:
+    """Whether a hosts.toml, whoever wrote it, names the address; with `first`, before all others."""
     try:
         hosts = tomllib.loads(text or "").get("host", {})
     except tomllib.TOMLDecodeError:
         return False
-    return isinstance(hosts, dict) and address in hosts
+    return isinstance(hosts, dict) and address in (list(hosts)[:1] if first else hosts)
 
 
 def default_server(registry: str) -> str:
@@ -142,7 +145,7 @@ def _check(site: Site, text: str, *, expected: list[str], document: dict[str, An
 
 
 def _refused(site: Site, why: str, next_step: str) -> Refused:
-    return Refused(f"{site.file} cannot list the node as a further host: {why}", next_step=f"{next_step}; or import without it: --no-answer-pulls (pods with Always do not start then)")
+    return Refused(f"{site.file} on the node cannot list it as a further host: {why}", next_step=f"{next_step}; or import without it: --no-answer-pulls (pods with Always do not start then)")
 
 
 def _settings(settings: dict[str, Any]) -> list[str]:

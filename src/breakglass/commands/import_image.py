@@ -86,7 +86,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     goal = (
         f"{', '.join(expected)} on {node} are image ID {record.image_id}"
         + (" and the companions theirs" if record.companions else "")
-        + ", kept there"
+        + (", kept there" if honours_pinned(there.version) else "")
         + (", and the node answers pulls of them" if facts.answers.answering else "")
     )
     source = next((name for name in facts.names if name in good), facts.names[0])
@@ -104,18 +104,18 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         undo += _putting_back(facts, name, moving, ctr, keeping)
     confirming = [Confirm(node, nodes.ctr, nodes.namespace, name, expected[name], facts.machine.architecture) for name in (source, *dict(record.companions)) if name in wanting]
     before = [Run(node, (archive("verify", path),), total_bytes=tarball.size_bytes)] if loads else []
-    steps = (*before, *keeping, *((load,) if loads else ()), *confirming, *naming)
+    recording = () if facts.answers.taken.is_recorded else (begin(node, nodes.directory, ctr),)
+    steps = (*before, *recording, *keeping, *((load,) if loads else ()), *confirming, *naming)
     cleaning = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in _kept(facts, wanting))
     keeps = _keep(facts, expected, source, ctr, nodes)
     # Nothing that the responder still answers with goes before it answers with something else.
     stale = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in sorted(there.targets) if name.startswith(KEEP) and name not in map(keep_name, expected.values()))
     answering = _answering(facts, expected, ctr, nodes)
     afterwards = (*cleaning, *keeps, *answering.steps, *stale)
-    recording = () if facts.answers.taken.is_recorded else (begin(node, nodes.directory),)
     notes = (facts.how, f"tarball: {tarball.file}, taken {record.created_at}", *answering.notes)
-    if not (recording or steps or afterwards):
+    if not (steps or afterwards):
         return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
-    first = (*enter(node, shelf.directory, identity, present=True), *recording)
+    first = enter(node, shelf.directory, identity, present=True)
     undo += [(step, end(node, nodes.directory)) for step in recording]
     return Plan(goal, (*first, *steps, *afterwards), undo=tuple(undo), settled=len(first) + len(steps), notes=notes, warnings=answering.warnings)
 

@@ -8,8 +8,8 @@ from breakglass.commands import Estate, Identity, Result, Unread, enter
 from breakglass.commands.answering import edited, end, take_back
 from breakglass.commands.import_image import OURS
 from breakglass.config import Nodes
-from breakglass.errors import BreakglassError, Failed, Refused, Unreachable, worst
-from breakglass.observe.answering import Taken, read_taken
+from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
+from breakglass.observe.answering import MARK, Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import Ctr, read_targets
 from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
@@ -20,16 +20,16 @@ AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Site:
-    """A node from which something was taken."""
+    """What is on one node."""
 
     host: Host
     taken: Taken
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     """Names of ours in its containerd."""
 
     @property
     def is_clean(self) -> bool:
-        return not (self.taken.is_recorded or self.taken.has_responder)
+        return not (self.taken.is_begun or self.taken.has_responder)
 
 
 @dataclass(frozen=True)
@@ -59,84 +59,109 @@ def observe(estate: Estate, *, names: tuple[str, ...]) -> Facts:
 def observe_again(estate: Estate, facts: Facts) -> Facts:
     """The cluster, and the nodes from which something was taken."""
     nodes = estate.nodes() if facts.api is None else ()
-    sites, unread = _sites(estate, [site.host for site in facts.sites if not site.is_clean])
-    if unread:
-        raise worst([each.error for each in unread])
-    return replace(facts, nodes=nodes, sites=sites)
+    dirty, clean = [site.host for site in facts.sites if not site.is_clean], tuple(site for site in facts.sites if site.is_clean)
+    sites, unread = _sites(estate, dirty)
+    return replace(facts, nodes=nodes, sites=(*sites, *clean), unread=(*facts.unread, *unread))
 
 
 def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identity) -> Plan:
     """Every node that carries our annotation, or those of them that were named, by name or InternalIP, and every node from which an import took something.
 
-    A node that somebody uncordoned meanwhile only loses the annotation.
+    The cluster comes first, and no host waits for another. A node that somebody uncordoned meanwhile only loses the annotation.
     """
     taken = [node for node in facts.nodes if node.mark.annotation is not None and (not names or node.name in names or node.address in names)]
-    if taken and facts.may_patch is False:
-        raise Unreachable("the API lets us list nodes but not patch them: the right patch on nodes is missing", next_step="bind the ClusterRole that README.md prints to this identity")
-    patches = tuple(PatchNode(node.name, node.mark, Mark(False, None), node.resource_version) for node in taken)
-    ctr = Ctr(nodes.ctr, nodes.namespace)
-    locks: list[Step] = []
-    givings: list[Step] = []
-    warnings: list[str] = []
-    for site in facts.sites:
-        giving = _give_back(site, nodes.directory, ctr)
-        warnings += edited(site.host, site.taken)
-        if giving:
-            locks += enter(site.host, nodes.directory, identity, present=True)
-            givings += giving
+    givings = tuple(step for site in facts.sites for step in _give_back(site, nodes, identity))
+    may_not = bool(taken) and facts.may_patch is False
+    if may_not and not givings:
+        raise _may_not_patch()
+    patches = () if may_not else tuple(PatchNode(node.name, node.mark, Mark(False, None), node.resource_version) for node in taken)
+    warnings = [sentence for site in facts.sites for sentence in _left(site, nodes)]
     if (taken or givings) and facts.served_by == ():
         warnings.append("no registry serves the image yet: pipelines will fail again on nodes that do not hold it, and on nodes that no longer answer pulls")
+    if may_not:
+        warnings.append(_may_not_patch().message)
     if facts.api is not None:
-        warnings.append(f"the API was not reached, so nobody was uncordoned: {facts.api.message}")
-    warnings += [str(unread) for unread in facts.unread]
-    goal = "every node that we cordoned is schedulable again, and carries no annotation of ours; no node answers pulls or keeps an image for us"
-    if names:
-        goal = f"{', '.join(names)}: " + ("not cordoned by us any more, " if facts.api is None else "") + "answers no pulls and keeps no image for us"
-    return Plan(goal, (*locks, *patches, *givings), warnings=tuple(warnings))
+        warnings.append(f"the API was not reached, so nobody is uncordoned: {facts.api.message}; when it is back: breakglass restore")
+    warnings += [f"not reached: {unread}" for unread in facts.unread]
+    return Plan(_goal(facts, names, uncordons=facts.api is None and not may_not, is_left=bool(warnings)), (*patches, *givings), warnings=tuple(warnings), independent=True)
 
 
 def result(facts: Facts, done: Plan) -> Result:
     return {
         "uncordoned": [step.node for step in done.steps if isinstance(step, PatchNode) and step.before.unschedulable],
         "cleaned": list(dict.fromkeys(step.host.name for step in done.steps if isinstance(step, Run))),
-        "unreached": _unreached(facts),
+        "unreached": [*(["api"] if facts.api else []), *(unread.name for unread in facts.unread)],
     }
 
 
-def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...]) -> BreakglassError | None:
-    """What could not be given back, though all that was planned was done."""
-    unreached = _unreached(facts) if not names else [unread.name for unread in facts.unread]
-    files = [sentence for site in facts.sites for sentence in edited(site.host, site.taken)]
-    if not unreached and not files:
+def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes) -> BreakglassError | None:
+    """What could not be given back, though all that was planned was done. With names, a cluster that was not reached is none of it."""
+    sentences = [sentence for site in facts.sites for sentence in _left(site, nodes)]
+    unreached = [str(unread) for unread in facts.unread] + ([f"the API: {facts.api.message}"] if facts.api and not names else [])
+    marked = any(node.mark.annotation is not None and (not names or node.name in names or node.address in names) for node in facts.nodes)
+    if facts.may_patch is False and marked:
+        sentences.append(_may_not_patch().message)
+    if not unreached and not sentences:
         return None
-    why = [str(unread) for unread in facts.unread] + ([f"the API: {facts.api.message}"] if facts.api and not names else [])
-    message = "; ".join(files + ([f"not reached: {'; '.join(why)}"] if unreached else []))
+    message = "; ".join(sentences + ([f"not reached: {'; '.join(unreached)}"] if unreached else []))
     again = "breakglass restore" + "".join(f" {name}" for name in names)
-    next_step = f"when that is mended: {again}" if facts.api is None or names else f"when the API is back: {again}; one node by itself: breakglass restore NODE"
-    if not done.steps and not files and (facts.api is not None or len(facts.sites) == 0):
+    next_step = "; ".join(
+        [line for site in facts.sites for line in _to_type(site, nodes)] + ([f"when that is up: {again}; one node by itself: breakglass restore NODE"] if unreached else [f"then: {again}"])
+    )
+    if unreached and not done.steps and not sentences and (facts.api is not None or not facts.sites):
         return Unreachable(message, next_step=next_step)
-    return Failed(message, state="All else was given back.", next_step=next_step)
+    return Failed(message, state="All else was given back." if done.steps else "Nothing else was there to be given back.", next_step=next_step)
 
 
 def state(facts: Facts) -> str:
     marked = [node.name for node in facts.nodes if node.mark.annotation is not None]
     dirty = [site.host.name for site in facts.sites if not site.is_clean]
+    unread = f" (not known of {', '.join(unread.name for unread in facts.unread)})" if facts.unread else ""
     cluster = f"Still carrying our annotation: {', '.join(marked) or 'no node'}." if facts.api is None else "The API was not reached."
-    return f"{cluster} Still answering pulls or keeping an image for us: {', '.join(dirty) or 'no node'}."
+    nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty) or 'no node'}{unread}."
+    return f"{cluster} {nodes}"
 
 
-def _give_back(site: Site, directory: str, ctr: Ctr) -> tuple[Step, ...]:
+def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: bool) -> str:
+    """What is true in the end: of what was reached, and no more."""
+    whose = f"none of {', '.join(names)}" if names else "no node" if not facts.unread else "no node that was reached"
+    cordon = f"{whose} is cordoned by us or carries an annotation of ours; " if uncordons else ""
+    return f"{cordon}{whose} answers pulls or keeps an image for us" + (", but for what the warnings name" if is_left else "")
+
+
+def _give_back(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]:
     """hosts.toml first: containerd asks nobody who is gone. The record goes last, and stays where a file was left."""
     if site.is_clean:
         return ()
+    ctr = Ctr(nodes.ctr, site.taken.namespace or nodes.namespace)
     names = tuple(Run(site.host, (ctr.line("images", "rm", name),)) for name in site.names)
-    is_left = any(file.is_edited for file in site.taken.files)
-    last = (end(site.host, directory),) if site.taken.is_recorded and not is_left else ()
-    return (*take_back(site.host, directory, site.taken).steps, *names, *last)
+    last = (end(site.host, nodes.directory),) if site.taken.is_begun and not any(file.is_edited for file in site.taken.files) else ()
+    giving = (*take_back(site.host, nodes.directory, site.taken).steps, *names, *last)
+    return (*enter(site.host, nodes.directory, identity, present=True), *giving) if giving else ()
 
 
-def _unreached(facts: Facts) -> list[str]:
-    return [*(["api"] if facts.api else []), *(unread.name for unread in facts.unread)]
+def _left(site: Site, nodes: Nodes) -> list[str]:
+    """What is on a node and is not given back by itself."""
+    left = edited(site.host, site.taken) + [f"{site.host}:{file} holds lines of breakglass that no record in {nodes.directory} knows" for file in site.taken.strays]
+    if site.is_clean and site.names:
+        left.append(f"containerd on {site.host} has names of breakglass that no record in {nodes.directory} knows: {', '.join(site.names)}")
+    return left
+
+
+def _to_type(site: Site, nodes: Nodes) -> list[str]:
+    """What to type for it."""
+    lines = []
+    if any(file.is_edited for file in site.taken.files):
+        record = f"{nodes.directory}/.breakglass.json"
+        lines.append(f"put it right by hand (what was there before stands in {record}), then let go of it: {site.host.by_hand('rm', record)}")
+    lines += [f"take the lines out that follow `{MARK}`: {site.host.by_hand('editor', file)}" for file in site.taken.strays]
+    if site.is_clean and site.names:
+        lines.append(site.host.by_hand(*Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names)))
+    return lines
+
+
+def _may_not_patch() -> Unreachable:
+    return Unreachable("the API lets us list nodes but not patch them: the right patch on nodes is missing", next_step="bind the ClusterRole that README.md prints to this identity")
 
 
 def _nodes(estate: Estate) -> tuple[tuple[Node, ...], Unreachable | None]:
@@ -147,9 +172,9 @@ def _nodes(estate: Estate) -> tuple[tuple[Node, ...], Unreachable | None]:
 
 
 def _hosts(estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]) -> tuple[list[Host], list[Unread]]:
-    """Each host once, however it is called; and targets of a pin that are no node any more."""
+    """Each machine once, however often it is named; and names that are none any more: targets of a pin that have left the cluster."""
     if names:
-        return list(dict.fromkeys(estate.node(name)[0] for name in names)), []
+        return _once([estate.node(name)[0] for name in names]), []
     known = {node.name: estate.host_of(node)[0] for node in nodes}
     targets = set()
     for node in nodes:
@@ -163,7 +188,11 @@ def _hosts(estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]) -> t
                 hosts.append(estate.node(name)[0])
             except BreakglassError as error:
                 lost.append(Unread(name, error))
-    return list(dict.fromkeys(hosts)), lost
+    return _once(hosts), lost
+
+
+def _once(hosts: list[Host]) -> list[Host]:
+    return list({host.ssh: host for host in reversed(hosts)}.values())[::-1]
 
 
 def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
@@ -173,9 +202,16 @@ def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[U
 
 
 def _site(estate: Estate, host: Host) -> Site | Unread:
+    nodes = estate.config.nodes
     try:
-        taken = read_taken(estate.hosts, host, estate.config.nodes.directory)
-        clean = Site(host, taken, ())
-        return clean if clean.is_clean else replace(clean, names=tuple(name for name in sorted(read_targets(estate.hosts, host, estate.ctr)) if name.startswith(OURS)))
+        site = Site(host, read_taken(estate.hosts, host, nodes.directory, certs=nodes.registry_config))
+        try:
+            targets = read_targets(estate.hosts, host, Ctr(nodes.ctr, site.taken.namespace or nodes.namespace))
+        except BreakglassError:
+            # Without a record there is no reason to think that anything is there.
+            if not site.is_clean:
+                raise
+            return site
+        return replace(site, names=tuple(name for name in sorted(targets) if name.startswith(OURS)))
     except BreakglassError as error:
         return Unread(host.name, error)

@@ -40,14 +40,16 @@ def read_cluster(estate: Estate, node: str) -> Cluster:
     return Cluster(kubelet, waiting)
 
 
-def verdict(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
+def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]:
+    """`before`: what there was before the import."""
     record = facts.tarball.record if facts.tarball else None
     names = (*facts.names, *(dict(record.companions) if record else ()))
     answers = facts.answers.answering is not None
     return (
         f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
         *(f"  {name}: IfNotPresent{', Always' if answers else ''}" for name in names),
-        *((_always(facts),) if answers else _never()),
+        *(_always(facts) if answers else _never()),
+        *_no_longer(names, before),
         "By digest no pod starts: docker save changes the manifest's digest.",
         *_collection(facts, cluster),
         *_credentials(cluster),
@@ -64,11 +66,23 @@ def heeds_pinned(kubelet: str) -> bool | None:
     return version >= first if first else version > HEEDS_PINNED[-1]
 
 
-def _always(facts: Facts) -> str:
+def _always(facts: Facts) -> tuple[str, ...]:
     assert facts.answers.answering
+    answering = facts.answers.answering
     first = sorted({pull.registry for pull in facts.answers.pulls if facts.answers.first(pull.registry)})
     rule = "a registry that is back wins again" if not first else f"before {', '.join(first)}, whose image is broken; after the others"
-    return f"Always is answered by {facts.node} itself (127.0.0.1:{facts.answers.answering.responder.port}): {rule}. After a reboot of the node: breakglass import {facts.node}"
+    told = f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): {rule}. After a reboot of the node: breakglass import {facts.node}"
+    refusing = (f"But {', '.join(facts.answers.refusing)} lets nobody look without a login: if its image is broken, Always does not start under its names.",) if facts.answers.refusing else ()
+    newer = (
+        (f"But {answering.config_file} was changed after containerd started: if config_path was what changed, Always starts only after a restart of containerd.",) if answering.config_is_newer else ()
+    )
+    return (told, *refusing, *newer)
+
+
+def _no_longer(names: tuple[str, ...], before: Facts) -> tuple[str, ...]:
+    answered = before.answers.answering.responder.answers if before.answers.answering else {}
+    gone = sorted(set(answered) - set(names))
+    return (f"No longer answered, nor kept, from an earlier import: {', '.join(gone)}",) if gone else ()
 
 
 def _never() -> tuple[str, ...]:

@@ -33,8 +33,8 @@ class TakenFile:
 
     @property
     def is_edited(self) -> bool:
-        """Somebody has changed it since, and lines of ours are still in it."""
-        return self.now is not None and not self.is_ours and MARK in self.now
+        """Somebody has edited, replaced or deleted it since. What is as it was at first was never written, or somebody has put it back."""
+        return not self.is_ours and self.now != self.original
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,15 @@ class Taken:
     """What the record on the node (`.breakglass.json`) says."""
 
     is_recorded: bool = False
+    is_begun: bool = False
+    """Recorded, or a record's first writing was cut short."""
     files: tuple[TakenFile, ...] = ()
     has_responder: bool = False
     """Whether the responder's script lies there."""
+    namespace: str | None = None
+    """Of containerd, where the import has put names of ours."""
+    strays: tuple[str, ...] = ()
+    """Files with lines of ours that the record does not know."""
 
     def file(self, path: str) -> TakenFile | None:
         return next((file for file in self.files if file.path == path), None)
@@ -62,6 +68,7 @@ class Site:
     text: str | None = None
     default: str | None = None
     """Where the registry has none of its own: the text that it has from `_default`."""
+    default_file: str = ""
     ca: tuple[str, ...] = ()
     client: tuple[tuple[str, str], ...] = ()
     """Certificates that containerd takes from the directory for want of a hosts.toml."""
@@ -105,9 +112,9 @@ class Pull:
     missing: tuple[str, ...] = field(default=())
 
 
-def read_taken(reads: Reads, host: Host, directory: str) -> Taken:
+def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
-    return _taken(_ask(reads, host, ("python3", "taken.py", "read", directory)))
+    return _taken(_ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs)))
 
 
 def read_answering(reads: Reads, host: Host, directory: str, *, certs: str, registries: tuple[str, ...], ctr: Ctr) -> tuple[Taken, Answering]:
@@ -164,15 +171,18 @@ def _taken(found: dict[str, Any]) -> Taken:
     record = found["record"]
     files = record["files"] if record else {}
     return Taken(
-        is_recorded=record is not None,
+        is_recorded=record is not None and record["namespace"] is not None,
+        is_begun=record is not None,
         files=tuple(TakenFile(path, entry["original"]["text"] if entry["original"] else None, entry["written"], found["now"].get(path)) for path, entry in sorted(files.items())),
         has_responder=bool(found["responder"]),
+        namespace=record["namespace"] if record else None,
+        strays=tuple(inert(path) for path in found["strays"]),
     )
 
 
 def _site(registry: str, told: dict[str, Any]) -> Site:
     client = tuple((str(certificate), str(key)) for certificate, key in told["client"])
-    return Site(registry, told["file"], told["linked"], told["text"], told["default"], tuple(told["ca"]), client, inert(str(told["fault"])))
+    return Site(registry, told["file"], told["linked"], told["text"], told["default"], told["default_file"], tuple(told["ca"]), client, inert(str(told["fault"])))
 
 
 def _config_path(configuration: str) -> tuple[str | None, str]:

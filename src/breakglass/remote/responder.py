@@ -344,11 +344,18 @@ def running(script: str) -> dict[int, argparse.Namespace | None]:
             with contextlib.suppress(OSError):
                 line = os.fsdecode(Path("/proc", entry, "cmdline").read_bytes()).split("\0")[:-1]
                 # All of it is compared: an editor that has the file open is none of ours.
-                if line[1:4] == ["-IS", script, "serve"] and posixpath.basename(line[0]).startswith("python"):
+                if line[1:4] == ["-IS", script, "serve"] and posixpath.basename(line[0]).startswith("python") and is_of_us(entry):
                     found[int(entry)] = None
                     with contextlib.suppress(Fault):
                         found[int(entry)] = parse(line[3:])
     return found
+
+
+def is_of_us(entry: str) -> bool:
+    """Anybody may write such a command line: it has to be root's or nobody's (or our own, where we are not root), and not in a container."""
+    uids = re.search(r"^Uid:\s+(\d+)\s+(\d+)", Path("/proc", entry, "status").read_text(), re.MULTILINE)
+    here, there = (os.stat(f"/proc/{each}/ns/mnt") for each in ("self", entry))  # noqa: PTH116
+    return uids is not None and {int(uids[1]), int(uids[2])} <= {os.geteuid(), 0, NOBODY} and os.path.samestat(here, there)
 
 
 def is_unit_of(script: str, processes: list[int]) -> bool:

@@ -1,6 +1,6 @@
 """What an import takes from a node besides the image: recorded before it is taken, and given back: `taken.py read|begin|insert|put_back|end DIRECTORY ...`.
 
-The record is DIRECTORY/.breakglass.json: `{"schema": 1, "files": {PATH: {"original": {...} or null, "made": [directories], "written": text}}}`.
+The record is DIRECTORY/.breakglass.json: `{"schema": 1, "namespace": ..., "files": {PATH: {"original": {...} or null, "made": [directories], "written": text}}}`.
 Results go to stdout as one line of JSON, a failure to stderr as one sentence, with the exit codes of breakglass. Python 3.8 or newer, standard library only.
 """
 
@@ -62,18 +62,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
         added.add_argument("directory", type=absolute, metavar="DIRECTORY")
         return added
 
-    added = command(read, "the record, the files that it names and, with --certs, how containerd finds its registries; changes nothing")
-    added.add_argument("--certs", type=absolute, metavar="DIRECTORY", help="containerd's config_path")
+    added = command(read, "the record, the files that it names and, with --registry, how containerd finds its registries; changes nothing")
+    added.add_argument("--certs", required=True, type=absolute, metavar="DIRECTORY", help="containerd's config_path")
     added.add_argument("--registry", action="append", default=[], metavar="HOST[:PORT]", type=registry)
     added.epilog = "after --: how containerd's client is called"
-    command(begin, "a record, where there is none")
+    added = command(begin, "a record, where there is none")
+    added.add_argument("--namespace", required=True, type=matching(r"[A-Za-z0-9._-]{1,76}", "a namespace"), help="of containerd, where names of ours are")
     added = command(insert, "lines into a file, or into a new one; what was there is recorded first")
     added.add_argument("file", type=absolute, metavar="FILE")
     added.add_argument("--onto", required=True, type=matching("absent|[0-9a-f]{64}", "a sha256, or absent"), metavar="SHA256", help="of the file as it has to be now, or `absent`")
+    added.add_argument("--copy", type=absolute, metavar="FILE", help="the file is new, and a copy of this one, of which --onto then tells the sha256")
     added.add_argument("--before", required=True, type=matching("[1-9][0-9]{0,5}|end", "the number of a line, or end"), metavar="LINE", help="the first line has number 1")
     added.epilog = "after --: the lines"
-    added = command(put_back, "a file as it was before insert; one that was edited since is left")
+    added = command(put_back, "a file as it was before insert; one that was edited, replaced or deleted since is left")
     added.add_argument("file", type=absolute, metavar="FILE")
+    added.add_argument("--although-gone", action="store_true", help="one that was deleted comes back")
     command(end, "the record goes, once all is given back")
     at = argv.index("--") if "--" in argv else len(argv)
     arguments = parser.parse_args(argv[:at])
@@ -87,11 +90,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def read(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
     files = sorted(record["files"]) if record else []
-    found = {"record": record, "responder": any(os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")), "now": {path: now_of(Path(path)) for path in files}}
-    if arguments.certs is None:
+    found: dict[str, Any] = {
+        "record": record,
+        "responder": any(os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")),
+        "now": {path: now_of(Path(path)) for path in files},
+    }
+    found["strays"] = [str(file) for file in sorted(arguments.certs.glob("*/hosts.toml")) if os.path.realpath(file) not in files and is_marked(file)]
+    if not arguments.registry:
         return found
     sites = {name: site(arguments.certs, name, record["files"] if record else {}) for name in arguments.registry}
     return {**found, "sites": sites, "containerd": containerd(arguments.certs), "content": content(arguments.rest)}
+
+
+def is_marked(path: Path) -> bool:
+    try:
+        return MARK in (text_of(path) or "")
+    except (OSError, Fault):
+        return False
 
 
 def now_of(path: Path) -> str | None:
@@ -104,8 +119,8 @@ def now_of(path: Path) -> str | None:
 
 def begin(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
-    if record is None:
-        record = {"schema": 1, "files": {}}
+    if record is None or record["namespace"] is None:
+        record = {"schema": 1, "namespace": arguments.namespace, "files": {}}
         save(arguments.directory, record)
     return {"files": sorted(record["files"])}
 
@@ -115,20 +130,23 @@ def insert(arguments: argparse.Namespace) -> dict[str, Any]:
     if path.is_symlink():
         raise Fault(FAILED, f"{path} is a symbolic link now; it was not touched")
     now = text_of(path)
-    if ("absent" if now is None else sha256(now)) != arguments.onto:
-        raise Fault(FAILED, f"{path} has changed since it was read; it was not touched")
-    if now is not None and MARK in now:
-        raise Fault(FAILED, f"{path} holds lines of breakglass already; it was not touched")
-    lines = [f"{line}\n" for line in (now or "").split("\n")]
+    source = arguments.copy or path
+    base = text_of(source)
+    if ("absent" if base is None else sha256(base)) != arguments.onto or (arguments.copy and now is not None):
+        raise Fault(FAILED, f"{source} has changed since it was read; nothing was touched")
+    if base is not None and MARK in base:
+        raise Fault(FAILED, f"{source} holds lines of breakglass already; nothing was touched")
+    lines = [f"{line}\n" for line in (base or "").split("\n")]
     if lines[-1] == "\n":
         lines.pop()
     at = len(lines) if arguments.before == "end" else min(int(arguments.before) - 1, len(lines))
     written = "".join([*lines[:at], *(f"{line}\n" for line in arguments.rest), *lines[at:]])
     entry: dict[str, Any] = {"original": None, "made": [str(directory) for directory in missing(path.parent)], "written": written}
     mode, owner, group = 0o644, os.geteuid(), os.getegid()
-    if now is not None:
-        status = path.stat()
+    if base is not None:
+        status = source.stat()
         mode, owner, group = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+    if now is not None:
         entry["original"] = {"text": now, "mode": mode, "uid": owner, "gid": group, "mtime_ns": status.st_mtime_ns}
     else:
         # A run that was cut short has made them, and they are still to go.
@@ -148,13 +166,16 @@ def put_back(arguments: argparse.Namespace) -> dict[str, Any]:
     if entry is None:
         return {"file": str(path), "put_back": False}
     original, now = entry["original"], text_of(path)
-    ours = now is not None and now == entry["written"]
-    if not ours and now is not None and MARK in now:
-        raise Fault(FAILED, f"{path} was edited after breakglass wrote it; it was left as it is")
+    was = original["text"] if original else None
+    ours = now == entry["written"] or (now is None and arguments.although_gone)
+    if not ours and now != was:
+        raise Fault(FAILED, f"{path} was {'deleted' if now is None else 'edited'} after breakglass wrote it; it was left as it is")
     hidden = partial(path)
     if ours and original is None:
-        path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
     elif ours:
+        path.parent.mkdir(exist_ok=True)
         replace(path, original["text"], mode=original["mode"], owner=original["uid"], group=original["gid"], mtime_ns=original["mtime_ns"])
     with contextlib.suppress(FileNotFoundError):
         hidden.unlink()
@@ -199,14 +220,15 @@ def site(certs: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
     directory = used if used is not None and used.name != "_default" else certs / name
     listed = Path(os.path.realpath(directory / "hosts.toml"))
     linked = listed != Path(os.path.realpath(certs)) / directory.name / "hosts.toml"
-    found: dict[str, Any] = {"file": str(listed), "linked": linked, "text": None, "default": None, "ca": [], "client": [], "fault": ""}
+    found: dict[str, Any] = {"file": str(listed), "linked": linked, "text": None, "default": None, "default_file": "", "ca": [], "client": [], "fault": ""}
     try:
         found["text"] = without_us = text_of(listed)
         entry = files.get(str(listed))
         if entry is not None and without_us == entry["written"]:
             without_us = entry["original"]["text"] if entry["original"] else None
         if used is not None and used.name == "_default" and without_us is None:
-            found["default"] = text_of(used / "hosts.toml")
+            found["default_file"] = os.path.realpath(used / "hosts.toml")
+            found["default"] = text_of(Path(found["default_file"]))
         if used is not None and not used.is_dir():
             found["fault"] = f"{used} is no directory"
         elif used is not None and "[" not in re.sub("#.*", "", without_us or "") and not found["default"]:
@@ -283,10 +305,11 @@ def absolute(text: str) -> Path:
 def load(directory: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((directory / RECORD).read_bytes())
-        if record["schema"] != 1 or not all(path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()):
+        if record["schema"] != 1 or not isinstance(record["namespace"], str) or not all(path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()):
             raise ValueError("unknown")
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        # One that was cut short in its very first writing: nothing had been taken yet.
+        return {"schema": 1, "namespace": None, "files": {}} if os.path.lexists(directory / f"{RECORD}.partial") else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Fault(FAILED, f"{directory / RECORD} cannot be read: it is damaged, or of another version of breakglass") from None
     found: dict[str, Any] = record

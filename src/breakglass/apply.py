@@ -138,6 +138,7 @@ def _all_of(errors: list[BreakglassError]) -> BreakglassError:
     """The one that decides the exit code, with the words of all."""
     decisive = worst(errors)
     decisive.message = "; ".join(dict.fromkeys([decisive.message, *(error.message for error in errors)]))
+    decisive.next_step = "; ".join(dict.fromkeys([*(error.next_step for error in errors if error.next_step), "then the same command again: it does only what is missing"]))
     return decisive
 
 

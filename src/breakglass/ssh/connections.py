@@ -250,9 +250,12 @@ class _Lock:
 def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unreachable:
     words = inert(result.stderr).strip().replace("\n", "; ")
     if result.exit_status is None:
-        return Unreachable(f"the lock {step.path} on {step.host} was not taken: {result.lost}")
+        return Unreachable(f"the lock {step.path} on {step.host} was not taken: {result.lost}", next_step="run the same command again")
     if result.exit_status != 7:
-        return Refused(f"the lock {step.path} on {step.host} can not be made: {words or f'exit {result.exit_status}'}")
+        return Refused(
+            f"the lock {step.path} on {step.host} can not be made: {words or f'exit {result.exit_status}'}",
+            next_step=f"look at it with: {step.host.by_hand('ls', '-la', step.path.rpartition('/')[0])}",
+        )
     try:
         record = json.loads(answer)
         holder, age = record["holder"], record["age_seconds"]

@@ -25,6 +25,8 @@ class Row:
     """What else may be passed, in which a dry run has to stay one."""
     kills: tuple[int, ...] = ()
     """After which steps the run is killed in every test run; after each of the others in the slow ones."""
+    every: int = 1
+    """With 3, after every third of the others only: the rest is another row's."""
 
     def __str__(self) -> str:
         return self.name
@@ -104,7 +106,7 @@ ROWS = (
     Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm")),
     Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), kills=(3,)),
     Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(12,)),
-    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16),
+    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, every=3),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2),
     Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4),
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),), kills=(1,)),

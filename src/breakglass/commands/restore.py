@@ -76,6 +76,7 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
         raise _may_not_patch()
     patches = () if may_not else tuple(PatchNode(node.name, node.mark, Mark(False, None), node.resource_version) for node in taken)
     warnings = [sentence for site in facts.sites for sentence in _left(site, nodes)]
+    is_left = bool(warnings) or may_not
     if (taken or givings) and facts.served_by == ():
         warnings.append("no registry serves the image yet: pipelines will fail again on nodes that do not hold it, and on nodes that no longer answer pulls")
     if may_not:
@@ -83,7 +84,7 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
     if facts.api is not None:
         warnings.append(f"the API was not reached, so nobody is uncordoned: {facts.api.message}; when it is back: breakglass restore")
     warnings += [f"not reached: {unread}" for unread in facts.unread]
-    return Plan(_goal(facts, names, uncordons=facts.api is None and not may_not, is_left=bool(warnings)), (*patches, *givings), warnings=tuple(warnings), independent=True)
+    return Plan(_goal(facts, names, uncordons=facts.api is None and not may_not, is_left=is_left), (*patches, *givings), warnings=tuple(warnings), independent=True)
 
 
 def result(facts: Facts, done: Plan) -> Result:
@@ -124,9 +125,11 @@ def state(facts: Facts) -> str:
 
 def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: bool) -> str:
     """What is true in the end: of what was reached, and no more."""
-    whose = f"none of {', '.join(names)}" if names else "no node" if not facts.unread else "no node that was reached"
-    cordon = f"{whose} is cordoned by us or carries an annotation of ours; " if uncordons else ""
-    return f"{cordon}{whose} answers pulls or keeps an image for us" + (", but for what the warnings name" if is_left else "")
+    but = ", but for what the warnings name" if is_left else ""
+    if names:
+        return f"{', '.join(names)}: {'not cordoned by us, without our annotation; ' if uncordons else ''}no pulls are answered, no image is kept for us{but}"
+    whose = "no node" if not facts.unread else "no node that was reached"
+    return f"{f'{whose} is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{whose} answers pulls or keeps an image for us{but}"
 
 
 def _give_back(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]:

@@ -33,18 +33,25 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
 
     Raises what the first failed step means.
     """
-    if any(isinstance(step, PatchNode) for step in plan.steps):
-        _check_unchanged(_lines(plan.steps), _lines(plan_again().steps))
     errors: list[BreakglassError] = []
     failed: set[Host] = set()
+    patches = [step for step in plan.steps if isinstance(step, PatchNode)]
+    if patches:
+        try:
+            _check_unchanged(*(_lines(step for step in one.steps if not plan.independent or isinstance(step, PatchNode)) for one in (plan, plan_again())))
+        except BreakglassError as error:
+            if not plan.independent:
+                raise
+            errors.append(error)
+            patches = []
     with ExitStack() as locks:
-        held: list[Held] = []
+        held: list[tuple[Host, Held]] = []
         index = 0
         for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
             batch = list(group)
             try:
-                if is_patch:
-                    _patch(index, [step for step in batch if isinstance(step, PatchNode)], cluster, reports)
+                if is_patch and patches:
+                    _patch(index, patches, cluster, reports)
             except BreakglassError as error:
                 if not plan.independent:
                     raise
@@ -54,7 +61,7 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
                 if host in failed:
                     continue
                 try:
-                    _do(index + offset, step, hosts, reports, explain, locks, held)
+                    _do(index + offset, step, hosts, reports, explain, locks, held, own=host if plan.independent else None)
                     if isinstance(step, Lock):
                         _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
                 except BreakglassError as error:
@@ -68,14 +75,16 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
         raise _all_of(errors)
 
 
-def _do(index: int, step: Step, hosts: Writes, reports: Reports, explain: Explain, locks: ExitStack, held: list[Held]) -> None:
-    if any(lock.lost() for lock in held):
-        raise Failed("the lock was lost: the connection broke, or the host hung for 60 seconds", next_step="run the same command again")
+def _do(index: int, step: Step, hosts: Writes, reports: Reports, explain: Explain, locks: ExitStack, held: list[tuple[Host, Held]], *, own: Host | None) -> None:
+    """`own`: only this host's lock matters."""
+    lost = next((host for host, lock in held if own in (None, host) and lock.lost()), None)
+    if lost is not None:
+        raise Failed(f"{lost}: the lock was lost: the connection broke, or the host hung for 60 seconds", next_step="run the same command again")
     reports.started(index, step)
     started = time.monotonic()
     try:
         if isinstance(step, Lock):
-            held.append(locks.enter_context(hosts.hold(step)))
+            held.append((step.host, locks.enter_context(hosts.hold(step))))
         elif isinstance(step, Confirm):
             _confirm(step, hosts)
         elif isinstance(step, Copy):

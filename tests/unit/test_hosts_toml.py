@@ -47,9 +47,9 @@ def refused(text: str | None, *, first: bool = False, **more: Any) -> str:
     return f"{caught.value.message}; {caught.value.next_step}"
 
 
-def inserted(original: str | None, insertion: Insertion) -> str:
+def inserted(insertion: Insertion) -> str:
     """What `taken.py insert` makes of it (tests of that script stand beside this file)."""
-    lines = (original or "").split("\n")
+    lines = (insertion.base or "").split("\n")
     if lines[-1] == "":
         lines.pop()
     at = len(lines) if insertion.before == "end" else int(insertion.before) - 1
@@ -97,14 +97,33 @@ def files(draw: Any) -> str:
     return end.join([*lines, *draw(spare)]) + final
 
 
+def same(url: str) -> str:
+    """What makes two addresses one host."""
+    return (url if url.startswith("http") else f"https://{url}").rstrip("/").lower()
+
+
+def made_of(text: str, *, first: bool) -> Insertion | None:
+    """None: it is refused, and that exactly where the server's own header, which may be a secret, would have to be repeated."""
+    before = tomllib.loads(text)
+    is_listed = same(before.get("server", SERVER)) in map(same, before.get("host", {}))
+    if "header" in before and not first and not is_listed:
+        assert "`header` would have to be repeated" in refused(text)
+        return None
+    return compose(site(text), text, address=ADDRESS, first=first)
+
+
 @settings(max_examples=400, deadline=None)
 @given(text=files(), first=some.booleans())
 def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(text: str, first: bool) -> None:
     before = tomllib.loads(text)
-    insertion = compose(site(text), text, address=ADDRESS, first=first)
+    insertion = made_of(text, first=first)
+    if insertion is None:
+        return
     after = tomllib.loads(insertion.text)
-    assert inserted(text, insertion) == insertion.text
+    assert insertion.base == text
+    assert inserted(insertion) == insertion.text
     assert any(line.startswith(MARK) for line in insertion.lines)
+    assert not any(word in line for line in insertion.lines for word in ("header", "x-one", "x-many", "x-table", "comment", "mirror.example")), "they travel in a command line"
     others = [host for host in after["host"] if host != ADDRESS]
     assert list(after["host"]) == ([ADDRESS, *others] if first else [*others, ADDRESS])
     assert others[: len(before.get("host", {}))] == list(before.get("host", {}))
@@ -119,7 +138,10 @@ def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(tex
 def test_behind_a_registry_the_node_is_asked_only_after_the_registry_itself(text: str) -> None:
     """As endpoints() tells it, which is containerd's order."""
     asked = [each["url"] for each in endpoints(site(text), text)]
-    made = compose(site(text), text, address=ADDRESS, first=False).text
+    insertion = made_of(text, first=False)
+    if insertion is None:
+        return
+    made = insertion.text
     again = [each["url"] for each in endpoints(site(made), made)]
     assert [url.rstrip("/").lower() for url in again if url != ADDRESS] == [url.rstrip("/").lower() for url in asked]
     assert again[-1] == ADDRESS or [url.rstrip("/") for url in again].index(ADDRESS) > 0
@@ -131,7 +153,7 @@ def test_behind_a_registry_the_node_is_asked_only_after_the_registry_itself(text
 
 def test_the_file_of_a_registry_that_has_none_is_ours_to_the_last_line() -> None:
     insertion = compose(site(), None, address=ADDRESS, first=False)
-    assert (insertion.before, insertion.text) == ("end", inserted(None, insertion))
+    assert (insertion.before, insertion.text, insertion.base) == ("end", inserted(insertion), None)
     assert insertion.lines[0].startswith(MARK)
     assert tomllib.loads(insertion.text) == {"server": SERVER, "host": {SERVER: OURS, ADDRESS: OURS}}
     assert list(tomllib.loads(insertion.text)["host"]) == [SERVER, ADDRESS]
@@ -151,10 +173,30 @@ def test_certificates_that_lie_beside_no_hosts_toml_are_named_in_ours() -> None:
 
 
 def test_a_file_with_only_a_server_gets_the_server_as_a_host_with_its_settings() -> None:
-    text = 'server = "https://registry.example"\nca = "ca.crt"\nskip_verify = true\n[header]\n  x-token = ["a", "b"]\n'
+    text = 'server = "https://registry.example"\nca = "ca.crt"\nskip_verify = true\nclient = [["a.cert", "a.key"]]\noverride_path = true\n'
     made = composed(text)
-    assert made["host"] == {"https://registry.example": {**OURS, "ca": "ca.crt", "skip_verify": True, "header": {"x-token": ["a", "b"]}}, ADDRESS: OURS}
+    its = {"ca": "ca.crt", "skip_verify": True, "client": [["a.cert", "a.key"]], "override_path": True}
+    assert made["host"] == {"https://registry.example": {**OURS, **its}, ADDRESS: OURS}
     assert {key: its for key, its in made.items() if key != "host"} == tomllib.loads(text)
+
+
+@pytest.mark.parametrize("header", ['header = { x-token = "s3cret" }\n', '[header]\n  x-token = ["s3cret", "b"]\n', "header = {}\n"])
+@pytest.mark.parametrize("mirror", ["", '[host."https://mirror.example"]\n'])
+def test_a_header_of_the_server_is_never_repeated_and_the_refusal_says_what_to_list(header: str, mirror: str) -> None:
+    text = f'server = "https://registry.example"\n{header}{mirror}'
+    told = refused(text)
+    assert "may hold a secret" in told
+    assert '[host."https://registry.example"]' in told
+    assert "s3cret" not in told
+
+
+def test_a_header_of_the_server_is_no_hindrance_where_the_server_needs_no_line_of_ours() -> None:
+    text = f'server = "{SERVER}"\nheader = {{ x-token = "s3cret" }}\n'
+    listed = f'{text}[host."{SERVER}"]\n  header = {{ x-token = "s3cret" }}\n'
+    for first, content, hosts in ((True, text, [ADDRESS]), (False, listed, [SERVER, ADDRESS]), (True, listed, [ADDRESS, SERVER])):
+        insertion = compose(site(content), content, address=ADDRESS, first=first)
+        assert list(tomllib.loads(insertion.text)["host"]) == hosts
+        assert "s3cret" not in "".join(insertion.lines)
 
 
 def test_a_server_that_may_do_less_may_do_no_more_as_a_host() -> None:
@@ -182,7 +224,7 @@ def test_lines_for_the_first_place_go_before_the_first_host_and_behind_the_setti
 
 
 def test_a_host_inside_of_a_text_of_several_lines_is_no_place_for_ours() -> None:
-    text = f'server = "{SERVER}"\nheader = {{ x = """\n[host."https://no.example"]\n""" }}\n[host."https://mirror.example"]\n'
+    text = f'server = "{SERVER}"\nca = """\n[host."https://no.example"]\n"""\n[host."https://mirror.example"]\n'
     assert "without changing what it says" in refused(text, first=True)
     assert list(composed(text)["host"]) == ["https://mirror.example", SERVER, ADDRESS]
 
@@ -201,8 +243,11 @@ def test_what_a_registry_has_from_default_is_copied_into_its_own_file_whole() ->
     where = site(None, default=default)
     for first, hosts in ((False, ["https://mirror.example", "https://upstream.example", ADDRESS]), (True, [ADDRESS, "https://mirror.example"])):
         insertion = compose(where, None, address=ADDRESS, first=first)
-        assert inserted(None, insertion) == insertion.text
+        assert inserted(insertion) == insertion.text
+        assert insertion.base == default
         assert insertion.text.startswith("# ours\n")
+        assert "# ours" not in insertion.lines
+        assert "mirror.example" not in "".join(insertion.lines), "the copy is made on the node: none of its text travels"
         made = tomllib.loads(insertion.text)
         assert list(made["host"]) == hosts
         assert made["host"]["https://mirror.example"] == {"ca": "/etc/ca.crt"}
@@ -254,7 +299,7 @@ def test_hosts_in_a_form_that_nothing_can_be_added_to_are_refused(text: str, fir
     assert refused(text, first=first)
 
 
-@pytest.mark.parametrize("setting", ["ca = 1979-05-27", "header = { x = 1979-05-27T07:32:00Z }", "header = { x = nan }", "header = { x = 07:32:00 }"])
+@pytest.mark.parametrize("setting", ["ca = 1979-05-27", "client = [[1979-05-27T07:32:00Z]]", "skip_verify = nan", "override_path = 07:32:00", "capabilities = [1979-05-27]", "header = 5"])
 def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_but_no_bug(setting: str) -> None:
     text = f"server = 'https://registry.example'\n{setting}\n"
     try:
@@ -266,8 +311,8 @@ def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_bu
 
 @pytest.mark.parametrize("control", ["\\u0001", "\\n", "\\u2028", "\\U0001F600", '\\"', "\\\\"])
 def test_a_text_with_any_character_in_it_is_copied_as_it_is(control: str) -> None:
-    text = f'server = "https://registry.example"\nheader = {{ x = "{control}" }}\n'
-    assert composed(text)["host"]["https://registry.example"]["header"] == tomllib.loads(text)["header"]
+    text = f'server = "https://registry.example"\nca = "/etc/{control}.crt"\n'
+    assert composed(text)["host"]["https://registry.example"]["ca"] == tomllib.loads(text)["ca"]
 
 
 # Which server
@@ -377,4 +422,19 @@ def test_nobody_is_asked_by_a_file_that_cannot_be_understood(text: str) -> None:
     ],
 )
 def test_a_file_lists_the_node_only_where_containerd_would_ask_it(text: str | None, answer: bool) -> None:
-    assert lists(text, ADDRESS) is answer
+    assert lists(text, ADDRESS, first=False) is answer
+    assert lists(text, ADDRESS, first=True) is answer, "it is the only host of each"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (f'[host."{ADDRESS}"]\n[host."https://mirror.example"]\n', True),
+        (f'[host."https://mirror.example"]\n[host."{ADDRESS}"]\n', False),
+        (f'server = "{SERVER}"\n[host."{ADDRESS}"]\n', True),
+        (f'# [host."https://mirror.example"]\n[host."{ADDRESS}"]\n', True),
+    ],
+)
+def test_a_file_lists_the_node_first_only_where_no_other_host_comes_before_it(text: str, answer: bool) -> None:
+    assert lists(text, ADDRESS, first=True) is answer
+    assert lists(text, ADDRESS, first=False)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from breakglass.commands import Estate, Unread, restore
-from breakglass.commands.answering import Answers, Part, check_config_path, set_up, take_back
+from breakglass.commands.answering import Answers, Part, begin, check_config_path, set_up, take_back
 from breakglass.commands.hosts_toml import compose
 from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
@@ -30,7 +30,7 @@ CTR = Ctr(("ctr",), "k8s.io")
 PRIVATE, FORGEJO = "registry.example:5050", "forgejo.example"
 FILE, OTHER_FILE = f"{CERTS}/{PRIVATE}/hosts.toml", f"{CERTS}/{FORGEJO}/hosts.toml"
 DIGEST = "sha256:" + "9" * 64
-KEEP = "breakglass.local/keep/aaaaaaaaaaaaaaaa:kept"
+KEEP, BEFORE = "breakglass.local/keep/aaaaaaaaaaaaaaaa:kept", "breakglass.local/before/0123456789abcdef:kept"
 NAME, OTHER = f"{REPOSITORY}:latest", f"{FORGEJO}/viktor/infra-ci:latest"
 KEPT = {NAME: KEEP, OTHER: KEEP}
 TARGETS = {KEEP: DIGEST}
@@ -45,8 +45,13 @@ def answering(*sites: Site, responder: Responder = RUNS, **more: Any) -> Answeri
     return replace(Answering(sites, responder, "/content", CERTS, "/etc/containerd/config.toml"), **more)
 
 
+def recorded(*files: TakenFile, **more: Any) -> Taken:
+    """What a record says of a node on which the responder's script lies."""
+    return replace(Taken(True, True, files, True, "k8s.io"), **more)
+
+
 def planned(known: Answering, taken: Taken | None = None, *, pulls: tuple[Pull, ...] = (), host: Host = NODE) -> Part:
-    return set_up(host, DIRECTORY, CERTS, CTR, Answers(taken or Taken(True, (), True), known, pulls), kept=KEPT, targets=TARGETS)
+    return set_up(host, DIRECTORY, CERTS, CTR, Answers(taken or recorded(), known, pulls), kept=KEPT, targets=TARGETS)
 
 
 def commands(part: Part) -> list[str]:
@@ -64,7 +69,7 @@ def written(registry: str, original: str | None, *, address: str = "http://127.0
 def in_place(**more: Any) -> tuple[Answering, Taken]:
     """Both registries' files are ours, and the responder answers."""
     (private, first), (forgejo, second) = written(PRIVATE, MIRROR), written(FORGEJO, None)
-    return answering(private, forgejo, **more), Taken(True, (first, second), True)
+    return answering(private, forgejo, **more), recorded(first, second)
 
 
 START = f"responder.py start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} --answer {OTHER}={KEEP}"
@@ -74,7 +79,7 @@ START = f"responder.py start {DIRECTORY} --port 4000 --content /content --answer
 
 
 def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> None:
-    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE), responder=DEAD), Taken(True))
+    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE), responder=DEAD), recorded(has_responder=False))
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     first, *others = commands(part)
     assert first == START
@@ -90,7 +95,7 @@ def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> 
 
 
 def test_the_files_are_written_in_the_order_in_which_the_configuration_names_the_registries() -> None:
-    part = planned(answering(Site(PRIVATE, FILE), Site(FORGEJO, OTHER_FILE), responder=DEAD), Taken(True))
+    part = planned(answering(Site(PRIVATE, FILE), Site(FORGEJO, OTHER_FILE), responder=DEAD), recorded(has_responder=False))
     assert [line.split()[3] for line in commands(part)[1:]] == [FILE, OTHER_FILE]
 
 
@@ -159,14 +164,57 @@ def test_a_file_is_written_in_the_other_order_when_the_registry_breaks_and_again
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     assert commands(planned(known, taken, pulls=(BROKEN,))) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before 1"]
     private, entry = written(PRIVATE, MIRROR, first=True)
-    known, taken = answering(private, known.sites[1]), Taken(True, (entry, taken.files[1]), True)
+    known, taken = answering(private, known.sites[1]), recorded(entry, taken.files[1])
     assert commands(planned(known, taken, pulls=(BROKEN,))) == []
     assert commands(planned(known, taken)) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"]
 
 
-@pytest.mark.parametrize("state", ["serves", "lacks", "refuses", "unreachable"])
+@pytest.mark.parametrize("state", ["serves", "lacks", "unreachable"])
 def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> None:
     assert planned(*in_place(), pulls=(replace(BROKEN, state=state),)) == Part()
+
+
+def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -> None:
+    part = planned(*in_place(), pulls=tuple(replace(BROKEN, state="refuses", name=f"{REPOSITORY}:{tag}") for tag in ("latest", "new")))
+    assert part.steps == ()
+    (warning,) = part.warnings
+    assert warning.startswith(f"{PRIVATE} lets nobody look without a login: if its image is broken, pods with Always do not start under its name")
+    assert f"docker login {PRIVATE}" in warning
+
+
+@pytest.mark.parametrize(
+    ("states", "first"),
+    [
+        ([("a", "serves"), ("a", "broken")], None),
+        ([("a", "broken"), ("a", "serves")], "a"),
+        ([("a", "lacks"), ("a", "unreachable"), ("a", "refuses"), ("a", "broken"), ("a", "serves")], "a"),
+        ([("a", "refuses"), ("a", "serves"), ("a", "broken")], None),
+        ([("a", "serves"), ("b", "broken"), ("a", "broken")], "b"),
+        ([("a", "lacks")], None),
+        ([], None),
+    ],
+)
+def test_of_each_name_the_first_endpoint_that_has_the_image_decides(states: list[tuple[str, str]], first: str | None) -> None:
+    """Pulls come in containerd's order: mirrors, and the registry last."""
+    answers = Answers(recorded(), None, tuple(Pull(PRIVATE, name, state, "") for name, state in states))
+    found = answers.first(PRIVATE)
+    assert (found and (found.name, found.state)) == (first and (first, "broken"))
+    assert answers.first(FORGEJO) is None
+
+
+def test_registries_that_refuse_are_told_once_each() -> None:
+    pulls = (Pull("b", "b/x:1", "refuses", ""), Pull("a", "a/x:1", "refuses", ""), Pull("b", "b/x:2", "refuses", ""), Pull("c", "c/x:1", "serves", ""))
+    assert Answers(recorded(), None, pulls).refusing == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    ("now", "ours", "edited"),
+    [("written", True, False), ("original", False, False), ("written\n# by hand", False, True), ("theirs", False, True), ("", False, True), (None, False, True)],
+)
+def test_edited_is_what_is_neither_as_we_wrote_it_nor_as_it_was(now: str | None, ours: bool, edited: bool) -> None:
+    file = TakenFile(FILE, "original", "written", now)
+    assert (file.is_ours, file.is_edited) == (ours, edited)
+    assert not TakenFile(FILE, None, "written", None).is_edited
 
 
 def test_an_edited_file_that_still_lists_the_node_is_left_with_a_warning() -> None:
@@ -177,34 +225,81 @@ def test_an_edited_file_that_still_lists_the_node_is_left_with_a_warning() -> No
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in part.warnings[0]
 
 
-@pytest.mark.parametrize("recorded", [True, False])
-def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_to_type(recorded: bool) -> None:
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_to_type(is_recorded: bool) -> None:
     text = f"{MARK}\n# the rest was taken out\n"
-    taken = Taken(True, (TakenFile(FILE, None, "ours", text),) if recorded else (), True)
-    with pytest.raises(Refused, match=r"does not list http://127\.0\.0\.1:4000") as caught:
+    taken = recorded(TakenFile(FILE, None, "ours", text)) if is_recorded else recorded(strays=(FILE,))
+    with pytest.raises(Refused, match=r", and does not list http://127\.0\.0\.1:4000$") as caught:
         planned(answering(Site(PRIVATE, FILE, text=text)), taken)
+    why = "was edited after breakglass wrote it" if is_recorded else f"holds lines of breakglass that no record in {DIRECTORY} knows"
+    assert f"k8s-node1:{FILE} {why}" in caught.value.message
     assert "ssh wizard@10.0.20.101 sudo" in caught.value.next_step
     assert FILE in caught.value.next_step
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_before_a_registry_whose_image_is_broken_such_a_file_must_list_the_node_first(is_recorded: bool) -> None:
+    site, entry = written(PRIVATE, MIRROR)
+    text = (site.text or "") + EDITED
+    behind = answering(replace(site, text=text))
+    taken = recorded(replace(entry, now=text)) if is_recorded else recorded()
+    assert planned(behind, taken).steps == ()
+    with pytest.raises(Refused, match=r"does not list http://127\.0\.0\.1:4000 first, though the image of the registry is broken") as caught:
+        planned(behind, taken, pulls=(BROKEN,))
+    assert FILE in caught.value.next_step
+    site, entry = written(PRIVATE, MIRROR, first=True)
+    text = (site.text or "") + EDITED
+    part = planned(answering(replace(site, text=text)), recorded(replace(entry, now=text)) if is_recorded else recorded(), pulls=(BROKEN,))
+    assert (part.steps, len(part.warnings)) == ((), 1)
 
 
 def test_a_file_of_ours_of_which_the_record_knows_nothing_is_left_where_it_lists_the_node() -> None:
     site, _ = written(PRIVATE, MIRROR)
     part = planned(answering(site))
     assert part.steps == ()
-    assert len(part.warnings) == 1
+    assert part.warnings == (f"k8s-node1:{FILE} holds lines of breakglass that no record in {DIRECTORY} knows; it lists the node, and is left as it is",)
 
 
-def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original() -> None:
+def changed(now: str | None) -> tuple[Answering, Taken]:
+    """As in_place(), but for the first file, which somebody has changed."""
     known, taken = in_place()
+    return replace(known, sites=(replace(known.sites[0], text=now), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=now), taken.files[1]))
+
+
+def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_that_is_told() -> None:
     theirs = 'server = "https://theirs.example"\n'
-    part = planned(replace(known, sites=(replace(known.sites[0], text=theirs), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=theirs), taken.files[1])))
+    part = planned(*changed(theirs))
     assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto {hashlib.sha256(theirs.encode()).hexdigest()} --before end"]
+    assert part.warnings == (f"k8s-node1:{FILE} was replaced after breakglass wrote it: what is there now is what restore will put back",)
 
 
-def test_a_file_that_somebody_removed_is_written_anew() -> None:
+def test_a_file_that_somebody_removed_comes_back_as_it_was_before_lines_of_ours_are_put_into_it() -> None:
+    part = planned(*changed(None))
+    mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
+    assert commands(part) == [f"taken.py put_back {DIRECTORY} {FILE} --although-gone", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"]
+    assert part.warnings == (f"k8s-node1:{FILE} was deleted after breakglass wrote it: what was there before comes back first",)
+
+
+def test_a_file_that_somebody_has_put_back_by_hand_gets_our_lines_again_without_a_warning() -> None:
+    part = planned(*changed(MIRROR))
+    assert [line.split()[1] for line in commands(part)] == ["insert"]
+    assert part.warnings == ()
+
+
+def test_a_file_that_was_new_and_that_somebody_removed_is_new_again() -> None:
     known, taken = in_place()
-    part = planned(replace(known, sites=(replace(known.sites[0], text=None), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=None), taken.files[1])))
-    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto absent --before end"]
+    part = planned(replace(known, sites=(known.sites[0], replace(known.sites[1], text=None))), replace(taken, files=(taken.files[0], replace(taken.files[1], now=None))))
+    assert commands(part) == [f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"]
+    assert part.warnings == ()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_file_that_is_a_copy_of_that_in_default_is_made_on_the_node(broken: bool) -> None:
+    default = f"{CERTS}/_default/hosts.toml"
+    part = planned(answering(Site(PRIVATE, FILE, default=MIRROR, default_file=default)), pulls=(BROKEN,) if broken else ())
+    mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
+    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --copy {default} --before {'1' if broken else 'end'}"]
+    assert "mirror.example" not in str(part.steps[0])
 
 
 def test_a_file_of_the_record_that_no_name_concerns_any_more_is_put_back() -> None:
@@ -323,8 +418,14 @@ def test_an_edited_file_is_left_and_the_others_are_put_back() -> None:
     text = (taken.files[0].now or "") + EDITED
     part = take_back(NODE, DIRECTORY, replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])))
     assert commands(part) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
-    assert FILE in part.warnings[0]
-    assert MARK in part.warnings[0]
+    assert part.warnings == (f"k8s-node1:{FILE} was edited after breakglass wrote it, so it is left as it is",)
+
+
+def test_a_deleted_file_is_left_too_and_told_as_deleted() -> None:
+    _, taken = changed(None)
+    part = take_back(NODE, DIRECTORY, taken)
+    assert commands(part) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
+    assert part.warnings == (f"k8s-node1:{FILE} was deleted after breakglass wrote it, so it is left as it is",)
 
 
 # The lines, run over real files
@@ -347,6 +448,10 @@ class Disk:
         told = self.taken("read", str(self.directory), "--certs", str(self.certs), "--registry", PRIVATE, "--registry", FORGEJO)
         sites = tuple(_site(registry, told["sites"][registry]) for registry in (PRIVATE, FORGEJO))
         return replace(_taken(told), has_responder=True), Answering(sites, replace(RUNS, port=port), "/content", str(self.certs))
+
+    def begin(self) -> None:
+        step = begin(NODE, str(self.directory), CTR)
+        self.taken(*step.pipeline[0][2:])
 
     def set_up(self, *, port: int, pulls: tuple[Pull, ...]) -> int:
         """How many steps there were."""
@@ -415,7 +520,7 @@ def test_through_ports_and_registries_that_come_and_go_a_second_run_has_nothing_
     disk = Disk(tmp_path / "node")
     furnish(disk)
     at_first = disk.listing()
-    disk.taken("begin", str(disk.directory))
+    disk.begin()
     for port, pulls in ((4000, ()), (4001, ()), (4001, (BROKEN,)), (4000, (BROKEN,)), (4000, ())):
         assert disk.set_up(port=port, pulls=pulls) > 0
         assert disk.set_up(port=port, pulls=pulls) == 0, f"the second time with port {port} and {len(pulls)} broken"
@@ -423,6 +528,30 @@ def test_through_ports_and_registries_that_come_and_go_a_second_run_has_nothing_
         assert all(text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1 for text in told)
     disk.take_back()
     assert disk.listing() == at_first
+
+
+def test_a_file_that_somebody_deleted_between_two_imports_is_there_as_at_first_in_the_end(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "node")
+    one_file_and_certificates(disk)
+    at_first = disk.listing()
+    disk.begin()
+    disk.set_up(port=4000, pulls=())
+    (disk.certs / PRIVATE / "hosts.toml").unlink()
+    assert disk.set_up(port=4000, pulls=()) == 2
+    assert disk.set_up(port=4000, pulls=()) == 0
+    disk.take_back()
+    assert disk.listing() == at_first
+
+
+def test_what_somebody_put_in_the_place_of_ours_between_two_imports_is_there_in_the_end(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "node")
+    one_file_and_certificates(disk)
+    disk.begin()
+    disk.set_up(port=4000, pulls=())
+    disk.write(f"{PRIVATE}/hosts.toml", MIRROR)
+    assert disk.set_up(port=4000, pulls=()) == 1
+    disk.take_back()
+    assert (disk.certs / PRIVATE / "hosts.toml").read_text() == MIRROR
 
 
 # restore
@@ -453,7 +582,7 @@ def restored(facts: restore.Facts, *names: str) -> Plan:
 
 
 def left_over(facts: restore.Facts, *names: str) -> BreakglassError | None:
-    return restore.left_over(facts, restored(facts, *names), names=names)
+    return restore.left_over(facts, restored(facts, *names), names=names, nodes=NODES)
 
 
 GIVING = [
@@ -469,11 +598,19 @@ def test_restore_takes_everything_from_a_node_under_its_lock_and_the_record_last
     assert lines(restored(restore_facts(taken_site()))) == [f"k8s-node1$ {LOCK}", *GIVING]
 
 
-def test_restore_locks_every_node_first_then_uncordons_and_then_takes_back() -> None:
-    made = lines(restored(restore_facts(taken_site(), taken_site(SECOND), nodes=(node("k8s-node2", cordoned=True, annotation=OURS),))))
-    assert made[:2] == [f"k8s-node1$ {LOCK}", f"k8s-node2$ {LOCK}"]
-    assert made[2].startswith("operator$ kubectl patch node k8s-node2")
-    assert made[3:] == [*GIVING, *(line.replace("k8s-node1", "k8s-node2") for line in GIVING)]
+def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() -> None:
+    plan = restored(restore_facts(taken_site(), taken_site(SECOND), nodes=(node("k8s-node2", cordoned=True, annotation=OURS),)))
+    made = lines(plan)
+    assert made[0].startswith("operator$ kubectl patch node k8s-node2")
+    first = [f"k8s-node1$ {LOCK}", *GIVING]
+    assert made[1:] == [*first, *(line.replace("k8s-node1", "k8s-node2") for line in first)]
+    assert plan.independent, "no host waits for another, nor for the cluster"
+
+
+def test_names_are_taken_from_the_namespace_that_the_import_has_put_them_into() -> None:
+    made = lines(restored(restore_facts(taken_site(namespace="other"))))
+    assert made[-2:] == [GIVING[3].replace("-n k8s.io", "-n other"), GIVING[4]]
+    assert not any("k8s.io" in line for line in made)
 
 
 def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
@@ -482,11 +619,11 @@ def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
     assert left_over(facts) is None
 
 
-@pytest.mark.parametrize("taken", [Taken(True), Taken(False, (), True)])
+@pytest.mark.parametrize("taken", [recorded(has_responder=False), Taken(has_responder=True), Taken(is_begun=True)])
 def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) -> None:
     made = lines(restored(restore_facts(restore.Site(NODE, taken, (KEEP,)))))
     stop, end = [line for line in GIVING if "stop" in line], [line for line in GIVING if " end " in line]
-    assert made == [f"k8s-node1$ {LOCK}", *(stop if taken.has_responder else []), GIVING[3], *(end if taken.is_recorded else [])]
+    assert made == [f"k8s-node1$ {LOCK}", *(stop if taken.has_responder else []), GIVING[3], *(end if taken.is_begun else [])]
 
 
 def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4() -> None:
@@ -497,7 +634,103 @@ def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4(
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in error.message
-    assert error.next_step == "when that is mended: breakglass restore"
+    assert error.state == "All else was given back."
+    record = f"{DIRECTORY}/.breakglass.json"
+    assert error.next_step == f"put it right by hand (what was there before stands in {record}), then let go of it: ssh wizard@10.0.20.101 sudo rm {record}; then: breakglass restore"
+
+
+def test_what_restore_ends_with_names_the_nodes_that_restore_was_given() -> None:
+    error = left_over(restore_facts(edited_site()), "k8s-node1", "k8s-node2")
+    assert error is not None
+    assert error.next_step.endswith("; then: breakglass restore k8s-node1 k8s-node2")
+
+
+def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_type() -> None:
+    stray = f"{CERTS}/old.example/hosts.toml"
+    clean = restore.Site(SECOND, Taken(strays=(stray,)))
+    facts = restore_facts(taken_site(strays=(stray,)), clean)
+    made = restored(facts)
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    for host in (NODE, SECOND):
+        sentence = f"{host}:{stray} holds lines of breakglass that no record in {DIRECTORY} knows"
+        assert sentence in made.warnings
+        assert sentence in error.message
+        assert f"take the lines out that follow `{MARK}`: {host.by_hand('editor', stray)}" in error.next_step
+    alone = left_over(restore_facts(clean))
+    assert isinstance(alone, Failed)
+    assert alone.state == "Nothing else was there to be given back."
+
+
+def test_names_of_ours_without_a_record_are_left_and_told_with_the_line_to_type() -> None:
+    facts = restore_facts(restore.Site(NODE, Taken(), (KEEP, "breakglass.local/keep/other:kept")))
+    made = restored(facts)
+    assert made.steps == ()
+    assert made.warnings == (f"containerd on k8s-node1 has names of breakglass that no record in {DIRECTORY} knows: {KEEP}, breakglass.local/keep/other:kept",)
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    assert made.warnings[0] in error.message
+    assert error.next_step == f"ssh wizard@10.0.20.101 sudo ctr -n k8s.io images rm {KEEP} breakglass.local/keep/other:kept; then: breakglass restore"
+
+
+def test_where_nodes_may_not_be_patched_they_are_cleaned_all_the_same_and_restore_ends_with_exit_code_4() -> None:
+    facts = restore_facts(taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False)
+    made = restored(facts)
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert "cordoned" not in made.goal
+    assert any("the right patch on nodes is missing" in warning for warning in made.warnings)
+    error = left_over(facts)
+    assert isinstance(error, Failed)
+    assert "the right patch on nodes is missing" in error.message
+
+
+def test_where_nodes_may_not_be_patched_and_nothing_else_is_to_do_that_is_the_end() -> None:
+    with pytest.raises(Unreachable, match="the right patch on nodes is missing"):
+        restored(restore_facts(restore.Site(NODE, Taken()), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False))
+
+
+@pytest.mark.parametrize("names", [("k8s-node1",), ("10.0.20.1",)])
+def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_none_of_it(names: tuple[str, ...]) -> None:
+    other = replace(node("k8s-node2", annotation=OURS), address="10.0.20.2")
+    facts = restore_facts(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
+    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert left_over(facts, *names) is None
+
+
+UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "names", "goal"),
+    [
+        (restore_facts(taken_site()), (), "no node is cordoned by us or carries an annotation of ours; no node answers pulls or keeps an image for us"),
+        (
+            restore_facts(taken_site()),
+            ("k8s-node1", "k8s-node2"),
+            "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no pulls are answered, no image is kept for us",
+        ),
+        (
+            restore_facts(taken_site(), unread=(UNREAD,)),
+            (),
+            "no node that was reached is cordoned by us or carries an annotation of ours; no node that was reached answers pulls or keeps an image for us",
+        ),
+        (restore_facts(taken_site(), api=DOWN), ("k8s-node1",), "k8s-node1: no pulls are answered, no image is kept for us"),
+        (restore_facts(edited_site(), api=DOWN), ("k8s-node1",), "k8s-node1: no pulls are answered, no image is kept for us, but for what the warnings name"),
+        (
+            restore_facts(taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False),
+            (),
+            "no node answers pulls or keeps an image for us, but for what the warnings name",
+        ),
+        (
+            restore_facts(edited_site()),
+            (),
+            "no node is cordoned by us or carries an annotation of ours; no node answers pulls or keeps an image for us, but for what the warnings name",
+        ),
+    ],
+)
+def test_the_goal_names_what_was_reached_and_no_more(facts: restore.Facts, names: tuple[str, ...], goal: str) -> None:
+    assert restored(facts, *names).goal == goal
 
 
 def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_same_again() -> None:
@@ -509,11 +742,11 @@ def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_sam
     assert FILE in error.message
 
 
-def test_restore_of_a_named_node_succeeds_while_the_api_is_down_and_says_that_nobody_was_uncordoned() -> None:
+def test_restore_of_a_named_node_succeeds_while_the_api_is_down_and_says_that_nobody_is_uncordoned() -> None:
     facts = restore_facts(taken_site(), api=DOWN, served_by=None)
     made = restored(facts, "k8s-node1")
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
-    assert "nobody was uncordoned" in made.warnings[0]
+    assert "nobody is uncordoned" in made.warnings[0]
     assert "cordoned" not in made.goal
     assert left_over(facts, "k8s-node1") is None
 
@@ -560,23 +793,25 @@ class Reached:
 
     def __init__(self, **taken: Taken | None) -> None:
         self.taken = {f"wizard@{name.replace('_', '.')}": value for name, value in taken.items()}
-        self.asked: list[str] = []
+        self.without_containerd: tuple[str, ...] = ()
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has it)
-        self.asked.append(host.ssh)
         if host.ssh not in self.taken:
             raise Unreachable(f"{host}: no route to host")
         taken = self.taken[host.ssh]
         (argv,) = pipeline
         if argv == ("true",):
             return Result(0, b"", b"")
-        if argv == ("python3", "taken.py", "read", DIRECTORY):
+        if argv == ("python3", "taken.py", "read", DIRECTORY, "--certs", CERTS):
             if taken is None:
                 return Result(4, b"", b"/var/breakglass/.breakglass.json cannot be read: it is damaged\n")
-            record = {"schema": 1, "files": {}} if taken.is_recorded else None
-            return Result(0, json.dumps({"record": record, "responder": taken.has_responder, "now": {}}).encode(), b"")
-        assert argv == ("ctr", "-n", "k8s.io", "images", "ls")
-        listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(f"{name} t {DIGEST} 1 - -\n" for name in (KEEP, NAME, "breakglass.local/before/0123456789abcdef:kept"))
+            record = json.dumps({"schema": 1, "namespace": taken.namespace, "files": {}}) if taken.is_begun else "null"
+            told = json.dumps({"responder": taken.has_responder, "now": {}, "strays": taken.strays})
+            return Result(0, f'{{"record": {record}, {told[1:]}'.encode(), b"")
+        assert argv == ("ctr", "-n", (taken.namespace if taken else None) or "k8s.io", "images", "ls")
+        if host.ssh in self.without_containerd:
+            return Result(1, b"", b"ctr: containerd is not running\n")
+        listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(f"{name} t {DIGEST} 1 - -\n" for name in ((KEEP, NAME, BEFORE) if taken and taken.is_begun else (NAME,)))
         return Result(0, listed.encode(), b"")
 
 
@@ -622,7 +857,7 @@ def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
     return Estate(config, hosts, cluster, IDENTITY, lambda _: (Found("forgejo", "serves"),), image_id, lambda: True)
 
 
-TOOK = Taken(True, (), True)
+TOOK = recorded()
 
 
 def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> restore.Facts:
@@ -632,7 +867,7 @@ def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> res
 def test_restore_looks_at_every_node_of_the_api_and_of_the_configuration_and_takes_the_names_of_ours_only() -> None:
     facts = observed(Reached(n0=TOOK, n1=Taken(), spare=TOOK), Api("k8s-node1", "k8s-node2"), k8s_node9="spare")
     assert [site.host.name for site in facts.sites] == ["k8s-node1", "k8s-node2", "k8s-node9"]
-    assert facts.sites[0].names == ("breakglass.local/before/0123456789abcdef:kept", KEEP)
+    assert facts.sites[0].names == (BEFORE, KEEP)
     assert facts.sites[1].names == ()
     assert facts.served_by == ("forgejo",)
 
@@ -675,3 +910,48 @@ def test_a_target_that_is_told_by_its_address_is_one_node() -> None:
     cluster = Api("k8s-node1", annotation=pin, address="10.0.20.{}")
     made = lines(restored(observed(Reached(**{"10_0_20_0": TOOK}), cluster)))
     assert len(made) == len(set(made))
+
+
+def test_a_machine_that_has_two_names_is_looked_at_once() -> None:
+    facts = observed(Reached(n0=TOOK, n1=TOOK), Api("k8s-node1", "k8s-node2"), also="n0")
+    assert sorted(site.host.ssh for site in facts.sites) == ["wizard@n0", "wizard@n1"]
+    assert "k8s-node1" in {site.host.name for site in facts.sites}, "the first of its names"
+
+
+def test_names_are_looked_for_in_the_namespace_of_the_record() -> None:
+    (site,) = observed(Reached(n0=recorded(namespace="other")), Api("k8s-node1")).sites
+    assert (site.taken.namespace, site.names) == ("other", (BEFORE, KEEP))
+    assert any("ctr -n other images rm" in line for line in lines(restored(restore_facts(site))))
+
+
+def test_a_containerd_that_does_not_answer_counts_only_where_something_was_taken() -> None:
+    hosts = Reached(n0=TOOK, n1=Taken())
+    hosts.without_containerd = ("wizard@n0", "wizard@n1")
+    facts = observed(hosts, Api("k8s-node1", "k8s-node2"))
+    assert [site.host.name for site in facts.sites] == ["k8s-node2"]
+    assert [unread.name for unread in facts.unread] == ["k8s-node1"]
+
+
+def test_what_a_begun_record_and_strays_say_is_read() -> None:
+    (site,) = observed(Reached(n0=Taken(is_begun=True, strays=(FILE,))), Api("k8s-node1")).sites
+    assert site.taken == Taken(is_begun=True, strays=(FILE,))
+    assert not site.is_clean
+
+
+def test_a_second_look_is_at_those_nodes_only_from_which_something_was_taken() -> None:
+    hosts, cluster = Reached(n0=TOOK, n1=Taken()), Api("k8s-node1", "k8s-node2")
+    facts = observed(hosts, cluster)
+    del hosts.taken["wizard@n1"]
+    again = restore.observe_again(estate(hosts, cluster), facts)
+    assert sorted(site.host.name for site in again.sites) == ["k8s-node1", "k8s-node2"]
+    assert again.unread == ()
+    assert lines(restored(again)) == lines(restored(facts))
+
+
+def test_nodes_do_not_wait_for_an_api_that_goes_away_between_two_looks() -> None:
+    hosts, cluster = Reached(n0=TOOK), Api("k8s-node1")
+    facts = observed(hosts, cluster)
+    cluster.down = True
+    again = restore.observe_again(estate(hosts, cluster), facts)
+    assert again.api is DOWN
+    assert lines(restored(again)) == lines(restored(facts))

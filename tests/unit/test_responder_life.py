@@ -99,6 +99,50 @@ def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path)
             decoy.wait()
 
 
+@contextlib.contextmanager
+def decoy(node: Node, *before: str, user: int | None = None) -> Iterator[int]:
+    """A process with the responder's own command line, which becomes a user and sleeps; behind `before`, which replaces itself by it."""
+    become = "" if user is None else f"os.setresuid({user}, {user}, {user}); "
+    node.script.write_text(f"import os, time; {become}time.sleep(60)\n")
+    line = [sys.executable, "-IS", str(node.script), "serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:{'0' * 64}"]
+    process = subprocess.Popen([*before, *line])
+    try:
+        command_line = Path(f"/proc/{process.pid}/cmdline")
+        uid = str(os.geteuid() if user is None else user)
+        assert until(lambda: command_line.read_bytes().split(b"\0")[1:4] == [b"-IS", os.fsencode(node.script), b"serve"] and process_status(process.pid, "Uid")[0] == uid)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_of_our_own_user_with_its_command_line_is_the_responder(node: Node) -> None:
+    with decoy(node) as process:
+        assert node.status()["pids"] == [process]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of others")
+def test_a_process_of_another_user_with_the_same_command_line_is_not_ours(node: Node) -> None:
+    with decoy(node, user=4321) as process:
+        assert node.status()["pids"] == []
+        assert node.stop().told == {"ended": []}
+        assert alive(process)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts processes of others")
+def test_a_process_of_nobody_with_its_command_line_is_the_responder(node: Node) -> None:
+    with decoy(node, user=65534) as process:
+        assert node.status()["pids"] == [process]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root makes a mount namespace")
+def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_ours(node: Node) -> None:
+    with decoy(node, "unshare", "--mount", "--") as process:
+        assert node.status()["pids"] == []
+        assert node.stop().told == {"ended": []}
+        assert alive(process)
+
+
 def test_one_that_does_not_listen_to_sigterm_is_killed(node: Node) -> None:
     (process,) = node.start(LATEST).told["pids"]
     os.kill(process, signal.SIGSTOP)

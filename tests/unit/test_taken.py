@@ -20,7 +20,7 @@ from breakglass.observe.answering import MARK, Site, _site
 
 REMOTE = Path(__file__).parents[2] / "src/breakglass/remote"
 SCRIPT = REMOTE / "taken.py"
-REGISTRY = "registry.example:5050"
+REGISTRY, NAMESPACE = "registry.example:5050", "k8s.io"
 LINES = (f"{MARK}, so that this node answers pulls", '[host."http://127.0.0.1:4000"]', '  capabilities = ["pull", "resolve"]')
 OURS = "".join(f"{line}\n" for line in LINES)
 SERVED = b'server = "https://registry.example:5050"\n\n[host."https://mirror.example"]\n  capabilities = ["pull"]\n'
@@ -77,21 +77,27 @@ class Node:
 
     def begin(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.told("begin", self.directory)
+        self.told("begin", self.directory, "--namespace", NAMESPACE)
 
-    def insert_line(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES) -> tuple[object, ...]:
-        path = file or self.file
-        onto = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "absent"
-        return ("insert", self.directory, path, "--onto", onto, "--before", before, "--", *lines)
+    def end(self) -> None:
+        self.told("end", self.directory)
 
-    def insert(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES) -> None:
-        self.told(*self.insert_line(file, before=before, lines=lines))
+    def insert_line(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES, copy: Path | None = None) -> tuple[object, ...]:
+        path, source = file or self.file, copy or file or self.file
+        onto = hashlib.sha256(source.read_bytes()).hexdigest() if source.exists() else "absent"
+        return ("insert", self.directory, path, "--onto", onto, *(("--copy", copy) if copy else ()), "--before", before, "--", *lines)
+
+    def insert(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES, copy: Path | None = None) -> None:
+        self.told(*self.insert_line(file, before=before, lines=lines, copy=copy))
 
     def put_back(self, file: Path | None = None) -> dict[str, Any]:
         return self.told("put_back", self.directory, file or self.file)
 
+    def read(self, *more: object) -> dict[str, Any]:
+        return self.told("read", self.directory, "--certs", self.certs, *more)
+
     def site(self, registry: str = REGISTRY) -> dict[str, Any]:
-        found: dict[str, Any] = self.told("read", self.directory, "--certs", self.certs, "--registry", registry)["sites"][registry]
+        found: dict[str, Any] = self.read("--registry", registry)["sites"][registry]
         return found
 
     def recorded(self) -> dict[str, Any]:
@@ -160,7 +166,7 @@ def test_what_is_inserted_into_a_file_is_taken_out_to_the_last_byte_with_mode_ow
         assert node.file.read_bytes().decode().count(OURS) == 1
         assert (during.st_mode, during.st_uid, during.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
         assert node.put_back()["put_back"] is True
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first
 
 
@@ -173,7 +179,7 @@ def test_a_mode_with_set_id_bits_survives_the_change_of_owner(node: Node) -> Non
     node.begin()
     node.insert()
     node.put_back()
-    node.told("end", node.directory)
+    node.end()
     assert node.listing() == at_first
 
 
@@ -219,7 +225,7 @@ def test_a_new_file_and_its_directories_can_be_read_by_all_whatever_the_umask_an
     assert stat.S_IMODE(node.file.stat().st_mode) == 0o644
     assert {stat.S_IMODE(directory.stat().st_mode) for directory in (node.file.parent, node.certs, node.certs.parent)} == {0o755}
     assert node.put_back()["put_back"] is True
-    node.told("end", node.directory)
+    node.end()
     assert node.listing() == at_first
 
 
@@ -239,7 +245,7 @@ def test_an_empty_directory_that_was_there_before_stays(node: Node) -> None:
     node.begin()
     node.insert()
     node.put_back()
-    node.told("end", node.directory)
+    node.end()
     assert node.listing() == at_first
 
 
@@ -254,7 +260,7 @@ def test_two_files_that_share_a_new_parent_leave_nothing_in_either_order(node: N
         assert not first.exists()
         assert second.read_text() == OURS
         node.put_back(second)
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first
 
 
@@ -269,8 +275,9 @@ def test_begin_keeps_a_record_that_is_there(node: Node) -> None:
     node.begin()
     node.insert()
     before = node.listing()
-    assert node.told("begin", node.directory) == {"files": [str(node.file)]}
+    assert node.told("begin", node.directory, "--namespace", "other") == {"files": [str(node.file)]}
     assert node.listing() == before
+    assert json.loads(node.record.read_text())["namespace"] == NAMESPACE, "names of ours are where the first import has put them"
 
 
 def test_put_back_twice_is_put_back_once(node: Node) -> None:
@@ -299,8 +306,8 @@ def test_the_record_does_not_go_while_a_file_is_to_be_given_back(node: Node) -> 
 
 def test_end_twice_is_end_once(node: Node) -> None:
     node.begin()
-    node.told("end", node.directory)
-    node.told("end", node.directory)
+    node.end()
+    node.end()
     assert node.listing().keys() == {"breakglass"}
 
 
@@ -362,10 +369,13 @@ DAMAGED = {
     "no object": "[]",
     "null": "null",
     "number": "7",
-    "no files": '{"schema": 1}',
-    "later schema": '{"schema": 2, "files": {}}',
-    "files are a list": '{"schema": 1, "files": []}',
-    "entry is null": '{"schema": 1, "files": {"FILE": null}}',
+    "no files": '{"schema": 1, "namespace": "k8s.io"}',
+    "later schema": '{"schema": 2, "namespace": "k8s.io", "files": {}}',
+    "no namespace": '{"schema": 1, "files": {}}',
+    "namespace is null": '{"schema": 1, "namespace": null, "files": {}}',
+    "namespace is a number": '{"schema": 1, "namespace": 5, "files": {}}',
+    "files are a list": '{"schema": 1, "namespace": "k8s.io", "files": []}',
+    "entry is null": '{"schema": 1, "namespace": "k8s.io", "files": {"FILE": null}}',
     "nested without end": "[" * 100_000,
     "entry without original": {"made": [], "written": OURS},
     "original is a text": {**ENTRY, "original": "text"},
@@ -381,14 +391,15 @@ DAMAGED = {
 def test_with_a_damaged_record_nothing_is_touched_and_one_sentence_says_so(node: Node, damage: str) -> None:
     node.write(OURS.encode())
     what = DAMAGED[damage]
-    node.record.write_text(what.replace("FILE", str(node.file)) if isinstance(what, str) else json.dumps({"schema": 1, "files": {str(node.file): what}}))
-    for line in (("read", node.directory), ("put_back", node.directory, node.file), node.insert_line(), ("begin", node.directory), ("end", node.directory)):
+    node.record.write_text(what.replace("FILE", str(node.file)) if isinstance(what, str) else json.dumps({"schema": 1, "namespace": NAMESPACE, "files": {str(node.file): what}}))
+    read, begin = ("read", node.directory, "--certs", node.certs), ("begin", node.directory, "--namespace", NAMESPACE)
+    for line in (read, ("put_back", node.directory, node.file), node.insert_line(), begin, ("end", node.directory)):
         assert f"{node.record} cannot be read" in node.refused(*line)
 
 
 def test_a_record_that_is_no_text_is_damaged(node: Node) -> None:
     node.record.write_bytes(b"\xff\xfe\x00")
-    assert "cannot be read" in node.refused("read", node.directory)
+    assert "cannot be read" in node.refused("read", node.directory, "--certs", node.certs)
 
 
 def test_a_file_that_somebody_edited_after_us_is_left_as_it_is(node: Node) -> None:
@@ -400,29 +411,146 @@ def test_a_file_that_somebody_edited_after_us_is_left_as_it_is(node: Node) -> No
     assert "not given back" in node.refused("end", node.directory)
 
 
+@pytest.mark.parametrize(("content", "theirs"), [(SERVED, b'server = "https://new.example"\n'), (SERVED, b""), (SERVED, None), (None, b'server = "https://new.example"\n'), (None, b"")])
+def test_a_file_that_somebody_replaced_or_deleted_is_left_and_its_original_is_not_forgotten(node: Node, content: bytes | None, theirs: bytes | None) -> None:
+    fill(node, content)
+    node.begin()
+    node.insert()
+    entry = node.recorded()[str(node.file)]
+    node.file.unlink()
+    if theirs is not None:
+        node.write(theirs)
+    assert f"{node.file} was {'deleted' if theirs is None else 'edited'} after breakglass wrote it; it was left as it is" in node.refused("put_back", node.directory, node.file)
+    assert "not given back" in node.refused("end", node.directory)
+    assert node.recorded() == {str(node.file): entry}
+    assert (entry["original"]["text"].encode() if entry["original"] else None) == content
+
+
 @pytest.mark.parametrize("content", [SERVED, None])
-@pytest.mark.parametrize("theirs", [b'server = "https://new.example"\n', b"", None])
-def test_a_file_that_somebody_put_in_the_place_of_ours_is_left_and_forgotten(node: Node, content: bytes | None, theirs: bytes | None) -> None:
+def test_a_file_that_somebody_has_put_back_by_hand_is_forgotten(node: Node, content: bytes | None) -> None:
     fill(node, content)
     node.begin()
     node.insert()
     node.file.unlink()
-    if theirs is not None:
-        node.write(theirs)
+    if content is not None:
+        node.write(content)
     assert node.put_back()["put_back"] is False
-    assert (node.file.read_bytes() if node.file.exists() else None) == theirs
+    assert (node.file.read_bytes() if node.file.exists() else None) == content
     assert node.recorded() == {}
-    assert node.file.parent.exists() is (content is not None or theirs is not None), "an empty directory that we had made goes"
+    assert node.file.parent.exists() is (content is not None), "an empty directory that we had made goes"
 
 
-def test_a_file_whose_whole_registry_directory_is_gone_is_forgotten(node: Node) -> None:
-    fill(node, SERVED)
+def test_a_file_that_was_new_is_forgotten_when_its_whole_directory_is_gone(node: Node) -> None:
     node.begin()
     node.insert()
     shutil.rmtree(node.certs)
     node.put_back()
     assert node.recorded() == {}
     assert not node.certs.exists()
+
+
+# One that was deleted comes back where that is asked for
+
+
+@pytest.mark.parametrize("gone", ["file", "directory"])
+def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_that_is_asked_for(node: Node, gone: str) -> None:
+    fill(node, SERVED, mode=0o604)
+    if os.geteuid() == 0:
+        os.chown(node.file, 1234, 4321)
+    at_first = node.listing()
+    node.begin()
+    node.insert()
+    node.file.unlink()
+    if gone == "directory":
+        node.file.parent.rmdir()
+    assert node.told("put_back", node.directory, node.file, "--although-gone") == {"file": str(node.file), "put_back": True}
+    assert node.recorded() == {}
+    node.end()
+    assert node.listing() == at_first
+
+
+@pytest.mark.parametrize("theirs", [SERVED + OURS.encode() + b"# by hand\n", b"", b'server = "https://new.example"\n'])
+def test_although_gone_gives_back_no_file_that_is_there_and_was_edited(node: Node, theirs: bytes) -> None:
+    fill(node, SERVED)
+    node.begin()
+    node.insert()
+    node.write(theirs)
+    assert "was edited after" in node.refused("put_back", node.directory, node.file, "--although-gone")
+
+
+def test_although_gone_makes_no_file_that_was_none_at_first(node: Node) -> None:
+    at_first = node.listing()
+    node.begin()
+    node.insert()
+    node.file.unlink()
+    node.told("put_back", node.directory, node.file, "--although-gone")
+    node.end()
+    assert node.listing() == at_first
+
+
+def test_although_gone_a_file_that_is_as_we_wrote_it_is_put_back_as_ever(node: Node) -> None:
+    fill(node, SERVED)
+    at_first = node.listing()
+    node.begin()
+    node.insert()
+    node.told("put_back", node.directory, node.file, "--although-gone")
+    node.end()
+    assert node.listing() == at_first
+
+
+# A new file that is a copy
+
+
+def test_a_new_file_is_a_copy_of_another_with_its_mode_and_owner_and_goes_again(node: Node) -> None:
+    default = node.write(SERVED, node.certs / "_default/hosts.toml")
+    default.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(default, 1234, 4321)
+    at_first, status = node.listing(), default.stat()
+    node.begin()
+    node.insert(copy=default)
+    made = node.file.stat()
+    assert node.file.read_bytes() == SERVED + OURS.encode()
+    assert (made.st_mode, made.st_uid, made.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
+    assert node.recorded()[str(node.file)]["original"] is None
+    assert default.read_bytes() == SERVED
+    assert node.put_back()["put_back"] is True
+    node.end()
+    assert node.listing() == at_first
+
+
+@pytest.mark.parametrize(("before", "wanted"), [("1", OURS + "a\nb\n"), ("2", f"a\n{OURS}b\n"), ("end", f"a\nb\n{OURS}")])
+def test_lines_go_into_a_copy_where_they_would_go_into_the_file_itself(node: Node, before: str, wanted: str) -> None:
+    default = node.write(b"a\nb", node.certs / "_default/hosts.toml")
+    node.begin()
+    node.insert(copy=default, before=before)
+    assert node.file.read_text() == wanted
+
+
+@pytest.mark.parametrize("content", [SERVED, b""])
+def test_a_file_that_is_there_becomes_no_copy(node: Node, content: bytes) -> None:
+    default = node.write(SERVED, node.certs / "_default/hosts.toml")
+    fill(node, content)
+    node.begin()
+    assert "changed since it was read" in node.refused(*node.insert_line(copy=default))
+
+
+@pytest.mark.parametrize("theirs", [SERVED + b"# by hand\n", None])
+def test_nothing_is_copied_from_a_file_that_changed_since_it_was_read(node: Node, theirs: bytes | None) -> None:
+    default = node.write(SERVED, node.certs / "_default/hosts.toml")
+    node.begin()
+    line = node.insert_line(copy=default)
+    if theirs is None:
+        default.unlink()
+    else:
+        default.write_bytes(theirs)
+    assert f"{default} has changed since it was read" in node.refused(*line)
+
+
+def test_lines_of_ours_are_never_copied(node: Node) -> None:
+    default = node.write(SERVED + OURS.encode(), node.certs / "_default/hosts.toml")
+    node.begin()
+    assert f"{default} holds lines of breakglass already" in node.refused(*node.insert_line(copy=default))
 
 
 def test_one_that_cannot_be_read_is_left_and_the_sentence_names_it(node: Node) -> None:
@@ -440,9 +568,7 @@ def test_a_recorded_file_that_cannot_be_read_does_not_hide_what_else_was_taken(n
     node.insert()
     node.insert(other)
     node.write(b"\xff")
-    told = node.run("read", node.directory)
-    assert told.returncode == 0, told.stderr
-    assert json.loads(told.stdout)["now"][str(other)] == OURS
+    assert node.read()["now"][str(other)] == OURS
 
 
 def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> None:
@@ -465,6 +591,7 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> N
         ("read", "relative"),
         ("read", "/a/../b"),
         ("read", "/a//b"),
+        ("read", "/a"),
         ("read", "/a", "--certs", "certs.d"),
         ("read", "/a", "--certs", "/c", "--registry", "a/b"),
         ("read", "/a", "--certs", "/c", "--registry", ".."),
@@ -472,7 +599,13 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> N
         ("read", "/a", "--certs", "/c", "--registry", "a:b"),
         ("read", "/a", "--certs", "/c", "--registry", "a:5050\n"),
         ("read", "/a", "--cert", "/c"),
+        ("begin", "/a"),
+        ("begin", "/a", "--namespace", ""),
+        ("begin", "/a", "--namespace", "a/b"),
+        ("begin", "/a", "--namespace", "k8s.io\n"),
+        ("begin", "/a", "--namespace", "n" * 77),
         ("insert", "/a"),
+        ("insert", "/a", "/f", "--onto", "absent", "--copy", "f", "--before", "end", "--", "x"),
         ("insert", "/a", "/f", "--onto", "absent", "--", "x"),
         ("insert", "/a", "/f", "--before", "end", "--", "x"),
         ("insert", "/a", "/f", "--onto", "ABSENT", "--before", "end", "--", "x"),
@@ -482,6 +615,7 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> N
         ("insert", "/a", "/f", "--onto", "absent", "--before", "1.5", "--", "x"),
         ("insert", "/a", "f", "--onto", "absent", "--before", "end", "--", "x"),
         ("put_back", "/a"),
+        ("put_back", "/a", "/f", "--although"),
         ("end", "/a", "/b"),
     ],
 )
@@ -506,15 +640,19 @@ def sweep(node: Node, *line: object) -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("content", [SERVED, None])
-def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: Node, content: bytes | None) -> None:
-    fill(node, content)
+@pytest.mark.parametrize("content", [SERVED, None, "copy"])
+def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: Node, content: bytes | str | None) -> None:
+    copy = None
+    if isinstance(content, str):
+        copy = node.write(SERVED, node.certs / "_default/hosts.toml")
+    else:
+        fill(node, content)
     at_first = node.listing()
     node.begin()
     count = 0
-    for count in sweep(node, *node.insert_line()):
+    for count in sweep(node, *node.insert_line(copy=copy)):
         node.put_back()
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first, f"killed before change {count}"
     assert count >= 5
 
@@ -532,7 +670,7 @@ def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken
             node.told(*line)
         assert node.file.read_bytes() == (content or b"") + OURS.encode()
         node.put_back()
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first, f"killed before change {count}"
     assert count >= 5
 
@@ -547,20 +685,63 @@ def test_a_put_back_killed_before_any_of_its_changes_is_finished_by_the_next(nod
     count = 0
     for count in sweep(node, "put_back", node.directory, node.file):
         node.put_back()
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first, f"killed before change {count}"
     assert count >= 4
 
 
+@pytest.mark.slow
+def test_a_put_back_of_what_was_deleted_killed_before_any_of_its_changes_is_finished_by_the_next(node: Node) -> None:
+    fill(node, SERVED)
+    at_first = node.listing()
+    node.begin()
+    node.insert()
+    shutil.rmtree(node.file.parent)
+    count = 0
+    for count in sweep(node, "put_back", node.directory, node.file, "--although-gone"):
+        node.told("put_back", node.directory, node.file, "--although-gone")
+        node.end()
+        assert node.listing() == at_first, f"killed before change {count}"
+    assert count >= 4
+
+
+def test_a_begin_that_was_cut_short_reads_as_a_record_without_a_namespace_and_is_begun_again(node: Node) -> None:
+    hidden = node.record.with_name(".breakglass.json.partial")
+    for content in (b"", b'{"schema": 1, "name'):
+        node.write(content, hidden)
+        assert node.read()["record"] == {"schema": 1, "namespace": None, "files": {}}
+        node.begin()
+        assert node.read()["record"] == {"schema": 1, "namespace": NAMESPACE, "files": {}}
+        assert not hidden.exists()
+        node.end()
+
+
+def test_a_begin_that_was_cut_short_is_ended(node: Node) -> None:
+    at_first = node.listing()
+    node.write(b'{"schema": 1, "name', node.record.with_name(".breakglass.json.partial"))
+    node.end()
+    assert node.listing() == at_first
+
+
+def test_a_partial_beside_a_record_hides_nothing_of_the_record(node: Node) -> None:
+    node.begin()
+    node.insert()
+    node.write(b"{", node.record.with_name(".breakglass.json.partial"))
+    assert list(node.read()["record"]["files"]) == [str(node.file)]
+    assert "not given back" in node.refused("end", node.directory)
+
+
 def test_a_begin_or_end_killed_before_any_of_its_changes_leaves_nothing_behind_in_the_end(node: Node) -> None:
     at_first = node.listing()
-    for _ in sweep(node, "begin", node.directory):
-        node.told("end", node.directory)
+    for count in sweep(node, "begin", node.directory, "--namespace", NAMESPACE):
+        record = node.read()["record"]
+        assert (record is None) is (count == 1), "from its first trace on it is known that something was begun"
+        node.end()
         assert node.listing() == at_first
     shutil.rmtree(node.root.with_name("start"))
     node.begin()
     for _ in sweep(node, "end", node.directory):
-        node.told("end", node.directory)
+        node.end()
         assert node.listing() == at_first
 
 
@@ -583,7 +764,7 @@ def test_a_hidden_partial_that_was_left_over_goes_with_put_back_and_with_insert(
     node.insert()
     node.write(b"half", node.file.parent / ".hosts.toml.breakglass")
     node.put_back()
-    node.told("end", node.directory)
+    node.end()
     assert node.listing() == at_first
     node.write(b"half of something that was longer than what is written now" * 100, node.file.parent / ".hosts.toml.breakglass").chmod(0o000)
     node.begin()
@@ -591,7 +772,7 @@ def test_a_hidden_partial_that_was_left_over_goes_with_put_back_and_with_insert(
     assert sorted(path.name for path in node.file.parent.iterdir()) == ["hosts.toml"]
     assert node.file.read_bytes() == SERVED + OURS.encode()
     node.put_back()
-    node.told("end", node.directory)
+    node.end()
     assert node.listing() == at_first
 
 
@@ -601,8 +782,7 @@ def test_a_hidden_partial_that_was_left_over_goes_with_put_back_and_with_insert(
 def test_reading_changes_nothing_and_tells_of_a_node_on_which_we_never_were(node: Node) -> None:
     node.directory.rmdir()
     before = node.listing()
-    told = node.told("read", node.directory)
-    assert told == {"record": None, "responder": False, "now": {}}
+    assert node.read() == {"record": None, "responder": False, "now": {}, "strays": []}
     assert node.listing() == before
 
 
@@ -610,21 +790,63 @@ def test_reading_tells_what_the_files_of_the_record_are_now_and_whether_the_resp
     node.begin()
     node.insert()
     (node.directory / ".breakglass-responder.py").symlink_to("/nowhere")
-    told = node.told("read", node.directory)
+    told = node.read()
     assert told["now"] == {str(node.file): OURS}
     assert told["responder"] is True
+    assert told["record"]["namespace"] == NAMESPACE
     node.file.unlink()
-    assert node.told("read", node.directory)["now"] == {str(node.file): None}
+    assert node.read()["now"] == {str(node.file): None}
+
+
+def test_reading_tells_of_lines_of_ours_that_the_record_does_not_know(node: Node) -> None:
+    node.begin()
+    node.insert()
+    stray = node.write(SERVED + OURS.encode(), node.certs / "forgejo.example/hosts.toml")
+    node.write(SERVED, node.certs / "_default/hosts.toml")
+    node.write(OURS.encode(), node.certs / "forgejo.example/hosts.toml.bak")
+    assert node.read()["strays"] == [str(stray)]
+    node.record.unlink()
+    assert node.read()["strays"] == [str(stray), str(node.file)]
+    assert node.read("--registry", REGISTRY)["strays"] == [str(stray), str(node.file)]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["", "config_path is a link"])
+def test_a_file_of_the_record_is_no_stray_whatever_was_made_of_it_and_over_whatever_link(node: Node, linked: bool) -> None:
+    fill(node, SERVED)
+    if linked:
+        link_certs(node)
+    file = Path(node.site()["file"])
+    node.begin()
+    node.insert(file)
+    node.write(file.read_bytes() + b"# by hand\n", file)
+    (node.certs / "forgejo.example").symlink_to(file.parent)
+    assert node.read()["strays"] == []
+
+
+def test_what_cannot_be_read_is_no_stray(node: Node) -> None:
+    node.write(OURS.encode() + b"\xff")
+    (node.certs / "directory/hosts.toml").mkdir(parents=True)
+    (node.certs / "dangling").mkdir()
+    (node.certs / "dangling/hosts.toml").symlink_to("/nowhere")
+    node.write(OURS.encode() + b"#" * (1 << 20), node.certs / "large/hosts.toml")
+    assert node.read()["strays"] == []
 
 
 def test_a_registry_without_anything_gets_a_file_of_its_own(node: Node) -> None:
-    assert node.site() == {"file": str(node.file), "linked": False, "text": None, "default": None, "ca": [], "client": [], "fault": ""}
+    assert node.site() == {"file": str(node.file), "linked": False, "text": None, "default": None, "default_file": "", "ca": [], "client": [], "fault": ""}
 
 
 def test_a_registry_that_has_only_default_gets_a_file_of_its_own_and_the_text_of_that(node: Node) -> None:
-    node.write(SERVED, node.certs / "_default/hosts.toml")
+    default = node.write(SERVED, node.certs / "_default/hosts.toml")
     found = node.site()
-    assert (found["file"], found["text"], found["default"]) == (str(node.file), None, SERVED.decode())
+    assert (found["file"], found["text"], found["default"], found["default_file"]) == (str(node.file), None, SERVED.decode(), str(default))
+
+
+def test_a_link_in_default_is_followed(node: Node) -> None:
+    real = node.write(SERVED, node.root / "elsewhere/hosts.toml")
+    node.certs.mkdir(parents=True)
+    (node.certs / "_default").symlink_to(real.parent)
+    assert (node.site()["default"], node.site()["default_file"]) == (SERVED.decode(), str(real))
 
 
 def test_an_empty_directory_of_its_own_hides_default_as_it_does_for_containerd(node: Node) -> None:
@@ -692,7 +914,7 @@ def test_a_config_path_that_is_itself_a_link_makes_no_file_a_shared_one(node: No
 @pytest.mark.parametrize(("content", "fault"), [(b"\xff\xfe", "is not UTF-8"), (b"#" * (1 << 20) + b"\n", "is larger than")])
 def test_a_hosts_toml_that_cannot_be_read_is_told_as_a_fault_of_that_registry_only(node: Node, content: bytes, fault: str) -> None:
     fill(node, content)
-    told = node.told("read", node.directory, "--certs", node.certs, "--registry", REGISTRY, "--registry", "forgejo.example")
+    told = node.read("--registry", REGISTRY, "--registry", "forgejo.example")
     assert fault in told["sites"][REGISTRY]["fault"]
     assert told["sites"]["forgejo.example"]["fault"] == ""
 
@@ -752,11 +974,13 @@ def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(node: 
     node.begin()
     first = site_of(node.site())
     made = compose(first, first.text, address="http://127.0.0.1:4000", first=False)
-    node.insert(Path(first.file), before=made.before, lines=made.lines)
+    copy = Path(first.default_file) if first.text is None and made.base is not None else None
+    node.insert(Path(first.file), before=made.before, lines=made.lines, copy=copy)
     assert Path(first.file).read_text() == made.text
     again = site_of(node.site())
     assert again.text == made.text
     assert (again.file, again.linked, again.default, again.ca, again.client) == (first.file, first.linked, first.default, first.ca, first.client)
+    assert again.default_file == first.default_file
     assert compose(again, first.text, address="http://127.0.0.1:4000", first=False) == made, "a second import has nothing to do"
 
 
@@ -778,7 +1002,7 @@ def program(directory: Path, name: str, *lines: str) -> None:
 
 
 def containerd_of(node: Node, *ctr: str) -> tuple[dict[str, Any], str | None]:
-    told = node.told("read", node.directory, "--certs", node.certs, *(("--", *ctr) if ctr else ()))
+    told = node.read("--registry", REGISTRY, *(("--", *ctr) if ctr else ()))
     return told["containerd"], told["content"]
 
 

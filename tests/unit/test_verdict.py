@@ -16,14 +16,15 @@ from breakglass.grammar import full_reference
 from breakglass.observe.answering import Answering, Pull, Responder, Taken
 from breakglass.observe.cluster import Pod
 from breakglass.observe.containerd import PINNED, Containerd, honours_pinned, parse_pinned, parse_targets
-from breakglass.plan import Argv, Host
+from breakglass.plan import Argv, Host, Plan
 from breakglass.ports import Result
-from tests.facts import IDENTITY, IMAGE, NODE, SETTINGS, image_id, machine, shelf, tarball
+from tests.facts import IDENTITY, IMAGE, NODE, NODES, SETTINGS, image_id, lines, machine, shelf, tarball
 
 NAMES = IMAGE.names("new")
 COMPANION = "docker.io/woodpeckerci/plugin-git:2"
 DIGEST = "sha256:" + "9" * 64
-ANSWERS = Answers(Taken(True, (), True), Answering((), Responder(4000, {}, 4000), "/content", "/etc/containerd/certs.d"))
+TAKEN = Taken(True, True, (), True, "k8s.io")
+ANSWERS = Answers(TAKEN, Answering((), Responder(4000, {}, 4000), "/content", "/etc/containerd/certs.d"))
 NEW = "v1.30.2"
 
 
@@ -36,8 +37,13 @@ def imported(*, companion: bool = False, version: str = "1.7.24", answers: Answe
     return import_image.Facts(NODE, "", machine(NODE), shelf(NODE, [one], latest="new"), one, NAMES, containerd, answers)
 
 
-def told(facts: import_image.Facts | None = None, *, kubelet: str = NEW, waiting: Iterable[Pod] = (), unread: str = "") -> list[str]:
-    return list(verdict(facts or imported(), Cluster(kubelet, tuple(waiting), unread)))
+def told(facts: import_image.Facts | None = None, *, kubelet: str = NEW, waiting: Iterable[Pod] = (), unread: str = "", before: import_image.Facts | None = None) -> list[str]:
+    return list(verdict(facts or imported(), Cluster(kubelet, tuple(waiting), unread), before=before or imported()))
+
+
+def known(**more: Any) -> Answering:
+    assert ANSWERS.answering
+    return replace(ANSWERS.answering, **more)
 
 
 def waits(*images: str, name: str = "apply", node: str | None = None) -> Pod:
@@ -55,7 +61,7 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
 
 
 def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_what_does_not() -> None:
-    lines = told(imported(answers=Answers(Taken(True))))
+    lines = told(imported(answers=Answers(Taken(True, True, namespace="k8s.io"))))
     assert lines[1:4] == [f"  {name}: IfNotPresent" for name in NAMES[:3]]
     assert not any(line.startswith("  ") and "Always" in line for line in lines)
     assert any("Always (the default of :latest) does not start" in line for line in lines)
@@ -76,6 +82,77 @@ def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
     (line,) = [line for line in told(imported(answers=replace(ANSWERS, pulls=pulls))) if line.startswith("Always is answered")]
     assert "before a.example, b.example, whose image is broken; after the others" in line
     assert "wins again" not in line
+
+
+def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() -> None:
+    pulls = (Pull("a.example", "a.example/x:1", "serves", ""), Pull("a.example", "a.example/x:1", "broken", ""))
+    (line,) = [line for line in told(imported(answers=replace(ANSWERS, pulls=pulls))) if line.startswith("Always is answered")]
+    assert "a registry that is back wins again" in line
+
+
+def test_registries_that_let_nobody_look_are_told_once_each_behind_the_promise() -> None:
+    pulls = tuple(Pull(registry, f"{registry}/x:1", state, "") for registry, state in (("b.example", "refuses"), ("a.example", "refuses"), ("b.example", "refuses"), ("c.example", "serves")))
+    lines = told(imported(answers=replace(ANSWERS, pulls=pulls)))
+    at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
+    assert lines[at + 1] == "But b.example, a.example lets nobody look without a login: if its image is broken, Always does not start under its names."
+
+
+def test_a_configuration_newer_than_containerd_is_told_behind_the_promise() -> None:
+    newer = known(config_is_newer=True, config_file="/etc/containerd/config.toml")
+    lines = told(imported(answers=replace(ANSWERS, answering=newer)))
+    at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
+    assert lines[at + 1] == "But /etc/containerd/config.toml was changed after containerd started: if config_path was what changed, Always starts only after a restart of containerd."
+
+
+def test_names_that_an_earlier_import_had_answered_are_told() -> None:
+    answered = dict.fromkeys((*NAMES, "registry.example:5050/infra-ci:old", COMPANION), DIGEST)
+    before = imported(answers=replace(ANSWERS, answering=known(responder=Responder(4000, answered, 4000))))
+    gone = [line for line in told(before=before) if line.startswith("No longer answered")]
+    assert gone == [f"No longer answered, nor kept, from an earlier import: {COMPANION}, registry.example:5050/infra-ci:old"]
+    with_companion = [line for line in told(imported(companion=True), before=before) if line.startswith("No longer answered")]
+    assert with_companion == ["No longer answered, nor kept, from an earlier import: registry.example:5050/infra-ci:old"]
+    assert not any(line.startswith("No longer") for line in told(before=imported()))
+    assert not any(line.startswith("No longer") for line in told(before=imported(answers=Answers(TAKEN))))
+
+
+# The plan, as far as it promises what the verdict tells
+
+
+def planned(facts: import_image.Facts) -> Plan:
+    return import_image.plan(facts, nodes=NODES, identity=IDENTITY, tag=None)
+
+
+def bare(version: str, *, taken: Taken) -> import_image.Facts:
+    """A node that has the tarball only."""
+    facts = imported(version=version, answers=Answers(taken))
+    return replace(facts, containerd=Containerd(version, {}, {}, frozenset(), frozenset()))
+
+
+@pytest.mark.parametrize(("version", "answer"), [("1.7.24", True), ("1.6.25", True), ("1.6.20", False), ("unknown", False)])
+def test_the_goal_promises_to_keep_the_image_only_where_containerd_honours_the_label(version: str, answer: bool) -> None:
+    for facts in (imported(version=version), bare(version, taken=Taken())):
+        assert (", kept there" in planned(facts).goal) is answer
+
+
+def test_the_record_begins_only_once_the_tarball_is_known_to_be_whole_and_before_anything_is_taken() -> None:
+    made = [line for line in lines(planned(bare("1.7.24", taken=Taken()))) if "flock" not in line]
+    at = made.index("k8s-node1$ sudo -n python3 taken.py begin /var/breakglass --namespace k8s.io")
+    (verify,) = [index for index, line in enumerate(made) if "archive.py verify" in line]
+    changing = [index for index, line in enumerate(made) if any(word in line for word in ("images import", "images tag", "images label", "taken.py insert", "responder.py start"))]
+    assert (verify, at) == (0, 1)
+    assert changing
+    assert min(changing) > at
+
+
+def test_a_record_whose_first_writing_was_cut_short_is_begun_and_one_that_is_whole_is_not() -> None:
+    assert [line for line in lines(planned(bare("1.7.24", taken=Taken(is_begun=True)))) if "taken.py begin" in line]
+    assert not [line for line in lines(planned(bare("1.7.24", taken=Taken(True, True, namespace="k8s.io")))) if "taken.py begin" in line]
+
+
+def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
+    plan = planned(bare("1.7.24", taken=Taken()))
+    assert [str(undoing) for step, undoing in plan.undo if "taken.py begin" in str(step)] == ["k8s-node1$ sudo -n python3 taken.py end /var/breakglass"]
+    assert "taken.py end" in str(plan.undo[-1][1]), "the names come back first"
 
 
 # Image collection

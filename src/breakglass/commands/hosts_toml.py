@@ -48,9 +48,11 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
         heading = [f"server = {_toml(server)}", *(f"{key} = {_toml(value)}" for key, value in certificates.items()), ""]
     listed = any(_same(host, server) for host in hosts)
     try:
-        if "header" in settings and not (first or listed):
+        if ("header" in settings or "@" in server) and not (first or listed):
             raise _refused(
-                site, "the registry's own `header` would have to be repeated in it, and may hold a secret", f"list the registry in it as a host of its own, with that header: [host.{_toml(server)}]"
+                site,
+                "the registry's own `header`, or a login in its address, would have to be repeated in it, and may be a secret",
+                'list the registry in it as a host of its own, with that: [host."https://..."]',
             )
         registry = [] if first or listed else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
     except TypeError as error:

@@ -58,10 +58,10 @@ def observe(estate: Estate, *, names: tuple[str, ...]) -> Facts:
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
     """The cluster, and the nodes from which something was taken."""
-    nodes = estate.nodes() if facts.api is None else ()
+    nodes, api = _nodes(estate) if facts.api is None else ((), facts.api)
     dirty, clean = [site.host for site in facts.sites if not site.is_clean], tuple(site for site in facts.sites if site.is_clean)
     sites, unread = _sites(estate, dirty)
-    return replace(facts, nodes=nodes, sites=(*sites, *clean), unread=(*facts.unread, *unread))
+    return replace(facts, nodes=nodes, sites=(*sites, *clean), unread=(*facts.unread, *unread), api=api)
 
 
 def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identity) -> Plan:
@@ -72,7 +72,7 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
     taken = [node for node in facts.nodes if node.mark.annotation is not None and (not names or node.name in names or node.address in names)]
     givings = tuple(step for site in facts.sites for step in _give_back(site, nodes, identity))
     may_not = bool(taken) and facts.may_patch is False
-    if may_not and not givings:
+    if may_not and not givings and not facts.unread and not any(_left(site, nodes) for site in facts.sites):
         raise _may_not_patch()
     patches = () if may_not else tuple(PatchNode(node.name, node.mark, Mark(False, None), node.resource_version) for node in taken)
     warnings = [sentence for site in facts.sites for sentence in _left(site, nodes)]
@@ -127,8 +127,9 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
     """What is true in the end: of what was reached, and no more."""
     but = ", but for what the warnings name" if is_left else ""
     if names:
+        names = tuple(name for name in names if name not in {unread.name for unread in facts.unread}) or ("nothing that was reached",)
         return f"{', '.join(names)}: {'not cordoned by us, without our annotation; ' if uncordons else ''}no pulls are answered, no image is kept for us{but}"
-    whose = "no node" if not facts.unread else "no node that was reached"
+    whose = "no node that was reached" if facts.unread or facts.api else "no node"
     return f"{f'{whose} is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{whose} answers pulls or keeps an image for us{but}"
 
 
@@ -195,7 +196,10 @@ def _hosts(estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]) -> t
 
 
 def _once(hosts: list[Host]) -> list[Host]:
-    return list({host.ssh: host for host in reversed(hosts)}.values())[::-1]
+    found: dict[str, Host] = {}
+    for host in hosts:
+        found.setdefault(host.ssh, host)
+    return list(found.values())
 
 
 def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:

@@ -153,9 +153,7 @@ def insert(arguments: argparse.Namespace) -> dict[str, Any]:
         entry["made"] = [*record["files"].get(str(path), {}).get("made", []), *entry["made"]]
     record["files"][str(path)] = entry
     save(arguments.directory, record)
-    for directory in missing(path.parent):
-        directory.mkdir(mode=0o755)
-        directory.chmod(0o755)
+    make(path.parent)
     replace(path, written, mode=mode, owner=owner, group=group)
     return {"file": str(path)}
 
@@ -175,7 +173,7 @@ def put_back(arguments: argparse.Namespace) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
     elif ours:
-        path.parent.mkdir(exist_ok=True)
+        make(path.parent)
         replace(path, original["text"], mode=original["mode"], owner=original["uid"], group=original["gid"], mtime_ns=original["mtime_ns"])
     with contextlib.suppress(FileNotFoundError):
         hidden.unlink()
@@ -364,6 +362,12 @@ def sha256(text: str) -> str:
 def missing(directory: Path) -> list[Path]:
     """The directories that have to be made, the outermost first."""
     return [*missing(directory.parent), directory] if not directory.exists() else []
+
+
+def make(directory: Path) -> None:
+    for each in missing(directory):
+        each.mkdir()
+        each.chmod(0o755)
 
 
 def partial(path: Path) -> Path:

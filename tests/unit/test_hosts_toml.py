@@ -190,6 +190,12 @@ def test_a_header_of_the_server_is_never_repeated_and_the_refusal_says_what_to_l
     assert "s3cret" not in told
 
 
+def test_a_login_in_the_servers_address_is_never_repeated_nor_told() -> None:
+    told = refused('server = "https://ci:s3cret@registry.example"\n')
+    assert "login" in told
+    assert "s3cret" not in told
+
+
 def test_a_header_of_the_server_is_no_hindrance_where_the_server_needs_no_line_of_ours() -> None:
     text = f'server = "{SERVER}"\nheader = {{ x-token = "s3cret" }}\n'
     listed = f'{text}[host."{SERVER}"]\n  header = {{ x-token = "s3cret" }}\n'

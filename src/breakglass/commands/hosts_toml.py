@@ -48,13 +48,13 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
         heading = [f"server = {_toml(server)}", *(f"{key} = {_toml(value)}" for key, value in certificates.items()), ""]
     listed = any(_same(host, server) for host in hosts)
     try:
-        if ("header" in settings or "@" in server) and not (first or listed):
-            raise _refused(
-                site,
-                "the registry's own `header`, or a login in its address, would have to be repeated in it, and may be a secret",
-                'list the registry in it as a host of its own, with that: [host."https://..."]',
-            )
-        registry = [] if first or listed else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
+        repeats = not (first or listed)
+        if repeats and "@" in server:
+            raise _refused(site, "the login in its server's address would have to be repeated in it", 'list the registry in it as a host of its own: [host."https://..."]')
+        if repeats and "header" in settings:
+            why = "the registry's own `header` would have to be repeated in it, and may hold a secret"
+            raise _refused(site, why, f"list the registry in it as a host of its own, with that header: [host.{_toml(server)}]")
+        registry = [] if not repeats else [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
     except TypeError as error:
         raise _refused(site, f"one of its settings is of a kind that none of containerd's is: {error}", "repair it") from error
     block = [ours[0], *heading, *registry, *ours[1:]]
@@ -86,6 +86,7 @@ def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
             "skip_verify": settings.get("skip_verify") is True,
         }
         for url, settings in listed.items()
+        if "@" not in url  # a login: it would stand in a command line
     ]
 
 

@@ -67,50 +67,15 @@ def set_up(node: Host, directory: str, certs: str, ctr: Ctr, answers: Answers, *
     warnings = check_config_path(node, certs, answering)
     responder = answering.responder
     port = responder.port or responder.free_port
-    address = f"http://127.0.0.1:{port}"
-    steps: list[Step] = []
-    if responder.port is None or not taken.has_responder or responder.answers != {name: targets.get(keep) for name, keep in kept.items()}:
-        wanted = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
-        steps.append(Run(node, (("python3", "responder.py", "start", directory, "--port", str(port), "--content", answering.content or "", *wanted, "--", *ctr.line()),)))
-    notes = []
-    for file in dict.fromkeys(site.file for site in answering.sites):
-        sharing = [site for site in answering.sites if site.file == file]
-        broken = [pull for pull in (answers.first(site.registry) for site in sharing) if pull is not None]
-        site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
-        if site.fault:
-            raise Refused(f"{node}: {site.fault}", next_step="see what it is; or import without it: --no-answer-pulls (pods with Always do not start then)")
-        entry = taken.file(site.file)
-        if MARK in (site.text or "") and not (entry and entry.is_ours):
-            why = "was edited after breakglass wrote it" if entry else f"holds lines of breakglass that no record in {directory} knows"
-            if not lists(site.text, address, first=bool(broken)):
-                where = f", and does not list {address}{' first, though the image of the registry is broken' if broken else ''}"
-                raise Refused(f"{node}:{site.file} {why}{where}", next_step=f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; then run the same command again")
-            warnings.append(f"{node}:{site.file} {why}; it lists the node, and is left as it is")
-            continue
-        if entry and entry.now is None and entry.original is not None:
-            warnings.append(f"{node}:{site.file} was deleted after breakglass wrote it: what was there before comes back first")
-            steps.append(Run(node, (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),)))
-        elif entry and entry.is_edited:
-            warnings.append(f"{node}:{site.file} was replaced after breakglass wrote it: what is there now is what restore will put back")
-        notes += [f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: {pull.detail}): pulls go to the node first" for pull in broken]
-        original = _original(site, taken)
-        insertion = compose(site, original, address=address, first=bool(broken))
-        if entry and entry.is_ours:
-            if insertion.text == entry.written:
-                continue
-            steps.append(_put_back(node, directory, entry))
-        onto = "absent" if insertion.base is None else hashlib.sha256(insertion.base.encode()).hexdigest()
-        copied = ("--copy", site.default_file) if original is None and insertion.base is not None else ()
-        steps.append(Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, *copied, "--before", insertion.before, "--", *insertion.lines),)))
-    warnings += [
-        f"{registry} lets nobody look without a login: if its image is broken, pods with Always do not start under its name; log in here (docker login {registry}) and import again"
-        for registry in answers.refusing
-    ]
-    concerned = {site.file for site in answering.sites}
-    others = replace(taken, files=tuple(file for file in taken.files if file.path not in concerned))
-    steps += [_put_back(node, directory, file) for file in others.files if not file.is_edited]
-    warnings += edited(node, others)
-    return Part(tuple(steps), tuple(notes), tuple(warnings))
+    wanted = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
+    start = Run(node, (("python3", "responder.py", "start", directory, "--port", str(port), "--content", answering.content or "", *wanted, "--", *ctr.line()),))
+    runs = responder.port is not None and taken.has_responder and responder.answers == {name: targets.get(keep) for name, keep in kept.items()}
+    parts = [Part(() if runs else (start,), warnings=(*warnings, *(_refuses(registry) for registry in answers.refusing)))]
+    files = dict.fromkeys(site.file for site in answering.sites)
+    parts += [_list(node, directory, [site for site in answering.sites if site.file == file], answers, f"http://127.0.0.1:{port}") for file in files]
+    # Files that no name concerns any more.
+    parts.append(take_back(node, directory, replace(taken, files=tuple(file for file in taken.files if file.path not in files), has_responder=False)))
+    return Part(*(tuple(each for part in parts for each in getattr(part, kind)) for kind in ("steps", "notes", "warnings")))
 
 
 def take_back(node: Host, directory: str, taken: Taken) -> Part:
@@ -153,6 +118,44 @@ def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]
         newer = f"{answering.config_file} on {node} was changed after containerd started: where config_path was what changed, pods with Always start only after a restart of containerd"
         return [newer] if answering.config_is_newer else []
     raise Refused(f"pods with Always would not start: {why}", state=f"Nothing was changed. {without}", next_step=f"breakglass import {node} --no-answer-pulls")
+
+
+def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, address: str) -> Part:
+    """One hosts.toml, of one registry or of several that share it, lists the node; steps only where it does not, or not in the right place."""
+    taken = answers.taken
+    site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
+    if site.fault:
+        raise Refused(f"{node}: {site.fault}", next_step="see what it is; or import without it: --no-answer-pulls (pods with Always do not start then)")
+    broken = [pull for pull in (answers.first(each.registry) for each in sharing) if pull is not None]
+    notes = tuple(f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: {pull.detail}): pulls go to the node first" for pull in broken)
+    entry = taken.file(site.file)
+    if MARK in (site.text or "") and not (entry and entry.is_ours):
+        why = "was edited after breakglass wrote it" if entry else f"holds lines of breakglass that no record in {directory} knows"
+        if not lists(site.text, address, first=bool(broken)):
+            where = f", and does not list {address}{' first, though the image of the registry is broken' if broken else ''}"
+            raise Refused(f"{node}:{site.file} {why}{where}", next_step=f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; then run the same command again")
+        return Part((), notes, (f"{node}:{site.file} {why}; it lists the node, and is left as it is",))
+    original = _original(site, taken)
+    insertion = compose(site, original, address=address, first=bool(broken))
+    before: tuple[Step, ...] = ()
+    warnings: tuple[str, ...] = ()
+    if entry and entry.is_ours:
+        if insertion.text == entry.written:
+            return Part((), notes)
+        before = (_put_back(node, directory, entry),)
+    elif entry and entry.now is None and entry.original is not None:
+        warnings = (f"{node}:{site.file} was deleted after breakglass wrote it: what was there before comes back first",)
+        before = (Run(node, (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),)),)
+    elif entry and entry.is_edited:
+        warnings = (f"{node}:{site.file} was replaced after breakglass wrote it: what is there now is what restore will put back",)
+    onto = "absent" if insertion.base is None else hashlib.sha256(insertion.base.encode()).hexdigest()
+    copied = ("--copy", site.default_file) if original is None and insertion.base is not None else ()
+    insert = Run(node, (("python3", "taken.py", "insert", directory, site.file, "--onto", onto, *copied, "--before", insertion.before, "--", *insertion.lines),))
+    return Part((*before, insert), notes, warnings)
+
+
+def _refuses(registry: str) -> str:
+    return f"{registry} lets nobody look without a login: if its image is broken, pods with Always do not start under its name; log in here (docker login {registry}) and import again"
 
 
 def _put_back(node: Host, directory: str, file: TakenFile) -> Run:

@@ -111,7 +111,8 @@ def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
 
 def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row]:
     """`pin` beside a loop of `kubectl cordon`, measured on some of the nodes and scaled to all."""
-    commands, patches = [], []
+    commands: list[float] = []
+    patches: list[float] = []
     with extra_nodes(estate, nodes) as names:
         estate.small(TAG)
         for argv in (("snapshot", "--tag", TAG), ("fetch", NODE), ("import", NODE)):

@@ -49,7 +49,7 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
 SLOW_IMPORT = 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 0.5; $REAL "$@"; touch "$HOME/ended"; exit;; esac; exec $REAL "$@"'
 
 
-@pytest.mark.parametrize("how", ["the link is cut", "killed"])
+@pytest.mark.parametrize("how", ["the link is cut", pytest.param("killed", marks=pytest.mark.slow)])
 def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(world: World, how: str) -> None:
     world.fetch(NODE)
     begun, ended = (world.root(NODE) / "home" / name for name in ("begun", "ended"))
@@ -70,6 +70,7 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
     assert len(set(world.names(NODE).values())) == 1
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(world: World) -> None:
     """Somebody imported another image by hand."""
     world.bring_in(NODE)

@@ -17,7 +17,7 @@ def reached() -> dict[str, State]:
     return {}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in ROWS])
 def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_left_to_do(world: World, reached: dict[str, State], row: Row) -> None:
     world.arrive(row.name, lambda: row.given(world))
     first = _state(world)
@@ -78,8 +78,11 @@ def _cordon(node: str) -> Callable[[World], object]:
 
 @pytest.mark.parametrize(
     ("before", "cordoned"),
-    [(lambda _: None, []), (_cordon("k8s-node3"), ["k8s-node3"]), (lambda world: [_cordon(node)(world) for node in NODES[1:]], list(NODES[1:]))],
-    ids=["all schedulable", "one cordoned by somebody else", "all others cordoned by somebody else"],
+    [
+        pytest.param(lambda _: None, [], marks=pytest.mark.slow, id="all schedulable"),
+        pytest.param(_cordon("k8s-node3"), ["k8s-node3"], id="one cordoned by somebody else"),
+        pytest.param(lambda world: [_cordon(node)(world) for node in NODES[1:]], list(NODES[1:]), marks=pytest.mark.slow, id="all others cordoned by somebody else"),
+    ],
 )
 def test_restore_undoes_pin_exactly(world: World, before: Callable[[World], object], cordoned: list[str]) -> None:
     world.bring_in("k8s-node1")
@@ -119,7 +122,7 @@ def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World)
     assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
 
 
-@pytest.mark.parametrize("how", [pytest.param("undisturbed", marks=pytest.mark.slow), "after a reboot", "with the API server down"])
+@pytest.mark.parametrize("how", [*(pytest.param(how, marks=pytest.mark.slow) for how in ("undisturbed", "after a reboot")), "with the API server down"])
 def test_restore_undoes_import_exactly(world: World, how: str) -> None:
     """Every file beside the tarball and the image itself; and no process is left."""
     world.fetch("k8s-node1")

@@ -45,7 +45,7 @@ def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answerin
     assert sites(world) == []
 
 
-@pytest.mark.parametrize("how", ["edited", "replaced", "deleted"])
+@pytest.mark.parametrize("how", ["edited", pytest.param("replaced", marks=pytest.mark.slow), pytest.param("deleted", marks=pytest.mark.slow)])
 def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_original_kept(world: World, how: str) -> None:
     site = with_a_file_of_somebodys(world)
     if how == "deleted":
@@ -66,6 +66,7 @@ def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_or
     assert world.done("restore", "--yes")["steps"] == []
 
 
+@pytest.mark.slow
 def test_a_hosts_toml_that_was_deleted_after_us_is_there_again_after_the_next_import_and_restore(world: World) -> None:
     site = with_a_file_of_somebodys(world)
     ours = site.read_text()
@@ -85,6 +86,7 @@ def test_what_is_left_of_us_without_a_record_is_told_with_the_lines_to_type(worl
     assert told.count("hosts.toml holds lines of breakglass") == 2
 
 
+@pytest.mark.slow
 def test_one_machine_under_two_names_is_given_back_once(world: World) -> None:
     world.bring_in(NODE)
     hosts = json.loads(world.estate.config.read_text("utf-8"))["nodes"]["hosts"]
@@ -92,6 +94,7 @@ def test_one_machine_under_two_names_is_given_back_once(world: World) -> None:
     assert len(world.done("restore", "--yes")["result"]["cleaned"]) == 1
 
 
+@pytest.mark.slow
 def test_a_registry_that_lets_nobody_look_is_told_before_and_after_the_import(world: World) -> None:
     world.fetch(NODE)
     world.estate.refuse("forgejo", 401)
@@ -100,6 +103,7 @@ def test_a_registry_that_lets_nobody_look_is_told_before_and_after_the_import(wo
     assert (ended.stdout + ended.stderr).count("lets nobody look without a login") == 2
 
 
+@pytest.mark.slow
 def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_is_mended(world: World) -> None:
     world.bring_in(NODE)
     world.estate.break_image("forgejo", "latest")

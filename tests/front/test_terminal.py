@@ -44,7 +44,7 @@ def test_pin_asks_and_does_nothing_without_a_yes(world: World, terminal: tuple[i
     assert world.nodes() == before
 
 
-@pytest.mark.parametrize("answer", [b"y\n", b"YES\n"])
+@pytest.mark.parametrize("answer", [b"y\n", pytest.param(b"YES\n", marks=pytest.mark.slow)])
 def test_pin_goes_on_with_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
     world.bring_in("k8s-node1")
     assert _answer(world, terminal, answer, *PIN).status == 0

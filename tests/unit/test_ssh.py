@@ -176,7 +176,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(sshd: Sshd, con
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
     line = wire((("cat", "f"), ("python3", "watch.py", "x")), sudo=True).line
-    assert line.startswith("sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -c ")
+    assert line.startswith("sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c ")
     assert "\n" not in line
 
 

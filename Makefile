@@ -15,7 +15,7 @@ demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
 test: $(READY)  ## everything that needs no root; under two minutes
-	$(BIN)/pytest -m "not lab and not slow" -n 3 --dist worksteal -q -ra
+	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra
 	@echo "not run here: the lab tests (root, Debian 12) and the slow ones: make lab"
 
 check: $(READY)  ## lint, types, import contracts
@@ -30,7 +30,7 @@ fix: $(READY)
 
 lab: $(READY)  ## the slow tests, and the real estate: root on Debian 12
 	tests/lab/provision.sh
-	$(BIN)/pytest -m slow -n 3 --dist worksteal -q -ra tests/front tests/unit
+	$(BIN)/pytest -m slow -n 4 --dist worksteal -q -ra tests/front tests/unit
 	$(BIN)/pytest -m lab -q -ra tests/lab
 
 lab-up: $(READY)

@@ -62,7 +62,7 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reach
     assert differences(_timeless_state(world), reached[row.name]) == []
 
 
-@pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}") for row in ROWS for also in row.also])
+@pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}", marks=() if row.name == "pin" else pytest.mark.slow) for row in ROWS for also in row.also])
 def test_a_dry_run_changes_nothing_whatever_else_is_passed(world: World, row: Row, also: tuple[str, ...]) -> None:
     world.arrive(row.name, lambda: row.given(world))
     before = _state(world)

@@ -36,7 +36,7 @@ def _answer(world: World, terminal: tuple[int, int], answer: bytes, *arguments: 
     return started.end()
 
 
-@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04", b"yeah\n"], ids=["n", "return", "end of input", "something else"])
+@pytest.mark.parametrize("answer", [b"n\n", *(pytest.param(answer, marks=pytest.mark.slow) for answer in (b"\n", b"\x04", b"yeah\n"))], ids=["n", "return", "end of input", "something else"])
 def test_pin_asks_and_does_nothing_without_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
     world.bring_in("k8s-node1")
     before = world.nodes()

@@ -102,6 +102,7 @@ def fill(text: str, sshd: Sshd, other: dict[str, str]) -> str:
     return text + "\n" if text else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_verdict_on_a_host_key_is_the_one_of_openssh(case: Case, sshd: Sshd, other: dict[str, str], tmp_path: Path) -> None:
     text = fill(case.text, sshd, other)

@@ -387,6 +387,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_with_a_damaged_record_nothing_is_touched_and_one_sentence_says_so(node: Node, damage: str) -> None:
     node.write(OURS.encode())
@@ -965,7 +966,7 @@ def link_certs(node: Node) -> None:
     node.certs.symlink_to(node.root / "real")
 
 
-@pytest.mark.parametrize("linked", [False, True], ids=["", "config_path is a link"])
+@pytest.mark.parametrize("linked", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "config_path is a link"])
 @pytest.mark.parametrize("make", [make_default, make_certificates, make_certificates_of_default, make_empty_file_with_certificates, make_nothing])
 def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(node: Node, make: Any, linked: bool) -> None:
     make(node)

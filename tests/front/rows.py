@@ -103,15 +103,15 @@ def configure(world: World, section: str, **values: object) -> None:
 
 ROWS = (
     Row("snapshot", ("snapshot", "--tag", TAG), _without_directory, 8, harmless=("--tolerate-failure", "--verbose"), kills=(5,)),
-    Row("snapshot over a full shelf", ("snapshot", "--tag", TAG), _over_a_full_shelf, 9, harmless=("--tolerate-failure",), slow=True),
+    Row("snapshot over a full shelf", ("snapshot", "--tag", TAG), _over_a_full_shelf, 9, harmless=("--tolerate-failure",), slow=True, every=3),
     Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),)),
-    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), slow=True),
-    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), slow=True),
+    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), slow=True, every=3),
+    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), slow=True, every=3),
     Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(12,)),
-    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, every=3, slow=True),
-    Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True),
-    Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, slow=True),
+    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, slow=True, every=3),
+    Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
+    Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, slow=True, every=3),
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
     Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,)),
-    Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True),
+    Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True, every=3),
 )

@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
-test: $(READY)  ## everything that needs no root; under two minutes
+test: $(READY)  ## everything that needs no root, in two minutes or three
 	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra
 	@echo "not run here: the lab tests (root, Debian 12) and the slow ones: make lab"
 

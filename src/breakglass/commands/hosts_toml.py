@@ -72,7 +72,7 @@ def compose(site: Site, original: str | None, *, address: str, first: bool) -> I
 def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
     """Every host that a pull from this registry may go to, in containerd's order, each with its TLS settings."""
     document = _document(site, original)
-    listed = {url: settings for url, settings in document.get("host", {}).items() if isinstance(settings, dict)}
+    listed = dict(document.get("host", {}))
     server = _server(site, document)
     if not any(_same(url, server) for url in listed):
         listed[server] = {"ca": list(site.ca), "client": [list(pair) for pair in site.client], **document}

@@ -1,6 +1,5 @@
 """The verdict that closes an import: which pods start on the node now, which do not, and why not."""
 
-import re
 from dataclasses import dataclass
 
 from breakglass.commands import Estate
@@ -9,7 +8,7 @@ from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Pod, read_pods
 from breakglass.observe.containerd import honours_pinned
-from breakglass.observe.text import inert
+from breakglass.observe.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
 """The first kubelet of each minor version whose image collection heeds the label (kubernetes#119986 and its cherry picks); every later minor does."""
@@ -59,7 +58,7 @@ def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]
 
 def heeds_pinned(kubelet: str) -> bool | None:
     """Whether a kubelet's image collection leaves images alone that containerd reports as pinned; None: the version is not known."""
-    version = _numbers(kubelet)
+    version = version_numbers(kubelet)
     if version is None:
         return None
     first = next((first for first in HEEDS_PINNED if first[:2] == version[:2]), None)
@@ -103,7 +102,7 @@ def _collection(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
 
 
 def _credentials(cluster: Cluster) -> tuple[str, ...]:
-    version = _numbers(cluster.kubelet)
+    version = version_numbers(cluster.kubelet)
     if version is not None and version[:2] < ASKS_FOR_CREDENTIALS:
         return ()
     which = f"kubelet {cluster.kubelet}" if version else "A kubelet from 1.35 on"
@@ -123,8 +122,3 @@ def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
     told = tuple(f"  {image}: {', '.join(pods[:3])}{f' and {len(pods) - 3} more' if len(pods) > 3 else ''}" for image, pods in sorted(lacking.items())[:10])
     more = (f"  and {len(lacking) - 10} more images",) if len(lacking) > 10 else ()
     return (f"Waiting pods name images that {facts.node} does not have (image.companions brings such images along):", *told, *more)
-
-
-def _numbers(version: str) -> tuple[int, int, int] | None:
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2]), int(found[3])) if found else None

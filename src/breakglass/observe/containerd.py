@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.text import inert, said
+from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 
@@ -81,8 +81,7 @@ def parse_pinned(output: bytes) -> frozenset[str]:
 
 def honours_pinned(version: str) -> bool:
     """Whether a containerd exempts an image that it knows already from collection once a name of it carries the label: from 1.6.25 and 1.7.10 on."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
-    numbers = tuple(int(number) for number in found.groups()) if found else (0, 0, 0)
+    numbers = version_numbers(version) or (0, 0, 0)
     return numbers >= (1, 7, 10) or (1, 6, 25) <= numbers < (1, 7, 0)
 
 

@@ -1,5 +1,6 @@
 """Text from another host is data: printed inert, never markup, never control characters."""
 
+import re
 import unicodedata
 
 from breakglass.ports import Result
@@ -11,6 +12,12 @@ def inert(text: str | bytes, *, limit: int = 400) -> str:
         text = text.decode("utf-8", "replace")
     line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text if unicodedata.category(c) != "Cf").split())
     return line if len(line) <= limit else "…" + line[1 - limit :]
+
+
+def version_numbers(version: str) -> tuple[int, int, int] | None:
+    """The first three numbers of a version such as v1.30.2 or 1.7.24~ds1; None where there are none."""
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
 def said(result: Result) -> str:

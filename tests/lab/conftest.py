@@ -23,8 +23,6 @@ def estate() -> Iterator[Estate]:
     """The estate, standing; a second session waits for the first. One that stands already is used and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same."""
     if os.geteuid() != 0:
         pytest.skip("the lab needs root")
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        pytest.skip("the lab is one estate: its tests run in one process, without -n")
     try:
         provision()
     except Exception as error:

@@ -7,7 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-DISKS = Path("/dev/shm/breakglass-lab")
+from .which import own
+
+DISKS = Path(f"/dev/shm/{own('breakglass-lab')}")
 SIZES_MEGABYTES = {"system": 8192, "data": 12288}
 
 

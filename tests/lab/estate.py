@@ -20,10 +20,11 @@ from .host import STATE, Host
 from .images import Bundle, Image
 from .operator_host import Operator
 from .registry import Registry
+from .which import own
 
 T = TypeVar("T")
-LOCK = Path("/run/breakglass-lab.lock")
-SESSION = Path("/run/breakglass-lab.session")
+LOCK = Path(f"/run/{own('breakglass-lab')}.lock")
+SESSION = Path(f"/run/{own('breakglass-lab')}.session")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -60,7 +61,8 @@ class Estate:
 
     def raise_all(self, say: Callable[[str], None]) -> None:
         STATE.mkdir(parents=True)
-        (STATE / "cgroups").write_text("\n".join(cgroups()))
+        before = next((other / "cgroups" for other in others()), None)
+        (STATE / "cgroups").write_text(before.read_text() if before else "\n".join(cgroups()))
         network.lay(roles.ADDRESSES)
         seed.make_pki()
         each(furniture.furnish, self.hosts)
@@ -103,7 +105,7 @@ class Estate:
         stuck = disk.discard()
         known = set((STATE / "cgroups").read_text().split("\n")) if (STATE / "cgroups").exists() else None
         for group in reversed(cgroups()):
-            if known is not None and group not in known:
+            if known is not None and group not in known and not others():
                 remove_cgroup(CGROUPS / group)
         shutil.rmtree(STATE, ignore_errors=True)
         return stuck + network.present()
@@ -176,6 +178,11 @@ def each(do: Callable[[T], object], items: Iterable[T]) -> None:
 def cgroups() -> list[str]:
     """The top-level control groups of every hierarchy, as `controller/name`."""
     return sorted(f"{hierarchy.name}/{group.name}" for hierarchy in CGROUPS.iterdir() if hierarchy.is_dir() for group in hierarchy.iterdir() if group.is_dir())
+
+
+def others() -> list[Path]:
+    """Other estates that stand: control groups are the machine's, so the last one to go takes them along."""
+    return [path.parent for path in STATE.parent.glob("breakglass-lab*/cgroups") if path.parent != STATE]
 
 
 def remove_cgroup(group: Path) -> None:

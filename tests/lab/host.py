@@ -12,8 +12,9 @@ from pathlib import Path
 from . import network, process
 from .daemon import Daemon
 from .disk import Disk
+from .which import own
 
-STATE = Path("/run/breakglass-lab")
+STATE = Path(f"/run/{own('breakglass-lab')}")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
 BOOT = Path(__file__).with_name("boot.sh")

@@ -5,8 +5,10 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-PREFIX = "bglab-"
-SWITCH = "bglab-switch"
+from .which import NAME
+
+PREFIX = f"bglab{NAME}-"
+SWITCH = f"{PREFIX}switch"
 NETWORKS = ("10.0.20.0/24", "192.168.1.0/24")
 NOWHERE = "02:00:00:00:00:99"
 

@@ -1,0 +1,96 @@
+"""One fault, from before it to the second run: what every test of this directory has in its hands."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from subprocess import CompletedProcess
+
+from ..estate import Estate
+from ..process import HostProcess
+from ..runs import Ran, judge
+from .invariants import Observed, observe, violations
+from .rows import Row
+
+CANARY = "canary-7d1f-never-shown"
+"""Planted where secrets are: in the registry logins. Its password is never to be seen."""
+
+
+@dataclass
+class Trial:
+    """Use: arrange; `arranged()`; inject and `run(...)`, or `start(...)`, inject, `ended(...)`; heal; `recovers()`."""
+
+    estate: Estate
+    row: Row
+    before: Observed | None = None
+    argv: tuple[str, ...] = ()
+    _began: dict[int, float] = field(default_factory=dict)
+
+    def arranged(self) -> None:
+        """Things are as they are before the fault: this is what the invariants compare with."""
+        self.before = observe(self.estate)
+
+    def run(self, *argv: str, env: dict[str, str] | None = None) -> Ran:
+        """Run breakglass with the fault in place; exit code and time are those of the row."""
+        return self.ended(self.start(*argv, env=env))
+
+    def start(self, *argv: str, env: dict[str, str] | None = None) -> HostProcess:
+        """Start breakglass, so that something can be done to it, or beside it."""
+        assert self.before is not None, "arranged() comes first"
+        self.argv = argv
+        child = self.estate.operator.start_breakglass("--json", *argv, env=env)
+        self._began[child.pid] = time.monotonic()
+        return child
+
+    def ended(self, child: HostProcess) -> Ran:
+        """How a started run ended."""
+        try:
+            stdout, stderr = child.communicate(timeout=self.row.within_seconds + 60)
+        except BaseException:
+            child.kill()
+            raise
+        seconds = time.monotonic() - self._began.pop(child.pid)
+        is_silent(stdout + stderr)
+        ran = judge(CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None)
+        assert ran.exit_code in self.row.exit_codes, f"exit {ran.exit_code}, the row says {self.row.exit_codes}: {ran.told['error']}\n{stderr}"
+        assert seconds < self.row.within_seconds, f"I6: took {seconds:.0f} s of {self.row.within_seconds:.0f}\n{stderr}"
+        return ran
+
+    def killed(self, child: HostProcess) -> None:
+        """A started run was killed: there is nothing that it could still say."""
+        child.communicate(timeout=60)
+        self._began.pop(child.pid)
+
+    def holds(self, *next_run: str) -> None:
+        """Every invariant holds; on the hosts of `next_run` nothing of ours is left over."""
+        assert self.before is not None, "arranged() comes first"
+        deadline = time.monotonic() + 10
+        # A process that has lost whom it worked for may take a moment to end.
+        while (found := violations(self.before, observe(self.estate), next_run=next_run)) and all(one.startswith("I8") for one in found) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert found == [], "\n".join(found)
+
+    def recovers(self, *next_run: str, argv: tuple[str, ...] = (), goal: Callable[[], bool] | None = None) -> Ran:
+        """With the fault healed: the invariants hold, the same command reaches the goal and leaves nothing behind on these hosts, and a third run has nothing to do."""
+        self.holds()
+        argv = argv or self.argv
+        ended = self.estate.operator.breakglass("--json", *argv)
+        again = judge(ended, expect=0)
+        is_silent(ended.stdout + ended.stderr)
+        self.holds(*next_run)
+        assert goal is None or goal(), "the second run ended with 0, but the goal is not reached"
+        third = judge(self.estate.operator.breakglass("--json", *argv), expect=0)
+        assert third.lines == [], f"the third run still finds something to do: {third.lines}"
+        return again
+
+
+def is_silent(text: str) -> None:
+    """I7: no secret is in what was printed."""
+    assert CANARY not in text, "I7: a registry password is printed"
+    assert "PRIVATE KEY" not in text, "I7: a private key is printed"
+
+
+def plant_canaries(estate: Estate) -> None:
+    """A login with a password to look for, where the tool reads logins."""
+    logins = {"auths": {"registry.invalid": {"username": "ci", "password": CANARY}}}
+    estate.operator.write("/root/.docker/config.json", json.dumps(logins), mode=0o600)

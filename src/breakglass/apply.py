@@ -66,10 +66,13 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
                         _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
                 except BreakglassError as error:
                     if not plan.independent or host is None:
-                        _undo(plan, index + offset, hosts, reports, error)
+                        error.state = f"{error.state} {_undo(plan, index + offset, hosts, reports)}".strip()
                         raise
                     errors.append(error)
                     failed.add(host)
+                except KeyboardInterrupt as signalled:
+                    signalled.add_note(_undo(plan, index + offset, hosts, reports))
+                    raise
             index += len(batch)
     if errors:
         raise _all_of(errors)
@@ -170,11 +173,10 @@ def _after_lock(plan: Plan, lock: Lock) -> list[str]:
     return _lines(step for step in plan.steps[at + 1 :] if not plan.independent or _host(step) == lock.host)
 
 
-def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports, error: BreakglassError) -> None:
-    """Undoes what had begun. What cannot be undone is said; the first error stays the error."""
-    if plan.settled is not None and failed >= plan.settled:
-        return
-    begun = plan.steps[: failed + 1]
+def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports) -> str:
+    """Undoes what had begun; says whether it could. What made it necessary stays the error."""
+    begun = () if plan.settled is not None and failed >= plan.settled else plan.steps[: failed + 1]
+    undone = ""
     for step, undoing in plan.undo:
         if step not in begun:
             continue
@@ -185,8 +187,9 @@ def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports, error: Break
         except BreakglassError as second:
             said_no = second.message
         if said_no:
-            error.state = f"{error.state} Putting things back failed as well, at {undoing}: {said_no}.".strip()
-            return
+            return f"Putting things back failed, at {undoing}: {said_no}."
+        undone = "What had begun was put back."
+    return undone
 
 
 def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: Reports) -> None:

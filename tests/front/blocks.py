@@ -8,7 +8,7 @@ WORDS = {2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity"
 def is_told(ended: Ended, status: int, *words: str) -> str:
     """One block on stderr: what is wrong, the state, what to type next; no traceback, no control character. Returns the block."""
     assert ended.status == status, f"{ended.status}\n{ended.stdout}{ended.stderr}"
-    assert ended.stderr.count(f"breakglass: {WORDS[status]}: ") == 1, ended.stderr
+    assert ended.stderr.count(f"breakglass: {WORDS.get(status, 'signal')}: ") == 1, ended.stderr
     block = ended.stderr[ended.stderr.index("breakglass: ") :]
     message, state, following = block.index("breakglass: "), block.index("\n  State: "), block.index("\n  Next:  ")
     assert message < state < following

@@ -70,6 +70,27 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
     assert len(set(world.names(NODE).values())) == 1
 
 
+SLOW_TAG = 'case "$*" in *"images tag"*infra-ci:latest*) touch "$HOME/begun"; sleep 1; $REAL "$@"; exit;; esac; exec $REAL "$@"'
+
+
+@pytest.mark.parametrize("slow", [SLOW_IMPORT, pytest.param(SLOW_TAG, marks=pytest.mark.slow)], ids=["while containerd imports", "while a name moves"])
+def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tuple[World, str], slow: str) -> None:
+    world, _ = node
+    before = world.names(NODE)
+    begun = world.root(NODE) / "home/begun"
+    with world.program(NODE, "ctr", slow):
+        importing = world.start("import", NODE)
+        world.wait_until(begun.exists)
+        importing.send(signal.SIGTERM)
+        ended = importing.end()
+    begun.unlink()
+    (world.root(NODE) / "home/ended").unlink(missing_ok=True)
+    is_told(ended, 128 + signal.SIGTERM, "What had begun was put back", "run the same command again")
+    assert world.names(NODE) == before
+    told = world.done("import", NODE)
+    assert len({world.names(NODE)[name] for name in told["result"]["names"]}) == 1
+
+
 @pytest.mark.slow
 def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(world: World) -> None:
     """Somebody imported another image by hand."""

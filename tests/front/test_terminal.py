@@ -1,10 +1,12 @@
 """Questions, signals, colours and help, as a person meets them."""
 
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -98,6 +100,24 @@ def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
         ended = started.end(timeout_seconds=3)
     (world.root(VM) / "home/pulling").unlink()
     assert ended.status == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("hung_up", [False, True], ids=["its reader went away", "its terminal was closed"])
+def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: bool) -> None:
+    """`| head` takes nothing from what is being done; a terminal that is closed sends SIGHUP besides."""
+    environ = {**world.estate.environment(), "HOME": str(world.directory)}
+    argv = [sys.executable, "-m", "breakglass", "snapshot", "--tag", TAG]
+    ours, theirs = os.openpty() if hung_up else os.pipe()
+    take_terminal = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if hung_up else None
+    with world.program(VM, "docker", SLOW_PULL.replace("20", "1")):
+        process = subprocess.Popen(argv, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_terminal)
+        os.close(theirs)
+        world.wait_until((world.root(VM) / "home/pulling").exists)
+        os.close(ours)
+        status = process.wait(20)
+    (world.root(VM) / "home/pulling").unlink()
+    assert status == (128 + signal.SIGHUP if hung_up else 0)
+    assert world.done("snapshot", "--tag", TAG)["changed"] is hung_up
 
 
 def test_without_a_terminal_there_is_no_control_character_in_anything(world: World) -> None:

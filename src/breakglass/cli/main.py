@@ -4,11 +4,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from typer.exceptions import Abort, Exit, TyperException
 
@@ -41,7 +41,35 @@ class Global:
 
 def main() -> None:
     """The entry point."""
-    sys.exit(run(sys.argv[1:]))
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = cast(tuple[TextIO, TextIO], tuple(map(Unbroken, streams)))
+    status = run(sys.argv[1:])
+    for stream in streams:
+        try:
+            stream.flush()
+        except OSError:
+            # Nobody reads any more. Python would flush again at its end, and make exit status 120 of it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(status)
+
+
+class Unbroken:
+    """A stream whose reader may go away, a terminal that is closed or `| head`: what is printed then is lost, what is being done goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def run(arguments: list[str]) -> int:
@@ -95,7 +123,11 @@ def carry(
     except BreakglassError as error:
         outcome.error = error
     except Signalled as ended:
-        outcome.error = Interrupted(ended.number, state=progress_of(outcome), next_step="run the same command again: it reads the state first and does only what is missing")
+        outcome.error = Interrupted(
+            ended.number,
+            state=" ".join(filter(None, [progress_of(outcome), *getattr(ended, "__notes__", ())])),
+            next_step="run the same command again: it reads the state first and does only what is missing",
+        )
     except Exception as error:
         screen.bug(error)
         outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=progress_of(outcome))

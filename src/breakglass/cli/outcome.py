@@ -50,8 +50,9 @@ class Outcome:
 def progress_of(outcome: Outcome) -> str:
     """How far the plan went, as one sentence or two."""
     done = [step for step in outcome.steps if step.status == "done"]
-    broken = next((step for step in outcome.steps if step.status == "failed"), None)
-    if not done and broken is None:
+    broken = [str(step.step) for step in outcome.steps if step.status == "failed"]
+    if not done and not broken:
         return "Nothing was changed."
-    running = f" This one may or may not have been done: {broken.step}." if broken else ""
+    more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+    running = f" {'This' if len(broken) == 1 else 'These'} may or may not have been done: {'; '.join(broken[:5])}{more}." if broken else ""
     return f"{len(done)} of {len(outcome.steps)} steps were done.{running}"

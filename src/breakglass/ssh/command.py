@@ -41,7 +41,7 @@ class Command:
         self._lost = ""
         self._fault: BaseException | None = None
         self._heard = self._beaten = time.monotonic()
-        self._lifeline = False
+        self.has_lifeline = False
         self._threads = (
             threading.Thread(target=self._drain, args=(channel.recv, self._deliver), name="ssh stdout", daemon=True),
             threading.Thread(target=self._drain, args=(channel.recv_stderr, self._stderr.feed), name="ssh stderr", daemon=True),
@@ -51,7 +51,7 @@ class Command:
         """Send it, and its script. False when the host did not take it: then the result says so."""
         import paramiko
 
-        self._lifeline = wire.lifeline
+        self.has_lifeline = wire.lifeline
         self.channel.settimeout(TICK_SECONDS)
         # The library waits for the server's answer without a deadline of its own.
         seconds = max(self.quiet_seconds, ACCEPT_SECONDS)
@@ -113,7 +113,7 @@ class Command:
         now = time.monotonic()
         if not self.paused and now - self._heard > self.quiet_seconds:
             self.stop(f"it gave no sign of life for {self.quiet_seconds:g} s")
-        if self._lifeline and now - self._beaten >= BEAT_SECONDS and self.channel.send_ready():
+        if self.has_lifeline and now - self._beaten >= BEAT_SECONDS and self.channel.send_ready():
             self._beaten = now
             heard = self._heard
             self.write(b"\n")

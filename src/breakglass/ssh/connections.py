@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
@@ -25,6 +26,9 @@ KNOWN_HOSTS_VARIABLE = "BREAKGLASS_SSH_KNOWN_HOSTS"
 CHANNEL_SECONDS = 15.0
 LOCK_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
+END_SECONDS = 3.0
+WATCHED_SECONDS = 20.0
+"""An import whose archive was read to its end unpacks it before it ends."""
 
 
 class Connections:
@@ -74,6 +78,10 @@ class Connections:
                     if watch is not None:
                         watch.wait(0)
             return self._judged(step, command.result())
+        except KeyboardInterrupt as signalled:
+            if not _winds_down(command, watch):
+                signalled.add_note(f"It may still go on there: {step}")
+            raise
         finally:
             command.channel.close()
             if watch is not None:
@@ -221,6 +229,18 @@ class Connections:
             target = settings.resolve(ssh, config=self._settings.config, known_hosts=self._settings.known_hosts, environ=self._environ, jumps=jumps)
             self._targets[ssh, jumps] = target
         return target
+
+
+def _winds_down(command: Command, watch: Command | None) -> bool:
+    """Whether a command that nobody wants any more ends in time: only then it is known what it has left. One that is watched loses what it reads."""
+    for one in (command, watch):
+        if one is not None and one.has_lifeline:
+            one.end_input()
+    deadline = time.monotonic() + (WATCHED_SECONDS if watch else END_SECONDS)
+    while not command.wait():
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 class _Lock:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lab fix bench lab-up lab-down lab-shell clean
+.PHONY: demo test check lab fix soak docs bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,13 @@ lab-down: $(READY)
 
 lab-shell: $(READY)
 	$(BIN)/python -m tests.lab shell $(HOST)
+
+soak: $(READY)  ## 200 commands and faults in a random order on the real estate, the seed printed
+	tests/lab/provision.sh
+	BREAKGLASS_SOAK=200 $(BIN)/pytest -m lab -q -s tests/lab/faults/test_soak.py
+
+docs: $(READY)  ## docs/faults.md out of the tests
+	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 
 bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 	tests/lab/provision.sh

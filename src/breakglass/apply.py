@@ -120,17 +120,18 @@ def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
 def _meaning(step: Run, ended: Result) -> BreakglassError:
     """Our own scripts exit with the codes of the table and say one sentence; of any other command only its words are known."""
     script = step.pipeline[-1][:1] == ("python3",)
+    full = b"no space left" in ended.stderr.lower()
+    make_room = f"make room: {step.host.by_hand('df', '-h')}; then the same command again"
     if script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
         others, _, sentence = ended.stderr.strip().rpartition(b"\n")
         words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
-        full = b"no space left" in ended.stderr.lower() or b"no room" in sentence
-        next_step = f"make room: {step.host.by_hand('df', '-h')}" if full else "run the same command again"
+        next_step = make_room if full or b"no room" in sentence else "run the same command again"
         if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == ("python3", "archive.py", "verify"):
             next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"
         return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step=next_step)
     if ended.exit_status is None:
         return Failed(f"{step.host}: the outcome of this step is not known: {said(ended)}: {step}", next_step="run the same command again: it reads the state first and does only what is missing")
-    return Failed(f"{step.host}: this failed with {said(ended)}: {step}", next_step="run the same command again, or type the line by hand to see more")
+    return Failed(f"{step.host}: this failed with {said(ended)}: {step}", next_step=make_room if full else "run the same command again, or type the line by hand to see more")
 
 
 def _confirm(step: Confirm, hosts: Reads) -> None:

@@ -160,6 +160,12 @@ def check_namespace(text: str) -> str:
     return _match(text, r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", "containerd namespace", "letters and digits, joined by dots, _ or -")
 
 
+@_suggests("give a program such as ctr")
+def check_program(text: str) -> str:
+    """The first word of a command line: what sudo would take for an option or a variable is none."""
+    return _match(text, r"[A-Za-z0-9/_][A-Za-z0-9._:/@+-]*", "name of a program", "letters, digits and . _ : / @ + -, none of . : @ + - as the first")
+
+
 @_suggests("give a word such as ctr")
 def check_word(text: str) -> str:
     """One word of a command line that needs no quotes."""

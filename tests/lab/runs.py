@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from .estate import Estate
 from .roles import VM_DIRECTORY
 
+STEP_DONE = re.compile(r"\s*\d+/\d+ done ")
 MOVING = re.compile(r'(\\?"(?:run|at)\\?":\\?")[^"\\]*')
 
 
@@ -69,6 +71,19 @@ def twice(estate: Estate, *argv: str, yes: bool = False) -> Ran:
     assert again.lines == [], again.lines
     assert again.told["changed"] is False
     return done
+
+
+def cut_short(estate: Estate, *argv: str, after: int) -> None:
+    """Kill a run when it has reported so many steps as done."""
+    with estate.operator.start_breakglass("--json", *argv) as child:
+        assert child.stderr
+        done = 0
+        for line in child.stderr:
+            done += bool(STEP_DONE.match(line))
+            if done == after:
+                child.kill()
+                break
+    assert child.returncode == -signal.SIGKILL, f"it had ended before it was killed: {child.returncode}"
 
 
 def shelf(estate: Estate) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 
 import pytest
 
@@ -11,7 +10,7 @@ from .answering import CERTS, FORGEJO, PRIVATE, back, differences, is_taken_back
 from .cri import Cri, PullFailed
 from .estate import Estate
 from .host import Host
-from .runs import run, twice
+from .runs import cut_short, run, twice
 
 NODE = "k8s-node1"
 LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
@@ -127,19 +126,6 @@ def test_an_import_heals_a_responder_that_was_killed(fresh: Estate) -> None:
     pulls_all(fresh, NODE, image)
 
 
-def cut_short(estate: Estate, *argv: str, after: int) -> None:
-    """Kill a run when it has reported so many steps as done."""
-    with estate.operator.start_breakglass("--json", *argv) as child:
-        assert child.stderr
-        done = 0
-        for line in child.stderr:
-            done += bool(re.match(r"\s*\d+/\d+ done ", line))
-            if done == after:
-                child.kill()
-                break
-    assert child.returncode == -signal.SIGKILL, f"it had ended before it was killed: {child.returncode}"
-
-
 def empty_node(node: Host) -> None:
     """Nothing imported, the tarball there."""
     reset.reset_node(node)
@@ -154,23 +140,6 @@ def kinds(lines: list[str]) -> list[int]:
     return sorted({*first.values(), len(lines)})
 
 
-def test_an_import_that_was_killed_is_finished_by_the_next_and_restore_still_knows_the_originals(fresh: Estate) -> None:
-    image = outage(fresh, NODE)
-    node = fresh.nodes[NODE]
-    before = traces(node)
-    lines = run(fresh, "import", NODE, "--dry-run").lines
-    assert len(lines) > 5
-    # After each single step the sandbox's sweep does it; here after some of each kind.
-    for step in kinds(lines)[2::3]:
-        cut_short(fresh, "import", NODE, after=step)
-        finished = run(fresh, "import", NODE).result
-        assert (finished["answers_pulls"], finished["kept"]) == (True, True), f"killed after step {step}"
-        pulls_all(fresh, NODE, image)
-        run(fresh, "restore", NODE, "--yes")
-        assert differences(before, traces(node)) == [], f"killed after step {step}: {lines[step - 1]}"
-        empty_node(node)
-
-
 def test_an_import_killed_after_a_step_of_each_kind_is_undone_by_restore(fresh: Estate) -> None:
     outage(fresh, NODE)
     node = fresh.nodes[NODE]
@@ -180,15 +149,3 @@ def test_an_import_killed_after_a_step_of_each_kind_is_undone_by_restore(fresh: 
         run(fresh, "restore", NODE, "--yes")
         assert differences(before, traces(node)) == [], f"killed after step {step}"
         empty_node(node)
-
-
-def test_a_restore_that_was_killed_is_finished_by_the_next(fresh: Estate) -> None:
-    outage(fresh, NODE)
-    node = fresh.nodes[NODE]
-    before = traces(node)
-    run(fresh, "import", NODE)
-    for step in kinds(run(fresh, "restore", NODE, "--dry-run").lines)[::2]:
-        run(fresh, "import", NODE)
-        cut_short(fresh, "restore", NODE, "--yes", after=step)
-        run(fresh, "restore", NODE, "--yes")
-        assert differences(before, traces(node)) == [], f"killed after step {step}"

@@ -6,7 +6,7 @@ from typing import Any
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
-from breakglass.errors import BreakglassError, Unreachable, Usage
+from breakglass.errors import BreakglassError, Failed, Unreachable, Usage
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -36,8 +36,16 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
     name = _node(session, node, command="fetch")
     failed: fetch.Failures = {}
     from_start: set[tuple[str, str, str]] = set()
+    tried: list[str] = []
     while True:
-        facts = fetch.observe(session.estate, node=name, source=source, via=via)
+        try:
+            facts = fetch.observe(session.estate, node=name, source=source, via=via)
+        except Unreachable as error:
+            if not tried:
+                raise
+            raise Failed(
+                "; then ".join([*tried, error.message]), state=f"{name} may hold a hidden partial; no tarball was touched.", next_step="run the same command again: it goes on where this one stopped"
+            ) from error
         option, others = fetch.choose_way(facts, tag=wanted, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
@@ -48,9 +56,11 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
                 raise
             if fetch.resumes(step) and option.key not in from_start:
                 from_start.add(option.key)
+                tried.append(f"{option}: {error.message}")
                 session.screen.warn(f"{error.message}; trying the same once more")
                 continue
             failed[option.key] = error
+            tried.append(f"{option}: {error.message}")
             session.screen.warn(f"{option}: {error.message}; trying the next way")
             continue
         if not session.outcome.dry_run:

@@ -270,7 +270,8 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     listing = next((shelf.host.by_hand("ls", "-la", shelf.directory) for shelf in facts.sources), "breakglass fetch --from SOURCE, once one of them is back")
     # A copy that broke off goes on where it stopped.
     again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
-    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or listing)
+    reach = "; ".join(dict.fromkeys(unread.error.next_step for unread in facts.unread if unread.error.next_step))
+    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or reach or listing)
 
 
 def _hashed(estate: Estate, facts: Facts) -> Facts:

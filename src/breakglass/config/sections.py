@@ -41,10 +41,10 @@ class Section:
         # Nothing follows from a value that has a fault itself.
         return self._convert(f"{self._at(key)} (not given, so taken from {origin})", convert, derived) if derived else _nothing()
 
-    def items(self, key: str, convert: Callable[[object], T], *default: T) -> tuple[T, ...]:
-        """A list's values, or the default; where there is a default, an empty list is a fault."""
+    def items(self, key: str, convert: Callable[[object], T], *default: T, first: Callable[[object], T] | None = None) -> tuple[T, ...]:
+        """A list's values, or the default; where there is a default, an empty list is a fault. `first`: what its first value has to be."""
         values: list[object] = self.take(key, _filled_list if default else _list, list(default)) or []
-        return tuple(self._convert(f"{self._at(key)}[{index}]", convert, value) for index, value in enumerate(values))
+        return tuple(self._convert(f"{self._at(key)}[{index}]", first if first and index == 0 else convert, value) for index, value in enumerate(values))
 
     def pairs(self, key: str, convert_key: Callable[[object], str], convert: Callable[[object], str]) -> dict[str, str]:
         """A mapping whose keys are names that a person gives."""

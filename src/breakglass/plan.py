@@ -57,6 +57,8 @@ class Run:
     pipeline: tuple[Argv, ...]
     quiet_seconds: float = 30.0
     """Without a byte of output for so long, the command counts as hanging."""
+    first_seconds: float | None = None
+    """What is allowed before the first byte, where that is more."""
     total_bytes: int | None = None
     """What the progress is measured against, where that is known."""
     watch: str | None = None

@@ -48,7 +48,7 @@ def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     assert made[1].startswith(f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat /shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass")
     assert made[2:] == [
         "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
-        "k8s-node1$ sudo -n ln -sfn infra-ci-new.tar.gz /var/breakglass/.infra-ci-latest.tar.gz.partial",
+        "k8s-node1$ sudo -n ln -sfnT infra-ci-new.tar.gz /var/breakglass/.infra-ci-latest.tar.gz.partial",
         "k8s-node1$ sudo -n mv -fT /var/breakglass/.infra-ci-latest.tar.gz.partial /var/breakglass/infra-ci-latest.tar.gz",
         "k8s-node1$ sudo -n sync /var/breakglass",
     ]

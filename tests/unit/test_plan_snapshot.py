@@ -41,7 +41,7 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
         f" --image-id {REPOSITORY}:0a1b2c3d={image_id('a')}"
         """ --record '"'"'{"tag":"0a1b2c3d","sequence":1,"version":"0.1.0"}'"'"''""",
         "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz",
-        "registry-vm$ ln -sfn infra-ci-0a1b2c3d.tar.gz /shelf/.infra-ci-latest.tar.gz.partial",
+        "registry-vm$ ln -sfnT infra-ci-0a1b2c3d.tar.gz /shelf/.infra-ci-latest.tar.gz.partial",
         "registry-vm$ mv -fT /shelf/.infra-ci-latest.tar.gz.partial /shelf/infra-ci-latest.tar.gz",
         "registry-vm$ sync /shelf",
     ]
@@ -71,7 +71,7 @@ def test_only_the_link_is_missing_when_a_run_was_cut_short_after_publishing() ->
 def test_a_tag_that_was_built_again_is_saved_again() -> None:
     known = facts(shelf=shelf(VM, [tarball("0a1b2c3d", letter="b")], latest="0a1b2c3d"))
     assert any("docker save" in line for line in lines(planned(known)))
-    assert not any("ln -sfn" in line for line in lines(planned(known)))
+    assert not any("ln -sfnT" in line for line in lines(planned(known)))
 
 
 def test_a_tarball_whose_content_is_bad_is_saved_again() -> None:

@@ -54,6 +54,21 @@ def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(tarball: Path, 
     assert reading.wait(timeout=10) == -signal.SIGTERM
 
 
+def test_the_whole_pipeline_that_reads_it_is_ended_and_nothing_else(tarball: Path) -> None:
+    line = f"{{ gzip -dc {tarball}; sleep 60; }} | {{ sleep 61; cat >/dev/null; }}"
+    with subprocess.Popen(["bash", "-o", "pipefail", "-c", line]) as pipeline, subprocess.Popen(["sleep", "62"]) as other:
+        try:
+            with watch(tarball) as process:
+                assert process.stderr is not None
+                process.stderr.readline()
+                process.communicate()
+            assert pipeline.wait(timeout=10) == 128 + signal.SIGTERM
+            assert other.poll() is None
+        finally:
+            pipeline.kill()
+            other.kill()
+
+
 def test_a_reader_that_is_no_gzip_is_left_alone(tarball: Path) -> None:
     hold = f"import sys, time; f = open({str(tarball)!r}, 'rb'); f.read(9); print('open', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as other:

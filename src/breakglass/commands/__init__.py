@@ -120,7 +120,7 @@ def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...
     link = f"{directory}/{name}-latest.tar.gz"
     hidden = f"{directory}/.{name}-latest.tar.gz.partial"
     return (
-        Run(host, (("ln", "-sfn", file, hidden),)),
+        Run(host, (("ln", "-sfnT", file, hidden),)),
         Run(host, (("mv", "-fT", hidden, link),)),
         Run(host, (("sync", directory),)),
     )

@@ -235,8 +235,8 @@ def _copying(facts: Facts, option: Option, image: Image, identity: Identity) -> 
         remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
         known = facts.ways.get(shelf.host.name)
         line: Argv = known.argv if known else ("ssh", *SSH_OPTIONS, *shelf.host.login)
-        return (Run(facts.node, ((*line, remote), receive), quiet_seconds=FIRST_BYTE_SECONDS, total_bytes=size_bytes), publish)
-    source, sink = Run(shelf.host, (read,), quiet_seconds=FIRST_BYTE_SECONDS), Run(facts.node, (receive,), quiet_seconds=FIRST_BYTE_SECONDS)
+        return (Run(facts.node, ((*line, remote), receive), first_seconds=FIRST_BYTE_SECONDS, total_bytes=size_bytes), publish)
+    source, sink = Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS), Run(facts.node, (receive,))
     return (Copy(source, sink, total_bytes=size_bytes), publish)
 
 

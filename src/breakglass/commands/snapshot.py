@@ -1,7 +1,6 @@
 """snapshot: pull, save, compress, verify, publish, re-point `latest`, rotate. All of it on the registry VM."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint, tidying
@@ -203,27 +202,17 @@ def _warnings(facts: Facts) -> tuple[str, ...]:
 
 
 def _hashed(estate: Estate, facts: Facts) -> Facts:
-    """Hashes the wanted tarball, what `latest` means, and the newest ones until enough good ones are found to let an older one go."""
+    """Hashes the wanted tarball and what `latest` means; before one is to go, all: those that stay, and the one that goes, for a bad one is left alone."""
     shelf, keep = facts.shelf, estate.config.registry_vm.keep
     first = [one for one in shelf.verified if one.tag in (facts.tag, shelf.latest)]
     adding = not _is_published(facts, shelf.find(facts.tag))
     rotates = len(shelf.verified) + adding > keep
     hashes = dict(facts.hashes)
-
-    def unread(tarballs: Iterable[Tarball]) -> list[Tarball]:
-        return [one for one in tarballs if (one.file, one.size_bytes) not in hashes]
-
-    batch = unread(first)
-    while batch or rotates:
-        if not batch:
-            good = sum(1 for one in shelf.verified if one.record and hashes.get((one.file, one.size_bytes)) == one.record.sha256)
-            batch = unread(shelf.verified)[: max(0, keep - good)]
-        if not batch:
-            break
+    batch = [one for one in (shelf.verified if rotates else first) if (one.file, one.size_bytes) not in hashes]
+    if batch:
         estate.note(f"reading back {len(batch)} tarball{'' if len(batch) == 1 else 's'} on {shelf.host}")
         found = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(one) for one in batch))
         hashes.update({(one.file, one.size_bytes): found.get(shelf.path(one), "unreadable") for one in batch})
-        batch = []
     return replace(facts, hashes=hashes)
 
 

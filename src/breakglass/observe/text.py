@@ -5,6 +5,9 @@ import unicodedata
 
 from breakglass.ports import Result
 
+_REPORT_OF_BASH = re.compile(rb"^(?:ba)?sh: line \d+: +\d+ .*\n?", re.MULTILINE)
+"""What bash says of a command that a signal ended: the whole command line, our loader included."""
+
 
 def inert(text: str | bytes, *, limit: int = 400) -> str:
     """One line that can be printed anywhere: no control characters, no line ends, at most `limit` characters (the end is kept)."""
@@ -22,7 +25,8 @@ def version_numbers(version: str) -> tuple[int, int, int] | None:
 
 def said(result: Result) -> str:
     """What a failed command said, in one line, with its exit status."""
-    words = inert(result.stderr or result.stdout)
+    words = inert(_REPORT_OF_BASH.sub(b"", result.stderr) or result.stdout)
     if result.exit_status is None:
         return f"{result.lost or 'outcome unknown'}{': ' + words if words else ''}"
-    return f"exit {result.exit_status}{': ' + words if words else ''}"
+    status = result.exit_status
+    return f"{f'signal {status - 128}' if 128 < status < 160 else f'exit {status}'}{': ' + words if words else ''}"

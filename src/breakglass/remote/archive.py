@@ -167,7 +167,8 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
             names.remove(names.note)
         checker = None if proof else Checker(Fault(INTEGRITY, "the source's tarball is empty"))
         sha256 = hashlib.sha256()
-        pump(chunks_of(sink), sha256=sha256)  # leaves the descriptor at the end, where it goes on
+        # Leaves the descriptor at the end, where it goes on. Silent: the first sign of life is the source's first byte.
+        pump(chunks_of(sink), sha256=sha256, silent=True)
         total, found = pump(chunks_of(0, SILENCE_SECONDS if LIFELINE == 0 else None), sink=sink, checker=checker, sha256=sha256, done=offset, most=size_bytes)
         if size_bytes is not None and total < size_bytes:
             os.fsync(sink)
@@ -434,8 +435,8 @@ def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[b
         yield chunk
 
 
-def pump(source: Iterable[bytes], *, sink: int | None = None, checker: Checker | None = None, sha256: Any = None, done: int = 0, most: int | None = None) -> tuple[int, str]:
-    """Writes, hashes and checks in one pass; returns size and sha256. Tells the progress at most twice a second."""
+def pump(source: Iterable[bytes], *, sink: int | None = None, checker: Checker | None = None, sha256: Any = None, done: int = 0, most: int | None = None, silent: bool = False) -> tuple[int, str]:
+    """Writes, hashes and checks in one pass; returns size and sha256. Tells the progress at most twice a second, unless silent."""
     sha256 = hashlib.sha256() if sha256 is None else sha256
     told = 0.0
     for chunk in source:
@@ -447,7 +448,7 @@ def pump(source: Iterable[bytes], *, sink: int | None = None, checker: Checker |
         if sink is not None:
             write_all(sink, chunk)
         sha256.update(chunk)
-        if time.monotonic() - told > 0.5:
+        if not silent and time.monotonic() - told > 0.5:
             told = time.monotonic()
             with contextlib.suppress(OSError):
                 print(f"@progress {done}", file=sys.stderr, flush=True)

@@ -1,12 +1,13 @@
 """Tell how far some process has read a file: `watch.py FILE` prints `@progress POSITION` on stderr twice a second, until its lifeline ends.
 
-A `gzip` that still reads the file then has lost whom it worked for: it is ended, and with it the import that it feeds.
+A pipeline that still reads the file then has lost whom it worked for: it is ended, the import that it feeds included.
 
 Python 3.8 or newer, standard library only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -33,15 +34,45 @@ def main(file: Path) -> None:
             if not os.read(LIFELINE, 4096):
                 break
             heard = time.monotonic()
-    end_gzip(find_reader(file)[0])
+    end_pipeline(find_reader(file)[0])
 
 
-def end_gzip(reader: Path | None) -> None:
+def end_pipeline(reader: Path | None) -> None:
+    """End the reader and what it feeds: all that the shell has started in whose command line the file stands; without such a shell nothing but a gzip is ours."""
+    if reader is None:
+        return
+    process = int(reader.parent.parent.name)
+    parents = {int(stat.parent.name): parent_of(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+    shell, file = parents.get(process), os.fsencode(os.readlink(reader))  # noqa: PTH115 (as below)
+    while shell and not (name_of(shell) == b"bash" and file in command_line(shell)):
+        shell = parents.get(shell)
+    below = {process} if name_of(process) == b"gzip" else set()
+    while shell:
+        more = {child for child, parent in parents.items() if parent == shell or parent in below} - below
+        if not more:
+            break
+        below |= more
+    for one in below:
+        with contextlib.suppress(OSError):
+            os.kill(one, signal.SIGTERM)
+
+
+def parent_of(stat: Path) -> int:
     try:
-        if reader is not None and (reader.parent.parent / "cmdline").read_bytes().split(b"\0")[0].rpartition(b"/")[2] == b"gzip":
-            os.kill(int(reader.parent.parent.name), signal.SIGTERM)
+        return int(stat.read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def command_line(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
-        pass
+        return b""
+
+
+def name_of(process: int) -> bytes:
+    return command_line(process).split(b"\0")[0].rpartition(b"/")[2]
 
 
 def find_reader(file: Path) -> tuple[Path | None, int | None]:

@@ -29,9 +29,13 @@ def no_progress(_: int) -> None:
 class Command:
     """A remote command from its start to its end. `deliver` gets its stdout, from another thread; without it the result has it."""
 
-    def __init__(self, channel: "paramiko.Channel", *, quiet_seconds: float, progress: Progress = no_progress, deliver: Callable[[bytes], None] | None = None) -> None:
+    def __init__(
+        self, channel: "paramiko.Channel", *, quiet_seconds: float, first_seconds: float | None = None, progress: Progress = no_progress, deliver: Callable[[bytes], None] | None = None
+    ) -> None:
         self.channel = channel
         self.quiet_seconds = quiet_seconds
+        self._limit_seconds = max(quiet_seconds, first_seconds or 0.0)
+        """What holds now: until the first byte it may be more."""
         self.paused = False
         """Whether its silence is somebody else's: the clock stands still."""
         self._deliver = deliver or self._keep
@@ -111,8 +115,8 @@ class Command:
         if not any(thread.is_alive() for thread in self._threads):
             return True
         now = time.monotonic()
-        if not self.paused and now - self._heard > self.quiet_seconds:
-            self.stop(f"it gave no sign of life for {self.quiet_seconds:g} s")
+        if not self.paused and now - self._heard > self._limit_seconds:
+            self.stop(f"it gave no sign of life for {self._limit_seconds:g} s")
         if self.has_lifeline and now - self._beaten >= BEAT_SECONDS and self.channel.send_ready():
             self._beaten = now
             heard = self._heard
@@ -150,6 +154,7 @@ class Command:
                     continue
                 if not data:
                     break
+                self._limit_seconds = self.quiet_seconds
                 self.touch()
                 take(data)
             # The streams' end and the exit status are separate messages.

@@ -69,7 +69,7 @@ class Connections:
 
     def run(self, step: Run, progress: Progress) -> Result:
         """Run a command to its end. Raises Unreachable when it could not even be started, or sudo refused."""
-        command = Command(self._channel(step.host), quiet_seconds=step.quiet_seconds, progress=progress)
+        command = Command(self._channel(step.host), quiet_seconds=step.quiet_seconds, first_seconds=step.first_seconds, progress=progress)
         watch: Command | None = None
         try:
             watch = self._watch(step, command, progress)
@@ -91,7 +91,7 @@ class Connections:
         """Stream the source's stdout into the sink, through this machine's memory. Raises Unreachable as `run` does."""
         sink = Command(self._channel(step.sink.host), quiet_seconds=step.sink.quiet_seconds)
         try:
-            relay = Relay(sink, self._channel(step.source.host), quiet_seconds=step.source.quiet_seconds, progress=progress)
+            relay = Relay(sink, self._channel(step.source.host), quiet_seconds=step.source.quiet_seconds, first_seconds=step.source.first_seconds, progress=progress)
         except BaseException:
             sink.channel.close()
             raise

@@ -16,9 +16,9 @@ PROGRESS_SECONDS = 0.2
 class Relay:
     """A source, a sink, and the bytes between them. Whichever ends early takes the other along."""
 
-    def __init__(self, sink: Command, channel: "paramiko.Channel", *, quiet_seconds: float, progress: Progress) -> None:
+    def __init__(self, sink: Command, channel: "paramiko.Channel", *, quiet_seconds: float, first_seconds: float | None, progress: Progress) -> None:
         self._sink = sink
-        self._source = Command(channel, quiet_seconds=quiet_seconds, deliver=self._pass_on)
+        self._source = Command(channel, quiet_seconds=quiet_seconds, first_seconds=first_seconds, deliver=self._pass_on)
         self._progress = progress
         self._moved = 0
         self._told = 0.0

@@ -43,9 +43,11 @@ def end_pipeline(reader: Path | None) -> None:
         return
     process = int(reader.parent.parent.name)
     parents = {int(stat.parent.name): parent_of(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
-    shell, file = parents.get(process), os.fsencode(os.readlink(reader))  # noqa: PTH115 (as below)
-    while shell and not (name_of(shell) == b"bash" and file in command_line(shell)):
-        shell = parents.get(shell)
+    shell, above, file = 0, parents.get(process), os.fsencode(os.readlink(reader))  # noqa: PTH115 (as below)
+    while above:
+        # The outermost: a part of a pipeline may be a bash of its own, with the same command line.
+        shell = above if name_of(above) == b"bash" and file in command_line(above) else shell
+        above = parents.get(above)
     below = {process} if name_of(process) == b"gzip" else set()
     while shell:
         more = {child for child, parent in parents.items() if parent == shell or parent in below} - below

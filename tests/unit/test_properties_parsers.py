@@ -1,0 +1,363 @@
+"""Whatever another host says, a reader returns facts of the types that it promises, or raises one of our own errors."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as some
+
+from breakglass.commands.hosts_toml import compose, endpoints, lists
+from breakglass.config import Kubernetes
+from breakglass.kube import Cluster
+from breakglass.kube.patching import patch_one
+from breakglass.observe.answering import Answering, Pull, Site, Taken, read_answering, read_pulls, read_taken
+from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_nodes, read_pods
+from breakglass.observe.containerd import Containerd, Ctr, honours_pinned, read_containerd, read_image_id, read_targets
+from breakglass.observe.docker import Docker, read_docker, read_local_size
+from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
+from breakglass.observe.text import inert, said, version_numbers
+from breakglass.plan import Argv, Host, Lock, Mark, PatchNode
+from breakglass.ports import Result
+from breakglass.registry import Login, read_credentials
+from breakglass.registry.found import Ended
+from breakglass.registry.manifests import platform_of, read_manifest
+from breakglass.ssh.connections import _not_held
+from breakglass.ssh.wire import Stderr, sudo_refusal
+from tests.unit.kube_wire import kubeconfig
+from tests.unit.strategies import DEEP, HUGE, documents, examples, keeps_its_word, misfits, outputs
+
+HOST = Host("node", "root@10.0.20.10:2222", sudo=True)
+CTR = Ctr(("ctr",), "k8s.io")
+DIGEST = "sha256:" + "a" * 64
+NAME = "registry.example:5050/infra-ci:latest"
+
+
+class Says:
+    """A host that answers every question with the next one of some results; to each is an answer that a host would give."""
+
+    def __init__(self, draw: Callable[[some.SearchStrategy[Any]], Any], answers: Callable[[Argv], tuple[str, ...]]) -> None:
+        self._draw, self._answers = draw, answers
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002
+        true = self._answers(pipeline[0])
+        status = self._draw(some.sampled_from([0] * 12 + [1, 2, 3, 4, 5, 6, 7, 10, 126, 127, 255, -1, None]))
+        return Result(
+            status,
+            self._draw(outputs(*true)),
+            self._draw(some.just(b"") | outputs("sudo: a password is required\n", "cannot open: No such file\n")),
+            "the connection was lost" if status is None else "",
+        )
+
+
+# What hosts say when all is well
+
+RECORD = json.dumps(
+    {
+        "tag": "0a1b",
+        "references": [NAME],
+        "image_id": DIGEST,
+        "companions": {NAME: DIGEST},
+        "platform": "linux/amd64",
+        "size_bytes": 5,
+        "sha256": "a" * 64,
+        "sequence": 3,
+        "created_at": "now",
+        "version": "1",
+    }
+)
+SHELF = f"""present
+file infra-ci-0a1b.tar.gz -rw-r--r-- 1 0 0 5 Apr 19 00:00 infra-ci-0a1b.tar.gz
+json infra-ci-0a1b.tar.gz {len(RECORD)}
+{RECORD}
+sum infra-ci-0a1b.tar.gz {"a" * 64}
+link infra-ci-latest.tar.gz infra-ci-0a1b.tar.gz
+other infra-ci-x.tar.gz
+file .infra-ci-2.tar.gz.partial -rw-r--r-- 1 0 0 7 Apr 19 00:00 .infra-ci-2.tar.gz.partial
+sum .infra-ci-2.tar.gz.partial {"b" * 64}
+orphan infra-ci-3.json
+end
+"""
+TAKEN = {
+    "record": {"schema": 1, "namespace": "k8s.io", "files": {"/etc/hosts.toml": {"original": {"text": "x", "mode": 420}, "made": ["/etc"], "written": "y"}}},
+    "responder": True,
+    "now": {"/etc/hosts.toml": "y"},
+    "strays": ["/etc/other.toml"],
+}
+SITE = {"file": "/certs/r/hosts.toml", "linked": False, "text": 'server = "https://r"\n', "default": None, "default_file": "", "ca": ["/ca"], "client": [["/c", "/k"]], "fault": ""}
+CONFIGURATION = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/certs"\n'
+CONTAINERD = {"configuration": CONFIGURATION, "file": "/etc/containerd/config.toml", "fault": "", "newer": False}
+READ = {**TAKEN, "sites": {"r": SITE}, "containerd": CONTAINERD, "content": "/var/lib/containerd"}
+STATUS = {"pids": [1], "port": 5000, "answers": {NAME: DIGEST}, "free_port": 5000}
+PULLS = [{"registry": "r", "url": "https://r", "repository": "infra-ci", "tag": "latest", "state": "broken", "detail": "gone", "missing": [DIGEST]}]
+MANIFEST = {"schemaVersion": 2, "config": {"digest": DIGEST, "size": 2}, "layers": [{"digest": DIGEST, "size": 5}]}
+INDEX = {"manifests": [{"digest": DIGEST, "platform": {"os": "linux", "architecture": "amd64"}}]}
+TOML = (
+    'server = "https://r"\n[host."https://m"]\n  capabilities = ["pull"]\n  ca = "/ca"\n  client = [["/c", "/k"]]\n  skip_verify = false\n[host."https://m".header]\n  x = ["1"]\n',
+    '[host]\n  [host."http://a"]\n[host.b]\nca = ["x", "y"]\n',
+    'host = "x"\n',
+    "server = 1979-05-27T07:32:00Z\nca = { a = 1 }\n",
+)
+
+
+def of_a_node(argv: Argv) -> tuple[str, ...]:
+    """What each of our questions is answered with."""
+    listing = f"REF TYPE DIGEST SIZE PLATFORMS LABELS\n{NAME} application/x {DIGEST} 5.0 MiB linux/amd64 io.cri-containerd.pinned=pinned\n"
+    check = f"REF TYPE DIGEST STATUS SIZE UNPACKED\n{NAME} application/x {DIGEST} complete (2/2) 5.0 MiB/5.0 MiB true\n"
+    known: dict[Argv, tuple[str, ...]] = {
+        ("python3", "taken.py"): (json.dumps(READ),),
+        ("python3", "responder.py"): (json.dumps(STATUS),),
+        ("python3", "registries.py"): (json.dumps(PULLS),),
+        ("sh", "-c"): (SHELF, "absent\n") if "shelf" in argv else ("x86_64\n1000000\npython3\nend\n",),
+        ("docker", "info"): ("20.10.24 overlay2 /var/lib/docker\n", "28.1.0 overlayfs /var/lib/docker\n"),
+        ("docker", "image"): ("777000000\n",),
+        ("df", "-Pk"): ("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 50 50 50% /\n",),
+        ("sha256sum", "--"): (f"{'a' * 64}  /shelf/x\n",),
+        ("ctr", "version"): ("Client:\n  Version:  1.7.24\nServer:\n  Version:  v1.7.24~ds1\n",),
+    }
+    if argv[:3] == CTR.line()[:3]:
+        return {"ls": (listing,), "check": (check,), "get": (json.dumps(MANIFEST), json.dumps(INDEX))}[argv[4]]
+    return known[argv[:2]]
+
+
+READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
+    "machine": (lambda reads: read_machine(reads, HOST, "/shelf", ("python3",)), Machine),
+    "hashes": (lambda reads: read_hashes(reads, HOST, ("/shelf/x",)), dict[str, str]),
+    "docker": (lambda reads: read_docker(reads, HOST), Docker),
+    "docker's choice of platform": (lambda reads: read_docker(reads, HOST).save_wants_platform, bool),
+    "size of a local image": (lambda reads: read_local_size(reads, HOST, NAME), int | None),
+    "shelf": (lambda reads: read_shelf(reads, HOST, "/shelf", "infra-ci"), Shelf),
+    "containerd": (lambda reads: read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64"), Containerd),
+    "whether containerd honours a label": (lambda reads: honours_pinned(read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64").version), bool),
+    "names in containerd": (lambda reads: read_targets(reads, HOST, CTR), dict[str, str]),
+    "image ID": (lambda reads: read_image_id(reads, HOST, CTR, DIGEST, "amd64"), str | None),
+    "what was taken": (lambda reads: read_taken(reads, HOST, "/var/breakglass", certs="/certs"), Taken),
+    "what answers": (lambda reads: read_answering(reads, HOST, "/var/breakglass", certs="/certs", registries=("r",), ctr=CTR), tuple[Taken, Answering]),
+    "what registries do": (lambda reads: read_pulls(reads, HOST, [{"registry": "r"}]), tuple[Pull, ...]),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@examples(40)
+@given(data=some.data())
+def test_a_reader_returns_facts_or_one_of_our_errors_whatever_the_host_answers(reader: str, data: some.DataObject) -> None:
+    read, promised = READERS[reader]
+    keeps_its_word(lambda: read(Says(data.draw, of_a_node)), promised)
+
+
+STATUSES: tuple[dict[str, object], ...] = ({"free_port": "x"}, {"free_port": float("inf")}, {"port": "x"}, {"content": 5}, {"sites": {}}, {"containerd": None})
+SITES: tuple[dict[str, object], ...] = ({"client": [["a"]]}, {"file": ["x"]}, {"text": 5}, {"default": {}}, {"linked": 3}, {"ca": [1]})
+ONCE_BUGS = [
+    ("machine", "x86_64\n²\nend\n"),
+    ("machine", f"x86_64\n{HUGE}\nend\n"),
+    ("docker", "20 overlay2 /d ² 5"),
+    ("size of a local image", "²"),
+    ("what was taken", "[]"),
+    ("what was taken", DEEP),
+    ("what registries do", "5"),
+    ("what registries do", "[{}]"),
+    *(("what answers", json.dumps({**READ, **STATUS, **odd})) for odd in STATUSES),
+    *(("what answers", json.dumps({**READ, **STATUS, "sites": {"r": {**SITE, **odd}}})) for odd in SITES),
+    *(("what answers", json.dumps({**READ, **STATUS, "containerd": {**CONTAINERD, "configuration": f"a = {odd}"}})) for odd in (HUGE, DEEP)),
+]
+
+
+@pytest.mark.parametrize(("reader", "answer"), ONCE_BUGS, ids=range(len(ONCE_BUGS)))
+def test_nonsense_that_a_reader_once_fell_over_is_one_of_our_errors(reader: str, answer: str) -> None:
+    read, promised = READERS[reader]
+
+    class Always:
+        def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002
+            return Result(0, answer.encode(), b"")
+
+    keeps_its_word(lambda: read(Always()), promised)
+
+
+NODE = {
+    "metadata": {"name": "k8s-node1", "annotations": {"breakglass/pinned": "{}"}, "resourceVersion": "1"},
+    "spec": {"unschedulable": True},
+    "status": {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "addresses": [{"type": "InternalIP", "address": "10.0.20.101"}],
+        "nodeInfo": {"architecture": "amd64", "kubeletVersion": "v1.30.2"},
+    },
+}
+POD = {
+    "metadata": {"namespace": "ci", "name": "p"},
+    "spec": {"nodeName": "k8s-node1", "containers": [{"image": NAME}], "initContainers": [{"image": NAME}]},
+    "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]},
+}
+LISTS = some.sampled_from(({"kind": "NodeList", "metadata": {}, "items": [NODE]}, {"kind": "PodList", "metadata": {"continue": ""}, "items": [POD]}))
+
+
+class Api:
+    """Implements ports.ReadsCluster, which promises mappings and no more."""
+
+    def __init__(self, item: object) -> None:
+        self._items = [item] if isinstance(item, dict) else []
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return self._items
+
+    pods = nodes
+
+
+@examples(100)
+@example('{"status": {"conditions": [{"type": []}]}}', "{}")
+@example("{}", '{"status": {"containerStatuses": [{"state": {"waiting": {"reason": {}}}}]}}')
+@example("{}", '{"spec": {"nodeName": ["x"]}}')
+@given(documents(NODE), documents(POD))
+def test_what_the_api_says_of_nodes_and_pods_is_facts_or_one_of_our_errors(node: str, pod: str) -> None:
+    for text, read, promised in ((node, read_nodes, tuple[Node, ...]), (pod, read_pods, tuple[Pod, ...])):
+        if (document := parsed(text)) is not None:
+            keeps_its_word(lambda document=document, read=read: read(Api(document)), promised)  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[bytes], Cluster]]:
+    """A server that answers everything with one body, and the adapter that asks it."""
+    body = [b""]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body[0])))
+            self.end_headers()
+            self.wfile.write(body[0])
+
+        do_POST = do_PATCH = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        path = kubeconfig(tmp_path_factory.mktemp("kube") / "config", f"http://127.0.0.1:{server.server_port}")
+        yield body, Cluster(Kubernetes(kubeconfig=path), request_timeout_seconds=2.0, operation_timeout_seconds=3.0)
+        server.shutdown()
+
+
+@examples(40)
+@given(data=some.data())
+def test_an_api_that_answers_nonsense_is_one_of_our_errors(api: tuple[list[bytes], Cluster], data: some.DataObject) -> None:
+    body, cluster = api
+    # A list that always goes on is asked for until the deadline.
+    body[0] = data.draw(LISTS.flatmap(lambda each: outputs(json.dumps(each)))).replace(b"continue", b"went on")
+    keeps_its_word(cluster.nodes, list[dict[str, Any]])
+    keeps_its_word(cluster.can_patch_nodes, bool | None)
+
+
+class NodesApi:
+    """Implements patching.Nodes over one answer, of which the adapter promises the kind and the metadata."""
+
+    def __init__(self, node: dict[str, Any]) -> None:
+        self._node = node
+
+    def read(self, name: str, *, seconds: float) -> dict[str, Any]:  # noqa: ARG002
+        return self._node
+
+    def send(self, name: str, patch: object, *, seconds: float) -> dict[str, Any]:  # noqa: ARG002
+        return self._node
+
+
+@examples(60)
+@given(documents(NODE), some.sampled_from(["", "1"]))
+def test_a_patch_that_is_answered_with_nonsense_has_an_outcome(text: str, version: str) -> None:
+    node, step = parsed(text), PatchNode("k8s-node1", Mark(False, None), Mark(True, "x"), version)
+    if isinstance(node, dict) and isinstance(node.get("metadata"), dict):
+        patched = patch_one(NodesApi(node), step, threading.Event(), quiet_seconds=0.001)
+        assert patched.outcome in ("done", "changed", "gone", "refused", "unsent", "unknown")
+
+
+@examples(60)
+@given(outputs(json.dumps({"run": "1", "target": "k8s-node1", "by": "me", "at": "now", "reason": ""})).map(lambda output: output.decode("utf-8", "replace")))
+def test_an_annotation_is_a_pin_of_ours_or_refused(annotation: str) -> None:
+    keeps_its_word(lambda: parse_pin(annotation), Pin)
+
+
+@examples(60)
+@given(outputs(json.dumps(MANIFEST), json.dumps(INDEX)))
+def test_a_manifest_is_what_containerd_can_read_or_broken(body: bytes) -> None:
+    try:
+        manifest = read_manifest(body, f"sha256:{hashlib.sha256(body).hexdigest()}")
+    except Ended:
+        return
+    assert all(platform_of(child) is None or isinstance(platform_of(child), str) for child in manifest.get("manifests", []))
+
+
+@examples(60)
+@given(outputs(json.dumps({"auths": {"https://r/v1/": {"auth": "YTpi"}, "r2": {"username": "x", "password": "y", "identitytoken": "z"}}, "credsStore": "", "credHelpers": {"gcr.io": "gcloud"}})))
+def test_a_file_of_logins_is_read_or_an_excuse(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "logins.json"
+    path.write_bytes(content)
+    credentials = read_credentials({"REGISTRY_AUTH_FILE": str(path)}, path.parent)
+    assert credentials.explain("r")
+    keeps_its_word(lambda: credentials.find("r", "infra-ci"), Login | None)
+
+
+def parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+@examples(100)
+@example(RECORD.replace('"sequence": 3', f'"sequence": {"9" * 4300}').encode())
+@example(RECORD.replace("linux/amd64", "\\ud800").encode())
+@example((RECORD[:-1] + ', "x": ' + "[" * 993 + "]" * 993 + "}").encode())
+@given(outputs(RECORD))
+def test_a_sidecar_is_a_record_that_can_be_written_again_or_it_is_none(content: bytes) -> None:
+    records = parse_records(content)
+    assert not list(misfits(records, list[Record], "it"))
+    for record in records:
+        # As snapshot and fetch do with it.
+        json.dumps({"sequence": record.sequence + 1}, separators=(",", ":"))
+        "".join((record.text, *record.references, record.platform, record.version, record.created_at)).encode()
+
+
+@examples(100)
+@example(f"a = {HUGE}".encode(), False)
+@example(f"a = {DEEP}".encode(), True)
+@given(some.sampled_from(TOML).flatmap(outputs), some.booleans())
+def test_a_hosts_toml_is_understood_or_refused(content: bytes, first: bool) -> None:
+    text = content.decode("utf-8", "replace")
+    for original, default in ((text, None), (None, text)):
+        site = Site("r", "/certs/r/hosts.toml", text=original, default=default)
+        keeps_its_word(lambda site=site, original=original: compose(site, original, address="http://127.0.0.1:5000", first=first).lines, tuple[str, ...])  # type: ignore[misc]
+        keeps_its_word(lambda site=site, original=original: endpoints(site, original), list[dict[str, Any]])  # type: ignore[misc]
+    keeps_its_word(lambda: lists(text, "http://127.0.0.1:5000", first=first), bool)
+
+
+@examples(60)
+@example(b'{"holder": "x", "age_seconds": []}', 7, b"")
+@example(b'{"holder": "x", "age_seconds": Infinity}', 7, b"")
+@example(DEEP.encode(), 7, b"")
+@given(outputs('{"holder": "root@operator, run 1", "age_seconds": 5}\n'), some.sampled_from([0, 1, 4, 7, 255, None]), outputs("it is a symbolic link\n"))
+def test_a_lock_that_was_not_taken_is_told_whatever_its_script_says(answer: bytes, status: int | None, stderr: bytes) -> None:
+    error = _not_held(Lock(HOST, "/var/breakglass/.breakglass.lock", "me"), Result(status, answer, stderr, "lost"), answer)
+    assert error.message.isprintable()
+
+
+@examples(60)
+@given(some.lists(outputs("@progress 5\nsudo: a password is required\n"), max_size=4), some.sampled_from([0, 1, None]))
+def test_no_stderr_is_too_much(parts: list[bytes], status: int | None) -> None:
+    stderr = Stderr(lambda done: json.dumps(done))  # type: ignore[arg-type]
+    for part in parts:
+        stderr.feed(part)
+    text = stderr.text()
+    sudo_refusal((("true",),), status, b"", text)
+    assert said(Result(status, b"", text)).isprintable()
+
+
+@examples(60)
+@given(outputs("v1.30.2", "1.7.24~ds1").map(lambda output: output.decode("utf-8", "replace")))
+def test_any_text_is_a_version_or_none_and_can_be_made_inert(text: str) -> None:
+    assert version_numbers(text) is None or len(version_numbers(text) or ()) == 3
+    assert inert(text).isprintable()
+    assert len(inert(text)) <= 400

@@ -85,14 +85,14 @@ def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity
 
 
 def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
-    """The tarballs that go: verified ones beyond the newest `keep` whose content is good, oldest first; never what `latest` means."""
+    """The tarballs that go: verified ones beyond the newest `keep` whose content is good, oldest first; never what `latest` means or what was asked for."""
     others = [tarball for tarball in facts.shelf.verified if not (adding and tarball.tag == facts.tag)]
     good = int(adding)
     gone = []
     for tarball in others:
         if tarball.file in facts.bad:
             continue
-        if good >= keep and (adding or tarball.tag != facts.shelf.latest):
+        if good >= keep and tarball.tag != facts.tag and (adding or tarball.tag != facts.shelf.latest):
             gone.append(tarball)
         good += 1
     return tuple(reversed(gone))
@@ -202,18 +202,19 @@ def _warnings(facts: Facts) -> tuple[str, ...]:
 
 
 def _hashed(estate: Estate, facts: Facts) -> Facts:
-    """Hashes the wanted tarball and what `latest` means; before one is to go, all: those that stay, and the one that goes, for a bad one is left alone."""
+    """Hashes the wanted tarball, what `latest` means, and the newest until one is good, for that is what `latest` is to mean; before one goes, all: a bad one does not count and is left alone."""
     shelf, keep = facts.shelf, estate.config.registry_vm.keep
-    first = [one for one in shelf.verified if one.tag in (facts.tag, shelf.latest)]
     adding = not _is_published(facts, shelf.find(facts.tag))
     rotates = len(shelf.verified) + adding > keep
-    hashes = dict(facts.hashes)
-    batch = [one for one in (shelf.verified if rotates else first) if (one.file, one.size_bytes) not in hashes]
-    if batch:
-        estate.note(f"reading back {len(batch)} tarball{'' if len(batch) == 1 else 's'} on {shelf.host}")
-        found = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(one) for one in batch))
-        hashes.update({(one.file, one.size_bytes): found.get(shelf.path(one), "unreadable") for one in batch})
-    return replace(facts, hashes=hashes)
+    batch = [one for one in shelf.verified if rotates or one.tag in (facts.tag, shelf.latest)]
+    while batch:
+        batch = [one for one in batch if (one.file, one.size_bytes) not in facts.hashes]
+        if batch:
+            estate.note(f"reading back {len(batch)} tarball{'' if len(batch) == 1 else 's'} on {shelf.host}")
+            found = read_hashes(estate.hosts, shelf.host, tuple(shelf.path(one) for one in batch))
+            facts = replace(facts, hashes=facts.hashes | {(one.file, one.size_bytes): found.get(shelf.path(one), "unreadable") for one in batch})
+        batch = [one for one in shelf.verified if one.file not in facts.bad][:1] if batch else []
+    return facts
 
 
 def _mb(size_bytes: int) -> str:

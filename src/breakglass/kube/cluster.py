@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
-from breakglass.kube import kubeconfig, patching
+from breakglass.kube import identity, kubeconfig, patching
 from breakglass.kube.patching import Fault
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
@@ -195,16 +195,22 @@ def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
 
     configuration = client.Configuration()
     loader: Any = config
+    texts: dict[str, str] = {}
     try:
         if document is None:
             loader.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
         else:
+            document, texts = identity.without_texts(document)
             loader.load_kube_config_from_dict(document, client_configuration=configuration, persist_config=False)
+            configuration.ca_cert_data = texts.get("certificate-authority-data") or configuration.ca_cert_data
             # It would load everything again on every request.
             configuration.refresh_api_key_hook = None
         configuration.retries = False
         configuration.connection_pool_maxsize = patching.THREADS
+        context = identity.context(texts, configuration)
         api = client.ApiClient(configuration)
+        if context is not None:
+            api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
     except Exception:
         # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
         where = "the pod's service account" if document is None else f"the kubeconfig {', '.join(str(path) for path in kubeconfig.places(settings))}"

@@ -72,7 +72,7 @@ class Soak:
         assert self.seen is not None
         found = violations(before, self.seen)
         if code == 0 and ran and not ran.told["dry_run"]:
-            found += [f"I5: {lie}" for lie in self.lies(argv)]
+            found += [f"I5: {lie}" for lie in self.lies(argv, ran)]
         assert found == [], "\n".join(found)
 
     def end(self) -> None:
@@ -91,10 +91,10 @@ class Soak:
             if argv[0] == "pin":
                 self.estate.cluster.kubectl("uncordon", *NODES)
             before = self.look()
-            judge(self.estate.operator.breakglass("--json", *argv), expect=0)
+            ran = judge(self.estate.operator.breakglass("--json", *argv), expect=0)
             self.look()
             assert self.seen is not None
-            found = violations(before, self.seen, next_run=hosts) + self.lies(argv)
+            found = violations(before, self.seen, next_run=hosts) + self.lies(argv, ran)
             assert found == [], f"{ALONE}: {' '.join(argv)}: " + "\n".join(found)
         assert not [name for name, node_object in self.estate.cluster.nodes().items() if ANNOTATION in node_object["metadata"].get("annotations", {})]
 
@@ -157,7 +157,7 @@ class Soak:
         )
         return before
 
-    def lies(self, argv: tuple[str, ...]) -> list[str]:
+    def lies(self, argv: tuple[str, ...], ran: Ran) -> list[str]:
         """What a run that ended with 0 had promised and is not so."""
         assert self.seen is not None
         seen = self.seen
@@ -169,8 +169,8 @@ class Soak:
         if command == "fetch":
             return [] if seen.shelves[target].latest in seen.shelves[target].proven else [f"{LATEST} on {target} is not proven"]
         if command == "import":
-            found = seen.names[target]
-            return [] if len(found) >= 4 and set(found.values()) <= seen.shelves[target].image_ids else [f"names on {target}: {found}"]
+            found = {name: seen.names[target].get(name) for name in ran.result["names"]}
+            return [] if len(found) == 4 and set(found.values()) == {ran.result["image_id"]} <= seen.shelves[target].image_ids else [f"names on {target}: {found}"]
         if command == "pin":
             return [f"{name} is open" for name, node in seen.nodes.items() if name != target and not node["spec"].get("unschedulable")] + ([f"{target} is cordoned"] if target in marked else [])
         return [f"still annotated: {marked}"] if marked and argv[:2] == ("restore", "--yes") else []

@@ -1,9 +1,13 @@
 """What goes wrong, done to the real thing, and undone at the end of the block."""
 
 import contextlib
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from .. import network
 from ..host import Host
 from ..process import HostProcess, command_line, send, within
 
@@ -73,3 +77,100 @@ def signal_all(host: Host, words: str, sig: int) -> int:
     for pid in found:
         send(pid, sig)
     return len(found)
+
+
+@contextlib.contextmanager
+def in_front_of(host: Host, command: str, script: str) -> Iterator[None]:
+    """A sh script is found in a program's place (in /usr/local/bin, where a login and sudo look first); `$real` in it is the program."""
+    real = host.run("sh", "-c", f"command -v {command}").stdout.strip()
+    path = f"/usr/local/bin/{command}"
+    assert real != path, f"{host.name}: there is something in front of {command} already"
+    host.write(path, f"#!/bin/sh\nreal={real}\n{script}\n", mode=0o755)
+    try:
+        yield
+    finally:
+        host.path(path).unlink()
+
+
+def contacts(host: Host) -> int:
+    """How many TCP connections the host has begun, and datagrams it has sent, since it was raised."""
+    found: dict[str, int] = {}
+    lines = Path(f"/proc/{host.init_pid}/net/snmp").read_text().splitlines()
+    for names, values in zip(lines[::2], lines[1::2], strict=True):
+        found |= {f"{names.split(':')[0]} {name}": int(value) for name, value in zip(names.split()[1:], values.split()[1:], strict=True)}
+    return found["Tcp ActiveOpens"] + found["Udp OutDatagrams"]
+
+
+@contextlib.contextmanager
+def slow(host: Host, *, kilobytes_per_second: int) -> Iterator[None]:
+    """What a host sends goes at this speed, so that a moment of a stream can be hit."""
+    device = ["tc", "-n", network.namespace(host.name), "qdisc"]
+    subprocess.run([*device, "add", "dev", "eth0", "root", "tbf", "rate", f"{kilobytes_per_second * 8}kbit", "burst", "16kb", "latency", "300ms"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*device, "del", "dev", "eth0", "root"], check=True)
+
+
+@contextlib.contextmanager
+def read_only(host: Host, directory: str) -> Iterator[None]:
+    """What a disk does after an error, where it was mounted with errors=remount-ro."""
+    host.path(directory).mkdir(parents=True, exist_ok=True)
+    host.run("mount", "--bind", directory, directory)
+    try:
+        host.run("mount", "-o", "remount,ro,bind", directory)
+        yield
+    finally:
+        host.run("umount", directory)
+
+
+@contextlib.contextmanager
+def disk_of_its_own(host: Host, directory: str, *, kilobytes: int) -> Iterator[Callable[[int], None]]:
+    """A directory is an empty disk of this size, until the end; what is given gives it another size."""
+    host.path(directory).mkdir(parents=True, exist_ok=True)
+    host.run("mount", "-t", "tmpfs", "-o", f"mode=755,size={kilobytes}k", "lab", directory)
+
+    def resize(kilobytes: int) -> None:
+        host.run("mount", "-o", f"remount,size={kilobytes}k", directory)
+
+    try:
+        yield resize
+    finally:
+        host.run("umount", "--lazy", directory)
+
+
+@contextlib.contextmanager
+def frozen(host: Host, words: str, *, child: HostProcess) -> Iterator[None]:
+    """The process whose command line begins with these words stands still as soon as it is there; in the end it goes on, if it still lives."""
+    until(lambda: signal_all(host, words, signal.SIGSTOP) > 0, child=child, what=f"no {words} on {host.name}")
+    try:
+        yield
+    finally:
+        signal_all(host, words, signal.SIGCONT)
+
+
+class Threshold:
+    """A program that has been started and waits before it does anything: that somebody is there, and that all may go on."""
+
+    def __init__(self, host: Host) -> None:
+        self.there, self.closed = host.path("/run/lab/threshold.there"), host.path("/run/lab/threshold.closed")
+
+    def reached(self) -> bool:
+        return self.there.exists()
+
+    def open(self) -> None:
+        self.closed.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def before(host: Host, command: str, words: str = "*") -> Iterator[Threshold]:
+    """A program waits before it begins, where its arguments match this pattern of sh; what it is fed with, or is to feed, waits with it."""
+    threshold = Threshold(host)
+    threshold.closed.touch()
+    wait = "touch /run/lab/threshold.there; while [ -e /run/lab/threshold.closed ]; do sleep 0.02; done"
+    try:
+        with in_front_of(host, command, f'case "$*" in {words}) {wait} ;; esac\nexec "$real" "$@"'):
+            yield threshold
+    finally:
+        threshold.open()
+        threshold.there.unlink(missing_ok=True)

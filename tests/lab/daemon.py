@@ -14,6 +14,8 @@ class Daemon:
     port: int | None = None
     socket: str | None = None
     probe: tuple[str, ...] = ()
+    leftover: str | None = None
+    """What it leaves behind when it is killed, and stumbles over."""
     env: Mapping[str, str] = field(default_factory=dict)
 
     def ready(self, root: Path, listening: frozenset[int]) -> bool:

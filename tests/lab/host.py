@@ -205,6 +205,8 @@ class Host:
         if self.pid(daemon):
             return
         what = self.daemon(daemon)
+        if what.leftover:
+            self.path(what.leftover).unlink(missing_ok=True)
         start = 'n=$1; shift; exec >>/var/log/lab/$n.log 2>&1 </dev/null; (trap - INT QUIT; exec "$@") & echo $! >/run/lab/$n.pid'
         subprocess.run([*self.entry(), self.init, "-c", start, "lab", daemon, *what.argv], env=ENVIRONMENT | dict(what.env), check=True, start_new_session=True)
 

@@ -83,7 +83,7 @@ def daemons(name: str) -> tuple[Daemon, ...]:
     """What runs on a host, in the order in which it starts."""
     sshd = Daemon("sshd", ("/usr/sbin/sshd", "-D", "-e"), port=22)
     containerd = Daemon("containerd", ("/usr/bin/containerd",), socket=CONTAINERD_SOCKET, probe=("ctr", "version"))
-    dockerd = Daemon("dockerd", ("/usr/sbin/dockerd", f"--containerd={CONTAINERD_SOCKET}"), socket="/run/docker.sock", probe=("docker", "version"))
+    dockerd = Daemon("dockerd", ("/usr/sbin/dockerd", f"--containerd={CONTAINERD_SOCKET}"), socket="/run/docker.sock", probe=("docker", "version"), leftover="/run/docker.pid")
     if name in NODES:
         return (sshd, containerd, kubelet(name) if NODES[name].kubelet else heartbeat(name))
     return {

@@ -267,11 +267,11 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     kind = type(worst(causes)) if causes else Refused
     held = facts.shelf.verified
     there = f"{facts.node} itself holds {', '.join(tarball.tag for tarball in held)}: breakglass import {facts.node} --tag {held[0].tag}" if held else ""
-    listing = next((shelf.host.by_hand("ls", "-la", shelf.directory) for shelf in facts.sources), "breakglass fetch --from SOURCE, once one of them is back")
+    listing = next((shelf.host.by_hand("ls", "-la", shelf.directory) for shelf in facts.sources), "")
     # A copy that broke off goes on where it stopped.
     again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
-    reach = "; ".join(dict.fromkeys(unread.error.next_step for unread in facts.unread if unread.error.next_step))
-    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or reach or listing)
+    reach = "; ".join(dict.fromkeys([*(unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step), "breakglass fetch --from SOURCE, once one of them is back"]))
+    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or (reach if facts.unread else listing))
 
 
 def _hashed(estate: Estate, facts: Facts) -> Facts:

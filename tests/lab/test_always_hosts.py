@@ -10,6 +10,7 @@ from . import furniture, pki
 from .answering import CERTS, FORGEJO, NAMES, PRIVATE, answers_on, back, is_taken_back, outage, pulls_all, traces
 from .cri import Cri
 from .estate import Estate
+from .faults.rows import row
 from .host import Host
 from .mirror import remove
 from .reset import empty
@@ -88,6 +89,7 @@ VARIATIONS: tuple[Callable[[Host], None], ...] = (
 )
 
 
+@row("import", "hosts.toml missing, present, with a host of its own, a link, shared by registries", "pulls are answered; `restore` puts it back byte for byte", exit_code=0)
 @pytest.mark.parametrize("lay", VARIATIONS)
 def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(fresh: Estate, lay: Callable[[Host], None]) -> None:
     image = outage(fresh, NODE)
@@ -145,6 +147,7 @@ def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
         assert Cri(node).pull(LATEST) == newer.image_id
 
 
+@row("import", "the responder's port taken", "another one is used; the port's owner is left alone", exit_code=0)
 def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]

@@ -1,0 +1,110 @@
+"""A tarball on its way to a node: one that is large enough for the middle of its stream to be hit, and how far it has come."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import images
+from ..estate import Estate
+from ..host import Host
+from ..images import Image
+from ..process import HostProcess, command_line, send, within
+from ..roles import VM_DIRECTORY
+from ..runs import run
+from .arrangements import TAG, Files, keep, lay
+from .injections import running, until
+from .invariants import NODE_DIRECTORY, sha256_of
+
+NODE = "k8s-node1"
+FILE = f"infra-ci-{TAG}.tar.gz"
+
+_kept: list[Files] = []
+
+
+def long_stream(estate: Estate) -> Image:
+    """A tarball on the VM that no socket's buffers swallow whole."""
+    image = estate.publish(images.small_bundle("long", padding_megabytes=20), TAG, "latest")
+    if not _kept:
+        run(estate, "snapshot", "--tag", TAG)
+        _kept.append(keep(estate.vm, VM_DIRECTORY))
+    lay(estate.vm, VM_DIRECTORY, _kept[0])
+    return image
+
+
+def partial(node: Host) -> Path:
+    return node.path(f"{NODE_DIRECTORY}/.{FILE}.partial")
+
+
+def hidden(node: Host) -> list[str]:
+    """What of ours lies on a node without a final name."""
+    return sorted(path.name for path in node.path(NODE_DIRECTORY).iterdir() if path.name.startswith("."))
+
+
+def arrived(node: Host) -> int:
+    return partial(node).stat().st_size if partial(node).exists() else 0
+
+
+def third(estate: Estate) -> int:
+    return estate.vm.path(f"{VM_DIRECTORY}/{FILE}").stat().st_size // 3
+
+
+def at_a_third(estate: Estate, child: HostProcess, node: str = NODE) -> None:
+    """The moment at which a third of the tarball has arrived on the node."""
+    until(lambda: arrived(estate.nodes[node]) >= third(estate), child=child, what="no third of the tarball")
+    assert 0 < arrived(estate.nodes[node]) < 3 * third(estate)
+
+
+def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
+    """On each of these nodes the receiving end stands still when a third has arrived, until all have come so far; what is given lets them go on."""
+    waiting = set(nodes)
+
+    def all_held() -> bool:
+        for node in sorted(waiting):
+            if arrived(estate.nodes[node]) >= third(estate):
+                stop(estate.nodes[node], "archive.py receive")
+                waiting.discard(node)
+        return not waiting
+
+    until(all_held, what="no third of the tarball")
+    assert {node: arrived(estate.nodes[node]) for node in nodes if not 0 < arrived(estate.nodes[node]) < 3 * third(estate)} == {}
+
+    def all_go_on() -> None:
+        for node in nodes:
+            go_on(estate.nodes[node], "archive.py receive")
+
+    return all_go_on
+
+
+def freeze(host: Host, script: str, *, child: HostProcess) -> Callable[[], None]:
+    """A script of ours stands still as soon as it runs on a host; what is given lets it go on."""
+    until(lambda: stop(host, script) > 0, child=child, what=f"{host.name} has no {script}")
+    return lambda: go_on(host, script)
+
+
+def stop(host: Host, script: str) -> int:
+    """Stop a script of ours; how many of it there were."""
+    found = [pid for pid in running(host, "python3 -IS -c") if script in command_line(pid)]
+    for pid in found:
+        send(pid, signal.SIGSTOP)
+    return len(found)
+
+
+def go_on(host: Host, script: str) -> None:
+    """Let it go on, and the sudo above it as well, which stops when its command is stopped."""
+    for pid, _ in within(host.init_pid):
+        if script in command_line(pid):
+            send(pid, signal.SIGCONT)
+
+
+def is_whole(estate: Estate, node: str = NODE) -> bool:
+    """The node's tarball is the VM's, byte by byte."""
+    return sha256_of(estate.nodes[node].path(f"{NODE_DIRECTORY}/{FILE}")) == sha256_of(estate.vm.path(f"{VM_DIRECTORY}/{FILE}"))
+
+
+def is_locked(node: Host) -> bool:
+    return node.path(f"{NODE_DIRECTORY}/.breakglass.lock").exists()
+
+
+def resumes(lines: list[str]) -> bool:
+    """Whether a run's steps go on with what had arrived before."""
+    return any("tail -c +" in line for line in lines)

@@ -1,0 +1,138 @@
+"""The faults of import while it runs: containerd, ctr, gzip, sudo and disks that fail in the middle of it. A good image is there before, and resolves whatever happens."""
+
+import contextlib
+import signal
+
+import pytest
+
+from ..estate import Estate
+from ..process import HostProcess
+from .arrangements import held
+from .handmade import lay_tarball, means, whole
+from .injections import frozen, read_only, running, signal_all, until
+from .invariants import NODE_DIRECTORY
+from .rows import row
+from .trial import Trial
+
+NODE = "k8s-node1"
+LARGE = 16_000
+VERSIONS = pytest.mark.parametrize("name", ["k8s-node1", "k8s-node2", "k8s-node4"])
+IMPORTING = "ctr -n k8s.io images import"
+
+
+def over_a_good_image(trial: Trial, name: str = NODE) -> str:
+    """The image ID of what every name means on the node; the tarball there is another one, large enough to be caught on its way."""
+    good = held(trial.estate, name)
+    lay_tarball(trial.estate.nodes[name], *whole(LARGE))
+    trial.arranged()
+    return good.image_id
+
+
+def is_new(estate: Estate, name: str = NODE) -> bool:
+    return means(estate, name, whole(LARGE)[1])
+
+
+def importing(trial: Trial, child: HostProcess, name: str) -> None:
+    """ctr has begun: it waits for gzip, which stands still."""
+    until(lambda: bool(running(trial.estate.nodes[name], IMPORTING)), child=child, what="no ctr")
+
+
+@row("import", "containerd killed mid-import, and back at once", "names as before; the rerun finishes", exit_code=4)
+@VERSIONS
+def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Trial, name: str) -> None:
+    node = trial.estate.nodes[name]
+    good = over_a_good_image(trial, name)
+    child = trial.start("import", name)
+    with frozen(node, "gzip -dc", child=child):
+        importing(trial, child, name)
+        node.kill("containerd")
+        node.start("containerd")
+    error = trial.ended(child).error
+    assert "images import" in error["message"]
+    assert "another image" in error["state"]
+    assert means(trial.estate, name, good)
+    trial.recovers(name, goal=lambda: is_new(trial.estate, name))
+
+
+@row("import", "containerd killed mid-import, and gone for good", "said that the state is not known; once it is back the good image resolves and the rerun finishes", exit_code=4)
+def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> None:
+    node = trial.estate.nodes[NODE]
+    good = over_a_good_image(trial)
+    child = trial.start("import", NODE)
+    with frozen(node, "gzip -dc", child=child):
+        importing(trial, child, NODE)
+        node.kill("containerd")
+    error = trial.ended(child).error
+    assert "could not be read" in error["state"]
+    assert "containerd" in error["message"] + error["state"]
+    node.start("containerd")
+    assert means(trial.estate, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+
+
+@row("import", "`ctr` or `gzip` killed mid-import", "names as before; the rerun finishes", exit_code=4)
+@pytest.mark.parametrize("victim", [IMPORTING, "gzip -dc"])
+def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(trial: Trial, victim: str) -> None:
+    node = trial.estate.nodes[NODE]
+    good = over_a_good_image(trial)
+    child = trial.start("import", NODE)
+    with frozen(node, "gzip -dc", child=child):
+        importing(trial, child, NODE)
+        assert signal_all(node, victim, signal.SIGKILL) == 1
+    error = trial.ended(child).error
+    assert "images import" in error["message"]
+    assert "same command" in error["next"]
+    assert means(trial.estate, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+
+
+@row("import", "sudo taken away mid-import", "named; nothing is claimed that was not read; the rerun finishes", exit_code=4)
+def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
+    node = trial.estate.nodes[NODE]
+    over_a_good_image(trial)
+    child = trial.start("import", NODE)
+    with contextlib.ExitStack() as taken:
+        with frozen(node, "gzip -dc", child=child):
+            importing(trial, child, NODE)
+            taken.enter_context(node.hidden("/etc/sudoers.d/wizard"))
+        error = trial.ended(child).error
+    assert "sudo -n was refused" in error["message"]
+    assert "Nothing was changed" not in error["state"]
+    assert "sudo" in error["next"]
+    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+
+
+@row("import", "two at once on one node", "one wins, the other names the holder", exit_code=(0, 7))
+def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: Trial) -> None:
+    node = trial.estate.nodes[NODE]
+    over_a_good_image(trial)
+    first = trial.start("import", NODE)
+    with frozen(node, "gzip -dc", child=first):
+        second = trial.run("import", NODE)
+    assert second.exit_code == 7
+    assert "root@operator, run " in second.error["message"]
+    assert trial.ended(first).exit_code == 0
+    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+
+
+@row("import", "containerd's disk full mid-import", "named, with what to do; names as before", exit_code=4)
+@VERSIONS
+def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(trial: Trial, name: str) -> None:
+    node = trial.estate.nodes[name]
+    good = over_a_good_image(trial, name)
+    with node.room("data", free_megabytes=4):
+        error = trial.run("import", name).error
+        assert "no space left on device" in error["message"]
+        assert "df" in error["next"]
+    assert means(trial.estate, name, good)
+    trial.recovers(name, goal=lambda: is_new(trial.estate, name))
+
+
+@row("import", "the node's directory is on a disk that is read-only", "refused, nothing changed", exit_code=3)
+def test_a_read_only_disk_is_named_and_nothing_changed(trial: Trial) -> None:
+    good = over_a_good_image(trial)
+    with read_only(trial.estate.nodes[NODE], NODE_DIRECTORY):
+        error = trial.run("import", NODE).error
+    assert "Read-only file system" in error["message"]
+    assert means(trial.estate, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.estate))

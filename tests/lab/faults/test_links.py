@@ -1,0 +1,83 @@
+"""The network goes away without a word, in the middle of fetch and import. Deadlines take their time, so several runs wait for theirs at once."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+
+from ..host import Host
+from ..roles import NAS_DIRECTORY
+from .arrangements import NAMES, fetched
+from .injections import black_hole, signal_all, slow, until
+from .invariants import names_on
+from .rows import row
+from .streams import FILE, hold_at_a_third, is_locked, is_whole, long_stream, resumes
+from .trial import Trial
+
+
+@contextlib.contextmanager
+def without_cables(*hosts: Host) -> Iterator[None]:
+    for host in hosts:
+        host.cable(up=False)
+    try:
+        yield
+    finally:
+        for host in hosts:
+            host.cable(up=True)
+
+
+@row("fetch", "the node's cable pulled at a third", "told within the deadlines; the next run goes on from there", exit_code=(4, 5), within_seconds=120)
+@row("fetch", "the source's disk hangs at a third (it sends no more, the connection lives)", "given up after 30 s without progress", exit_code=4, within_seconds=120)
+@row("import", "link lost mid-import", "the outcome is said to be unknown; the rerun finishes", exit_code=4, within_seconds=120)
+@row("fetch", "the source vanishes at a third (a black hole), for each way", "told within the deadlines and resumed: from the NAS at once, or by the next run", exit_code=(0, 4, 5), within_seconds=120)
+def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resumes(trial: Trial) -> None:
+    estate = trial.estate
+    image = fetched(estate, "k8s-node4")
+    long_stream(estate)
+    estate.mirror()
+    trial.arranged()
+    from_vm = ("--from", "registry-vm")
+    commands = {
+        "k8s-node1": ("fetch", "k8s-node1", "--via", "node", *from_vm),
+        "k8s-node2": ("fetch", "k8s-node2", "--via", "node", *from_vm),
+        "k8s-node3": ("fetch", "k8s-node3", "--via", "operator"),
+        "k8s-node10": ("fetch", "k8s-node10", "--via", "operator", "--from", "synology"),
+    }
+    importing = ("import", "k8s-node4")
+    with slow(estate.vm, kilobytes_per_second=3000), slow(estate.nas, kilobytes_per_second=1000):
+        children = {node: trial.start(*argv) for node, argv in commands.items()}
+        children["k8s-node4"] = trial.start(*importing)
+        until(lambda: signal_all(estate.nodes["k8s-node4"], "gzip -dc", signal.SIGSTOP) > 0, child=children["k8s-node4"])
+        go_on = hold_at_a_third(estate, *commands)
+    with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node4"]):
+        assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
+        signal_all(estate.nodes["k8s-node4"], "gzip -dc", signal.SIGCONT)
+        go_on()
+        hung = time.monotonic()
+        until(lambda: children["k8s-node10"].poll() is not None, timeout=90)
+        hung = time.monotonic() - hung
+        ended = {node: trial.ended(child) for node, child in children.items()}
+    signal_all(estate.nas, "cat ", signal.SIGCONT)
+
+    assert {node: ran.exit_code for node, ran in ended.items() if node in ("k8s-node1", "k8s-node10", "k8s-node4")} == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node4": 4}
+    assert "registry-vm" in ended["k8s-node1"].error["message"]
+    assert "is kept for the next run" in ended["k8s-node1"].error["state"]
+    assert "no sign of life" in ended["k8s-node10"].error["message"]
+    assert (ended["k8s-node3"].exit_code, ended["k8s-node3"].result["source"]) == (0, "synology")
+    assert resumes(ended["k8s-node3"].lines)
+    for node in ("k8s-node2", "k8s-node4"):
+        assert ended[node].exit_code in (4, 5)
+        assert node in ended[node].error["message"]
+        assert "Nothing was changed" not in ended[node].error["state"]
+        assert "same command" in ended[node].error["next"]
+    assert "not known" in ended["k8s-node4"].error["message"]
+
+    until(lambda: not any(is_locked(host) for host in estate.nodes.values()), timeout=70, what="a lock outlives its holder's silence of 60 s")
+    for node, argv in commands.items():
+        again = trial.recovers(node, argv=argv)
+        assert is_whole(estate, node)
+        assert resumes(again.lines) or node == "k8s-node3"
+    trial.recovers("k8s-node4", argv=importing)
+    assert {name: names_on(estate.nodes["k8s-node4"]).get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id)
+    # What sshd had read before goes on for some seconds.
+    assert hung < 45, f"I6: {hung:.0f} s without progress, 30 are allowed; 60 are for the first byte of a NAS"

@@ -194,6 +194,8 @@ class Host:
 
     def pid(self, daemon: str) -> int:
         """PID of a daemon, as the machine sees it; 0 when it does not run."""
+        if not self.running:
+            return 0
         try:
             wanted = int(self.path(f"/run/lab/{daemon}.pid").read_text())
         except (FileNotFoundError, ValueError):

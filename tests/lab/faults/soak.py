@@ -122,7 +122,8 @@ class Soak:
 
     def push(self, tag: str) -> None:
         """As CI does: a new image under its tag and `latest`."""
-        self.estate.small(tag, f"{tag} {next(self.contents)}")
+        if all(registry.host.running for registry in self.estate.registries):
+            self.estate.small(tag, f"{tag} {next(self.contents)}")
 
     def heal(self) -> None:
         reset.plug_all(self.estate.hosts)

@@ -68,27 +68,6 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
     assert annotated(fresh) == []
 
 
-def test_with_the_vms_plug_pulled_the_tarball_comes_from_the_synology(fresh: Estate) -> None:
-    snapshot_and_lose_the_registries(fresh)
-    fresh.mirror()
-    fresh.vm.unplug()
-    fetched = run(fresh, "fetch", "k8s-node1")
-    assert fetched.result["source"] == "synology"
-    assert run(fresh, "import", "k8s-node1").result["names"] == list(names(TAG))
-    assert run(fresh, "fetch", "k8s-node1").told["steps"] == []
-
-
-def test_with_every_source_down_each_is_named_with_its_reason_and_nothing_is_changed(fresh: Estate) -> None:
-    snapshot_and_lose_the_registries(fresh)
-    fresh.vm.unplug()
-    fresh.nas.stop("sshd")
-    before = fresh.listing()
-    error = run(fresh, "fetch", "k8s-node1", expect=5).error
-    assert "registry-vm" in error["message"]
-    assert "synology" in error["message"]
-    assert fresh.listing() == before
-
-
 def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(fresh: Estate) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     fresh.host("api").stop("kube-apiserver")
@@ -160,34 +139,6 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
     assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == second.image_id != first.image_id
     assert verified(fresh) == [TAG]
     assert "previous" not in json.loads(fresh.vm.read(f"{VM_DIRECTORY}/infra-ci-{TAG}.json"))
-
-
-def test_a_snapshot_whose_docker_save_is_killed_publishes_nothing_and_the_next_one_succeeds(fresh: Estate) -> None:
-    fresh.small("good", "one")
-    run(fresh, "snapshot", "--tag", "good")
-    before = shelf(fresh)
-    fresh.big(images.BIG_TAG)
-    child = fresh.operator.start_breakglass("--json", "snapshot", "--tag", images.BIG_TAG)
-    deadline = time.monotonic() + 120
-    partial = fresh.vm.path(f"{VM_DIRECTORY}/.infra-ci-{images.BIG_TAG}.tar.gz.partial")
-    while not (partial.exists() and partial.stat().st_size > 1e6) and time.monotonic() < deadline and child.poll() is None:
-        time.sleep(0.05)
-    fresh.vm.run("sh", "-c", "for p in /proc/[0-9]*; do case $(tr '\\0' ' ' <$p/cmdline 2>/dev/null) in 'docker save'*) kill -9 ${p#/proc/};; esac; done")
-    stdout, stderr = child.communicate(timeout=60)
-    told = json.loads(stdout)
-    assert told["exit_code"] in (4, 6), stderr
-    assert shelf(fresh) == before
-    run(fresh, "snapshot", "--tag", images.BIG_TAG)
-    assert verified(fresh) == [images.BIG_TAG, "good"]
-
-
-def test_a_local_copy_is_never_passed_off_as_a_fresh_pull(fresh: Estate) -> None:
-    image = fresh.small(TAG)
-    fresh.vm.run("docker", "pull", "--quiet", image.references[0])
-    stop_registries(fresh)
-    error = run(fresh, "snapshot", "--tag", TAG, expect=5).error
-    assert "local" in error["state"]
-    assert verified(fresh) == []
 
 
 @pytest.mark.parametrize(

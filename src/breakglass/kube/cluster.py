@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
@@ -32,8 +32,8 @@ LOGIN = "log in again, then try: kubectl get nodes"
 
 @dataclass(frozen=True)
 class _Session:
-    core: Any
-    authorization: Any
+    api: Any
+    """The client's own layer below its models: those take a second to load, and we read plain JSON."""
     server: str
     since: float
 
@@ -51,13 +51,13 @@ class Cluster:
     def nodes(self) -> list[dict[str, Any]]:
         """Every Node object, as the API's JSON. Raises Unreachable."""
         session = self._session()
-        return self._within(session, "list nodes", lambda ask: _pages(session.core.list_node, ask))
+        return self._within(session, "list nodes", lambda ask: _pages("/api/v1/nodes", ask))
 
     def pods(self) -> list[dict[str, Any]]:
         """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""
         session = self._session()
         running = "status.phase!=Succeeded,status.phase!=Failed"
-        return self._within(session, "list pods", lambda ask: _pages(session.core.list_pod_for_all_namespaces, ask, field_selector=running))
+        return self._within(session, "list pods", lambda ask: _pages("/api/v1/pods", ask, fieldSelector=running))
 
     def can_patch_nodes(self) -> bool | None:
         """Whether the API server would let us patch nodes; None where it does not say. Raises Unreachable."""
@@ -66,7 +66,7 @@ class Cluster:
 
         def reviewed(ask: "_Ask") -> bool | None:
             try:
-                allowed = (ask(session.authorization.create_self_subject_access_review, body=review).get("status") or {}).get("allowed")
+                allowed = (ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review).get("status") or {}).get("allowed")
             except Fault as fault:
                 if fault.status in (403, 404, 405):
                     return None
@@ -121,16 +121,22 @@ class _Ask:
     request_seconds: float
     deadline: float
 
-    def __call__(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+    def __call__(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, object] | None = None, media_type: str = "application/json") -> dict[str, Any]:
         seconds = min(self.request_seconds, max(0.05, self.deadline - time.monotonic()))
-        server = self.session.server
+        api, server = self.session.api, self.session.server
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
 
+        headers = {"Accept": "application/json", "Content-Type": media_type}
+        _, url, headers, content, _ = api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers, body=body, auth_settings=["BearerToken"])
         try:
-            answer = json.loads(call(*arguments, _preload_content=False, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds), **options).data)
+            response = api.call_api(method, url, headers, content, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds))
+            text = response.read()
+            if not 200 <= response.status < 300:
+                raise _declined(response.status, text, server, self.what)
+            answer = json.loads(text)
         except ApiException as error:
-            raise _declined(error, server, self.what) if error.status else _tls(str(error.reason), server) from error
+            raise _tls(str(error.reason), server) from error
         except (HTTPError, OSError) as error:
             raise _unanswered(error, server, seconds) from error
         except ValueError as error:
@@ -149,10 +155,10 @@ class _Nodes:
         self._session, self._request_seconds = session, request_seconds
 
     def read(self, name: str, *, seconds: float) -> dict[str, Any]:
-        return _node(self._ask("get nodes", seconds)(self._session.core.read_node, name))
+        return _node(self._ask("get nodes", seconds)("GET", f"/api/v1/nodes/{quote(name, safe='')}"))
 
     def send(self, name: str, patch: Mapping[str, object], *, seconds: float) -> dict[str, Any]:
-        return _node(self._ask("patch nodes", seconds)(self._session.core.patch_node, name, dict(patch), _content_type="application/merge-patch+json"))
+        return _node(self._ask("patch nodes", seconds)("PATCH", f"/api/v1/nodes/{quote(name, safe='')}", body=dict(patch), media_type="application/merge-patch+json"))
 
     def _ask(self, what: str, seconds: float) -> _Ask:
         return _Ask(self._session, what, self._request_seconds, time.monotonic() + seconds)
@@ -164,12 +170,12 @@ def _node(answer: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _pages(call: Callable[..., Any], ask: _Ask, **options: Any) -> list[dict[str, Any]]:
+def _pages(path: str, ask: _Ask, **options: Any) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     following: dict[str, Any] = {"limit": PAGE}
     while True:
         try:
-            page = ask(call, **options, **following)
+            page = ask("GET", path, query=options | following)
         except Fault as fault:
             if fault.status != 410 or "limit" not in following:
                 raise
@@ -180,7 +186,7 @@ def _pages(call: Callable[..., Any], ask: _Ask, **options: Any) -> list[dict[str
         token = (page.get("metadata") or {}).get("continue")
         if not token:
             return items
-        following = {"limit": PAGE, "_continue": token}
+        following = {"limit": PAGE, "continue": token}
 
 
 def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
@@ -218,17 +224,16 @@ def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
     if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     address = urlsplit(configuration.host)
-    return _Session(client.CoreV1Api(api), client.AuthorizationV1Api(api), f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
+    return _Session(api, f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
 
 
-def _declined(error: Any, server: str, what: str) -> Fault:
+def _declined(code: int, body: bytes, server: str, what: str) -> Fault:
     """An HTTP status other than 2xx, in words."""
     try:
-        status = json.loads(error.body)
+        status = json.loads(body)
     except (ValueError, TypeError):
         status = {}
     told = _plain(status.get("message")) if isinstance(status, dict) and status.get("kind") == "Status" else ""
-    code = int(error.status)
     if code == 401:
         return Fault(f"the API server {server} does not accept our credentials (401)", status=code, next_step=LOGIN)
     if code == 403:

@@ -1,0 +1,95 @@
+#!/bin/sh
+# Lets an SSH key read the tarballs of one directory, and nothing else: a forced command (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
+# For a NAS, or for the key of the nodes' root on the registry VM. Needs a POSIX shell, cat, ls, wc, tail and readlink.
+#
+# Put it on the host as a file that only root may write, /etc/breakglass-read-only.sh say, and one line into authorized_keys of the
+# login that breakglass uses there; the two arguments are `directory` and `image.name` of the configuration:
+#
+#   command="/bin/sh /etc/breakglass-read-only.sh /volume1/Backup/_forgejo-breakglass infra-ci",restrict ssh-ed25519 AAAA... breakglass
+#
+# breakglass sends four kinds of lines to a source: `cat /dev/null` (does the login work), the script that lists the directory,
+# `cat FILE` and `tail -c +N FILE`. A line is compared, never run: in place of the listing that was sent, the one below is run.
+
+export LC_ALL=C
+unset CDPATH ENV IFS
+directory=$1 name=$2 request=${SSH_ORIGINAL_COMMAND-}
+
+refuse() {
+  echo "this key may only read the tarballs of $directory" >&2
+  exit 126
+}
+
+# The same text as _SCRIPT of src/breakglass/observe/shelf.py.
+list() {
+# --- listing
+cd "$1" 2>/dev/null || { echo absent; exit 0; }
+echo present
+for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
+  case $f in *[!A-Za-z0-9._-]*) continue;; esac
+  if [ -h "$f" ]; then printf 'link %s %s\n' "$f" "$(readlink "$f")"; continue; fi
+  [ -e "$f" ] || continue
+  if [ ! -f "$f" ]; then printf 'other %s\n' "$f"; continue; fi
+  printf 'file %s %s\n' "$f" "$(ls -ln "$f")"
+  case $f in
+  *.partial.sha256) s=$f ;;
+  *.partial|*.new) continue ;;
+  *) s=$f.sha256; j=${f%.tar.gz}.json
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then
+      n=$(($(wc -c <"$j")))
+      if [ "$n" -le 65536 ]; then printf 'json %s %s\n' "$f" "$n"; cat "$j"; echo; fi
+    fi ;;
+  esac
+  if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
+    while read -r sum rest; do printf 'sum %s %s\n' "$f" "$sum"; done <"$s"
+  fi
+done
+for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
+  case $j in *[!A-Za-z0-9._-]*) continue;; esac
+  f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
+  [ -f "$j" ] && [ ! -h "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ] && printf 'orphan %s\n' "$j"
+done
+echo end
+# --- end of the listing
+}
+
+# A path that was asked for: a tarball of this directory by its own name, no link.
+tarball() {
+  case $1 in
+  "$directory/"*) file=${1#"$directory/"} ;;
+  "'$directory/"*"'") file=${1#"'$directory/"} file=${file%"'"} ;;
+  *) refuse ;;
+  esac
+  case $file in
+  *[!A-Za-z0-9._-]*) refuse ;;
+  "$name"-?*.tar.gz) ;;
+  *) refuse ;;
+  esac
+  file=$directory/$file
+  [ -f "$file" ] && [ ! -h "$file" ] || refuse
+}
+
+[ $# -eq 2 ] && [ -n "$name" ] || refuse
+case $directory in /*) ;; *) refuse ;; esac
+
+case $request in
+"cat /dev/null")
+  exit 0
+  ;;
+"sh -c '"*"' shelf $directory $name" | "sh -c '"*"' shelf '$directory' $name")
+  list "$directory" "$name"
+  ;;
+"cat "*)
+  tarball "${request#cat }"
+  exec cat "$file"
+  ;;
+"tail -c +"*)
+  rest=${request#"tail -c +"}
+  from=${rest%%" "*}
+  case $from in '' | *[!0-9]* | ??????????????????*) refuse ;; esac
+  tarball "${rest#"$from "}"
+  exec tail -c "+$from" "$file"
+  ;;
+*)
+  refuse
+  ;;
+esac

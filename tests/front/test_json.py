@@ -26,7 +26,7 @@ RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "snapshot": {"tag": str, "image_id": str, "sha256": str, "size_bytes": int, "removed": list},
     "fetch": {"tag": str, "node": str, "source": str, "via": str, "sha256": str, "size_bytes": int},
     "import": {"tag": str, "node": str, "image_id": str, "names": list, "answers_pulls": bool, "kept": bool},
-    "pin": {"target": str, "cordoned": list, "left_alone": list},
+    "pin": {"target": str, "cordoned": list, "left_alone": list, "joined": list},
     "restore": {"uncordoned": list, "cleaned": list, "unreached": list},
     "check": {"verdict": str, "registries": list},
 }

@@ -90,7 +90,7 @@ def test_restore_undoes_pin_exactly(world: World, before: Callable[[World], obje
     nodes = world.nodes()
     assert sorted(world.cordoned()) == sorted(cordoned)
     pinned = world.done("pin", "k8s-node1", "--yes")
-    assert pinned["result"] == {"target": "k8s-node1", "cordoned": [node for node in sorted(NODES) if node not in ("k8s-node1", *cordoned)], "left_alone": sorted(cordoned)}
+    assert pinned["result"] == {"target": "k8s-node1", "cordoned": [node for node in sorted(NODES) if node not in ("k8s-node1", *cordoned)], "left_alone": sorted(cordoned), "joined": []}
     assert sorted(world.cordoned()) == sorted(NODES[1:])
     restored = world.done("restore", "--yes")
     assert restored["result"]["uncordoned"] == pinned["result"]["cordoned"]

@@ -50,7 +50,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
     twice(fresh, "import", "k8s-node1")
     assert {name: image_ids(fresh, "k8s-node1").get(name) for name in names(tag)} == dict.fromkeys(names(tag), image.image_id)
     pinned = twice(fresh, "pin", "k8s-node1", "--reason", "total outage", yes=True)
-    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-node10", "k8s-node2", "k8s-node4"], "left_alone": ["k8s-node3"]}
+    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-node10", "k8s-node2", "k8s-node4"], "left_alone": ["k8s-node3"], "joined": []}
     assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node1"]
 
     for number, name in enumerate(names(tag)):

@@ -103,12 +103,15 @@ def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> di
     after, done = session.carry_out(
         facts,
         again=lambda: pin.observe_again(session.estate, facts),
+        after=lambda: pin.without_newcomers(pin.observe_again(session.estate, facts), facts),
         decide=lambda known: pin.plan(known, identity=session.estate.identity, reason=reason),
         state=pin.state,
         question=f"Cordon these nodes, so that pods are scheduled on {name} only?",
         yes=yes,
     )
     if not session.outcome.dry_run:
+        for joined in after.newcomers:
+            session.screen.warn(f"{joined} joined while this was at work, and is not cordoned: the same command again cordons it")
         session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
     return pin.result(after, done)
 

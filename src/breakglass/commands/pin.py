@@ -24,6 +24,8 @@ class Facts:
     """None: they could not be read."""
     repositories: frozenset[str]
     """What the pods call the image, without tags."""
+    newcomers: tuple[str, ...] = ()
+    """Nodes that joined while the pin was at work: no part of what it promised."""
 
 
 def observe(estate: Estate, *, node: str) -> Facts:
@@ -48,6 +50,12 @@ def observe(estate: Estate, *, node: str) -> Facts:
 def observe_again(estate: Estate, facts: Facts) -> Facts:
     """The nodes read anew."""
     return replace(facts, nodes=estate.nodes())
+
+
+def without_newcomers(now: Facts, before: Facts) -> Facts:
+    """What was read after the patches, of the nodes that there were before them."""
+    known = {node.name for node in before.nodes}
+    return replace(now, nodes=tuple(node for node in now.nodes if node.name in known), newcomers=tuple(node.name for node in now.nodes if node.name not in known))
 
 
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
@@ -89,7 +97,7 @@ def result(facts: Facts, done: Plan) -> Result:
     """Of what was read after the patches, or in a dry run before them."""
     patched = {step.node for step in done.steps if isinstance(step, PatchNode)}
     cordoned = [node.name for node in facts.nodes if node.name in patched or (node.mark.unschedulable and node.mark.annotation is not None)]
-    return {"target": facts.target, "cordoned": cordoned, "left_alone": left_alone(facts)}
+    return {"target": facts.target, "cordoned": cordoned, "left_alone": left_alone(facts), "joined": list(facts.newcomers)}
 
 
 def state(facts: Facts) -> str:

@@ -1,7 +1,6 @@
 """The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the kubernetes package."""
 
 import errno
-import json
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ from breakglass.kube import kubeconfig, patching
 from breakglass.kube.patching import Fault
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
+from breakglass.shape import fits, parse_json
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ PAGE = 500
 FRESH_SECONDS = 60.0
 """A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
 
+_PAGE = {"kind": re.compile("(Node|Pod)List"), "items": ([{"metadata": {"name": re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")}}], None), "metadata": ({"continue": (str, None)}, None)}
+"""A list of nodes or pods. Every name is an RFC 1123 subdomain: it is told in lines to type."""
 NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
 LOGIN = "log in again, then try: kubectl get nodes"
 
@@ -66,12 +68,12 @@ class Cluster:
 
         def reviewed(ask: "_Ask") -> bool | None:
             try:
-                allowed = (ask(session.authorization.create_self_subject_access_review, body=review).get("status") or {}).get("allowed")
+                answer = ask(session.authorization.create_self_subject_access_review, body=review)
             except Fault as fault:
                 if fault.status in (403, 404, 405):
                     return None
                 raise
-            return allowed if isinstance(allowed, bool) else None
+            return answer["status"]["allowed"] is True if fits(answer, {"status": {"allowed": bool}}) else None
 
         return self._within(session, "ask for our own rights", reviewed)
 
@@ -128,7 +130,7 @@ class _Ask:
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = json.loads(call(*arguments, _preload_content=False, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds), **options).data)
+            answer: Any = parse_json(call(*arguments, _preload_content=False, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds), **options).data)
         except ApiException as error:
             raise _declined(error, server, self.what) if error.status else _tls(str(error.reason), server) from error
         except (HTTPError, OSError) as error:
@@ -137,9 +139,10 @@ class _Ask:
             # Not chained: what answered may be anything.
             del error
             answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("kind"), str):
-            raise Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify") from None
-        return answer
+        if not fits(answer, {"kind": str}):
+            raise _no_api(server)
+        found: dict[str, Any] = answer
+        return found
 
 
 class _Nodes:
@@ -176,6 +179,8 @@ def _pages(call: Callable[..., Any], ask: _Ask, **options: Any) -> list[dict[str
             # The list has grown too old to go on in: once more, in one piece.
             items, following = [], {}
             continue
+        if not fits(page, _PAGE):
+            raise _no_api(ask.session.server)
         items += page.get("items") or []
         token = (page.get("metadata") or {}).get("continue")
         if not token:
@@ -215,10 +220,14 @@ def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
     return _Session(client.CoreV1Api(api), client.AuthorizationV1Api(api), f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
 
 
+def _no_api(server: str) -> Fault:
+    return Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify")
+
+
 def _declined(error: Any, server: str, what: str) -> Fault:
     """An HTTP status other than 2xx, in words."""
     try:
-        status = json.loads(error.body)
+        status = parse_json(error.body)
     except (ValueError, TypeError):
         status = {}
     told = _plain(status.get("message")) if isinstance(status, dict) and status.get("kind") == "Status" else ""

@@ -22,6 +22,7 @@ refuse() {
 # The same text as _SCRIPT of src/breakglass/observe/shelf.py.
 list() {
 # --- listing
+tell() { n=$(($(wc -c <"$3"))); if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi; }
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -34,10 +35,7 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then
-      n=$(($(wc -c <"$j")))
-      if [ "$n" -le 65536 ]; then printf 'json %s %s\n' "$f" "$n"; cat "$j"; echo; fi
-    fi ;;
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell json "$f" "$j"; fi ;;
   esac
   if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\n' "$f" "$sum"; done <"$s"
@@ -46,7 +44,7 @@ done
 for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  [ -f "$j" ] && [ ! -h "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ] && printf 'orphan %s\n' "$j"
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ]; then tell orphan "$j" "$j"; fi
 done
 echo end
 # --- end of the listing

@@ -73,6 +73,10 @@ def check_repository(text: str) -> str:
     if not slash or not (host == "localhost" or "." in host or ":" in host):
         raise Usage(f"{show(text)} does not name its registry: REGISTRY/REPOSITORY, docker.io/library/debian say")
     _check_host_port(host, text)
+    # As docker reads it: an alias of the SSH configuration may hold more.
+    label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+    if len(text) > 255 or not re.fullmatch(rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", host):
+        raise Usage(f"{show(text)} names no registry that docker knows: labels of letters, digits and -, joined by dots, 255 characters with the repository")
     check_repository_path(path)
     return text
 

@@ -11,17 +11,19 @@ from enum import Enum
 
 from breakglass.errors import Unreachable
 
-KEY_TYPES = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "ssh-rsa",
-    "ssh-dss",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-)
-"""A line with a key of another type is no line for OpenSSH either."""
+KEY_TYPES = {
+    "ssh-ed25519": 2,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+    "ssh-rsa": 3,
+    "ssh-dss": 5,
+    "sk-ssh-ed25519@openssh.com": 3,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 4,
+}
+"""Of how many strings a key consists, its type included. A line with a key of another type, or of other parts, is no line for OpenSSH either."""
+_ALSO_RSA = ("rsa-sha2-256", "rsa-sha2-512")
+"""Names of signatures, which OpenSSH reads as the key's in a line."""
 CERT_AUTHORITY, REVOKED = "@cert-authority", "@revoked"
 
 
@@ -168,16 +170,30 @@ def _parse_line(line: str, *, source: str, number: int) -> Entry | None:
     if not fields or fields[0].startswith("#"):
         return None
     marker = fields.pop(0) if fields[0].startswith("@") else ""
-    if marker not in ("", CERT_AUTHORITY, REVOKED) or len(fields) < 3 or fields[1] not in KEY_TYPES:
+    if marker not in ("", CERT_AUTHORITY, REVOKED) or len(fields) < 3 or fields[1] not in (*KEY_TYPES, *_ALSO_RSA):
         return None
     hosts, key_type, encoded = fields[:3]
+    key_type = "ssh-rsa" if key_type in _ALSO_RSA else key_type
     try:
         key = base64.b64decode(encoded.rstrip("\r"), validate=True)
     except (binascii.Error, ValueError):
         return None
-    if key[4 : 4 + int.from_bytes(key[:4], "big")] != key_type.encode():
+    parts = _strings(key)
+    if parts[:1] != [key_type.encode()] or len(parts) != KEY_TYPES[key_type]:
         return None
     return Entry(source=source, line=number, marker=marker, hosts=hosts, key_type=key_type, key=key)
+
+
+def _strings(key: bytes) -> list[bytes]:
+    """The strings that a key is made of, each behind its length (RFC 4251); [] where they do not fill it exactly."""
+    parts = []
+    while key:
+        end = 4 + int.from_bytes(key[:4], "big")
+        if len(key) < end:
+            return []
+        parts.append(key[4:end])
+        key = key[end:]
+    return parts
 
 
 def _matches_hash(hosts: str, name: str) -> bool:

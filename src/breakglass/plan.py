@@ -34,8 +34,10 @@ class Host:
         return (*(("-p", port) if port else ()), f"{user}{at}{host}")
 
     def by_hand(self, *command: str) -> str:
-        """A line to type that runs a command on it."""
-        return shlex.join(("ssh", *self.login)) + " " + " ".join(("sudo", *command) if self.sudo else command)
+        """A line to type that runs a command on it. The ssh client joins its words by spaces for the login shell there, so what needs quotes needs them twice."""
+        words = ("sudo", *command) if self.sudo else command
+        line = shlex.join(words)
+        return shlex.join(("ssh", *self.login)) + " " + (line if line == " ".join(words) else shlex.quote(line))
 
 
 def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as some
 
 from breakglass.errors import BreakglassError
@@ -25,15 +25,8 @@ HOSTILE = (
 
 
 def examples(number: int) -> settings:
-    """The settings of a property: the same examples every time, unless many are asked for."""
-    return settings(
-        max_examples=number * TIMES,
-        derandomize=TIMES == 1,
-        deadline=None,
-        database=None,
-        print_blob=False,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
-    )
+    """So many examples of a property, for conftest.py's other settings."""
+    return settings(max_examples=number * TIMES)
 
 
 def mangled(texts: some.SearchStrategy[str]) -> some.SearchStrategy[str]:

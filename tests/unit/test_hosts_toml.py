@@ -5,12 +5,13 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from breakglass.commands.hosts_toml import Insertion, compose, default_server, endpoints, lists, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import MARK, Site
+from tests.unit.strategies import examples
 
 REGISTRY = "registry.example:5050"
 SERVER = f"https://{REGISTRY}"
@@ -112,7 +113,7 @@ def made_of(text: str, *, first: bool) -> Insertion | None:
     return compose(site(text), text, address=ADDRESS, first=first)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(text=files(), first=some.booleans())
 def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(text: str, first: bool) -> None:
     before = tomllib.loads(text)
@@ -133,7 +134,7 @@ def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(tex
         assert {key: its for key, its in after.items() if key != "host"} == {key: its for key, its in before.items() if key != "host"}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(text=files())
 def test_behind_a_registry_the_node_is_asked_only_after_the_registry_itself(text: str) -> None:
     """As endpoints() tells it, which is containerd's order."""

@@ -92,6 +92,17 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
             "malformed",
         ),
         ("\x00hunter2", "is not YAML"),
+        ("users: 2026-13-01", "is not YAML of use here"),
+        ("users: !!bool perhaps", "is not YAML of use here"),
+        ("[" * 5000, "is not YAML"),
+        ("current-context: 0x" + "f" * 5000, "`current-context` is not a text"),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: 5}}]\n", "has no cluster named 5"),
+        (
+            "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nclusters: [{name: b, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+            "users: [{name: c, user: {auth-provider: {name: oidc, config: 5}}}]\n",
+            "holds no token",
+        ),
+        ("current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: [{name: b, cluster: {server: x, certificate-authority: [hunter2]}}]\n", "is no path"),
     ],
 )
 def test_a_malformed_kubeconfig_is_told_without_quoting_it(tmp_path: Path, text: str, told: str) -> None:
@@ -135,6 +146,7 @@ def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(ap
     [
         ("echo hunter2 >&2; exit 3", "the credential plugin login of the kubeconfig {config} failed with exit status 3"),
         ("echo hunter2", "printed something else than an ExecCredential"),
+        ("head -c 5000 /dev/zero | tr '\\0' '['", "printed something else than an ExecCredential"),
         ('echo \'{"apiVersion":"client.authentication.k8s.io/v1","status":{}}\'', "returned neither a token nor a certificate"),
         (f"echo '{GOOD}' | sed s/v1/v1beta1/", "speaks another apiVersion"),
     ],

@@ -121,7 +121,8 @@ def listing(shelf: Directory) -> bytes:
         if not name.endswith((".partial", ".new")) and isinstance(sums, bytes):
             printed += [b"sum %s %s" % (name.encode(), line.split()[0]) for line in sums.split(b"\n")[:-1]]
     for ending in (".json", ".tar.gz.sha256"):
-        printed += [f"orphan {name}".encode() for name in sorted(shelf) if name.startswith("infra-ci-") and name.endswith(ending) and name.removesuffix(ending) + ".tar.gz" not in shelf]
+        alone = [name for name in sorted(shelf) if name.startswith("infra-ci-") and name.endswith(ending) and name.removesuffix(ending) + ".tar.gz" not in shelf]
+        printed += [f"orphan {name} {len(content)}\n".encode() + content for name in alone for content in [shelf[name]] if isinstance(content, bytes) and set(name) <= GRAMMAR]
     return b"\n".join([*printed, b"end", b""])
 
 

@@ -147,3 +147,17 @@ def test_no_json_is_taken_for_a_record_that_is_none(data: object) -> None:
 @pytest.mark.parametrize("file", ["infra-ci-.tar.gz", "infra-ci.tar.gz", "other-a.tar.gz", "infra-ci-a b.tar.gz", "infra-ci-" + "a" * 129 + ".tar.gz"])
 def test_a_name_outside_the_grammar_has_no_tag(file: str) -> None:
     assert tag_of(file, "infra-ci") is None
+
+
+def test_sidecars_without_a_tarball_are_left_over_only_where_they_are_ours(reads: LocalReads, tmp_path: Path) -> None:
+    put(tmp_path, "gone", sequence=1)
+    put(tmp_path, "moved", sequence=2)
+    (tmp_path / "infra-ci-moved.json").rename(tmp_path / "infra-ci-copy.json")
+    (tmp_path / "infra-ci-moved.tar.gz.sha256").rename(tmp_path / "infra-ci-copy.tar.gz.sha256")
+    for tag in ("gone", "moved"):
+        (tmp_path / f"infra-ci-{tag}.tar.gz").unlink()
+    (tmp_path / "infra-ci-notes.json").write_text('{"these": "are notes of mine"}')
+    (tmp_path / "infra-ci-list.json").write_text("orphan infra-ci-x.json\n[]")
+    (tmp_path / "infra-ci-big.json").write_text(" " * 70000)
+    (tmp_path / "infra-ci-sums.tar.gz.sha256").write_text("0" * 64 + "  infra-ci-sums.tar.gz\nmine\n")
+    assert set(read(reads, tmp_path).orphans) == {"infra-ci-gone.json", "infra-ci-gone.tar.gz.sha256"}

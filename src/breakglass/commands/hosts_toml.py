@@ -5,12 +5,12 @@ containerd tries the hosts in the order of the file, and the server, which is th
 
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused
 from breakglass.observe.answering import MARK, Site
+from breakglass.shape import parse_toml
 
 SETTINGS = ("capabilities", "ca", "client", "skip_verify", "header", "override_path")
 _HOST = re.compile(r"""\s*\[\s*(host|"host"|'host')\s*\.""")
@@ -93,8 +93,8 @@ def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
 def lists(text: str | None, address: str, *, first: bool) -> bool:
     """Whether a hosts.toml, whoever wrote it, names the address; with `first`, before all others."""
     try:
-        hosts = tomllib.loads(text or "").get("host", {})
-    except tomllib.TOMLDecodeError:
+        hosts = parse_toml(text or "").get("host", {})
+    except ValueError:
         return False
     return isinstance(hosts, dict) and address in (list(hosts)[:1] if first else hosts)
 
@@ -120,8 +120,8 @@ def _server(site: Site, document: dict[str, Any]) -> str:
 def _document(site: Site, original: str | None) -> dict[str, Any]:
     """What counts for the registry without us."""
     try:
-        document = tomllib.loads(original if original is not None else site.default or "")
-    except tomllib.TOMLDecodeError as error:
+        document = parse_toml(original if original is not None else site.default or "")
+    except ValueError as error:
         raise _refused(site, f"it is no TOML, and containerd cannot read it either: {error}", "repair it") from error
     hosts = document.get("host", {})
     if not isinstance(hosts, dict) or not all(isinstance(settings, dict) for settings in hosts.values()):
@@ -137,8 +137,8 @@ def _document(site: Site, original: str | None) -> dict[str, Any]:
 def _check(site: Site, text: str, *, expected: list[str], document: dict[str, Any]) -> None:
     """Read what was composed as containerd will: the order is the one that is meant, and nothing else has changed."""
     try:
-        composed = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        composed = parse_toml(text)
+    except ValueError as error:
         raise _refused(site, f"no host can be added to it: {error}", 'give it the usual form, [host."https://..."] tables behind the other lines') from error
     hosts = composed.get("host", {})
     before = document.get("host", {})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from breakglass.config.document import parse
 from breakglass.config.sections import Section, local_path, optional, positive, positive_whole, text, truth
-from breakglass.errors import Usage
+from breakglass.errors import Refused, Usage
 from breakglass.grammar import (
     check_context,
     check_destination,
@@ -66,8 +66,11 @@ class Image:
     companions: tuple[str, ...] = ()
 
     def names(self, tag: str) -> tuple[str, ...]:
-        """Every reference that pods use for the image saved under this tag; the one it is pulled by comes first."""
-        return tuple(dict.fromkeys((f"{self.repository}:{tag}", *(name.replace("{tag}", tag) for name in self.also_known_as))))
+        """Every reference that pods use for the image saved under this tag; the one it is pulled by comes first. Raises Refused."""
+        names = dict.fromkeys((f"{self.repository}:{tag}", *(name.replace("{tag}", tag) for name in self.also_known_as)))
+        if long := next((name for name in names if len(name.rpartition(":")[2]) > 128), None):
+            raise Refused(f"{long} is no name of an image: a tag has at most 128 characters", next_step="shorten what stands around {tag} in image.also_known_as")
+        return tuple(names)
 
     def tarball(self, tag: str) -> str:
         """The file's name; also that of the link, for the tag `latest`."""

@@ -1,7 +1,6 @@
 """The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the kubernetes package."""
 
 import errno
-import json
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ from breakglass.kube import identity, kubeconfig, patching
 from breakglass.kube.patching import Fault
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
+from breakglass.shape import fits, parse_json
 
 T = TypeVar("T")
 
@@ -26,6 +26,8 @@ PAGE = 500
 FRESH_SECONDS = 60.0
 """A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
 
+_PAGE = {"kind": re.compile("(Node|Pod)List"), "items": ([{"metadata": {"name": re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")}}], None), "metadata": ({"continue": (str, None)}, None)}
+"""A list of nodes or pods. Every name is an RFC 1123 subdomain: it is told in lines to type."""
 NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
 LOGIN = "log in again, then try: kubectl get nodes"
 
@@ -66,12 +68,12 @@ class Cluster:
 
         def reviewed(ask: "_Ask") -> bool | None:
             try:
-                allowed = (ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review).get("status") or {}).get("allowed")
+                answer = ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
             except Fault as fault:
                 if fault.status in (403, 404, 405):
                     return None
                 raise
-            return allowed if isinstance(allowed, bool) else None
+            return answer["status"]["allowed"] is True if fits(answer, {"status": {"allowed": bool}}) else None
 
         return self._within(session, "ask for our own rights", reviewed)
 
@@ -134,7 +136,7 @@ class _Ask:
             text = response.read()
             if not 200 <= response.status < 300:
                 raise _declined(response.status, text, server, self.what)
-            answer = json.loads(text)
+            answer: Any = parse_json(text)
         except ApiException as error:
             raise _tls(str(error.reason), server) from error
         except (HTTPError, OSError) as error:
@@ -143,9 +145,10 @@ class _Ask:
             # Not chained: what answered may be anything.
             del error
             answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("kind"), str):
-            raise Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify") from None
-        return answer
+        if not fits(answer, {"kind": str}):
+            raise _no_api(server)
+        found: dict[str, Any] = answer
+        return found
 
 
 class _Nodes:
@@ -182,6 +185,8 @@ def _pages(path: str, ask: _Ask, **options: Any) -> list[dict[str, Any]]:
             # The list has grown too old to go on in: once more, in one piece.
             items, following = [], {}
             continue
+        if not fits(page, _PAGE):
+            raise _no_api(ask.session.server)
         items += page.get("items") or []
         token = (page.get("metadata") or {}).get("continue")
         if not token:
@@ -227,10 +232,14 @@ def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
     return _Session(api, f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
 
 
+def _no_api(server: str) -> Fault:
+    return Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify")
+
+
 def _declined(code: int, body: bytes, server: str, what: str) -> Fault:
     """An HTTP status other than 2xx, in words."""
     try:
-        status = json.loads(body)
+        status = parse_json(body)
     except (ValueError, TypeError):
         status = {}
     told = _plain(status.get("message")) if isinstance(status, dict) and status.get("kind") == "Status" else ""

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -19,8 +20,13 @@ import yaml
 
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
+from breakglass.grammar import show
+from breakglass.shape import fits, parse_json
 
 Entry = dict[str, Any]
+
+_PATH = re.compile(r"[^\0]+")
+_PROVIDER = {"name": (str, None), "config": ({"id-token": (str, None), "access-token": (str, None)}, None)}
 
 
 @dataclass
@@ -80,11 +86,17 @@ def _add(merged: _Merged, path: Path) -> None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         _malformed(f"the kubeconfig {path} is not YAML" + (f", see line {mark.line + 1}" if mark else ""))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # A date in month 13, `!!bool perhaps`, ten thousand brackets: the library lets such errors out bare.
+        _malformed(f"the kubeconfig {path} is not YAML of use here")
     if document is None:
         return
     if not isinstance(document, dict):
         _malformed(f"the kubeconfig {path} is not a mapping of clusters, contexts and users")
-    merged.current_context = merged.current_context or str(document.get("current-context") or "")
+    current = document.get("current-context") or ""
+    if not isinstance(current, str):
+        _malformed(f"`current-context` is not a text in the kubeconfig {path}")
+    merged.current_context = merged.current_context or current
     for kind, known in merged.entries.items():
         listed = document.get(f"{kind}s") or []
         if not isinstance(listed, list):
@@ -98,7 +110,7 @@ def _add(merged: _Merged, path: Path) -> None:
 def _entry(merged: _Merged, kind: str, name: object, files: str) -> tuple[Entry, Path]:
     if not isinstance(name, str) or name not in merged.entries[kind]:
         advice = f"set kubernetes.context to one of: {_known(merged, 'context')}" if kind == "context" else "kubectl config view"
-        _malformed(f"the kubeconfig {files} has no {kind} named {name}", advice)
+        _malformed(f"the kubeconfig {files} has no {kind} named {name if isinstance(name, str) else show(name)}", advice)
     return merged.entries[kind][name]
 
 
@@ -116,7 +128,9 @@ def _with_absolute_files(entry: Entry, keys: tuple[str, ...], path: Path) -> Ent
     absolute = dict(entry)
     for key in keys:
         if entry.get(key):
-            named = path.parent / str(entry[key])
+            if not fits(entry[key], _PATH):
+                _malformed(f"the kubeconfig {path} names a {key} that is no path")
+            named = path.parent / entry[key]
             if not os.access(named, os.R_OK):
                 _malformed(f"the kubeconfig {path} names the {key} {named}, which cannot be read", f"ls -l {named}")
             absolute[key] = str(named)
@@ -132,7 +146,7 @@ def _with_credentials(user: Entry, cluster: Entry, path: Path, limit: float) -> 
     if user.get("token") or user.get("tokenFile"):
         return plain
     if user.get("auth-provider"):
-        provider = user["auth-provider"] if isinstance(user["auth-provider"], dict) else {}
+        provider = user["auth-provider"] if fits(user["auth-provider"], _PROVIDER) else {}
         kept = provider.get("config") or {}
         token = kept.get("id-token") or kept.get("access-token")
         if not token:
@@ -154,15 +168,15 @@ def _plugin_credentials(plugin: Mapping[str, Any], cluster: Entry, path: Path, l
     if os.sep in command:
         command = str(path.parent / command)
     spec: dict[str, Any] = {"interactive": False}
-    if plugin.get("provideClusterInfo"):
-        spec["cluster"] = _cluster_information(cluster)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BREAKGLASS_SSH_")}
     try:
         environment |= {str(item["name"]): str(item["value"]) for item in plugin.get("env") or []}
         arguments = [command, *(str(argument) for argument in plugin.get("args") or [])]
-    except (TypeError, KeyError):
-        _malformed(f"args or env of `exec` are malformed in the kubeconfig {path}")
-    environment["KUBERNETES_EXEC_INFO"] = json.dumps({"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": spec})
+        if plugin.get("provideClusterInfo"):
+            spec["cluster"] = _cluster_information(cluster)
+        environment["KUBERNETES_EXEC_INFO"] = json.dumps({"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": spec})
+    except (TypeError, KeyError, ValueError, AttributeError, RecursionError):
+        _malformed(f"args or env of `exec`, or what its cluster says, are malformed in the kubeconfig {path}")
     try:
         status, output = _run(arguments, environment, limit)
     except subprocess.TimeoutExpired:
@@ -192,7 +206,7 @@ def _run(arguments: list[str], environment: dict[str, str], limit: float) -> tup
 def _credentials(output: bytes, called: str, again: str, version: str) -> Entry:
     """What the plugin printed, as the keys of a kubeconfig's user."""
     try:
-        answer = json.loads(output)
+        answer = parse_json(output)
         status = answer["status"]
         if answer["apiVersion"] != version:
             _malformed(f"{called} speaks another apiVersion than the {version} that is asked for", again)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from breakglass.plan import ANNOTATION, Mark, PatchNode
 from breakglass.ports import Patched
+from breakglass.shape import fits
 
 Node = dict[str, Any]
 
@@ -16,6 +17,7 @@ THREADS = 16
 TRIES = 100
 """Per node, each some milliseconds. Where reading and patching take nearly the 10 ms between two writes of a writer at 100 Hz, few tries fall into a gap."""
 LAST_LOOK_SECONDS = 5.0
+_NODE = {"metadata": {"annotations": ({ANNOTATION: (str, None)}, None)}, "spec": ({"unschedulable": (bool, None)}, None)}
 
 
 class Fault(Exception):
@@ -53,9 +55,11 @@ def patch_all(nodes: Nodes, steps: Sequence[PatchNode], finished: Callable[[Patc
 
 
 def mark_of(node: Node) -> Mark:
-    """What a Node object says of us and of cordoning."""
+    """What a Node object says of us and of cordoning. Raises Fault for what is none."""
+    if not fits(node, _NODE):
+        raise Fault("the API server answered with something else than the node")
     metadata, spec = node.get("metadata") or {}, node.get("spec") or {}
-    return Mark(unschedulable=bool(spec.get("unschedulable")), annotation=(metadata.get("annotations") or {}).get(ANNOTATION))
+    return Mark(unschedulable=spec.get("unschedulable") is True, annotation=(metadata.get("annotations") or {}).get(ANNOTATION))
 
 
 def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_seconds: float) -> Patched:

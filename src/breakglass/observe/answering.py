@@ -1,7 +1,7 @@
 """What an import has taken from a node beyond the image, and whether and how the node answers pulls."""
 
 import json
-import tomllib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,21 @@ from breakglass.observe.containerd import Ctr
 from breakglass.observe.text import inert
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
+from breakglass.shape import PORT, fits, parse_json, parse_toml
 
 MARK = "# added by breakglass"
 """What the first line that we put into a file begins with; `remote/taken.py` has the same."""
 CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 """The plugins that have the registries' configuration: containerd 1, containerd 2."""
+
+# What the scripts print, as shape.py has it.
+_RECORD = {"namespace": (str, None), "files": {str: {"original": ({"text": str}, None), "written": str}}}
+_TAKEN = {"record": (_RECORD, None), "now": {str: (str, None)}, "responder": bool, "strays": [str]}
+_SITE = {"file": str, "linked": bool, "text": (str, None), "default": (str, None), "default_file": str, "ca": [str], "client": [[str, str]], "fault": str}
+_CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
+_STATUS = {"port": (PORT, None), "answers": {str: str}, "free_port": PORT}
+_STATE = re.compile("serves|broken|lacks|refuses|unreachable")
+_PULL = {"registry": str, "repository": str, "tag": str, "url": str, "state": _STATE, "detail": str, "missing": [str]}
 
 
 @dataclass(frozen=True)
@@ -114,23 +124,24 @@ class Pull:
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
-    return _taken(_ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs)))
+    return _taken(_ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs), _TAKEN))
 
 
 def read_answering(reads: Reads, host: Host, directory: str, *, certs: str, registries: tuple[str, ...], ctr: Ctr) -> tuple[Taken, Answering]:
     wanted = tuple(word for registry in registries for word in ("--registry", registry))
-    found = _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()))
-    status = _ask(reads, host, ("python3", "responder.py", "status", directory))
+    shape = {**_TAKEN, "sites": dict.fromkeys(registries, _SITE), "containerd": _CONTAINERD, "content": (str, None)}
+    found = _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()), shape)
+    status = _ask(reads, host, ("python3", "responder.py", "status", directory), _STATUS)
     told = found["containerd"]
-    path, fault = _config_path(str(told["configuration"]))
+    path, fault = _config_path(told["configuration"])
     answering = Answering(
         sites=tuple(_site(registry, found["sites"][registry]) for registry in registries),
-        responder=Responder(status["port"], {str(name): str(digest) for name, digest in status["answers"].items()}, int(status["free_port"])),
-        content=found["content"],
+        responder=Responder(status["port"], status["answers"], status["free_port"]),
+        content=found.get("content"),
         config_path=path,
-        config_file=str(told["file"]),
-        config_fault=inert(str(told["fault"]) or fault),
-        config_is_newer=bool(told["newer"]),
+        config_file=told["file"],
+        config_fault=inert(told["fault"] or fault),
+        config_is_newer=told["newer"],
     )
     return _taken(found), answering
 
@@ -139,21 +150,13 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
     """What the registries do, asked from the node, each by its own deadline."""
     if not questions:
         return ()
-    found = _ask(reads, host, ("python3", "registries.py", json.dumps(questions, separators=(",", ":"))))
+    found = _ask(reads, host, ("python3", "registries.py", json.dumps(questions, separators=(",", ":"))), [_PULL])
     return tuple(
-        Pull(
-            str(each["registry"]),
-            f"{each['registry']}/{each['repository']}:{each['tag']}",
-            str(each["state"]),
-            inert(str(each["detail"])),
-            str(each["url"]),
-            tuple(inert(str(digest)) for digest in each["missing"]),
-        )
-        for each in found
+        Pull(each["registry"], f"{each['registry']}/{each['repository']}:{each['tag']}", each["state"], inert(each["detail"]), each["url"], tuple(map(inert, each["missing"]))) for each in found
     )
 
 
-def _ask(reads: Reads, host: Host, argv: Argv) -> Any:
+def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
     ended = reads.ask(host, argv)
     if not ended.ok:
         kind = BY_EXIT_CODE.get(ended.exit_status or 0, Unreachable)
@@ -162,39 +165,42 @@ def _ask(reads: Reads, host: Host, argv: Argv) -> Any:
         words = inert(ended.stderr.strip().rpartition(b"\n")[2]) or ended.lost or f"{argv[1]} ended with {ended.exit_status}"
         raise kind(f"{host}: {words}", next_step=f"look at it with: {host.by_hand('ls', '-la', argv[3] if len(argv) > 3 else '/')}")
     try:
-        return json.loads(ended.stdout)
+        found = parse_json(ended.stdout)
+        if not fits(found, shape):
+            raise ValueError("it is of another shape")
     except ValueError as error:
-        raise Unreachable(f"{host}: {argv[1]} answered something that is no JSON: {inert(ended.stdout)}", next_step="look at the node's python3") from error
+        raise Unreachable(f"{host}: {argv[1]} answered something else than was asked: {inert(ended.stdout)}", next_step="look at the node's python3") from error
+    return found
 
 
 def _taken(found: dict[str, Any]) -> Taken:
-    record = found["record"]
+    record = found.get("record")
     files = record["files"] if record else {}
     return Taken(
-        is_recorded=record is not None and record["namespace"] is not None,
+        is_recorded=record is not None and record.get("namespace") is not None,
         is_begun=record is not None,
-        files=tuple(TakenFile(path, entry["original"]["text"] if entry["original"] else None, entry["written"], found["now"].get(path)) for path, entry in sorted(files.items())),
-        has_responder=bool(found["responder"]),
-        namespace=record["namespace"] if record else None,
+        files=tuple(TakenFile(path, entry["original"]["text"] if entry.get("original") else None, entry["written"], found["now"].get(path)) for path, entry in sorted(files.items())),
+        has_responder=found["responder"],
+        namespace=record.get("namespace") if record else None,
         strays=tuple(inert(path) for path in found["strays"]),
     )
 
 
 def _site(registry: str, told: dict[str, Any]) -> Site:
-    client = tuple((str(certificate), str(key)) for certificate, key in told["client"])
-    return Site(registry, told["file"], told["linked"], told["text"], told["default"], told["default_file"], tuple(told["ca"]), client, inert(str(told["fault"])))
+    client = tuple((certificate, key) for certificate, key in told["client"])
+    return Site(registry, told["file"], told["linked"], told.get("text"), told.get("default"), told["default_file"], tuple(told["ca"]), client, inert(told["fault"]))
 
 
 def _config_path(configuration: str) -> tuple[str | None, str]:
     """(config_path of the CRI plugin, fault); of both versions of the configuration."""
     try:
-        plugins = tomllib.loads(configuration).get("plugins")
-    except tomllib.TOMLDecodeError as error:
+        plugins = parse_toml(configuration).get("plugins")
+    except ValueError as error:
         return None, f"its configuration is no TOML: {error}"
     for name in CRI:
         found: Any = plugins
         for key in (name, "registry", "config_path"):
             found = found.get(key) if isinstance(found, dict) else None
-        if found:
-            return str(found), ""
+        if found and isinstance(found, str):
+            return found, ""
     return ("" if configuration else None), ""

@@ -6,8 +6,10 @@ from typing import Any
 
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import check_node_name
+from breakglass.observe.text import inert
 from breakglass.plan import ANNOTATION, Mark
 from breakglass.ports import ReadsCluster
+from breakglass.shape import parse_json
 
 
 @dataclass(frozen=True)
@@ -66,18 +68,19 @@ def read_pods(cluster: ReadsCluster) -> tuple[Pod, ...]:
 
 def parse_node(item: dict[str, Any]) -> Node:
     metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
-    conditions = {condition.get("type"): condition.get("status") for condition in _list(status.get("conditions"))}
-    addresses = [address.get("address") for address in _list(status.get("addresses")) if address.get("type") == "InternalIP"]
+    conditions = {_text(condition.get("type")): condition.get("status") for condition in _list(status.get("conditions"))}
+    addresses = [_text(address.get("address")) for address in _list(status.get("addresses")) if address.get("type") == "InternalIP"]
     annotation = _mapping(metadata.get("annotations")).get(ANNOTATION)
+    system = _mapping(status.get("nodeInfo"))
     return Node(
-        name=str(metadata.get("name")),
-        address=str(addresses[0]) if addresses else None,
-        architecture=str(_mapping(status.get("nodeInfo")).get("architecture", "")),
+        name=_text(metadata.get("name")),
+        address=next(filter(None, addresses), None),
+        architecture=_text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         disk_pressure=conditions.get("DiskPressure") == "True",
-        mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=None if annotation is None else str(annotation)),
-        resource_version=str(metadata.get("resourceVersion", "")),
-        kubelet=str(_mapping(status.get("nodeInfo")).get("kubeletVersion", "")),
+        mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=annotation if isinstance(annotation, str) else None),
+        resource_version=_text(metadata.get("resourceVersion")),
+        kubelet=_text(system.get("kubeletVersion")),
     )
 
 
@@ -85,12 +88,12 @@ def parse_pod(item: dict[str, Any]) -> Pod:
     metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
     containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
     states = [*_list(status.get("initContainerStatuses")), *_list(status.get("containerStatuses"))]
-    reasons = {_mapping(_mapping(state.get("state")).get("waiting")).get("reason") for state in states}
+    reasons = {_text(_mapping(_mapping(state.get("state")).get("waiting")).get("reason")) for state in states}
     return Pod(
-        namespace=str(metadata.get("namespace")),
-        name=str(metadata.get("name")),
-        node=spec.get("nodeName") or None,
-        images=tuple(str(container.get("image")) for container in containers),
+        namespace=_text(metadata.get("namespace")),
+        name=_text(metadata.get("name")),
+        node=_text(spec.get("nodeName")) or None,
+        images=tuple(filter(None, (_text(container.get("image")) for container in containers))),
         pending=status.get("phase") == "Pending",
         waiting_for_image=bool(reasons & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}),
     )
@@ -99,15 +102,20 @@ def parse_pod(item: dict[str, Any]) -> Pod:
 def parse_pin(annotation: str) -> Pin:
     """Raises Refused for an annotation under our name that is not ours to read."""
     try:
-        data = json.loads(annotation)
+        data = parse_json(annotation)
         pin = Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
         check_node_name(pin.target)  # it is told in lines to type
         return pin
-    except (ValueError, KeyError, TypeError, RecursionError, Usage) as error:
+    except (ValueError, KeyError, TypeError, Usage) as error:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
             next_step=f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-",
         ) from error
+
+
+def _text(value: object) -> str:
+    """What is of another kind counts as not said."""
+    return inert(value) if isinstance(value, str) else ""
 
 
 def _mapping(value: object) -> dict[str, Any]:

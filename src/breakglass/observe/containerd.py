@@ -1,6 +1,5 @@
 """What a node's containerd has: names, the image IDs they resolve to, and whether it is unpacked."""
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from breakglass.errors import Refused, Unreachable
 from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
+from breakglass.shape import parse_json
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"
@@ -43,7 +43,7 @@ def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...
     """Raises Refused when containerd does not answer on the node."""
     version = reads.ask(host, (*ctr.command, "version"))
     if not version.ok:
-        raise Refused(f"containerd on {host} does not answer: {said(version)}", next_step=f"look at it with: ssh {host.ssh} sudo systemctl status containerd")
+        raise Refused(f"containerd on {host} does not answer: {said(version)}", next_step=f"look at it with: {host.by_hand('systemctl', 'status', 'containerd')}")
     listing = _listing(reads, host, ctr)
     targets = parse_targets(listing)
     wanted = {name: targets[name] for name in names if name in targets}
@@ -59,7 +59,7 @@ def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
 def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
     listing = reads.ask(host, ctr.line("images", "ls"))
     if not listing.ok:
-        raise Unreachable(f"{host}: the images could not be listed: {said(listing)}", next_step=f"look at it with: ssh {host.ssh} sudo {' '.join(ctr.line('images', 'ls'))}")
+        raise Unreachable(f"{host}: the images could not be listed: {said(listing)}", next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}")
     return listing.stdout
 
 
@@ -118,8 +118,8 @@ def choose(document: dict[str, Any], architecture: str) -> tuple[str | None, boo
 def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] | None:
     result = reads.ask(host, ctr.line("content", "get", digest))
     try:
-        document = json.loads(result.stdout) if result.ok else None
-    except (ValueError, RecursionError):
+        document = parse_json(result.stdout) if result.ok else None
+    except ValueError:
         return None
     return document if isinstance(document, dict) else None
 

@@ -7,6 +7,7 @@ from breakglass.errors import Refused
 from breakglass.observe.text import inert, said
 from breakglass.plan import Host
 from breakglass.ports import Reads
+from breakglass.shape import whole_number
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Docker:
     @property
     def save_wants_platform(self) -> bool:
         """With the containerd image store of docker 28 and later, `save` takes every platform it has a piece of unless told."""
-        major = re.match(r"\d+", self.version)
+        major = re.match("[0-9]{1,9}", self.version)
         return self.driver == "overlayfs" and major is not None and int(major[0]) >= 28
 
 
@@ -29,16 +30,15 @@ def read_docker(reads: Reads, host: Host) -> Docker:
     result = reads.ask(host, ("docker", "info", "--format", "{{.ServerVersion}} {{.Driver}} {{.DockerRootDir}}"))
     fields = inert(result.stdout).split(" ", 2)
     if not result.ok or len(fields) != 3:
-        raise Refused(f"docker on {host} does not answer: {said(result)}", next_step=f"start it: ssh {host.ssh} systemctl start docker")
+        raise Refused(f"docker on {host} does not answer: {said(result)}", next_step=f"start it: {host.by_hand('systemctl', 'start', 'docker')}")
     room = reads.ask(host, ("df", "-Pk", fields[2]))
     columns = room.stdout.decode("utf-8", "replace").splitlines()[-1:]
-    free = columns[0].split()[3:4] if room.ok and columns else []
+    free = whole_number("".join(columns[0].split()[3:4])) if room.ok and columns else None
     version, driver, data_root = fields
-    return Docker(version, driver, data_root, free_bytes=int(free[0]) * 1024 if free and free[0].isdigit() else None)
+    return Docker(version, driver, data_root, free_bytes=None if free is None else free * 1024)
 
 
 def read_local_size(reads: Reads, host: Host, reference: str) -> int | None:
     """Uncompressed bytes of the image that docker has under this name, or None."""
     result = reads.ask(host, ("docker", "image", "inspect", "--format", "{{.Size}}", reference))
-    size = inert(result.stdout)
-    return int(size) if result.ok and size.isdigit() else None
+    return whole_number(inert(result.stdout)) if result.ok else None

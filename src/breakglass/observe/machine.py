@@ -1,11 +1,13 @@
 """What a host has: commands, architecture, room. The same questions for the registry VM and for a node."""
 
+import re
 from dataclasses import dataclass
 
 from breakglass.errors import Unreachable
 from breakglass.observe.text import said
 from breakglass.plan import Host
 from breakglass.ports import Reads
+from breakglass.shape import whole_number
 
 # Room is asked of the nearest directory that exists.
 _SCRIPT = """
@@ -38,9 +40,10 @@ class Machine:
 def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, ...]) -> Machine:
     result = reads.ask(host, ("sh", "-c", _SCRIPT, "machine", directory, *commands))
     lines = result.stdout.decode("utf-8", "replace").splitlines()
-    if not result.ok or len(lines) < 3 or lines[-1] != "end" or not lines[1].isdigit():
-        raise Unreachable(f"{host} did not answer as a Linux machine does: {said(result)}", next_step=f"look at it with: ssh {host.ssh} 'uname -m; df -Pk {directory}'")
-    return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), int(lines[1]) * 1024, frozenset(lines[2:-1]))
+    free = whole_number(lines[1]) if result.ok and len(lines) > 2 and lines[-1] == "end" and re.fullmatch("[A-Za-z0-9_.-]+", lines[0]) else None
+    if free is None:
+        raise Unreachable(f"{host} did not answer as a Linux machine does: {said(result)}", next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}")
+    return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), free * 1024, frozenset(lines[2:-1]))
 
 
 def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:

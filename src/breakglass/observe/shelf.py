@@ -13,16 +13,22 @@ from breakglass.errors import Unreachable
 from breakglass.observe.text import said
 from breakglass.plan import Host
 from breakglass.ports import Reads
+from breakglass.shape import NATURAL, fits, parse_json
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HASH = re.compile(r"[0-9a-f]{64}")
 _HIDDEN = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
 """What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
+_RECORD = {
+    **{"tag": TAG, "references": [str], "image_id": DIGEST, "companions": (None, {str: DIGEST}), "platform": str},
+    **{"size_bytes": NATURAL, "sha256": HASH, "sequence": NATURAL, "created_at": str, "version": str},
+}
 
 # Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the grammar of file names is
 # nothing of ours and is not even printed. Sidecars are bounded: a foreign file of that name may have any size.
 _SCRIPT = """
+tell() { n=$(($(wc -c <"$3"))); if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi; }
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -35,10 +41,7 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then
-      n=$(($(wc -c <"$j")))
-      if [ "$n" -le 65536 ]; then printf 'json %s %s\\n' "$f" "$n"; cat "$j"; echo; fi
-    fi ;;
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell json "$f" "$j"; fi ;;
   esac
   if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
@@ -47,7 +50,7 @@ done
 for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  [ -f "$j" ] && [ ! -h "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ] && printf 'orphan %s\\n' "$j"
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ]; then tell orphan "$j" "$j"; fi
 done
 echo end
 """
@@ -140,7 +143,7 @@ def read_shelf(reads: Reads, host: Host, directory: str, name: str, *, quiet_sec
     """Raises Unreachable when the host is not reached or its listing was cut short."""
     result = reads.ask(host, ("sh", "-c", _SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds)
     if not result.ok:
-        raise Unreachable(f"{host}: {directory} could not be listed: {said(result)}", next_step=f"look at it with: ssh {host.ssh} ls -la {directory}")
+        raise Unreachable(f"{host}: {directory} could not be listed: {said(result)}", next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}")
     return parse_shelf(result.stdout, host=host, directory=directory, name=name)
 
 
@@ -170,7 +173,7 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
             sums.setdefault(file, []).append(rest.decode("utf-8", "replace"))
         elif kind == "other":
             foreign.append(file)
-        elif kind == "orphan" and (tag_of(_HIDDEN.sub(".tar.gz", file), name) or "latest") != "latest":
+        elif kind == "orphan" and _is_orphan(file, rest, name):
             orphans.append(file)
     tarballs: list[Tarball] = []
     hidden: set[str] = set()
@@ -193,6 +196,18 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
     return Shelf(host, directory, name, True, tuple(tarballs), latest, fault, tuple(partials), tuple(sorted(foreign)), tuple(orphans))
 
 
+def _is_orphan(file: str, content: bytes, name: str) -> bool:
+    """Whether a sidecar without its tarball is one that we have written: others may keep files of such names there."""
+    tarball = _HIDDEN.sub(".tar.gz", file)
+    tag = tag_of(tarball, name)
+    if tag is None or tag == "latest":
+        return False
+    if file.endswith(".json"):
+        records = parse_records(content)
+        return bool(records) and all(record.tag == tag for record in records)
+    return re.fullmatch(rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+", content.decode("utf-8", "replace")) is not None
+
+
 def _partial(file: str, files: dict[str, int], sums: dict[str, list[str]]) -> Partial:
     note = [value for value in sums.get(f".{file}.partial.sha256", []) if HASH.fullmatch(value)]
     return Partial(file, files.get(f".{file}.partial", 0), note[0] if len(note) == 1 else None)
@@ -207,8 +222,8 @@ def tag_of(file: str, name: str) -> str | None:
 def parse_records(content: bytes) -> list[Record]:
     """The records of a sidecar: the current one, and while a tarball is being replaced the previous one; [] for anything else."""
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError):
+        data = parse_json(content)
+    except ValueError:
         return []
     found: list[Record] = []
     while isinstance(data, dict) and len(found) < 2:
@@ -222,22 +237,13 @@ def parse_records(content: bytes) -> list[Record]:
 
 
 def _record(data: dict[str, Any]) -> Record | None:
-    texts = [data.get(key) for key in ("tag", "image_id", "platform", "sha256", "created_at", "version")]
-    numbers = [data.get(key) for key in ("size_bytes", "sequence")]
-    references, companions = data.get("references"), data.get("companions", {})
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
-        or not (isinstance(references, list) and references and all(isinstance(reference, str) for reference in references))
-        or not (isinstance(companions, dict) and all(isinstance(value, str) and DIGEST.fullmatch(value) for value in companions.values()))
-        or not (TAG.fullmatch(data["tag"]) and DIGEST.fullmatch(data["image_id"]) and HASH.fullmatch(data["sha256"]))
-    ):
+    if not fits(data, _RECORD) or not data["references"]:
         return None
     return Record(
         tag=data["tag"],
-        references=tuple(references),
+        references=tuple(data["references"]),
         image_id=data["image_id"],
-        companions=tuple(sorted(companions.items())),
+        companions=tuple(sorted((data.get("companions") or {}).items())),
         platform=data["platform"],
         size_bytes=data["size_bytes"],
         sha256=data["sha256"],
@@ -269,7 +275,7 @@ def _chunks(output: bytes) -> Iterator[tuple[str, str, bytes]]:
         line, at = output[at:end], end + 1
         kind, _, rest = line.partition(b" ")
         file, _, rest = rest.partition(b" ")
-        if kind == b"json" and rest.isdigit() and len(rest) < 9:
+        if kind in (b"json", b"orphan") and rest.isdigit() and len(rest) < 9:
             size = int(rest)
             rest, at = output[at : at + size], at + size + 1
         yield kind.decode("ascii", "replace"), file.decode("ascii", "replace"), rest

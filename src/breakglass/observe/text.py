@@ -19,7 +19,7 @@ def inert(text: str | bytes, *, limit: int = 400) -> str:
 
 def version_numbers(version: str) -> tuple[int, int, int] | None:
     """The first three numbers of a version such as v1.30.2 or 1.7.24~ds1; None where there are none."""
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    found = re.match(r"v?([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})", version)
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 

@@ -1,6 +1,5 @@
 """Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{login,identities,command,relay}`."""
 
-import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from breakglass import config, known_hosts
 from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
+from breakglass.shape import NATURAL, fits, parse_json
 from breakglass.ssh import dial, settings
 from breakglass.ssh.command import TICK_SECONDS, Command, no_progress
 from breakglass.ssh.identities import KEY_VARIABLE
@@ -212,7 +212,7 @@ class Connections:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise Unreachable(
                 f"{shown} ({target.hostname} port {target.port}) was not reached through {gate}: {inert(str(error)) or 'the connection was lost'}",
-                next_step=f"Look from there: ssh {gate} nc -vz {target.hostname} {target.port}",
+                next_step=f"Look from there: {Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}",
             ) from error
 
     def _entries(self, target: Target) -> list[known_hosts.Entry]:
@@ -277,11 +277,10 @@ def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
             next_step=f"look at it with: {step.host.by_hand('ls', '-la', step.path.rpartition('/')[0])}",
         )
     try:
-        record = json.loads(answer)
-        holder, age = record["holder"], record["age_seconds"]
-    except (ValueError, KeyError, TypeError):
-        holder = age = None
-    by = f"by {inert(str(holder))} for {_age(int(age))}" if holder is not None and age is not None else "by another program"
+        record = parse_json(answer)
+    except ValueError:
+        record = None
+    by = f"by {inert(record['holder'])} for {_age(record['age_seconds'])}" if fits(record, {"holder": str, "age_seconds": NATURAL}) else "by another program"
     return Busy(
         f"{step.host} is busy: {step.path} is held {by}",
         next_step="Wait for it, then run this again; a holder that has gone silent loses the lock within 60 s.",

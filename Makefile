@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lab fix soak docs bench lab-up lab-down lab-shell clean
+.PHONY: demo test check lab fix soak thorough docs bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,7 @@ fix: $(READY)
 lab: $(READY)  ## the slow tests, and the real estate: root on Debian 12
 	tests/lab/provision.sh
 	$(BIN)/pytest -m slow -n 4 --dist worksteal -q -ra tests/front tests/unit
-	$(BIN)/pytest -m lab -q -ra tests/lab
+	$(BIN)/pytest -m "lab and not thorough" -n 2 --dist worksteal -q -ra --durations=25 tests/lab
 
 lab-up: $(READY)
 	tests/lab/provision.sh
@@ -47,7 +47,12 @@ soak: $(READY)  ## 200 commands and faults in a random order on the real estate,
 	tests/lab/provision.sh
 	BREAKGLASS_SOAK=200 $(BIN)/pytest -m lab -q -s tests/lab/faults/test_soak.py
 
+thorough: $(READY)  ## the lab with every variant of every test, and every single kill point: an hour
+	tests/lab/provision.sh
+	BREAKGLASS_ALL_KILLS=1 $(BIN)/pytest -m lab -n 2 --dist worksteal -q -ra tests/lab
+
 docs: $(READY)  ## docs/faults.md out of the tests
+	mkdir -p docs
 	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 
 bench: $(READY)  ## speed and size, side by side in one run; needs the lab

@@ -66,12 +66,16 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
                         _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
                 except BreakglassError as error:
                     if not plan.independent or host is None:
-                        error.state = f"{error.state} {_undo(plan, index + offset, hosts, reports)}".strip()
+                        told, signalled = _undo(plan, index + offset, hosts, reports)
+                        if signalled is not None:
+                            signalled.add_note(f"Before that: {error.message}. {told}")
+                            raise signalled from error
+                        error.state = f"{error.state} {told}".strip()
                         raise
                     errors.append(error)
                     failed.add(host)
                 except KeyboardInterrupt as signalled:
-                    signalled.add_note(_undo(plan, index + offset, hosts, reports))
+                    signalled.add_note(_undo(plan, index + offset, hosts, reports)[0])
                     raise
             index += len(batch)
     if errors:
@@ -174,23 +178,29 @@ def _after_lock(plan: Plan, lock: Lock) -> list[str]:
     return _lines(step for step in plan.steps[at + 1 :] if not plan.independent or _host(step) == lock.host)
 
 
-def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports) -> str:
-    """Undoes what had begun; says whether it could. What made it necessary stays the error."""
+def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports) -> tuple[str, KeyboardInterrupt | None]:
+    """Undoes what had begun, to its end whatever signal comes meanwhile; says whether it could. What made it necessary stays the error."""
     begun = () if plan.settled is not None and failed >= plan.settled else plan.steps[: failed + 1]
-    undone = ""
+    undone, signalled = "", None
     for step, undoing in plan.undo:
         if step not in begun:
             continue
         reports.undoing(undoing)
-        try:
-            ended = hosts.run(undoing, _silent)
-            said_no = "" if ended.ok else said(ended)
-        except BreakglassError as second:
-            said_no = second.message
+        said_no = "a signal came"
+        for _ in range(2):  # only the first signal gets here, a second one ends the process
+            try:
+                ended = hosts.run(undoing, _silent)
+                said_no = "" if ended.ok else said(ended)
+            except BreakglassError as second:
+                said_no = second.message
+            except KeyboardInterrupt as signal:
+                signalled = signal
+                continue
+            break
         if said_no:
-            return f"Putting things back failed, at {undoing}: {said_no}."
+            return f"Putting things back failed, at {undoing}: {said_no}.", signalled
         undone = "What had begun was put back."
-    return undone
+    return undone, signalled
 
 
 def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: Reports) -> None:

@@ -28,7 +28,7 @@ class Row:
     slow: bool = False
     """A further state of a command that has another row; for the slow tests."""
     every: int = 1
-    """With 3, after every third of the others only: the lab's sweep takes every step of every command."""
+    """With 3, after every third of the others only: the lab's sweep takes every one."""
 
     def __str__(self) -> str:
         return self.name
@@ -107,11 +107,11 @@ ROWS = (
     Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),), every=3),
     Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), slow=True, every=3),
     Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), slow=True, every=3),
-    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(12,), every=3),
+    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(12,)),
     Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, slow=True, every=3),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
     Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, slow=True, every=3),
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
-    Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,), every=3),
+    Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,)),
     Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True, every=3),
 )

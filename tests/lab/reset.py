@@ -1,5 +1,6 @@
 """Brings a standing estate back to how it was after `up`, in a second or two, so that each test finds the same."""
 
+import errno
 from pathlib import Path
 
 from . import furniture, images, network, process, seed
@@ -107,9 +108,14 @@ def reset_registry(registry: Registry) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove everything below a directory; make it if it is not there."""
+    """Remove everything below a directory but what is mounted there, the repository perhaps, read-only; make it if it is not there."""
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     for entry in directory.iterdir():
-        remove(entry)
+        try:
+            if not entry.is_mount():
+                remove(entry)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EBUSY):
+                raise

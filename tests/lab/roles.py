@@ -65,7 +65,7 @@ def host(name: str) -> Host:
 
 def operator() -> Operator:
     """The operator's machine sees the repository where the machine has it."""
-    return Operator("operator", ADDRESSES["operator"], ADDRESSES, binds=(f"{CACHE}:{LAB}:ro", f"{REPOSITORY_ROOT}:{REPOSITORY_ROOT}:rw"))
+    return Operator("operator", ADDRESSES["operator"], ADDRESSES, binds=(f"{CACHE}:{LAB}:ro", f"{REPOSITORY_ROOT}:{REPOSITORY_ROOT}:ro"))
 
 
 def data_directories(name: str) -> dict[str, str]:

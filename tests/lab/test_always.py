@@ -90,7 +90,7 @@ def break_index(registry: Registry) -> str:
     return child
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", "k8s-node2"])
+@pytest.mark.parametrize("node", ["k8s-node1", pytest.param("k8s-node2", marks=pytest.mark.thorough)])
 def test_where_forgejo_serves_an_index_whose_child_is_gone_ours_comes_first_and_import_says_why(fresh: Estate, node: str) -> None:
     ours = outage(fresh, node)
     child = break_index(fresh.forgejo)
@@ -148,7 +148,7 @@ def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_imag
     assert any("1.6.20" in line and re.search("keep|kept|pinned|collect", line) for line in brought.stderr.splitlines()), brought.stderr
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", "k8s-node2", "k8s-node4"])
+@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node4"))])
 def test_skopeo_copies_from_the_responder_what_containerd_holds(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)

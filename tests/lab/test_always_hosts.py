@@ -90,7 +90,7 @@ VARIATIONS: tuple[Callable[[Host], None], ...] = (
 
 
 @row("import", "hosts.toml missing, present, with a host of its own, a link, shared by registries", "pulls are answered; `restore` puts it back byte for byte", exit_code=0)
-@pytest.mark.parametrize("lay", VARIATIONS)
+@pytest.mark.parametrize("lay", [*VARIATIONS[::2], *(pytest.param(lay, marks=pytest.mark.thorough) for lay in VARIATIONS[1::2])])
 def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(fresh: Estate, lay: Callable[[Host], None]) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]

@@ -55,7 +55,7 @@ def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(tarball: Path, 
 
 
 def test_the_whole_pipeline_that_reads_it_is_ended_and_nothing_else(tarball: Path) -> None:
-    line = f"{{ gzip -dc {tarball}; sleep 60; }} | {{ sleep 61; cat >/dev/null; }}"
+    line = f"gzip -dc {tarball} | sh -c 'sleep 61; cat >/dev/null' images import -"
     with subprocess.Popen(["bash", "-o", "pipefail", "-c", line]) as pipeline, subprocess.Popen(["sleep", "62"]) as other:
         try:
             with watch(tarball) as process:

@@ -1,5 +1,6 @@
 """The front door: arguments, signals, the error block, the exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -12,10 +13,16 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from typer.exceptions import Abort, Exit, TyperException
 
-from breakglass.errors import BreakglassError, Interrupted, Usage
+from breakglass.errors import BreakglassError, Failed, Interrupted, Usage
 
 if TYPE_CHECKING:
     from breakglass.cli.session import Session
+
+
+OUTSIDE = "It came before or after the work itself: if this run had begun to change anything, it was told above."
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_is_told = False
+"""Whether the command has come to its end, and only telling it is left."""
 
 
 class Signalled(KeyboardInterrupt):
@@ -41,15 +48,16 @@ class Global:
 
 def main() -> None:
     """The entry point."""
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = cast(tuple[TextIO, TextIO], tuple(map(Unbroken, streams)))
+    streams = [Unbroken(stream if stream is not None else Path(os.devnull).open("w")) for stream in (sys.stdout, sys.stderr)]  # noqa: SIM115 (it is closed with the process)
+    sys.stdout, sys.stderr = cast(list[TextIO], streams)
     status = run(sys.argv[1:])
     for stream in streams:
-        try:
-            stream.flush()
-        except OSError:
-            # Nobody reads any more. Python would flush again at its end, and make exit status 120 of it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.end()
+    fault = next((stream.fault for stream in streams if stream.fault), None)
+    if fault is not None and status in (0, 10):
+        with suppress(OSError):
+            os.write(2, f"breakglass: failed: what was to be printed could not be written: {fault.strerror}\n".encode())
+        status = Failed.exit_code
     sys.exit(status)
 
 
@@ -58,18 +66,33 @@ class Unbroken:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.fault: OSError | None = None
+        """Why it could not be written, where that is another reason: a full disk, say."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._stream.write(text)
+        self._try(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        self._try(self._stream.flush)
+
+    def end(self) -> None:
+        """Write what is left. Where that fails Python would try again at its end, and make exit status 120 of it."""
+        self.flush()
+        try:
             self._stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def _try(self, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF):
+                self.fault = self.fault or error
 
 
 def run(arguments: list[str]) -> int:
@@ -79,11 +102,16 @@ def run(arguments: list[str]) -> int:
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     wants_json = "--json" in words
     seen: list[int] = []
+    global _is_told
+    _is_told = False
     try:
         with _signals(seen):
-            return int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
+            status = int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
+            if seen and not _is_told:  # typer makes a status of what is raised outside of `carry`
+                raise Signalled(seen[0])
+            return status
     except Signalled as ended:
-        return _report(_command_of(words), Interrupted(ended.number, state="Nothing was changed."), wants_json=wants_json)
+        return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
     except TyperException as error:
         usage = Usage(error.format_message() or "a command is missing", next_step="breakglass --help")
         return _report(_command_of(words), usage, wants_json=wants_json)
@@ -92,8 +120,8 @@ def run(arguments: list[str]) -> int:
     except Abort:
         return 1
     except Exit as error:
-        if seen:  # outside of `carry`; typer makes an Exit of it
-            return _report(_command_of(words), Interrupted(seen[0], state="Nothing was changed."), wants_json=wants_json)
+        if seen:
+            return _report(_command_of(words), Interrupted(seen[0], state=OUTSIDE), wants_json=wants_json)
         return error.exit_code
 
 
@@ -132,6 +160,10 @@ def carry(
         screen.bug(error)
         outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=progress_of(outcome))
     finally:
+        # How it ended is told whole: a signal that comes now changes nothing any more.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        global _is_told
+        _is_told = True
         if session is not None:
             session.close()
     if outcome.error is not None:
@@ -181,7 +213,8 @@ def _signals(seen: list[int]) -> Iterator[None]:
         seen.append(number)
         raise Signalled(number)
 
-    before = {number: signal.signal(number, on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    # What was to be ignored, by nohup say, stays ignored.
+    before = {number: signal.signal(number, on) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:

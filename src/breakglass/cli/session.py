@@ -83,7 +83,7 @@ class Session:
             reports.give_up()
             raise self._with_state(error, read_back, state) from error.__cause__
         except KeyboardInterrupt:
-            reports.give_up()
+            reports.give_up(signalled=True)
             raise
         self.screen.say(f"Done, and read back: {plan.goal}.")
         return reached, plan
@@ -141,12 +141,15 @@ class _Reports:
     def undoing(self, step: Step) -> None:
         self._session.screen.say(f"putting back: {step}")
 
-    def give_up(self) -> None:
+    def give_up(self, *, signalled: bool = False) -> None:
+        """What had begun when it ended may have been done."""
         self._session.screen.close()
         for told in self._session.outcome.steps[self._first :]:
             if told.status == "planned":
                 told.status = "failed" if told.begun else "not run"
                 self._session.outcome.changed |= told.begun and _changes(told.step)
+            elif told.status == "failed" and signalled:
+                self._session.outcome.changed |= _changes(told.step)
 
 
 class _Told:

@@ -6,7 +6,7 @@ from typing import Any
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
-from breakglass.errors import BreakglassError, Failed, Unreachable, Usage
+from breakglass.errors import BreakglassError, Failed, Unreachable, Usage, worst
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
         except Unreachable as error:
             if not tried:
                 raise
-            raise Failed(
-                "; then ".join([*tried, error.message]), state=f"{name} may hold a hidden partial; no tarball was touched.", next_step="run the same command again: it goes on where this one stopped"
-            ) from error
+            kind = type(worst([Failed(""), *failed.values()]))
+            state = f"{name} may hold a hidden partial; no tarball was touched."
+            raise kind("; then ".join([*tried, error.message]), state=state, next_step="run the same command again: it goes on where this one stopped") from error
         option, others = fetch.choose_way(facts, tag=wanted, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:

@@ -203,8 +203,12 @@ def _once(hosts: list[Host]) -> list[Host]:
 
 
 def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         found = list(pool.map(lambda host: _site(estate, host), hosts))
+    finally:
+        # After a signal nobody waits for a host that hangs.
+        pool.shutdown(wait=False, cancel_futures=True)
     return tuple(each for each in found if isinstance(each, Site)), tuple(each for each in found if isinstance(each, Unread))
 
 

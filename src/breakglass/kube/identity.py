@@ -20,7 +20,7 @@ def without_texts(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
 
     def strip(kind: str, key: str) -> list[dict[str, Any]]:
         (entry,) = document[kind]
-        taken.update({name: base64.b64decode(entry[key][name]).decode() for name in DATA if entry[key].get(name)})
+        taken.update({name: base64.b64decode(entry[key][name]).decode("latin-1") for name in DATA if entry[key].get(name)})
         return [{**entry, key: {name: value for name, value in entry[key].items() if name not in DATA}}]
 
     return {**document, "clusters": strip("clusters", "cluster"), "users": strip("users", "user")}, taken
@@ -51,12 +51,12 @@ def _file(text: str | None, path: str | None) -> Iterator[str | None]:
     if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):  # noqa: PTH112 (as the name of a descriptor it is no path to work with)
         descriptor = os.memfd_create("kubeconfig")
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, text.encode("latin-1"))
             yield f"/proc/self/fd/{descriptor}"
         finally:
             os.close(descriptor)
         return
-    with tempfile.NamedTemporaryFile("w") as file:
+    with tempfile.NamedTemporaryFile("w", encoding="latin-1") as file:
         file.write(text)
         file.flush()
         yield file.name

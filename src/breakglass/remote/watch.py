@@ -34,19 +34,19 @@ def main(file: Path) -> None:
             if not os.read(LIFELINE, 4096):
                 break
             heard = time.monotonic()
-    end_pipeline(find_reader(file)[0])
+    end_pipeline(find_reader(file)[0], file)
 
 
-def end_pipeline(reader: Path | None) -> None:
-    """End the reader and what it feeds: all that the shell has started in whose command line the file stands; without such a shell nothing but a gzip is ours."""
+def end_pipeline(reader: Path | None, file: Path) -> None:
+    """End the reader and what it feeds: all that the bash of an import has started; without such a one nothing but a gzip is ours."""
     if reader is None:
         return
     process = int(reader.parent.parent.name)
     parents = {int(stat.parent.name): parent_of(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
-    shell, above, file = 0, parents.get(process), os.fsencode(os.readlink(reader))  # noqa: PTH115 (as below)
+    shell, above = 0, parents.get(process)
     while above:
         # The outermost: a part of a pipeline may be a bash of its own, with the same command line.
-        shell = above if name_of(above) == b"bash" and file in command_line(above) else shell
+        shell = above if is_ours(command_line(above), os.fsencode(file.name)) else shell
         above = parents.get(above)
     below = {process} if name_of(process) == b"gzip" else set()
     while shell:
@@ -57,6 +57,12 @@ def end_pipeline(reader: Path | None) -> None:
     for one in below:
         with contextlib.suppress(OSError):
             os.kill(one, signal.SIGTERM)
+
+
+def is_ours(line: bytes, file: bytes) -> bool:
+    """Whether a command line is `bash -o pipefail -c "gzip -dc FILE | ... import -"`, as the plan has it."""
+    words = line.split(b"\0")
+    return words[0].rpartition(b"/")[2] == b"bash" and words[1:4] == [b"-o", b"pipefail", b"-c"] and words[4].startswith(b"gzip -dc ") and file in words[4] and words[4].endswith(b" import -")
 
 
 def parent_of(stat: Path) -> int:

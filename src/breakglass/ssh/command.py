@@ -108,11 +108,12 @@ class Command:
     def wait(self, seconds: float = TICK_SECONDS) -> bool:
         """Whether it has ended, after at most so long. Looks at the clock, keeps the lifeline alive."""
         deadline = time.monotonic() + seconds
-        for thread in self._threads:
+        started = [thread for thread in self._threads if thread.ident is not None]
+        for thread in started:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._fault is not None:
             raise self._fault
-        if not any(thread.is_alive() for thread in self._threads):
+        if not any(thread.is_alive() for thread in started):
             return True
         now = time.monotonic()
         if not self.paused and now - self._heard > self._limit_seconds:
@@ -154,8 +155,8 @@ class Command:
                     continue
                 if not data:
                     break
-                self._limit_seconds = self.quiet_seconds
                 self.touch()
+                self._limit_seconds = self.quiet_seconds
                 take(data)
             # The streams' end and the exit status are separate messages.
             while not self.channel.status_event.wait(TICK_SECONDS):

@@ -19,8 +19,8 @@ HEAD = """# Faults
 
 What was injected, on real docker, containerd, sshd, etcd and API server, what has to come of it, and the test that does it. Made from the tests by `make docs`; do not edit.
 
-After each fault the invariants are checked, from outside, by `tests/lab/faults/invariants.py`; then the fault is healed, **the same command is run again and has to reach its goal**,
-and where that leaves something to look at, a third run has to find nothing to do.
+After each fault the invariants are checked, from outside, by `tests/lab/faults/invariants.py`; then the fault is healed, **the same command is run again and has to reach its goal**.
+`make lab` shows each row; `make thorough` every variant and every single kill point; `make soak` 200 commands and faults.
 
 | | invariant |
 | --- | --- |
@@ -79,7 +79,7 @@ def place(command: str) -> tuple[int, str]:
 
 
 def code(number: int) -> str:
-    return f"128+{number - 128}" if number > 128 else WORDS[number] if number < 0 else f"{number} {WORDS[number]}"
+    return f"128+{number - 128} signal" if number > 128 else WORDS[number] if number < 0 else f"{number} {WORDS[number]}"
 
 
 def cells(*texts: str) -> str:

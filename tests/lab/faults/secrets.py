@@ -61,7 +61,8 @@ def in_files(host: Host, canaries: Mapping[str, bytes], *, but: Iterable[str] = 
     found = []
     for place in ("/", "/tmp", "/dev/shm", "/run"):
         top = host.disk.upper if place == "/" else host.path(place)
-        for here, _, names in os.walk(top):
+        for here, directories, names in os.walk(top):
+            directories[:] = [name for name in directories if not Path(here, name).is_mount()]  # the repository, perhaps
             for path in (Path(here, name) for name in names):
                 shown = f"{place.rstrip('/')}/{path.relative_to(top)}"
                 if stat.S_ISREG(path.lstat().st_mode) and shown not in but and not shown.startswith(LAID):

@@ -13,7 +13,7 @@ from .rows import row
 from .streams import NODE, at_a_third, freeze, hidden, is_locked, is_whole, long_stream, resumes
 from .trial import Trial
 
-WAYS = pytest.mark.parametrize("via", ["node", "operator"])
+WAYS = pytest.mark.parametrize("via", ["node", pytest.param("operator", marks=pytest.mark.thorough)])
 
 
 @row("fetch", "VM down", "falls back to the NAS", exit_code=0)

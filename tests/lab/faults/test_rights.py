@@ -63,7 +63,7 @@ def read_only(estate: Estate) -> Iterator[None]:
         nas.write("/root/.ssh/authorized_keys", keys, mode=0o600)
 
 
-@pytest.mark.parametrize("via", ["node", "operator"])
+@pytest.mark.parametrize("via", ["node", pytest.param("operator", marks=pytest.mark.thorough)])
 @row("fetch", "the NAS key may only read (forced command), the VM is down", "works by both ways, from the start and resumed", exit_code=0)
 def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -> None:
     estate = trial.estate

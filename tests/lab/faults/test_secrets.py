@@ -144,7 +144,7 @@ def kubeconfig(**changed: Any) -> str:
 
 @row(
     "any",
-    "the same, and it goes wrong: wrong password, key refused, key damaged, TLS not trusted, token refused, kubeconfig damaged",
+    "secrets planted, and it goes wrong: wrong password, key refused, key damaged, TLS not trusted, token refused, kubeconfig damaged",
     "the error says what is wrong and shows no secret, --verbose included",
     exit_code=(2, 3, 4, 5),
 )

@@ -48,7 +48,7 @@ def is_latest(estate: Estate) -> bool:
 
 
 @row("snapshot", "registry down with a local copy present", "not published as fresh", exit_code=5)
-@pytest.mark.parametrize("already", [False, True], ids=["not published yet", "published before"])
+@pytest.mark.parametrize("already", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["not published yet", "published before"])
 def test_with_the_registry_down_the_local_copy_is_not_published_as_fresh(trial: Trial, already: bool) -> None:
     estate = trial.estate
     published(estate, *((TAG, NEW) if already else (TAG,)))

@@ -61,7 +61,7 @@ def test_a_directory_without_room_is_refused_before_anything_is_done(trial: Tria
 
 
 @row("snapshot", "data-root full", "refused, or nothing published; the five stay; says what is missing", exit_code=(3, 4))
-@pytest.mark.parametrize("when", ["at the pull", "at the planning", "at the save"])
+@pytest.mark.parametrize("when", ["at the save", *(pytest.param(when, marks=pytest.mark.thorough) for when in ("at the pull", "at the planning"))])
 def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: str) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)

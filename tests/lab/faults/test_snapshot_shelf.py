@@ -99,7 +99,9 @@ IN_THE_WAY = (
 
 
 @row("snapshot", "a directory or a link under a name that is to be written", "named; left alone", exit_code=(3, 4))
-@pytest.mark.parametrize("things", [IN_THE_WAY, ((".infra-ci-latest.tar.gz.partial", "directory"),)], ids=["any name", "the name that latest has before its rename"])
+@pytest.mark.parametrize(
+    "things", [IN_THE_WAY, pytest.param(((".infra-ci-latest.tar.gz.partial", "directory"),), marks=pytest.mark.thorough)], ids=["any name", "the name that latest has before its rename"]
+)
 def test_what_stands_in_the_way_is_named_and_left_alone(trial: Trial, things: tuple[tuple[str, str], ...]) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)
@@ -124,7 +126,7 @@ def test_what_stands_in_the_way_is_named_and_left_alone(trial: Trial, things: tu
 
 
 @row("snapshot", "the newest five all corrupt, the sixth good", "the sixth stays", exit_code=0)
-@pytest.mark.parametrize("kept", [5, 1])
+@pytest.mark.parametrize("kept", [5, pytest.param(1, marks=pytest.mark.thorough)])
 def test_with_the_newest_five_corrupt_the_sixth_stays(trial: Trial, kept: int) -> None:
     """With five to be kept the new one and the sixth are two. With one to be kept that is the new one, and of all others only the good one is known well enough to go."""
     estate = trial.estate

@@ -122,6 +122,29 @@ def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: b
     assert world.done("snapshot", "--tag", TAG)["changed"] is hung_up
 
 
+def _by_shell(world: World, line: str) -> subprocess.CompletedProcess[str]:
+    """A line of sh with `breakglass` in it, as a script would have it."""
+    environ = {**world.estate.environment(), "HOME": str(world.directory), "PYTHON": sys.executable}
+    return subprocess.run(["sh", "-c", f'breakglass() {{ "$PYTHON" -m breakglass "$@"; }}; {line}'], env=environ, capture_output=True, text=True, check=False, timeout=30)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", pytest.param(">&- 2>&-", marks=pytest.mark.slow)])
+def test_a_stream_that_was_closed_from_the_start_changes_nothing(world: World, closed: str) -> None:
+    ended = _by_shell(world, f"breakglass check {closed}")
+    assert (ended.returncode, "Traceback" in ended.stderr) == (10, False)
+
+
+def test_an_answer_that_could_not_be_written_is_no_success(world: World) -> None:
+    ended = _by_shell(world, "breakglass --json check >/dev/full")
+    assert ended.returncode == 4
+    assert "No space left on device" in ended.stderr
+
+
+def test_a_signal_that_is_to_be_ignored_stays_ignored(world: World) -> None:
+    ended = _by_shell(world, 'trap "" HUP; breakglass check & sleep 0.7; kill -HUP $!; wait $!')
+    assert ended.returncode == 10, ended.stderr
+
+
 def test_without_a_terminal_there_is_no_control_character_in_anything(world: World) -> None:
     for arguments in (("snapshot", "--tag", TAG), ("check",), ("import", "k8s-node9")):
         ended = world.run(*arguments, "--verbose")

@@ -54,6 +54,8 @@ class Hosts:
     knows: tuple[str, ...] = ("one", "two", "back")
     fails: dict[tuple[Host, str], Result] = field(default_factory=dict)
     busy: tuple[Host, ...] = ()
+    signals: list[tuple[Host, str]] = field(default_factory=list)
+    """With which commands a signal comes, once each."""
     breaks: tuple[Host, str] | None = None
     """Whose connection breaks with which command."""
     broken: set[Host] = field(default_factory=set)
@@ -69,6 +71,9 @@ class Hosts:
         if step.host in self.broken or (step.host, what) == self.breaks:
             self.broken.add(step.host)
             return Result(None, b"", b"", "the connection was lost")
+        if (step.host, what) in self.signals:
+            self.signals.remove((step.host, what))
+            raise KeyboardInterrupt
         if (step.host, what) in self.fails:
             return self.fails[step.host, what]
         if what not in self.knows:
@@ -326,3 +331,17 @@ def test_a_connection_that_breaks_ends_the_steps_of_its_own_host_only() -> None:
     assert isinstance(error, Failed)
     assert "the outcome of this step is not known" in error.message
     assert hosts.did == ["b one", "b two"], "the lock of another host that was lost is none of theirs"
+
+
+@pytest.mark.parametrize("coming", ["with the step", "with the first thing that is put back, after a failure"])
+def test_a_signal_does_not_keep_anything_from_being_put_back(coming: str) -> None:
+    first, second = run(A, "one"), run(A, "two")
+    plan = Plan("done", (lock(A), first, second), undo=((second, run(A, "back")), (first, run(A, "back"))))
+    hosts = Hosts(signals=[(A, "two")]) if coming == "with the step" else Hosts(fails={(A, "two"): Result(1, b"", b"no room in it")}, signals=[(A, "back")])
+    told = Told()
+    with pytest.raises(KeyboardInterrupt) as signalled:
+        apply(plan, hosts=hosts, cluster=Cluster({}), reports=told, plan_again=lambda: plan, explain=lambda *_: None)
+    assert hosts.did == ["a one", "a back", "a back"]
+    notes = " ".join(signalled.value.__notes__)
+    assert "What had begun was put back." in notes
+    assert ("no room in it" in notes) is (coming != "with the step")

@@ -131,6 +131,21 @@ def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_comm
     assert connections.ask(sshd.host(), ("true",)).ok
 
 
+def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(sshd: Sshd, connections: Connections) -> None:
+    session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(session, signal.SIGSTOP)
+    alarm = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        alarm.start()
+        with pytest.raises(KeyboardInterrupt):
+            connections.ask(sshd.host(), ("true",))
+    finally:
+        os.kill(session, signal.SIGCONT)
+        alarm.join()
+        signal.signal(signal.SIGINT, before)
+
+
 def test_progress_lines_are_progress_and_no_part_of_stderr(sshd: Sshd, connections: Connections) -> None:
     seen: list[int] = []
     text = "echo @progress 5 >&2; echo careful >&2; echo @progress 70 >&2; echo @progress x >&2"

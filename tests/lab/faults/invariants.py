@@ -31,7 +31,12 @@ class Shelf:
     proven: frozenset[str] = frozenset()
     latest: str | None = None
     hidden: frozenset[str] = frozenset()
-    image_ids: frozenset[str] = frozenset()
+    recorded: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Tag -> image IDs that its proofs name."""
+
+    @property
+    def image_ids(self) -> frozenset[str]:
+        return frozenset().union(*self.recorded.values())
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ def observe(estate: Estate) -> Observed:
 
 def violations(before: Observed, now: Observed, *, next_run: tuple[str, ...] = ()) -> list[str]:
     """Which invariants do not hold, in words. `next_run`: hosts on which a further run has come to its end since: nothing of ours is left over there."""
-    found: list[str] = []
+    found = [f"{host} cannot be looked at" for what, that in ((before.shelves, now.shelves), (before.names, now.names)) for host in what if host not in that]
+    found += ["the cluster cannot be looked at"] if before.nodes and not now.nodes else []
     for host, shelf in now.shelves.items():
         was = before.shelves.get(host, Shelf())
         if was.proven and not shelf.proven:
@@ -71,9 +77,12 @@ def violations(before: Observed, now: Observed, *, next_run: tuple[str, ...] = (
                 found.append(f"I2 {host}: {file} has a final name and no proof")
         if host in next_run and shelf.hidden:
             found.append(f"I2 {host}: after the next run there still is {sorted(shelf.hidden)}")
-    recorded = frozenset().union(*(shelf.image_ids for one in (before, now) for shelf in one.shelves.values()))
+    shelves = [shelf for one in (before, now) for shelf in one.shelves.values()]
+    anything = frozenset().union(*(shelf.image_ids for shelf in shelves))
     for node, names in now.names.items():
         for name, image_id in names.items():
+            tag = name.rpartition(":")[2]
+            recorded = anything if tag == "latest" else frozenset().union(*(shelf.recorded.get(tag, frozenset()) for shelf in shelves))
             if image_id not in recorded and (name not in before.names.get(node, {}) or before.names[node][name] != image_id):
                 found.append(f"I3 {node}: {name} means {image_id}, which nobody verified")
     found += cordons(before.nodes, now.nodes)
@@ -113,7 +122,7 @@ def read_shelf(directory: Path) -> Shelf:
         proven=frozenset(file for file, sha256 in files.items() if sha256 in proofs[file]),
         latest=str(link.readlink()) if link.is_symlink() else None,
         hidden=frozenset(path.name for path in entries if path.name.startswith(".infra-ci-")),
-        image_ids=frozenset(image_id for file, sha256 in files.items() for image_id in proofs[file].get(sha256, ())),
+        recorded={file.removeprefix("infra-ci-").removesuffix(".tar.gz"): frozenset(proofs[file].get(sha256, ())) for file, sha256 in files.items()},
     )
 
 

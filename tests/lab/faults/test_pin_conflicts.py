@@ -84,7 +84,7 @@ def test_a_node_that_somebody_cordons_during_the_pin_stays_theirs(trial: Trial) 
 
 @row(
     "pin, restore",
-    "conflicting writers at 100 Hz on two nodes",
+    "writers that write as fast as they can, at up to 100 Hz, on two nodes",
     "bounded retries: done, or exit 4 naming what was left; afterwards the next run finishes",
     exit_code=(0, 4),
     within_seconds=50,

@@ -34,7 +34,7 @@ def run_to_the_end(estate: Estate, pods: Sequence[tuple[str, str]], *, node: str
         estate.cluster.delete_pods()
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", "k8s-node2"])
+@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node2"])
 def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
     outage(fresh, node)
     brought = run(fresh, "import", node)

@@ -1,16 +1,13 @@
 """What import does so that Always pods start is taken back whole: by restore, after reboots, after runs cut short."""
 
 import os
-import re
 
 import pytest
 
-from . import reset
-from .answering import CERTS, FORGEJO, PRIVATE, back, differences, is_taken_back, lay_tarball, outage, pulls_all, registry_files, responder, traces
+from .answering import CERTS, FORGEJO, PRIVATE, back, differences, is_taken_back, outage, pulls_all, registry_files, responder, traces
 from .cri import Cri, PullFailed
 from .estate import Estate
-from .host import Host
-from .runs import cut_short, run, twice
+from .runs import run, twice
 
 NODE = "k8s-node1"
 LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
@@ -124,28 +121,3 @@ def test_an_import_heals_a_responder_that_was_killed(fresh: Estate) -> None:
     os.kill(found[0], 9)
     run(fresh, "import", NODE)
     pulls_all(fresh, NODE, image)
-
-
-def empty_node(node: Host) -> None:
-    """Nothing imported, the tarball there."""
-    reset.reset_node(node)
-    lay_tarball(node)
-
-
-def kinds(lines: list[str]) -> list[int]:
-    """The numbers of the steps that are the first of their kind, and of the last step."""
-    first: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        first.setdefault(" ".join(re.findall(r"flock|gzip|images \w+|\w+\.py \w+", line)), number)
-    return sorted({*first.values(), len(lines)})
-
-
-def test_an_import_killed_after_a_step_of_each_kind_is_undone_by_restore(fresh: Estate) -> None:
-    outage(fresh, NODE)
-    node = fresh.nodes[NODE]
-    before = traces(node)
-    for step in kinds(run(fresh, "import", NODE, "--dry-run").lines):
-        cut_short(fresh, "import", NODE, after=step)
-        run(fresh, "restore", NODE, "--yes")
-        assert differences(before, traces(node)) == [], f"killed after step {step}"
-        empty_node(node)

@@ -68,6 +68,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
     assert annotated(fresh) == []
 
 
+@pytest.mark.thorough
 def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(fresh: Estate) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     fresh.host("api").stop("kube-apiserver")
@@ -99,6 +100,7 @@ def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_
     assert fetched.result["via"] == "operator"
 
 
+@pytest.mark.thorough
 def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second_time(fresh: Estate) -> None:
     fresh.small(TAG)
     twice(fresh, "snapshot", "--tag", TAG)
@@ -151,13 +153,13 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
         pytest.param(*(("fetch", "$(id)"), 2, "id"), marks=pytest.mark.thorough),
         pytest.param(*(("fetch", "--", "-rf"), 2, "-rf"), marks=pytest.mark.thorough),
         (("fetch", "k8s-node7"), 3, "no node k8s-node7"),
-        (("fetch", "k8s-node1", "--tag", "nosuchtag"), 3, "nosuchtag"),
-        (("fetch", "k8s-node1", "--from", "nowhere"), 3, "nowhere"),
+        pytest.param(*(("fetch", "k8s-node1", "--tag", "nosuchtag"), 3, "nosuchtag"), marks=pytest.mark.thorough),
+        pytest.param(*(("fetch", "k8s-node1", "--from", "nowhere"), 3, "nowhere"), marks=pytest.mark.thorough),
         pytest.param(*(("fetch", "k8s-node1", "--via", "pigeon"), 2, "--via"), marks=pytest.mark.thorough),
         (("import", "k8s-node1"), 3, "has no tarball"),
         (("pin", "k8s-node1", "--yes"), 3, "does not hold the image"),
-        (("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"),
-        (("restore", "k8s-node7", "--yes"), 3, "no node k8s-node7"),
+        pytest.param(*(("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough),
+        pytest.param(*(("restore", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough),
         pytest.param(*(("frobnicate",), 2, "frobnicate"), marks=pytest.mark.thorough),
     ],
 )

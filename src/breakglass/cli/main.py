@@ -219,4 +219,5 @@ def _signals(seen: list[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # One that comes when all is told has nothing to end any more.
+            signal.signal(number, signal.SIG_IGN if _is_told else handler)

@@ -69,6 +69,7 @@ def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -
     estate = trial.estate
     published(estate)
     estate.mirror()
+    trial.down = ("registry-vm",)
     trial.arranged()
     before = listing.files(estate.nas, NAS_DIRECTORY)
     with unplugged(estate.vm), read_only(estate):

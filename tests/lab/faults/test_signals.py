@@ -47,7 +47,8 @@ def end(trial: Trial, child: HostProcess, signals: tuple[signal.Signals, ...]) -
         time.sleep(0.1)  # two at once would be one
     if len(signals) > 1:
         trial.killed(child)
-        assert child.returncode == 128 + signals[-1]
+        # In order it may have ended before the second came; that one that hangs ends at once is seen in the sandbox.
+        assert child.returncode in {128 + number for number in signals}
         assert time.monotonic() - began < 3, "the second signal does not end it at once"
         return
     ended = trial.ended(child)

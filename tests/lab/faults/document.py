@@ -20,7 +20,7 @@ HEAD = """# Faults
 What was injected, on real docker, containerd, sshd, etcd and API server, what has to come of it, and the test that does it. Made from the tests by `make docs`; do not edit.
 
 After each fault the invariants are checked, from outside, by `tests/lab/faults/invariants.py`; then the fault is healed, **the same command is run again and has to reach its goal**.
-`make lab` shows each row; `make thorough` every variant and every single kill point; `make soak` 200 commands and faults.
+`make lab` shows nearly each row; `make thorough` all of them, every variant and every single kill point; `make soak` 200 commands and faults.
 
 | | invariant |
 | --- | --- |

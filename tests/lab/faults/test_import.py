@@ -54,7 +54,8 @@ def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Tri
     trial.recovers(name, goal=lambda: is_new(trial.estate, name))
 
 
-@row("import", "containerd killed mid-import, and gone for good", "said that the state is not known; once it is back the good image resolves and the rerun finishes", exit_code=4)
+@row("import", "containerd killed mid-import, and gone for good", "said that the state is not known; once it is back the good image resolves and the rerun finishes", exit_code=4, within_seconds=400)
+@pytest.mark.thorough
 def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
     good = over_a_good_image(trial)

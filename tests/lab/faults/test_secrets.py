@@ -7,6 +7,8 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from .. import furniture, pki
 from ..estate import Estate
 from ..host import Host
@@ -148,6 +150,7 @@ def kubeconfig(**changed: Any) -> str:
     "the error says what is wrong and shows no secret, --verbose included",
     exit_code=(2, 3, 4, 5),
 )
+@pytest.mark.thorough
 def test_no_secret_is_seen_when_logins_fail(trial: Trial) -> None:
     estate, operator = trial.estate, trial.estate.operator
     published(estate)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Protocol
 
 from breakglass.errors import BY_EXIT_CODE, BreakglassError, Busy, Failed, Integrity, Unreachable, worst
-from breakglass.observe.containerd import Ctr, read_image_id, read_targets
+from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
 from breakglass.observe.text import inert, said
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster
@@ -148,6 +148,11 @@ def _confirm(step: Confirm, hosts: Reads) -> None:
         raise Integrity(
             f"{step.host}: {step.reference} is image ID {image_id or 'unknown (its content is not whole)'}, recorded is {step.image_id}",
             next_step=f"run: breakglass fetch {step.host}, then breakglass import {step.host}; where that does not help, breakglass import --tag TAG with an older one",
+        )
+    if step.reference not in read_unpacked(hosts, step.host, ctr, (step.reference,)):
+        raise Integrity(
+            f"{step.host}: {step.reference} is the recorded image, but containerd has not unpacked it whole",
+            next_step=f"look at it with: {step.host.by_hand(*ctr.line('images', 'check', f'name=={step.reference}'))}; then the same command again",
         )
 
 

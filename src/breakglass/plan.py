@@ -127,7 +127,7 @@ class PatchNode:
 
 @dataclass(frozen=True)
 class Confirm:
-    """Read a name in containerd back: it must resolve to this image ID (the sha256 of its configuration)."""
+    """Read a name in containerd back: it must resolve to this image ID (the sha256 of its configuration), unpacked."""
 
     host: Host
     ctr: Argv
@@ -138,7 +138,7 @@ class Confirm:
 
     def __str__(self) -> str:
         line = command_line(((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),), sudo=self.host.sudo)
-        return f"{self.host}$ {line}  # image ID must be {self.image_id}"
+        return f"{self.host}$ {line}  # image ID must be {self.image_id}, unpacked"
 
 
 Step = Run | Copy | Lock | PatchNode | Confirm

@@ -194,7 +194,7 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
         "k8s-node1$ sudo -n python3 archive.py verify /var/breakglass/infra-ci-new.tar.gz",
         "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc /var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'",
-        f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be {image_id('a')}",
+        f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be {image_id('a')}, unpacked",
         *(f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[0]} {name}" for name in NAMES[1:]),
     ]
 
@@ -243,7 +243,7 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
     known = imported(has=dict.fromkeys(NAMES, image_id("a")), tarballs=[held])
     made = import_lines(known)
     assert any("images import -" in line for line in made)
-    assert f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={companion}  # image ID must be {image_id('c')}" in made
+    assert f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={companion}  # image ID must be {image_id('c')}, unpacked" in made
     assert import_lines(imported(has={**dict.fromkeys(NAMES, image_id("a")), companion: image_id("c")}, tarballs=[held])) == []
 
 

@@ -59,12 +59,14 @@ class Session:
         state: Callable[[FactsType], str],
         explain: Explain = lambda *_: None,
         after: Callable[[], FactsType] | None = None,
+        left: Callable[[FactsType], Plan] | None = None,
         question: str = "",
         yes: bool = True,
     ) -> tuple[FactsType, Plan]:
         """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of it is left to do.
 
-        `again` reads the facts anew before anything is changed, `after` (where it differs) when all is done.
+        `again` reads the facts anew before anything is changed, `after` (where it differs) when all is done; `left` (where it differs from `decide`) plans from these what
+        is left to do.
         """
         plan = decide(facts)
         first = len(self.outcome.steps)
@@ -78,7 +80,7 @@ class Session:
         reports = _Reports(self, first, len(plan.steps))
         try:
             apply(plan, hosts=self.hosts, cluster=self.cluster, reports=reports, plan_again=lambda: decide(again()), explain=explain)
-            reached = self._read_back(read_back, decide)
+            reached = self._read_back(read_back, left or decide)
         except BreakglassError as error:
             reports.give_up()
             raise self._with_state(error, read_back, state) from error.__cause__

@@ -1,11 +1,21 @@
 """check: is this the right runbook? Only when no registry serves the image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.together import together
+from breakglass.plan import Host
 from breakglass.registry import Found
+
+SECONDS = 8.5
+"""Whoever has not answered by then is told as such: the whole command answers within ten."""
+LATE = f"no answer within {SECONDS:g} s"
+API, REGISTRIES = "API server", "the registries"
+Answer = tuple[Found, ...] | Shelf | int | Unread
 
 
 @dataclass(frozen=True)
@@ -31,20 +41,32 @@ def observe(estate: Estate, *, tag: str) -> Facts:
     if not estate.config.registries:
         raise Usage("the configuration names no registries, so there is nobody to ask", next_step="add them under registries: in " + str(estate.config.source))
     estate.note("asking the registries, the sources and the API server")
-    registries = estate.look(tag)
-    shelves: list[Shelf] = []
-    unread: list[Unread] = []
-    for host, directory in estate.sources:
-        try:
-            shelves.append(read_shelf(estate.hosts, host, directory, estate.config.image.name))
-        except Unreachable as error:
-            unread.append(Unread(host.name, error))
-    nodes = None
+    questions: dict[str, Callable[[], Answer]] = {host.name: partial(_shelf, estate, host, directory) for host, directory in estate.sources}
+    questions |= {API: partial(_count, estate), REGISTRIES: lambda: estate.look(tag)}
+    answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
+    registries = answers.pop(REGISTRIES)
+    others = [Unread(name, Unreachable(f"{name}: {LATE}")) if answer is None else answer for name, answer in answers.items()]
+    return Facts(
+        tag,
+        registries if isinstance(registries, tuple) else tuple(Found(registry.name, "unreachable", detail=LATE) for registry in estate.config.registries),
+        tuple(answer for answer in others if isinstance(answer, Shelf)),
+        tuple(answer for answer in others if isinstance(answer, Unread)),
+        next((answer for answer in others if isinstance(answer, int)), None),
+    )
+
+
+def _shelf(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
     try:
-        nodes = len(estate.nodes())
+        return read_shelf(estate.hosts, host, directory, estate.config.image.name)
     except Unreachable as error:
-        unread.append(Unread("API server", error))
-    return Facts(tag, registries, tuple(shelves), tuple(unread), nodes)
+        return Unread(host.name, error)
+
+
+def _count(estate: Estate) -> int | Unread:
+    try:
+        return len(estate.nodes())
+    except Unreachable as error:
+        return Unread(API, error)
 
 
 def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
@@ -81,5 +103,6 @@ def counted(shelf: Shelf) -> str:
 
 
 def result(facts: Facts, verdict: Verdict) -> Result:
-    registries = [{"name": found.name, "state": found.state, "digest": found.digest, "missing": list(found.missing)} for found in facts.registries]
-    return {"verdict": verdict.word, "registries": registries}
+    registries = [{"name": found.name, "state": found.state, "digest": found.digest, "missing": list(found.missing), "detail": found.detail} for found in facts.registries]
+    sources = [{"name": shelf.host.name, "verified": [tarball.tag for tarball in shelf.verified], "latest": shelf.latest} for shelf in facts.shelves]
+    return {"verdict": verdict.word, "registries": registries, "sources": sources, "unreached": [unread.name for unread in facts.unread]}

@@ -1,8 +1,8 @@
 """restore: give back exactly what was taken, from the cluster and from the nodes."""
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from breakglass.commands import Estate, Identity, Result, Unread, enter
 from breakglass.commands.answering import edited, end, take_back
@@ -12,10 +12,8 @@ from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import MARK, Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import Ctr, read_targets
+from breakglass.observe.together import together
 from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
-
-AT_ONCE = 32
-"""So many hosts are asked at the same time."""
 
 
 @dataclass(frozen=True)
@@ -203,12 +201,7 @@ def _once(hosts: list[Host]) -> list[Host]:
 
 
 def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
-    pool = ThreadPoolExecutor(AT_ONCE)
-    try:
-        found = list(pool.map(lambda host: _site(estate, host), hosts))
-    finally:
-        # After a signal nobody waits for a host that hangs.
-        pool.shutdown(wait=False, cancel_futures=True)
+    found = together([partial(_site, estate, host) for host in hosts])
     return tuple(each for each in found if isinstance(each, Site)), tuple(each for each in found if isinstance(each, Unread))
 
 

@@ -5,12 +5,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from breakglass.config import Registry
 from breakglass.observe.text import inert
+from breakglass.observe.together import together
 from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Ended, Found, ImageId
 from breakglass.registry.manifests import DIGEST, normal, platform_of, read_descriptor, read_manifest, spelled, verify
@@ -25,10 +26,8 @@ MAX_INDEX_DEPTH = 3
 
 def look_all(registries: Sequence[Registry], tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> tuple[Found, ...]:
     """Look at all registries at the same time, each with its own deadline."""
-    if not registries:
-        return ()
-    with ThreadPoolExecutor(len(registries)) as pool:
-        return tuple(pool.map(lambda registry: look(registry, tag, credentials=credentials, deadline_seconds=deadline_seconds, platform=platform), registries))
+    looks = [partial(look, registry, tag, credentials=credentials, deadline_seconds=deadline_seconds, platform=platform) for registry in registries]
+    return tuple(found for found in together(looks) if found is not None)
 
 
 def look(registry: Registry, tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> Found:
@@ -97,28 +96,27 @@ def _top(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
 
 def _judge(session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None) -> Found:
     """Look at every child and every blob; then say what that comes to."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        descriptors: list[Any] | None = top.get("manifests")
-        reads = pool.map(_caught(lambda child: _leaves(session, child)), descriptors) if descriptors is not None else iter([[(None, top)]])
-        lost: list[tuple[str | None, Ended]] = []
-        leaves: list[tuple[str | None, dict[str, Any]]] = []
-        for index, read in enumerate(reads):
-            if isinstance(read, Ended):
-                lost.append((platform_of(descriptors[index]) if descriptors else None, read))
-            else:
-                leaves += read
-        platforms = list(pool.map(_caught(lambda leaf: leaf[0] or _configured_platform(session, leaf[1])), leaves))
-        needs: dict[tuple[str, int | None], list[str | None]] = {}
-        image_ids: dict[str, str] = {}
-        for (_, manifest), its in zip(leaves, platforms, strict=True):
-            its_platform = None if isinstance(its, Ended) else its
-            lost += [(None, its)] if isinstance(its, Ended) else []
-            image_ids |= {its_platform: manifest["config"]["digest"]} if its_platform and not its_platform.startswith("unknown/") else {}
-            for descriptor in (manifest["config"], *manifest["layers"]):
-                needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
-        for users, ended in zip(needs.values(), pool.map(_caught(lambda need: _find_blob(session, *need)), needs), strict=True):
-            if ended is not None:
-                lost += [(user, ended) for user in users]
+    descriptors: list[Any] | None = top.get("manifests")
+    reads = _each(lambda child: _leaves(session, child), descriptors) if descriptors is not None else [[(None, top)]]
+    lost: list[tuple[str | None, Ended]] = []
+    leaves: list[tuple[str | None, dict[str, Any]]] = []
+    for index, read in enumerate(reads):
+        if isinstance(read, Ended):
+            lost.append((platform_of(descriptors[index]) if descriptors else None, read))
+        else:
+            leaves += read or []
+    platforms = _each(lambda leaf: leaf[0] or _configured_platform(session, leaf[1]), leaves)
+    needs: dict[tuple[str, int | None], list[str | None]] = {}
+    image_ids: dict[str, str] = {}
+    for (_, manifest), its in zip(leaves, platforms, strict=True):
+        its_platform = None if isinstance(its, Ended) else its
+        lost += [(None, its)] if isinstance(its, Ended) else []
+        image_ids |= {its_platform: manifest["config"]["digest"]} if its_platform and not its_platform.startswith("unknown/") else {}
+        for descriptor in (manifest["config"], *manifest["layers"]):
+            needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
+    for users, ended in zip(needs.values(), _each(lambda need: _find_blob(session, *need), list(needs)), strict=True):
+        if isinstance(ended, Ended):
+            lost += [(user, ended) for user in users]
     return _verdict(Found(name, "serves", digest, image_ids=image_ids), lost, normal(platform) if platform else None)
 
 
@@ -138,14 +136,16 @@ def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str |
     return replace(found, missing=missing, detail=f"only for other platforms: {words}" if words else "")
 
 
-def _caught(function: Callable[[Any], T]) -> Callable[[Any], T | Ended]:
-    def call(argument: Any) -> T | Ended:
+def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | Ended | None]:
+    """Ask for several parts at the same time; one that ends the look ends only its own part."""
+
+    def caught(argument: Any) -> T | Ended:
         try:
-            return function(argument)
+            return ask(argument)
         except Ended as ended:
             return ended
 
-    return call
+    return together([partial(caught, argument) for argument in arguments], at_once=AT_ONCE)
 
 
 def _leaves(session: Session, descriptor: Any, depth: int = 1) -> list[tuple[str | None, dict[str, Any]]]:

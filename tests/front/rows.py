@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from breakglass.sandbox.estate import TAG
+from breakglass.sandbox.estate import TAG, VM
 from tests.front.world import World
 
 OTHER_TAG = "1b2c3d4e"
+REGISTRIES = ("forgejo", "registry-private")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Row:
     """After which steps the run is killed in every test run; after each of the others in the slow ones."""
     slow: bool = False
     """A further state of a command that has another row; for the slow tests."""
+    down: tuple[str, ...] = ()
+    """What is stopped once all that is given is there."""
     every: int = 1
     """With 3, after every third of the others only: the lab's sweep takes every one."""
 
@@ -94,6 +97,14 @@ def _pinned(world: World) -> None:
     world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
 
 
+def _recovered(world: World) -> None:
+    """As `recover` leaves it."""
+    _published(world)
+    for name in REGISTRIES:
+        world.estate.stop(name)
+    world.done("recover", "--yes")
+
+
 def configure(world: World, section: str, **values: object) -> None:
     """Change some keys of the configuration; JSON is YAML."""
     document = json.loads(world.estate.config.read_text("utf-8"))
@@ -114,4 +125,6 @@ ROWS = (
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
     Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,)),
     Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True, every=3),
+    Row("recover", ("recover",), _published, 24, consent=("--yes",), harmless=("--yes",), down=(*REGISTRIES, VM), kills=(7, 22), every=8),
+    Row("restore after a recover", ("restore",), _recovered, 9, consent=("--yes",), slow=True, every=4),
 )

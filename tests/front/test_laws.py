@@ -19,7 +19,7 @@ def reached() -> dict[str, State]:
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in ROWS])
 def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_left_to_do(world: World, reached: dict[str, State], row: Row) -> None:
-    world.arrive(row.name, lambda: row.given(world))
+    _given(world, row)
     first = _state(world)
     shown = world.run(*row.arguments, *row.harmless, "--dry-run", "--json")
     assert shown.status == 0, shown.stderr
@@ -37,6 +37,12 @@ def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_
     assert differences(_state(world), last) == []
 
 
+def _given(world: World, row: Row) -> None:
+    world.arrive(row.name, lambda: row.given(world))
+    for name in row.down:
+        world.estate.stop(name)
+
+
 KILLS = [
     pytest.param(row, reported, id=f"{row}, {reported} of {row.steps} done", marks=() if reported in row.kills else pytest.mark.slow)
     for row in ROWS
@@ -48,11 +54,11 @@ KILLS = [
 @pytest.mark.parametrize(("row", "reported"), KILLS)
 def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reached: dict[str, State], row: Row, reported: int) -> None:
     if row.name not in reached:
-        world.arrive(row.name, lambda: row.given(world))
+        _given(world, row)
         world.done(*row.arguments, *row.consent)
         reached[row.name] = _timeless_state(world)
         world.reset()
-    world.arrive(row.name, lambda: row.given(world))
+    _given(world, row)
     killed = world.run(*row.arguments, *row.consent, dies_after=reported)
     assert killed.status == -9, killed.stdout + killed.stderr
     assert " done " in killed.stdout
@@ -64,7 +70,7 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reach
 
 @pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}", marks=() if row.name == "pin" else pytest.mark.slow) for row in ROWS for also in row.also])
 def test_a_dry_run_changes_nothing_whatever_else_is_passed(world: World, row: Row, also: tuple[str, ...]) -> None:
-    world.arrive(row.name, lambda: row.given(world))
+    _given(world, row)
     before = _state(world)
     ended = world.run(*row.arguments, *also, "--dry-run")
     assert ended.status == 0, ended.stderr

@@ -1,0 +1,180 @@
+"""`recover`: one command from the outage to the pipeline's end, and back."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from breakglass.sandbox.estate import VM
+from tests.front.blocks import is_told
+from tests.front.commands import without_moment
+from tests.front.listing import differences, listing
+from tests.front.rows import REGISTRIES
+from tests.front.world import World
+
+SECRETS = {"BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS"}
+
+
+@pytest.fixture
+def outage(world: World) -> World:
+    """The tarball is on the VM and the NAS; the registries and the VM are gone; k8s-node3 is cordoned by somebody else."""
+    world.publish()
+    world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+    for name in (*REGISTRIES, VM):
+        world.estate.stop(name)
+    return world
+
+
+@pytest.fixture
+def ready(world: World) -> World:
+    """The same, with the image on k8s-node1 from before: only the pin is left to do."""
+    world.bring_in("k8s-node1")
+    for name in (*REGISTRIES, VM):
+        world.estate.stop(name)
+    return world
+
+
+def left_behind(world: World, before: dict[str, str]) -> list[str]:
+    """What differs from before on the nodes, but for the tarball and the image, which stay."""
+    now = listing(world.estate.root)
+    kept = ("var/breakglass", "var/lib", "state/breakglass")
+    return [line for line in differences(now, before) if not any(place in line for place in kept)]
+
+
+def test_a_command_runs_while_pinned_and_everything_is_given_back_as_the_dry_run_said(outage: World) -> None:
+    before, nodes = listing(outage.estate.root), outage.nodes()
+    witness = outage.directory / "witness"
+    script = f"cordoned() {{ python3 - <<'E'\n{PROBE}\nE\n}}\ncordoned >{witness}; echo words; env >>{witness}; exit 7"
+    arguments = ("recover", "--yes", "--json")
+    shown = outage.run(*arguments, "--dry-run", "--", "sh", "-c", script)
+    assert (shown.status, shown.told["changed"], witness.exists()) == (0, False, False)
+    assert differences(listing(outage.estate.root), before) == []
+    ended = outage.run(*arguments, "--", "sh", "-c", script, environ={"BREAKGLASS_SSH_KNOWN_HOSTS": "# nobody"})
+    assert (ended.status, ended.told["exit_code"], ended.told["error"], ended.told["result"]["status"]) == (7, 7, None, 7), ended.stderr
+    assert without_moment(shown.lines) == without_moment(ended.lines)
+    assert {step["status"] for step in ended.told["steps"]} == {"done"}
+    pinned, *environ = witness.read_text("utf-8").splitlines()
+    assert pinned == "k8s-node10 k8s-node2 k8s-node3"
+    assert not SECRETS & {line.partition("=")[0] for line in environ}
+    assert "words" in ended.stderr
+    assert outage.nodes() == nodes
+    assert left_behind(outage, before) == []
+    assert not outage.responders()
+    assert outage.names("k8s-node1")
+
+
+PROBE = """
+import json, os, urllib.request
+server = json.load(open(os.environ["KUBECONFIG"]))["clusters"][0]["cluster"]["server"]
+nodes = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server + "/api/v1/nodes"))["items"]
+print(*sorted(node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")))
+"""
+
+
+def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_with_its_own_pin(ready: World) -> None:
+    ready.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+    ended = ready.run("recover", "--yes")
+    assert ended.status == 0
+    assert "chose k8s-node1: it has the tarball and the image already; k8s-node3: cordoned" in ended.stdout
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][-5:] == ["[x] check", "[x] node", "[x] fetch", "[x] import", "[x] pin"]
+    assert ended.stdout.splitlines()[-1].endswith("breakglass restore")
+    assert ready.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
+    again = ready.run("recover")
+    assert (again.status, "[y/N]" in again.stderr) == (0, False)
+    assert "chose k8s-node1: it is the target of the pin in force" in again.stdout
+
+
+def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_one_refuses_us(outage: World) -> None:
+    outage.estate.start("forgejo")
+    is_told(outage.run("recover", "--yes"), 3, "served by forgejo", "Nothing was changed.", "single commands remain")
+    outage.estate.refuse("forgejo", 401)
+    is_told(outage.run("recover", "--yes"), 5, "nobody knows", "log in")
+
+
+def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> None:
+    before = listing(outage.estate.root)
+    is_told(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 is cordoned")
+    outage.estate.stop("api")
+    is_told(outage.run("recover", "k8s-node1", "--yes"), 5, "API", "Nothing was changed.")
+    assert differences(listing(outage.estate.root), before) == []
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(("recover", "--yes", "--", "no-such-program-here"), "no command 'no-such-program-here'"), (("recover", "--"), "no command behind --")])
+def test_a_command_that_is_none_is_a_usage_error(outage: World, arguments: tuple[str, ...], words: str) -> None:
+    is_told(outage.run(*arguments), 2, words, "breakglass recover [NODE] -- COMMAND")
+
+
+def test_without_a_terminal_and_without_yes_it_shows_the_plan_and_ends(outage: World) -> None:
+    ended = outage.run("recover", "--", "true")
+    is_told(ended, 2, "no terminal", "--yes")
+    assert "--- restore, whatever happens" in ended.stdout
+
+
+def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
+    before, nodes = listing(outage.estate.root), outage.nodes()
+    with outage.program("k8s-node1", "ctr", 'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+        ended = outage.run("recover", "--yes", "--json", "--", "true")
+    assert (ended.status, ended.told["error"]["kind"]) == (4, "failed")
+    assert "Then everything was given back" in ended.told["error"]["state"]
+    assert [stage["status"] for stage in ended.told["result"]["stages"]] == ["done", "done", "done", "failed", "not done", "not done", "done"]
+    assert "not run" in {step["status"] for step in ended.told["steps"]}
+    assert outage.nodes() == nodes
+    assert left_behind(outage, before) == []
+
+
+def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_run_finishes(outage: World) -> None:
+    with outage.program("k8s-node1", "ctr", 'case "$*" in *"images import"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+        ended = outage.run("recover", "--yes")
+    is_told(ended, 4, "ctr: no")
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][-5:] == ["[x] check", "[x] node", "[x] fetch", "[!] import", "[ ] pin"]
+    assert outage.run("recover", "--yes").status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGHUP, signal.SIGINT))], ids=lambda number: signal.Signals(number).name)
+def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(ready: World, number: int, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    started = ready.start("recover", "--yes", "--", sys.executable, "-c", WAITING, str(note))
+    ready.wait_until(note.exists, timeout_seconds=30)
+    assert ready.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
+    started.send(number)
+    ended = started.end()
+    is_told(ended, 128 + number, f"ended by signal {number}", "Everything was given back")
+    assert note.read_text() == f"got {int(number)}"
+    assert (ready.cordoned(), ready.responders()) == ([], {})
+
+
+WAITING = """
+import pathlib, signal, sys, time
+note = pathlib.Path(sys.argv[1])
+def on(number, frame):
+    note.write_text(f"got {number}")
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, on)
+note.write_text("waits")
+time.sleep(60)
+"""
+
+
+def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
+    with ready.program("k8s-node1", "ctr", 'case "$*" in *"images rm breakglass.local/keep"*) sleep 1;; esac; exec $REAL "$@"'):
+        started = ready.start("recover", "--yes", "--", "true")
+        started.until("[>] restore", timeout_seconds=30)
+        started.send(signal.SIGTERM)
+        ended = started.end()
+    is_told(ended, 143, "ended by signal 15", "Everything was given back")
+    assert "being given back" in ended.stderr
+    assert (ready.cordoned(), ready.responders()) == ([], {})
+
+
+def test_what_cannot_be_given_back_is_told_over_the_commands_status(ready: World) -> None:
+    """The command takes the API away."""
+    ended = ready.run("recover", "--yes", "--json", "--", "sandbox", "stop", "api")
+    assert (ended.status, ended.told["result"]["status"]) == (4, None)
+    assert "not everything was given back" in ended.told["error"]["message"]
+    assert "breakglass restore" in ended.told["error"]["next"]
+    ready.estate.start("api")
+    assert ready.run("restore", "--yes").status == 0
+    assert ready.cordoned() == []

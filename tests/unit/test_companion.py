@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-RUNS = "import os, sys; [os.dup2(os.open(sys.argv[2], os.O_RDWR), number) for number in (2, 1, 0) if sys.argv[2]]; from breakglass.cli.companion import run; print('ended', run((sys.executable, '-c', sys.argv[1]), environ=os.environ, stdout=None), flush=True)"
+RUNS = "import os, sys; [os.dup2(os.open(sys.argv[2], os.O_RDWR), number) for number in (2, 1, 0) if sys.argv[2]]; "
+RUNS += "from breakglass.cli.companion import run; print('ended', run((sys.executable, '-c', sys.argv[1]), environ=os.environ, stdout=None), flush=True)"
 COUNTS = """
 import signal, sys, time
 seen = []

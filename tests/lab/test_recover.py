@@ -1,0 +1,135 @@
+"""`recover -- COMMAND` in a total outage, and the repaired runbook typed by a script beside it."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .answering import NAMES, TAG, is_taken_back, traces
+from .estate import Estate
+from .faults.arrangements import published
+from .faults.injections import unplugged
+from .runs import judge, run, stop_registries
+
+ADMIN = {"KUBECONFIG": "/root/.kube/config", "ADMIN": "/root/.kube/admin.config"}
+LATEST = NAMES[-1]
+SCRIPT = Path(__file__).with_name("repaired-runbook.sh")
+
+
+def job(policy: str, image: str = LATEST) -> str:
+    """A job of one pod, as the lab's nodes can run it; on the operator's machine."""
+    container = {"name": "main", "image": image, "imagePullPolicy": policy, "command": ["/bin/sh", "-c", "read -r line </etc/content"]}
+    spec = {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "hostNetwork": True,
+        "dnsPolicy": "Default",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"breakglass-lab/kubelet": "yes"},
+    }
+    return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "repair", "namespace": "default"}, "spec": {"template": {"spec": spec}}})
+
+
+REPAIR = """
+set -e
+kubectl --kubeconfig "$ADMIN" apply -f /root/repair.json >&2
+kubectl --kubeconfig "$ADMIN" wait --for=condition=complete job/repair --timeout=60s >&2
+kubectl --kubeconfig "$ADMIN" get pods -l job-name=repair -o jsonpath='ran on {.items[0].spec.nodeName}{"\\n"}' >&2
+"""
+
+
+@contextmanager
+def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
+    """Both registries off, the VM's plug pulled, one node off, one cordoned by somebody else."""
+    published(estate)
+    estate.mirror()
+    estate.operator.write("/root/repair.json", job(policy))
+    estate.cluster.cordon("k8s-node3")
+    stop_registries(estate)
+    try:
+        with unplugged(estate.vm, estate.nodes["k8s-node10"]):
+            yield
+    finally:
+        estate.cluster.kubectl("delete", "job", "repair", "--ignore-not-found", "--wait=true")
+        estate.cluster.delete_pods()
+
+
+def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh: Estate) -> None:
+    before = {name: traces(fresh.nodes[name]) for name in ("k8s-node1", "k8s-node2")}
+    nodes = fresh.cluster.nodes()
+    with total_outage(fresh):
+        arguments = ("--json", "recover", "--yes")
+        shown = judge(fresh.operator.breakglass(*arguments, "--dry-run", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+        began = time.monotonic()
+        done = judge(fresh.operator.breakglass(*arguments, "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+        seconds = time.monotonic() - began
+        assert "ran on k8s-node1" in done.stderr
+        assert done.lines == shown.lines
+        assert {step["status"] for step in done.told["steps"]} == {"done"}
+        assert [stage["status"] for stage in done.result["stages"]] == ["done"] * 7
+        for name, its in before.items():
+            is_taken_back(fresh.nodes[name], its)
+        print(f"recover: {seconds:.1f} s: " + ", ".join(f"{stage['name'].partition(':')[0]} {stage['seconds']:.1f}" for stage in done.result["stages"]))
+    now = fresh.cluster.nodes()
+    assert {name: node["metadata"].get("annotations", {}).get("breakglass/pinned") for name, node in now.items()} == dict.fromkeys(nodes)
+    assert [name for name, node in now.items() if node["spec"].get("unschedulable")] == ["k8s-node3"]
+
+
+def test_sigterm_while_the_pod_waits_gives_everything_back(fresh: Estate) -> None:
+    before = traces(fresh.nodes["k8s-node1"])
+    published(fresh)
+    stop_registries(fresh)
+    with fresh.operator.start_breakglass("--json", "recover", "k8s-node1", "--yes", "--", "sh", "-c", "touch /tmp/runs; sleep 60") as child:
+        deadline = time.monotonic() + 60
+        while not fresh.operator.path("/tmp/runs").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert len([node for node in fresh.cluster.nodes().values() if node["spec"].get("unschedulable")]) == 4
+        status, stdout, stderr = fresh.operator.interrupt(child, signal.SIGTERM)
+    told = json.loads(stdout)
+    assert (status, told["error"]["kind"]) == (143, "signal"), stderr
+    assert "Everything was given back" in told["error"]["state"]
+    is_taken_back(fresh.nodes["k8s-node1"], before)
+    assert not [node for node in fresh.cluster.nodes().values() if node["spec"].get("unschedulable")]
+
+
+def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(fresh: Estate) -> None:
+    before = traces(fresh.nodes["k8s-node2"])
+    published(fresh)
+    stop_registries(fresh)
+    with fresh.operator.start_breakglass("--json", "recover", "k8s-node2", "--yes", "--", "sh", "-c", "touch /tmp/runs; sleep 5") as child:
+        deadline = time.monotonic() + 60
+        while not fresh.operator.path("/tmp/runs").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        child.kill()
+        child.communicate()
+    again = run(fresh, "recover", "--yes")
+    assert "chose k8s-node2: it is the target of the pin in force" in again.stderr
+    assert (again.lines, again.told["changed"]) == ([], False)
+    run(fresh, "restore", "--yes")
+    is_taken_back(fresh.nodes["k8s-node2"], before)
+
+
+@pytest.mark.thorough
+def test_the_repaired_runbook_typed_by_a_script_takes_as_long(fresh: Estate) -> None:
+    """The same outage by bare hands, without a check, a proof or a way back for `Always`: with IfNotPresent. Both times are printed."""
+    times = {}
+    for what, policy in (("script", "IfNotPresent"), ("recover", "Always")):
+        fresh.reset()
+        with total_outage(fresh, policy):
+            began = time.monotonic()
+            if what == "script":
+                fresh.operator.write("/root/runbook.sh", SCRIPT.read_text())
+                fresh.operator.run("sh", "/root/runbook.sh", TAG, env=ADMIN)
+            else:
+                judge(fresh.operator.breakglass("--json", "recover", "k8s-node1", "--yes", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+            times[what] = time.monotonic() - began
+    print(f"runbook by script {times['script']:.1f} s, recover {times['recover']:.1f} s: {times['recover'] / times['script']:.2f}")
+    assert times["recover"] < 4 * times["script"] + 20

@@ -97,7 +97,7 @@ def _pinned(world: World) -> None:
 def configure(world: World, section: str, **values: object) -> None:
     """Change some keys of the configuration; JSON is YAML."""
     document = json.loads(world.estate.config.read_text("utf-8"))
-    document[section] |= values
+    document[section] = document.get(section, {}) | values
     world.estate.config.write_text(json.dumps(document), encoding="utf-8")
 
 

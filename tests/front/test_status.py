@@ -39,7 +39,7 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
     assert "not verified, 19 B, never removed by breakglass: 0ld0ld00" in told
     assert f"synology: 1 verified tarball, all as on registry-vm; latest is {TAG}" in told
     assert f"k8s-node1 Ready holds the image; tarball {TAG}; answers pulls" in told
-    assert "k8s-node2 Ready, pinned no image" in told
+    assert "k8s-node2 Ready, pinned does not hold the image" in told
     assert "Forgejo is down cordoned for it: k8s-node10, k8s-node2, k8s-node3" in told
     assert told.endswith("Next: run the pipeline; then: breakglass restore")
 
@@ -50,7 +50,7 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
         (VM, "registry-vm: was not reached on port", ("synology: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1")),
         (NAS, "synology: was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1")),
         ("api", "API server: not reached", ("registry-vm: 1 verified tarball", "k8s-node1 not known holds the image", "Whether a pin is in force is not known")),
-        ("k8s-node1", "k8s-node1 Ready was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node2 Ready, pinned no image", "Pinned to k8s-node1")),
+        ("k8s-node1", "k8s-node1 Ready was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node2 Ready, pinned does not hold the image", "Pinned to k8s-node1")),
     ],
 )
 def test_a_part_that_is_down_is_named_and_the_rest_is_still_told(world: World, part: str, said: str, left: tuple[str, ...]) -> None:

@@ -118,8 +118,8 @@ def test_the_page_says_what_is_there() -> None:
     assert told[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
     assert told[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
     assert told[9] == "k8s-node1   Ready            holds the image; tarball 5a1b2c3d; answers pulls"
-    assert told[10] == "k8s-node10  Ready, pinned    no image"
-    assert told[12] == "k8s-node3   Ready, cordoned  no image"
+    assert told[10] == "k8s-node10  Ready, pinned    does not hold the image"
+    assert told[12] == "k8s-node3   Ready, cordoned  does not hold the image"
     assert told[14:16] == ("Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo", "    is down")
     assert told[16:] == ("  cordoned for it: k8s-node10, k8s-node2", "Next: run the pipeline; then: breakglass restore")
 
@@ -192,7 +192,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (replace(WELL, nodes=PINNED.nodes[:1]), "breakglass pin k8s-node1; or, when the outage is over: breakglass restore"),
         (
             replace(WELL, nodes=PINNED.nodes[:1], api=API_DOWN),
-            "whether a pin is in force is not known: API server: look at it with: kubectl get nodes; then: breakglass status",
+            "bring the API server back, then: breakglass status (k8s-node1 answers pulls; whether a pin is in force is not known)",
         ),
         (replace(WELL, sources=(source(VM, []), source(NAS, []))), "breakglass snapshot --tag TAG"),
         (replace(WELL, max_age_hours=1), "breakglass snapshot --tag TAG"),

@@ -20,7 +20,8 @@ from breakglass.ports import Result as Ended
 API = "API server"
 ALL_SECONDS, API_SECONDS, NODES_SECONDS = 55.0, 15.0, 38.0
 """For everything, and within it for the API server and then for the nodes. The sources have all of it: the disks of a NAS may sleep."""
-SOURCE_QUIET_SECONDS, NODE_QUIET_SECONDS = 45.0, 10.0
+SOURCE_QUIET_SECONDS, NODE_QUIET_SECONDS = 45.0, 12.0
+"""ctr itself gives up after 10 seconds, and says why."""
 
 Cluster = tuple[tuple[Seen, ...], Unread | None]
 """What was seen of the nodes, and why the API server was not reached."""

@@ -33,7 +33,7 @@ def next_step(facts: Facts) -> str:
         return f"breakglass import {silent[0]}; or, when the outage is over: breakglass restore"
     answering = [seen.name for seen in facts.nodes if seen.answers_pulls]
     if answering and facts.api:
-        return f"whether a pin is in force is not known: {_for_the_unread((facts.api,))}; then: breakglass status"
+        return f"bring the API server back, then: breakglass status ({answering[0]} answers pulls; whether a pin is in force is not known)"
     if answering:
         return f"breakglass pin {answering[0]}; or, when the outage is over: breakglass restore"
     return _for_the_tarballs(facts) or _for_the_unread(facts.unread) or "nothing to do; in an outage: breakglass check"
@@ -139,7 +139,7 @@ def _what(seen: Seen) -> list[str]:
     if seen.host is None:
         return [_without(unread, seen.name) for unread in seen.unread]
     tarballs = seen.shelf.verified if seen.shelf else ()
-    told = [{True: "holds the image", False: "no image", None: "image: not known"}[seen.holds]]
+    told = [{True: "holds the image", False: "does not hold the image", None: "image: not known"}[seen.holds]]
     told += [f"tarball {', '.join(tarball.tag for tarball in tarballs)}"] if tarballs else []
     told += ["answers pulls"] if seen.answers_pulls else ["should answer pulls and does NOT"] if seen.fails_to_answer else []
     return [*told, *(_without(unread, seen.name) for unread in seen.unread)]

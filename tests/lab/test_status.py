@@ -1,6 +1,5 @@
 """`status` on real hosts, with each part of the estate down in turn."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -56,7 +55,11 @@ def status(estate: Estate, *, within_seconds: float = WITHIN_SECONDS) -> Told:
 
 def arrange(estate: Estate) -> None:
     """Every part there: a tarball on VM and NAS, the image on one node, which answers pulls and is pinned to; the addresses of all nodes in the configuration."""
-    estate.operator.write(CONFIGURATION, re.sub(r"(?m)^  hosts: \{\}$", "  hosts: {" + ", ".join(f"{name}: {node.address}" for name, node in NODES.items()) + "}", EXAMPLE.read_text()))
+    hosts = ", ".join(f"{name}: {node.address}" for name, node in NODES.items())
+    example = EXAMPLE.read_text()
+    assert "  hosts: {}\n" in example
+    assert "connect_timeout_seconds: 5 " in example
+    estate.operator.write(CONFIGURATION, example.replace("  hosts: {}\n", f"  hosts: {{{hosts}}}\n").replace("connect_timeout_seconds: 5 ", "connect_timeout_seconds: 3 "))
     fetched(estate, TARGET)
     estate.mirror()
     run(estate, "import", TARGET)

@@ -254,9 +254,19 @@ def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
     assert result(facts)["nodes"][0]["edited"] == [HOSTS_TOML]
 
 
-def test_an_import_that_was_not_to_answer_pulls_is_no_reason_for_an_alarm() -> None:
-    facts = replace(WELL, nodes=(seen("n", missing=(), taken=Taken(is_recorded=True, is_begun=True, namespace="k8s.io")),))
-    assert (facts.nodes[0].should_answer, facts.nodes[0].answers_pulls) == (False, False)
+@pytest.mark.parametrize(
+    ("taken", "should"),
+    [
+        (CLEAN, False),
+        (Taken(is_recorded=True, is_begun=True, namespace="k8s.io"), False),  # import --no-answer-pulls
+        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", None),)), False),  # cut short before it was written, or put back
+        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),)), True),
+        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours, edited"),)), True),
+        (Taken(has_responder=True), True),
+    ],
+)
+def test_a_node_should_answer_pulls_where_an_import_has_left_anything_that_makes_it(taken: Taken, should: bool) -> None:
+    assert Seen("n", taken=taken).should_answer is should
 
 
 def test_pins_for_several_targets_and_annotations_of_others_are_told_one_by_one() -> None:

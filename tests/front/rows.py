@@ -108,7 +108,7 @@ def _recovered(world: World) -> None:
 def configure(world: World, section: str, **values: object) -> None:
     """Change some keys of the configuration; JSON is YAML."""
     document = json.loads(world.estate.config.read_text("utf-8"))
-    document[section] |= values
+    document[section] = document.get(section, {}) | values
     world.estate.config.write_text(json.dumps(document), encoding="utf-8")
 
 

@@ -153,7 +153,7 @@ def test_every_command_line_in_the_documents_is_one_that_the_cli_understands(doc
     assert not wrong
 
 
-@pytest.mark.parametrize("line", ["breakglass status", "breakglass fetch --fast", "breakglass --fast check", "breakglass check one two", "breakglass pin a b"])
+@pytest.mark.parametrize("line", ["breakglass burn", "breakglass fetch --fast", "breakglass --fast check", "breakglass check one two", "breakglass pin a b"])
 def test_a_command_line_that_the_cli_does_not_know_would_be_noticed(line: str) -> None:
     with pytest.raises(Exception):  # noqa: B017
         check_command_line(line)

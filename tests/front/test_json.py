@@ -29,6 +29,7 @@ RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "pin": {"target": str, "cordoned": list, "left_alone": list, "joined": list},
     "restore": {"uncordoned": list, "cleaned": list, "unreached": list},
     "check": {"verdict": str, "registries": list},
+    "status": {"sources": list, "nodes": list, "pin": (dict, type(None)), "newest": (dict, type(None)), "stale": bool, "api": dict, "next": str},
 }
 
 

@@ -71,6 +71,20 @@ def check(
     return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), given=given)
 
 
+@app.command(rich_help_panel=LOOK)
+def status(context: typer.Context, json: Json = False, verbose: Verbose = False) -> int:
+    """What is there: tarballs on each source, the image on the nodes, the pin, who answers pulls; and what to type next.
+
+    Works with any part of the estate down, and says which. Exit 0, whatever it finds: what is to alert reads `stale` of --json.
+
+    Example: breakglass status
+    """
+    from breakglass.cli.looking import run_status
+
+    given = context.obj.with_these(json=json, verbose=verbose)
+    return carry("status", run_status, given=given)
+
+
 @app.command(rich_help_panel=RUNBOOK)
 def snapshot(
     context: typer.Context,

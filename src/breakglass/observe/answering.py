@@ -131,12 +131,12 @@ def read_answering(reads: Reads, host: Host, directory: str, *, certs: str, regi
     wanted = tuple(word for registry in registries for word in ("--registry", registry))
     shape = {**_TAKEN, "sites": dict.fromkeys(registries, _SITE), "containerd": _CONTAINERD, "content": (str, None)}
     found = _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()), shape)
-    status = _ask(reads, host, ("python3", "responder.py", "status", directory), _STATUS)
+    responder = read_responder(reads, host, directory)
     told = found["containerd"]
     path, fault = _config_path(told["configuration"])
     answering = Answering(
         sites=tuple(_site(registry, found["sites"][registry]) for registry in registries),
-        responder=Responder(status["port"], status["answers"], status["free_port"]),
+        responder=responder,
         content=found.get("content"),
         config_path=path,
         config_file=told["file"],
@@ -144,6 +144,12 @@ def read_answering(reads: Reads, host: Host, directory: str, *, certs: str, regi
         config_is_newer=told["newer"],
     )
     return _taken(found), answering
+
+
+def read_responder(reads: Reads, host: Host, directory: str) -> Responder:
+    """Raises Unreachable, or Failed."""
+    status = _ask(reads, host, ("python3", "responder.py", "status", directory), _STATUS)
+    return Responder(status["port"], status["answers"], status["free_port"])
 
 
 def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tuple[Pull, ...]:

@@ -1,0 +1,107 @@
+"""`status`, with the estate whole and with each part of it down in turn."""
+
+import json
+
+import pytest
+
+from breakglass.sandbox.estate import NAS, TAG, VM
+from tests.front.commands import Ended
+from tests.front.rows import OTHER_TAG, configure
+from tests.front.test_json import keeps_the_contract
+from tests.front.world import World
+
+
+def pinned(world: World) -> None:
+    """k8s-node1 holds the image and is pinned to, and should answer pulls; whether it does depends on how this state was arrived at."""
+
+    def go() -> None:
+        world.bring_in("k8s-node1")
+        world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
+
+    world.arrive("pinned", go)
+
+
+def page(ended: Ended) -> str:
+    """What is on the screen, however its lines are wrapped."""
+    assert ended.status == 0, ended.stderr
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    return " ".join(ended.stdout.split())
+
+
+def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: World) -> None:
+    pinned(world)
+    world.done("import", "k8s-node1")
+    (world.estate.vm_directory / "infra-ci-0ld0ld00.tar.gz").write_bytes(b"of the old pipeline")
+    ended = world.run("status")
+    assert len(ended.stdout.splitlines()) <= 24
+    told = page(ended)
+    assert f"Newest verified tarball: {TAG}, " in told
+    assert "not verified, 19 B, never removed by breakglass: 0ld0ld00" in told
+    assert f"synology: 1 verified tarball, all as on registry-vm; latest is {TAG}" in told
+    assert f"k8s-node1 Ready holds the image; tarball {TAG}; answers pulls" in told
+    assert "k8s-node2 Ready, pinned does not hold the image" in told
+    assert "Forgejo is down cordoned for it: k8s-node10, k8s-node2, k8s-node3" in told
+    assert told.endswith("Next: run the pipeline; then: breakglass restore")
+
+
+@pytest.mark.parametrize(
+    ("part", "said", "left"),
+    [
+        (VM, "registry-vm: was not reached on port", ("synology: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1")),
+        (NAS, "synology: was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1")),
+        ("api", "API server: not reached", ("registry-vm: 1 verified tarball", "k8s-node1 not known holds the image", "Whether a pin is in force is not known")),
+        ("k8s-node1", "k8s-node1 Ready was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node2 Ready, pinned does not hold the image", "Pinned to k8s-node1")),
+    ],
+)
+def test_a_part_that_is_down_is_named_and_the_rest_is_still_told(world: World, part: str, said: str, left: tuple[str, ...]) -> None:
+    pinned(world)
+    world.estate.stop(part)
+    told = page(world.run("status"))
+    assert [words for words in (said, *left) if words not in told] == []
+
+
+def test_with_everything_down_it_still_says_so_and_ends_well(world: World) -> None:
+    for part in world.estate.status():
+        world.estate.stop(part)
+    told = keeps_the_contract(world.run("status", "--json"))
+    assert (told["exit_code"], told["result"]["stale"], told["result"]["newest"], told["result"]["api"]["reached"]) == (0, True, None, False)
+    assert {each["reached"] for each in (*told["result"]["sources"], *told["result"]["nodes"])} == {False}
+
+
+def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: World) -> None:
+    pinned(world)
+    world.estate.api.patch_node("k8s-node2", {"metadata": {"annotations": {"breakglass/pinned": None}}, "spec": {"unschedulable": None}})
+    world.end_responders()
+    told = keeps_the_contract(world.run("status", "--json"))["result"]
+    assert (told["stale"], told["newest"]["tag"], told["pin"]["target"], told["pin"]["reason"], told["pin"]["joined"]) == (False, TAG, "k8s-node1", "Forgejo is down", ["k8s-node2"])
+    target = told["nodes"][0]
+    assert (target["holds"], target["should_answer"], target["answers_pulls"], target["tarballs"]) == (True, True, False, [TAG])
+    assert told["next"] == "breakglass import k8s-node1; breakglass pin k8s-node1; run the pipeline; then: breakglass restore"
+
+
+def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(world: World) -> None:
+    world.publish()
+    configure(world, "status", max_age_hours=1)
+    record = next(world.estate.vm_directory.glob("*.json"))
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"created_at": "2026-01-01T00:00:00Z"}))
+    world.estate.mirror()
+    told = world.run("status", "--json")
+    assert told.told["result"]["stale"] is True
+    assert "STALE, older than 60 min. Newest verified tarball: " in told.stderr
+    assert "Next: breakglass snapshot --tag TAG" in told.stderr
+    world.estate.push(OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG)
+    after = world.done("status")["result"]
+    assert (after["stale"], [source["lags"] for source in after["sources"]]) == (False, [0, 1])
+
+
+def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_not_hide_the_rest_of_a_node(world: World) -> None:
+    world.bring_in("k8s-node1")
+    world.done("import", "k8s-node1")
+    written = next((world.root("k8s-node1") / "etc/containerd/certs.d").glob("*/hosts.toml"))
+    written.write_text(written.read_text() + "# by hand\n")
+    with world.program("k8s-node1", "ctr", 'echo "cannot connect" >&2; exit 1'):
+        ended = world.run("status")
+    told = page(ended)
+    assert f"image: not known; tarball {TAG}; answers pulls; containerd on k8s-node1 does not answer: exit 1: cannot connect" in told
+    assert "was edited after breakglass wrote it" in told

@@ -37,7 +37,12 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no nodes"
-        raise Refused(f"no node fits: {told}", next_step={"fetch": "name one: breakglass fetch NODE", "import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}[command])
+        raise Refused(
+            f"no node fits: {told}",
+            next_step={"fetch": "name one: breakglass fetch NODE", "drill": "name one: breakglass drill NODE", "import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}[
+                command
+            ],
+        )
     best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
     passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)
     has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
@@ -55,7 +60,7 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
             f"no NODE was named, and the API, which knows the nodes, was not reached: {error.message}",
             next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known or 'none: any address will do'}",
         ) from error
-    architecture, room_bytes = _wanted(estate) if command == "fetch" else ("", 0)
+    architecture, room_bytes = _wanted(estate) if command in ("fetch", "drill") else ("", 0)
     return choose(tuple(_read(estate, node) for node in nodes), command=command, architecture=architecture, room_bytes=room_bytes)
 
 

@@ -85,7 +85,9 @@ def _tell(session: Session, facts: drill.Facts, tried: list[tuple[drill.Candidat
         screen.say(f"{sentence}.")
     else:
         kind = type(worst([error for _, error in wrong]))
-        message = f"{len(wrong)} of {len(told) + len(checks)} findings are against the way back: " + "; ".join(f"{name}: {error.message.removeprefix(f'{name}: ')}" for name, error in wrong)
+        message = f"{len(wrong)} of {len(told) + len(checks)} findings say that the way back does not work as it should: " + "; ".join(
+            f"{name}: {error.message.removeprefix(f'{name}: ')}" for name, error in wrong
+        )
         following = "; ".join(dict.fromkeys([*(error.next_step.rstrip(".") for _, error in wrong if error.next_step), f"then: breakglass drill {facts.node}"]))
         session.outcome.error = kind(message, state=drill.state(facts), next_step=following)
     return {

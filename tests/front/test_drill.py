@@ -1,6 +1,7 @@
 """drill: the way back is walked to its end, and nothing of it is left anywhere."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,18 @@ def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_hol
         is_told(world.run("drill", NODE), 7, "run ")
         assert first.end().status == 0
     begun.unlink()
+
+
+@pytest.mark.slow
+def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) -> None:
+    before, begun = state(world), world.root(NODE) / "home/begun"
+    with world.program(NODE, "ctr", SLOW_IMPORT):
+        drilling = world.start("drill", NODE)
+        world.wait_until(begun.exists)
+        drilling.send(signal.SIGTERM)
+        assert drilling.end().status == 128 + signal.SIGTERM
+    begun.unlink()
+    assert differences(state(world), before) == []
 
 
 @pytest.mark.parametrize("reported", [7, *(pytest.param(reported, marks=pytest.mark.slow) for reported in (2, 3, 4, 6, 8, 10))])

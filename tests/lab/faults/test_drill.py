@@ -104,6 +104,7 @@ def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> N
 
 
 @row("drill", "the node's disk is full half-way through the import", "told; what is left of it, if anything, is told as well and removed by the next drill", exit_code=4)
+@pytest.mark.thorough
 def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: Trial) -> None:
     estate = practised.estate
     node = estate.nodes[NODE]

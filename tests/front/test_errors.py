@@ -24,6 +24,7 @@ TAKES_A_NODE: tuple[Callable[[str], tuple[str, ...]], ...] = (
     lambda text: ("import", "--", text),
     lambda text: ("pin", "--yes", "--", text),
     lambda text: ("restore", "--yes", "--", text),
+    lambda text: ("drill", "--", text),
 )
 
 
@@ -68,7 +69,7 @@ def test_a_hostile_configuration_is_refused_before_anything_is_contacted(dark: W
     is_told(dark.run("check"), 2, "registry_vm.ssh", "registry_vm.directory", "nodes.hosts.k8s-node1", "nodes.ctr[1]")
 
 
-@pytest.mark.parametrize("command", ["fetch", "import", "pin", "restore"])
+@pytest.mark.parametrize("command", ["fetch", "import", "pin", "restore", "drill"])
 def test_a_node_that_nobody_knows_is_refused_with_the_names_that_there_are(world: World, command: str) -> None:
     is_told(world.run(command, "k8s-node9"), 3, "k8s-node9", "k8s-node10")
 

@@ -28,6 +28,7 @@ RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "import": {"tag": str, "node": str, "image_id": str, "names": list, "answers_pulls": bool, "kept": bool},
     "pin": {"target": str, "cordoned": list, "left_alone": list, "joined": list},
     "restore": {"uncordoned": list, "cleaned": list, "unreached": list},
+    "drill": {"node": str, "sources": list, "checks": list},
     "check": {"verdict": str, "registries": list},
     "status": {"sources": list, "nodes": list, "pin": (dict, type(None)), "newest": (dict, type(None)), "stale": bool, "api": dict, "next": str},
 }

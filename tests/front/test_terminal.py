@@ -20,7 +20,7 @@ from tests.front.world import World
 
 PIN = ("pin", "k8s-node1")
 SLOW_PULL = 'case "$1" in pull) touch "$HOME/pulling"; sleep 20;; esac; exec $REAL "$@"'
-COMMANDS = ("check", "snapshot", "fetch", "import", "pin", "restore", "sandbox")
+COMMANDS = ("check", "snapshot", "fetch", "import", "pin", "restore", "drill", "sandbox")
 
 
 @pytest.fixture

@@ -250,6 +250,26 @@ def recover(
 
 
 @app.command(rich_help_panel=PRACTICE)
+def drill(
+    context: typer.Context,
+    node: Node = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """On the real estate, nothing disturbed: does the way back work today? For a weekly timer.
+
+    The newest tarball of every source to a node, verified, into a scratch namespace of containerd, compared, removed again. What import and pin need is looked at. 0: all of it works.
+
+    Example: breakglass drill k8s-node1
+    """
+    from breakglass.cli.drilling import run_drill
+
+    given = context.obj.with_these(json=json, verbose=verbose)
+    return carry("drill", lambda session: run_drill(session, node=node), given=given, dry_run=dry_run)
+
+
+@app.command(rich_help_panel=PRACTICE)
 def sandbox(
     context: typer.Context,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND ...]", help="Run in the sandbox; default: a shell.", show_default=False)] = None,

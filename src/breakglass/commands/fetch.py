@@ -77,14 +77,18 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
     shelf = read_shelf(estate.hosts, host, directory, name)
-    wanted = [(source_host, source_directory) for source_host, source_directory in estate.sources if source in (None, source_host.name)]
-    for source_host, _ in wanted:
-        estate.note(f"looking at {source_host} ({source_host.ssh})")
-    answers = [answer for answer in together([partial(_source, estate, *each) for each in wanted]) if answer is not None]
+    return _hashed(estate, Facts(host, how, machine, shelf, *read_sources(estate, host, machine, source=source, via=via)))
+
+
+def read_sources(estate: Estate, node: Host, machine: Machine, *, source: str | None, via: str) -> tuple[tuple[Shelf, ...], tuple[Unread, ...], dict[str, Way]]:
+    """The shelves of the sources, those that could not be read, and by the source's name how the node itself would reach it."""
+    wanted = [(host, directory) for host, directory in estate.sources if source in (None, host.name)]
+    for host, _ in wanted:
+        estate.note(f"looking at {host} ({host.ssh})")
+    answers = together([partial(_source, estate, *each) for each in wanted])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
-    unread = tuple(answer for answer in answers if isinstance(answer, Unread))
-    ways = {found.host.name: _way(estate, host, machine, found.host) for found in shelves if via != "operator" and found.present}
-    return _hashed(estate, Facts(host, how, machine, shelf, shelves, unread, ways))
+    ways = {found.host.name: _way(estate, node, machine, found.host) for found in shelves if via != "operator" and found.present}
+    return shelves, tuple(answer for answer in answers if isinstance(answer, Unread)), ways
 
 
 def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
@@ -125,10 +129,10 @@ def plan(facts: Facts, option: Option, *, image: Image, identity: Identity, tag:
     warnings = (*(str(unread) for unread in facts.unread), *_doubts(facts, option))
     if newer is not None:
         return Plan(f"{facts.node} holds {newer.file}, which is newer than what the sources offer ({file}; to have that one: --tag {tarball.tag})", notes=notes[:1], warnings=warnings)
-    copying: tuple[Step, ...] = () if is_there else _copying(facts, option, image, identity)
+    bringing: tuple[Step, ...] = () if is_there else copying(facts, option, image, identity)
     pointing = () if facts.shelf.latest == tarball.tag else repoint(facts.node, directory, image.name, file)
     older = tuple(removal(facts.shelf, other) for other in facts.shelf.tarballs if other.tag != tarball.tag and _is_older(other, tarball))
-    steps = (*tidying(facts.shelf, but=file if copying else None), *copying, *pointing, *older)
+    steps = (*tidying(facts.shelf, but=file if bringing else None), *bringing, *pointing, *older)
     goal = f"{facts.node}:{directory}/{file} is the tarball of {shelf.host}, verified there"
     if not steps:
         return Plan(goal, notes=notes[:2], warnings=warnings)
@@ -144,6 +148,47 @@ def shelf_then(facts: Facts, option: Option, *, tag: str | None) -> Shelf | None
         return None
     others = tuple(other for other in shelf.tarballs if other.tag != tarball.tag and not _is_older(other, tarball))
     return replace(shelf, present=True, tarballs=(tarball, *others), latest=tarball.tag, latest_fault="", partials=(), orphans=())
+
+
+def designated(shelf: Shelf, tag: str | None) -> tuple[Tarball, ...]:
+    """The one that is taken from a source: that of the tag; without a tag what `latest` means, else the newest verified one."""
+    wanted = tag if tag is not None else shelf.latest
+    found = shelf.find(wanted) if wanted is not None else None
+    if found is None and tag is None and shelf.verified:
+        found = shelf.verified[0]
+    return (found,) if found else ()
+
+
+def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:
+    """The steps that bring the tarball into the directory of `facts.shelf`, checked and under its name. Raises Refused where it does not fit there."""
+    shelf, tarball, way = option.shelf, option.tarball, option.way
+    directory, file, record = facts.shelf.directory, tarball.file, tarball.record
+    partial = next((partial for partial in facts.shelf.partials if partial.file == file), None)
+    fits = partial is not None and record is not None and partial.sha256 == record.sha256 and 0 < partial.size_bytes < record.size_bytes
+    offset = partial.size_bytes if partial and fits else 0
+    size_bytes = tarball.size_bytes
+    free = facts.machine.free_bytes + (partial.size_bytes if partial else 0)
+    if free < size_bytes:
+        raise Refused(
+            f"no room in {directory} on {facts.node}: {facts.machine.free_bytes / 1e6:.0f} MB free, {file} has {size_bytes / 1e6:.0f} MB",
+            next_step=f"make room: {facts.node.by_hand('df', '-h', directory)}; or choose another node",
+        )
+    if record is not None:
+        proof: Argv = ("--record", record.text)
+    else:
+        seed = f'{{"tag":"{tarball.tag}","sequence":0,"version":"{identity.version}"}}'
+        proof = ("--record", seed, "--reference", f"{image.repository}:{tarball.tag}")
+    receive = archive("receive", directory, file, "--size", str(size_bytes), "--offset", str(offset), *proof)
+    path = shelf.path(tarball)
+    read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
+    publish = Run(facts.node, (archive("publish", directory, file),))
+    if way == "node":
+        remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
+        known = facts.ways.get(shelf.host.name)
+        line: Argv = known.argv if known else ("ssh", *SSH_OPTIONS, *shelf.host.login)
+        return (Run(facts.node, ((*line, remote), receive), first_seconds=FIRST_BYTE_SECONDS, total_bytes=size_bytes), publish)
+    source, sink = Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS), Run(facts.node, (receive,))
+    return (Copy(source, sink, total_bytes=size_bytes), publish)
 
 
 def is_transfer(step: Step) -> bool:
@@ -192,7 +237,7 @@ def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:
 def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Iterator[Option]:
     """Each source's tarball in the order of the sources; after them, where no tag was asked for, their older good ones."""
     bad = {(source, file) for (source, file, _), error in failed.items() if error.exit_code == Integrity.exit_code}
-    first = [(shelf, tarball) for shelf in facts.sources for tarball in _designated(shelf, tag)]
+    first = [(shelf, tarball) for shelf in facts.sources for tarball in designated(shelf, tag)]
     older = [(shelf, tarball) for shelf in facts.sources for tarball in shelf.verified if tag is None and (shelf, tarball) not in first]
     for shelf, tarball in (*first, *older):
         if (shelf.host.name, tarball.file) in bad:
@@ -201,14 +246,6 @@ def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Itera
             option = Option(shelf, tarball, way)
             if option.key not in failed:
                 yield option
-
-
-def _designated(shelf: Shelf, tag: str | None) -> tuple[Tarball, ...]:
-    wanted = tag if tag is not None else shelf.latest
-    found = shelf.find(wanted) if wanted is not None else None
-    if found is None and tag is None and shelf.verified:
-        found = shelf.verified[0]
-    return (found,) if found else ()
 
 
 def _ways(facts: Facts, shelf: Shelf, via: str) -> tuple[str, ...]:
@@ -224,37 +261,6 @@ def _way(estate: Estate, node: Host, machine: Machine, source: Host) -> Way:
         return Way(argv, f"{node} has no ssh client")
     ended = estate.hosts.ask(node, (*argv, "cat /dev/null"), quiet_seconds=FIRST_BYTE_SECONDS)
     return Way(argv, "" if ended.ok else f"{node} cannot log in to {source} ({source.ssh}): {inert(ended.stderr or ended.lost)}")
-
-
-def _copying(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:
-    shelf, tarball, way = option.shelf, option.tarball, option.way
-    directory, file, record = facts.shelf.directory, tarball.file, tarball.record
-    partial = next((partial for partial in facts.shelf.partials if partial.file == file), None)
-    fits = partial is not None and record is not None and partial.sha256 == record.sha256 and 0 < partial.size_bytes < record.size_bytes
-    offset = partial.size_bytes if partial and fits else 0
-    size_bytes = tarball.size_bytes
-    free = facts.machine.free_bytes + (partial.size_bytes if partial else 0)
-    if free < size_bytes:
-        raise Refused(
-            f"no room in {directory} on {facts.node}: {facts.machine.free_bytes / 1e6:.0f} MB free, {file} has {size_bytes / 1e6:.0f} MB",
-            next_step=f"make room: {facts.node.by_hand('df', '-h', directory)}; or choose another node",
-        )
-    if record is not None:
-        proof: Argv = ("--record", record.text)
-    else:
-        seed = f'{{"tag":"{tarball.tag}","sequence":0,"version":"{identity.version}"}}'
-        proof = ("--record", seed, "--reference", f"{image.repository}:{tarball.tag}")
-    receive = archive("receive", directory, file, "--size", str(size_bytes), "--offset", str(offset), *proof)
-    path = shelf.path(tarball)
-    read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
-    publish = Run(facts.node, (archive("publish", directory, file),))
-    if way == "node":
-        remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
-        known = facts.ways.get(shelf.host.name)
-        line: Argv = known.argv if known else ("ssh", *SSH_OPTIONS, *shelf.host.login)
-        return (Run(facts.node, ((*line, remote), receive), first_seconds=FIRST_BYTE_SECONDS, total_bytes=size_bytes), publish)
-    source, sink = Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS), Run(facts.node, (receive,))
-    return (Copy(source, sink, total_bytes=size_bytes), publish)
 
 
 def _why(tarball: Tarball) -> str:
@@ -277,7 +283,7 @@ def _doubts(facts: Facts, option: Option) -> Iterator[str]:
 def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> BreakglassError:
     """Why there is no candidate (left): each source with its reason."""
     wanted = f"tarball with tag {tag}" if tag else "tarball"
-    reasons = [f"{shelf.host}: " + (f"no {wanted} in {shelf.directory}" if shelf.present else f"no directory {shelf.directory}") for shelf in facts.sources if not list(_designated(shelf, tag))]
+    reasons = [f"{shelf.host}: " + (f"no {wanted} in {shelf.directory}" if shelf.present else f"no directory {shelf.directory}") for shelf in facts.sources if not list(designated(shelf, tag))]
     unused = [way.why_not for way in facts.ways.values() if way.why_not] if via == "node" else []
     causes: list[BreakglassError] = [*failed.values(), *(unread.error for unread in facts.unread), *(Unreachable(why) for why in unused)]
     reasons += [error.message for error in failed.values()] + [str(unread) for unread in facts.unread] + unused

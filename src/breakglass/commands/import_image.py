@@ -9,7 +9,7 @@ from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.containerd import PINNED, Containerd, Ctr, honours_pinned, read_containerd
 from breakglass.observe.machine import Machine, read_machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
 from breakglass.plan import Confirm, Host, Plan, Run, Step
 
 IMPORT_QUIET_SECONDS = 600.0
@@ -69,17 +69,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     if tarball is None or tarball.record is None or not tarball.verified:
         raise _no_tarball(facts, tag)
     record = tarball.record
-    if record.platform != facts.machine.platform:
-        raise Refused(
-            f"{tarball.file} is for {record.platform}, {node} is {facts.machine.platform}: no pod would start",
-            state="Nothing was changed: the names in containerd are as they were.",
-            next_step=f"choose a node of {record.platform}",
-        )
-    if facts.names[0] not in record.references:
-        raise Refused(
-            f"{tarball.file} holds {', '.join(record.references)}, not {facts.names[0]}",
-            next_step=f"image.repository in the configuration is not what the tarball was made with; with it set to {record.references[0].rpartition(':')[0]} the import works",
-        )
+    check_usable(tarball.file, record, facts.machine, name=facts.names[0])
     ctr, there = Ctr(nodes.ctr, nodes.namespace), facts.containerd
     expected = _expected(tarball, facts.names)
     good = [name for name in expected if there.image_ids.get(name) == expected[name] and name in there.unpacked]
@@ -119,6 +109,21 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     first = enter(node, shelf.directory, identity, present=True)
     undo += [(step, end(node, nodes.directory)) for step in recording]
     return Plan(goal, (*first, *steps, *afterwards), undo=tuple(undo), settled=len(first) + len(steps), notes=notes, warnings=answering.warnings)
+
+
+def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> None:
+    """Raises Refused where pods could not use what is recorded: it is for another architecture, or under another name."""
+    if record.platform != machine.platform:
+        raise Refused(
+            f"{file} is for {record.platform}, {machine.host} is {machine.platform}: no pod would start",
+            state="Nothing was changed: the names in containerd are as they were.",
+            next_step=f"choose a node of {record.platform}",
+        )
+    if name not in record.references:
+        raise Refused(
+            f"{file} holds {', '.join(record.references)}, not {name}",
+            next_step=f"image.repository in the configuration is not what the tarball was made with; with it set to {record.references[0].rpartition(':')[0]} the import works",
+        )
 
 
 def keep_name(image_id: str) -> str:

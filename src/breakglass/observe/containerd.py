@@ -10,7 +10,7 @@ from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.shape import parse_json
 
-_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -52,6 +52,30 @@ def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...
     return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked, parse_pinned(listing))
 
 
+@dataclass(frozen=True)
+class Namespace:
+    """What a namespace that is ours alone holds."""
+
+    images: tuple[str, ...]
+    leases: tuple[str, ...]
+    """They keep content that no image refers to: an import that was killed leaves one, for 24 hours."""
+
+
+def read_namespace(reads: Reads, host: Host, ctr: Ctr) -> Namespace | None:
+    """None: there is no such namespace."""
+    if ctr.namespace not in _names(reads, host, (*ctr.command, "namespaces", "ls", "-q")):
+        return None
+    images, leases = (_names(reads, host, ctr.line(kind, "ls", "-q")) for kind in ("images", "leases"))
+    return Namespace(images, leases)
+
+
+def _names(reads: Reads, host: Host, argv: Argv) -> tuple[str, ...]:
+    listing = reads.ask(host, argv)
+    if not listing.ok:
+        raise Unreachable(f"{host}: containerd could not be asked: {said(listing)}", next_step=f"look at it with: {host.by_hand(*argv)}")
+    return tuple(line for line in listing.stdout.decode("utf-8", "replace").splitlines() if REFERENCE.fullmatch(line))
+
+
 def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
     return parse_targets(_listing(reads, host, ctr))
 
@@ -68,7 +92,7 @@ def parse_targets(output: bytes) -> dict[str, str]:
     found = {}
     for line in output.decode("utf-8", "replace").splitlines():
         fields = line.split()
-        if len(fields) > 2 and _REFERENCE.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2]):
+        if len(fields) > 2 and REFERENCE.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2]):
             found[fields[0]] = fields[2]
     return found
 

@@ -46,6 +46,22 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
     return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), free * 1024, frozenset(lines[2:-1]))
 
 
+@dataclass(frozen=True)
+class Disk:
+    size_bytes: int
+    free_bytes: int
+
+
+def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
+    """The file system that a directory lies on, by `df`: Filesystem 1024-blocks Used Available Capacity Mounted-on."""
+    result = reads.ask(host, ("df", "-Pk", "--", directory))
+    fields = (result.stdout.decode("utf-8", "replace").splitlines() or [""])[-1].split()
+    size, free = (whole_number(fields[at]) if result.ok and len(fields) > 4 else None for at in (1, 3))
+    if size is None or free is None:
+        raise Unreachable(f"{host} does not tell how much room there is in {directory}: {said(result)}", next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}")
+    return Disk(size * 1024, free * 1024)
+
+
 def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:
     """The sha256 of files on the host, in hex; files that cannot be read are left out."""
     if not paths:

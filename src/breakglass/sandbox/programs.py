@@ -36,6 +36,15 @@ if ! command -v "$1" >/dev/null; then
 fi
 exec "$@"
 """
+# How full this machine's own disk is says nothing of the sandbox's nodes.
+DF = """#!/bin/sh
+if [ "$1" != -Pk ]; then
+    echo "df: the sandbox's stand-in knows only: df -Pk DIRECTORY" >&2
+    exit 2
+fi
+echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'
+echo 'sandbox 100000000 50000000 50000000 50% /'
+"""
 HOSTNAME = """#!/bin/sh
 basename "$BREAKGLASS_SANDBOX_HOST"
 """
@@ -59,6 +68,7 @@ def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     _script(common / "sudo", SUDO)
     _script(common / "hostname", HOSTNAME)
     _stand_in(vm, "docker")
+    _script(node / "df", DF)
     _stand_in(node, "ctr")
     _stand_in(node, "containerd")
     if ssh := shutil.which("ssh"):

@@ -135,6 +135,38 @@ def content_ls(namespace: str, argv: list[str]) -> int:
     return 0
 
 
+def leases_ls(namespace: str, argv: list[str]) -> int:
+    quiet, rest = _options(argv, {"-q", "--quiet"})
+    if rest or not quiet:
+        return unknown("ctr", " ".join(argv) or "(no -q)")
+    sys.stdout.write("".join(f"{lease}\n" for lease in store.load(namespace)["leases"]))
+    return 0
+
+
+def leases_create(namespace: str, argv: list[str]) -> int:
+    if len(argv) != 2 or argv[0] != "--id" or argv[1].startswith("-"):
+        return unknown("ctr", " ".join(argv))
+    with store.changing(namespace) as state:
+        if argv[1] in state["leases"]:
+            raise Failure(f'lease "{argv[1]}": already exists')
+        state["leases"].append(argv[1])
+    sys.stdout.write(f"{argv[1]}\n")
+    return 0
+
+
+def leases_rm(namespace: str, argv: list[str]) -> int:
+    _, leases = _options(argv, {"--sync"})
+    if not leases or any(lease.startswith("-") for lease in leases):
+        return unknown("ctr", " ".join(argv))
+    with store.changing(namespace) as state:
+        for lease in leases:
+            if lease not in state["leases"]:
+                raise Failure(f'lease "{lease}": not found')
+            state["leases"].remove(lease)
+            sys.stdout.write(f"{lease}\n")
+    return 0
+
+
 def namespaces_ls(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
     quiet, rest = _options(argv, {"-q", "--quiet"})
     if rest:
@@ -215,6 +247,9 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "images label": label,
     "content get": content_get,
     "content ls": content_ls,
+    "leases ls": leases_ls,
+    "leases create": leases_create,
+    "leases rm": leases_rm,
     "namespaces ls": namespaces_ls,
     "namespaces rm": namespaces_rm,
     "plugins ls": plugins_ls,

@@ -15,7 +15,7 @@ STATE = ROOT / "sandbox.json"
 
 
 def load(namespace: str) -> dict[str, Any]:
-    """`images`: name to target and labels; `content`: digests; `snapshots`: chain IDs of what was unpacked."""
+    """`images`: name to target and labels; `content`: digests; `snapshots`: chain IDs of what was unpacked; `leases`: their IDs."""
     found: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _nothing()
     return found
 
@@ -24,9 +24,13 @@ def load(namespace: str) -> dict[str, Any]:
 def changing(namespace: str) -> Iterator[dict[str, Any]]:
     """The namespace's state, to be changed in place. Afterwards what no image refers to is collected."""
     with files.changing(STATE, empty={}) as state:
+        is_new = namespace not in state
         own = state.setdefault(namespace, _nothing())
         yield own
         _collect(own)
+        # A namespace comes to be with what is put into it, and stays when that goes.
+        if is_new and own == _nothing():
+            del state[namespace]
         known = {digest for each in state.values() for digest in each["content"]}
         for path in BLOBS.iterdir() if BLOBS.is_dir() else ():
             if f"sha256:{path.name}" not in known:
@@ -75,4 +79,4 @@ def _collect(own: dict[str, Any]) -> None:
 
 
 def _nothing() -> dict[str, Any]:
-    return {"images": {}, "content": [], "snapshots": []}
+    return {"images": {}, "content": [], "snapshots": [], "leases": []}

@@ -257,3 +257,21 @@ def test_the_last_run_is_described_in_one_line(at: str, changes: int, exit_code:
 def test_nothing_that_somebody_wrote_into_the_journal_reaches_the_terminal_as_it_is() -> None:
     told = describe({"run": "a", "by": "\x1b[31mroot", "command": "pin\nx", "at": "2026-04-19T12:00:00Z", "changes": 0, "exit_code": 0}, now=NOW)
     assert told.isprintable()
+
+
+# The first run imports all that the second needs: whom nobody knows may not be let into where it lies.
+HOMELESS = """
+import os
+from breakglass.cli.main import run
+arguments = ["--config", "/nonexistent", "check"]
+assert run(arguments) == 2
+os.setuid(54321)
+os.chdir("/")
+raise SystemExit(run(arguments))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody whom the system does not know")
+def test_a_user_without_a_home_directory_is_no_bug() -> None:
+    ended = subprocess.run([sys.executable, "-c", HOMELESS], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "/nonexistent" in ended.stderr) == (2, True), ended.stderr

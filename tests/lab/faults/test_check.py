@@ -162,6 +162,19 @@ def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_
     trial.recovers(argv=SERVED)
 
 
+@row("check", "the registry wants a token (Bearer challenge) of a service that wants a login: without it, and with it", "`refuses`, exit 5; with the login: served", exit_code=(5, 10))
+def test_a_registry_that_wants_a_token_serves_us_with_the_login_for_its_token_service(trial: Trial) -> None:
+    estate, operator = trial.estate, trial.estate.operator
+    pushed(estate.forgejo)
+    trial.arranged()
+    with estate.forgejo.token_service():
+        refused = told(trial)["forgejo"]
+        assert (refused["state"], "its token service https://forgejo.viktorbarzin.me:5001/token: HTTP 401" in str(refused["detail"])) == ("refuses", True), refused
+        operator.write("/root/.docker/config.json", logins(PASSWORD), mode=0o600)
+        assert told(trial)["forgejo"]["state"] == "serves"
+    trial.recovers(argv=SERVED)
+
+
 @contextlib.contextmanager
 def another_certificate(estate: Estate, host: Host) -> Iterator[str]:
     """The registry's certificate is of a CA that nobody knows; the file with that CA, on the operator's machine."""

@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from breakglass import __version__
 from breakglass.cli.main import Global, carry
+from breakglass.errors import Usage
 
-LOOK, RUNBOOK, PRACTICE = "Look", "Runbook", "Practice"
+LOOK, RUNBOOK, ALL_AT_ONCE, PRACTICE = "Look", "Runbook", "All at once", "Practice"
 
 EXIT_CODES = (
     "Exit codes: 0 done, or nothing to do; 2 usage or configuration; 3 refused, nothing was changed; 4 failed part-way; "
@@ -110,7 +112,6 @@ def fetch(
     Example: breakglass fetch k8s-node1
     """
     from breakglass.cli import verbs
-    from breakglass.errors import Usage
 
     if via not in ("auto", "node", "operator"):
         raise Usage("--via is auto, node or operator", next_step="breakglass fetch --help")
@@ -195,6 +196,43 @@ def restore(
         given=given,
         dry_run=dry_run,
     )
+
+
+class _WithCommand(TyperCommand):
+    """What follows `--` is a command line of its own, and no argument of ours."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta["command"] = tuple(args[at + 1 :])
+        if at == len(args) - 1:
+            raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]
+
+
+@app.command(cls=_WithCommand, rich_help_panel=ALL_AT_ONCE)
+def recover(
+    context: typer.Context,
+    node: Node = None,
+    tag: Annotated[str, typer.Option("--tag", help="latest: what the link of the source means.")] = "latest",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    verbose: Verbose = False,
+) -> int:
+    """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry serves the image.
+
+    With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives back.
+
+    Example: breakglass recover -- kubectl wait --for=condition=complete job/repair --timeout=30m
+    """
+    from breakglass.cli import recovering, verbs
+
+    given = context.obj.with_these(json=json, verbose=verbose)
+    command = context.meta["command"]
+    return carry("recover", lambda session: recovering.run_recover(session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes), given=given, dry_run=dry_run)
 
 
 @app.command(rich_help_panel=PRACTICE)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 OUTSIDE = "It came before or after the work itself: if this run had begun to change anything, it was told above."
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_seen: list[int] = []
+"""Signals that have come."""
+_is_undisturbed = False
+"""Whether the first signal is only noted, and raised when what is under way is done."""
 _is_told = False
 """Whether the command has come to its end, and only telling it is left."""
 
@@ -101,14 +105,14 @@ def run(arguments: list[str]) -> int:
 
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     wants_json = "--json" in words
-    seen: list[int] = []
     global _is_told
     _is_told = False
+    _seen.clear()
     try:
-        with _signals(seen):
+        with _signals():
             status = int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
-            if seen and not _is_told:  # typer makes a status of what is raised outside of `carry`
-                raise Signalled(seen[0])
+            if _seen and not _is_told:  # typer makes a status of what is raised outside of `carry`
+                raise Signalled(_seen[0])
             return status
     except Signalled as ended:
         return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
@@ -120,8 +124,8 @@ def run(arguments: list[str]) -> int:
     except Abort:
         return 1
     except Exit as error:
-        if seen:
-            return _report(_command_of(words), Interrupted(seen[0], state=OUTSIDE), wants_json=wants_json)
+        if _seen:
+            return _report(_command_of(words), Interrupted(_seen[0], state=OUTSIDE), wants_json=wants_json)
         return error.exit_code
 
 
@@ -214,15 +218,45 @@ def _command_of(words: list[str]) -> str:
 
 
 @contextmanager
-def _signals(seen: list[int]) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once. `seen` gets their numbers."""
+def undisturbed() -> Iterator[None]:
+    """A first signal does not end what is done in here: it is `noted`."""
+    global _is_undisturbed
+    _is_undisturbed = True
+    try:
+        yield
+    finally:
+        _is_undisturbed = False
+
+
+@contextmanager
+def disturbed() -> Iterator[None]:
+    """Within `undisturbed`: signals end this part all the same."""
+    global _is_undisturbed
+    _is_undisturbed = False
+    try:
+        yield
+    finally:
+        _is_undisturbed = True
+
+
+def noted() -> int | None:
+    """The number of the signal that has come, if one has."""
+    return _seen[0] if _seen else None
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once."""
 
     def on(number: int, frame: FrameType | None) -> None:
         del frame
-        if seen:
+        if _seen:
             os._exit(128 + number)
-        seen.append(number)
-        raise Signalled(number)
+        _seen.append(number)
+        if not _is_undisturbed:
+            raise Signalled(number)
+        with suppress(OSError):
+            os.write(2, b"\nbreakglass: everything is being given back; the same signal once more ends that at once\n")
 
     # What was to be ignored, by nohup say, stays ignored.
     before = {number: signal.signal(number, on) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}

@@ -45,8 +45,8 @@ class Screen:
         if self.verbose:
             self._err.print(Text(_printable(line), style="dim"))
 
-    def plan(self, plan: Plan, *, dry_run: bool) -> None:
-        """Everything that will be done, before any of it is."""
+    def plan(self, plan: Plan, *, dry_run: bool, first: int = 1) -> None:
+        """Everything that will be done, before any of it is; numbered from `first` on."""
         for warning in plan.warnings:
             self.warn(warning)
         for note in plan.notes:
@@ -55,9 +55,9 @@ class Screen:
             self.say(f"Nothing to do: {plan.goal}.")
             return
         self.say(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
-        self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, 1))))
+        self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, first))))
         if plan.undo:
-            self.say(f"If one of steps 1 to {plan.settled or len(plan.steps)} fails, what it began is undone:")
+            self.say(f"If one of steps {first} to {first - 1 + (plan.settled or len(plan.steps))} fails, what it began is undone:")
             for _, step in plan.undo:
                 self.say(f"     {step}")
 

@@ -32,6 +32,8 @@ class Session:
 
     def __init__(self, *, config: Config, screen: Screen, outcome: Outcome) -> None:
         self.config, self.screen, self.outcome = config, screen, outcome
+        self.announced: tuple[Plan, ...] = ()
+        """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
         self.hosts = Connections(config.ssh, environ=os.environ)
         self.cluster = Cluster(config.kubernetes)
         credentials = read_credentials(os.environ, Path.home())
@@ -73,13 +75,14 @@ class Session:
         plan = decide(facts)
         first = len(self.outcome.steps)
         self.outcome.steps += [StepTold(step) for step in plan.steps]
-        self.screen.plan(plan, dry_run=self.outcome.dry_run)
+        is_announced = any(_told(plan) == _told(announced) for announced in self.announced)
+        if not is_announced:
+            self.screen.plan(plan, dry_run=self.outcome.dry_run)
         if self.outcome.dry_run or not plan.steps:
             return facts, plan
-        if not yes:
-            self._ask(question)
+        self.agree(question, yes=yes)
         read_back = after or again
-        reports = _Reports(self, first, len(plan.steps))
+        reports = _Reports(self, first, shown_first=first if is_announced else 0, count=sum(len(announced.steps) for announced in self.announced) if is_announced else len(plan.steps))
         try:
             apply(
                 plan,
@@ -109,8 +112,10 @@ class Session:
             raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", next_step="run the same command again: it does only what is missing")
         return facts
 
-    def _ask(self, question: str) -> None:
-        """No prompt without a terminal."""
+    def agree(self, question: str, *, yes: bool) -> None:
+        """Ask, unless the answer was given already. No prompt without a terminal."""
+        if yes:
+            return
         if not sys.stdin.isatty():
             raise Usage(f"{question} There is no terminal to ask on.", state="Nothing was changed.", next_step="the same command with --yes")
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
@@ -132,12 +137,12 @@ class Session:
 
 
 class _Reports:
-    def __init__(self, session: Session, first: int, count: int) -> None:
-        self._session, self._first, self._count = session, first, count
+    def __init__(self, session: Session, first: int, *, shown_first: int, count: int) -> None:
+        self._session, self._first, self._shown_first, self._count = session, first, shown_first, count
 
     def started(self, index: int, step: Step) -> None:
         self._session.outcome.steps[self._first + index].begun = True
-        self._session.screen.step_started(index + 1, self._count, step)
+        self._session.screen.step_started(self._shown_first + index + 1, self._count, step)
 
     def progress(self, done_bytes: int) -> None:
         self._session.screen.step_progress(done_bytes)
@@ -147,7 +152,7 @@ class _Reports:
         told.status, told.seconds = "done" if ok else "failed", seconds
         if ok and _changes(step):
             self._session.outcome.changed = True
-        self._session.screen.step_ended(index + 1, self._count, ok=ok, seconds=seconds)
+        self._session.screen.step_ended(self._shown_first + index + 1, self._count, ok=ok, seconds=seconds)
 
     def undoing(self, step: Step) -> None:
         self._session.screen.say(f"putting back: {step}")
@@ -173,6 +178,10 @@ class _Told:
         shown = tuple(("sh", "-c", "...", *argv[3:]) if argv[:2] == ("sh", "-c") else argv for argv in pipeline)
         self._screen.detail(f"{host}$ {command_line(shown, sudo=host.sudo)}")
         return self._hosts.ask(host, *pipeline, quiet_seconds=quiet_seconds)
+
+
+def _told(plan: Plan) -> tuple[str, ...]:
+    return (plan.goal, *map(str, plan.steps))
 
 
 def _changes(step: Step) -> bool:

@@ -7,6 +7,7 @@ from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
 from breakglass.errors import BreakglassError, Failed, Unreachable, Usage, worst
+from breakglass.plan import Host, Plan
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -29,43 +30,46 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
 
 
 def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
-    """A transfer that failed is followed by the next source or way: a new read and a new plan, without what has failed."""
-    wanted = _tag(tag)
+    wanted = checked_tag(tag)
     if source is not None:
         check_source(source)
     name = _node(session, node, command="fetch")
+    after, option = fetch_to(session, name, tag=wanted, source=source, via=via)
+    if not session.outcome.dry_run:
+        session.screen.say(f"Next: breakglass import {after.node}")
+    return fetch.result(after, option, tag=wanted)
+
+
+def fetch_to(session: Session, node: str, *, tag: str | None, source: str | None = None, via: str = "auto", known: fetch.Facts | None = None) -> tuple[fetch.Facts, fetch.Option]:
+    """A transfer that failed is followed by the next source or way: a new read and a new plan, without what has failed. `known`: what was read already."""
     failed: fetch.Failures = {}
     from_start: set[tuple[str, str, str]] = set()
     tried: list[str] = []
     while True:
         try:
-            facts = fetch.observe(session.estate, node=name, source=source, via=via)
+            facts = known or fetch.observe(session.estate, node=node, source=source, via=via)
         except Unreachable as error:
             if not tried:
                 raise
             kind = type(worst([Failed(""), *failed.values()]))
-            state = f"{name} may hold a hidden partial; no tarball was touched."
+            state = f"{node} may hold a hidden partial; no tarball was touched."
             raise kind("; then ".join([*tried, error.message]), state=state, next_step="run the same command again: it goes on where this one stopped") from error
-        option, others = fetch.choose_way(facts, tag=wanted, via=via, failed=failed)
+        known = None
+        option, others = fetch.choose_way(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
-            after = _fetch_once(session, facts, option, others=others, tag=wanted)
+            return _fetch_once(session, facts, option, others=others, tag=tag), option
         except BreakglassError as error:
             step = next((told.step for told in session.outcome.steps[before:] if told.status == "failed"), None)
             if step is None or not fetch.is_transfer(step):
                 raise
+            tried.append(f"{option}: {error.message}")
             if fetch.resumes(step) and option.key not in from_start:
                 from_start.add(option.key)
-                tried.append(f"{option}: {error.message}")
                 session.screen.warn(f"{error.message}; trying the same once more")
-                continue
-            failed[option.key] = error
-            tried.append(f"{option}: {error.message}")
-            session.screen.warn(f"{option}: {error.message}; trying the next way")
-            continue
-        if not session.outcome.dry_run:
-            session.screen.say(f"Next: breakglass import {after.node}")
-        return fetch.result(after, option, tag=wanted)
+            else:
+                failed[option.key] = error
+                session.screen.warn(f"{option}: {error.message}; trying the next way")
 
 
 def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, others: tuple[fetch.Option, ...], tag: str | None) -> fetch.Facts:
@@ -79,63 +83,81 @@ def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, o
 
 
 def run_import(session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None) -> dict[str, Any]:
-    wanted = _tag(tag)
+    wanted = checked_tag(tag)
     name = _node(session, node, command="import")
+    after = import_into(session, name, tag=wanted, answer_pulls=answer_pulls)
+    if not session.outcome.dry_run:
+        session.screen.say(f"Next: breakglass pin {after.node}")
+    return import_image.result(after)
+
+
+def import_into(session: Session, node: str, *, tag: str | None, answer_pulls: bool | None = None) -> import_image.Facts:
+    """The verdict closes it."""
     config, identity = session.config, session.estate.identity
     answers = config.nodes.answer_pulls if answer_pulls is None else answer_pulls
-    facts = import_image.observe(session.estate, node=name, tag=wanted, answer_pulls=answers)
+    facts = import_image.observe(session.estate, node=node, tag=tag, answer_pulls=answers)
     after, _ = session.carry_out(
         facts,
-        again=lambda: import_image.observe_again(session.estate, facts, tag=wanted, answer_pulls=answers),
-        decide=lambda known: import_image.plan(known, nodes=config.nodes, identity=identity, tag=wanted),
+        again=lambda: import_image.observe_again(session.estate, facts, tag=tag, answer_pulls=answers),
+        decide=lambda known: import_image.plan(known, nodes=config.nodes, identity=identity, tag=tag),
         state=import_image.state,
     )
     if not session.outcome.dry_run:
         for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name), before=facts):
             session.screen.say(line)
-        session.screen.say(f"Next: breakglass pin {after.node}")
-    return import_image.result(after)
+    return after
 
 
 def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
     name = _node(session, node, command="pin")
-    facts = pin.observe(session.estate, node=name)
+    after, done = pin_to(session, name, reason=reason, yes=yes)
+    if not session.outcome.dry_run:
+        session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
+    return pin.result(after, done)
+
+
+def pin_to(session: Session, node: str, *, reason: str, yes: bool) -> tuple[pin.Facts, Plan]:
+    facts = pin.observe(session.estate, node=node)
     after, done = session.carry_out(
         facts,
         again=lambda: pin.observe_again(session.estate, facts),
         after=lambda: pin.without_newcomers(pin.observe_again(session.estate, facts), facts),
         decide=lambda known: pin.plan(known, identity=session.estate.identity, reason=reason),
         state=pin.state,
-        question=f"Cordon these nodes, so that pods are scheduled on {name} only?",
+        question=f"Cordon these nodes, so that pods are scheduled on {node} only?",
         yes=yes,
     )
     if not session.outcome.dry_run:
         for joined in after.newcomers:
-            session.screen.warn(f"{joined} joined while this was at work, and is not cordoned: the same command again cordons it")
-        session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
-    return pin.result(after, done)
+            session.screen.warn(f"{joined} joined while this was at work, and is not cordoned: breakglass pin {node} cordons it")
+    return after, done
 
 
 def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
     for node in nodes:
         check_node_name(node)
+    after, done, left = give_back(session, names=nodes, yes=yes)
+    session.outcome.error = left
+    return restore.result(after, done)
+
+
+def give_back(session: Session, *, names: tuple[str, ...] = (), only: Host | None = None, yes: bool) -> tuple[restore.Facts, Plan, BreakglassError | None]:
+    """With what could not be given back, though all that was planned was done."""
     config, identity = session.config, session.estate.identity
-    facts = restore.observe(session.estate, names=nodes)
+    facts = restore.observe(session.estate, names=names, only=only)
     after, done = session.carry_out(
         facts,
         again=lambda: restore.observe_again(session.estate, facts),
-        decide=lambda known: restore.plan(known, names=nodes, nodes=config.nodes, identity=identity),
+        decide=lambda known: restore.plan(known, names=names, nodes=config.nodes, identity=identity),
         state=restore.state,
         question="Give this back?",
         yes=yes,
     )
-    if not session.outcome.dry_run:
-        session.outcome.error = restore.left_over(after, done, names=nodes, nodes=config.nodes)
-    return restore.result(after, done)
+    return after, done, None if session.outcome.dry_run else restore.left_over(after, done, names=names, nodes=config.nodes)
 
 
 def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
-    facts = check.observe(session.estate, tag=_tag(tag) or "latest")
+    facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
     for line in check.lines(facts):
         session.screen.say(line)
     verdict = check.judge(facts.registries, expect_served=expect_served)
@@ -146,7 +168,7 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     return check.result(facts, verdict)
 
 
-def _tag(tag: str | None) -> str | None:
+def checked_tag(tag: str | None) -> str | None:
     """None for `latest`: then it is what the link means."""
     if tag is not None:
         check_tag(tag)

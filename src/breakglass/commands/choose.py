@@ -1,14 +1,21 @@
 """The choice of a node: a pure function with its reasons."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from breakglass.commands import Estate
 from breakglass.errors import BreakglassError, Refused, Unreachable
-from breakglass.observe.cluster import Node
+from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.together import together
+from breakglass.plan import Host
+
+SECONDS = 30.0
+"""A node that hangs is not chosen, and holds up no choice."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,19 @@ class Choice:
 def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
     """The node that fits best, by number among equals. Raises Refused with a reason for each node.
 
-    `fetch` and `import` prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition.
+    All prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
+    target of a pin in force.
     """
-    reasons = {candidate.node.name: _why_not(candidate, command, architecture, room_bytes) for candidate in candidates}
+    pinned = sorted({candidate.node.mark.annotation for candidate in candidates if candidate.node.mark.annotation is not None}) if command == "recover" else []
+    if pinned:
+        target = parse_pin(pinned[0]).target
+        return Choice(target, f"chose {target}: it is the target of the pin in force")
+    reasons = {candidate.node.name: why_not(candidate, command=command, architecture=architecture, room_bytes=room_bytes) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no nodes"
-        raise Refused(f"no node fits: {told}", next_step={"fetch": "name one: breakglass fetch NODE", "import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}[command])
+        next_step = {"import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}.get(command, f"name one: breakglass {command} NODE")
+        raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
     passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)
     has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
@@ -45,8 +58,30 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
 
 
+def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes: int) -> str:
+    """Why a node would not be chosen; empty where it would."""
+    node, machine = candidate.node, candidate.machine
+    if not node.ready:
+        return "not Ready"
+    if node.mark.unschedulable:
+        return "cordoned"
+    if node.disk_pressure:
+        return "DiskPressure"
+    if architecture and node.architecture and node.architecture != architecture:
+        return f"architecture {node.architecture}, the image is for {architecture}"
+    if machine is None:
+        return candidate.why_unread
+    if command == "import" and not candidate.has_tarball:
+        return "has no tarball"
+    if command == "pin" and not candidate.has_image:
+        return "does not hold the image"
+    if not candidate.has_tarball and machine.free_bytes < room_bytes:
+        return f"{machine.free_bytes / 1e6:.0f} MB free, {room_bytes / 1e6:.0f} MB needed"
+    return ""
+
+
 def choose_for(estate: Estate, *, command: str) -> Choice:
-    """Raises Unreachable when the API is down."""
+    """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
     try:
         nodes = estate.nodes()
     except Unreachable as error:
@@ -55,27 +90,34 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
             f"no NODE was named, and the API, which knows the nodes, was not reached: {error.message}",
             next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known or 'none: any address will do'}",
         ) from error
-    architecture, room_bytes = _wanted(estate) if command == "fetch" else ("", 0)
-    return choose(tuple(_read(estate, node) for node in nodes), command=command, architecture=architecture, room_bytes=room_bytes)
+    # Nodes that the API rules out are not asked.
+    asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
+    sources = estate.sources if command not in ("import", "pin") else ()
+    estate.note(f"looking at {', '.join([*(host.name for host, _ in sources), *(node.name for node in asked)])}")
+    questions: list[Callable[[], Candidate | Shelf | None]] = [partial(_shelf, estate, host, directory) for host, directory in sources]
+    questions += [partial(_read, estate, node) for node in asked]
+    answers = together(questions, seconds=SECONDS)
+    verified = [shelf.verified[0] for shelf in answers[: len(sources)] if isinstance(shelf, Shelf) and shelf.verified]
+    record = verified[0].record if verified else None
+    read = {candidate.node.name: candidate for candidate in answers if isinstance(candidate, Candidate)}
+    late = f"no answer within {SECONDS:g} s"
+    return choose(
+        tuple(read.get(node.name) or Candidate(node, None, late, False, False) for node in nodes),
+        command=command,
+        architecture=record.platform.rpartition("/")[2] if record else "",
+        room_bytes=record.size_bytes if record else 0,
+    )
 
 
-def _wanted(estate: Estate) -> tuple[str, int]:
-    """Architecture and size in bytes of the newest verified tarball of the first source that has one; nothing is asked of a node where none has."""
-    for host, directory in estate.sources:
-        with suppress(BreakglassError):
-            verified = read_shelf(estate.hosts, host, directory, estate.config.image.name).verified
-            if verified and verified[0].record:
-                return verified[0].record.platform.rpartition("/")[2], verified[0].size_bytes
-    return "", 0
+def _shelf(estate: Estate, host: Host, directory: str) -> Shelf | None:
+    with suppress(BreakglassError):
+        return read_shelf(estate.hosts, host, directory, estate.config.image.name)
+    return None
 
 
 def _read(estate: Estate, node: Node) -> Candidate:
-    """Nodes that the API rules out are not asked."""
-    if not node.ready or node.mark.unschedulable:
-        return Candidate(node, None, "", False, False)
     try:
         host, _ = estate.host_of(node)
-        estate.note(f"looking at {host} ({host.ssh})")
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
         shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
         has_image = not missing_names(estate, machine, shelf)
@@ -108,27 +150,6 @@ def repository_of(reference: str) -> str:
     reference = reference.partition("@")[0]
     head, slash, last = reference.rpartition("/")
     return head + slash + last.partition(":")[0]
-
-
-def _why_not(candidate: Candidate, command: str, architecture: str, room_bytes: int) -> str:
-    node, machine = candidate.node, candidate.machine
-    if not node.ready:
-        return "not Ready"
-    if node.mark.unschedulable:
-        return "cordoned"
-    if node.disk_pressure:
-        return "DiskPressure"
-    if architecture and node.architecture and node.architecture != architecture:
-        return f"architecture {node.architecture}, the image is for {architecture}"
-    if machine is None:
-        return candidate.why_unread
-    if command == "import" and not candidate.has_tarball:
-        return "has no tarball"
-    if command == "pin" and not candidate.has_image:
-        return "does not hold the image"
-    if not candidate.has_tarball and machine.free_bytes < room_bytes:
-        return f"{machine.free_bytes / 1e6:.0f} MB free, {room_bytes / 1e6:.0f} MB needed"
-    return ""
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, removal, repoint, tidying
@@ -11,6 +12,7 @@ from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unrea
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.observe.text import inert
+from breakglass.observe.together import together
 from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
@@ -75,22 +77,21 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
     shelf = read_shelf(estate.hosts, host, directory, name)
-    shelves: list[Shelf] = []
-    unread: list[Unread] = []
-    ways: dict[str, Way] = {}
-    for source_host, source_directory in estate.sources:
-        if source not in (None, source_host.name):
-            continue
+    wanted = [(source_host, source_directory) for source_host, source_directory in estate.sources if source in (None, source_host.name)]
+    for source_host, _ in wanted:
         estate.note(f"looking at {source_host} ({source_host.ssh})")
-        try:
-            found = read_shelf(estate.hosts, source_host, source_directory, name, quiet_seconds=FIRST_BYTE_SECONDS)
-        except Unreachable as error:
-            unread.append(Unread(source_host.name, error))
-            continue
-        shelves.append(found)
-        if via != "operator" and found.present:
-            ways[source_host.name] = _way(estate, host, machine, source_host)
-    return _hashed(estate, Facts(host, how, machine, shelf, tuple(shelves), tuple(unread), ways))
+    answers = [answer for answer in together([partial(_source, estate, *each) for each in wanted]) if answer is not None]
+    shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
+    unread = tuple(answer for answer in answers if isinstance(answer, Unread))
+    ways = {found.host.name: _way(estate, host, machine, found.host) for found in shelves if via != "operator" and found.present}
+    return _hashed(estate, Facts(host, how, machine, shelf, shelves, unread, ways))
+
+
+def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
+    try:
+        return read_shelf(estate.hosts, host, directory, estate.config.image.name, quiet_seconds=FIRST_BYTE_SECONDS)
+    except Unreachable as error:
+        return Unread(host.name, error)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -126,12 +127,23 @@ def plan(facts: Facts, option: Option, *, image: Image, identity: Identity, tag:
         return Plan(f"{facts.node} holds {newer.file}, which is newer than what the sources offer ({file}; to have that one: --tag {tarball.tag})", notes=notes[:1], warnings=warnings)
     copying: tuple[Step, ...] = () if is_there else _copying(facts, option, image, identity)
     pointing = () if facts.shelf.latest == tarball.tag else repoint(facts.node, directory, image.name, file)
-    older = tuple(removal(facts.shelf, other) for other in facts.shelf.tarballs if other.record is not None and other.tag != tarball.tag and other.sequence < tarball.sequence)
+    older = tuple(removal(facts.shelf, other) for other in facts.shelf.tarballs if other.tag != tarball.tag and _is_older(other, tarball))
     steps = (*tidying(facts.shelf, but=file if copying else None), *copying, *pointing, *older)
     goal = f"{facts.node}:{directory}/{file} is the tarball of {shelf.host}, verified there"
     if not steps:
         return Plan(goal, notes=notes[:2], warnings=warnings)
     return Plan(goal, (*enter(facts.node, directory, identity, present=facts.shelf.present), *steps), notes=notes, warnings=warnings)
+
+
+def shelf_then(facts: Facts, option: Option, *, tag: str | None) -> Shelf | None:
+    """What the node's directory holds once the plan is done; None where that is known only then: the tarball has no sidecars."""
+    shelf, tarball = facts.shelf, option.tarball
+    if _newer(facts, option, tag) is not None:
+        return shelf
+    if tarball.record is None:
+        return None
+    others = tuple(other for other in shelf.tarballs if other.tag != tarball.tag and not _is_older(other, tarball))
+    return replace(shelf, present=True, tarballs=(tarball, *others), latest=tarball.tag, latest_fault="", partials=(), orphans=())
 
 
 def is_transfer(step: Step) -> bool:
@@ -164,6 +176,11 @@ def state(facts: Facts) -> str:
     partial = next(iter(facts.shelf.partials), None)
     rest = f"; a partial of {partial.file} ({partial.size_bytes / 1e6:.0f} MB) is kept for the next run" if partial else ""
     return f"On {facts.node}: {'verified: ' + ', '.join(held) if held else 'no verified tarball'}{rest}. The sources were only read."
+
+
+def _is_older(other: Tarball, tarball: Tarball) -> bool:
+    """Whether a tarball of ours goes once the other is there."""
+    return other.record is not None and other.sequence < tarball.sequence
 
 
 def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:

@@ -33,9 +33,10 @@ class Facts:
     answers: Answers
 
 
-def observe(estate: Estate, *, node: str, tag: str | None, answer_pulls: bool) -> Facts:
+def observe(estate: Estate, *, node: str, tag: str | None, answer_pulls: bool, shelf: Shelf | None = None) -> Facts:
+    """`shelf`: what the node's directory will be by then, where it is not to be read now."""
     host, how = estate.node(node)
-    return _observe(estate, host, how, tag=tag, answer_pulls=answer_pulls, before=None)
+    return _observe(estate, host, how, tag=tag, answer_pulls=answer_pulls, before=None, shelf=shelf)
 
 
 def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
@@ -43,14 +44,14 @@ def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls
     return _observe(estate, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers)
 
 
-def _observe(estate: Estate, host: Host, how: str, *, tag: str | None, answer_pulls: bool, before: Answers | None) -> Facts:
+def _observe(estate: Estate, host: Host, how: str, *, tag: str | None, answer_pulls: bool, before: Answers | None, shelf: Shelf | None = None) -> Facts:
     estate.note(f"looking at {host} ({host.ssh})")
     nodes, image = estate.config.nodes, estate.config.image
     machine = read_machine(estate.hosts, host, nodes.directory, ("python3", "bash", "gzip", nodes.ctr[0]))
     missing = [command for command in ("python3", "bash", "gzip", nodes.ctr[0]) if command not in machine.commands]
     if missing:
         raise Refused(f"{host} has no {', '.join(missing)}", next_step=f"install it on {host}, or choose another node")
-    shelf = read_shelf(estate.hosts, host, nodes.directory, image.name)
+    shelf = shelf or read_shelf(estate.hosts, host, nodes.directory, image.name)
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()

@@ -40,18 +40,20 @@ class Facts:
     unread: tuple[Unread, ...] = ()
     api: Unreachable | None = None
     """Why the API was not reached."""
+    only: Host | None = None
+    """No other node's record was asked for: what other runs have taken from other nodes is theirs."""
 
 
-def observe(estate: Estate, *, names: tuple[str, ...]) -> Facts:
-    """Of the cluster every node, and every node's record; with names, theirs."""
+def observe(estate: Estate, *, names: tuple[str, ...], only: Host | None = None) -> Facts:
+    """Of the cluster every node, and every node's record, or `only` this one's; with names, theirs."""
     nodes, api = _nodes(estate)
-    hosts, lost = _hosts(estate, nodes, names)
+    hosts, lost = ([only], []) if only else _hosts(estate, nodes, names)
     estate.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{f' and {len(hosts) - 6} more' if len(hosts) > 6 else ''}")
     sites, unread = _sites(estate, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     something = marked or any(not site.is_clean for site in sites)
     served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and estate.config.registries else None
-    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api)
+    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api, only)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -127,6 +129,8 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
     if names:
         names = tuple(name for name in names if name not in {unread.name for unread in facts.unread}) or ("nothing that was reached",)
         return f"{', '.join(names)}: {'not cordoned by us, without our annotation; ' if uncordons else ''}no pulls are answered, no image is kept for us{but}"
+    if facts.only is not None:
+        return f"{'no node is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{facts.only} answers no pulls and keeps no image for us{but}"
     whose = "no node that was reached" if facts.unread or facts.api else "no node"
     return f"{f'{whose} is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{whose} answers pulls or keeps an image for us{but}"
 

@@ -1,0 +1,112 @@
+"""recover: the whole runbook as one plan, each part planned on what the part before it will have done."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from breakglass.commands import Estate, Identity, check, fetch, import_image, pin, restore
+from breakglass.commands.choose import choose_for
+from breakglass.commands.import_image import OURS
+from breakglass.config import Config
+from breakglass.errors import Refused, Unreachable
+from breakglass.observe.answering import TakenFile
+from breakglass.observe.cluster import Node
+from breakglass.plan import Host, PatchNode, Plan, Run, Step
+from breakglass.registry import Found
+
+REASON = "breakglass recover"
+"""What stands in the annotations. COMMAND does not: it may hold secrets."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    node: Host
+    fetching: fetch.Facts
+    option: fetch.Option
+    """What is fetched."""
+    others: tuple[fetch.Option, ...]
+    """What would be, if that failed."""
+    into: import_image.Facts | None
+    """The node as it is, with the tarball that will be there by then; None where only the fetch will tell what is in it."""
+    pinning: pin.Facts
+    """The cluster as it is, and a node that will hold the image by then."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the runbook."""
+
+    name: str
+    """The command that does this part alone."""
+    plan: Plan | None
+    """None: it can be planned only after the stage before it."""
+
+
+def judge(registries: tuple[Found, ...]) -> str:
+    """What was found, in words. Raises Refused when a registry serves the image, Unreachable when nobody knows."""
+    verdict = check.judge(registries, expect_served=False)
+    singly = "if a pipeline has to run on one node all the same, the single commands remain: breakglass fetch, import, pin"
+    if verdict.word == "not needed":
+        raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
+    if verdict.word == "unknown":
+        raise Unreachable(verdict.sentence, next_step=f"log in (docker login), then the same command again; {singly}")
+    told = ", ".join(f"{found.name} {found.state}" for found in registries)
+    return f"no registry serves the image ({told or 'the configuration names none'})"
+
+
+def choose(estate: Estate, *, node: str | None) -> tuple[str, str]:
+    """The node, and why."""
+    if node is not None:
+        return node, f"{node} was named"
+    choice = choose_for(estate, command="recover")
+    return choice.node, choice.why
+
+
+def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
+    fetching = fetch.observe(estate, node=node, source=None, via="auto")
+    option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
+    shelf = fetch.shelf_then(fetching, option, tag=tag)
+    into = import_image.observe(estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf) if shelf is not None else None
+    return Facts(fetching.node, fetching, option, others, into, replace(pin.observe(estate, node=node), missing=()))
+
+
+def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, gives_back: bool) -> tuple[Stage, ...]:
+    """Raises what any part of it would be refused for, before any of it is done."""
+    fetching = fetch.plan(facts.fetching, facts.option, image=config.image, identity=identity, tag=tag, others=facts.others)
+    importing = import_image.plan(facts.into, nodes=config.nodes, identity=identity, tag=tag) if facts.into else None
+    pinning = pin.plan(facts.pinning, identity=identity, reason=REASON)
+    stages = (Stage("fetch", fetching), Stage("import", importing), Stage("pin", pinning))
+    if not gives_back:
+        return stages
+    giving = None
+    if facts.into is not None and importing is not None:
+        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, None, (_site_then(facts.into, importing.steps, config.nodes.namespace),), only=facts.node)
+        giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
+    return (*stages, Stage("restore", giving))
+
+
+def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...]:
+    """The nodes after the patches."""
+    marks = {step.node: step.after for step in steps if isinstance(step, PatchNode)}
+    return tuple(replace(node, mark=marks.get(node.name, node.mark)) for node in nodes)
+
+
+def _site_then(facts: import_image.Facts, steps: Iterable[Step], namespace: str) -> restore.Site:
+    """What the steps of an import will have left on its node beside the image."""
+    taken = facts.answers.taken
+    files = {file.path: file for file in taken.files}
+    names = {name for name in facts.containerd.targets if name.startswith(OURS)}
+    has_responder = taken.has_responder
+    for step in steps:
+        words = step.pipeline[-1] if isinstance(step, Run) else ()
+        if words[:3] == ("python3", "taken.py", "insert"):
+            files[words[4]] = TakenFile(words[4], None, "", "")
+        elif words[:3] == ("python3", "taken.py", "put_back"):
+            files.pop(words[4], None)
+        elif words[:2] == ("python3", "responder.py"):
+            has_responder = words[2] == "start"
+        elif "images" in words and "tag" in words and words[-1].startswith(OURS):
+            names.add(words[-1])
+        elif "images" in words and "rm" in words:
+            names.discard(words[-1])
+    taken = replace(taken, is_recorded=True, is_begun=True, files=tuple(files[path] for path in sorted(files)), has_responder=has_responder, namespace=taken.namespace or namespace)
+    return restore.Site(facts.node, taken, tuple(sorted(names)))

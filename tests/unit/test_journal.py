@@ -219,6 +219,8 @@ def test_broken_lines_are_passed_over(path: Path) -> None:
     found = last_run(path)
     assert found is not None
     assert (found["run"], found["exit_code"]) == ("0a1b2c3d", 0)
+    one_change(journal(path, run="later"))
+    assert [json.loads(line)["run"] for line in path.read_bytes().splitlines()[-3:]] == ["later"] * 3, "and the last of them, which has no end, spoils none of ours"
 
 
 def test_of_a_long_journal_only_the_end_is_read(path: Path) -> None:

@@ -42,6 +42,8 @@ class Journal:
         """The steps that have begun and not ended."""
         self._has_begun = self._has_warned = False
         self._descriptor: int | None = None
+        self._lead = b""
+        """What the next line begins with: a line end, where the one before it was cut by a full disk."""
 
     def begin(self, step: Step) -> None:
         if _changes(step):
@@ -65,9 +67,12 @@ class Journal:
         try:
             if self._descriptor is None:
                 self._descriptor = _open(self._path)
-            line = _line_end(self._descriptor) + json.dumps(entry).encode() + b"\n"
+                self._lead = b"\n" if _is_cut(self._descriptor) else b""
+            line = self._lead + json.dumps(entry).encode() + b"\n"
             if os.write(self._descriptor, line) < len(line):
+                self._lead = b"\n"
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._lead = b""
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
@@ -183,10 +188,14 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _line_end(descriptor: int) -> bytes:
-    """What a line of ours begins with, where the one before it was cut: by a full disk, say."""
-    size = os.fstat(descriptor).st_size
-    return b"" if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n" else b"\n"
+def _is_cut(descriptor: int) -> bool:
+    """Whether the last line has no end. Looked at twice: another run may be in the middle of writing it."""
+    for pause in (0.0, 0.05):
+        time.sleep(pause)
+        size = os.fstat(descriptor).st_size
+        if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
+            return False
+    return True
 
 
 def _regular(descriptor: int) -> os.stat_result:

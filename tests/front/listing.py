@@ -30,8 +30,9 @@ def listing(root: Path) -> State:
 
 
 def timeless(root: Path) -> State:
-    """The listing without what differs between two runs that do the same: a record's time and sequence, and the time of compression in a tarball, hence its hash."""
-    found = {name: text for name, text in listing(root).items() if "/blobs/" not in name or not name.startswith("registries/")}
+    """The listing without what differs between two runs that do the same: a record's time and sequence, the time of compression in a tarball, hence its hash, and the
+    journal."""
+    found = {name: text for name, text in listing(root).items() if not (name.startswith("state/") or ("/blobs/" in name and name.startswith("registries/")))}
     for name in [name for name in found if name.endswith(".tar.gz") and not (root / name).is_symlink()]:
         sha256, content = _hashes((root / name).read_bytes())
         found[name] = f"tarball of {content}"

@@ -28,6 +28,7 @@ class World:
         self._home.mkdir()
         self._first_config = estate.config.read_bytes()
         self._kept_nodes: dict[str, tuple[bytes, dict[str, dict[str, Any]]]] = {}
+        self.journal = Path(estate.environ["XDG_STATE_HOME"]) / "breakglass/journal.jsonl"
         self._environs = {name: host.environ for name, host in estate.hosts.items()}
 
     # Commands
@@ -61,6 +62,7 @@ class World:
         for directory in (self.estate.vm_directory, self.estate.nas_directory):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
+        shutil.rmtree(self.journal.parent.parent, ignore_errors=True)
         for registry in self.estate.registries.values():
             registry.refuses_with = None
             shutil.rmtree(registry.root / "repositories", ignore_errors=True)

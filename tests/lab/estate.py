@@ -113,8 +113,9 @@ class Estate:
     def reset(self) -> None:
         """Everything as after `up`: powered, empty, uncordoned, no image, no tarball, no pod, registries open and empty."""
         reset.plug_all(self.hosts)
+        # By themselves: who ends strangers on a host would end a registry there that is just being started.
+        each(reset.reset_registry, self.registries)
         tasks: list[Callable[[], None]] = [lambda: reset.reset_vm(self.vm), lambda: reset.reset_nas(self.nas), lambda: reset.reset_operator(self.operator)]
-        tasks += [functools.partial(reset.reset_registry, registry) for registry in self.registries]
         reset.reset_cluster(self.cluster)
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)

@@ -1,16 +1,21 @@
 """A registry's storage, read and changed from outside: images put in without a push, manifests and blobs lost as on 2026-04-19."""
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import pki
 from .disk import Disk
 from .host import Host
 
+CONFIGURATION = "/etc/lab/registry.yml"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 USER, PASSWORD = "ci", "lab-password"
 PASSWORD_BCRYPT = "$2b$05$abcdefghijklmnopqrstuuL/Ej5MNdcjasz4Sr7bjTMIxZn.WGpgG"
@@ -106,12 +111,36 @@ class Registry:
 
     def refuse(self, *, on: bool) -> None:
         """Let every request without USER and PASSWORD end with 401, or end that; restarts the registry."""
-        file = self.host.path("/etc/lab/registry.yml")
-        configuration = json.loads(file.read_text())
+        configuration = json.loads(self.host.read(CONFIGURATION))
         configuration.pop("auth", None)
         if on:
             self.host.write("/etc/lab/htpasswd", f"{USER}:{PASSWORD_BCRYPT}\n")
             configuration["auth"] = {"htpasswd": {"realm": "lab", "path": "/etc/lab/htpasswd"}}
+        self._configure(configuration)
+
+    @contextlib.contextmanager
+    def token_service(self) -> Iterator[None]:
+        """Every request without a token ends with 401; who logs in as USER gets one from a service beside the registry."""
+        port, name = 5001, self.reference.partition("/")[0].partition(":")[0]
+        key = ("/etc/lab/registry.crt", "/etc/lab/registry.key")
+        before = json.loads(self.host.read(CONFIGURATION))
+        self.host.write("/etc/lab/tokens.crt", pki.text("ca.crt"))
+        self.host.write("/run/lab/tokens.py", Path(__file__).with_name("tokens.py").read_text())
+        service = self.host.popen("/usr/bin/python3", "/run/lab/tokens.py", str(port), *key, USER, PASSWORD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            realm = {"realm": f"https://{name}:{port}/token", "service": "lab", "issuer": "lab", "rootcertbundle": "/etc/lab/tokens.crt"}
+            self._configure(before | {"auth": {"token": realm}})
+            while port not in self.host.listening():
+                assert service.poll() is None, "the token service has ended"
+                time.sleep(0.02)
+            yield
+        finally:
+            service.kill()
+            service.wait()
+            self._configure(before)
+
+    def _configure(self, configuration: dict[str, Any]) -> None:
+        file = self.host.path(CONFIGURATION)
         if json.dumps(configuration) != file.read_text():
             file.write_text(json.dumps(configuration))
             self.host.stop("registry")

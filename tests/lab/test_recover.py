@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from .answering import NAMES, TAG, differences, is_taken_back, keep_tags, responder, traces
 from .estate import Estate
 from .faults.arrangements import fetched, published
-from .faults.injections import unplugged
+from .faults.injections import unplugged, until
+from .process import HostProcess
 from .runs import judge, run, stop_registries
 
 ADMIN = {"KUBECONFIG": "/root/.kube/config", "ADMIN": "/root/.kube/admin.config"}
@@ -64,13 +66,10 @@ def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh
     before = {name: traces(fresh.nodes[name]) for name in ("k8s-node1", "k8s-node2")}
     nodes = fresh.cluster.nodes()
     with total_outage(fresh):
-        arguments = ("--json", "recover", "--yes")
-        shown = judge(fresh.operator.breakglass(*arguments, "--dry-run", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
         began = time.monotonic()
-        done = judge(fresh.operator.breakglass(*arguments, "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+        done = judge(fresh.operator.breakglass("--json", "recover", "--yes", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
         seconds = time.monotonic() - began
         assert "ran on k8s-node1" in done.stderr
-        assert done.lines == shown.lines
         assert {step["status"] for step in done.told["steps"]} == {"done"}
         assert [stage["status"] for stage in done.result["stages"]] == ["done"] * 7
         for name, its in before.items():
@@ -80,36 +79,41 @@ def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh
         print(f"recover: {seconds:.1f} s: " + ", ".join(f"{stage['name'].partition(':')[0]} {stage['seconds']:.1f}" for stage in done.result["stages"]))
     now = fresh.cluster.nodes()
     assert {name: node["metadata"].get("annotations", {}).get("breakglass/pinned") for name, node in now.items()} == dict.fromkeys(nodes)
-    assert [name for name, node in now.items() if node["spec"].get("unschedulable")] == ["k8s-node3"]
+    assert cordoned(fresh) == ["k8s-node3"]
 
 
-def test_sigterm_while_the_pod_waits_gives_everything_back(fresh: Estate) -> None:
+def runs(estate: Estate, node: str, *, seconds: int) -> HostProcess:
+    """A started `recover` whose command runs."""
+    estate.operator.run("rm", "-f", "/tmp/runs")
+    child = estate.operator.start_breakglass("--json", "recover", node, "--yes", "--", "sh", "-c", f"touch /tmp/runs; exec sleep {seconds}")
+    until(estate.operator.path("/tmp/runs").exists, child=child)
+    assert len(cordoned(estate)) == 4
+    return child
+
+
+def cordoned(estate: Estate) -> list[str]:
+    return [name for name, node in estate.cluster.nodes().items() if node["spec"].get("unschedulable")]
+
+
+def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives_everything_back(fresh: Estate) -> None:
     fetched(fresh, "k8s-node1")
     before = traces(fresh.nodes["k8s-node1"])
     stop_registries(fresh)
-    with fresh.operator.start_breakglass("--json", "recover", "k8s-node1", "--yes", "--", "sh", "-c", "touch /tmp/runs; sleep 60") as child:
-        deadline = time.monotonic() + 60
-        while not fresh.operator.path("/tmp/runs").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert len([node for node in fresh.cluster.nodes().values() if node["spec"].get("unschedulable")]) == 4
+    shown = run(fresh, "recover", "k8s-node1", "--dry-run", "--", "true")
+    with runs(fresh, "k8s-node1", seconds=60) as child:
         status, stdout, stderr = fresh.operator.interrupt(child, signal.SIGTERM)
-    told = json.loads(stdout)
-    assert (status, told["error"]["kind"]) == (143, "signal"), stderr
-    assert "Everything was given back" in told["error"]["state"]
+    ended = judge(CompletedProcess((), status, stdout, stderr), expect=143)
+    assert ended.lines == shown.lines
+    assert "Everything was given back" in ended.error["state"]
     is_taken_back(fresh.nodes["k8s-node1"], before)
-    assert not [node for node in fresh.cluster.nodes().values() if node["spec"].get("unschedulable")]
+    assert cordoned(fresh) == []
 
 
 def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(fresh: Estate) -> None:
     fetched(fresh, "k8s-node2")
     before = traces(fresh.nodes["k8s-node2"])
     stop_registries(fresh)
-    with fresh.operator.start_breakglass("--json", "recover", "k8s-node2", "--yes", "--", "sh", "-c", "touch /tmp/goes-on; sleep 5") as child:
-        deadline = time.monotonic() + 60
-        while not fresh.operator.path("/tmp/goes-on").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    with runs(fresh, "k8s-node2", seconds=2) as child:
         child.kill()
         child.communicate()
     again = run(fresh, "recover", "--yes")

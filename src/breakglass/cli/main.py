@@ -146,7 +146,7 @@ def carry(
     outcome = Outcome(command, dry_run=dry_run)
     session = None
     try:
-        found = load(find(None if given.config is None else str(given.config), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+        found = load(find(None if given.config is None else str(given.config), environ=os.environ, cwd=Path.cwd(), home=_home()))
         screen.detail(f"configuration: {found.source}")
         from breakglass.cli import session as sessions
 
@@ -176,12 +176,23 @@ def carry(
             screen.error(outcome.error)
             if given.verbose and outcome.error.__cause__ is not None:
                 screen.trace(outcome.error.__cause__)
+    if session is not None:
+        session.journal.end(outcome.exit_code)
     if given.json:
         screen.object(outcome.told())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
         screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
         return 0
     return outcome.exit_code
+
+
+def _home() -> Path:
+    """A user whom the system does not know has none; then it is what container runtimes make it."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/"
+        return Path.home()
 
 
 def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:

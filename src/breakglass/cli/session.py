@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from breakglass import __version__
 from breakglass.apply import Explain, apply
+from breakglass.cli import journal
 from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
@@ -38,6 +39,7 @@ class Session:
         credentials = read_credentials(os.environ, Path.home())
         at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         identity = Identity(run=secrets.token_hex(4), by=f"{_user()}@{socket.gethostname()}", at=at, version=__version__)
+        self.journal = journal.Journal(journal.place(os.environ, Path.home()), run=identity.run, by=identity.by, command=outcome.command, warn=screen.warn)
         self.estate = Estate(
             config=config,
             hosts=_Told(self.hosts, screen),
@@ -82,7 +84,14 @@ class Session:
         read_back = after or again
         reports = _Reports(self, first, shown_first=first if is_announced else 0, count=sum(len(announced.steps) for announced in self.announced) if is_announced else len(plan.steps))
         try:
-            apply(plan, hosts=self.hosts, cluster=self.cluster, reports=reports, plan_again=lambda: decide(again()), explain=explain)
+            apply(
+                plan,
+                hosts=journal.JournaledHosts(self.hosts, self.journal),
+                cluster=journal.JournaledCluster(self.cluster, self.journal),
+                reports=reports,
+                plan_again=lambda: decide(again()),
+                explain=explain,
+            )
             reached = self._read_back(read_back, left or decide)
         except BreakglassError as error:
             reports.give_up()

@@ -86,6 +86,8 @@ class Estate:
             "BREAKGLASS_SANDBOX_CONTROL": str(self.root / "control"),
             "KUBECONFIG": str(self.kubeconfig),
             "REGISTRY_AUTH_FILE": str(self.root / "auth.json"),
+            # Practice is none of the operator's journal.
+            "XDG_STATE_HOME": str(self.root / "state"),
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         }
 

@@ -12,7 +12,7 @@ from .rows import NOT_HERE, Row
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-COMMANDS = ("snapshot", "fetch", "import", "pin", "restore", "recover", "status", "drill", "check", "any")
+COMMANDS = ("check", "status", "snapshot", "fetch", "import", "pin", "restore", "recover", "drill", "any")
 WORDS = {0: "ok", 2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity", 7: "busy", 10: "not needed", -9: "killed"}
 
 HEAD = """# Faults

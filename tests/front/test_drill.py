@@ -27,8 +27,8 @@ def world(world: World) -> World:
 
 
 def state(world: World) -> State:
-    """All files of all hosts, containerd's content among them, and the nodes of the cluster."""
-    return listing(world.estate.root) | {f"node {name}": str(item) for name, item in world.nodes().items()}
+    """All files of all hosts, containerd's content among them, and the nodes of the cluster; the operator's journal is none of it."""
+    return {name: text for name, text in listing(world.estate.root).items() if name.partition("/")[0] != "state"} | {f"node {name}": str(item) for name, item in world.nodes().items()}
 
 
 def drilled(world: World, *arguments: str, status: int) -> Ended:

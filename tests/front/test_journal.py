@@ -58,6 +58,7 @@ def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(worl
     assert (ended["command"], ended["exit_code"]) == ("pin", 0)
 
 
+@pytest.mark.slow
 def test_a_failed_change_and_what_was_put_back_after_it_are_written_down(world: World) -> None:
     world.fetch(NODE)
     with world.program(NODE, "ctr", 'case "$*" in *"images tag"*infra-ci:latest*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):

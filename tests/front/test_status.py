@@ -95,6 +95,7 @@ def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(wo
     assert (after["stale"], [source["lags"] for source in after["sources"]]) == (False, [0, 1])
 
 
+@pytest.mark.slow
 def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_not_hide_the_rest_of_a_node(world: World) -> None:
     world.bring_in("k8s-node1")
     world.done("import", "k8s-node1")

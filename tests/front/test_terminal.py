@@ -75,7 +75,7 @@ def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> 
     assert (ended.status, "Nothing to do" in ended.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("number", [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))], ids=lambda number: signal.Signals(number).name)
 def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
     with world.program(VM, "docker", SLOW_PULL):
         started = world.start("snapshot", "--tag", TAG, "--json")

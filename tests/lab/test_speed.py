@@ -17,6 +17,7 @@ def test_help_takes_little_longer_than_the_import_of_its_command_line_library() 
     assert_passes(row)
 
 
+@pytest.mark.thorough
 def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_staying_in_its_memory(fresh: Estate) -> None:
     fresh.big()
     saved = breakglass(fresh, "snapshot", "--tag", measure.TAG)

@@ -4,8 +4,9 @@ from contextlib import suppress
 from typing import Any
 
 from breakglass.cli.session import Session
-from breakglass.commands import choose, drill, readiness
-from breakglass.config import REGISTRY_VM, check_node_name
+from breakglass.cli.verbs import chosen
+from breakglass.commands import drill, readiness
+from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
 from breakglass.plan import Confirm
 
@@ -13,13 +14,7 @@ from breakglass.plan import Confirm
 def run_drill(session: Session, *, node: str | None) -> dict[str, Any]:
     """A finding that fails ends nothing but its own part. Raises Busy, and what makes the node unusable as such."""
     estate, config = session.estate, session.config
-    if node is None:
-        choice = choose.choose_for(estate, command="drill")
-        session.screen.say(choice.why)
-        node = choice.node
-    else:
-        check_node_name(node)
-    facts = drill.observe(estate, node=node)
+    facts = drill.observe(estate, node=chosen(session, node, command="drill").node)
     checks = readiness.checks(facts.readings, facts.reach.machine, nodes=config.nodes, login=facts.reach.ways.get(REGISTRY_VM))
     lacks = readiness.missing(facts.reach.machine, config.nodes)
     tried: list[tuple[drill.Candidate, list[BreakglassError]]] = []

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,12 @@ from breakglass.cli.screen import Screen
 from breakglass.cli.session import Session
 from breakglass.cli.verbs import fetch_to, give_back, import_into, pin_to
 from breakglass.commands import fetch, import_image, pin, recover, restore
+from breakglass.commands.choose import Choice
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Failed, Usage, worst
+from breakglass.observe.together import together
 from breakglass.plan import Step
+from breakglass.registry import Found
 
 Result = dict[str, Any]
 
@@ -75,11 +78,13 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
     checklist = Checklist(screen, names)
     with checklist.doing("check"):
         session.estate.note("asking the registries")
-        screen.say(f"    {recover.judge(session.estate.look(tag or 'latest'))}")
+        found, choice = _looked(session, node=node, tag=tag)
+        screen.say(f"    {recover.judge(found)}")
     with checklist.doing("node"):
-        name, why = recover.choose(session.estate, node=node)
-        screen.say(f"    {why}")
-        facts = recover.observe(session.estate, node=name, tag=tag)
+        if isinstance(choice, BreakglassError):
+            raise choice
+        screen.say(f"    {choice.why}")
+        facts = recover.observe(session.estate, choice, tag=tag)
         stages = recover.plan(facts, config=config, identity=session.estate.identity, tag=tag, gives_back=bool(command))
     steps = _show(session, stages, run_by)
     if outcome.dry_run:
@@ -107,6 +112,22 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
     if not command:
         screen.say(f"Next: run the pipeline; its pods land on {facts.node}. Then give everything back: breakglass restore")
     return result
+
+
+def _looked(session: Session, *, node: str | None, tag: str | None) -> tuple[tuple[Found, ...], Choice | BreakglassError]:
+    """The registries, and meanwhile the nodes: each may take its deadline."""
+
+    def choose() -> Choice | BreakglassError:
+        try:
+            return recover.choose(session.estate, node=node)
+        except BreakglassError as error:
+            return error
+
+    questions: list[Callable[[], tuple[Found, ...] | Choice | BreakglassError]] = [lambda: session.estate.look(tag or "latest"), choose]
+    found, choice = together(questions)
+    assert isinstance(found, tuple)
+    assert isinstance(choice, Choice | BreakglassError)
+    return found, choice
 
 
 def _import_and_pin(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None) -> None:

@@ -33,8 +33,9 @@ def run_fetch(session: Session, *, node: str | None, tag: str | None, source: st
     wanted = checked_tag(tag)
     if source is not None:
         check_source(source)
-    name = _node(session, node, command="fetch")
-    after, option = fetch_to(session, name, tag=wanted, source=source, via=via)
+    choice = chosen(session, node, command="fetch")
+    known = fetch.observe(session.estate, node=choice.node, source=source, via=via, known=choice.sources)
+    after, option = fetch_to(session, choice.node, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass import {after.node}")
     return fetch.result(after, option, tag=wanted)
@@ -84,7 +85,7 @@ def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, o
 
 def run_import(session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None) -> dict[str, Any]:
     wanted = checked_tag(tag)
-    name = _node(session, node, command="import")
+    name = chosen(session, node, command="import").node
     after = import_into(session, name, tag=wanted, answer_pulls=answer_pulls)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass pin {after.node}")
@@ -109,7 +110,7 @@ def import_into(session: Session, node: str, *, tag: str | None, answer_pulls: b
 
 
 def run_pin(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
-    name = _node(session, node, command="pin")
+    name = chosen(session, node, command="pin").node
     after, done = pin_to(session, name, reason=reason, yes=yes)
     if not session.outcome.dry_run:
         session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
@@ -175,10 +176,11 @@ def checked_tag(tag: str | None) -> str | None:
     return None if tag == "latest" else tag
 
 
-def _node(session: Session, node: str | None, *, command: str) -> str:
+def chosen(session: Session, node: str | None, *, command: str) -> choose.Choice:
+    """The node that was named, else the one that fits best, with the reason on the screen."""
     if node is not None:
         check_node_name(node)
-        return node
+        return choose.Choice(node, f"{node} was named")
     choice = choose.choose_for(session.estate, command=command)
     session.screen.say(choice.why)
-    return choice.node
+    return choice

@@ -8,10 +8,13 @@ from breakglass.config import Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
-from breakglass.observe.shelf import Shelf, Tarball
+from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Argv, Host, Lock, Run, Step
 from breakglass.ports import Reads, ReadsCluster
 from breakglass.registry import Found, ImageId
+
+FIRST_BYTE_SECONDS = 60.0
+"""What a source may take for its first byte."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class Estate:
         """(host, directory) of each source of tarballs, in the order in which they are tried."""
         vm = (self.registry_vm, self.config.registry_vm.directory)
         return (vm, *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in self.config.fallbacks))
+
+    def source(self, host: Host, directory: str) -> "Shelf | Unread":
+        """The shelf of a source, or why it could not be read. The disks of a NAS may have to spin up."""
+        try:
+            return read_shelf(self.hosts, host, directory, self.config.image.name, quiet_seconds=FIRST_BYTE_SECONDS)
+        except Unreachable as error:
+            return Unread(host.name, error)
 
     @property
     def ctr(self) -> Ctr:

@@ -1,18 +1,16 @@
 """The choice of a node: a pure function with its reasons."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate
+from breakglass.commands import Estate, Unread
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.observe.together import together
-from breakglass.plan import Host
 
 SECONDS = 30.0
 """A node that hangs is not chosen, and holds up no choice."""
@@ -33,6 +31,8 @@ class Candidate:
 class Choice:
     node: str
     why: str
+    sources: tuple[Shelf | Unread, ...] = ()
+    """What was read of the sources on the way."""
 
 
 def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
@@ -94,25 +94,20 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
     asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
     sources = estate.sources if command not in ("import", "pin") else ()
     estate.note(f"looking at {', '.join([*(host.name for host, _ in sources), *(node.name for node in asked)])}")
-    questions: list[Callable[[], Candidate | Shelf | None]] = [partial(_shelf, estate, host, directory) for host, directory in sources]
+    questions: list[Callable[[], Candidate | Shelf | Unread]] = [partial(estate.source, host, directory) for host, directory in sources]
     questions += [partial(_read, estate, node) for node in asked]
     answers = together(questions, seconds=SECONDS)
     verified = [shelf.verified[0] for shelf in answers[: len(sources)] if isinstance(shelf, Shelf) and shelf.verified]
     record = verified[0].record if verified else None
     read = {candidate.node.name: candidate for candidate in answers if isinstance(candidate, Candidate)}
     late = f"no answer within {SECONDS:g} s"
-    return choose(
+    choice = choose(
         tuple(read.get(node.name) or Candidate(node, None, late, False, False) for node in nodes),
         command=command,
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-
-
-def _shelf(estate: Estate, host: Host, directory: str) -> Shelf | None:
-    with suppress(BreakglassError):
-        return read_shelf(estate.hosts, host, directory, estate.config.image.name)
-    return None
+    return replace(choice, sources=tuple(answer for answer in answers if isinstance(answer, Shelf | Unread)))
 
 
 def _read(estate: Estate, node: Node) -> Candidate:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
-from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, removal, repoint, tidying
+from breakglass.commands import FIRST_BYTE_SECONDS, Estate, Identity, Result, Unread, archive, enter, removal, repoint, tidying
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
 from breakglass.observe.machine import Machine, read_hashes, read_machine
@@ -16,8 +16,6 @@ from breakglass.observe.together import together
 from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
-FIRST_BYTE_SECONDS = 60.0
-"""The disks of a NAS may have to spin up."""
 
 SSH_OPTIONS = ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no", "-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=2")
 
@@ -67,8 +65,8 @@ Failures = dict[tuple[str, str, str], BreakglassError]
 """`Option.key` of what was tried in this run already, and how it ended."""
 
 
-def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts:
-    """Raises Refused for a source or node that there is none of, Unreachable for the node."""
+def observe(estate: Estate, *, node: str, source: str | None, via: str, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
+    """`known`: sources that were read already. Raises Refused for a source or node that there is none of, Unreachable for the node."""
     names = [host.name for host, _ in estate.sources]
     if source is not None and source not in names:
         raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
@@ -77,25 +75,22 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str) -> Facts
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
     shelf = read_shelf(estate.hosts, host, directory, name)
-    return _hashed(estate, Facts(host, how, machine, shelf, *read_sources(estate, host, machine, source=source, via=via)))
+    return _hashed(estate, Facts(host, how, machine, shelf, *read_sources(estate, host, machine, source=source, via=via, known=known)))
 
 
-def read_sources(estate: Estate, node: Host, machine: Machine, *, source: str | None, via: str) -> tuple[tuple[Shelf, ...], tuple[Unread, ...], dict[str, Way]]:
+def read_sources(estate: Estate, node: Host, machine: Machine, *, source: str | None, via: str, known: tuple[Shelf | Unread, ...] = ()) -> tuple[tuple[Shelf, ...], tuple[Unread, ...], dict[str, Way]]:
     """The shelves of the sources, those that could not be read, and by the source's name how the node itself would reach it."""
     wanted = [(host, directory) for host, directory in estate.sources if source in (None, host.name)]
-    for host, _ in wanted:
-        estate.note(f"looking at {host} ({host.ssh})")
-    answers = together([partial(_source, estate, *each) for each in wanted])
+    if known:
+        names = {host.name for host, _ in wanted}
+        answers: list[Shelf | Unread | None] = [each for each in known if (each.host.name if isinstance(each, Shelf) else each.name) in names]
+    else:
+        for host, _ in wanted:
+            estate.note(f"looking at {host} ({host.ssh})")
+        answers = together([partial(estate.source, *each) for each in wanted])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
     ways = {found.host.name: _way(estate, node, machine, found.host) for found in shelves if via != "operator" and found.present}
     return shelves, tuple(answer for answer in answers if isinstance(answer, Unread)), ways
-
-
-def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
-    try:
-        return read_shelf(estate.hosts, host, directory, estate.config.image.name, quiet_seconds=FIRST_BYTE_SECONDS)
-    except Unreachable as error:
-        return Unread(host.name, error)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, check, fetch, import_image, pin, restore
-from breakglass.commands.choose import choose_for
+from breakglass.commands.choose import Choice, choose_for
 from breakglass.commands.import_image import OURS
 from breakglass.config import Config
 from breakglass.errors import Refused, Unreachable
@@ -53,16 +53,13 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"no registry serves the image ({told or 'the configuration names none'})"
 
 
-def choose(estate: Estate, *, node: str | None) -> tuple[str, str]:
-    """The node, and why."""
-    if node is not None:
-        return node, f"{node} was named"
-    choice = choose_for(estate, command="recover")
-    return choice.node, choice.why
+def choose(estate: Estate, *, node: str | None) -> Choice:
+    return Choice(node, f"{node} was named") if node is not None else choose_for(estate, command="recover")
 
 
-def observe(estate: Estate, *, node: str, tag: str | None) -> Facts:
-    fetching = fetch.observe(estate, node=node, source=None, via="auto")
+def observe(estate: Estate, choice: Choice, *, tag: str | None) -> Facts:
+    node = choice.node
+    fetching = fetch.observe(estate, node=node, source=None, via="auto", known=choice.sources)
     option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = import_image.observe(estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf) if shelf is not None else None

@@ -52,7 +52,7 @@ def observe(estate: Estate, *, names: tuple[str, ...], only: Host | None = None)
     sites, unread = _sites(estate, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     something = marked or any(not site.is_clean for site in sites)
-    served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and estate.config.registries else None
+    served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and not only and estate.config.registries else None
     return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api, only)
 
 

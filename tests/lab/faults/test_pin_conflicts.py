@@ -131,6 +131,7 @@ def writers(estate: Estate) -> Iterator[dict[str, float]]:
     exit_code=4,
     within_seconds=50,
 )
+@pytest.mark.thorough
 def test_a_pin_that_is_always_outrun_gives_up_and_says_so(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")

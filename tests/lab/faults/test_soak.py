@@ -9,7 +9,7 @@ from .rows import row
 from .soak import Soak
 from .trial import plant_canaries
 
-SECONDS = 120
+SECONDS = 60
 """How long it goes on where no number is given."""
 
 

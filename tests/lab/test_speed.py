@@ -1,5 +1,6 @@
 """The gates of the benchmarks that are cheap, and stable on a machine that does other things as well; `make bench` has them all."""
 
+import pytest
 from benchmarks import measure
 from benchmarks.lab_runs import breakglass
 from benchmarks.table import Row, text

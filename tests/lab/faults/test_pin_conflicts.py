@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from ..cluster import wait
 from ..estate import Estate
 from ..roles import ADDRESSES

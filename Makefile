@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lab fix soak thorough docs bench lab-up lab-down lab-shell clean
+.PHONY: demo test check lab fix soak thorough docs screens bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,10 @@ soak: $(READY)  ## 200 commands and faults in a random order on the real estate,
 thorough: $(READY)  ## the lab with every variant of every test, and every single kill point: an hour
 	tests/lab/provision.sh
 	BREAKGLASS_ALL_KILLS=1 $(BIN)/pytest -m lab -n 2 --dist worksteal -q -ra tests/lab
+
+screens: $(READY)  ## the README's screens of the real estate, taken anew in the lab
+	tests/lab/provision.sh
+	$(BIN)/python -m tests.lab.screens
 
 docs: $(READY)  ## docs/faults.md out of the tests
 	mkdir -p docs

@@ -20,6 +20,7 @@ from breakglass.commands import fetch, import_image, pin, recover, restore
 from breakglass.commands.choose import Choice
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Failed, Usage, worst
+from breakglass.observe.text import inert
 from breakglass.observe.together import together
 from breakglass.plan import Step
 from breakglass.registry import Found
@@ -72,9 +73,8 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
         check_node_name(node)
     if command and shutil.which(command[0]) is None:
         raise Usage(f"there is no command {command[0]!r} here", next_step="breakglass recover [NODE] -- COMMAND ...")
-    run_by = f"command: {shlex.join(command)}" if command else ""
     screen, outcome, config = session.screen, session.outcome, session.config
-    names = ("check", "node", "fetch", "import", "pin", *((run_by, "restore") if command else ()))
+    names = ("check", "node", "fetch", "import", "pin", *(("command", "restore") if command else ()))
     checklist = Checklist(screen, names)
     with checklist.doing("check"):
         session.estate.note("asking the registries")
@@ -86,7 +86,7 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
         screen.say(f"    {choice.why}")
         facts = recover.observe(session.estate, choice, tag=tag)
         stages = recover.plan(facts, config=config, identity=session.estate.identity, tag=tag, gives_back=bool(command))
-    steps = _show(session, stages, run_by)
+    steps = _show(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
@@ -98,7 +98,7 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
         with checklist.doing("fetch"):
             fetch_to(session, facts.node.name, tag=tag, known=facts.fetching)
         if command:
-            result["status"] = outcome.exit_code = _all_and_back(session, checklist, facts, tag=tag, command=command, run_by=run_by)
+            result["status"] = outcome.exit_code = _all_and_back(session, checklist, facts, tag=tag, command=command)
         else:
             _import_and_pin(session, checklist, facts, tag=tag)
     except (BreakglassError, KeyboardInterrupt):
@@ -138,7 +138,7 @@ def _import_and_pin(session: Session, checklist: Checklist, facts: recover.Facts
         pin_to(session, node, reason=recover.REASON, yes=True)
 
 
-def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None, command: tuple[str, ...], run_by: str) -> int:
+def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None, command: tuple[str, ...]) -> int:
     """COMMAND's status. Whatever fails, and whatever signal comes, what was taken is given back before that is told."""
     failure: BreakglassError | KeyboardInterrupt | None = None
     status = 0
@@ -146,7 +146,7 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
         try:
             with disturbed():
                 _import_and_pin(session, checklist, facts, tag=tag)
-                with checklist.doing(run_by):
+                with checklist.doing("command"):
                     status = _run(session, command)
         except (BreakglassError, KeyboardInterrupt) as error:
             failure = error
@@ -187,7 +187,7 @@ def _not_given_back(left: BreakglassError, failure: BreakglassError | KeyboardIn
     return Failed(message, state=left.state, next_step=left.next_step or "breakglass restore")
 
 
-def _show(session: Session, stages: tuple[recover.Stage, ...], run_by: str) -> list[Step]:
+def _show(session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]) -> list[Step]:
     """The whole plan, part by part; its steps."""
     screen, first = session.screen, 1
     if session.outcome.dry_run:
@@ -195,7 +195,7 @@ def _show(session: Session, stages: tuple[recover.Stage, ...], run_by: str) -> l
     steps: list[Step] = []
     for stage in stages:
         if stage.name == "restore":
-            screen.say(f"--- then, on this machine, {run_by}")
+            screen.say(f"--- command, on this machine: {inert(shlex.join(command))}")
         screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
         if stage.plan is None:
             screen.say("It can be planned, and will be shown, once the tarball is on the node: it has no sidecars that say what is in it.")

@@ -1,0 +1,115 @@
+"""python -m tests.lab.screens: the README's screens of the real estate, taken anew from real runs.
+
+A block of the README is one of them where `<!-- screen NAME -->` stands in the line before it.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+from .answering import TAG
+from .estate import Estate, in_use
+from .faults.arrangements import published
+from .faults.injections import unplugged
+from .operator_host import program
+from .roles import NAS_DIRECTORY
+from .runs import stop_registries
+from .test_recover import ADMIN, REPAIR, job
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+COLUMNS = 110
+"""A longer line is cut there, with `...`."""
+LISTED = re.compile(r" *\d+(\. |/\d+ done )| {5}\S+\$ |putting back: ")
+"""A line of a plan, or one that says that it is done: of many in a row the first two and the last are shown."""
+
+
+def main() -> int:
+    estate = Estate()
+    with in_use(wait=True):
+        borrowed = estate.standing
+        estate.reset() if borrowed else estate.up()
+        try:
+            taken = {name: take(estate) for name, take in SCREENS.items()}
+        finally:
+            estate.reset() if borrowed else estate.down()
+    text = README.read_text("utf-8")
+    for name, screen in taken.items():
+        block = re.compile(rf"(<!-- screen {name} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE)
+        if not block.search(text):
+            print(f"README.md has no block for the screen {name}:\n{screen}", file=sys.stderr)
+            return 1
+        text = block.sub(lambda found, screen=screen: f"{found[1]}{screen}{found[2]}", text)  # type: ignore[misc]
+    README.write_text(text, "utf-8")
+    return 0
+
+
+def shown(estate: Estate, *argv: str, as_typed: str = "") -> str:
+    """What a person sees who types this: both streams, in the order in which they came."""
+    line = as_typed or " ".join(("breakglass", *argv))
+    quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in argv)
+    ended = estate.operator.run("sh", "-c", f'{program()} {quoted} 2>&1; echo "exit code $?"', env={"BREAKGLASS_CONFIG": "/root/breakglass.yaml", "COLUMNS": "80", **ADMIN}, cwd="/root")
+    return f"$ {line}\n" + "".join(f"{short(each)}\n" for each in elided(ended.stdout.splitlines()))
+
+
+def elided(lines: list[str]) -> list[str]:
+    found: list[str] = []
+    for is_listed, group in groupby(lines, key=lambda line: bool(LISTED.match(line))):
+        run = list(group)
+        found += [*run[:2], "     ...", run[-1]] if is_listed and len(run) > 4 else run
+    return found
+
+
+def short(line: str) -> str:
+    return line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "..."
+
+
+def outage(estate: Estate, *argv: str, as_typed: str = "") -> str:
+    """Both registries off, the VM's plug pulled, one node off, one cordoned by somebody else."""
+    stop_registries(estate)
+    with unplugged(estate.vm, estate.nodes["k8s-node10"]):
+        return shown(estate, *argv, as_typed=as_typed)
+
+
+def take_check(estate: Estate) -> str:
+    published(estate)
+    estate.mirror()
+    return outage(estate, "check")
+
+
+def take_recover(estate: Estate) -> str:
+    estate.cluster.cordon("k8s-node3")
+    estate.operator.write("/root/repair.json", job("Always"))
+    typed = "breakglass recover --yes -- kubectl wait --for=condition=complete job/repair --timeout=60s"
+    screen = outage(estate, "recover", "--yes", "--", "sh", "-c", REPAIR, as_typed=typed)
+    estate.cluster.kubectl("delete", "job", "repair", "--wait=true")
+    estate.cluster.delete_pods()
+    return re.sub(r"(on this machine: ).*", r"\1" + typed.partition(" -- ")[2], screen)
+
+
+def take_status(estate: Estate) -> str:
+    stop_registries(estate)
+    assert estate.operator.breakglass("recover", "k8s-node1", "--yes").returncode == 0
+    return outage(estate, "status")
+
+
+def take_drill(estate: Estate) -> str:
+    estate.operator.breakglass("restore", "--yes")
+    for registry in estate.registries:
+        registry.host.start("registry")
+    screen = shown(estate, "drill", "k8s-node1")
+    tarball = estate.nas.path(f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz")
+    content = bytearray(tarball.read_bytes())
+    content[len(content) // 2] ^= 1
+    tarball.write_bytes(content)
+    typed, *lines = shown(estate, "drill", "k8s-node1").splitlines(keepends=True)
+    failed = next(number for number, line in enumerate(lines) if "FAILED" in line)
+    return f"{screen}\nWith one bit flipped on the NAS:\n\n{typed}...\n{''.join(lines[failed:])}"
+
+
+SCREENS: dict[str, Callable[[Estate], str]] = {"check": take_check, "recover": take_recover, "status": take_status, "drill": take_drill}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

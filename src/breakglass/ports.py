@@ -76,6 +76,10 @@ class ReadsCluster(Protocol):
         """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""
         ...
 
+    def volumes(self) -> list[dict[str, Any]]:
+        """Every PersistentVolume object, as the API's JSON. Raises Unreachable."""
+        ...
+
 
 class WritesCluster(ReadsCluster, Protocol):
     def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:

@@ -251,11 +251,11 @@ def test_the_example_configuration_is_one_that_the_loader_takes() -> None:
     assert config.load(ROOT / "breakglass.example.yaml").image.name == "infra-ci"
 
 
-def test_the_cluster_role_is_yaml_and_asks_for_nodes_and_pods_only() -> None:
+def test_the_cluster_role_is_yaml_and_asks_for_nodes_pods_and_volumes_only() -> None:
     (block,) = (block for block in blocks("README.md") if block.comment == "clusterrole")
     role = yaml.safe_load(block.text)
     assert (role["apiVersion"], role["kind"]) == ("rbac.authorization.k8s.io/v1", "ClusterRole")
-    assert {tuple(rule["resources"]): rule["verbs"] for rule in role["rules"]} == {("nodes",): ["get", "list", "patch"], ("pods",): ["list"]}
+    assert {tuple(rule["resources"]): rule["verbs"] for rule in role["rules"]} == {("nodes",): ["get", "list", "patch"], ("pods", "persistentvolumes"): ["list"]}
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])

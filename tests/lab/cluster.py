@@ -11,7 +11,7 @@ from .host import Host
 from .roles import NODES
 
 ADMIN = "/root/.kube/admin.config"
-RIGHTS = {"nodes": ("get", "list", "patch"), "pods": ("list",)}
+RIGHTS = {"nodes": ("get", "list", "patch"), "pods": ("list",), "persistentvolumes": ("list",)}
 WAITING_IN_VAIN = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerError", "RunContainerError", "CrashLoopBackOff")
 
 

@@ -109,6 +109,9 @@ class Cluster:
     def pods(self) -> list[dict[str, Any]]:
         raise AssertionError("apply reads nothing of the cluster")
 
+    def volumes(self) -> list[dict[str, Any]]:
+        raise AssertionError("apply reads nothing of the cluster")
+
     def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
         outcomes = []
         for step in steps:

@@ -58,6 +58,14 @@ def test_nodes_and_unfinished_pods_are_the_json_of_the_api(api: FaultyApi, tmp_p
     assert [pod["metadata"]["name"] for pod in adapter.pods()] == ["waiting"]
 
 
+def test_persistent_volumes_are_the_json_of_the_api_and_a_missing_right_is_named(api: FaultyApi, tmp_path: Path) -> None:
+    api.add_volume("pv-1", claim="data", namespace="forgejo", nodes=["k8s-node1"])
+    adapter = cluster(api, tmp_path)
+    assert [volume["spec"]["claimRef"] for volume in adapter.volumes()] == [{"namespace": "forgejo", "name": "data"}]
+    api.forbidden.add(("list", "persistentvolumes"))
+    assert "does not let us list persistentvolumes (403)" in fault(adapter.volumes).message
+
+
 def test_nothing_is_loaded_or_asked_before_the_first_question(api: FaultyApi, tmp_path: Path) -> None:
     adapter = Cluster(Kubernetes(kubeconfig=tmp_path / "later"))
     kubeconfig(tmp_path / "later", api.url)

@@ -837,6 +837,9 @@ class Api:
     def pods(self) -> list[dict[str, Any]]:
         raise AssertionError("restore reads no pods")
 
+    def volumes(self) -> list[dict[str, Any]]:
+        raise AssertionError("restore reads no pods")
+
 
 def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
     config = Config(

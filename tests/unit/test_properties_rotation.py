@@ -247,7 +247,7 @@ class NoCluster:
     def nodes(self) -> list[dict[str, Any]]:
         raise AssertionError("snapshot asks no cluster")
 
-    pods = nodes
+    pods = volumes = nodes
 
 
 @examples(6)

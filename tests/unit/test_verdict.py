@@ -351,6 +351,9 @@ class Api:
 
         return [pod("unbound", "Pending", None), pod("here", "Pending", "k8s-node1"), pod("elsewhere", "Pending", "k8s-node2"), pod("runs", "Running", "k8s-node1"), {}]
 
+    def volumes(self) -> list[dict[str, Any]]:
+        raise AssertionError("the verdict asks for no volumes")
+
 
 class Nobody:
     """ports.Reads: no host is asked anything."""

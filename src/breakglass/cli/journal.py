@@ -124,6 +124,9 @@ class JournaledCluster:
     def pods(self) -> list[dict[str, Any]]:
         return self._cluster.pods()
 
+    def volumes(self) -> list[dict[str, Any]]:
+        return self._cluster.volumes()
+
     def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
         def told(patched: Patched) -> None:
             self._journal.close(patched.step, {"done": "done", "gone": "done", "unknown": "unknown"}.get(patched.outcome, "failed"))

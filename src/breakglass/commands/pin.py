@@ -8,6 +8,7 @@ from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
 from breakglass.observe.shelf import read_shelf
+from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan
 
 
@@ -24,6 +25,8 @@ class Facts:
     """None: they could not be read."""
     repositories: frozenset[str]
     """What the pods call the image, without tags."""
+    volumes: tuple[Volume, ...] | None = ()
+    """Those that only some nodes can serve. None: they could not be read."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
 
@@ -38,13 +41,21 @@ def observe(estate: Estate, *, node: str) -> Facts:
         pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
     except Unreachable:
         pods = None
+    volumes = _volumes(estate)
     repositories = frozenset(repository_of(name) for name in estate.config.image.names("any"))
     if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
-        return Facts(host.name, how, nodes, (), may_patch, pods, repositories)
+        return Facts(host.name, how, nodes, (), may_patch, pods, repositories, volumes)
     estate.note(f"looking at {host} ({host.ssh})")
     machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
     shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
-    return Facts(host.name, how, nodes, missing_names(estate, machine, shelf), may_patch, pods, repositories)
+    return Facts(host.name, how, nodes, missing_names(estate, machine, shelf), may_patch, pods, repositories, volumes)
+
+
+def _volumes(estate: Estate) -> tuple[Volume, ...] | None:
+    try:
+        return read_volumes(estate.cluster)
+    except Unreachable:
+        return None
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -109,4 +120,9 @@ def _warnings(facts: Facts) -> list[str]:
     if facts.pods is None:
         return ["the pods could not be listed: pods that wait on other nodes are not known"]
     waiting = [pod for pod in facts.pods if pod.node not in (None, facts.target) and pod.waiting_for_image and any(repository_of(image) in facts.repositories for image in pod.images)]
-    return [f"{pod} is bound to {pod.node} and waits there for the image; it will not move: delete it, so that it is scheduled anew" for pod in waiting]
+    told = [f"{pod} is bound to {pod.node} and waits there for the image; it will not move: delete it, so that it is scheduled anew" for pod in waiting]
+    if facts.volumes is None:
+        return [*told, "the persistent volumes could not be listed: pods that only other nodes can serve are not known (README.md, the right to list persistentvolumes)"]
+    tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)
+    told += [f"{pod} has a volume that only {', '.join(nodes)} can serve: while this is pinned it cannot start anew; to let it: kubectl uncordon {nodes[0]}" for pod, nodes in tied[:5]]
+    return told + ([f"and {len(tied) - 5} more pods have volumes that only other nodes can serve"] if len(tied) > 5 else [])

@@ -26,8 +26,12 @@ PAGE = 500
 FRESH_SECONDS = 60.0
 """A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
 
-_PAGE = {"kind": re.compile("(Node|Pod)List"), "items": ([{"metadata": {"name": re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")}}], None), "metadata": ({"continue": (str, None)}, None)}
-"""A list of nodes or pods. Every name is an RFC 1123 subdomain: it is told in lines to type."""
+_PAGE = {
+    "kind": re.compile("(Node|Pod|PersistentVolume)List"),
+    "items": ([{"metadata": {"name": re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")}}], None),
+    "metadata": ({"continue": (str, None)}, None),
+}
+"""A list of nodes, pods or persistent volumes. Every name is an RFC 1123 subdomain: it is told in lines to type."""
 NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
 LOGIN = "log in again, then try: kubectl get nodes"
 
@@ -60,6 +64,11 @@ class Cluster:
         session = self._session()
         running = "status.phase!=Succeeded,status.phase!=Failed"
         return self._within(session, "list pods", lambda ask: _pages("/api/v1/pods", ask, fieldSelector=running))
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """Every PersistentVolume object, as the API's JSON. Raises Unreachable."""
+        session = self._session()
+        return self._within(session, "list persistentvolumes", lambda ask: _pages("/api/v1/persistentvolumes", ask))
 
     def can_patch_nodes(self) -> bool | None:
         """Whether the API server would let us patch nodes; None where it does not say. Raises Unreachable."""

@@ -26,6 +26,7 @@ class Node:
     resource_version: str
     kubelet: str = ""
     """Its version, as `v1.30.2`."""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Pod:
     waiting_for_image: bool
     pending: bool = False
     """Not all of its containers have started yet."""
+    claims: tuple[str, ...] = ()
+    """The PersistentVolumeClaims of its namespace that it uses."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -67,36 +70,44 @@ def read_pods(cluster: ReadsCluster) -> tuple[Pod, ...]:
 
 
 def parse_node(item: dict[str, Any]) -> Node:
-    metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
-    conditions = {_text(condition.get("type")): condition.get("status") for condition in _list(status.get("conditions"))}
-    addresses = [_text(address.get("address")) for address in _list(status.get("addresses")) if address.get("type") == "InternalIP"]
-    annotation = _mapping(metadata.get("annotations")).get(ANNOTATION)
-    system = _mapping(status.get("nodeInfo"))
+    metadata, spec, status = (mapping(item.get(key)) for key in ("metadata", "spec", "status"))
+    conditions = {text(condition.get("type")): condition.get("status") for condition in list_of(status.get("conditions"))}
+    addresses = [text(address.get("address")) for address in list_of(status.get("addresses")) if address.get("type") == "InternalIP"]
+    annotation = mapping(metadata.get("annotations")).get(ANNOTATION)
+    system = mapping(status.get("nodeInfo"))
     return Node(
-        name=_text(metadata.get("name")),
+        name=text(metadata.get("name")),
         address=next(filter(None, addresses), None),
-        architecture=_text(system.get("architecture")),
+        architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         disk_pressure=conditions.get("DiskPressure") == "True",
         mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=annotation if isinstance(annotation, str) else None),
-        resource_version=_text(metadata.get("resourceVersion")),
-        kubelet=_text(system.get("kubeletVersion")),
+        resource_version=text(metadata.get("resourceVersion")),
+        kubelet=text(system.get("kubeletVersion")),
+        labels=tuple(sorted((name, value) for name, value in mapping(metadata.get("labels")).items() if isinstance(value, str))),
     )
 
 
 def parse_pod(item: dict[str, Any]) -> Pod:
-    metadata, spec, status = (_mapping(item.get(key)) for key in ("metadata", "spec", "status"))
-    containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
-    states = [*_list(status.get("initContainerStatuses")), *_list(status.get("containerStatuses"))]
-    reasons = {_text(_mapping(_mapping(state.get("state")).get("waiting")).get("reason")) for state in states}
+    metadata, spec, status = (mapping(item.get(key)) for key in ("metadata", "spec", "status"))
+    containers = [*list_of(spec.get("initContainers")), *list_of(spec.get("containers"))]
+    states = [*list_of(status.get("initContainerStatuses")), *list_of(status.get("containerStatuses"))]
+    reasons = {text(mapping(mapping(state.get("state")).get("waiting")).get("reason")) for state in states}
     return Pod(
-        namespace=_text(metadata.get("namespace")),
-        name=_text(metadata.get("name")),
-        node=_text(spec.get("nodeName")) or None,
-        images=tuple(filter(None, (_text(container.get("image")) for container in containers))),
+        namespace=text(metadata.get("namespace")),
+        name=text(metadata.get("name")),
+        node=text(spec.get("nodeName")) or None,
+        images=tuple(filter(None, (text(container.get("image")) for container in containers))),
         pending=status.get("phase") == "Pending",
+        claims=tuple(_claims(text(metadata.get("name")), list_of(spec.get("volumes")))),
         waiting_for_image=bool(reasons & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}),
     )
+
+
+def _claims(pod: str, volumes: list[dict[str, Any]]) -> list[str]:
+    """A volume of the kind `ephemeral` has a claim that is called after the pod."""
+    named = [text(mapping(volume.get("persistentVolumeClaim")).get("claimName")) for volume in volumes]
+    return [*filter(None, named), *(f"{pod}-{text(volume.get('name'))}" for volume in volumes if "ephemeral" in volume)]
 
 
 def parse_pin(annotation: str) -> Pin:
@@ -113,14 +124,14 @@ def parse_pin(annotation: str) -> Pin:
         ) from error
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
     """What is of another kind counts as not said."""
     return inert(value) if isinstance(value, str) else ""
 
 
-def _mapping(value: object) -> dict[str, Any]:
+def mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _list(value: object) -> list[dict[str, Any]]:
+def list_of(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -103,7 +103,7 @@ class Api(Objects):
         if request.method == "GET" and request.path in tables.DISCOVERY:
             return tables.DISCOVERY[request.path]
         match request.path:
-            case ("api", "v1", ("nodes" | "pods") as kind):
+            case ("api", "v1", ("nodes" | "pods" | "persistentvolumes") as kind):
                 return self._list(kind, None, request)
             case ("api", "v1", "nodes", name):
                 return self._one("nodes", "", name, request)

@@ -21,11 +21,11 @@ class Declined(Exception):
 
 
 class Objects:
-    """Nodes and pods, safe for threads. A stored object is never written to: a change replaces it."""
+    """Nodes, pods and persistent volumes, safe for threads. A stored object is never written to: a change replaces it."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {"nodes": {}, "pods": {}}
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {"nodes": {}, "pods": {}, "persistentvolumes": {}}
         self._version = 1000
 
     def add_node(
@@ -71,6 +71,16 @@ class Objects:
         state = {"waiting": {"reason": waiting}} if waiting else {"running": {"startedAt": SINCE}}
         status = {"phase": phase, "containerStatuses": [{"name": "main", "image": image, "ready": not waiting, "restartCount": 0, "state": state}]}
         self._put("pods", {"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status})
+
+    def add_volume(self, name: str, *, claim: str, namespace: str = "default", nodes: Sequence[str] = ()) -> None:
+        """A bound PersistentVolume; with `nodes` one that only these can serve."""
+        terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}]
+        affinity = {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}} if nodes else {}
+        self._put("persistentvolumes", {"metadata": {"name": name}, "spec": {"claimRef": {"namespace": namespace, "name": claim}} | affinity, "status": {"phase": "Bound"}})
+
+    def remove_volume(self, name: str) -> None:
+        with self._lock:
+            del self._objects["persistentvolumes"]["", name]
 
     def remove_node(self, name: str) -> None:
         with self._lock:

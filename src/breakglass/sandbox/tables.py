@@ -5,7 +5,7 @@ from typing import Any
 
 Object = dict[str, Any]
 
-KINDS = {"nodes": "Node", "pods": "Pod"}
+KINDS = {"nodes": "Node", "pods": "Pod", "persistentvolumes": "PersistentVolume"}
 
 DISCOVERY: dict[tuple[str, ...], Object] = {
     ("version",): {"major": "1", "minor": "34", "gitVersion": "v1.34.0+breakglass-sandbox", "platform": "linux/amd64"},
@@ -27,6 +27,7 @@ DISCOVERY: dict[tuple[str, ...], Object] = {
         "resources": [
             {"name": "nodes", "singularName": "node", "namespaced": False, "kind": "Node", "verbs": ["get", "list", "patch"], "shortNames": ["no"]},
             {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"], "shortNames": ["po"]},
+            {"name": "persistentvolumes", "singularName": "persistentvolume", "namespaced": False, "kind": "PersistentVolume", "verbs": ["get", "list"], "shortNames": ["pv"]},
         ],
     },
     ("apis", "authorization.k8s.io", "v1"): {
@@ -39,6 +40,7 @@ DISCOVERY: dict[tuple[str, ...], Object] = {
 COLUMNS = {
     "nodes": ("Name", "Status", "Internal-IP", "Architecture", "Container-Runtime"),
     "pods": ("Name", "Ready", "Status", "Node", "Image"),
+    "persistentvolumes": ("Name", "Status", "Claim"),
 }
 
 
@@ -49,7 +51,7 @@ def wanted(accept: str) -> bool:
 
 def table(kind: str, items: Sequence[Object], metadata: Object) -> Object:
     """The items as a Table: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables"""
-    cells = _node_cells if kind == "nodes" else _pod_cells
+    cells = {"nodes": _node_cells, "pods": _pod_cells, "persistentvolumes": _volume_cells}[kind]
     rows = [{"cells": cells(item), "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}} for item in items]
     columns = [{"name": name, "type": "string", "format": "name" if name == "Name" else "", "description": "", "priority": 0} for name in COLUMNS[kind]]
     return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows}
@@ -60,6 +62,11 @@ def _node_cells(node: Object) -> list[str]:
     status = ("Ready" if ready else "NotReady") + (",SchedulingDisabled" if node["spec"].get("unschedulable") else "")
     information = node["status"]["nodeInfo"]
     return [node["metadata"]["name"], status, node["status"]["addresses"][0]["address"], information["architecture"], information["containerRuntimeVersion"]]
+
+
+def _volume_cells(volume: Object) -> list[str]:
+    claim = volume["spec"]["claimRef"]
+    return [volume["metadata"]["name"], volume["status"]["phase"], f"{claim['namespace']}/{claim['name']}"]
 
 
 def _pod_cells(pod: Object) -> list[str]:

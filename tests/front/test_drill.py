@@ -185,3 +185,16 @@ def test_without_python3_on_the_node_nothing_is_tried(world: World) -> None:
         told = drilled(world, "--json", status=3).told
     assert told["steps"] == []
     assert "no python3" in told["error"]["message"]
+
+
+@pytest.mark.parametrize("how", ["a link", pytest.param("a file", marks=pytest.mark.slow), pytest.param("somebody's tarball", marks=pytest.mark.slow)])
+def test_a_scratch_directory_that_is_nothing_of_ours_is_refused_and_left_alone(world: World, how: str) -> None:
+    scratch = world.shelf(NODE) / ".drill"
+    if how == "a link":
+        scratch.symlink_to(".")
+    elif how == "a file":
+        scratch.write_text("mine")
+    else:
+        scratch.mkdir()
+        (scratch / "infra-ci-deadbeef.tar.gz").write_bytes(b"mine")
+    is_told(drilled(world, status=3), 3, "a drill empties that directory", "move it away")

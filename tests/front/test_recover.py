@@ -116,7 +116,7 @@ def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
     with outage.program("k8s-node1", "ctr", 'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
         ended = outage.run("recover", "--yes", "--json", "--", "true")
     assert (ended.status, ended.told["error"]["kind"]) == (4, "failed")
-    assert "Then everything was given back" in ended.told["error"]["state"]
+    assert "Everything was given back" in ended.told["error"]["state"]
     assert [stage["status"] for stage in ended.told["result"]["stages"]] == ["done", "done", "done", "failed", "not done", "not done", "done"]
     assert "not run" in {step["status"] for step in ended.told["steps"]}
     assert outage.nodes() == nodes
@@ -172,11 +172,63 @@ def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
 
 
 def test_what_cannot_be_given_back_is_told_over_the_commands_status(ready: World) -> None:
-    """The command takes the API away."""
-    ended = ready.run("recover", "--yes", "--json", "--", "sandbox", "stop", "api")
-    assert (ended.status, ended.told["result"]["status"]) == (4, None)
+    """The command edits what breakglass has written."""
+    (path, *_) = ready.root("k8s-node1").glob("etc/containerd/certs.d/*/hosts.toml")
+    ended = ready.run("recover", "--yes", "--json", "--", "sh", "-c", f"echo '# mine' >>{path}; exit 3")
+    assert (ended.status, ended.told["result"]["status"]) == (4, 3)
     assert "not everything was given back" in ended.told["error"]["message"]
-    assert "breakglass restore" in ended.told["error"]["next"]
-    ready.estate.start("api")
-    assert ready.run("restore", "--yes").status == 0
+    assert ended.told["error"]["next"].startswith("breakglass restore, and not this command again")
     assert ready.cordoned() == []
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_held_while_it_gives_back_is_waited_for(ready: World) -> None:
+    lock = ready.shelf("k8s-node1") / ".breakglass.lock"
+    ended = ready.run("recover", "--yes", "--", "sh", "-c", f"setsid -f flock {lock} sleep 4 >/dev/null 2>&1; sleep 1; exit 3")
+    assert ended.status == 3, ended.stderr
+    assert "trying again" in ended.stderr
+    assert (ready.cordoned(), ready.responders()) == ([], {})
+
+
+def pin_of(world: World) -> dict[str, str | None]:
+    return {name: item["metadata"].get("annotations", {}).get("breakglass/pinned") for name, item in world.nodes().items()}
+
+
+def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back_with_one(ready: World) -> None:
+    ready.done("pin", "k8s-node1", "--yes", "--reason", "until noon")
+    pinned = pin_of(ready)
+    is_told(ready.run("recover", "--yes", "--", "true"), 3, "reason: until noon", "would give back what is not its own", "Nothing was changed.")
+    joined = ready.run("recover", "--yes")
+    assert (joined.status, "reason: until noon: this run goes on with that pin" in joined.stdout) == (0, True)
+    assert pin_of(ready) == pinned
+    assert ready.responders()
+
+
+def test_a_pin_that_somebody_sets_meanwhile_for_another_node_stands_and_the_run_gives_back_its_own(ready: World) -> None:
+    ready.end_responders()
+    ready.done("restore", "--yes")
+    annotation = '{"run":"aaaa0000","target":"k8s-node2","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'
+    foreign = {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}}
+    with ready.program("k8s-node1", "ctr", f'case "$*" in *"images label"*) touch {ready.directory}/here; sleep 2;; esac; exec $REAL "$@"'):
+        started = ready.start("recover", "k8s-node1", "--yes", "--", "true")
+        ready.wait_until((ready.directory / "here").exists, timeout_seconds=30)
+        ready.estate.api.patch_node("k8s-node3", foreign)
+        ended = started.end()
+    is_told(ended, 4, "another pin is in force: target k8s-node2", "Everything was given back")
+    assert ready.cordoned() == ["k8s-node3"]
+    assert pin_of(ready)["k8s-node3"] == annotation
+    assert not ready.responders()
+
+
+def test_a_pin_that_is_given_back_while_the_command_runs_is_no_success(ready: World) -> None:
+    ended = ready.run("recover", "--yes", "--", "breakglass", "restore", "--yes")
+    is_told(ended, 4, "somebody gave back the pin while the command ran", "Everything was given back")
+    assert ready.cordoned() == []
+
+
+def test_a_pin_whose_target_is_gone_leads_to_restore(ready: World) -> None:
+    annotation = '{"run":"aaaa0000","target":"k8s-node77","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'
+    ready.estate.api.patch_node("k8s-node3", {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}})
+    is_told(ready.run("recover", "--yes"), 3, "k8s-node77, which is no node", "breakglass restore")
+    is_told(ready.run("recover", "k8s-node1", "--yes"), 3, "that node is gone", "breakglass restore")
+    assert "breakglass restore (the pin is for k8s-node77" in ready.run("status").stdout

@@ -24,7 +24,9 @@ def pinned(world: World) -> None:
 def page(ended: Ended) -> str:
     """What is on the screen, however its lines are wrapped."""
     assert ended.status == 0, ended.stderr
-    assert max(map(len, ended.stdout.splitlines())) <= 80
+    *lines, last = ended.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last.startswith("Next: ")
     return " ".join(ended.stdout.split())
 
 

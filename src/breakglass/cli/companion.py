@@ -12,6 +12,8 @@ from types import FrameType
 from breakglass.errors import Failed
 from breakglass.ssh import SECRETS
 
+KEYS = (signal.SIGINT, signal.SIGQUIT)
+"""What a terminal sends for a key, to all that runs in front of it: Ctrl-C and Ctrl-\\."""
 GRACE_SECONDS = 30.0
 """Asked to end, it has so long; then it is killed."""
 
@@ -27,48 +29,55 @@ class Ended:
 def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None) -> Ended:
     """Run it to its end. Raises Failed where it cannot be started.
 
-    SIGTERM and SIGHUP are handed on, and SIGINT too where no terminal has given it to the command already. A second SIGTERM or SIGHUP kills it.
+    SIGTERM and SIGHUP are handed on, and what a key of the terminal sends where no terminal has given it to the command already. A second SIGTERM or SIGHUP kills it.
     """
-    shares_terminal = _is_in_front()
+    # Of its own where there is no terminal that would take it from it: then all that it has started gets the signals.
+    group = not _has_terminal()
     asked: list[int] = []
     child: subprocess.Popen[bytes] | None = None
     ends_at = float("inf")
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         nonlocal ends_at
-        again = any(one != signal.SIGINT for one in asked)
+        again = any(one not in KEYS for one in asked)
         asked.append(number)
-        if child is None or (number == signal.SIGINT and shares_terminal):
+        if child is None or (number in KEYS and _is_in_front()):
             return
-        if number != signal.SIGINT:
+        if number not in KEYS:
             ends_at = min(ends_at, time.monotonic() + GRACE_SECONDS)
-        _signal(child, signal.SIGKILL if again else number, group=not shares_terminal)
+        _signal(child, signal.SIGKILL if again else number, group=group)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN}
+    before = {number: signal.signal(number, hand_on) for number in (*KEYS, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN}
     try:
         sys.stdout.flush()
         given = {name: value for name, value in environ.items() if name not in SECRETS}
         try:
-            child = subprocess.Popen(argv, env=given, stdout=stdout, process_group=None if shares_terminal else 0)
+            child = subprocess.Popen(argv, env=given, stdout=stdout, process_group=0 if group else None)
         except OSError as error:
             raise Failed(f"{argv[0]} cannot be run: {error.strerror}", next_step="breakglass recover -- COMMAND ...") from error
         for number in asked:  # that came before there was a command
-            _signal(child, number, group=not shares_terminal)
+            _signal(child, number, group=group)
         while True:
             try:
                 code = child.wait(timeout=0.5)
                 break
             except subprocess.TimeoutExpired:
                 if time.monotonic() > ends_at:
-                    _signal(child, signal.SIGKILL, group=not shares_terminal)
+                    _signal(child, signal.SIGKILL, group=group)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     status = code if code >= 0 else 128 - code
-    ending = next((number for number in asked if number != signal.SIGINT), None)
-    if ending is None and signal.SIGINT in asked and status == 128 + signal.SIGINT:
-        ending = signal.SIGINT
+    ending = next((number for number in asked if number not in KEYS or status == 128 + number), None)
     return Ended(status, ending)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _is_in_front() -> bool:

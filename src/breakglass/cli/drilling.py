@@ -46,7 +46,8 @@ def _try(session: Session, facts: drill.Facts, found: drill.Candidate) -> tuple[
         # What it has changed it has changed back.
         outcome.changed = False
         return drill.tidied(reached), None
-    except Busy:
+    except Busy as error:
+        error.state = Busy.state_by_default
         raise
     except BreakglassError as error:
         step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 OUTSIDE = "It came before or after the work itself: if this run had begun to change anything, it was told above."
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+IMPATIENT_SECONDS = 2.0
+"""While everything is being given back, a signal that comes so soon after the first is the same one once more."""
 _seen: list[int] = []
 """Signals that have come."""
 _is_undisturbed = False
@@ -248,10 +251,19 @@ def noted() -> int | None:
 def _signals() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once."""
 
+    came_at = 0.0
+
     def on(number: int, frame: FrameType | None) -> None:
         del frame
+        nonlocal came_at
         if _seen:
+            # A terminal that is closed may say so twice.
+            if number == signal.SIGHUP or (_is_undisturbed and time.monotonic() - came_at < IMPATIENT_SECONDS):
+                return
+            with suppress(OSError):
+                os.write(2, b"\nbreakglass: ended at once by a second signal; what was under way may be half done. Next: breakglass status\n")
             os._exit(128 + number)
+        came_at = time.monotonic()
         _seen.append(number)
         if not _is_undisturbed:
             raise Signalled(number)

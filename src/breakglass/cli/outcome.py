@@ -37,7 +37,7 @@ class Outcome:
             error = {"kind": self.error.kind, "message": self.error.message, "state": self.error.state, "next": self.error.next_step}
         return {
             "command": self.command,
-            "ok": self.exit_code in (0, 10),
+            "ok": self.exit_code == 0 or (self.exit_code == 10 and self.command == "check"),
             "exit_code": self.exit_code,
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,

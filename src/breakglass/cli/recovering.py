@@ -1,12 +1,11 @@
 """`recover`: the runbook from one end to the other, as a checklist."""
 
 import os
-import shlex
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +18,17 @@ from breakglass.cli.verbs import fetch_to, give_back, import_into, pin_to
 from breakglass.commands import fetch, import_image, pin, recover, restore
 from breakglass.commands.choose import Choice
 from breakglass.config import check_node_name
-from breakglass.errors import BreakglassError, Failed, Usage, worst
+from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Refused, Unreachable, Usage, worst
 from breakglass.observe.text import inert
 from breakglass.observe.together import together
-from breakglass.plan import Step
+from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
 
 Result = dict[str, Any]
+
+SETTLE_SECONDS = 12.0
+"""Longer than a patch may take."""
+GIVE_BACK_SECONDS, AGAIN_SECONDS = 60.0, 3.0
 
 
 @dataclass
@@ -85,6 +88,10 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
             raise choice
         screen.say(f"    {choice.why}")
         facts = recover.observe(session.estate, choice, tag=tag)
+        for found_pin in facts.in_force:
+            screen.say(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
+        if facts.answers_already:
+            screen.say(f"    {facts.node} keeps the image or answers pulls from an earlier import{': that is given back too' if command else ''}")
         stages = recover.plan(facts, config=config, identity=session.estate.identity, tag=tag, gives_back=bool(command))
     steps = _show(session, stages, command)
     if outcome.dry_run:
@@ -98,12 +105,14 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
         with checklist.doing("fetch"):
             fetch_to(session, facts.node.name, tag=tag, known=facts.fetching)
         if command:
-            result["status"] = outcome.exit_code = _all_and_back(session, checklist, facts, tag=tag, command=command)
+            _all_and_back(session, checklist, facts, result, tag=tag, command=command)
         else:
             _import_and_pin(session, checklist, facts, tag=tag)
-    except (BreakglassError, KeyboardInterrupt):
-        left = [step for step in steps if str(step) not in {str(told.step) for told in outcome.steps}]
-        outcome.steps += [StepTold(step, status="not run") for step in left]
+    except BaseException as error:
+        begun = {item.name for item in checklist.items if item.seconds is not None}
+        outcome.steps += [StepTold(step, status="not run") for stage in stages if stage.plan and stage.name not in begun for step in stage.plan.steps]
+        if outcome.changed and isinstance(error, Refused | Unreachable | Busy):
+            raise Failed(error.message, state=error.state.removeprefix(type(error).state_by_default).strip(), next_step=error.next_step) from error
         raise
     finally:
         checklist.show()
@@ -138,34 +147,35 @@ def _import_and_pin(session: Session, checklist: Checklist, facts: recover.Facts
         pin_to(session, node, reason=recover.REASON, yes=True)
 
 
-def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None, command: tuple[str, ...]) -> int:
-    """COMMAND's status. Whatever fails, and whatever signal comes, what was taken is given back before that is told."""
-    failure: BreakglassError | KeyboardInterrupt | None = None
-    status = 0
+def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, result: Result, *, tag: str | None, command: tuple[str, ...]) -> None:
+    """Whatever fails, and whatever signal comes, what was taken is given back before that is told."""
+    failure: BaseException | None = None
+    own = recover.own_of(facts, session.estate.identity)
     with undisturbed():
         try:
             with disturbed():
                 _import_and_pin(session, checklist, facts, tag=tag)
                 with checklist.doing("command"):
-                    status = _run(session, command)
-        except (BreakglassError, KeyboardInterrupt) as error:
+                    result["status"] = _run(session, command)
+                    _check_still_pinned(session, own, facts)
+        except BaseException as error:  # a bug too: it is told when nothing is left taken
             failure = error
         with checklist.doing("restore"):
-            try:
-                after, _, left = give_back(session, only=facts.node, yes=True)
-            except BreakglassError as error:
-                left = error
+            if noted() is not None:
+                session.screen.warn("everything is being given back; the same signal once more ends that at once")
+            _let_patches_settle(session)
+            after, left = _give_back(session, own)
             if left is not None:
                 raise _not_given_back(left, failure)
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
-        failure.state = f"{failure.state} Then everything was given back: {restore.state(after)}".strip()
-    elif failure is not None:
-        failure.add_note(f"Everything was given back: {restore.state(after)}")
+        failure.state = f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given back: {after}".strip()
+    elif isinstance(failure, KeyboardInterrupt):
+        failure.add_note(f"Everything was given back: {after}")
     if failure is not None:
         raise failure
-    return status
+    session.outcome.exit_code = result["status"]
 
 
 def _run(session: Session, command: tuple[str, ...]) -> int:
@@ -176,15 +186,48 @@ def _run(session: Session, command: tuple[str, ...]) -> int:
     return ended.status
 
 
-def _not_given_back(left: BreakglassError, failure: BreakglassError | KeyboardInterrupt | None) -> BreakglassError:
+def _check_still_pinned(session: Session, own: restore.Own, facts: recover.Facts) -> None:
+    """What the command ran under is read once more: a pin that somebody gave back meanwhile held nothing to this node."""
+    cordoned = tuple(told.step.node for told in session.outcome.steps if isinstance(told.step, PatchNode) and told.status == "done")
+    cordoned += tuple(node.name for node in facts.pinning.nodes if node.mark.annotation is not None and node.mark.unschedulable)
+    with suppress(Unreachable):  # then giving back will say so
+        for name in recover.check_still_pinned(session.estate.nodes(), own, cordoned):
+            session.screen.warn(f"somebody uncordoned {name} while the command ran: what it started may have run there")
+
+
+def _let_patches_settle(session: Session) -> None:
+    """A patch that nobody waits for any more may still be on its way: what is read before it arrives is not how it ends."""
+    if any(isinstance(told.step, PatchNode) and told.begun and told.status != "done" for told in session.outcome.steps):
+        session.screen.say(f"    waiting {SETTLE_SECONDS:.0f} s for patches that may still be on their way")
+        time.sleep(SETTLE_SECONDS)
+
+
+def _give_back(session: Session, own: restore.Own) -> tuple[str, BreakglassError | None]:
+    """The state afterwards, and what could not be given back. What is busy or not reached is tried again for a minute."""
+    ends_at = time.monotonic() + GIVE_BACK_SECONDS
+    while True:
+        state = ""
+        try:
+            after, _, left = give_back(session, own=own, yes=True)
+            state = restore.state(after)
+            may_help = left is not None and bool(after.unread or after.api)
+        except BreakglassError as error:
+            left, may_help = error, not isinstance(error, Integrity)
+        if not may_help or time.monotonic() > ends_at:
+            return state, left
+        session.screen.warn(f"not everything could be given back yet: {left.message if left else ''}; trying again for up to a minute")
+        time.sleep(AGAIN_SECONDS)
+
+
+def _not_given_back(left: BreakglassError, failure: BaseException | None) -> BreakglassError:
     """Both causes; that something is left on the estate decides."""
     message = f"not everything was given back: {left.message}"
+    kind: type[BreakglassError] = Failed
     if isinstance(failure, BreakglassError):
-        message = f"{failure.message}; then {message}"
-        return type(worst([Failed(""), left, failure]))(message, state=left.state, next_step=f"breakglass restore; {left.next_step}")
-    if failure is not None:
-        message = f"a signal came; then {message}"
-    return Failed(message, state=left.state, next_step=left.next_step or "breakglass restore")
+        message, kind = f"{failure.message}; then {message}", type(worst([Failed(""), left, failure]))
+    elif failure is not None:
+        message = f"{'a signal came' if isinstance(failure, KeyboardInterrupt) else f'a bug in breakglass ({type(failure).__name__})'}; then {message}"
+    return kind(message, state=left.state, next_step=f"breakglass restore, and not this command again ({left.message})" if not left.next_step.startswith("breakglass restore") else left.next_step)
 
 
 def _show(session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]) -> list[Step]:
@@ -195,7 +238,7 @@ def _show(session: Session, stages: tuple[recover.Stage, ...], command: tuple[st
     steps: list[Step] = []
     for stage in stages:
         if stage.name == "restore":
-            screen.say(f"--- command, on this machine: {inert(shlex.join(command))}")
+            screen.say(f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}")
         screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
         if stage.plan is None:
             screen.say("It can be planned, and will be shown, once the tarball is on the node: it has no sidecars that say what is in it.")

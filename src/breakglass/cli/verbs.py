@@ -7,7 +7,7 @@ from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
 from breakglass.errors import BreakglassError, Failed, Unreachable, Usage, worst
-from breakglass.plan import Host, Plan
+from breakglass.plan import Plan
 
 
 def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[
     return restore.result(after, done)
 
 
-def give_back(session: Session, *, names: tuple[str, ...] = (), only: Host | None = None, yes: bool) -> tuple[restore.Facts, Plan, BreakglassError | None]:
+def give_back(session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool) -> tuple[restore.Facts, Plan, BreakglassError | None]:
     """With what could not be given back, though all that was planned was done."""
     config, identity = session.config, session.estate.identity
-    facts = restore.observe(session.estate, names=names, only=only)
+    facts = restore.observe(session.estate, names=names, own=own)
     after, done = session.carry_out(
         facts,
         again=lambda: restore.observe_again(session.estate, facts),

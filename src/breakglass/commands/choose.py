@@ -41,9 +41,12 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     All prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
     target of a pin in force.
     """
-    pinned = sorted({candidate.node.mark.annotation for candidate in candidates if candidate.node.mark.annotation is not None}) if command == "recover" else []
-    if pinned:
-        target = parse_pin(pinned[0]).target
+    targets = {parse_pin(candidate.node.mark.annotation).target for candidate in candidates if candidate.node.mark.annotation is not None} if command == "recover" else set()
+    lost = sorted(targets - {candidate.node.name for candidate in candidates})
+    if len(targets) > 1 or lost:
+        why = f"is for {', '.join(lost)}, which is no node of the cluster" if lost else f"is not one: there are several, for {', '.join(sorted(targets))}"
+        raise Refused(f"the pin in force {why}", next_step="end it first: breakglass restore")
+    for target in targets:
         return Choice(target, f"chose {target}: it is the target of the pin in force")
     reasons = {candidate.node.name: why_not(candidate, command=command, architecture=architecture, room_bytes=room_bytes) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
@@ -94,12 +97,12 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
     asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
     sources = estate.sources if command not in ("import", "pin") else ()
     estate.note(f"looking at {', '.join([*(host.name for host, _ in sources), *(node.name for node in asked)])}")
-    questions: list[Callable[[], Candidate | Shelf | Unread]] = [partial(estate.source, host, directory) for host, directory in sources]
-    questions += [partial(_read, estate, node) for node in asked]
-    answers = together(questions, seconds=SECONDS)
-    verified = [shelf.verified[0] for shelf in answers[: len(sources)] if isinstance(shelf, Shelf) and shelf.verified]
+    # A NAS may take longer than a node that would be chosen.
+    questions: list[Callable[[], Shelf | Unread | list[Candidate | None]]] = [partial(estate.source, host, directory) for host, directory in sources]
+    *shelves, candidates = together([*questions, lambda: together([partial(_read, estate, node) for node in asked], seconds=SECONDS)])
+    verified = [shelf.verified[0] for shelf in shelves if isinstance(shelf, Shelf) and shelf.verified]
     record = verified[0].record if verified else None
-    read = {candidate.node.name: candidate for candidate in answers if isinstance(candidate, Candidate)}
+    read = {candidate.node.name: candidate for candidate in candidates if candidate is not None} if isinstance(candidates, list) else {}
     late = f"no answer within {SECONDS:g} s"
     choice = choose(
         tuple(read.get(node.name) or Candidate(node, None, late, False, False) for node in nodes),
@@ -107,7 +110,7 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return replace(choice, sources=tuple(answer for answer in answers if isinstance(answer, Shelf | Unread)))
+    return replace(choice, sources=tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread)))
 
 
 def _read(estate: Estate, node: Node) -> Candidate:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, fetch, readiness, removal, tidying
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.config import Image, Nodes
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.containerd import REFERENCE, Ctr, Namespace, read_namespace
 from breakglass.observe.machine import Disk, read_disk, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
+from breakglass.observe.text import inert, said
 from breakglass.plan import Argv, Confirm, Host, Plan, Run, Step
 
 NAMESPACE = "breakglass-drill"
@@ -62,14 +63,14 @@ class Candidate:
 
 def observe(estate: Estate, *, node: str) -> Facts:
     """Raises Unreachable for the node."""
-    nodes, name = estate.config.nodes, estate.config.image.name
+    nodes = estate.config.nodes
     if nodes.namespace == NAMESPACE:
         raise Refused(f"nodes.namespace is {NAMESPACE}, which drill empties", next_step="give it the namespace of kubelet's images: k8s.io")
     host, how = estate.node(node)
     estate.note(f"looking at {host} ({host.ssh})")
     scratch = f"{nodes.directory}/{SCRATCH}"
     machine = read_machine(estate.hosts, host, scratch, (*readiness.programs(nodes), "ssh"))
-    shelf = read_shelf(estate.hosts, host, scratch, name)
+    shelf = _read_scratch(estate, host, scratch)
     sources = fetch.read_sources(estate, host, machine, source=None, via="auto")
     reach = fetch.Facts(host, how, machine, shelf, *sources)
     newest = next((tarball.tag for each in reach.sources for tarball in fetch.designated(each, None)), "latest")
@@ -81,8 +82,33 @@ def observe_again(estate: Estate, facts: Facts) -> Facts:
     """The node read anew; of the sources nothing is asked again."""
     reach = facts.reach
     machine = read_machine(estate.hosts, reach.node, reach.shelf.directory, (*readiness.programs(estate.config.nodes), "ssh"))
-    shelf = read_shelf(estate.hosts, reach.node, reach.shelf.directory, reach.shelf.name)
+    shelf = _read_scratch(estate, reach.node, reach.shelf.directory)
     return _with_containerd(estate, replace(facts, reach=replace(reach, machine=machine, shelf=shelf)))
+
+
+def _read_scratch(estate: Estate, host: Host, directory: str) -> Shelf:
+    """What an earlier drill has left. Raises Refused where it is nothing of ours: everything in there is removed."""
+    shelf = read_shelf(estate.hosts, host, directory, estate.config.image.name)
+    found = estate.hosts.ask(host, ("sh", "-c", _LISTING, "scratch", directory))
+    if not found.ok:
+        raise Unreachable(f"{host}: {directory} could not be looked at: {said(found)}", next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}")
+    kind, *names = found.stdout.decode("utf-8", "replace").splitlines()
+    odd = kind if kind not in ("absent", "directory") else next((inert(name) for name in names if not _is_of_a_drill(name, shelf)), None)
+    if odd is not None:
+        what = f"{directory} on {host} is a {odd}, no directory" if kind == odd else f"{directory} on {host} holds {odd}, which is not of a drill"
+        raise Refused(f"{what}; a drill empties that directory", next_step=f"see what it is, then move it away: {host.by_hand('ls', '-la', directory)}")
+    return shelf
+
+
+_LISTING = """
+if [ -h "$1" ]; then echo link; elif [ -d "$1" ]; then echo directory; ls -A "$1"; elif [ -e "$1" ]; then echo file; else echo absent; fi
+"""
+
+
+def _is_of_a_drill(name: str, shelf: Shelf) -> bool:
+    """A tarball with its record, what is left of one, or a hidden file of a copy that was cut short."""
+    ours = {f"{tarball.file.removesuffix('.tar.gz')}{ending}" for tarball in shelf.tarballs if tarball.record for ending in (".tar.gz", ".tar.gz.sha256", ".json")}
+    return name in ours or name in shelf.orphans or any(name.startswith(f".{partial.file.removesuffix('.tar.gz')}.") for partial in shelf.partials)
 
 
 def tidied(facts: Facts) -> Facts:
@@ -115,8 +141,8 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
         return Candidate(source, option, Integrity(f"{tarball.file} has {tarball.size_bytes} bytes, its sidecar says {record.size_bytes}", next_step=_renewal(shelf, tarball)), warnings)
     else:
         age = _age_hours(record.created_at, at)
-        if age is None or age > max_age_hours:
-            how_old = f"was taken {record.created_at}" + ("" if age is None else f", {age:.0f} hours ago")
+        if age is None or age < -1 or age > max_age_hours:
+            how_old = f"was taken {inert(record.created_at)}" + ("" if age is None else f", {age:.0f} hours ago" if age >= 0 else ", which is yet to come: a clock is wrong")
             fault = Refused(f"{tarball.file} {how_old}; status.max_age_hours allows {max_age_hours:g}", next_step=_renewal(shelf, None))
     return Candidate(source, option, fault, warnings)
 

@@ -7,9 +7,9 @@ from breakglass.commands import Estate, Identity, check, fetch, import_image, pi
 from breakglass.commands.choose import Choice, choose_for
 from breakglass.commands.import_image import OURS
 from breakglass.config import Config
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.answering import TakenFile
-from breakglass.observe.cluster import Node
+from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.plan import Host, PatchNode, Plan, Run, Step
 from breakglass.registry import Found
 
@@ -29,6 +29,16 @@ class Facts:
     """The node as it is, with the tarball that will be there by then; None where only the fetch will tell what is in it."""
     pinning: pin.Facts
     """The cluster as it is, and a node that will hold the image by then."""
+
+    @property
+    def in_force(self) -> tuple[Pin, ...]:
+        """Pins that are in force on this node already, each run's once."""
+        return tuple({pin.run: pin for pin in (parse_pin(node.mark.annotation) for node in self.pinning.nodes if node.mark.annotation is not None) if pin.target == self.node.name}.values())
+
+    @property
+    def answers_already(self) -> bool:
+        """Whether an earlier import has set up the answering of pulls there."""
+        return self.into is not None and (self.into.answers.taken.is_begun or self.into.answers.taken.has_responder)
 
 
 @dataclass(frozen=True)
@@ -75,10 +85,38 @@ def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, g
     if not gives_back:
         return stages
     giving = None
+    own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
-        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, None, (_site_then(facts.into, importing.steps, config.nodes.namespace),), only=facts.node)
+        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, None, (_site_then(facts.into, importing.steps, config.nodes.namespace),), own=own)
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
     return (*stages, Stage("restore", giving))
+
+
+def own_of(facts: Facts, identity: Identity) -> restore.Own:
+    """What this run may give back: its own, and what an earlier recover from here has left when it was cut short. Raises Refused for a pin of somebody else."""
+    foreign = next((pin for pin in facts.in_force if not _is_of_recover(pin, identity)), None)
+    if foreign is not None:
+        raise Refused(
+            f"{facts.node} is pinned already, {told(foreign)}: with a command this run would give back what is not its own",
+            next_step=f"the pin is there, so run the command by itself; or join the pin without a command: breakglass recover {facts.node}; or end it first: breakglass restore",
+        )
+    return restore.Own(facts.node, frozenset({identity.run, *(pin.run for pin in facts.in_force)}))
+
+
+def told(pin: Pin) -> str:
+    return f"since {pin.at} by {pin.by}, reason: {pin.reason or 'none given'}"
+
+
+def check_still_pinned(nodes: tuple[Node, ...], own: restore.Own, cordoned: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the cordoned nodes that somebody has uncordoned. Raises Failed when the whole pin was given back while the command ran."""
+    standing = restore.Facts(nodes, None, None, own=own).marked()
+    if cordoned and not standing:
+        raise Failed("somebody gave back the pin while the command ran, so what it started may have run on other nodes", next_step=f"see where it ran; then, if need be: breakglass recover {own.host}")
+    return tuple(node.name for node in nodes if node.name in cordoned and not node.mark.unschedulable)
+
+
+def _is_of_recover(pin: Pin, identity: Identity) -> bool:
+    return pin.reason == REASON and pin.by == identity.by
 
 
 def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...]:

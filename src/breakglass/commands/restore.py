@@ -17,6 +17,14 @@ from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
 
 
 @dataclass(frozen=True)
+class Own:
+    """What one run has taken: from this node, and by pins of these runs. What others have taken is theirs."""
+
+    host: Host
+    runs: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Site:
     """What is on one node."""
 
@@ -40,20 +48,25 @@ class Facts:
     unread: tuple[Unread, ...] = ()
     api: Unreachable | None = None
     """Why the API was not reached."""
-    only: Host | None = None
-    """No other node's record was asked for: what other runs have taken from other nodes is theirs."""
+    own: Own | None = None
+    """Only this is to be given back."""
+
+    def marked(self, names: tuple[str, ...] = ()) -> list[Node]:
+        """Nodes with an annotation that is to be given back."""
+        nodes = [node for node in self.nodes if node.mark.annotation is not None and (not names or node.name in names or node.address in names)]
+        return [node for node in nodes if self.own is None or _run_of(node) in self.own.runs]
 
 
-def observe(estate: Estate, *, names: tuple[str, ...], only: Host | None = None) -> Facts:
-    """Of the cluster every node, and every node's record, or `only` this one's; with names, theirs."""
+def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
+    """Of the cluster every node, and every node's record, or its own one's; with names, theirs."""
     nodes, api = _nodes(estate)
-    hosts, lost = ([only], []) if only else _hosts(estate, nodes, names)
+    hosts, lost = ([own.host], []) if own else _hosts(estate, nodes, names)
     estate.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{f' and {len(hosts) - 6} more' if len(hosts) > 6 else ''}")
     sites, unread = _sites(estate, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     something = marked or any(not site.is_clean for site in sites)
-    served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and not only and estate.config.registries else None
-    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api, only)
+    served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and not own and estate.config.registries else None
+    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api, own)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -69,7 +82,7 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
 
     The cluster comes first, and no host waits for another. A node that somebody uncordoned meanwhile only loses the annotation.
     """
-    taken = [node for node in facts.nodes if node.mark.annotation is not None and (not names or node.name in names or node.address in names)]
+    taken = facts.marked(names)
     givings = tuple(step for site in facts.sites for step in _give_back(site, nodes, identity))
     may_not = bool(taken) and facts.may_patch is False
     if may_not and not givings and not facts.unread and not any(_left(site, nodes) for site in facts.sites):
@@ -99,8 +112,7 @@ def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes)
     """What could not be given back, though all that was planned was done. With names, a cluster that was not reached is none of it."""
     sentences = [sentence for site in facts.sites for sentence in _left(site, nodes)]
     unreached = [str(unread) for unread in facts.unread] + ([f"the API: {facts.api.message}"] if facts.api and not names else [])
-    marked = any(node.mark.annotation is not None and (not names or node.name in names or node.address in names) for node in facts.nodes)
-    if facts.may_patch is False and marked:
+    if facts.may_patch is False and facts.marked(names):
         sentences.append(_may_not_patch().message)
     if not unreached and not sentences:
         return None
@@ -115,7 +127,7 @@ def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes)
 
 
 def state(facts: Facts) -> str:
-    marked = [node.name for node in facts.nodes if node.mark.annotation is not None]
+    marked = [node.name for node in facts.marked()]
     dirty = [site.host.name for site in facts.sites if not site.is_clean]
     unread = f" (not known of {', '.join(unread.name for unread in facts.unread)})" if facts.unread else ""
     cluster = f"Still carrying our annotation: {', '.join(marked) or 'no node'}." if facts.api is None else "The API was not reached."
@@ -129,10 +141,17 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
     if names:
         names = tuple(name for name in names if name not in {unread.name for unread in facts.unread}) or ("nothing that was reached",)
         return f"{', '.join(names)}: {'not cordoned by us, without our annotation; ' if uncordons else ''}no pulls are answered, no image is kept for us{but}"
-    if facts.only is not None:
-        return f"{'no node is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{facts.only} answers no pulls and keeps no image for us{but}"
+    if facts.own is not None:
+        return f"{'no node is cordoned by this run; ' if uncordons else ''}{facts.own.host} answers no pulls and keeps no image for us{but}"
     whose = "no node that was reached" if facts.unread or facts.api else "no node"
     return f"{f'{whose} is cordoned by us or carries an annotation of ours; ' if uncordons else ''}{whose} answers pulls or keeps an image for us{but}"
+
+
+def _run_of(node: Node) -> str | None:
+    try:
+        return parse_pin(node.mark.annotation or "").run
+    except Refused:
+        return None
 
 
 def _give_back(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]:

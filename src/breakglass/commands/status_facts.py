@@ -11,6 +11,8 @@ from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 
+AHEAD_SECONDS = 3600
+
 
 @dataclass(frozen=True)
 class Source:
@@ -93,9 +95,10 @@ class Facts:
 
 
 def age_seconds(at: str, now: str) -> int | None:
-    """Between two moments as ISO 8601 has them, with their time zones; 0 for what is yet to come, None for what is none."""
+    """Between two moments as ISO 8601 has them, with their time zones; None for what is none, or an hour and more ahead: one of the clocks is wrong then."""
     moment = moment_of(at)
-    return None if moment is None else max(0, int((datetime.fromisoformat(now) - moment).total_seconds()))
+    seconds = None if moment is None else int((datetime.fromisoformat(now) - moment).total_seconds())
+    return None if seconds is None or seconds < -AHEAD_SECONDS else max(0, seconds)
 
 
 def age_of(tarball: Tarball, now: str) -> int | None:

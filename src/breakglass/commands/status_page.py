@@ -15,7 +15,8 @@ COLUMNS = 80
 def lines(facts: Facts, *, last_run: str = "") -> tuple[str, ...]:
     """The whole page. `last_run`: what is known of the last run on this machine."""
     told = [_newest(facts), *(line for source in facts.sources for line in _source(facts, source)), "", *_nodes(facts), "", *_pins(facts)]
-    return tuple(piece for line in (*told, *((last_run,) if last_run else ()), f"Next: {next_step(facts)}") for piece in _wrapped(line))
+    wrapped = (piece for line in (*told, *((last_run,) if last_run else ())) for piece in _wrapped(line))
+    return (*wrapped, f"Next: {next_step(facts)}")  # in one piece, to be pasted
 
 
 def next_step(facts: Facts) -> str:
@@ -24,6 +25,8 @@ def next_step(facts: Facts) -> str:
     silent = [seen.name for seen in facts.nodes if seen.fails_to_answer]
     if in_force:
         first = in_force[0]
+        if facts.api is None and not any(seen.node for seen in facts.nodes if seen.name == first.pin.target):
+            return f"breakglass restore (the pin is for {first.pin.target}, which is no node of the cluster)"
         before = [f"breakglass import {name}; " for name in silent if name == first.pin.target]
         before += [f"breakglass pin {first.pin.target}; "] if first.joined and len(in_force) == 1 else []
         return f"{''.join(before)}run the pipeline; then: breakglass restore"

@@ -17,11 +17,12 @@ from breakglass.shape import NATURAL, fits, parse_json
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+")
 HASH = re.compile(r"[0-9a-f]{64}")
 _HIDDEN = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
 """What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
 _RECORD = {
-    **{"tag": TAG, "references": [str], "image_id": DIGEST, "companions": (None, {str: DIGEST}), "platform": str},
+    **{"tag": TAG, "references": [str], "image_id": DIGEST, "companions": (None, {str: DIGEST}), "platform": PLATFORM},
     **{"size_bytes": NATURAL, "sha256": HASH, "sequence": NATURAL, "created_at": str, "version": str},
 }
 

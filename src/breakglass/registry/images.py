@@ -27,7 +27,9 @@ MAX_INDEX_DEPTH = 3
 def look_all(registries: Sequence[Registry], tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> tuple[Found, ...]:
     """Look at all registries at the same time, each with its own deadline."""
     looks = [partial(look, registry, tag, credentials=credentials, deadline_seconds=deadline_seconds, platform=platform) for registry in registries]
-    return tuple(found for found in together(looks) if found is not None)
+    late = f"no complete answer within {deadline_seconds:g} s"
+    answers = together(looks, seconds=deadline_seconds + 0.2)
+    return tuple(found or Found(registry.name, "unreachable", detail=late) for registry, found in zip(registries, answers, strict=True))
 
 
 def look(registry: Registry, tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> Found:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lab fix soak thorough docs screens bench lab-up lab-down lab-shell clean
+.PHONY: demo test check lab fix soak thorough docs packages bundle dist screens bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,15 @@ screens: $(READY)  ## the README's screens of the real estate, taken anew in the
 docs: $(READY)  ## docs/faults.md out of the tests
 	mkdir -p docs
 	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
+
+packages: $(READY)  ## docs/packages.md: what comes along, and that Alpine gets it as wheels; asks the package index
+	$(BIN)/python -m release.packages >docs/packages.md.new && mv docs/packages.md.new docs/packages.md
+
+dist: $(READY)  ## dist/: the wheel and the source archive
+	$(BIN)/python -m hatchling build --directory dist
+
+bundle: $(READY)  ## dist/breakglass-VERSION-bundle/: all wheels for this Python and machine, to be installed without a network
+	$(BIN)/python -m release.bundle
 
 bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 	tests/lab/provision.sh

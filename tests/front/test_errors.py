@@ -157,6 +157,7 @@ def test_a_tolerated_failure_exits_0_and_prints_its_block_all_the_same(world: Wo
     ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
     assert (ended.status, ended.told["exit_code"]) == (0, status)
     assert "breakglass: " in ended.stderr
+    assert f"the snapshot failed with exit code {status}; ending with 0" in ended.stderr
 
 
 def test_usage_errors_are_not_tolerated(world: World) -> None:

@@ -1,0 +1,1 @@
+"""What is made of the project to be given away: `make bundle`, `make packages`."""

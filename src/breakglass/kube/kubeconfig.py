@@ -4,6 +4,7 @@ Knows nothing of the kubernetes package. The format: https://kubernetes.io/docs/
 No message and no chained error quotes a kubeconfig: its lines hold tokens, and so may what a plugin prints.
 """
 
+import atexit
 import base64
 import contextlib
 import json
@@ -13,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -194,13 +196,22 @@ def _run(arguments: list[str], environment: dict[str, str], limit: float) -> tup
     """Exit status and output. Whatever interrupts the wait, no process of the plugin is left."""
     # A session of its own, so that one signal reaches what it started as well; without a terminal it cannot wait for a human.
     with subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        # Who asks in a thread may end before it does.
+        end = partial(_end, process)
+        atexit.register(end)
         try:
             output, _ = process.communicate(timeout=limit)
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
+            end()
             raise
+        finally:
+            atexit.unregister(end)
     return process.returncode, output
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _credentials(output: bytes, called: str, again: str, version: str) -> Entry:

@@ -14,6 +14,7 @@ from .answering import NAMES, TAG, differences, is_taken_back, keep_tags, respon
 from .estate import Estate
 from .faults.arrangements import fetched, published
 from .faults.injections import unplugged, until
+from .faults.rows import row
 from .process import HostProcess
 from .runs import judge, run, stop_registries
 
@@ -62,6 +63,13 @@ def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
         estate.cluster.delete_pods()
 
 
+@row(
+    "recover",
+    "both registries off, the VM's plug pulled, one node off, one cordoned by somebody else; COMMAND waits for an `Always` pod",
+    "the tarball comes from the NAS, the pod ends on the chosen node, everything is given back, the node of somebody else stays cordoned",
+    exit_code=0,
+    within_seconds=60,
+)
 def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh: Estate) -> None:
     before = {name: traces(fresh.nodes[name]) for name in ("k8s-node1", "k8s-node2")}
     nodes = fresh.cluster.nodes()
@@ -95,6 +103,7 @@ def cordoned(estate: Estate) -> list[str]:
     return [name for name, node in estate.cluster.nodes().items() if node["spec"].get("unschedulable")]
 
 
+@row("recover", "SIGTERM while COMMAND runs", "COMMAND is ended, everything is given back, then 143 with the state", exit_code=143, within_seconds=60)
 def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives_everything_back(fresh: Estate) -> None:
     fetched(fresh, "k8s-node1")
     before = traces(fresh.nodes["k8s-node1"])
@@ -109,6 +118,7 @@ def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives
     assert cordoned(fresh) == []
 
 
+@row("recover", "breakglass itself killed while COMMAND runs", "the next `recover` goes on on the same node, `restore` gives everything back", exit_code=-9, within_seconds=60)
 def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(fresh: Estate) -> None:
     fetched(fresh, "k8s-node2")
     before = traces(fresh.nodes["k8s-node2"])

@@ -29,6 +29,7 @@ def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_stayi
         assert_passes(measure.memory(command, [run.peak_bytes], size))
 
 
+@pytest.mark.thorough
 def test_two_hundred_nodes_are_patched_many_times_as_fast_as_by_a_loop_of_kubectl_cordon(fresh: Estate) -> None:
     # Of so few nodes most of the whole command is its start; `make bench` takes a thousand.
     _, patches = measure.pinning(fresh, 1, nodes=200, looped=15)

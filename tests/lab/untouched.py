@@ -6,7 +6,9 @@ from . import listing
 from .estate import Estate
 from .roles import NAS_DIRECTORY, VM_DIRECTORY
 
-CONTAINERD = """ctr -n k8s.io images check 2>/dev/null | tail -n +2 | sort
+# First whatever was removed before is really gone: to remove a lease with --sync waits for containerd's garbage collection.
+CONTAINERD = """ctr -n k8s.io leases create --id settle >/dev/null; ctr -n k8s.io leases rm --sync settle >/dev/null
+ctr -n k8s.io images check 2>/dev/null | tail -n +2 | sort
 ctr namespaces ls -q 2>/dev/null
 cd /var/lib/containerd && find io.containerd.content.v1.content/blobs io.containerd.content.v1.content/ingest -type f | sort | xargs -r sha256sum
 ls io.containerd.snapshotter.v1.overlayfs/snapshots"""

@@ -3,6 +3,8 @@
 import os
 from itertools import cycle
 
+import pytest
+
 from .. import reset
 from ..answering import differences, is_taken_back, traces
 from ..estate import Estate
@@ -96,6 +98,7 @@ def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
 
 
 @row("import", "killed after some steps of its plan, and given up: `restore` is what comes next", "everything is given back", exit_code=KILLED)
+@pytest.mark.thorough
 def test_an_import_that_was_killed_is_undone_by_restore(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]
     fetched(estate, NODE)

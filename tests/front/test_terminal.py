@@ -153,10 +153,10 @@ def test_without_a_terminal_there_is_no_control_character_in_anything(world: Wor
         is_inert(ended.stdout + ended.stderr)
 
 
-@pytest.mark.parametrize(("variable", "is_coloured"), [(None, True), ("1", False)], ids=["a terminal", "a terminal and NO_COLOR"])
-def test_colours_are_for_terminals_that_want_them(world: World, variable: str | None, is_coloured: bool) -> None:
+@pytest.mark.parametrize(("wanted", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)], ids=["a terminal", "a terminal and NO_COLOR", "a dumb terminal"])
+def test_colours_are_for_terminals_that_want_them(world: World, wanted: dict[str, str], is_coloured: bool) -> None:
     ours, theirs = os.openpty()
-    environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | ({"NO_COLOR": variable} if variable else {})
+    environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | wanted
     argv = [sys.executable, "-m", "breakglass", "import", "k8s-node1"]
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)

@@ -107,7 +107,11 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def refusal(verdict: Verdict, *, host: str, key_type: str, key: bytes, file: str) -> Unreachable:
+class Refusal(Unreachable):
+    """A host key that was not accepted. `next_step` has the line to add."""
+
+
+def refusal(verdict: Verdict, *, host: str, key_type: str, key: bytes, file: str) -> Refusal:
     """The refusal in words: what was offered, what is on record, how to check it, and what to type when it is right."""
     offered = f"{key_type} {fingerprint(key)}"
     kind = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(key_type, "ecdsa")
@@ -117,18 +121,18 @@ def refusal(verdict: Verdict, *, host: str, key_type: str, key: bytes, file: str
     if verdict.status is Status.REVOKED:
         revoked = [entry for entry in verdict.on_record if entry.marker == REVOKED and entry.key == key]
         where = ", ".join(f"{entry.source}:{entry.line}" for entry in revoked)
-        return Unreachable(
+        return Refusal(
             f"the host key that {host} ({verdict.name}) offers is revoked: {offered} ({where}); nothing was sent to it",
             next_step=f"Find out who answers there before anything else. To compare the fingerprint, {look}",
         )
     if verdict.status is Status.CHANGED:
         removals = "; ".join(f"ssh-keygen -R '{verdict.name}' -f {source}" for source in dict.fromkeys(entry.source for entry in plain))
-        return Unreachable(
+        return Refusal(
             f"the host key of {host} ({verdict.name}) is not the one on record: it offers {offered}; on record: {', '.join(map(str, plain))}; nothing was sent to it",
             next_step=f"It was installed anew, or somebody else answers. Compare the fingerprint {look}. If it is the same: {removals}; then add to {file}: {line}",
         )
     authority = " (only a certificate authority is on record; host certificates are not judged here, a plain key is needed)" if verdict.on_record else ""
-    return Unreachable(
+    return Refusal(
         f"the host key of {host} ({verdict.name}) is not known: it offers {offered}{authority}; nothing was sent to it",
         next_step=f"Compare the fingerprint {look}. If it is the same, add to {file}: {line}",
     )

@@ -18,6 +18,7 @@ import yaml
 
 from breakglass import config, errors
 from breakglass.cli.app import app
+from breakglass.cli.exit_codes import MEANING
 from breakglass.cli.outcome import Outcome
 from breakglass.observe.shelf import Record
 from breakglass.sandbox.estate import NAS_DIRECTORY, VM_DIRECTORY, Estate, raise_estate
@@ -183,6 +184,7 @@ def test_every_option_of_every_command_stands_in_the_readmes_table_or_is_common_
 def test_the_readmes_exit_codes_are_those_of_the_code() -> None:
     told = {code: word for code, word, _ in table("README.md", "Exit codes")}
     known = {str(code): kind.kind for code, kind in errors.BY_EXIT_CODE.items()}
+    assert {"0", *known, "10"} == {str(code) for code in MEANING}
     assert told == known | {"0": "ok", "1": errors.BreakglassError.kind, "10": "not needed", "128+n": errors.Interrupted.kind}
 
 

@@ -38,6 +38,19 @@ def test_an_unknown_host_is_refused_with_its_fingerprint_and_how_to_pin_it(world
     is_told(world.run(*SNAPSHOT), 5, "is not known", _fingerprint(line), line, str(tmp_path / "known_hosts"))
 
 
+@pytest.mark.parametrize("arguments", [("check",), ("status",), ("drill", "k8s-node1"), ("recover", "k8s-node1", "--yes")], ids=lambda arguments: arguments[0])
+def test_every_command_that_meets_an_unknown_host_tells_the_line_to_add_and_adds_none(world: World, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    for registry in world.estate.registries:
+        world.estate.stop(registry)
+    _login(world, tmp_path, key=world.estate.key, known_hosts="")
+    ended = world.run(*arguments)
+    line = world.host(VM if arguments[0] in ("check", "status") else "k8s-node1").known_hosts_line
+    said = " ".join((ended.stdout + ended.stderr).split())
+    assert _fingerprint(line) in said
+    assert f"add to {tmp_path / 'known_hosts'}: {line}" in said
+    assert (tmp_path / "known_hosts").read_text() == ""
+
+
 def test_a_changed_host_key_is_refused_with_both_fingerprints(world: World, tmp_path: Path) -> None:
     name, _, _ = (line := world.host(VM).known_hosts_line).split()
     other = paramiko.ECDSAKey.generate()

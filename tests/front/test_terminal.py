@@ -13,14 +13,16 @@ from contextlib import suppress
 
 import pytest
 
+from breakglass.cli import exit_codes
 from breakglass.sandbox.estate import TAG, VM
 from tests.front.blocks import is_inert, is_told
 from tests.front.commands import Ended
+from tests.front.test_documents import check_command_line
 from tests.front.world import World
 
 PIN = ("pin", "k8s-node1")
 SLOW_PULL = 'case "$1" in pull) touch "$HOME/pulling"; sleep 20;; esac; exec $REAL "$@"'
-COMMANDS = ("check", "snapshot", "fetch", "import", "pin", "restore", "drill", "sandbox")
+COMMANDS = tuple(exit_codes.BY_COMMAND)
 
 
 @pytest.fixture
@@ -151,10 +153,10 @@ def test_without_a_terminal_there_is_no_control_character_in_anything(world: Wor
         is_inert(ended.stdout + ended.stderr)
 
 
-@pytest.mark.parametrize(("variable", "is_coloured"), [(None, True), ("1", False)], ids=["a terminal", "a terminal and NO_COLOR"])
-def test_colours_are_for_terminals_that_want_them(world: World, variable: str | None, is_coloured: bool) -> None:
+@pytest.mark.parametrize(("wanted", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)], ids=["a terminal", "a terminal and NO_COLOR", "a dumb terminal"])
+def test_colours_are_for_terminals_that_want_them(world: World, wanted: dict[str, str], is_coloured: bool) -> None:
     ours, theirs = os.openpty()
-    environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | ({"NO_COLOR": variable} if variable else {})
+    environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | wanted
     argv = [sys.executable, "-m", "breakglass", "import", "k8s-node1"]
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
         os.close(theirs)
@@ -178,11 +180,15 @@ def test_help_lists_the_groups_the_commands_and_the_exit_codes(world: World) -> 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(world: World, command: str) -> None:
-    ended = world.run(command, "--help")
+def test_every_command_has_help_with_an_example_that_it_understands_and_its_exit_codes(world: World, command: str) -> None:
+    ended = world.run(command, "--help", environ={"COLUMNS": "80"})
     assert (ended.status, ended.stderr) == (0, "")
-    assert f"breakglass {command}" in ended.stdout
-    assert "Example:" in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 80
+    (example,) = re.findall(rf"^ Example: (breakglass {command}\b.*)$", ended.stdout, re.MULTILINE)
+    check_command_line(example)
+    told = " ".join(ended.stdout.rpartition("Exit codes: ")[2].split())
+    assert tuple(int(code) for code in re.findall(r"(?:^|; )(\d+) ", told)) == exit_codes.BY_COMMAND[command]
+    assert "128+n" in told
 
 
 def test_the_version_is_told(world: World) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from breakglass.cli.exit_codes import BY_COMMAND
 from breakglass.sandbox import image
 from breakglass.sandbox.estate import NODES, TAG, Estate
 from breakglass.sandbox.hosts import ADDRESS, Host
@@ -40,6 +41,9 @@ class World:
 
     def run(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, dies_after: int | None = None) -> Ended:
         ended = self.start(*arguments, environ=environ, directory=directory, dies_after=dies_after).end()
+        # Whatever was run, it ends as its help says.
+        if arguments and (codes := BY_COMMAND.get(arguments[0])) and "--" not in arguments and "--help" not in arguments:
+            assert ended.status in codes or not 0 <= ended.status <= 128, f"{ended.status} is none of {codes}, the exit codes of {arguments[0]}:\n{ended.stderr}"
         # Nobody's terminal: whatever was run, no control character may be in it.
         is_inert(ended.stdout + ended.stderr)
         return ended

@@ -1,42 +1,41 @@
 """The commands as they are typed. Nothing heavy is imported before a command runs."""
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from breakglass import __version__
+from breakglass.cli import completion
+from breakglass.cli.exit_codes import explain
 from breakglass.cli.main import Global, carry
+from breakglass.cli.typed import Command, Group, WithCommand
 from breakglass.errors import Usage
-
-LOOK, RUNBOOK, ALL_AT_ONCE, PRACTICE = "Look", "Runbook", "All at once", "Practice"
-
-EXIT_CODES = (
-    "Exit codes: 0 done, or nothing to do; 2 usage or configuration; 3 refused, nothing was changed; 4 failed part-way; "
-    "5 not reached, or not let in; 6 not what was recorded; 7 another run holds the lock; 10 check: not needed; 128+n ended by signal n."
-)
 
 app = typer.Typer(
     name="breakglass",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps a verified tarball of the CI image outside the cluster, and on the day when every registry is gone brings it back onto a node.",
-    epilog=EXIT_CODES,
+    epilog=explain(),
 )
+look, runbook, all_at_once, practice = (partial(app.command, cls=Command, rich_help_panel=panel) for panel in ("Look", "Runbook", "All at once", "Practice"))
 
-
-Node = Annotated[str | None, typer.Argument(metavar="NODE", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False)]
+Node = Annotated[
+    str | None,
+    typer.Argument(metavar="NODE", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False, autocompletion=completion.nodes),
+]
+Tag = partial(typer.Option, "--tag", metavar="TAG", autocompletion=completion.tags)
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, line by line; change nothing, ask nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell each question that is asked.")]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
         typer.echo(f"breakglass {__version__}")
         raise typer.Exit
 
@@ -45,21 +44,19 @@ def _version(wanted: bool) -> None:
 def main(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option("--config", "-c", metavar="PATH", help="The configuration; default: $BREAKGLASS_CONFIG, ./breakglass.yaml, the user's, /etc/breakglass.")] = None,
-    json: Json = False,
-    verbose: Verbose = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell each question that is asked.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     del version
     context.obj = Global(config, json, verbose)
 
 
-@app.command(rich_help_panel=LOOK)
+@look()
 def check(
     context: typer.Context,
-    tag: Annotated[str | None, typer.Option("--tag", help="Default: the registries' own latest.", show_default=False)] = None,
+    tag: Annotated[str | None, Tag(help="Default: the registries' own latest.", show_default=False)] = None,
     expect_served: Annotated[bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")] = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """Is this the right runbook? Exit 0: no registry serves the image, start it. 10: not needed. 5: nobody knows.
 
@@ -67,12 +64,11 @@ def check(
     """
     from breakglass.cli import verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), given=given)
+    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), given=context.obj)
 
 
-@app.command(rich_help_panel=LOOK)
-def status(context: typer.Context, json: Json = False, verbose: Verbose = False) -> int:
+@look()
+def status(context: typer.Context) -> int:
     """What is there: tarballs on each source, the image on the nodes, the pin, who answers pulls; and what to type next.
 
     Works with any part of the estate down, and says which. Exit 0, whatever it finds: what is to alert reads `stale` of --json.
@@ -81,18 +77,15 @@ def status(context: typer.Context, json: Json = False, verbose: Verbose = False)
     """
     from breakglass.cli.looking import run_status
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    return carry("status", run_status, given=given)
+    return carry("status", run_status, given=context.obj)
 
 
-@app.command(rich_help_panel=RUNBOOK)
+@runbook()
 def snapshot(
     context: typer.Context,
-    tag: Annotated[str | None, typer.Option("--tag", help="Default: the first 8 characters of $CI_COMMIT_SHA.", show_default=False)] = None,
+    tag: Annotated[str | None, Tag(help="Default: the first 8 characters of $CI_COMMIT_SHA.", show_default=False)] = None,
     tolerate_failure: Annotated[bool, typer.Option("--tolerate-failure", help="Exit 0 for codes 3 to 7; the error is printed, the true code stands in the JSON.")] = False,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """On the registry VM: pull, save, compress, verify, publish, re-point latest, rotate.
 
@@ -100,26 +93,25 @@ def snapshot(
     """
     from breakglass.cli import verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "snapshot",
         lambda session: verbs.run_snapshot(session, tag=tag, environ=os.environ),
-        given=given,
+        given=context.obj,
         dry_run=dry_run,
         tolerate_failure=tolerate_failure,
     )
 
 
-@app.command(rich_help_panel=RUNBOOK)
+@runbook()
 def fetch(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, typer.Option("--tag", help="latest: what the link means.")] = "latest",
-    source: Annotated[str | None, typer.Option("--from", metavar="SOURCE", help="registry-vm or a fallback's name; then there is no falling back.", show_default=False)] = None,
-    via: Annotated[str, typer.Option("--via", metavar="auto|node|operator", help="Who pulls: the node itself, or this machine streams it.")] = "auto",
+    tag: Annotated[str, Tag(help="latest: what the link means.")] = "latest",
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="SOURCE", autocompletion=completion.sources, help="registry-vm or a fallback's name; then there is no falling back.", show_default=False)
+    ] = None,
+    via: Annotated[str, typer.Option("--via", metavar="|".join(completion.WAYS), autocompletion=completion.ways, help="Who pulls: the node itself, or this machine streams it.")] = "auto",
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """The tarball from the VM, else from each fallback in order, to the node; verified there.
 
@@ -127,29 +119,26 @@ def fetch(
     """
     from breakglass.cli import verbs
 
-    if via not in ("auto", "node", "operator"):
+    if via not in completion.WAYS:
         raise Usage("--via is auto, node or operator", next_step="breakglass fetch --help")
-    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "fetch",
         lambda session: verbs.run_fetch(session, node=node, tag=tag, source=source, via=via),
-        given=given,
+        given=context.obj,
         dry_run=dry_run,
     )
 
 
-@app.command("import", rich_help_panel=RUNBOOK)
+@runbook("import")
 def import_(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, typer.Option("--tag", help="latest: what the link on the node means.")] = "latest",
+    tag: Annotated[str, Tag(help="latest: what the link on the node means.")] = "latest",
     answer_pulls: Annotated[
         bool | None,
         typer.Option("--answer-pulls/--no-answer-pulls", help="The node answers pulls itself while a registry does not, so that Always starts. Default: nodes.answer_pulls.", show_default=False),
     ] = None,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """Into the node's containerd; every name the pods use resolves; confirmed by image ID.
 
@@ -159,24 +148,21 @@ def import_(
     """
     from breakglass.cli import verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "import",
         lambda session: verbs.run_import(session, node=node, tag=tag, answer_pulls=answer_pulls),
-        given=given,
+        given=context.obj,
         dry_run=dry_run,
     )
 
 
-@app.command(rich_help_panel=RUNBOOK)
+@runbook()
 def pin(
     context: typer.Context,
     node: Node = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the annotation.")] = "",
     yes: Yes = False,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """Cordons every other schedulable node, and remembers in the cluster that it did.
 
@@ -184,18 +170,15 @@ def pin(
     """
     from breakglass.cli import verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), given=given, dry_run=dry_run)
+    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), given=context.obj, dry_run=dry_run)
 
 
-@app.command(rich_help_panel=RUNBOOK)
+@runbook()
 def restore(
     context: typer.Context,
-    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these.", show_default=False)] = None,
+    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these.", show_default=False, autocompletion=completion.nodes)] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """Gives back what pin and import took: uncordons what we cordoned, removes pull answering and the keep tag. Nothing else.
 
@@ -203,59 +186,39 @@ def restore(
     """
     from breakglass.cli import verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
     return carry(
         "restore",
         lambda session: verbs.run_restore(session, nodes=tuple(nodes or ()), yes=yes),
-        given=given,
+        given=context.obj,
         dry_run=dry_run,
     )
 
 
-class _WithCommand(TyperCommand):
-    """What follows `--` is a command line of its own, and no argument of ours."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        at = args.index("--") if "--" in args else len(args)
-        ctx.meta["command"] = tuple(args[at + 1 :])
-        if at == len(args) - 1:
-            raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
-        return super().parse_args(ctx, args[:at])
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]
-
-
-@app.command(cls=_WithCommand, rich_help_panel=ALL_AT_ONCE)
+@all_at_once(cls=WithCommand)
 def recover(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, typer.Option("--tag", help="latest: what the link of the source means.")] = "latest",
+    tag: Annotated[str, Tag(help="latest: what the link of the source means.")] = "latest",
     yes: Yes = False,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry serves the image.
 
     With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives back.
 
-    Example: breakglass recover -- kubectl wait --for=condition=complete job/repair --timeout=30m
+    Example: breakglass recover -- kubectl wait --for=condition=complete job/fix
     """
     from breakglass.cli import recovering, verbs
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    command = context.meta["command"]
-    return carry("recover", lambda session: recovering.run_recover(session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes), given=given, dry_run=dry_run)
+    command = context.meta["command"] or ()
+    return carry("recover", lambda session: recovering.run_recover(session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes), given=context.obj, dry_run=dry_run)
 
 
-@app.command(rich_help_panel=PRACTICE)
+@practice()
 def drill(
     context: typer.Context,
     node: Node = None,
     dry_run: DryRun = False,
-    json: Json = False,
-    verbose: Verbose = False,
 ) -> int:
     """On the real estate, nothing disturbed: does the way back work today? For a weekly timer.
 
@@ -265,16 +228,13 @@ def drill(
     """
     from breakglass.cli.drilling import run_drill
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    return carry("drill", lambda session: run_drill(session, node=node), given=given, dry_run=dry_run)
+    return carry("drill", lambda session: run_drill(session, node=node), given=context.obj, dry_run=dry_run)
 
 
-@app.command(rich_help_panel=PRACTICE)
+@practice()
 def sandbox(
     context: typer.Context,
-    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND ...]", help="Run in the sandbox; default: a shell.", show_default=False)] = None,
-    json: Json = False,
-    verbose: Verbose = False,
+    command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND", help="Run in the sandbox; default: a shell.", show_default=False)] = None,
 ) -> int:
     """An estate in a box on loopback, on throw-away data; docker and containerd are simulated there.
 
@@ -282,5 +242,4 @@ def sandbox(
     """
     from breakglass.cli.practice import run_sandbox
 
-    given = context.obj.with_these(json=json, verbose=verbose)
-    return run_sandbox(tuple(command or ()), json=given.json, verbose=given.verbose)
+    return run_sandbox(tuple(command or ()), json=context.obj.json, verbose=context.obj.verbose)

@@ -104,8 +104,11 @@ class Unbroken:
 
 def run(arguments: list[str]) -> int:
     """Do what the arguments say; the exit code."""
+    from breakglass.cli import completion
     from breakglass.cli.app import app
 
+    if os.environ.get(completion.VARIABLE):
+        return completion.answer(lambda: app([], standalone_mode=False, prog_name="breakglass"))
     words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     wants_json = "--json" in words
     global _is_told

@@ -9,10 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.text import Text
+from rich.theme import Theme
 
 from breakglass.errors import BreakglassError
 from breakglass.plan import Copy, PatchNode, Plan, Run, Step
 
+BAR = Theme(
+    {"bar.complete": "bold", "bar.finished": "bold", "bar.pulse": "bold", "bar.back": "dim", **{f"progress.{part}": "none" for part in ("elapsed", "remaining", "download", "data.speed", "spinner")}}
+)
+"""A speed is no error: rich would print it in red. Of colours there are two, each for one word that says it as well, so that any background will do."""
 PLAIN_EVERY_SECONDS = 10.0
 """Without a terminal a long step says this often how far it is."""
 
@@ -23,7 +28,7 @@ class Screen:
     def __init__(self, *, json: bool, verbose: bool) -> None:
         self.json, self.verbose = json, verbose
         plain = bool(os.environ.get("NO_COLOR"))
-        self._err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
+        self._err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True, theme=BAR)
         self._out = self._err if json else Console(file=sys.stdout, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
         self._asides: set[str] = set()
         self._bar: Progress | None = None
@@ -62,17 +67,22 @@ class Screen:
                 self.say(f"     {step}")
 
     def warn(self, line: str) -> None:
-        self._err.print(Text("warning: " + _printable(line), style="bold yellow"))
+        self._prose(Text.assemble(("warning:", "bold yellow"), f" {_printable(line)}"))
+
+    def _prose(self, text: Text) -> None:
+        """Wrapped between words on a terminal. What is to be copied, a command say, is left to the terminal, which puts no line end into it."""
+        self._err.print(text, soft_wrap=not self._err.is_terminal)
 
     def step_started(self, number: int, of: int, step: Step) -> None:
         """From here on the screen shows that the step is alive, and how far it is: a bar on a terminal, else a line now and then."""
         if isinstance(step, PatchNode):
             return  # they go out together, and none takes long
         self._total, self._done, began = getattr(step, "total_bytes", None), 0, time.monotonic()
-        if self._err.is_terminal:
+        if self._err.is_terminal and not self._err.is_dumb_terminal:
             moves = isinstance(step, Copy) or (isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1))
-            bytes_columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()) if moves else ()
-            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bytes_columns, console=self._err, transient=True)
+            bytes_columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn()) if moves else ()
+            left = (TimeRemainingColumn(), TextColumn("left")) if moves and self._total else ()
+            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bytes_columns, *left, console=self._err, transient=True)
             self._task = self._bar.add_task("", total=self._total)
             self._bar.start()
             return
@@ -107,11 +117,11 @@ class Screen:
         """One block: what is wrong; what state things are in; what to type next."""
         self.close()
         first, *more = error.message.splitlines() or [""]
-        self._err.print(Text(f"breakglass: {error.kind}: {_printable(first)}", style="bold red"))
+        self._prose(Text.assemble((f"breakglass: {error.kind}:", "bold red"), (f" {_printable(first)}", "bold")))
         for line in more:
             self._err.print(Text(f"  {_printable(line)}"))
         if error.state:
-            self._err.print(Text(f"  State: {_printable(error.state)}"))
+            self._prose(Text(f"  State: {_printable(error.state)}"))
         if error.next_step:
             self._err.print(Text(f"  Next:  {_printable(error.next_step)}"))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from breakglass.cli.looking import tell_host_keys
 from breakglass.cli.session import Session
 from breakglass.commands import check, choose, fetch, import_image, pin, restore, snapshot, verdict
 from breakglass.config import check_node_name, check_snapshot_tag, check_source, check_tag
@@ -161,6 +162,7 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
     for line in check.lines(facts):
         session.screen.say(line)
+    tell_host_keys(session, (unread.error for unread in facts.unread))
     verdict = check.judge(facts.registries, expect_served=expect_served)
     session.screen.say(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code

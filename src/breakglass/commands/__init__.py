@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.config import Config
+from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
@@ -50,13 +50,11 @@ class Estate:
 
     @property
     def registry_vm(self) -> Host:
-        return Host("registry-vm", self.config.registry_vm.ssh, sudo=self.config.registry_vm.sudo)
+        return self.sources[0][0]
 
     @property
     def sources(self) -> tuple[tuple[Host, str], ...]:
-        """(host, directory) of each source of tarballs, in the order in which they are tried."""
-        vm = (self.registry_vm, self.config.registry_vm.directory)
-        return (vm, *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in self.config.fallbacks))
+        return sources(self.config)
 
     def source(self, host: Host, directory: str) -> "Shelf | Unread":
         """The shelf of a source, or why it could not be read. The disks of a NAS may have to spin up."""
@@ -106,6 +104,12 @@ class Estate:
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user
         return Host(name, address if user is None or "@" in address else f"{user}@{address}", sudo=self.config.nodes.sudo)
+
+
+def sources(config: Config) -> tuple[tuple[Host, str], ...]:
+    """(host, directory) of each source of tarballs, in the order in which they are tried."""
+    vm = Host(REGISTRY_VM, config.registry_vm.ssh, sudo=config.registry_vm.sudo)
+    return ((vm, config.registry_vm.directory), *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in config.fallbacks))
 
 
 @dataclass(frozen=True)

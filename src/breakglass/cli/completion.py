@@ -1,0 +1,105 @@
+"""What the shell offers behind TAB. Where something does not answer in time, or at all, it is not offered: nothing is printed, asked or written."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from breakglass.config import Config
+    from breakglass.plan import Host
+
+VARIABLE = "_BREAKGLASS_COMPLETE"
+"""Set by the shell for a run that is to answer what could be typed next; typer's protocol."""
+SECONDS = 1.7
+"""For everything that is asked over the network, at the same time."""
+WAYS = ("auto", "node", "operator")
+
+
+def answer(complete: Callable[[], object]) -> int:
+    """The exit status for the shell. Whatever happens, the only thing that is said are the offers, on stdout."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 2)
+    try:
+        complete()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except BaseException:  # a Ctrl-C as well: the shell has no use for a report
+        return 0
+    return 0
+
+
+def sources(ctx: Any) -> list[str]:
+    """For --from: what the configuration calls them."""
+    config = _config(ctx)
+    return [host.name for host, _ in _sources(config)] if config else []
+
+
+def tags(ctx: Any) -> list[str]:
+    """For --tag: what is verified on any source, the newest of each first."""
+    config = _config(ctx)
+    if config is None:
+        return []
+    from breakglass.observe.shelf import read_shelf
+    from breakglass.ssh import Connections
+
+    hosts = Connections(replace(config.ssh, connect_timeout_seconds=min(SECONDS, config.ssh.connect_timeout_seconds)), environ=os.environ)
+
+    def ask(host: "Host", directory: str) -> list[str]:
+        return [tarball.tag for tarball in read_shelf(hosts, host, directory, config.image.name, quiet_seconds=SECONDS).verified]
+
+    questions = [partial(ask, host, directory) for host, directory in _sources(config)]
+    return _all_of(questions)
+
+
+def nodes(ctx: Any) -> list[str]:
+    """For NODE: those of nodes.hosts and those of the cluster, without those that stand there already. Behind `--` there is none."""
+    config = _config(ctx)
+    if config is None or ctx.meta.get("command") is not None:
+        return []
+    from breakglass.kube import Cluster
+    from breakglass.observe.cluster import read_nodes
+
+    cluster = Cluster(config.kubernetes, request_timeout_seconds=SECONDS, operation_timeout_seconds=SECONDS, plugin_timeout_seconds=SECONDS)
+    known = [*config.nodes.hosts, *_all_of([lambda: [node.name for node in read_nodes(cluster)]])]
+    return [name for name in dict.fromkeys(known) if name not in (ctx.params.get("nodes") or ())]
+
+
+def ways() -> list[str]:
+    """For --via."""
+    return list(WAYS)
+
+
+def _config(ctx: Any) -> "Config | None":
+    """The one that the command would take, if it is whole."""
+    from breakglass.config import find, load
+    from breakglass.errors import BreakglassError
+
+    given = ctx.find_root().params.get("config")
+    try:
+        return load(find(None if given is None else str(given), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+    except (BreakglassError, OSError, RuntimeError):
+        return None
+
+
+def _sources(config: "Config") -> "tuple[tuple[Host, str], ...]":
+    from breakglass.commands import sources
+
+    return sources(config)
+
+
+def _all_of(questions: Sequence[Callable[[], list[str]]]) -> list[str]:
+    """What was answered in time, each once."""
+    from breakglass.observe.together import together
+
+    def quietly(question: Callable[[], list[str]]) -> list[str]:
+        try:
+            return question()
+        except Exception:
+            return []
+
+    answers = together([partial(quietly, question) for question in questions], seconds=SECONDS)
+    return list(dict.fromkeys(offer for answer in answers for offer in answer or ()))

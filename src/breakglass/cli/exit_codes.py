@@ -1,0 +1,45 @@
+"""What the exit codes mean, and which of them each command can end with: one table, from which every --help is told."""
+
+MEANING = {
+    0: "done, or nothing to do",
+    2: "usage or configuration",
+    3: "refused, nothing was changed",
+    4: "failed part-way",
+    5: "not reached, or not let in",
+    6: "not what was recorded",
+    7: "another run holds the lock",
+    10: "check: not needed",
+}
+BY_SIGNAL = "128+n ended by signal n"
+
+_CHANGING = (0, 2, 3, 4, 5, 6, 7)
+BY_COMMAND = {
+    "check": (0, 2, 5, 10),
+    "status": (0, 2),
+    "snapshot": _CHANGING,
+    "fetch": _CHANGING,
+    "import": _CHANGING,
+    "pin": (0, 2, 3, 4, 5, 7),
+    "restore": _CHANGING,
+    "recover": _CHANGING,
+    "drill": _CHANGING,
+    "sandbox": (2, 3),
+}
+_PRECISELY = {
+    ("check", 0): "no registry serves the image, start the runbook",
+    ("check", 5): "nobody knows",
+    ("check", 10): "not needed",
+    ("status", 0): "told, whatever was found",
+    ("drill", 0): "the way back works today",
+}
+_BESIDES = {
+    "recover": "; with COMMAND: its own, if the rest went well",
+    "sandbox": "; else COMMAND's own",
+}
+
+
+def explain(command: str | None = None) -> str:
+    """The line at the end of the help of a command; None: of the program."""
+    codes = BY_COMMAND[command] if command else tuple(MEANING)
+    told = (f"{code} {_PRECISELY.get((command or '', code), MEANING[code])}" for code in codes)
+    return f"Exit codes: {'; '.join(told)}; {BY_SIGNAL}{_BESIDES.get(command or '', '')}."

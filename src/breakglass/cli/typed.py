@@ -1,0 +1,51 @@
+"""What all commands have in common as they are typed: two options, tidy help with the exit codes at its end, and what follows `--`."""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from breakglass.cli.exit_codes import explain
+from breakglass.errors import Usage
+
+
+class _Tidy:
+    def get_params(self, ctx: Any) -> list[Any]:
+        """typer would write <bool> behind every flag."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in found:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return found
+
+
+class Group(_Tidy, TyperGroup):
+    """The program. `--json` and `--verbose` are understood before the command and after it."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        common = [parameter for parameter in self.params if parameter.name in ("json", "verbose")]
+        for command in self.commands.values():
+            command.params += common
+
+
+class Command(_Tidy, TyperCommand):
+    def __init__(self, name: str, **given: Any) -> None:
+        super().__init__(name, **given | {"epilog": explain(name)})
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj = ctx.obj.with_these(json=ctx.params.pop("json"), verbose=ctx.params.pop("verbose"))
+        return super().invoke(ctx)
+
+
+class WithCommand(Command):
+    """What follows `--` is a command line of its own, and no argument of ours. None where there is no `--`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta["command"] = tuple(args[at + 1 :]) if at < len(args) else None
+        if at == len(args) - 1 and not ctx.resilient_parsing:
+            raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]

@@ -1,0 +1,104 @@
+"""What the shell offers behind TAB: through the protocol that its completion script speaks."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from breakglass.sandbox import image
+from breakglass.sandbox.estate import NODES, TAG
+from breakglass.sandbox.hosts import ADDRESS
+from tests.front.world import World
+
+COMPLETE = "_BREAKGLASS_COMPLETE"
+BREAKGLASS = Path(sys.executable).with_name("breakglass")
+
+
+def offers(world: World, *words: str) -> list[str]:
+    """For the last one of the words, as bash asks; nothing but that may be said, and soon."""
+    ended = world.run(environ={COMPLETE: "complete_bash", "COMP_WORDS": " ".join(("breakglass", *words)), "COMP_CWORD": str(len(words))})
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.seconds < 3
+    return ended.stdout.split()
+
+
+def test_commands_and_options_are_offered(world: World) -> None:
+    assert offers(world, "re") == ["restore", "recover"]
+    assert {"--tag", "--from", "--via", "--dry-run", "--json"} <= set(offers(world, "fetch", "--"))
+    assert offers(world, "fetch", "--via", "o") == ["operator"]
+
+
+def test_sources_tags_and_nodes_are_offered_from_the_configuration_the_sources_and_the_cluster(world: World) -> None:
+    world.publish()
+    world.estate.api.add_node("k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE)  # nodes.hosts has the others
+    before = world.nodes()
+    world.journal.unlink(missing_ok=True)
+    assert offers(world, "fetch", "--from", "") == ["registry-vm", "synology"]
+    assert offers(world, "import", "--tag", TAG[:2]) == [TAG]
+    assert offers(world, "import", "--tag", "no-such") == []
+    assert offers(world, "pin", "k8s-node1") == ["k8s-node1", "k8s-node10"]
+    assert offers(world, "restore", "k8s-node1", "") == sorted({*NODES, "k8s-node7"} - {"k8s-node1"})
+    assert offers(world, "--config", str(world.directory / "none.yaml"), "pin", "") == []
+    assert world.nodes() == before
+    assert not world.journal.exists()
+
+
+def test_behind_the_dashes_nothing_of_ours_is_offered(world: World) -> None:
+    assert offers(world, "recover", "--", "") == []
+    assert offers(world, "recover", "--", "kubectl", "k8s") == []
+
+
+def test_a_finished_option_of_the_program_does_nothing_but_be_gone_past(world: World) -> None:
+    assert offers(world, "--version", "che") == ["check"]
+
+
+def test_what_is_down_is_not_offered_but_the_rest_is(world: World) -> None:
+    world.publish()
+    world.estate.stop("registry-vm")
+    assert offers(world, "fetch", "--tag", "") == [TAG]
+    world.estate.stop("synology")
+    world.estate.stop("api")
+    assert offers(world, "fetch", "--tag", "") == []
+    assert offers(world, "fetch", "") == sorted(NODES), "those of nodes.hosts"
+
+
+@pytest.mark.parametrize(("words", "known"), [("fetch --tag ", False), ("fetch ", True)], ids=["tags", "nodes"])
+def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, known: bool) -> None:
+    """Hosts and an API server that take connections and never say a word; the installed program, as the shell starts it."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        files = {"BREAKGLASS_CONFIG": world.estate.config, "KUBECONFIG": world.estate.kubeconfig}
+        for name, path in files.items():
+            text = re.sub(r"(127\.0\.0\.1):\d+", rf"\1:{mute.getsockname()[1]}", path.read_text("utf-8"))
+            (tmp_path / name).write_text(text.replace(str(world.estate.kubeconfig), str(tmp_path / "KUBECONFIG")), encoding="utf-8")
+        environ = {**world.estate.environment(), "HOME": str(tmp_path), **{name: str(tmp_path / name) for name in files}}
+        began = time.monotonic()
+        asked = {COMPLETE: "complete_zsh", "_TYPER_COMPLETE_ARGS": f"breakglass {words}"}
+        ended = subprocess.run([BREAKGLASS], env=environ | asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert re.findall('"([^"]+)"', ended.stdout) == (sorted(NODES) if known else [])
+    assert 1 < time.monotonic() - began < 3.5
+
+
+def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(world: World) -> None:
+    environ = {**world.estate.environment(), "HOME": str(world.directory), "PATH": f"{BREAKGLASS.parent}:{os.environ['PATH']}"}
+    script = """eval "$(breakglass --show-completion)"; COMP_WORDS=(breakglass dr); COMP_CWORD=1; _breakglass_completion breakglass; echo "${COMPREPLY[@]}" """
+    ended = subprocess.run(["bash", "--norc", "-c", script], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.stdout, ended.stderr) == ("drill\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "spared"),
+    [("", {"kubernetes", "paramiko", "yaml", "breakglass.config"}), ("fetch --from ", {"kubernetes", "paramiko"}), ("fetch --tag ", {"kubernetes"})],
+    ids=["commands", "sources", "tags"],
+)
+def test_completion_imports_what_it_needs_only(world: World, words: str, spared: set[str]) -> None:
+    program = "import sys; from breakglass.cli.main import run; run([]); print('@', *sys.modules)"
+    environ = {**world.estate.environment(), "HOME": str(world.directory), COMPLETE: "complete_zsh", "_TYPER_COMPLETE_ARGS": f"breakglass {words}"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=20)
+    assert "typer" in (imported := set(ended.stdout.rpartition("@ ")[2].split()))
+    assert imported & spared == set()

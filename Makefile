@@ -16,7 +16,8 @@ demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing
 
 test: $(READY)  ## everything that needs no root, in two minutes or three
 	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra
-	@echo "not run here: the lab tests (root, Debian 12) and the slow ones: make lab"
+	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
+	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"
 
 check: $(READY)  ## lint, types, import contracts
 	$(BIN)/ruff check .

@@ -98,7 +98,18 @@ expect 0 breakglass check
 expect 0 breakglass fetch k8s-node2
 expect 0 breakglass import k8s-node2
 
+say "12. Where do things stand, and what is to be typed next? Half of the estate is down; the page says which half."
+expect 0 breakglass status
+
+say "13. All of it in one command, which gives everything back when COMMAND has ended. The exit code is COMMAND's."
+expect 7 breakglass recover --yes -- sh -c 'echo "the pipeline runs here"; exit 7'
+[ "$(nodes)" = "$before" ] || fail "the nodes are not as they were before the outage"
+
+say "14. The next week. Does the way back work from every source, before anybody needs it?"
+expect 0 sandbox start forgejo registry-private registry-vm
+expect 0 breakglass drill k8s-node2
+
 say "The demo is done; every command ended as it should:
    a verified tarball on the VM and a copy on the NAS; the image in containerd of k8s-node1 (from the VM) and of k8s-node2
-   (from the NAS); each second run had nothing to do; after the restore every node was as it was before the outage.
+   (from the NAS); each second run had nothing to do; after each restore every node was as it was before the outage.
    docker and containerd were simulated. What was done with the real ones stands in README.md, 'How it was tested'."

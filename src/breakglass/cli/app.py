@@ -206,7 +206,7 @@ def recover(
 
     With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives back.
 
-    Example: breakglass recover -- kubectl wait --for=condition=complete job/fix
+    Example: breakglass recover -- ./repair.sh
     """
     from breakglass.cli import recovering, verbs
 

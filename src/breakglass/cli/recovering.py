@@ -65,6 +65,7 @@ class Checklist:
 
     def show(self) -> None:
         """All of it, at the end."""
+        self._screen.say("--- in all")
         for item in self.items:
             item.status = "not done" if item.status == "to do" else item.status
             self._screen.say(_line(item))
@@ -98,6 +99,7 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
+        screen.say(_in_short(facts, stages, len(steps)))
         session.agree(f"Do all this{', and give it back after the command' if command else ''}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
     result = _result(facts, checklist, stages, tag=tag)
@@ -247,6 +249,12 @@ def _show(session: Session, stages: tuple[recover.Stage, ...], command: tuple[st
         steps += stage.plan.steps
         first += len(stage.plan.steps)
     return steps
+
+
+def _in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
+    """What stands right above the question, when the lines have left the screen."""
+    cordoned = [step.node for stage in stages if stage.name == "pin" and stage.plan for step in stage.plan.steps if isinstance(step, PatchNode)]
+    return f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to {facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
 
 
 def _result(facts: recover.Facts, checklist: Checklist, stages: tuple[recover.Stage, ...], *, tag: str | None) -> Result:

@@ -77,7 +77,7 @@ def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
         return Verdict("not needed", 0 if expect_served else 10, f"not needed: served by {' and '.join(serving)}", "nothing: pipelines work, skip the runbook")
     if refusing:
         return Verdict("unknown", 5, f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves the image", "log in (docker login), then: breakglass check")
-    return Verdict("start", 10 if expect_served else 0, "no registry serves the image: start the runbook", "breakglass fetch NODE; then breakglass import NODE; then breakglass pin NODE")
+    return Verdict("start", 10 if expect_served else 0, "no registry serves the image: start the runbook", "breakglass recover; or step by step: breakglass fetch, then import, then pin")
 
 
 def lines(facts: Facts) -> tuple[str, ...]:

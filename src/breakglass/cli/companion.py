@@ -41,10 +41,10 @@ def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None
         nonlocal ends_at
         again = any(one not in KEYS for one in asked)
         asked.append(number)
-        if child is None or (number in KEYS and _is_in_front()):
-            return
         if number not in KEYS:
             ends_at = min(ends_at, time.monotonic() + GRACE_SECONDS)
+        if child is None or (number in KEYS and _is_in_front()):
+            return
         _signal(child, signal.SIGKILL if again else number, group=group)
 
     before = {number: signal.signal(number, hand_on) for number in (*KEYS, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN}

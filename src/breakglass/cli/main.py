@@ -26,6 +26,8 @@ IMPATIENT_SECONDS = 2.0
 """While everything is being given back, a signal that comes so soon after the first is the same one once more."""
 _seen: list[int] = []
 """Signals that have come."""
+_came_at = 0.0
+"""When the first signal came, or giving back began after it."""
 _is_undisturbed = False
 """Whether the first signal is only noted, and raised when what is under way is done."""
 _is_told = False
@@ -237,12 +239,12 @@ def undisturbed() -> Iterator[None]:
 @contextmanager
 def disturbed() -> Iterator[None]:
     """Within `undisturbed`: signals end this part all the same."""
-    global _is_undisturbed
+    global _is_undisturbed, _came_at
     _is_undisturbed = False
     try:
         yield
     finally:
-        _is_undisturbed = True
+        _is_undisturbed, _came_at = True, time.monotonic()
 
 
 def noted() -> int | None:
@@ -254,24 +256,22 @@ def noted() -> int | None:
 def _signals() -> Iterator[None]:
     """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends it at once."""
 
-    came_at = 0.0
-
     def on(number: int, frame: FrameType | None) -> None:
         del frame
-        nonlocal came_at
+        global _came_at
         if _seen:
             # A terminal that is closed may say so twice.
-            if number == signal.SIGHUP or (_is_undisturbed and time.monotonic() - came_at < IMPATIENT_SECONDS):
+            if number == signal.SIGHUP or (_is_undisturbed and time.monotonic() - _came_at < IMPATIENT_SECONDS):
                 return
             with suppress(OSError):
                 os.write(2, b"\nbreakglass: ended at once by a second signal; what was under way may be half done. Next: breakglass status\n")
             os._exit(128 + number)
-        came_at = time.monotonic()
+        _came_at = time.monotonic()
         _seen.append(number)
         if not _is_undisturbed:
             raise Signalled(number)
         with suppress(OSError):
-            os.write(2, b"\nbreakglass: everything is being given back; the same signal once more ends that at once\n")
+            os.write(2, b"\nbreakglass: everything is being given back; a further signal, two seconds from now or later, ends that at once\n")
 
     # What was to be ignored, by nohup say, stays ignored.
     before = {number: signal.signal(number, on) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}

@@ -19,6 +19,7 @@ from breakglass.commands import fetch, import_image, pin, recover, restore
 from breakglass.commands.choose import Choice
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Refused, Unreachable, Usage, worst
+from breakglass.observe.cluster import Node
 from breakglass.observe.text import inert
 from breakglass.observe.together import together
 from breakglass.plan import PatchNode, Step
@@ -80,11 +81,11 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
     screen, outcome, config = session.screen, session.outcome, session.config
     names = ("check", "node", "fetch", "import", "pin", *(("command", "restore") if command else ()))
     checklist = Checklist(screen, names)
-    with checklist.doing("check"):
+    with _mentioning_a_pin(session), checklist.doing("check"):
         session.estate.note("asking the registries")
         found, choice = _looked(session, node=node, tag=tag)
         screen.say(f"    {recover.judge(found)}")
-    with checklist.doing("node"):
+    with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
             raise choice
         screen.say(f"    {choice.why}")
@@ -125,6 +126,20 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
     return result
 
 
+@contextmanager
+def _mentioning_a_pin(session: Session) -> Iterator[None]:
+    """Where nothing is begun, a pin that an earlier run has left is the more important thing to know."""
+    try:
+        yield
+    except BreakglassError as error:
+        with suppress(BreakglassError):
+            marked = [node.name for node in session.estate.nodes() if node.mark.annotation is not None]
+            if marked and "breakglass restore" not in error.next_step:
+                error.state = f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip()
+                error.next_step = f"breakglass restore gives that pin back, if nobody is at work; {error.next_step}"
+        raise
+
+
 def _looked(session: Session, *, node: str | None, tag: str | None) -> tuple[tuple[Found, ...], Choice | BreakglassError]:
     """The registries, and meanwhile the nodes: each may take its deadline."""
 
@@ -141,12 +156,14 @@ def _looked(session: Session, *, node: str | None, tag: str | None) -> tuple[tup
     return found, choice
 
 
-def _import_and_pin(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None) -> None:
+def _import_and_pin(session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None) -> tuple[Node, ...]:
+    """The nodes as the pin has left them."""
     node = facts.node.name
     with checklist.doing("import"):
         import_into(session, node, tag=tag)
     with checklist.doing("pin"):
-        pin_to(session, node, reason=recover.REASON, yes=True)
+        after, _ = pin_to(session, node, reason=recover.REASON, yes=True)
+    return after.nodes
 
 
 def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, result: Result, *, tag: str | None, command: tuple[str, ...]) -> None:
@@ -156,15 +173,16 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
     with undisturbed():
         try:
             with disturbed():
-                _import_and_pin(session, checklist, facts, tag=tag)
+                nodes = _import_and_pin(session, checklist, facts, tag=tag)
                 with checklist.doing("command"):
-                    result["status"] = _run(session, command)
-                    _check_still_pinned(session, own, facts)
+                    recover.check_alone(nodes, own)
+                    _run(session, command, result)
+                    _check_still_pinned(session, own, nodes)
         except BaseException as error:  # a bug too: it is told when nothing is left taken
             failure = error
         with checklist.doing("restore"):
             if noted() is not None:
-                session.screen.warn("everything is being given back; the same signal once more ends that at once")
+                session.screen.warn("everything is being given back; a further signal, two seconds from now or later, ends that at once")
             _let_patches_settle(session)
             after, left = _give_back(session, own)
             if left is not None:
@@ -180,21 +198,19 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
     session.outcome.exit_code = result["status"]
 
 
-def _run(session: Session, command: tuple[str, ...]) -> int:
+def _run(session: Session, command: tuple[str, ...], result: Result) -> None:
     ended = companion.run(command, environ=os.environ, stdout=sys.stderr.fileno() if session.screen.json else None)
+    result["status"] = ended.status
     if ended.asked is not None:
         raise Signalled(ended.asked)
     session.screen.say(f"    the command ended with {ended.status}")
-    return ended.status
 
 
-def _check_still_pinned(session: Session, own: restore.Own, facts: recover.Facts) -> None:
+def _check_still_pinned(session: Session, own: restore.Own, before: tuple[Node, ...]) -> None:
     """What the command ran under is read once more: a pin that somebody gave back meanwhile held nothing to this node."""
-    cordoned = tuple(told.step.node for told in session.outcome.steps if isinstance(told.step, PatchNode) and told.status == "done")
-    cordoned += tuple(node.name for node in facts.pinning.nodes if node.mark.annotation is not None and node.mark.unschedulable)
     with suppress(Unreachable):  # then giving back will say so
-        for name in recover.check_still_pinned(session.estate.nodes(), own, cordoned):
-            session.screen.warn(f"somebody uncordoned {name} while the command ran: what it started may have run there")
+        for name in recover.check_still_pinned(before, session.estate.nodes(), own):
+            session.screen.warn(f"{name} takes pods now: it joined, or somebody uncordoned it, while the command ran; what that started may have run there")
 
 
 def _let_patches_settle(session: Session) -> None:

@@ -93,30 +93,33 @@ def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, g
 
 
 def own_of(facts: Facts, identity: Identity) -> restore.Own:
-    """What this run may give back: its own, and what an earlier recover from here has left when it was cut short. Raises Refused for a pin of somebody else."""
-    foreign = next((pin for pin in facts.in_force if not _is_of_recover(pin, identity)), None)
-    if foreign is not None:
+    """What this run may give back: its own and nothing else. Raises Refused where a pin is in force: it may be somebody's at work."""
+    own = restore.Own(facts.node, frozenset({identity.run}))
+    check_alone(facts.pinning.nodes, own)
+    return own
+
+
+def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
+    """Raises Refused where another run has pinned the same node: who ends first would take the pin from the other."""
+    pins = (parse_pin(node.mark.annotation) for node in nodes if node.mark.annotation is not None)
+    other = next((pin for pin in pins if pin.run not in own.runs), None)
+    if other is not None:
         raise Refused(
-            f"{facts.node} is pinned already, {told(foreign)}: with a command this run would give back what is not its own",
-            next_step=f"the pin is there, so run the command by itself; or join the pin without a command: breakglass recover {facts.node}; or end it first: breakglass restore",
+            f"{other.target} is pinned already, {told(other)}: with a command this run would give back what is not its own",
+            next_step=f"if that run is dead or done: breakglass restore, then this again; else run the command by itself, or join it without a command: breakglass recover {own.host}",
         )
-    return restore.Own(facts.node, frozenset({identity.run, *(pin.run for pin in facts.in_force)}))
 
 
 def told(pin: Pin) -> str:
     return f"since {pin.at} by {pin.by}, reason: {pin.reason or 'none given'}"
 
 
-def check_still_pinned(nodes: tuple[Node, ...], own: restore.Own, cordoned: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the cordoned nodes that somebody has uncordoned. Raises Failed when the whole pin was given back while the command ran."""
-    standing = restore.Facts(nodes, None, None, own=own).marked()
-    if cordoned and not standing:
+def check_still_pinned(before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own) -> tuple[str, ...]:
+    """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back while the command ran."""
+    pinned, standing = (restore.Facts(nodes, None, None, own=own).marked() for nodes in (before, now))
+    if pinned and not standing:
         raise Failed("somebody gave back the pin while the command ran, so what it started may have run on other nodes", next_step=f"see where it ran; then, if need be: breakglass recover {own.host}")
-    return tuple(node.name for node in nodes if node.name in cordoned and not node.mark.unschedulable)
-
-
-def _is_of_recover(pin: Pin, identity: Identity) -> bool:
-    return pin.reason == REASON and pin.by == identity.by
+    return tuple(node.name for node in now if node.name != own.host.name and not node.mark.unschedulable)
 
 
 def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...]:

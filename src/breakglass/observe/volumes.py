@@ -3,6 +3,7 @@
 The rules of a node selector: Kubernetes API reference, NodeSelectorTerm and VolumeNodeAffinity.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ class Volume:
     """A node can serve it when all requirements of one of these hold."""
 
     def is_served_by(self, node: Node) -> bool:
-        return any(all(_holds(requirement, node) for requirement in term) for term in self.terms)
+        return any(term and all(_holds(requirement, node) for requirement in term) for term in self.terms)
 
 
 def read_volumes(cluster: ReadsCluster) -> tuple[Volume, ...]:
@@ -61,7 +62,7 @@ def _holds(requirement: Requirement, node: Node) -> bool:
     key, operator, values = requirement
     value = node.name if key == "metadata.name" else dict(node.labels).get(key)
     if operator in ("Gt", "Lt"):
-        numbers = [int(number) for number in (value, *values) if number is not None and number.lstrip("-").isdigit()]
+        numbers = [int(number) for number in (value, *values) if number is not None and re.fullmatch("-?[0-9]{1,18}", number)]
         return len(numbers) == 2 and (numbers[0] > numbers[1] if operator == "Gt" else numbers[0] < numbers[1])
     # What Kubernetes does not know yet is no reason to warn.
     return {"In": value in values, "NotIn": value not in values, "Exists": value is not None, "DoesNotExist": value is None}.get(operator, True)

@@ -48,7 +48,7 @@ def status(estate: Estate, *, within_seconds: float = WITHIN_SECONDS) -> Told:
     ran = run(estate, "status", timeout=within_seconds + 60)
     seconds = time.monotonic() - began
     assert seconds < within_seconds
-    lines = [line for line in ran.stderr.splitlines() if not line.startswith("looking at ")]
+    lines = [line for line in ran.stderr.splitlines() if not line.startswith(("looking at ", "Next: "))]
     assert max(map(len, lines)) <= 80, ran.stderr
     return Told(" ".join(" ".join(lines).split()), ran.result, seconds)
 

@@ -238,6 +238,11 @@ def test_whatever_is_down_or_odd_is_said(facts: Facts, told: str) -> None:
     assert told in page(facts)
 
 
+def test_a_node_that_would_not_be_chosen_says_why_in_the_words_of_the_choice() -> None:
+    unfit = replace(seen("k8s-node1"), node=node("k8s-node1", ready=False, cordoned=True, pressure=True))
+    assert "k8s-node1 not Ready, cordoned, DiskPressure " in page(replace(PINNED, nodes=(unfit,)))
+
+
 def test_a_node_whose_containerd_is_down_still_tells_the_rest() -> None:
     dead = Unread("n", Refused("containerd on n does not answer: exit 1"))
     facts = replace(WELL, nodes=(replace(seen("n", taken=ANSWERING, port=5000), missing=None, unread=(dead,)),))

@@ -135,7 +135,8 @@ def _state(seen: Seen, facts: Facts) -> str:
     mark = seen.node.mark
     by_us = mark.annotation is not None
     cordoned = ("pinned" if by_us else "cordoned") if mark.unschedulable else "uncordoned since" if by_us else ""
-    return ("Ready" if seen.node.ready else "not Ready") + (f", {cordoned}" if cordoned else "")
+    # The words of commands/choose.py.
+    return ", ".join(filter(None, ("Ready" if seen.node.ready else "not Ready", cordoned, "DiskPressure" if seen.node.disk_pressure else "")))
 
 
 def _what(seen: Seen) -> list[str]:

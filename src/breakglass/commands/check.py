@@ -6,9 +6,8 @@ from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
 from breakglass.errors import Unreachable, Usage
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 from breakglass.observe.together import together
-from breakglass.plan import Host
 from breakglass.registry import Found
 
 SECONDS = 8.5
@@ -41,7 +40,7 @@ def observe(estate: Estate, *, tag: str) -> Facts:
     if not estate.config.registries:
         raise Usage("the configuration names no registries, so there is nobody to ask", next_step="add them under registries: in " + str(estate.config.source))
     estate.note("asking the registries, the sources and the API server")
-    questions: dict[str, Callable[[], Answer]] = {host.name: partial(_shelf, estate, host, directory) for host, directory in estate.sources}
+    questions: dict[str, Callable[[], Answer]] = {host.name: partial(estate.source, host, directory) for host, directory in estate.sources}
     questions |= {API: partial(_count, estate), REGISTRIES: lambda: estate.look(tag)}
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
@@ -53,13 +52,6 @@ def observe(estate: Estate, *, tag: str) -> Facts:
         tuple(answer for answer in others if isinstance(answer, Unread)),
         next((answer for answer in others if isinstance(answer, int)), None),
     )
-
-
-def _shelf(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
-    try:
-        return read_shelf(estate.hosts, host, directory, estate.config.image.name)
-    except Unreachable as error:
-        return Unread(host.name, error)
 
 
 def _count(estate: Estate) -> int | Unread:

@@ -386,7 +386,7 @@ def on_a_node(estate: Estate, text: str) -> str:
     """A line for the real estate, with the sandbox's names: its registries have other ports, its hosts no root to become."""
     loaded = config.load(estate.config)
     names = {"registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0], "forgejo.viktorbarzin.me": loaded.image.also_known_as[1].partition("/")[0]}
-    paths = {"/var/breakglass": loaded.nodes.directory, f"/{VM_DIRECTORY}": str(estate.vm_directory), f"/{NAS_DIRECTORY}": str(estate.nas_directory), "sudo ": "sudo -n "}
+    paths = {"/var/breakglass": loaded.nodes.directory, f"/{VM_DIRECTORY}": str(estate.vm_directory), f"/{NAS_DIRECTORY}": str(estate.nas_directory)}
     for real, ours in {**names, **paths}.items():
         text = text.replace(real, ours)
     return text

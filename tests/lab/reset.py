@@ -108,7 +108,7 @@ def reset_registry(registry: Registry) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove everything below a directory but what is mounted there, the repository perhaps, read-only; make it if it is not there."""
+    """Remove everything below a directory but what is mounted there (the repository perhaps, read-only) and what the machine itself is just writing there; make it if it is not there."""
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     directory.mkdir(parents=True, exist_ok=True)
@@ -117,5 +117,5 @@ def empty(directory: Path) -> None:
             if not entry.is_mount():
                 remove(entry)
         except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EBUSY):
+            if error.errno not in (errno.EROFS, errno.EBUSY, errno.ENOTEMPTY):
                 raise

@@ -1,6 +1,5 @@
 """`breakglass sandbox`: the estate in a box, for a command or a shell."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,10 +15,11 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
 
     screen = Screen(json=json, verbose=verbose)
     outcome = Outcome("sandbox")
-    argv = command or (os.environ.get("SHELL", "/bin/sh"),)
     try:
         with raise_estate() as estate:
-            for line in estate.banner.splitlines():
+            argv = command or estate.shell()
+            leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)
+            for line in (*estate.banner.splitlines(), *leave):
                 screen.aside(line)
             # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
             before = signal.signal(signal.SIGINT, lambda *_: None)

@@ -37,15 +37,15 @@ class Request:
 
 
 class Api(Objects):
-    """Serves its objects on 127.0.0.1. With `certificate` and `key` it speaks https.
+    """Serves its objects on 127.0.0.1, on a port of the kernel's choice where none is given. With `certificate` and `key` it speaks https.
 
     With `token`, every request must carry it. kubectl sends a token over https only.
     """
 
-    def __init__(self, *, token: str | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(self, *, port: int = 0, token: str | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
         super().__init__()
         self._token, self._certificate = token, certificate
-        self._server = _Server(self)
+        self._server = _Server(self, port)
         if certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate, key)
@@ -53,8 +53,12 @@ class Api(Objects):
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
     def url(self) -> str:
-        return f"{'http' if self._certificate is None else 'https'}://127.0.0.1:{self._server.server_address[1]}"
+        return f"{'http' if self._certificate is None else 'https'}://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
         # Short: the time that stop() waits for the accept loop to notice.
@@ -156,12 +160,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, port: int) -> None:
         self.api = api
         self._open: set[socket] = set()
         self._guard = threading.Lock()
         self._hung_up = False
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         with self._guard:

@@ -1,6 +1,7 @@
 """The estate's side of the `sandbox` command: a local socket that only the user can reach."""
 
 import json
+import shlex
 import socketserver
 import threading
 from collections.abc import Callable
@@ -8,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-USAGE = """usage: sandbox status
-       sandbox stop NAME ...           a host, a registry, or api: as if its power had gone
-       sandbox start NAME ...          the same again, on the same port
-       sandbox cut HOST ...            break the host's connections; what runs there goes on
-       sandbox push TAG [CONTENT]      a new image into both registries, as TAG and as latest
-       sandbox break REGISTRY [TAG]    delete the manifests below the tag's index (default: latest)
-       sandbox refuse REGISTRY [CODE]  answer everything with 401 or 403; without CODE serve again
-       sandbox mirror                  the offsite job: the VM's directory to the NAS
+USAGE = """usage: sandbox status                  what there is, up or down
+       sandbox stop NAME ...           a host, a registry, api: pull its plug
+       sandbox start NAME ...          the same again
+       sandbox cut HOST ...            break its connections; what runs goes on
+       sandbox push TAG [CONTENT]      a new image, as TAG and latest, to both
+       sandbox break REGISTRY [TAG]    delete what the tag's index (latest) lists
+       sandbox refuse REGISTRY [CODE]  answer 401 or 403; without CODE serve again
+       sandbox mirror                  the offsite job: from the VM to the NAS
        sandbox run HOST -- COMMAND     run a command on a host
 """
 
@@ -71,7 +72,9 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
                 return Answer(status if status >= 0 else 128 - status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
     except LookupError as error:
         return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
-    return Answer(0 if argv in (["help"], ["--help"], ["-h"]) else 2, stderr=USAGE)
+    if argv in (["help"], ["--help"], ["-h"]):
+        return Answer(0, USAGE)
+    return Answer(2, stderr=f"sandbox: not understood: {shlex.join(argv)}\n{USAGE}" if argv else USAGE)
 
 
 class ControlSocket:

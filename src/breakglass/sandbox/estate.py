@@ -25,8 +25,14 @@ REPOSITORIES = {"forgejo": "viktor/infra-ci", "registry-private": "infra-ci"}
 TAG = "0a1b2c3d"
 VM_DIRECTORY = "opt/registry/data/private/_breakglass"
 NAS_DIRECTORY = "volume1/Backup/Viki/pve-backup/_forgejo-breakglass"
-OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK")
-"""Variables through which the user's own keys would come in."""
+OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK", "ENV", "BASH_ENV")
+"""Variables through which the user's own keys would come in, or start-up files that set a KUBECONFIG of their own."""
+
+PROMPT = "sandbox$ "
+BASHRC = f"""PS1='{PROMPT}'
+HISTFILE=
+eval "$(_BREAKGLASS_COMPLETE=source_bash breakglass 2>/dev/null)"
+"""
 
 
 @contextmanager
@@ -88,6 +94,7 @@ class Estate:
             "REGISTRY_AUTH_FILE": str(self.root / "auth.json"),
             # Practice is none of the operator's journal.
             "XDG_STATE_HOME": str(self.root / "state"),
+            "PS1": PROMPT,
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         }
 
@@ -95,13 +102,23 @@ class Estate:
         """The whole environment of a command inside the sandbox."""
         return {name: value for name, value in os.environ.items() if name not in OVERRULED} | self.environ
 
+    def shell(self) -> tuple[str, ...]:
+        """An interactive shell that says where one is. The user's own start-up files stay outside: kubectl must not leave the sandbox."""
+        if bash := shutil.which("bash"):
+            return (bash, "--noprofile", "--rcfile", str(self.root / "bashrc"))
+        return ("/bin/sh",)
+
     @property
     def banner(self) -> str:
         """What is real here and what is not, for the screen."""
         return (
-            f"Sandbox: hosts {', '.join(self.hosts)}; registries {', '.join(self.registries)}; a Kubernetes API server. All of it on this machine, on loopback,\n"
-            f"below {self.root}; it is deleted at the end. SSH, HTTP, archives and gzip are real. docker and containerd are simulated: nothing runs in a container.\n"
-            "Type `sandbox` to stop, start and damage parts of it."
+            f"Sandbox: {VM}, {NAS}, {', '.join(NODES)},\n"
+            f"the registries {' and '.join(self.registries)}, and a Kubernetes API server.\n"
+            "All of it is on this machine, on loopback, and deleted at the end. Its files:\n"
+            f"{self.root}\n"
+            "SSH, HTTP, archives and gzip are real. docker and containerd are simulated:\n"
+            "nothing runs in a container. `sandbox` stops, starts and damages parts of it;\n"
+            "kubectl, where you have it, talks to its API server."
         )
 
     def raise_up(self) -> None:
@@ -119,6 +136,7 @@ class Estate:
         self.ssh_config.write_text(
             f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  IdentityAgent none\n  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n", encoding="utf-8"
         )
+        (self.root / "bashrc").write_text(BASHRC, encoding="ascii")
         (self.root / "auth.json").write_text("{}\n", encoding="ascii")
         # JSON is YAML.
         self.config.write_text(json.dumps(self._configuration(), indent=2) + "\n", encoding="utf-8")
@@ -144,15 +162,15 @@ class Estate:
             self.api.stop()
 
     def start(self, name: str) -> None:
-        """On the same port as before; the API server on another, and the kubeconfig says so. Raises LookupError."""
+        """On the same port as before. Raises LookupError."""
         if name != "api":
             self._part(name).start()
         elif not self._api_up:
             if self.kubeconfig.exists():
                 self.api = _successor(self.api)
+            self.api.kubeconfig(self.kubeconfig)
             self.api.start()
             self._api_up = True
-            self.api.kubeconfig(self.kubeconfig)
 
     def cut(self, name: str) -> None:
         """Break a host's connections. Raises LookupError."""
@@ -233,7 +251,7 @@ class Estate:
 
 def _successor(stopped: Api) -> Api:
     """An API server that was stopped does not listen again; another one takes over its objects."""
-    api = Api()
+    api = Api(port=stopped.port)
     api._lock, api._objects, api._version = stopped._lock, stopped._objects, stopped._version
     return api
 

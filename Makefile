@@ -1,5 +1,6 @@
 # The two commands of the README: `make demo` and `make test`. Everything they need they make themselves.
 PYTHON ?= python3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -7,6 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test check lab fix soak thorough docs packages bundle dist screens bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
+	@echo "The first time: an environment in $(VENV), and packages from the package index. A minute or two, in silence."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@

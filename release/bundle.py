@@ -16,7 +16,8 @@ from breakglass import __version__
 from release.needed import pins
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("runbook.md", "breakglass.example.yaml", "examples/demo.sh")
+DOCUMENTS = ("*.md", "LICENSE", "breakglass.example.yaml", "docs/*", "examples/*", "examples/*/*", "src/breakglass/remote/*.py")
+"""In the bundle under the same names as in the repository, so that the runbook's lines can be typed in either."""
 SUMS = "SHA256SUMS"
 
 README = """\
@@ -40,8 +41,11 @@ environment that has pip this is enough:
 runbook.md               what to do in an outage
 breakglass.example.yaml  the configuration. Put yours beside it, filled in:
                          the day of the outage is late for that
-demo.sh                  to practise, with nothing real touched:
-                         ~/breakglass-venv/bin/breakglass sandbox -- sh demo.sh
+README.md                all about it
+examples/demo.sh         to practise, with nothing real touched; in this directory:
+                         ~/breakglass-venv/bin/breakglass sandbox -- sh examples/demo.sh
+src/breakglass/remote/   for the day on which breakglass itself is broken:
+                         see "Without breakglass" in runbook.md
 
 There are no keys in here: breakglass uses yours.
 """
@@ -54,14 +58,16 @@ def make_bundle(into: Path) -> Path:
     directory.mkdir(parents=True)
     _run("hatchling", "build", "--target", "wheel", "--directory", str(directory))
     _run("pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(directory), *pins(), f"pip=={version('pip')}")
-    for document in DOCUMENTS:
-        shutil.copy(ROOT / document, directory)
+    for document in (path for pattern in DOCUMENTS for path in ROOT.glob(pattern) if path.is_file()):
+        copy = directory / document.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(document, copy)
     (pip,) = directory.glob("pip-*.whl")
     python = ".".join(platform.python_version_tuple()[:2])
     libc = " ".join(filter(None, platform.libc_ver())) or "musl"
     readme = README.format(version=__version__, machine=platform.machine(), python=python, libc=libc, pip=pip.name, sums=SUMS)
     (directory / "README.txt").write_text(readme, encoding="utf-8")
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(directory.iterdir())]
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(directory)}\n" for path in sorted(directory.rglob("*")) if path.is_file()]
     (directory / SUMS).write_text("".join(sums), encoding="utf-8")
     return directory
 
@@ -74,5 +80,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Makes the bundle; see its README.txt.")
     parser.add_argument("--into", type=Path, default=ROOT / "dist")
     made = make_bundle(parser.parse_args().into)
-    size = sum(path.stat().st_size for path in made.iterdir())
+    size = sum(path.stat().st_size for path in made.rglob("*"))
     print(f"{made}: {len(list(made.glob('*.whl')))} wheels, {size / 1e6:.0f} MB; {made.name}/README.txt has the lines to type")

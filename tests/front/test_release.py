@@ -16,7 +16,7 @@ from release.bundle import make_bundle
 from release.packages import Missing, index_answers, is_pure, musl_wheels
 
 from breakglass import __version__
-from tests.front.test_documents import ROOT
+from tests.front.test_documents import DOCUMENTS, ROOT, blocks, links
 
 # Each of them sends scripts to the hosts, which are read from the installed package; `import` asks the API too.
 WALK = "breakglass snapshot --tag 0a1b2c3d && breakglass fetch k8s-node1 && breakglass import k8s-node1"
@@ -83,3 +83,9 @@ def test_the_bundle_is_installed_by_the_lines_of_its_readme_and_works_where_ther
     assert f"\nbreakglass {__version__}\n" in f"\n{ended.stdout}"
     assert str(ROOT) not in ended.stdout + ended.stderr
     assert ended.stdout.count("Done, and read back: ") == 3
+    # The runbook's lines can be typed here, and its links and those of the README lead somewhere.
+    copied = [line.split()[1] for block in blocks("runbook.md") for line in block.text.splitlines() if line.startswith("scp ")]
+    assert copied
+    assert all(list(bundle.glob(pattern)) for pattern in copied)
+    for document in DOCUMENTS:
+        assert [target for target in links(document) if not (bundle / target.partition("#")[0]).is_file()] == []

@@ -21,7 +21,7 @@ from breakglass.cli.app import app
 from breakglass.cli.exit_codes import MEANING
 from breakglass.cli.outcome import Outcome
 from breakglass.observe.shelf import Record
-from breakglass.sandbox.estate import NAS_DIRECTORY, VM_DIRECTORY, Estate, raise_estate
+from breakglass.sandbox.estate import Estate, raise_estate
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "runbook.md")
@@ -391,7 +391,6 @@ def on_a_node(estate: Estate, text: str) -> str:
     """A line for the real estate, with the sandbox's names: its registries have other ports, its hosts no root to become."""
     loaded = config.load(estate.config)
     names = {"registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0], "forgejo.viktorbarzin.me": loaded.image.also_known_as[1].partition("/")[0]}
-    paths = {"/var/breakglass": loaded.nodes.directory, f"/{VM_DIRECTORY}": str(estate.vm_directory), f"/{NAS_DIRECTORY}": str(estate.nas_directory)}
-    for real, ours in {**names, **paths}.items():
+    for real, ours in {**names, "/var/breakglass": loaded.nodes.directory}.items():
         text = text.replace(real, ours)
     return text

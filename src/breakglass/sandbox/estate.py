@@ -23,8 +23,8 @@ VM, NAS = "registry-vm", "synology"
 NODES = ("k8s-node1", "k8s-node10", "k8s-node2", "k8s-node3")
 REPOSITORIES = {"forgejo": "viktor/infra-ci", "registry-private": "infra-ci"}
 TAG = "0a1b2c3d"
-VM_DIRECTORY = "opt/registry/data/private/_breakglass"
-NAS_DIRECTORY = "volume1/Backup/Viki/pve-backup/_forgejo-breakglass"
+# Short names: they stand in nearly every line of a plan.
+VM_DIRECTORY, NAS_DIRECTORY = "_breakglass", "_forgejo-breakglass"
 OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK", "ENV", "BASH_ENV")
 """Variables through which the user's own keys would come in, or start-up files that set a KUBECONFIG of their own."""
 
@@ -68,7 +68,7 @@ class Estate:
         write_control(root / "bin")
         kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(NODES, ("wizard", "node"))
         self.hosts = {
-            name: Host(name, root / "hosts" / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None)
+            name: Host(name, root / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None)
             for name, (user, kind) in kinds.items()
         }
         self.registries = {name: Registry(name, root / "registries" / name) for name in REPOSITORIES}

@@ -38,9 +38,9 @@ class Situation:
 
 
 SITUATIONS = {
-    "first": Situation((), 25, 7),
-    "replacement": Situation((NEW,), 25, 6),
-    "rotation": Situation(("1a2b3c4d",), 30, 10, frozenset({"symlinkat", "renameat2", "rename", "unlinkat"})),
+    "first": Situation((), 25, 9),
+    "replacement": Situation((NEW,), 25, 8),
+    "rotation": Situation(("1a2b3c4d",), 30, 13, frozenset({"symlinkat", "renameat2", "rename", "unlinkat"})),
 }
 
 

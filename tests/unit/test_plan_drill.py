@@ -169,10 +169,20 @@ def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(max_age_h
     assert drill.is_tried(found)
 
 
-def test_a_time_that_is_none_counts_as_too_old() -> None:
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        ("yesterday", "was taken yesterday, which is no moment"),
+        ("2033-01-01T00:00:00Z", "yet to come"),
+        ("2026-04-11T02:59:00", "was taken 2026-04-11T02:59:00, 8 d ago"),
+        ("2026-04-11T03:01:00", ""),
+    ],
+    ids=["no moment", "to come", "too old, in UTC without a zone", "young enough"],
+)
+def test_a_moment_that_is_none_or_yet_to_come_counts_as_too_old(moment: str, said: str) -> None:
     assert NEW.record is not None
-    odd = replace(NEW, record=replace(NEW.record, created_at="yesterday"))
-    assert "was taken yesterday" in fault(candidate(facts(on_vm=odd))).message
+    found = candidate(facts(on_vm=replace(NEW, record=replace(NEW.record, created_at=moment))))
+    assert said in found.fault.message if found.fault else not said
 
 
 CHECKS = {

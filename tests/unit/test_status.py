@@ -8,8 +8,8 @@ import pytest
 
 from breakglass.commands import Unread
 from breakglass.commands.status import result
-from breakglass.commands.status_facts import Facts, Seen, Source, age_seconds, is_stale, lacking, newest
-from breakglass.commands.status_page import lines, next_step, told_age, told_size
+from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
+from breakglass.commands.status_page import lines, next_step, told_size
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin
@@ -69,32 +69,6 @@ def page(facts: Facts) -> str:
 
 def at(moment: str, *tarballs: Tarball) -> list[Tarball]:
     return [replace(one, record=replace(one.record, created_at=moment)) for one in tarballs if one.record]
-
-
-@pytest.mark.parametrize(
-    ("moment", "seconds"),
-    [
-        (NOW, 0),
-        ("2026-04-19T02:59:00Z", 60),
-        ("2026-04-19T04:59:00+02:00", 60),
-        ("2026-04-19T03:00:01Z", 0),
-        ("2033-01-01T00:00:00Z", None),
-        ("", None),
-        ("yesterday", None),
-        ("2026-04-19T02:59:00", None),
-        ("0001-01-01T00:00:00+23:59", None),
-        ("9999-12-31T23:59:59-23:59", None),
-    ],
-)
-def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what_is_no_moment(moment: str, seconds: int | None) -> None:
-    assert age_seconds(moment, NOW) == seconds
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (3 * 3600 + 59, "3 h"), (172_799, "47 h"), (172_800, "2 d"), (192 * 3600, "8 d")]
-)
-def test_an_age_on_the_screen_is_two_words(seconds: int, told: str) -> None:
-    assert told_age(seconds) == told
 
 
 @pytest.mark.parametrize(("size", "told"), [(0, "0 B"), (999, "999 B"), (2_200_000, "2.2 MB"), (243_000_000, "243 MB"), (1_240_000_000, "1.2 GB"), (12_000_000_000, "12 GB")])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from breakglass.errors import BreakglassError
+from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.text import inert
 from breakglass.plan import Argv, Confirm, Copy, Host, Lock, PatchNode, Run, Step
 from breakglass.ports import Held, Patched, Progress, Result, Writes, WritesCluster
@@ -22,7 +23,6 @@ T = TypeVar("T")
 TAIL_BYTES = 256 * 1024
 """How much of the file is read to tell of the last run."""
 _ENTRY = {"at": str, "run": str, "by": str, "command": str, "result": str, "exit_code": (range(256), None)}
-_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """No link is followed, and nothing waits for the other end of a FIFO."""
 
@@ -63,7 +63,7 @@ class Journal:
 
     def _write(self, **told: object) -> None:
         """In one call, so that two runs at once never mix their lines."""
-        entry = {"at": datetime.now(UTC).strftime(_MOMENT), **self._who, **told}
+        entry = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **self._who, **told}
         try:
             if self._descriptor is None:
                 self._descriptor = _open(self._path)
@@ -157,13 +157,13 @@ def last_run(path: Path) -> dict[str, Any] | None:
     }
 
 
-def describe(last: Mapping[str, Any], *, now: datetime | None = None) -> str:
+def describe(last: Mapping[str, Any], *, now: str) -> str:
     """The last run in one line."""
-    seconds = max(0, int(((now or datetime.now(UTC)) - _moment(last["at"])).total_seconds()))
-    age = next((f"{seconds // unit} {name}" for unit, name in ((86400, "d"), (3600, "h"), (60, "min")) if seconds >= unit), f"{seconds} s")
+    age = age_seconds(last["at"], now)
+    when = f"at {inert(last['at'], limit=40)}" if age is None else f"{told_age(age)} ago"
     changes = f"{last['changes']} change{'' if last['changes'] == 1 else 's'}"
     end = "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
-    return f"{inert(last['command'])} by {inert(last['by'])}, {age} ago: {changes}, {end}"
+    return f"{inert(last['command'])} by {inert(last['by'])}, {when}: {changes}, {end}"
 
 
 def _changes(step: Step) -> bool:
@@ -228,13 +228,6 @@ def _tail(path: Path) -> bytes:
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
         entry = parse_json(line)
-        if not fits(entry, _ENTRY):
-            return None
-        _moment(entry["at"])
     except ValueError:
         return None
-    return dict(entry)
-
-
-def _moment(text: str) -> datetime:
-    return datetime.strptime(text, _MOMENT).replace(tzinfo=UTC)
+    return dict(entry) if fits(entry, _ENTRY) and moment_of(entry["at"]) else None

@@ -1,12 +1,12 @@
 """drill: the newest tarball of every source to a node, into a namespace of containerd that is ours alone, and out again."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from breakglass.commands import Estate, Identity, Result, Unread, archive, enter, fetch, readiness, removal, tidying
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.observe.age import age_seconds, told_age
 from breakglass.observe.containerd import REFERENCE, Ctr, Namespace, read_namespace
 from breakglass.observe.machine import Disk, read_disk, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
@@ -140,9 +140,9 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
     elif record.size_bytes != tarball.size_bytes:
         return Candidate(source, option, Integrity(f"{tarball.file} has {tarball.size_bytes} bytes, its sidecar says {record.size_bytes}", next_step=_renewal(shelf, tarball)), warnings)
     else:
-        age = _age_hours(record.created_at, at)
-        if age is None or age < -1 or age > max_age_hours:
-            how_old = f"was taken {inert(record.created_at)}" + ("" if age is None else f", {age:.0f} hours ago" if age >= 0 else ", which is yet to come: a clock is wrong")
+        age = age_seconds(record.created_at, at)
+        if age is None or age > max_age_hours * 3600:
+            how_old = f"was taken {inert(record.created_at)}" + (", which is no moment, or yet to come: then a clock is wrong" if age is None else f", {told_age(age)} ago")
             fault = Refused(f"{tarball.file} {how_old}; status.max_age_hours allows {max_age_hours:g}", next_step=_renewal(shelf, None))
     return Candidate(source, option, fault, warnings)
 
@@ -274,12 +274,3 @@ def _renewal(shelf: Shelf, tarball: Tarball | None) -> str:
         return f"breakglass snapshot --tag {tarball.tag if tarball else 'TAG'}"
     bad = f", after the bad copy was removed there: {shelf.host.by_hand('rm', shelf.path(tarball))}" if tarball else ""
     return f"let the job that mirrors the VM to {shelf.host} run{bad}"
-
-
-def _age_hours(created_at: str, now: str) -> float | None:
-    """None where the record's time is none."""
-    try:
-        taken, at = (datetime.fromisoformat(text) for text in (created_at, now))
-    except ValueError:
-        return None
-    return (at - (taken if taken.tzinfo else taken.replace(tzinfo=UTC))).total_seconds() / 3600

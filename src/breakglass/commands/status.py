@@ -6,8 +6,9 @@ from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
 from breakglass.commands.choose import missing_names
-from breakglass.commands.status_facts import Facts, PinSeen, Seen, Source, age_of, age_seconds, is_stale, lacking, newest, pins, unverified
+from breakglass.commands.status_facts import Facts, PinSeen, Seen, Source, age_of, is_stale, lacking, newest, pins, unverified
 from breakglass.errors import BreakglassError, Unreachable
+from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine, read_machine

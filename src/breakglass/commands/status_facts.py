@@ -2,16 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from breakglass.commands import Unread
 from breakglass.errors import Refused
+from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
-
-AHEAD_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -94,22 +92,8 @@ class Facts:
         return (*sources, *((self.api,) if self.api else ()), *(unread for seen in self.nodes for unread in seen.unread))
 
 
-def age_seconds(at: str, now: str) -> int | None:
-    """Between two moments as ISO 8601 has them, with their time zones; None for what is none, or an hour and more ahead: one of the clocks is wrong then."""
-    moment = moment_of(at)
-    seconds = None if moment is None else int((datetime.fromisoformat(now) - moment).total_seconds())
-    return None if seconds is None or seconds < -AHEAD_SECONDS else max(0, seconds)
-
-
 def age_of(tarball: Tarball, now: str) -> int | None:
     return age_seconds(tarball.record.created_at, now) if tarball.record else None
-
-
-def moment_of(at: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(at).astimezone(UTC) if datetime.fromisoformat(at).tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def newest(facts: Facts) -> tuple[Tarball, int | None] | None:

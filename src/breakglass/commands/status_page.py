@@ -5,7 +5,8 @@ import textwrap
 from breakglass.commands import Unread
 from breakglass.commands.answering import edited
 from breakglass.commands.check import counted
-from breakglass.commands.status_facts import Facts, PinSeen, Seen, Source, age_seconds, is_stale, lacking, moment_of, newest, pins, unverified
+from breakglass.commands.status_facts import Facts, PinSeen, Seen, Source, is_stale, lacking, newest, pins, unverified
+from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.observe.text import inert
 
@@ -170,13 +171,6 @@ def _pin(seen: PinSeen, now: str) -> list[str]:
 
 
 # Words
-
-
-def told_age(seconds: int) -> str:
-    for unit, size, up_to in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
-        if seconds < up_to:
-            return f"{seconds // size} {unit}"
-    return f"{seconds // 86_400} d"
 
 
 def told_size(size_bytes: int) -> str:

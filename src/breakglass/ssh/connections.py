@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from breakglass import config, known_hosts
 from breakglass.errors import Busy, Refused, Unreachable
+from breakglass.observe.age import told_age
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
 from breakglass.shape import NATURAL, fits, parse_json
@@ -280,12 +281,8 @@ def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
         record = parse_json(answer)
     except ValueError:
         record = None
-    by = f"by {inert(record['holder'])} for {_age(record['age_seconds'])}" if fits(record, {"holder": str, "age_seconds": NATURAL}) else "by another program"
+    by = f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}" if fits(record, {"holder": str, "age_seconds": NATURAL}) else "by another program"
     return Busy(
         f"{step.host} is busy: {step.path} is held {by}",
         next_step="Wait for it, then run this again; a holder that has gone silent loses the lock within 60 s.",
     )
-
-
-def _age(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -1,6 +1,5 @@
 """The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the kubernetes package."""
 
-import errno
 import os
 import re
 import threading
@@ -14,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import identity, kubeconfig, patching
-from breakglass.kube.patching import Fault
+from breakglass.kube.faults import NOT_THE_API, Fault, declined, no_api, tls, unanswered
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 from breakglass.shape import fits, parse_json
@@ -32,8 +31,6 @@ _PAGE = {
     "metadata": ({"continue": (str, None)}, None),
 }
 """A list of nodes, pods or persistent volumes. Every name is an RFC 1123 subdomain: it is told in lines to type."""
-NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
-LOGIN = "log in again, then try: kubectl get nodes"
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,7 @@ class _Ask:
 
     def __call__(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, object] | None = None, media_type: str = "application/json") -> dict[str, Any]:
         seconds = min(self.request_seconds, max(0.05, self.deadline - time.monotonic()))
+        connect_seconds = min(CONNECT_SECONDS, seconds)
         api, server = self.session.api, self.session.server
         from kubernetes.client.exceptions import ApiException
         from urllib3.exceptions import HTTPError
@@ -141,21 +139,21 @@ class _Ask:
         headers = {"Accept": "application/json", "Content-Type": media_type}
         _, url, headers, content, _ = api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers, body=body, auth_settings=["BearerToken"])
         try:
-            response = api.call_api(method, url, headers, content, _request_timeout=(min(CONNECT_SECONDS, seconds), seconds))
+            response = api.call_api(method, url, headers, content, _request_timeout=(connect_seconds, seconds))
             text = response.read()
             if not 200 <= response.status < 300:
-                raise _declined(response.status, text, server, self.what)
+                raise declined(response.status, text, server, self.what)
             answer: Any = parse_json(text)
         except ApiException as error:
-            raise _tls(str(error.reason), server) from error
+            raise tls(str(error.reason), server) from error
         except (HTTPError, OSError) as error:
-            raise _unanswered(error, server, seconds) from error
+            raise unanswered(error, server, connect_seconds=connect_seconds, seconds=seconds) from error
         except ValueError as error:
             # Not chained: what answered may be anything.
             del error
             answer = None
         if not fits(answer, {"kind": str}):
-            raise _no_api(server)
+            raise no_api(server)
         found: dict[str, Any] = answer
         return found
 
@@ -195,7 +193,7 @@ def _pages(path: str, ask: _Ask, **options: Any) -> list[dict[str, Any]]:
             items, following = [], {}
             continue
         if not fits(page, _PAGE):
-            raise _no_api(ask.session.server)
+            raise no_api(ask.session.server)
         items += page.get("items") or []
         token = (page.get("metadata") or {}).get("continue")
         if not token:
@@ -239,66 +237,3 @@ def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     address = urlsplit(configuration.host)
     return _Session(api, f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
-
-
-def _no_api(server: str) -> Fault:
-    return Fault(f"{server} answers, but not as a Kubernetes API server", next_step="compare the server in: kubectl config view --minify")
-
-
-def _declined(code: int, body: bytes, server: str, what: str) -> Fault:
-    """An HTTP status other than 2xx, in words."""
-    try:
-        status = parse_json(body)
-    except (ValueError, TypeError):
-        status = {}
-    told = _plain(status.get("message")) if isinstance(status, dict) and status.get("kind") == "Status" else ""
-    if code == 401:
-        return Fault(f"the API server {server} does not accept our credentials (401)", status=code, next_step=LOGIN)
-    if code == 403:
-        right = re.search(r"cannot (\S+) resource \"([^\"]+)\"", told)
-        missing = " ".join(right.groups()) if right else what
-        return Fault(f"the API server {server} does not let us {missing} (403): {told or 'no reason given'}", status=code, next_step=f"ask for the right, then: kubectl auth can-i {missing}")
-    if not told:
-        # A proxy or another server spoke; what it did with the request is not known.
-        return Fault(f"{server} answers {code}, but not as a Kubernetes API server", status=code if code >= 500 else None, next_step="compare the server in: kubectl config view --minify")
-    return Fault(f"the API server {server} answers {code}: {told}", status=code, next_step=NOT_THE_API)
-
-
-def _unanswered(error: Exception, server: str, seconds: float) -> Fault:
-    """No answer, or half of one, in words."""
-    from urllib3 import exceptions
-
-    inner: BaseException = error
-    through = ""
-    while isinstance(inner, exceptions.MaxRetryError | exceptions.ProxyError):
-        through = " through the proxy of the environment or the kubeconfig" if isinstance(inner, exceptions.ProxyError) else through
-        inner = (inner.original_error if isinstance(inner, exceptions.ProxyError) else inner.reason) or OSError("no reason given")
-    cause = inner.__cause__ or inner.__context__
-    if isinstance(inner, exceptions.NameResolutionError):
-        said = f"the name in {server} cannot be resolved{through}"
-    elif isinstance(inner, exceptions.SSLError):
-        return _tls(str(inner), server)
-    elif isinstance(inner, exceptions.ConnectTimeoutError) and not isinstance(inner, exceptions.NewConnectionError):
-        said = f"the API server {server} did not accept a connection within {min(CONNECT_SECONDS, seconds):g} s{through}"
-    elif isinstance(inner, exceptions.NewConnectionError):
-        refused = isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED
-        said = f"the API server {server} {'refuses connections' if refused else 'cannot be connected to'}{through}"
-        if not refused and isinstance(cause, OSError) and cause.strerror:
-            said += f": {cause.strerror}"
-    elif isinstance(inner, exceptions.TimeoutError):
-        said = f"the API server {server} accepts connections but did not answer within {seconds:.3g} s{through}"
-    else:
-        said = f"the connection to the API server {server} was lost{through}"
-    return Fault(said, next_step=NOT_THE_API, unsent=isinstance(inner, exceptions.ConnectTimeoutError | exceptions.NewConnectionError | exceptions.NameResolutionError))
-
-
-def _tls(told: str, server: str) -> Fault:
-    reason = re.search(r"certificate verify failed: ([^(\n]+)", told) or re.search(r"\[SSL: ([A-Z0-9_]+)\]", told)
-    said = _plain(reason.group(1)).lower().replace("_", " ").strip() if reason else "the handshake failed"
-    return Fault(f"no TLS connection to the API server {server}: {said}", next_step="compare server and certificate authority in: kubectl config view --minify")
-
-
-def _plain(text: object) -> str:
-    """Text of another host, as one inert line of a few hundred characters."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in str(text or "")).split())
-    return line if len(line) <= 300 else line[:299] + "…"

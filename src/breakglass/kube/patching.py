@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from breakglass.kube.faults import Fault
 from breakglass.plan import ANNOTATION, Mark, PatchNode
 from breakglass.ports import Patched
 from breakglass.shape import fits
@@ -18,24 +19,6 @@ TRIES = 100
 """Per node, each some milliseconds. Where reading and patching take nearly the 10 ms between two writes of a writer at 100 Hz, few tries fall into a gap."""
 LAST_LOOK_SECONDS = 5.0
 _NODE = {"metadata": {"annotations": ({ANNOTATION: (str, None)}, None)}, "spec": ({"unschedulable": (bool, None)}, None)}
-
-
-class Fault(Exception):
-    """A request that was not answered with what was asked for."""
-
-    def __init__(self, why: str, *, status: int | None = None, next_step: str = "", unsent: bool = False) -> None:
-        super().__init__(why)
-        self.why = why
-        self.status = status
-        """The HTTP status; None where no answer came."""
-        self.next_step = next_step
-        self.unsent = unsent
-        """No connection was made: the request certainly did not leave."""
-
-    @property
-    def declined(self) -> bool:
-        """Whether the server said no, so that nothing was changed."""
-        return self.status is not None and 400 <= self.status < 500 and self.status not in (408, 409, 429)
 
 
 class Nodes(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from breakglass.cli.journal import TAIL_BYTES, Journal, describe, last_run, place
+from breakglass.cli.journal import LIMIT_BYTES, TAIL_BYTES, Journal, describe, last_run, place
 from breakglass.plan import Host, Lock, Run
 
 NODE = Host("k8s-node1", "wizard@10.0.20.101", sudo=True)
@@ -232,6 +232,66 @@ def test_of_a_long_journal_only_the_end_is_read(path: Path) -> None:
     found = last_run(path)
     assert found is not None
     assert (found["run"], found["changes"]) == ("later", 1)
+
+
+def filled(path: Path) -> bytes:
+    """A journal that has grown too long."""
+    path.parent.mkdir(parents=True, mode=0o700)
+    content = (b'{"run": "old"}\n' * (LIMIT_BYTES // 15 + 1))[:LIMIT_BYTES] + b"\n"
+    path.write_bytes(content)
+    return content
+
+
+def test_a_run_larger_than_any_tail_is_told_with_all_its_changes(path: Path) -> None:
+    large = journal(path, run="large")
+    for number in range(3000):
+        step = Run(NODE, (("rm", str(number), "x" * 200),))
+        large.begin(step)
+        large.close(step, "done")
+        if number == 1500:
+            journal(path, run="beside").begin(STEP)
+    large.end(0)
+    found = last_run(path)
+    assert found is not None
+    assert (found["run"], found["changes"], found["exit_code"]) == ("large", 3000, 0)
+
+
+def test_a_journal_that_has_grown_long_is_put_aside_by_the_next_run(path: Path) -> None:
+    content = filled(path)
+    one_change(journal(path, run="next"))
+    assert [entry["run"] for entry in lines(path)] == ["next"] * 3
+    aside = path.with_name("journal.jsonl.1")
+    assert (aside.read_bytes(), mode(path)) == (content, "0o600")
+    one_change(journal(path, run="after"))
+    assert len(lines(path)) == 6
+    assert aside.read_bytes() == content
+
+
+def test_it_is_not_put_aside_while_a_run_is_at_work_that_writes_into_it(path: Path) -> None:
+    at_work = journal(path, run="at work")
+    at_work.begin(STEP)
+    with path.open("ab") as stream:
+        stream.write((b"x" * 79 + b"\n") * (LIMIT_BYTES // 80 + 1))
+    one_change(journal(path, run="beside"))
+    at_work.close(STEP, "done")
+    at_work.end(0)
+    assert not path.with_name("journal.jsonl.1").exists()
+    found = last_run(path)
+    assert found is not None
+    assert (found["run"], found["changes"]) == ("at work", 1)
+
+
+def test_of_runs_that_begin_at_once_on_a_long_journal_one_puts_it_aside_and_no_line_is_lost(path: Path) -> None:
+    content = filled(path)
+    runs = ("aaaa", "bbbb", "cccc", "dddd")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), run], stdin=subprocess.PIPE) for run in runs]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.close()
+    assert [writer.wait(30) for writer in writers] == [0] * 4
+    assert path.with_name("journal.jsonl.1").read_bytes() == content
+    found = lines(path)
+    assert {run: sum(entry["run"] == run for entry in found) for run in runs} == dict.fromkeys(runs, 2 * 200 + 1)
 
 
 def test_without_a_journal_there_is_no_last_run(path: Path) -> None:

@@ -1,27 +1,26 @@
 """What was changed, by whom and when: a line of JSON before each change, and one after it."""
 
 import errno
+import fcntl
 import json
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from breakglass.errors import BreakglassError
 from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.text import inert
-from breakglass.plan import Argv, Confirm, Copy, Host, Lock, PatchNode, Run, Step
-from breakglass.ports import Held, Patched, Progress, Result, Writes, WritesCluster
+from breakglass.plan import Confirm, Copy, Lock, PatchNode, Run, Step
 from breakglass.shape import fits, parse_json
 
-T = TypeVar("T")
-
-TAIL_BYTES = 256 * 1024
-"""How much of the file is read to tell of the last run."""
+LIMIT_BYTES = 4 * 1024 * 1024
+"""A run that finds more than this puts it aside, and begins anew."""
+TAIL_BYTES = 4 * LIMIT_BYTES
+"""How much of the file is read to tell of the last run: all of it, unless it could not be put aside."""
 _ENTRY = {"at": str, "run": str, "by": str, "command": str, "result": str, "exit_code": (range(256), None)}
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """No link is followed, and nothing waits for the other end of a FIFO."""
@@ -66,7 +65,8 @@ class Journal:
         entry = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **self._who, **told}
         try:
             if self._descriptor is None:
-                self._descriptor = _open(self._path)
+                _put_aside(self._path)
+                self._descriptor = _join(self._path)
                 self._lead = b"\n" if _is_cut(self._descriptor) else b""
             line = self._lead + json.dumps(entry).encode() + b"\n"
             if os.write(self._descriptor, line) < len(line):
@@ -79,78 +79,17 @@ class Journal:
                 self._warn(f"the journal {self._path} cannot be written: {_reason(error)}; this run goes on, but what it changes is not recorded there")
 
 
-class JournaledHosts:
-    """Changing hosts, each change written down around it. Implements ports.Writes."""
-
-    def __init__(self, hosts: Writes, journal: Journal) -> None:
-        self._hosts, self._journal = hosts, journal
-
-    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
-        return self._hosts.ask(host, *pipeline, quiet_seconds=quiet_seconds)
-
-    def hold(self, step: Lock) -> AbstractContextManager[Held]:
-        return self._hosts.hold(step)
-
-    def run(self, step: Run, progress: Progress) -> Result:
-        return self._change(step, lambda: self._hosts.run(step, progress), lambda result: (result,))
-
-    def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
-        return self._change(step, lambda: self._hosts.copy(step, progress), lambda results: results)
-
-    def _change(self, step: Run | Copy, do: Callable[[], T], results: Callable[[T], Sequence[Result]]) -> T:
-        outcome = "unknown"
-        self._journal.begin(step)
-        try:
-            ended = do()
-            statuses = [result.exit_status for result in results(ended)]
-            outcome = "failed" if any(statuses) else "unknown" if None in statuses else "done"
-        except BreakglassError:
-            outcome = "failed"
-            raise
-        finally:
-            self._journal.close(step, outcome)
-        return ended
-
-
-class JournaledCluster:
-    """Changing Node objects, likewise. Implements ports.WritesCluster."""
-
-    def __init__(self, cluster: WritesCluster, journal: Journal) -> None:
-        self._cluster, self._journal = cluster, journal
-
-    def nodes(self) -> list[dict[str, Any]]:
-        return self._cluster.nodes()
-
-    def pods(self) -> list[dict[str, Any]]:
-        return self._cluster.pods()
-
-    def volumes(self) -> list[dict[str, Any]]:
-        return self._cluster.volumes()
-
-    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
-        def told(patched: Patched) -> None:
-            self._journal.close(patched.step, {"done": "done", "gone": "done", "unknown": "unknown"}.get(patched.outcome, "failed"))
-            finished(patched)
-
-        for step in steps:
-            self._journal.begin(step)
-        try:
-            return self._cluster.patch(steps, told)
-        finally:
-            for step in steps:
-                self._journal.close(step, "unknown")
-
-
 def last_run(path: Path) -> dict[str, Any] | None:
     """The last run that the journal tells of: `run`, `by`, `command`, `at`, `changes` (those that are known to be done), `exit_code` (None: its end is not there).
 
     Lines that are none of ours are passed over.
     """
-    entries = [entry for entry in map(_entry, _tail(path).splitlines()) if entry is not None]
-    if not entries:
+    written = _tail(path).splitlines()
+    last = next(filter(None, map(_entry, reversed(written))), None)
+    if last is None:
         return None
-    its = [entry for entry in entries if entry["run"] == entries[-1]["run"]]
-    last = its[-1]
+    run = json.dumps(last["run"]).encode()
+    its = [entry for entry in (_entry(line) for line in written if run in line) if entry and entry["run"] == last["run"]]
     return {key: last[key] for key in ("run", "by", "command", "at")} | {
         "changes": sum(entry["result"] == "done" for entry in its),
         "exit_code": last.get("exit_code") if last["result"] == "ended" else None,
@@ -173,6 +112,36 @@ def _changes(step: Step) -> bool:
 
 def _where(step: Step) -> str:
     return "operator" if isinstance(step, PatchNode) else str(step.sink.host if isinstance(step, Copy) else step.host)
+
+
+def _put_aside(path: Path) -> None:
+    """A journal that has grown long becomes journal.jsonl.1, unless a run is at work that writes into it: each has a shared lock on it."""
+    with suppress(OSError):
+        if path.lstat().st_size <= LIMIT_BYTES:
+            return
+        descriptor = os.open(path, os.O_RDONLY | _SAFELY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(path.lstat(), _regular(descriptor)):
+                path.rename(path.with_name(f"{path.name}.1"))
+        finally:
+            os.close(descriptor)
+
+
+def _join(path: Path) -> int:
+    """The journal, with a lock on it for as long as this run lives. Raises OSError."""
+    for _ in range(20):
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.path.samestat(path.lstat(), os.fstat(descriptor)):
+                return descriptor
+        except BlockingIOError:
+            time.sleep(0.01)  # another run is putting it aside
+        except OSError:
+            return descriptor  # a file system without locks: there it is never put aside
+        os.close(descriptor)
+    return _open(path)
 
 
 def _open(path: Path) -> int:

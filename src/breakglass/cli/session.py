@@ -13,6 +13,7 @@ from typing import TypeVar
 from breakglass import __version__
 from breakglass.apply import Explain, apply
 from breakglass.cli import journal
+from breakglass.cli.journaled import JournaledCluster, JournaledHosts
 from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
@@ -86,8 +87,8 @@ class Session:
         try:
             apply(
                 plan,
-                hosts=journal.JournaledHosts(self.hosts, self.journal),
-                cluster=journal.JournaledCluster(self.cluster, self.journal),
+                hosts=JournaledHosts(self.hosts, self.journal),
+                cluster=JournaledCluster(self.cluster, self.journal),
                 reports=reports,
                 plan_again=lambda: decide(again()),
                 explain=explain,

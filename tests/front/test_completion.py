@@ -1,7 +1,9 @@
 """What the shell offers behind TAB: through the protocol that its completion script speaks."""
 
+import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from breakglass.sandbox import image
 from breakglass.sandbox.estate import NODES, TAG
 from breakglass.sandbox.hosts import ADDRESS
+from tests.front.rows import configure
 from tests.front.world import World
 
 COMPLETE = "_BREAKGLASS_COMPLETE"
@@ -21,7 +24,7 @@ BREAKGLASS = Path(sys.executable).with_name("breakglass")
 
 def offers(world: World, *words: str) -> list[str]:
     """For the last one of the words, as bash asks; nothing but that may be said, and soon."""
-    ended = world.run(environ={COMPLETE: "complete_bash", "COMP_WORDS": " ".join(("breakglass", *words)), "COMP_CWORD": str(len(words))})
+    ended = world.run(environ={COMPLETE: "complete_bash", "COMP_WORDS": "\n".join(("breakglass", *words)), "COMP_CWORD": str(len(words))})
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.seconds < 3
     return ended.stdout.split()
@@ -84,11 +87,60 @@ def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, 
     assert 1 < time.monotonic() - began < 3.5
 
 
-def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(world: World) -> None:
+@pytest.mark.parametrize("blocks", ["the configuration", "the kubeconfig"])
+def test_a_file_that_nobody_writes_into_is_not_waited_for(world: World, tmp_path: Path, blocks: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    environ = {**world.estate.environment(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}
+    if blocks == "the configuration":
+        environ["_TYPER_COMPLETE_ARGS"] = f"breakglass --config {tmp_path}/fifo fetch "
+    else:
+        (tmp_path / "config.yaml").write_text(world.estate.config.read_text("utf-8").replace(str(world.estate.kubeconfig), str(tmp_path / "fifo")), encoding="utf-8")
+        environ["_TYPER_COMPLETE_ARGS"] = f"breakglass --config {tmp_path}/config.yaml fetch "
+    ended = subprocess.run([BREAKGLASS], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=5)
+    assert (ended.returncode, ended.stderr, re.findall('"([^"]+)"', ended.stdout)) == (0, "", [] if blocks == "the configuration" else sorted(NODES))
+
+
+def test_a_credential_plugin_is_never_run_for_it(world: World, tmp_path: Path) -> None:
+    was_run = tmp_path / "was-run"
+    known = json.loads(world.estate.kubeconfig.read_text("utf-8"))
+    known["users"][0]["user"] = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(was_run)]}}
+    (tmp_path / "kubeconfig").write_text(json.dumps(known), encoding="utf-8")
+    configure(world, "kubernetes", kubeconfig=str(tmp_path / "kubeconfig"))
+    world.estate.api.add_node("k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
+    assert offers(world, "fetch", "") == sorted(NODES)
+    assert not was_run.exists()
+    world.run("check")
+    assert was_run.exists(), "a command does run it"
+
+
+@pytest.mark.parametrize(
+    ("words", "at", "offered"),
+    [
+        ("dr", 1, "drill"),
+        (f"fetch --tag = {TAG[:2]}", 4, TAG),
+        ("fetch --from =", 3, "registry-vm synology"),
+        (f"fetch --from = synology --tag = {TAG[:2]}", 7, TAG),
+        ("fetch --from = synology k8s-node10", 5, "k8s-node10"),
+    ],
+    ids=["a command", "--tag=0a", "--from=", "--from=synology --tag=0a", "--from=synology NODE"],
+)
+def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(world: World, words: str, at: int, offered: str) -> None:
+    """bash splits at `=`."""
+    world.publish()
     environ = {**world.estate.environment(), "HOME": str(world.directory), "PATH": f"{BREAKGLASS.parent}:{os.environ['PATH']}"}
-    script = """eval "$(breakglass --show-completion)"; COMP_WORDS=(breakglass dr); COMP_CWORD=1; _breakglass_completion breakglass; echo "${COMPREPLY[@]}" """
+    script = f"""eval "$(breakglass --show-completion)"; COMP_WORDS=(breakglass {words}); COMP_CWORD={at}; _breakglass_completion breakglass; echo "${{COMPREPLY[@]}}" """
     ended = subprocess.run(["bash", "--norc", "-c", script], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
-    assert (ended.stdout, ended.stderr) == ("drill\n", "")
+    assert (ended.stdout, ended.stderr) == (f"{offered}\n", "")
+
+
+@pytest.mark.skipif(shutil.which("dash") is None, reason="there is no dash")
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_in_a_shell_in_which_nothing_can_complete_that_is_said(tmp_path: Path, option: str) -> None:
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    ended = subprocess.run(["dash", "-c", f"{BREAKGLASS} {option}; exit $?"], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("breakglass: usage: dash is no shell in which TAB can complete: bash, zsh and fish are\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ VARIABLE = "_BREAKGLASS_COMPLETE"
 SECONDS = 1.7
 """For everything that is asked over the network, at the same time."""
 WAYS = ("auto", "node", "operator")
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 
 def answer(complete: Callable[[], object]) -> int:
     """The exit status for the shell. Whatever happens, the only thing that is said are the offers, on stdout."""
+    _join_to_options()
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 2)
@@ -30,6 +32,20 @@ def answer(complete: Callable[[], object]) -> int:
     except BaseException:  # a Ctrl-C as well: the shell has no use for a report
         return 0
     return 0
+
+
+def check_shell() -> None:
+    """Raises Usage where there is no script for the shell that this was typed in."""
+    import shellingham
+
+    from breakglass.errors import Usage
+
+    try:
+        shell = shellingham.detect_shell()[0]
+    except shellingham.ShellDetectionFailure:
+        shell = ""
+    if shell not in SHELLS:
+        raise Usage(f"{shell or 'what this was typed in'} is no shell in which TAB can complete: bash, zsh and fish are", next_step="start the shell that you will use, and type it there")
 
 
 def sources(ctx: Any) -> list[str]:
@@ -63,7 +79,8 @@ def nodes(ctx: Any) -> list[str]:
     from breakglass.kube import Cluster
     from breakglass.observe.cluster import read_nodes
 
-    cluster = Cluster(config.kubernetes, request_timeout_seconds=SECONDS, operation_timeout_seconds=SECONDS, plugin_timeout_seconds=SECONDS)
+    # A plugin may open a browser, or ask for a touch on a key: none is run for a TAB.
+    cluster = Cluster(config.kubernetes, request_timeout_seconds=SECONDS, operation_timeout_seconds=SECONDS, plugin_timeout_seconds=None)
     known = [*config.nodes.hosts, *_all_of([lambda: [node.name for node in read_nodes(cluster)]])]
     return [name for name in dict.fromkeys(known) if name not in (ctx.params.get("nodes") or ())]
 
@@ -73,16 +90,29 @@ def ways() -> list[str]:
     return list(WAYS)
 
 
+def _join_to_options() -> None:
+    """bash takes `--tag=0a` for three words. `=` by itself is none: without it the value stands behind its option."""
+    words, at = os.environ.get("COMP_WORDS", "").split("\n"), os.environ.get("COMP_CWORD", "")
+    if "=" in words and at.isdecimal():
+        before = [word for word in words[: int(at)] if word != "="]
+        os.environ |= {"COMP_WORDS": "\n".join([*before, *words[int(at) :]]), "COMP_CWORD": str(len(before))}
+
+
 def _config(ctx: Any) -> "Config | None":
-    """The one that the command would take, if it is whole."""
+    """The one that the command would take, if it is whole, and there in time: a FIFO may never be."""
     from breakglass.config import find, load
     from breakglass.errors import BreakglassError
+    from breakglass.observe.together import together
 
     given = ctx.find_root().params.get("config")
-    try:
-        return load(find(None if given is None else str(given), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
-    except (BreakglassError, OSError, RuntimeError):
-        return None
+
+    def read() -> "Config | None":
+        try:
+            return load(find(None if given is None else str(given), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+        except (BreakglassError, OSError, RuntimeError):
+            return None
+
+    return together([read], seconds=SECONDS)[0]
 
 
 def _sources(config: "Config") -> "tuple[tuple[Host, str], ...]":

@@ -117,6 +117,8 @@ def run(arguments: list[str]) -> int:
     _is_told = False
     _seen.clear()
     try:
+        if {"--show-completion", "--install-completion"} & set(words):
+            completion.check_shell()
         with _signals():
             status = int(app(arguments, standalone_mode=False, prog_name="breakglass") or 0)
             if _seen and not _is_told:  # typer makes a status of what is raised outside of `carry`

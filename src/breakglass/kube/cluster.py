@@ -44,7 +44,7 @@ class _Session:
 class Cluster:
     """The cluster that the kubeconfig means. Nothing is loaded or contacted before the first call."""
 
-    def __init__(self, settings: Kubernetes, *, request_timeout_seconds: float = 10.0, operation_timeout_seconds: float = 30.0, plugin_timeout_seconds: float = 15.0) -> None:
+    def __init__(self, settings: Kubernetes, *, request_timeout_seconds: float = 10.0, operation_timeout_seconds: float = 30.0, plugin_timeout_seconds: float | None = 15.0) -> None:
         self._settings = settings
         self._request_seconds = request_timeout_seconds
         self._operation_seconds = operation_timeout_seconds
@@ -201,7 +201,7 @@ def _pages(path: str, ask: _Ask, **options: Any) -> list[dict[str, Any]]:
         following = {"limit": PAGE, "continue": token}
 
 
-def _connect(settings: Kubernetes, plugin_seconds: float) -> _Session:
+def _connect(settings: Kubernetes, plugin_seconds: float | None) -> _Session:
     """A client for the kubeconfig in force; in a pod without one, for the pod's own service account."""
     document = kubeconfig.resolve(settings, plugin_timeout_seconds=plugin_seconds)
     in_cluster = settings.kubeconfig is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))

@@ -47,8 +47,8 @@ def places(settings: Kubernetes) -> tuple[Path, ...]:
     return tuple(listed) or (Path("~/.kube/config").expanduser(),)
 
 
-def resolve(settings: Kubernetes, *, plugin_timeout_seconds: float = 15.0) -> Entry | None:
-    """One kubeconfig document with one cluster, one user and plain credentials; None where there is no file. Raises Unreachable."""
+def resolve(settings: Kubernetes, *, plugin_timeout_seconds: float | None = 15.0) -> Entry | None:
+    """One kubeconfig document with one cluster, one user and plain credentials; None where there is no file. Without a time-out no plugin is run. Raises Unreachable."""
     found = [path for path in places(settings) if path.exists()]
     if not found:
         return None
@@ -139,7 +139,7 @@ def _with_absolute_files(entry: Entry, keys: tuple[str, ...], path: Path) -> Ent
     return absolute
 
 
-def _with_credentials(user: Entry, cluster: Entry, path: Path, limit: float) -> Entry:
+def _with_credentials(user: Entry, cluster: Entry, path: Path, limit: float | None) -> Entry:
     """The user with a token or certificate in place of whatever would have to fetch one.
 
     The client would run a plugin without a limit, and when it fails go on as nobody, which ends in a misleading 403.
@@ -155,6 +155,8 @@ def _with_credentials(user: Entry, cluster: Entry, path: Path, limit: float) -> 
             _malformed(f"the kubeconfig {path} leaves the login to the auth-provider {provider.get('name')}, which holds no token", "log in with: kubectl get nodes")
         return plain | {"token": token}
     if user.get("exec"):
+        if limit is None:
+            _malformed(f"the kubeconfig {path} leaves the login to a credential plugin, which is not run here")
         return plain | _plugin_credentials(user["exec"], cluster, path, limit)
     return plain
 

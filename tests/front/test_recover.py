@@ -1,6 +1,8 @@
 """`recover`: one command from the outage to the pipeline's end, and back."""
 
+import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -157,6 +159,27 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 note.write_text("waits")
 time.sleep(60)
 """
+
+
+A_BUG = """
+import subprocess, sys
+def broken(*_, **__):
+    raise RuntimeError("nobody foresaw this")
+subprocess.Popen = broken
+from breakglass.cli.main import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: World) -> None:
+    environ = {**os.environ, **ready.estate.environment(), "HOME": str(ready.directory), "NO_COLOR": "1"}
+    ended = subprocess.run([sys.executable, "-c", A_BUG, "recover", "--yes", "--", "true"], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert "RuntimeError: nobody foresaw this" in ended.stderr
+    state, following = ended.stderr.splitlines()[-2:]
+    assert "Everything was given back: Still carrying our annotation: no node." in state
+    assert following == "  Next:  breakglass status"
+    assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
 @pytest.mark.slow

@@ -167,12 +167,12 @@ def carry(
     except Signalled as ended:
         outcome.error = Interrupted(
             ended.number,
-            state=" ".join(filter(None, [progress_of(outcome), *getattr(ended, "__notes__", ())])),
+            state=_with_notes(progress_of(outcome), ended),
             next_step="run the same command again: it reads the state first and does only what is missing",
         )
     except Exception as error:
         screen.bug(error)
-        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=progress_of(outcome))
+        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=_with_notes(progress_of(outcome), error), next_step="breakglass status")
     finally:
         # How it ended is told whole: a signal that comes now changes nothing any more.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -182,10 +182,9 @@ def carry(
             session.close()
     if outcome.error is not None:
         outcome.exit_code = outcome.error.exit_code
-        if outcome.exit_code != 1:
-            screen.error(outcome.error)
-            if given.verbose and outcome.error.__cause__ is not None:
-                screen.trace(outcome.error.__cause__)
+        screen.error(outcome.error)
+        if given.verbose and outcome.error.__cause__ is not None:
+            screen.trace(outcome.error.__cause__)
     if session is not None:
         session.journal.end(outcome.exit_code)
     if given.json:
@@ -194,6 +193,11 @@ def carry(
         screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
         return 0
     return outcome.exit_code
+
+
+def _with_notes(state: str, error: BaseException) -> str:
+    """With what was put or given back on the way out."""
+    return " ".join([state, *getattr(error, "__notes__", ())])
 
 
 def _home() -> Path:

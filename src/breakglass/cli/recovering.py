@@ -186,12 +186,12 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
             _let_patches_settle(session)
             after, left = _give_back(session, own)
             if left is not None:
-                raise _not_given_back(left, failure)
+                raise _not_given_back(left, failure) from failure
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
         failure.state = f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given back: {after}".strip()
-    elif isinstance(failure, KeyboardInterrupt):
+    elif failure is not None:
         failure.add_note(f"Everything was given back: {after}")
     if failure is not None:
         raise failure

@@ -137,15 +137,22 @@ def test_a_failing_import_leaves_nothing_behind(world: World) -> None:
 SLOW_IMPORT = 'case "$*" in *breakglass-drill*"images import"*) touch "$HOME/begun"; sleep 1;; esac; exec $REAL "$@"'
 
 
+# A file that was not there yet when the shelf was read, and is listed.
+LISTING_BESIDE_A_PUBLISHING = 'if [ "$1" = -A ] && mkdir "$HOME/raced" 2>/dev/null; then echo infra-ci-feedbeef.tar.gz.sha256; fi; exec $REAL "$@"'
+
+
 @pytest.mark.slow
 def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_holder(world: World) -> None:
     begun = world.root(NODE) / "home/begun"
     with world.program(NODE, "ctr", SLOW_IMPORT):
         first = world.start("drill", NODE)
         world.wait_until(begun.exists)
-        is_told(world.run("drill", NODE), 7, "run ")
+        with world.program(NODE, "ls", LISTING_BESIDE_A_PUBLISHING):
+            is_told(world.run("drill", NODE), 7, "run ")
+        assert (begun.parent / "raced").exists()
         assert first.end().status == 0
     begun.unlink()
+    (begun.parent / "raced").rmdir()
 
 
 @pytest.mark.slow

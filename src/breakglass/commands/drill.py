@@ -88,6 +88,14 @@ def observe_again(estate: Estate, facts: Facts) -> Facts:
 
 def _read_scratch(estate: Estate, host: Host, directory: str) -> Shelf:
     """What an earlier drill has left. Raises Refused where it is nothing of ours: everything in there is removed."""
+    try:
+        return _read_scratch_once(estate, host, directory)
+    except Refused:
+        # Files that come and go while it is read are those of a drill that is at work; the lock will say so.
+        return _read_scratch_once(estate, host, directory)
+
+
+def _read_scratch_once(estate: Estate, host: Host, directory: str) -> Shelf:
     shelf = read_shelf(estate.hosts, host, directory, estate.config.image.name)
     found = estate.hosts.ask(host, ("sh", "-c", _LISTING, "scratch", directory))
     if not found.ok:

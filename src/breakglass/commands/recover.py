@@ -94,7 +94,7 @@ def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, g
 
 def own_of(facts: Facts, identity: Identity) -> restore.Own:
     """What this run may give back: its own and nothing else. Raises Refused where a pin is in force: it may be somebody's at work."""
-    own = restore.Own(facts.node, frozenset({identity.run}))
+    own = restore.Own(facts.node, identity.run)
     check_alone(facts.pinning.nodes, own)
     return own
 
@@ -102,7 +102,7 @@ def own_of(facts: Facts, identity: Identity) -> restore.Own:
 def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
     """Raises Refused where another run has pinned the same node: who ends first would take the pin from the other."""
     pins = (parse_pin(node.mark.annotation) for node in nodes if node.mark.annotation is not None)
-    other = next((pin for pin in pins if pin.run not in own.runs), None)
+    other = next((pin for pin in pins if pin.run != own.run), None)
     if other is not None:
         raise Refused(
             f"{other.target} is pinned already, {told(other)}: with a command this run would give back what is not its own",

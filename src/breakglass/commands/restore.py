@@ -18,10 +18,10 @@ from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
 
 @dataclass(frozen=True)
 class Own:
-    """What one run has taken: from this node, and by pins of these runs. What others have taken is theirs."""
+    """What one run has taken: from this node, and by its pin. What others have taken is theirs."""
 
     host: Host
-    runs: frozenset[str]
+    run: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Facts:
     def marked(self, names: tuple[str, ...] = ()) -> list[Node]:
         """Nodes with an annotation that is to be given back."""
         nodes = [node for node in self.nodes if node.mark.annotation is not None and (not names or node.name in names or node.address in names)]
-        return [node for node in nodes if self.own is None or _run_of(node) in self.own.runs]
+        return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
 
 
 def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -> Facts:

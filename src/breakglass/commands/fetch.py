@@ -288,7 +288,8 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     listing = next((shelf.host.by_hand("ls", "-la", shelf.directory) for shelf in facts.sources), "")
     # A copy that broke off goes on where it stopped.
     again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
-    reach = "; ".join(dict.fromkeys([*(unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step), "breakglass fetch --from SOURCE, once one of them is back"]))
+    back = f"once {'one of them' if len(facts.unread) > 1 else 'it'} is back: breakglass fetch {facts.node}{f' --tag {tag}' if tag else ''}"
+    reach = "; ".join(dict.fromkeys([*(unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step), back]))
     return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or (reach if facts.unread else listing))
 
 

@@ -40,7 +40,8 @@ def next_step(facts: Facts) -> str:
         return f"bring the API server back, then: breakglass status ({answering[0]} answers pulls; whether a pin is in force is not known)"
     if answering:
         return f"breakglass pin {answering[0]}; or, when the outage is over: breakglass restore"
-    return _for_the_tarballs(facts) or _for_the_unread(facts.unread) or "nothing to do; in an outage: breakglass check"
+    besides = _for_the_tarballs(facts) or _for_the_unread(tuple(unread for unread in facts.unread if unread is not facts.api))
+    return "; ".join(filter(None, (_for_the_unread((facts.api,)) if facts.api else "", besides))) or "nothing to do; in an outage: breakglass check"
 
 
 def _for_the_tarballs(facts: Facts) -> str:

@@ -5,7 +5,7 @@ import re
 
 from breakglass.shape import parse_json
 
-NOT_THE_API = "without the API server, fetch and import still work on a node that is named: breakglass fetch NODE, breakglass import NODE"
+NOT_THE_API = "bring it back; until then fetch and import work on a node that is named: breakglass fetch NODE, breakglass import NODE"
 LOGIN = "log in again, then try: kubectl get nodes"
 
 

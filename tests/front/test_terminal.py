@@ -184,6 +184,7 @@ def test_every_command_has_help_with_an_example_that_it_understands_and_its_exit
     ended = world.run(command, "--help", environ={"COLUMNS": "80"})
     assert (ended.status, ended.stderr) == (0, "")
     assert max(map(len, ended.stdout.splitlines())) <= 80
+    assert not re.search(r"<[a-z\[\]]+>", ended.stdout), "a word of Python's in place of NODE, TAG or COMMAND"
     (example,) = re.findall(rf"^ Example: (breakglass {command}\b.*)$", ended.stdout, re.MULTILINE)
     check_command_line(example)
     told = " ".join(ended.stdout.rpartition("Exit codes: ")[2].split())

@@ -18,7 +18,7 @@ class PullFailed(Exception):
 
 @dataclass(frozen=True)
 class CriImage:
-    """One image as kubelet sees it: its image ID, every tag it goes by, and whether image collection leaves it alone."""
+    """One image as kubelet sees it: its image ID, every tag it goes by, and whether image garbage collection leaves it alone."""
 
     image_id: str
     names: tuple[str, ...]

@@ -122,7 +122,7 @@ def test_where_the_nodes_root_cannot_log_in_it_is_a_warning_and_the_tarball_come
     [(Disk(100_000, 24_000), True), (Disk(100_000, 23_999), False), (Disk(100_000, 9_000), False), (None, True)],
     ids=["15 % stay free", "one byte less", "full already", "nobody knows"],
 )
-def test_an_import_that_would_wake_the_image_collection_is_refused(disk: Disk | None, fits: bool) -> None:
+def test_an_import_that_would_wake_the_image_garbage_collection_is_refused(disk: Disk | None, fits: bool) -> None:
     if fits:
         assert bool(plan(facts(disk=disk)).warnings) is (disk is None)
         return

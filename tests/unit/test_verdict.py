@@ -56,7 +56,7 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
         *(f"  {name}: IfNotPresent, Always" for name in NAMES),
         "Always is answered by k8s-node1 itself (127.0.0.1:4000): a registry that is back wins again. After a reboot of the node: breakglass import k8s-node1",
         "By digest no pod starts: docker save changes the manifest's digest.",
-        "The image is kept from kubelet's image collection.",
+        "The image is kept from kubelet's image garbage collection.",
     ]
 
 
@@ -155,7 +155,7 @@ def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
     assert "taken.py end" in str(plan.undo[-1][1]), "the names come back first"
 
 
-# Image collection
+# Image garbage collection
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
 def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_on(version: str, answer: bool) -> None:
     assert honours_pinned(version) is answer
     assert import_image.result(imported(version=version))["kept"] is answer
-    (line,) = [line for line in told(imported(version=version)) if "image collection" in line]
+    (line,) = [line for line in told(imported(version=version)) if "image garbage collection" in line]
     assert ("cannot keep" in line) is not answer
     assert ("watch the disk" in line) is not answer
 
@@ -213,7 +213,7 @@ def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_o
 )
 def test_a_kubelet_heeds_what_is_pinned_from_the_first_version_of_its_minor_that_has_the_change(kubelet: str, answer: bool | None) -> None:
     assert heeds_pinned(kubelet) is answer
-    (line,) = [line for line in told(kubelet=kubelet) if "image collection" in line or "pinned" in line]
+    (line,) = [line for line in told(kubelet=kubelet) if "image garbage collection" in line or "pinned" in line]
     assert ("watch the disk" in line) is (answer is False)
     assert (", if the kubelet is" in line) is (answer is None)
 

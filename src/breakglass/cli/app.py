@@ -55,7 +55,7 @@ def main(
 @look()
 def check(
     context: typer.Context,
-    tag: Annotated[str | None, Tag(help="Default: the registries' own latest.", show_default=False)] = None,
+    tag: Annotated[str | None, Tag(help="Of the image. Default: the registries' own latest.", show_default=False)] = None,
     expect_served: Annotated[bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")] = False,
 ) -> int:
     """Is this the right runbook? Exit 0: no registry serves the image, start it. 10: not needed. 5: nobody knows.
@@ -83,7 +83,7 @@ def status(context: typer.Context) -> int:
 @runbook()
 def snapshot(
     context: typer.Context,
-    tag: Annotated[str | None, Tag(help="Default: the first 8 characters of $CI_COMMIT_SHA.", show_default=False)] = None,
+    tag: Annotated[str | None, Tag(help="Of the image, and of the tarball. Default: the first 8 characters of $CI_COMMIT_SHA.", show_default=False)] = None,
     tolerate_failure: Annotated[bool, typer.Option("--tolerate-failure", help="Exit 0 for codes 3 to 7; the error is printed, the true code stands in the JSON.")] = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -106,7 +106,7 @@ def snapshot(
 def fetch(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="latest: what the link means.")] = "latest",
+    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link of the source means.")] = "latest",
     source: Annotated[
         str | None, typer.Option("--from", metavar="SOURCE", autocompletion=completion.sources, help="registry-vm or a fallback's name; then there is no falling back.", show_default=False)
     ] = None,
@@ -133,7 +133,7 @@ def fetch(
 def import_(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="latest: what the link on the node means.")] = "latest",
+    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link on the node means.")] = "latest",
     answer_pulls: Annotated[
         bool | None,
         typer.Option("--answer-pulls/--no-answer-pulls", help="The node answers pulls itself while a registry does not, so that Always starts. Default: nodes.answer_pulls.", show_default=False),
@@ -142,7 +142,7 @@ def import_(
 ) -> int:
     """Into the node's containerd; every name the pods use resolves; confirmed by image ID.
 
-    The node then answers pulls of these names itself while a registry does not (a process on its loopback, hosts.toml), and keeps the image from image collection. restore takes that back.
+    The node then answers pulls of these names while a registry does not (a process on its loopback, hosts.toml), and keeps the image from kubelet's image garbage collection. restore takes that back.
 
     Example: breakglass import k8s-node1
     """
@@ -176,7 +176,10 @@ def pin(
 @runbook()
 def restore(
     context: typer.Context,
-    nodes: Annotated[list[str] | None, typer.Argument(metavar="NODE", help="Only these.", show_default=False, autocompletion=completion.nodes)] = None,
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NODE", help="Give back these alone, by name or address. Without it: every node from which something was taken.", show_default=False, autocompletion=completion.nodes),
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -198,7 +201,7 @@ def restore(
 def recover(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="latest: what the link of the source means.")] = "latest",
+    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link of the source means.")] = "latest",
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:

@@ -10,11 +10,13 @@ from breakglass.errors import Usage
 
 class _Tidy:
     def get_params(self, ctx: Any) -> list[Any]:
-        """typer would write <bool> behind every flag."""
+        """typer would write <bool> behind every flag, and <str> behind NODE."""
         found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for parameter in found:
             if getattr(parameter, "is_flag", False):
                 parameter.metavar = ""
+            elif parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 (typer's signature)
         return found
 
 

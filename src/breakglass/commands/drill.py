@@ -14,7 +14,7 @@ from breakglass.observe.text import inert, said
 from breakglass.plan import Argv, Confirm, Host, Plan, Run, Step
 
 NAMESPACE = "breakglass-drill"
-"""Neither kubelet nor its image collection looks into it."""
+"""Neither kubelet nor its image garbage collection looks into it."""
 SCRATCH = ".drill"
 
 UNCOMPRESSED = 4

@@ -127,7 +127,7 @@ def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> N
 
 
 def keep_name(image_id: str) -> str:
-    """The private name that keeps an image from kubelet's image collection, and its content for the responder."""
+    """The keep tag: the private name that keeps an image from kubelet's image garbage collection, and its content for the responder."""
     return f"{KEEP}{image_id.removeprefix('sha256:')[:16]}:kept"
 
 

@@ -11,7 +11,7 @@ from breakglass.observe.containerd import honours_pinned
 from breakglass.observe.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
-"""The first kubelet of each minor version whose image collection heeds the label (kubernetes#119986 and its cherry picks); every later minor does."""
+"""The first kubelet of each minor version whose image garbage collection heeds the label (kubernetes#119986 and its cherry picks); every later minor does."""
 ASKS_FOR_CREDENTIALS = (1, 35)
 """From this kubelet on KubeletEnsureSecretPulledImages is on."""
 
@@ -57,7 +57,7 @@ def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]
 
 
 def heeds_pinned(kubelet: str) -> bool | None:
-    """Whether a kubelet's image collection leaves images alone that containerd reports as pinned; None: the version is not known."""
+    """Whether a kubelet's image garbage collection leaves images alone that containerd reports as pinned; None: the version is not known."""
     version = version_numbers(kubelet)
     if version is None:
         return None
@@ -94,11 +94,13 @@ def _never() -> tuple[str, ...]:
 def _collection(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
     version = facts.containerd.version
     if not honours_pinned(version):
-        return (f"containerd {version} on {facts.node} cannot keep the image from kubelet's image collection (1.6.25 and 1.7.10 can): watch the disk, kubelet deletes unused images from 85 % on.",)
+        return (
+            f"containerd {version} on {facts.node} cannot keep the image from kubelet's image garbage collection (1.6.25 and 1.7.10 can): watch the disk, kubelet deletes unused images from 85 % on.",
+        )
     heeds = heeds_pinned(cluster.kubelet)
     if heeds is False:
         return (f"kubelet {cluster.kubelet} on {facts.node} does not heed that the image is pinned in containerd (1.25.14, 1.26.9, 1.27.6, 1.28.2 and later do): watch the disk.",)
-    return (f"The image is kept from kubelet's image collection{'' if heeds else ', if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later'}.",)
+    return (f"The image is kept from kubelet's image garbage collection{'' if heeds else ', if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later'}.",)
 
 
 def _credentials(cluster: Cluster) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ class Containerd:
     unpacked: frozenset[str]
     """Of the names asked for, those whose layers are there and unpacked."""
     pinned: frozenset[str] = frozenset()
-    """Names that carry the label which exempts from kubelet's image collection."""
+    """Names that carry the label which exempts from kubelet's image garbage collection."""
 
 
 @dataclass(frozen=True)

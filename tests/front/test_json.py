@@ -148,12 +148,19 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
     served = keeps_the_contract(world.run("check", "--json"))
     assert (served["exit_code"], served["result"]["verdict"], served["ok"]) == (10, "not needed", True)
     assert all({"name", "state", "digest", "missing"} <= set(registry) for registry in served["result"]["registries"])
-    assert keeps_the_contract(world.run("check", "--expect-served", "--json"))["exit_code"] == 0
+    expected = world.run("check", "--expect-served")
+    assert (expected.status, expected.stdout.splitlines()[-1]) == (0, "served by forgejo and registry-private, as expected. Next: nothing to do")
+    world.estate.stop("forgejo")
+    half = world.run("check", "--expect-served", "--json")
+    assert (half.status, keeps_the_contract(half)["result"]["verdict"]) == (0, "not needed")
+    assert "served by registry-private, but not by forgejo. Next: see above what is wrong there" in half.stderr
     for registry in ("forgejo", "registry-private"):
         world.estate.stop(registry)
     gone = keeps_the_contract(world.run("check", "--json"))
     assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
-    assert keeps_the_contract(world.run("check", "--expect-served", "--json"))["exit_code"] == 10
+    missed = world.run("check", "--expect-served", "--json")
+    assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (10, "start")
+    assert "no registry serves the image, and it should be served. Next: see above" in missed.stderr
 
 
 @pytest.mark.parametrize("code", [401, 403])

@@ -573,8 +573,11 @@ def edited_site(host: Host = NODE) -> restore.Site:
     return replace(site, taken=replace(site.taken, files=(replace(first, now=(first.now or "") + EDITED), second)))
 
 
-def restore_facts(*sites: restore.Site, nodes: tuple[Node, ...] = (), served_by: tuple[str, ...] | None = ("forgejo",), **more: Any) -> restore.Facts:
-    return replace(restore.Facts(nodes, True, served_by, sites), **more)
+UNSERVED = "no registry serves the image"
+
+
+def restore_facts(*sites: restore.Site, nodes: tuple[Node, ...] = (), unserved: str = "", **more: Any) -> restore.Facts:
+    return replace(restore.Facts(nodes, True, unserved, sites), **more)
 
 
 def restored(facts: restore.Facts, *names: str) -> Plan:
@@ -743,7 +746,7 @@ def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_sam
 
 
 def test_restore_of_a_named_node_succeeds_while_the_api_is_down_and_says_that_nobody_is_uncordoned() -> None:
-    facts = restore_facts(taken_site(), api=DOWN, served_by=None)
+    facts = restore_facts(taken_site(), api=DOWN)
     made = restored(facts, "k8s-node1")
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
     assert "nobody is uncordoned" in made.warnings[0]
@@ -776,8 +779,8 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
 
 
 def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
-    assert any("no registry serves the image yet" in warning for warning in restored(restore_facts(taken_site(), served_by=())).warnings)
-    assert restored(restore_facts(restore.Site(NODE, Taken(), ()), served_by=())).warnings == ()
+    assert any(f"{UNSERVED}: unless that changes" in warning for warning in restored(restore_facts(taken_site(), unserved=UNSERVED)).warnings)
+    assert restored(restore_facts(restore.Site(NODE, Taken(), ()), unserved=UNSERVED)).warnings == ()
 
 
 def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -> None:
@@ -872,7 +875,7 @@ def test_restore_looks_at_every_node_of_the_api_and_of_the_configuration_and_tak
     assert [site.host.name for site in facts.sites] == ["k8s-node1", "k8s-node2", "k8s-node9"]
     assert facts.sites[0].names == (BEFORE, KEEP)
     assert facts.sites[1].names == ()
-    assert facts.served_by == ("forgejo",)
+    assert facts.unserved == ""
 
 
 def test_restore_with_the_api_down_looks_at_the_nodes_of_the_configuration() -> None:

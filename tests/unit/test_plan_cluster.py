@@ -27,7 +27,7 @@ def pinned(known: pin.Facts) -> list[str]:
 
 
 def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
-    return lines(restore.plan(restore.Facts(nodes, True, ("forgejo",)), names=names, nodes=NODES, identity=IDENTITY))
+    return lines(restore.plan(restore.Facts(nodes, True), names=names, nodes=NODES, identity=IDENTITY))
 
 
 def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
@@ -100,7 +100,7 @@ def test_restore_with_names_touches_only_these() -> None:
 
 
 def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
-    made = restore.plan(restore.Facts((node("k8s-node2", cordoned=True, annotation=OURS),), True, ()), names=(), nodes=NODES, identity=IDENTITY)
+    made = restore.plan(restore.Facts((node("k8s-node2", cordoned=True, annotation=OURS),), True, "no registry serves the image"), names=(), nodes=NODES, identity=IDENTITY)
     assert "no registry serves" in made.warnings[0]
 
 

@@ -63,13 +63,27 @@ def _count(estate: Estate) -> int | Unread:
 
 def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
     """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one refused us, so nobody knows. `expect_served` swaps 0 and 10."""
-    serving = [found.name for found in registries if found.state == "serves"]
+    serving, others = ([found.name for found in registries if (found.state == "serves") is wanted] for wanted in (True, False))
+    by, why_not = " and ".join(serving), unserved(registries)
+    if not why_not and expect_served:
+        if others:
+            return Verdict("not needed", 0, f"served by {by}, but not by {' or '.join(others)}", "see above what is wrong there")
+        return Verdict("not needed", 0, f"served by {by}, as expected", "nothing to do")
+    if not why_not:
+        return Verdict("not needed", 10, f"not needed: served by {by}", "nothing: pipelines work, skip the runbook")
+    if "refuses" in {found.state for found in registries}:
+        return Verdict("unknown", 5, why_not, f"log in (docker login), then: breakglass check{' --expect-served' if expect_served else ''}")
+    if expect_served:
+        return Verdict("start", 10, f"{why_not}, and it should be served", "see above what each of them says, and push the image again")
+    return Verdict("start", 0, f"{why_not}: start the runbook", "breakglass recover; or step by step: breakglass fetch, then import, then pin")
+
+
+def unserved(registries: tuple[Found, ...]) -> str:
+    """Whether nobody serves the image, or nobody knows, in words; empty where a registry serves it."""
     refusing = [found.name for found in registries if found.state == "refuses"]
-    if serving:
-        return Verdict("not needed", 0 if expect_served else 10, f"not needed: served by {' and '.join(serving)}", "nothing: pipelines work, skip the runbook")
-    if refusing:
-        return Verdict("unknown", 5, f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves the image", "log in (docker login), then: breakglass check")
-    return Verdict("start", 10 if expect_served else 0, "no registry serves the image: start the runbook", "breakglass recover; or step by step: breakglass fetch, then import, then pin")
+    if any(found.state == "serves" for found in registries):
+        return ""
+    return f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves the image" if refusing else "no registry serves the image"
 
 
 def lines(facts: Facts) -> tuple[str, ...]:

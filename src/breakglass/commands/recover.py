@@ -60,7 +60,7 @@ def judge(registries: tuple[Found, ...]) -> str:
     if verdict.word == "unknown":
         raise Unreachable(verdict.sentence, next_step=f"log in (docker login), then the same command again; {singly}")
     told = ", ".join(f"{found.name} {found.state}" for found in registries)
-    return f"no registry serves the image ({told or 'the configuration names none'})"
+    return f"{check.unserved(registries)} ({told or 'the configuration names none'})"
 
 
 def choose(estate: Estate, *, node: str | None) -> Choice:
@@ -87,7 +87,7 @@ def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, g
     giving = None
     own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
-        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, None, (_site_then(facts.into, importing.steps, config.nodes.namespace),), own=own)
+        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, "", (_site_then(facts.into, importing.steps, config.nodes.namespace),), own=own)
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
     return (*stages, Stage("restore", giving))
 
@@ -116,7 +116,7 @@ def told(pin: Pin) -> str:
 
 def check_still_pinned(before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own) -> tuple[str, ...]:
     """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back while the command ran."""
-    pinned, standing = (restore.Facts(nodes, None, None, own=own).marked() for nodes in (before, now))
+    pinned, standing = (restore.Facts(nodes, None, own=own).marked() for nodes in (before, now))
     if pinned and not standing:
         raise Failed("somebody gave back the pin while the command ran, so what it started may have run on other nodes", next_step=f"see where it ran; then, if need be: breakglass recover {own.host}")
     return tuple(node.name for node in now if node.name != own.host.name and not node.mark.unschedulable)

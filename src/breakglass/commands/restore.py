@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, Unread, enter
+from breakglass.commands import Estate, Identity, Result, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
 from breakglass.commands.import_image import OURS
 from breakglass.config import Nodes
@@ -42,8 +42,8 @@ class Site:
 class Facts:
     nodes: tuple[Node, ...]
     may_patch: bool | None
-    served_by: tuple[str, ...] | None
-    """Registries that serve the image again; None: not asked."""
+    unserved: str = ""
+    """That no registry serves the image yet, or nobody knows; empty: one does, or it was not asked."""
     sites: tuple[Site, ...] = ()
     unread: tuple[Unread, ...] = ()
     api: Unreachable | None = None
@@ -65,8 +65,8 @@ def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -
     sites, unread = _sites(estate, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     something = marked or any(not site.is_clean for site in sites)
-    served_by = tuple(found.name for found in estate.look("latest") if found.state == "serves") if something and not names and not own and estate.config.registries else None
-    return Facts(nodes, estate.may_patch() if marked else None, served_by, sites, (*lost, *unread), api, own)
+    unserved = check.unserved(estate.look("latest")) if something and not names and not own and estate.config.registries else ""
+    return Facts(nodes, estate.may_patch() if marked else None, unserved, sites, (*lost, *unread), api, own)
 
 
 def observe_again(estate: Estate, facts: Facts) -> Facts:
@@ -90,8 +90,8 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
     patches = () if may_not else tuple(PatchNode(node.name, node.mark, Mark(False, None), node.resource_version) for node in taken)
     warnings = [sentence for site in facts.sites for sentence in _left(site, nodes)]
     is_left = bool(warnings) or may_not
-    if (taken or givings) and facts.served_by == ():
-        warnings.append("no registry serves the image yet: pipelines will fail again on nodes that do not hold it, and on nodes that no longer answer pulls")
+    if (taken or givings) and facts.unserved:
+        warnings.append(f"{facts.unserved}: unless that changes, pipelines fail again on nodes that do not hold it, and on nodes that no longer answer pulls")
     if may_not:
         warnings.append(_may_not_patch().message)
     if facts.api is not None:

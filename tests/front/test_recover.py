@@ -108,8 +108,8 @@ def test_a_command_that_is_none_is_a_usage_error(outage: World, arguments: tuple
 
 
 def test_without_a_terminal_and_without_yes_it_shows_the_plan_and_ends(outage: World) -> None:
-    ended = outage.run("recover", "--", "true")
-    is_told(ended, 2, "no terminal", "--yes")
+    ended = outage.run("recover", "--", "sh", "-c", "echo secret")
+    assert "secret" not in is_told(ended, 2, "no terminal", "Next:  breakglass recover --yes -- sh ...\n")
     assert "--- restore, whatever happens" in ended.stdout
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_the_question_is_no_part_of_the_answer(world: World, terminal: tuple[int
 def test_without_a_terminal_and_without_yes_it_ends_naming_the_flag(world: World) -> None:
     world.bring_in("k8s-node1")
     before = world.nodes()
-    is_told(world.run(*PIN), 2, "no terminal", "--yes")
+    is_told(world.run(*PIN), 2, "no terminal", f"Next:  breakglass {shlex.join(PIN)} --yes\n")
     assert world.nodes() == before
 
 

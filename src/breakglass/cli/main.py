@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import time
@@ -24,6 +25,8 @@ OUTSIDE = "It came before or after the work itself: if this run had begun to cha
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENT_SECONDS = 2.0
 """While everything is being given back, a signal that comes so soon after the first is the same one once more."""
+_typed: list[str] = []
+"""The arguments of this run."""
 _seen: list[int] = []
 """Signals that have come."""
 _came_at = 0.0
@@ -115,6 +118,7 @@ def run(arguments: list[str]) -> int:
     wants_json = "--json" in words
     global _is_told
     _is_told = False
+    _typed[:] = arguments
     _seen.clear()
     try:
         if {"--show-completion", "--install-completion"} & set(words):
@@ -193,6 +197,12 @@ def carry(
         screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
         return 0
     return outcome.exit_code
+
+
+def typed_with(option: str) -> str:
+    """The command as it was typed, with one more option. What follows `--` is told by its first word: a COMMAND may hold secrets."""
+    at = _typed.index("--") if "--" in _typed else len(_typed)
+    return shlex.join(["breakglass", *_typed[:at], option, *_typed[at : at + 2]]) + (" ..." if len(_typed) > at + 2 else "")
 
 
 def _with_notes(state: str, error: BaseException) -> str:

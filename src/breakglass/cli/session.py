@@ -14,6 +14,7 @@ from breakglass import __version__
 from breakglass.apply import Explain, apply
 from breakglass.cli import journal
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
+from breakglass.cli.main import typed_with
 from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
@@ -118,7 +119,7 @@ class Session:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise Usage(f"{question} There is no terminal to ask on.", state="Nothing was changed.", next_step="the same command with --yes")
+            raise Usage(f"this is asked first, and there is no terminal to ask on: {question}", state="Nothing was changed.", next_step=typed_with("--yes"))
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("not confirmed", next_step="the same command again, when it is time")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from breakglass.config.document import parse
+from breakglass.config.document import EXAMPLE, parse
 from breakglass.config.sections import Section, local_path, optional, positive, positive_whole, text, truth
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import (
@@ -146,7 +146,7 @@ class Config:
 
 def find(option: str | None, *, environ: Mapping[str, str], cwd: Path, home: Path, system: Path = SYSTEM_PATH) -> Path:
     """The configuration file in force; one that is named is never passed over for another. Raises Usage."""
-    start = "copy breakglass.example.yaml to ./breakglass.yaml and put your estate into it; or practise without any: breakglass sandbox"
+    start = f"write one: image.repository, registry_vm.ssh and registry_vm.directory at the least; {EXAMPLE} is one to copy; or practise without any: breakglass sandbox"
     named = ("--config", option) if option is not None else ("$BREAKGLASS_CONFIG", environ.get("BREAKGLASS_CONFIG") or None)
     if named[1] is not None:
         path = cwd / (home / named[1][2:] if named[1].startswith("~/") else named[1])
@@ -215,7 +215,7 @@ def load(path: Path) -> Config:
     faults += _repeated("registries", [registry.name for registry in config.registries])
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        raise Usage(f"{path} has {count}:" + "".join(f"\n  {fault}" for fault in faults), next_step=f"correct it: {path}; breakglass.example.yaml shows every key")
+        raise Usage(f"{path} has {count}:" + "".join(f"\n  {fault}" for fault in faults), next_step=f"correct it: {path}; {EXAMPLE} shows every key")
     return config
 
 

@@ -9,6 +9,7 @@ from breakglass.errors import Usage
 from breakglass.grammar import show
 
 MAX_BYTES = 1 << 20
+EXAMPLE = "breakglass.example.yaml (in the source and in the bundle)"
 
 
 def parse(path: Path) -> tuple[object, list[str]]:
@@ -36,9 +37,9 @@ def parse(path: Path) -> tuple[object, list[str]]:
         if loader is not None:
             loader.dispose()
     if value is None:
-        raise Usage(f"the configuration {path} is empty", next_step=f"fill it: {path}; breakglass.example.yaml shows every key")
+        raise Usage(f"the configuration {path} is empty", next_step=f"fill it: {path}; {EXAMPLE} shows every key")
     if not isinstance(value, dict):
-        raise Usage(f"the configuration {path} holds {show(value)}, not a mapping of sections", next_step=f"correct it: {path}; breakglass.example.yaml shows every key")
+        raise Usage(f"the configuration {path} holds {show(value)}, not a mapping of sections", next_step=f"correct it: {path}; {EXAMPLE} shows every key")
     return value, faults
 
 

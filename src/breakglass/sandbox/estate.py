@@ -68,8 +68,7 @@ class Estate:
         write_control(root / "bin")
         kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(NODES, ("wizard", "node"))
         self.hosts = {
-            name: Host(name, root / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None)
-            for name, (user, kind) in kinds.items()
+            name: Host(name, root / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None) for name, (user, kind) in kinds.items()
         }
         self.registries = {name: Registry(name, root / "registries" / name) for name in REPOSITORIES}
         self.api = Api()

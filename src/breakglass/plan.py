@@ -62,7 +62,7 @@ class Run:
     first_seconds: float | None = None
     """What is allowed before the first byte, where that is more."""
     total_bytes: int | None = None
-    """What the progress is measured against, where that is known."""
+    """What the progress is measured against, where that is known, or about known."""
     watch: str | None = None
     """A file on the host: how far the command has read it is the progress."""
 

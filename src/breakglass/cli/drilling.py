@@ -70,15 +70,15 @@ def _tell(session: Session, facts: drill.Facts, tried: list[tuple[drill.Candidat
         what = f"{found.option.tarball.file}, via {found.option.way}" if found.option else ""
         good = f"{what}, " + ("is to be tried" if is_dry else f"is image ID {found.record.image_id[:19]}, as recorded" if found.record else "")
         for warning in found.warnings:
-            screen.say(str(readiness.Check(found.source, warning, warns=True)))
-        screen.say(str(readiness.Check(found.source, decisive.message if decisive else good, decisive)))
+            screen.tell(str(readiness.Check(found.source, warning, warns=True)))
+        screen.tell(str(readiness.Check(found.source, decisive.message if decisive else good, decisive)))
     for check in checks:
-        screen.say(str(check))
+        screen.tell(str(check))
     wrong = [(name, error) for name, error in [*((found.source, error) for found, error in told), *((check.name, check.error) for check in checks)] if error]
     good_sources = [found.source for found, error in told if error is None]
     if not wrong:
         sentence = "Nothing was tried yet: the same command without --dry-run" if is_dry else f"The way back works today: from {' and from '.join(good_sources)} into containerd on {facts.node}"
-        screen.say(f"{sentence}.")
+        screen.tell(f"{sentence}.")
     else:
         kind = type(worst([error for _, error in wrong]))
         message = f"{len(wrong)} of {len(told) + len(checks)} findings say that the way back does not work as it should: " + "; ".join(

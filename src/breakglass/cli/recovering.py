@@ -84,23 +84,23 @@ def run_recover(session: Session, *, node: str | None, tag: str | None, command:
     with _mentioning_a_pin(session), checklist.doing("check"):
         session.estate.note("asking the registries")
         found, choice = _looked(session, node=node, tag=tag)
-        screen.say(f"    {recover.judge(found)}")
+        screen.tell(f"    {recover.judge(found)}")
     with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
             raise choice
-        screen.say(f"    {choice.why}")
+        screen.tell(f"    {choice.why}")
         facts = recover.observe(session.estate, choice, tag=tag)
         for found_pin in facts.in_force:
-            screen.say(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
+            screen.tell(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
         if facts.answers_already:
-            screen.say(f"    {facts.node} keeps the image or answers pulls from an earlier import{': that is given back too' if command else ''}")
+            screen.tell(f"    {facts.node} keeps the image or answers pulls from an earlier import{': that is given back too' if command else ''}")
         stages = recover.plan(facts, config=config, identity=session.estate.identity, tag=tag, gives_back=bool(command))
     steps = _show(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        screen.say(_in_short(facts, stages, len(steps)))
+        screen.tell(_in_short(facts, stages, len(steps)))
         session.agree(f"Do all this{', and give it back after the command' if command else ''}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
     result = _result(facts, checklist, stages, tag=tag)
@@ -259,7 +259,7 @@ def _show(session: Session, stages: tuple[recover.Stage, ...], command: tuple[st
             screen.say(f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}")
         screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
         if stage.plan is None:
-            screen.say("It can be planned, and will be shown, once the tarball is on the node: it has no sidecars that say what is in it.")
+            screen.tell("It can be planned, and will be shown, once the tarball is on the node: it has no sidecars that say what is in it.")
             continue
         screen.plan(stage.plan, dry_run=False, first=first)
         steps += stage.plan.steps

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -14,12 +14,12 @@ from rich.theme import Theme
 from breakglass.errors import BreakglassError
 from breakglass.plan import Copy, PatchNode, Plan, Run, Step
 
-BAR = Theme(
-    {"bar.complete": "bold", "bar.finished": "bold", "bar.pulse": "bold", "bar.back": "dim", **{f"progress.{part}": "none" for part in ("elapsed", "remaining", "download", "data.speed", "spinner")}}
-)
-"""A speed is no error: rich would print it in red. Of colours there are two, each for one word that says it as well, so that any background will do."""
+BAR = Theme({"bar.complete": "bold", "bar.finished": "bold", "bar.back": "none", **{f"progress.{part}": "none" for part in ("elapsed", "remaining", "download", "data.speed", "spinner")}})
+"""A speed is no error: rich would print it in red. The only colour is that of an error's first words; all else is bold at the most, so that any background will do."""
 PLAIN_EVERY_SECONDS = 10.0
 """Without a terminal a long step says this often how far it is."""
+COLUMNS = 80
+"""How long a line that tells of a step is, where there is no terminal that has a width."""
 
 
 class Screen:
@@ -28,8 +28,13 @@ class Screen:
     def __init__(self, *, json: bool, verbose: bool) -> None:
         self.json, self.verbose = json, verbose
         plain = bool(os.environ.get("NO_COLOR"))
-        self._err = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True, theme=BAR)
-        self._out = self._err if json else Console(file=sys.stdout, highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True)
+
+        def console(stream: TextIO) -> Console:
+            # A terminal is one, whatever FORCE_COLOR and its like say: a log has no use for bars.
+            return Console(file=stream, force_terminal=stream.isatty(), highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True, theme=BAR)
+
+        self._err = console(sys.stderr)
+        self._out = self._err if json else console(sys.stdout)
         self._asides: set[str] = set()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -38,28 +43,33 @@ class Screen:
         self._done = 0
 
     def say(self, line: str, *, style: str = "") -> None:
+        """A line that may hold something to be copied."""
         self._out.print(Text(_printable(line), style=style))
+
+    def tell(self, line: str) -> None:
+        """Prose."""
+        self._wrap(self._out, Text(_printable(line)))
 
     def aside(self, line: str) -> None:
         """What is being looked at, said once: on stderr, so that an answer stays an answer."""
         if line not in self._asides:
             self._asides.add(line)
-            self._err.print(Text(_printable(line), style="dim"))
+            self._err.print(Text(_printable(line)))
 
     def detail(self, line: str) -> None:
         if self.verbose:
-            self._err.print(Text(_printable(line), style="dim"))
+            self._err.print(Text(_printable(line)))
 
     def plan(self, plan: Plan, *, dry_run: bool, first: int = 1) -> None:
         """Everything that will be done, before any of it is; numbered from `first` on."""
         for warning in plan.warnings:
             self.warn(warning)
         for note in plan.notes:
-            self.say(f"  {note}")
+            self.tell(f"  {note}")
         if not plan.steps:
-            self.say(f"Nothing to do: {plan.goal}.")
+            self.tell(f"Nothing to do: {plan.goal}.")
             return
-        self.say(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
+        self.tell(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
         self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, first))))
         if plan.undo:
             self.say(f"If one of steps {first} to {first - 1 + (plan.settled or len(plan.steps))} fails, what it began is undone:")
@@ -67,11 +77,11 @@ class Screen:
                 self.say(f"     {step}")
 
     def warn(self, line: str) -> None:
-        self._prose(Text.assemble(("warning:", "bold yellow"), f" {_printable(line)}"))
+        self._wrap(self._err, Text.assemble(("warning:", "bold"), f" {_printable(line)}"))
 
-    def _prose(self, text: Text) -> None:
-        """Wrapped between words on a terminal. What is to be copied, a command say, is left to the terminal, which puts no line end into it."""
-        self._err.print(text, soft_wrap=not self._err.is_terminal)
+    def _wrap(self, console: Console, text: Text) -> None:
+        """Between words on a terminal. What is to be copied, a command say, is left to the terminal, which puts no line end into it."""
+        console.print(text, soft_wrap=not console.is_terminal)
 
     def step_started(self, number: int, of: int, step: Step) -> None:
         """From here on the screen shows that the step is alive, and how far it is: a bar on a terminal, else a line now and then."""
@@ -80,9 +90,11 @@ class Screen:
         self._total, self._done, began = getattr(step, "total_bytes", None), 0, time.monotonic()
         if self._err.is_terminal and not self._err.is_dumb_terminal:
             moves = isinstance(step, Copy) or (isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1))
-            bytes_columns = (BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn()) if moves else ()
-            left = (TimeRemainingColumn(), TextColumn("left")) if moves and self._total else ()
-            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bytes_columns, *left, console=self._err, transient=True)
+            # Without a total a bar would only go to and fro.
+            bar, left = ((BarColumn(bar_width=20),), (TimeRemainingColumn(), TextColumn("left"))) if moves and self._total else ((), ())
+            size = (DownloadColumn(), TransferSpeedColumn()) if moves else ()
+            what = () if bar else (TextColumn(_cut(step, self._err.width - len(f"{number:>3}/{of} | 0:00:00 ") - 34 * moves), markup=False),)
+            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bar, *size, *left, *what, console=self._err, transient=True)
             self._task = self._bar.add_task("", total=self._total)
             self._bar.start()
             return
@@ -91,9 +103,7 @@ class Screen:
         def tell() -> None:
             while not over.wait(PLAIN_EVERY_SECONDS):
                 seconds = time.monotonic() - began
-                of_total = f" of {self._total / 1e6:.0f}" if self._total else ""
-                moved = f", {self._done / 1e6:.0f}{of_total} MB, {self._done / 1e6 / seconds:.0f} MB/s" if self._done else ""
-                self._err.print(Text(f"{number:>3}/{of} running, {seconds:.0f} s{moved}"))
+                self._err.print(Text(f"{number:>3}/{of} running, {seconds:.0f} s{self._moved(seconds)}"))
 
         threading.Thread(target=tell, daemon=True).start()
 
@@ -102,9 +112,20 @@ class Screen:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done_bytes)
 
-    def step_ended(self, number: int, of: int, *, ok: bool, seconds: float) -> None:
+    def _moved(self, seconds: float) -> str:
+        """How much by now, how fast, and how long it will take from here."""
+        if not self._done:
+            return ""
+        rate = self._done / seconds
+        of_total = f" of {self._total / 1e6:.0f}" if self._total else ""
+        left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total else ""
+        return f", {self._done / 1e6:.0f}{of_total} MB, {rate / 1e6:.1f} MB/s{left}"
+
+    def step_ended(self, number: int, of: int, step: Step, *, ok: bool, seconds: float) -> None:
+        """In one line, with the beginning of what the plan said: that has gone from the screen by now."""
         self.close()
-        self.say(f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s")
+        told = f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s  "
+        self.say(told + _cut(step, (self._out.width if self._out.is_terminal else COLUMNS) - len(told)))
 
     def close(self) -> None:
         """Take a bar that is still there from the screen."""
@@ -117,11 +138,11 @@ class Screen:
         """One block: what is wrong; what state things are in; what to type next."""
         self.close()
         first, *more = error.message.splitlines() or [""]
-        self._prose(Text.assemble((f"breakglass: {error.kind}:", "bold red"), (f" {_printable(first)}", "bold")))
+        self._wrap(self._err, Text.assemble((f"breakglass: {error.kind}:", "bold red"), (f" {_printable(first)}", "bold")))
         for line in more:
             self._err.print(Text(f"  {_printable(line)}"))
         if error.state:
-            self._prose(Text(f"  State: {_printable(error.state)}"))
+            self._wrap(self._err, Text(f"  State: {_printable(error.state)}"))
         if error.next_step:
             self._err.print(Text(f"  Next:  {_printable(error.next_step)}"))
 
@@ -141,6 +162,11 @@ class Screen:
         import json
 
         print(json.dumps(told), flush=True)  # noqa: T201
+
+
+def _cut(step: Step, width: int) -> str:
+    line = _printable(str(step))
+    return line if len(line) <= width else f"{line[: max(width, 4) - 3]}..."
 
 
 def _printable(line: str) -> str:

@@ -101,7 +101,7 @@ class Session:
         except KeyboardInterrupt:
             reports.give_up(signalled=True)
             raise
-        self.screen.say(f"Done, and read back: {plan.goal}.")
+        self.screen.tell(f"Done, and read back: {plan.goal}.")
         return reached, plan
 
     def _read_back(self, read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]) -> FactsType:
@@ -154,7 +154,7 @@ class _Reports:
         told.status, told.seconds = "done" if ok else "failed", seconds
         if ok and _changes(step):
             self._session.outcome.changed = True
-        self._session.screen.step_ended(self._shown_first + index + 1, self._count, ok=ok, seconds=seconds)
+        self._session.screen.step_ended(self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds)
 
     def undoing(self, step: Step) -> None:
         self._session.screen.say(f"putting back: {step}")

@@ -1,5 +1,6 @@
 """What all commands have in common as they are typed: two options, tidy help with the exit codes at its end, and what follows `--`."""
 
+import sys
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -9,6 +10,16 @@ from breakglass.errors import Usage
 
 
 class _Tidy:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """typer's colours are for a dark terminal, and some variables would put them into a file."""
+        from typer import rich_utils
+
+        for name, style in vars(rich_utils).items():
+            if name.startswith("STYLE_") and isinstance(style, str):
+                setattr(rich_utils, name, "bold" if "bold" in style else "")
+        rich_utils.FORCE_TERMINAL = sys.stdout.isatty()
+        super().format_help(ctx, formatter)  # type: ignore[misc]
+
     def get_params(self, ctx: Any) -> list[Any]:
         """typer would write <bool> behind every flag, and <str> behind NODE."""
         found: list[Any] = super().get_params(ctx)  # type: ignore[misc]

@@ -106,7 +106,7 @@ def import_into(session: Session, node: str, *, tag: str | None, answer_pulls: b
     )
     if not session.outcome.dry_run:
         for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name), before=facts):
-            session.screen.say(line)
+            session.screen.tell(line)
     return after
 
 
@@ -161,10 +161,10 @@ def give_back(session: Session, *, names: tuple[str, ...] = (), own: restore.Own
 def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
     facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
     for line in check.lines(facts):
-        session.screen.say(line)
+        session.screen.tell(line)
     tell_host_keys(session, (unread.error for unread in facts.unread))
     verdict = check.judge(facts.registries, expect_served=expect_served)
-    session.screen.say(f"{verdict.sentence}. Next: {verdict.next_step}")
+    session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
@@ -184,5 +184,5 @@ def chosen(session: Session, node: str | None, *, command: str) -> choose.Choice
         check_node_name(node)
         return choose.Choice(node, f"{node} was named")
     choice = choose.choose_for(session.estate, command=command)
-    session.screen.say(choice.why)
+    session.screen.tell(choice.why)
     return choice

@@ -166,7 +166,9 @@ def _saving(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     platform = ("--platform", facts.machine.platform) if facts.docker.save_wants_platform else ()
     save: Argv = ("docker", "save", *platform, *references)
     pulls = tuple(Run(vm, (("docker", "pull", reference),), quiet_seconds=PULL_QUIET_SECONDS) for reference in references)
-    return (*pulls, Run(vm, (save, compress, write), quiet_seconds=SAVE_QUIET_SECONDS), Run(vm, (archive("publish", shelf.directory, file),)))
+    # About as much as the last time: nobody can say before it is compressed.
+    about = next((tarball.size_bytes for tarball in shelf.verified), None)
+    return (*pulls, Run(vm, (save, compress, write), quiet_seconds=SAVE_QUIET_SECONDS, total_bytes=about), Run(vm, (archive("publish", shelf.directory, file),)))
 
 
 def _finishing(facts: Facts, present: Tarball | None) -> tuple[Step, ...]:

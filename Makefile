@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lab fix soak thorough docs packages bundle dist screens bench lab-up lab-down lab-shell clean
+.PHONY: help demo test check lab fix soak thorough docs packages bundle dist screens bench lab-up lab-down lab-shell clean
 
 $(READY): pyproject.toml
 	@echo "The first time: an environment in $(VENV), and packages from the package index. A minute or two, in silence."
@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
-test: $(READY)  ## everything that needs no root, in two minutes or three
+test: $(READY)  ## everything that needs no root, in two minutes
 	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra
 	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
 	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"
@@ -77,3 +77,6 @@ bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1: \2/p' Makefile

@@ -31,7 +31,10 @@ In this directory, type:
     sha256sum --check --quiet {sums}
     python3 -m venv --without-pip ~/breakglass-venv
     ~/breakglass-venv/bin/python {pip}/pip install --no-index --find-links . breakglass
-    ~/breakglass-venv/bin/breakglass --version
+    export PATH=~/breakglass-venv/bin:$PATH
+    breakglass --version
+
+(The line with PATH is for this shell; put it into ~/.profile for the next ones.)
 
 pip is in here as well, because not every Python brings one. In a virtual
 environment that has pip this is enough:
@@ -39,11 +42,13 @@ environment that has pip this is enough:
     pip install --no-index --find-links . breakglass
 
 runbook.md               what to do in an outage
-breakglass.example.yaml  the configuration. Put yours beside it, filled in:
-                         the day of the outage is late for that
+breakglass.example.yaml  the configuration. Fill it in today, and keep yours on
+                         the stick as breakglass.yaml: it is found from this
+                         directory; from everywhere as
+                         ~/.config/breakglass/config.yaml
 README.md                all about it
 examples/demo.sh         to practise, with nothing real touched; in this directory:
-                         ~/breakglass-venv/bin/breakglass sandbox -- sh examples/demo.sh
+                         breakglass sandbox -- sh examples/demo.sh
 src/breakglass/remote/   for the day on which breakglass itself is broken:
                          see "Without breakglass" in runbook.md
 

@@ -156,18 +156,24 @@ def test_without_a_terminal_there_is_no_control_character_in_anything(world: Wor
 
 @pytest.mark.parametrize(("wanted", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)], ids=["a terminal", "a terminal and NO_COLOR", "a dumb terminal"])
 def test_colours_are_for_terminals_that_want_them(world: World, wanted: dict[str, str], is_coloured: bool) -> None:
+    status, shown = _on_a_terminal(world, "import", "k8s-node1", **wanted)
+    assert status == 3
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", shown)) is is_coloured, shown
+
+
+def _on_a_terminal(world: World, *arguments: str, **wanted: str) -> tuple[int, str]:
+    """The exit status, and what both streams have put on a terminal."""
     ours, theirs = os.openpty()
     environ = {**world.estate.environment(), "TERM": "xterm-256color", "HOME": str(world.directory)} | wanted
-    argv = [sys.executable, "-m", "breakglass", "import", "k8s-node1"]
-    with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+    with subprocess.Popen([sys.executable, "-m", "breakglass", *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = b""
         with suppress(OSError):  # what a terminal says when nobody is left on its other side
             while data := os.read(ours, 4096):
                 shown += data
-        assert process.wait(10) == 3
+        status = process.wait(10)
     os.close(ours)
-    assert bool(re.search(rb"\x1b\[[0-9;]*3[0-9]", shown)) is is_coloured, shown
+    return status, shown.decode()
 
 
 def test_help_lists_the_groups_the_commands_and_the_exit_codes(world: World) -> None:
@@ -222,3 +228,24 @@ def test_it_can_be_started_both_ways(run_it: list[str]) -> None:
 
 def test_typing_nothing_shows_the_help(world: World) -> None:
     assert "Runbook" in (ended := world.run()).stdout + ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("fetch", "--help"), ("check",), ("fetch", "k8s-node9"), ("snapshot", "--tag", TAG, "--dry-run")], ids=" ".join)
+def test_no_colour_but_red_and_nothing_dim_is_used_so_that_a_light_terminal_shows_all_of_it(world: World, arguments: tuple[str, ...]) -> None:
+    _, shown = _on_a_terminal(world, *arguments, COLORTERM="truecolor")
+    styles = {code for codes in re.findall(r"\x1b\[([0-9;]*)m", shown) for code in codes.split(";")}
+    assert styles <= {"", "0", "1", "31"}, styles
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("snapshot", "--tag", TAG), ("fetch", "k8s-node9")], ids=" ".join)
+def test_a_log_stays_plain_whatever_the_environment_says_of_colours(world: World, arguments: tuple[str, ...]) -> None:
+    ended = world.run(*arguments, environ={"FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "GITHUB_ACTIONS": "true", "COLORTERM": "truecolor", "TERM": "xterm-256color"})
+    is_inert(ended.stdout)
+    is_inert(ended.stderr)
+
+
+def test_each_line_of_progress_says_which_step_it_is_and_fits_into_a_line(world: World) -> None:
+    told = [line for line in world.run("snapshot", "--tag", TAG).stdout.splitlines() if re.match(r" *\d+/\d+ ", line)]
+    assert len(told) == 7
+    assert any("docker pull" in line for line in told)
+    assert max(map(len, told)) <= 80

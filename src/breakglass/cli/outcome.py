@@ -50,9 +50,14 @@ class Outcome:
 def progress_of(outcome: Outcome) -> str:
     """How far the plan went, as one sentence or two."""
     done = [step for step in outcome.steps if step.status == "done"]
-    broken = [str(step.step) for step in outcome.steps if step.status == "failed"]
+    broken = [f"step {number} ({_begins(str(step.step))})" for number, step in enumerate(outcome.steps, 1) if step.status == "failed"]
     if not done and not broken:
         return "Nothing was changed."
     more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
-    running = f" {'This' if len(broken) == 1 else 'These'} may or may not have been done: {'; '.join(broken[:5])}{more}." if broken else ""
+    running = f" It may or may not have been done: {'; '.join(broken[:5])}{more}." if broken else ""
     return f"{len(done)} of {len(outcome.steps)} steps were done.{running}"
+
+
+def _begins(line: str) -> str:
+    """Enough to know it again: the whole line stands in the plan, in the JSON and in the journal."""
+    return line if len(line) <= 60 else f"{line[:57]}..."

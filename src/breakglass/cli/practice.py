@@ -1,5 +1,6 @@
 """`breakglass sandbox`: the estate in a box, for a command or a shell."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
     screen = Screen(json=json, verbose=verbose)
     outcome = Outcome("sandbox")
     try:
+        if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
+            raise Refused("this shell is in a sandbox already", next_step="`sandbox` shows what can be done to it; `exit` leaves it")
         with raise_estate() as estate:
             argv = command or estate.shell()
             leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)

@@ -71,7 +71,7 @@ def fetch_to(session: Session, node: str, *, tag: str | None, source: str | None
                 session.screen.warn(f"{error.message}; trying the same once more")
             else:
                 failed[option.key] = error
-                session.screen.warn(f"{option}: {error.message}; trying the next way")
+                session.screen.warn(f"{option}: {error.message}{'; trying the next way' if others else ''}")
 
 
 def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, others: tuple[fetch.Option, ...], tag: str | None) -> fetch.Facts:

@@ -281,7 +281,9 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     reasons = [f"{shelf.host}: " + (f"no {wanted} in {shelf.directory}" if shelf.present else f"no directory {shelf.directory}") for shelf in facts.sources if not list(designated(shelf, tag))]
     unused = [way.why_not for way in facts.ways.values() if way.why_not] if via == "node" else []
     causes: list[BreakglassError] = [*failed.values(), *(unread.error for unread in facts.unread), *(Unreachable(why) for why in unused)]
-    reasons += [error.message for error in failed.values()] + [str(unread) for unread in facts.unread] + unused
+    # Of a bad file the way does not matter; a way that failed is named.
+    reasons += dict.fromkeys(f"{source}: {file}{'' if isinstance(error, Integrity) else f', via {way}'}: {error.message}" for (source, file, way), error in failed.items())
+    reasons += [str(unread) for unread in facts.unread] + unused
     kind = type(worst(causes)) if causes else Refused
     held = facts.shelf.verified
     there = f"{facts.node} itself holds {', '.join(tarball.tag for tarball in held)}: breakglass import {facts.node} --tag {held[0].tag}" if held else ""
@@ -290,7 +292,11 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
     back = f"once {'one of them' if len(facts.unread) > 1 else 'it'} is back: breakglass fetch {facts.node}{f' --tag {tag}' if tag else ''}"
     reach = "; ".join(dict.fromkeys([*(unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step), back]))
-    return kind("no source has a usable " + wanted + ": " + "; ".join(reasons), state=state(facts), next_step=again or there or (reach if facts.unread else listing))
+    return kind(
+        "\n".join((f"no source has a usable {wanted}:", *reasons)) if len(reasons) > 1 else f"no source has a usable {wanted}: {''.join(reasons)}",
+        state=state(facts),
+        next_step=again or there or (reach if facts.unread else listing),
+    )
 
 
 def _hashed(estate: Estate, facts: Facts) -> Facts:

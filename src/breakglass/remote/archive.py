@@ -174,7 +174,7 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
             os.fsync(sink)
             raise CutShort(FAILED, f"only {total} of {size_bytes} bytes of {arguments.file} arrived; " + ("they are kept, the next run goes on from there" if proof else "they were removed"))
         if proof is not None and found != proof["sha256"]:
-            raise Fault(INTEGRITY, f"what arrived has sha256 {found}, the record of {arguments.file} says {proof['sha256']}" + ("; it was removed, start again" if offset else ""))
+            raise Fault(INTEGRITY, f"what arrived has sha256 {found[:12]}..., the record of {arguments.file} says {proof['sha256'][:12]}..." + ("; it was removed, start again" if offset else ""))
         if checker is not None:
             images = judge(checker.finish(), arguments.reference + arguments.companion)
             return keep(names, sink, {"schema": 1, **seed, **describe(images, arguments.reference, arguments.companion), "size_bytes": total, "sha256": found})

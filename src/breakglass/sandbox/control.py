@@ -17,7 +17,8 @@ USAGE = """usage: sandbox status                  what there is, up or down
        sandbox break REGISTRY [TAG]    delete what the tag's index (latest) lists
        sandbox refuse REGISTRY [CODE]  answer 401 or 403; without CODE serve again
        sandbox mirror                  the offsite job: from the VM to the NAS
-       sandbox run HOST -- COMMAND     run a command on a host
+       sandbox run HOST -- COMMAND     run a command with HOST's programs and HOME,
+                                       but as YOU, on the files of THIS machine
 """
 
 

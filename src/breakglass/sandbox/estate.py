@@ -113,8 +113,8 @@ class Estate:
         return (
             f"Sandbox: {VM}, {NAS}, {', '.join(NODES)},\n"
             f"the registries {' and '.join(self.registries)}, and a Kubernetes API server.\n"
-            "All of it is on this machine, on loopback, and deleted at the end. Its files:\n"
-            f"{self.root}\n"
+            "All of it is on this machine, on loopback, and deleted at the end. HOST's files\n"
+            f"are below {self.root}/HOST; plans say this-node for a node's.\n"
             "SSH, HTTP, archives and gzip are real. docker and containerd are simulated:\n"
             "nothing runs in a container. `sandbox` stops, starts and damages parts of it;\n"
             "kubectl, where you have it, talks to its API server."

@@ -16,7 +16,18 @@ from breakglass import __version__
 from release.needed import pins
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("*.md", "LICENSE", "breakglass.example.yaml", "docs/*", "examples/*", "examples/*/*", "src/breakglass/remote/*.py")
+DOCUMENTS = (
+    "README.md",
+    "runbook.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "breakglass.example.yaml",
+    "docs/*.md",
+    "examples/*.sh",
+    "examples/systemd/*.[st]*",
+    "examples/woodpecker/*.yml",
+    "src/breakglass/remote/*.py",
+)
 """In the bundle under the same names as in the repository, so that the runbook's lines can be typed in either."""
 SUMS = "SHA256SUMS"
 
@@ -63,7 +74,7 @@ def make_bundle(into: Path) -> Path:
     directory.mkdir(parents=True)
     _run("hatchling", "build", "--target", "wheel", "--directory", str(directory))
     _run("pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(directory), *pins(), f"pip=={version('pip')}")
-    for document in (path for pattern in DOCUMENTS for path in ROOT.glob(pattern) if path.is_file()):
+    for document in (path for pattern in DOCUMENTS for path in ROOT.glob(pattern)):
         copy = directory / document.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(document, copy)

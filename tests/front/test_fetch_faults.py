@@ -82,7 +82,7 @@ def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> N
     for source in (VM, NAS):
         world.estate.stop(source)
     is_told(world.run("fetch", NODE), 5, VM, NAS, f"once one of them is back: breakglass fetch {NODE}\n")
-    is_told(world.run("fetch", NODE, "--tag", TAG, "--from", NAS), 5, NAS, f"once it is back: breakglass fetch {NODE} --tag {TAG}\n")
+    is_told(world.run("fetch", NODE, "--tag", TAG, "--from", NAS), 5, NAS, f"the other sources were not asked: breakglass fetch {NODE} --tag {TAG}\n")
 
 
 def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_verification(world: World) -> None:

@@ -182,6 +182,21 @@ def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: 
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
+BUG_WHILE_GIVING_BACK = A_BUG.replace("import subprocess, sys", "import sys; import breakglass.cli.recovering as recovering").replace("subprocess.Popen", "recovering.give_back")
+
+
+def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: World) -> None:
+    environ = {**os.environ, **ready.estate.environment(), "HOME": str(ready.directory), "NO_COLOR": "1"}
+    argv = [sys.executable, "-c", BUG_WHILE_GIVING_BACK, "recover", "k8s-node1", "--yes", "--", "false"]
+    ended = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 4
+    assert "RuntimeError: nobody foresaw this" in ended.stderr
+    assert "not everything was given back: a bug in breakglass (RuntimeError) while giving back" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "  Next:  breakglass restore"
+    assert ready.run("restore", "--yes").status == 0
+    assert (ready.cordoned(), ready.responders()) == ([], {})
+
+
 @pytest.mark.slow
 def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
     with ready.program("k8s-node1", "ctr", 'case "$*" in *"images rm breakglass.local/keep"*) sleep 1;; esac; exec $REAL "$@"'):

@@ -62,5 +62,11 @@ def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_ow
     answer = person.until(PROMPT)
     assert "breakglass_completion" in answer
     assert "no 'nothing'; there are registry-vm" in answer
-    assert person.leave() == 2, "the shell's own status, that of its last command"
+    # bash reads the machine's own bashrc before ours, whatever it is told.
+    person.type("export KUBECONFIG=/elsewhere PATH=/usr/bin:/bin; . $(dirname $BREAKGLASS_CONFIG)/bashrc; breakglass sandbox; echo $KUBECONFIG")
+    answer = person.until("/kubeconfig\n" + PROMPT)
+    assert "this shell is in a sandbox already" in answer
+    person.type("false")
+    person.until(PROMPT)
+    assert person.leave() == 1, "the shell's own status, that of its last command"
     assert not (tmp_path / ".bash_history").exists()

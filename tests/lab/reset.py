@@ -108,14 +108,24 @@ def reset_registry(registry: Registry) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove everything below a directory but what is mounted there (the repository perhaps, read-only) and what the machine itself is just writing there; make it if it is not there."""
+    """Remove everything below a directory but what is mounted there, the repository perhaps, read-only; make it if it is not there."""
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     for entry in directory.iterdir():
         try:
             if not entry.is_mount():
-                remove(entry)
+                _remove(entry)
         except OSError as error:
-            if error.errno not in (errno.EROFS, errno.EBUSY, errno.ENOTEMPTY):
+            if error.errno not in (errno.EROFS, errno.EBUSY):
                 raise
+
+
+def _remove(entry: Path, *, tries: int = 5) -> None:
+    """Where the machine itself is just writing, its files come in from below as fast as they go."""
+    try:
+        remove(entry)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY or tries == 1:
+            raise
+        _remove(entry, tries=tries - 1)

@@ -265,6 +265,10 @@ def test_a_journal_that_has_grown_long_is_put_aside_by_the_next_run(path: Path) 
     one_change(journal(path, run="after"))
     assert len(lines(path)) == 6
     assert aside.read_bytes() == content
+    path.rename(aside)  # as if the disk were full when it was to be made anew
+    found = last_run(path)
+    assert found is not None
+    assert found["run"] == "after"
 
 
 def test_it_is_not_put_aside_while_a_run_is_at_work_that_writes_into_it(path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_next_source_is_taken_when_the_vm_is_down() -> None:
 
 
 def test_with_every_source_down_each_reason_is_told() -> None:
-    with pytest.raises(Unreachable, match=r"registry-vm does not answer.*synology does not answer"):
+    with pytest.raises(Unreachable, match=r"(?s)registry-vm does not answer.*synology does not answer"):
         planned(facts(on_vm=None, on_nas=None))
 
 
@@ -81,7 +81,7 @@ def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarba
     failed["synology", NEW.file, "node"] = Integrity("bad too")
     assert "infra-ci-older.tar.gz" in copying(planned(known, failed=failed))
     failed["registry-vm", older.file, "node"] = Integrity("bad as well")
-    with pytest.raises(Integrity, match=r"bad.*bad too.*bad as well"):
+    with pytest.raises(Integrity, match=r"(?s)bad.*bad too.*bad as well"):
         planned(known, failed=failed)
 
 

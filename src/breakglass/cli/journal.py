@@ -84,7 +84,7 @@ def last_run(path: Path) -> dict[str, Any] | None:
 
     Lines that are none of ours are passed over.
     """
-    written = _tail(path).splitlines()
+    written = (_tail(path) or _tail(_aside(path))).splitlines()
     last = next(filter(None, map(_entry, reversed(written))), None)
     if last is None:
         return None
@@ -117,15 +117,21 @@ def _where(step: Step) -> str:
 def _put_aside(path: Path) -> None:
     """A journal that has grown long becomes journal.jsonl.1, unless a run is at work that writes into it: each has a shared lock on it."""
     with suppress(OSError):
-        if path.lstat().st_size <= LIMIT_BYTES:
+        found = path.lstat()
+        # Of somebody else's, root's perhaps, the next one would be ours, and they could not write there any more.
+        if found.st_size <= LIMIT_BYTES or found.st_uid != os.geteuid():
             return
-        descriptor = os.open(path, os.O_RDONLY | _SAFELY)
+        descriptor = os.open(path, os.O_RDWR | _SAFELY)  # to write: NFS gives no exclusive lock otherwise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(path.lstat(), _regular(descriptor)):
-                path.rename(path.with_name(f"{path.name}.1"))
+                path.rename(_aside(path))
         finally:
             os.close(descriptor)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
 
 
 def _join(path: Path) -> int:
@@ -136,8 +142,8 @@ def _join(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.path.samestat(path.lstat(), os.fstat(descriptor)):
                 return descriptor
-        except BlockingIOError:
-            time.sleep(0.01)  # another run is putting it aside
+        except (BlockingIOError, FileNotFoundError):
+            time.sleep(0.01)  # another run is putting it aside, or has just done so
         except OSError:
             return descriptor  # a file system without locks: there it is never put aside
         os.close(descriptor)

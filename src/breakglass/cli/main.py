@@ -176,7 +176,11 @@ def carry(
         )
     except Exception as error:
         screen.bug(error)
-        outcome.error = BreakglassError(f"a bug in breakglass: {type(error).__name__}", state=_with_notes(progress_of(outcome), error), next_step="breakglass status")
+        outcome.error = BreakglassError(
+            f"a bug in breakglass: {type(error).__name__}",
+            state=_with_notes(progress_of(outcome), error),
+            next_step="breakglass status" if command != "status" else "runbook.md, 6: without breakglass",
+        )
     finally:
         # How it ended is told whole: a signal that comes now changes nothing any more.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -200,9 +204,10 @@ def carry(
 
 
 def typed_with(option: str) -> str:
-    """The command as it was typed, with one more option. What follows `--` is told by its first word: a COMMAND may hold secrets."""
+    """The command as it was typed, with one more option. What follows the `--` of recover is told by its first word: a COMMAND may hold secrets."""
     at = _typed.index("--") if "--" in _typed else len(_typed)
-    return shlex.join(["breakglass", *_typed[:at], option, *_typed[at : at + 2]]) + (" ..." if len(_typed) > at + 2 else "")
+    shown = at + 2 if _command_of(_typed[:at]) == "recover" else len(_typed)
+    return shlex.join(["breakglass", *_typed[:at], option, *_typed[at:shown]]) + (" ..." if len(_typed) > shown else "")
 
 
 def _with_notes(state: str, error: BaseException) -> str:

@@ -186,6 +186,8 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
             _let_patches_settle(session)
             after, left = _give_back(session, own)
             if left is not None:
+                if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
+                    session.screen.bug(failure)
                 raise _not_given_back(left, failure) from failure
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
@@ -231,6 +233,9 @@ def _give_back(session: Session, own: restore.Own) -> tuple[str, BreakglassError
             may_help = left is not None and bool(after.unread or after.api)
         except BreakglassError as error:
             left, may_help = error, not isinstance(error, Integrity)
+        except Exception as bug:  # then all the more it has to be said that something is still taken
+            session.screen.bug(bug)
+            left, may_help = Failed(f"a bug in breakglass ({type(bug).__name__}) while giving back", next_step="breakglass restore"), False
         if not may_help or time.monotonic() > ends_at:
             return state, left
         session.screen.warn(f"not everything could be given back yet: {left.message if left else ''}; trying again for up to a minute")

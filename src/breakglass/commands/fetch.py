@@ -43,6 +43,8 @@ class Facts:
     """By the source's name; only where the node was asked."""
     bad: frozenset[str] = frozenset()
     """Files on the node that count as verified by their sidecars and whose content is something else."""
+    others_unasked: bool = False
+    """A source was named, and there are others."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def observe(estate: Estate, *, node: str, source: str | None, via: str, known: t
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
     shelf = read_shelf(estate.hosts, host, directory, name)
-    return _hashed(estate, Facts(host, how, machine, shelf, *read_sources(estate, host, machine, source=source, via=via, known=known)))
+    return _hashed(estate, Facts(host, how, machine, shelf, *read_sources(estate, host, machine, source=source, via=via, known=known), others_unasked=source is not None and len(names) > 1))
 
 
 def read_sources(estate: Estate, node: Host, machine: Machine, *, source: str | None, via: str, known: tuple[Shelf | Unread, ...] = ()) -> tuple[tuple[Shelf, ...], tuple[Unread, ...], dict[str, Way]]:
@@ -290,7 +292,8 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
     listing = next((shelf.host.by_hand("ls", "-la", shelf.directory) for shelf in facts.sources), "")
     # A copy that broke off goes on where it stopped.
     again = next((error.next_step for error in failed.values() if error.exit_code == Failed.exit_code), "")
-    back = f"once {'one of them' if len(facts.unread) > 1 else 'it'} is back: breakglass fetch {facts.node}{f' --tag {tag}' if tag else ''}"
+    when = "the other sources were not asked" if facts.others_unasked else f"once {'one of them' if len(facts.unread) > 1 else 'it'} is back"
+    back = f"{when}: breakglass fetch {facts.node}{f' --tag {tag}' if tag else ''}"
     reach = "; ".join(dict.fromkeys([*(unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step), back]))
     return kind(
         "\n".join((f"no source has a usable {wanted}:", *reasons)) if len(reasons) > 1 else f"no source has a usable {wanted}: {''.join(reasons)}",

@@ -5,7 +5,8 @@ import re
 
 from breakglass.shape import parse_json
 
-NOT_THE_API = "bring it back; until then fetch and import work on a node that is named: breakglass fetch NODE, breakglass import NODE"
+WITHOUT_IT = "fetch and import work without it on a node that is named: breakglass fetch NODE, breakglass import NODE"
+NOT_THE_API = f"bring it back; until then {WITHOUT_IT}"
 LOGIN = "log in again, then try: kubectl get nodes"
 
 
@@ -47,7 +48,7 @@ def declined(code: int, body: bytes, server: str, what: str) -> Fault:
     if not told:
         # A proxy or another server spoke; what it did with the request is not known.
         return Fault(f"{server} answers {code}, but not as a Kubernetes API server", status=code if code >= 500 else None, next_step="compare the server in: kubectl config view --minify")
-    return Fault(f"the API server {server} answers {code}: {told}", status=code, next_step=NOT_THE_API)
+    return Fault(f"the API server {server} answers {code}: {told}", status=code, next_step=NOT_THE_API if code >= 500 else f"try again; {WITHOUT_IT}")
 
 
 def unanswered(error: Exception, server: str, *, connect_seconds: float, seconds: float) -> Fault:

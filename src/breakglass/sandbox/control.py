@@ -73,6 +73,8 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
                 return Answer(status if status >= 0 else 128 - status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
     except LookupError as error:
         return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
+    except OSError as error:  # the old port of what is to be started has been taken, say
+        return Answer(1, stderr=f"sandbox: {shlex.join(argv)}: {error.strerror or error}\n")
     if argv in (["help"], ["--help"], ["-h"]):
         return Answer(0, USAGE)
     return Answer(2, stderr=f"sandbox: not understood: {shlex.join(argv)}\n{USAGE}" if argv else USAGE)

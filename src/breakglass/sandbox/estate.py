@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import tempfile
@@ -25,12 +26,12 @@ REPOSITORIES = {"forgejo": "viktor/infra-ci", "registry-private": "infra-ci"}
 TAG = "0a1b2c3d"
 # Short names: they stand in nearly every line of a plan.
 VM_DIRECTORY, NAS_DIRECTORY = "_breakglass", "_forgejo-breakglass"
-OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK", "ENV", "BASH_ENV")
-"""Variables through which the user's own keys would come in, or start-up files that set a KUBECONFIG of their own."""
+OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK")
+"""Variables through which the user's own keys would come in."""
 
 PROMPT = "sandbox$ "
-BASHRC = f"""PS1='{PROMPT}'
-HISTFILE=
+BASHRC = """HISTFILE=
+unset PROMPT_COMMAND
 eval "$(_BREAKGLASS_COMPLETE=source_bash breakglass 2>/dev/null)"
 """
 
@@ -105,7 +106,7 @@ class Estate:
         """An interactive shell that says where one is. The user's own start-up files stay outside: kubectl must not leave the sandbox."""
         if bash := shutil.which("bash"):
             return (bash, "--noprofile", "--rcfile", str(self.root / "bashrc"))
-        return ("/bin/sh",)
+        return ("/usr/bin/env", "-u", "ENV", "/bin/sh")
 
     @property
     def banner(self) -> str:
@@ -135,7 +136,9 @@ class Estate:
         self.ssh_config.write_text(
             f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  IdentityAgent none\n  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n", encoding="utf-8"
         )
-        (self.root / "bashrc").write_text(BASHRC, encoding="ascii")
+        # Once more what the environment says: bash may have read the machine's own bashrc, with a KUBECONFIG in it.
+        again = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.environ.items())
+        (self.root / "bashrc").write_text(again + BASHRC, encoding="utf-8")
         (self.root / "auth.json").write_text("{}\n", encoding="ascii")
         # JSON is YAML.
         self.config.write_text(json.dumps(self._configuration(), indent=2) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 TIMELY = ("created_at", "sequence", "version", "sha256", "size_bytes")
@@ -25,7 +26,9 @@ def listing(root: Path) -> State:
     for directory, names, files in os.walk(root):
         for name in (*names, *files):
             path = Path(directory) / name
-            found[str(path.relative_to(root))] = _describe(path)
+            # What goes meanwhile, like the lock of a host's process whose client was killed, is not there.
+            with suppress(FileNotFoundError):
+                found[str(path.relative_to(root))] = _describe(path)
     return found
 
 

@@ -25,9 +25,9 @@ class Row:
     also: tuple[tuple[str, ...], ...] = ()
     """What else may be passed, in which a dry run has to stay one."""
     kills: tuple[int, ...] = ()
-    """After which steps the run is killed in every test run; after each of the others in the slow ones."""
+    """After which steps the run is killed in every test run, where the row is not slow; after each of the others in the slow ones."""
     slow: bool = False
-    """A further state of a command that has another row; for the slow tests."""
+    """A further state of a command that has another row, or all commands in one; for the slow tests."""
     down: tuple[str, ...] = ()
     """What is stopped once all that is given is there."""
     every: int = 1
@@ -125,6 +125,6 @@ ROWS = (
     Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
     Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,)),
     Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True, every=3),
-    Row("recover", ("recover",), _published, 24, consent=("--yes",), harmless=("--yes",), down=(*REGISTRIES, VM), kills=(22,), every=8),
+    Row("recover", ("recover",), _published, 24, consent=("--yes",), harmless=("--yes",), down=(*REGISTRIES, VM), kills=(22,), slow=True, every=8),
     Row("restore after a recover", ("restore",), _recovered, 9, consent=("--yes",), slow=True, every=4),
 )

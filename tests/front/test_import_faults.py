@@ -49,7 +49,8 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
 SLOW_IMPORT = 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 0.5; $REAL "$@"; exit;; esac; exec $REAL "$@"'
 
 
-@pytest.mark.parametrize("how", ["the link is cut", pytest.param("killed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["the link is cut", "killed"])
 def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(world: World, how: str) -> None:
     world.fetch(NODE)
     begun = world.root(NODE) / "home/begun"

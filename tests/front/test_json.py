@@ -63,7 +63,7 @@ def keeps_the_contract(ended: Ended) -> dict[str, Any]:
     [
         (lambda _: None, ("snapshot", "--tag", TAG)),
         (World.publish, ("fetch", "k8s-node1")),
-        (lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1")),
+        pytest.param(lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1"), marks=pytest.mark.slow),
         pytest.param(lambda world: world.bring_in("k8s-node1"), ("pin", "k8s-node1", "--yes"), marks=pytest.mark.slow),
         pytest.param(lambda world: world.bring_in("k8s-node1"), ("restore", "--yes"), marks=pytest.mark.slow),
     ],

@@ -244,7 +244,8 @@ def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back
     is_told(ready.run("recover", "--yes"), 3, "served by forgejo", "a pin is in force, on k8s-node10, k8s-node2, k8s-node3", "breakglass restore gives that pin back")
 
 
-@pytest.mark.parametrize(("target", "said"), [("k8s-node2", "another pin is in force: target k8s-node2"), pytest.param("k8s-node1", "k8s-node1 is pinned already", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "said"), [("k8s-node2", "another pin is in force: target k8s-node2"), ("k8s-node1", "k8s-node1 is pinned already")])
 def test_a_pin_that_somebody_sets_meanwhile_stands_the_command_is_not_run_and_the_run_gives_back_its_own(ready: World, target: str, said: str) -> None:
     ready.end_responders()
     ready.done("restore", "--yes")

@@ -107,7 +107,7 @@ def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
     assert ended.status == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("hung_up", [False, True], ids=["its reader went away", "its terminal was closed"])
+@pytest.mark.parametrize("hung_up", [pytest.param(False, id="its reader went away"), pytest.param(True, id="its terminal was closed", marks=pytest.mark.slow)])
 def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: bool) -> None:
     """`| head` takes nothing from what is being done; a terminal that is closed sends SIGHUP besides."""
     environ = {**world.estate.environment(), "HOME": str(world.directory)}

@@ -5,6 +5,7 @@ status are told).
 """
 
 import fcntl
+import gc
 import importlib
 import io
 import json
@@ -41,6 +42,8 @@ def serve(requests: socket.socket) -> int | None:
     """In the zygote: until nobody asks any more, then None. In a command's process: what its arguments are told to `run`."""
     for name in ("kubernetes.client", "paramiko", "yaml"):
         importlib.import_module(name)
+    # Nobody's garbage: a command's process would go through all of it when it ends.
+    gc.freeze()
     # The processes that wait for commands are nobody's to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

@@ -144,14 +144,14 @@ def fill(node: Node, content: bytes | None, *, mode: int = 0o640) -> None:
     "content",
     [
         pytest.param(SERVED, id="usual"),
-        pytest.param(SERVED.rstrip(b"\n"), id="no final newline"),
-        pytest.param(b"", id="empty"),
+        pytest.param(SERVED.rstrip(b"\n"), id="no final newline", marks=pytest.mark.slow),
+        pytest.param(b"", id="empty", marks=pytest.mark.slow),
         pytest.param(b"\n\n\n", id="newlines only", marks=pytest.mark.slow),
         pytest.param(SERVED.replace(b"\n", b"\r\n"), id="CRLF", marks=pytest.mark.slow),
         pytest.param(SERVED.replace(b"\n", b"\r\n").rstrip(b"\r\n"), id="CRLF, no final newline"),
         pytest.param("# ein\u2028Kommentar\u0085mit\u2029Trennern\x0b\x0c\n".encode() + SERVED, id="unicode line separators", marks=pytest.mark.slow),
         pytest.param(b"\xef\xbb\xbf" + SERVED, id="byte order mark", marks=pytest.mark.slow),
-        pytest.param(b"\0 no TOML at all \x1b[31m\n", id="no TOML"),
+        pytest.param(b"\0 no TOML at all \x1b[31m\n", id="no TOML", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_inserted_into_a_file_is_taken_out_to_the_last_byte_with_mode_owner_and_time(node: Node, content: bytes) -> None:

@@ -30,7 +30,3 @@ def main(argv: list[str]) -> int:
     else:
         return unknown("containerd", " ".join(argv) or "(nothing)")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -21,7 +21,3 @@ def main(argv: list[str]) -> int:
     sys.stdout.write(answer["stdout"])
     sys.stderr.write(answer["stderr"])
     return int(answer["exit_status"])
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from breakglass.sandbox.standins import ctr_store as store
-from breakglass.sandbox.standins.ctr_import import import_images
 from breakglass.sandbox.standins.state import Failure, unknown
 
 VERSION = "1.7.24+sandbox"
@@ -29,6 +28,13 @@ def main(argv: list[str]) -> int:
                 sys.stderr.write(f"ctr: {failure}\n")
                 return 1
     return unknown("ctr", " ".join(argv[:2]))
+
+
+def import_images(namespace: str, argv: list[str]) -> int:
+    # Only here: what reads archives takes as long to load as all the rest.
+    from breakglass.sandbox.standins import ctr_import
+
+    return ctr_import.import_images(namespace, argv)
 
 
 def ls(namespace: str, argv: list[str]) -> int:
@@ -255,6 +261,3 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "plugins ls": plugins_ls,
     "version": version,
 }
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -164,6 +164,3 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "rmi": rmi,
     "tag": tag,
 }
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

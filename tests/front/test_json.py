@@ -156,11 +156,13 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
     assert "served by registry-private, but not by forgejo. Next: see above what is wrong there" in half.stderr
     for registry in ("forgejo", "registry-private"):
         world.estate.stop(registry)
+    dead_end = world.run("check")
+    assert (dead_end.status, dead_end.stdout.splitlines()[-1].partition(" Next: ")[2][:35]) == (0, "there is no tarball to bring back: ")
     gone = keeps_the_contract(world.run("check", "--json"))
     assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
     missed = world.run("check", "--expect-served", "--json")
     assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (10, "start")
-    assert "no registry serves the image, and it should be served. Next: see above" in missed.stderr
+    assert "no registry serves the image, and it should be served. Next: look at the push step" in missed.stderr
 
 
 @pytest.mark.parametrize("code", [401, 403])

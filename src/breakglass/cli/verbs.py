@@ -163,7 +163,7 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     for line in check.lines(facts):
         session.screen.say(line)
     tell_host_keys(session, (unread.error for unread in facts.unread))
-    verdict = check.judge(facts.registries, expect_served=expect_served)
+    verdict = check.judge(facts.registries, expect_served=expect_served, way_back=check.way_back(facts))
     session.screen.say(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:

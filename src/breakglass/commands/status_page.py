@@ -26,8 +26,11 @@ def next_step(facts: Facts) -> str:
     silent = [seen.name for seen in facts.nodes if seen.fails_to_answer]
     if in_force:
         first = in_force[0]
-        if facts.api is None and not any(seen.node for seen in facts.nodes if seen.name == first.pin.target):
+        target = next((seen for seen in facts.nodes if seen.name == first.pin.target), None)
+        if target is None or target.node is None:
             return f"breakglass restore (the pin is for {first.pin.target}, which is no node of the cluster)"
+        if target.host is None or not target.node.ready:
+            return f"bring {target.name} back; or breakglass restore, then breakglass recover, which chooses another node"
         before = [f"breakglass import {name}; " for name in silent if name == first.pin.target]
         before += [f"breakglass pin {first.pin.target}; "] if first.joined and len(in_force) == 1 else []
         return f"{''.join(before)}run the pipeline; then: breakglass restore"

@@ -38,11 +38,11 @@ def next_step(facts: Facts) -> str:
         return f"breakglass restore (the annotation of {', '.join(unreadable)} cannot be read, it gives these back too)"
     if silent:
         return f"breakglass import {silent[0]}; or, when the outage is over: breakglass restore"
-    answering = [seen.name for seen in facts.nodes if seen.answers_pulls]
-    if answering and facts.api:
-        return f"bring the API server back, then: breakglass status ({answering[0]} answers pulls; whether a pin is in force is not known)"
-    if answering:
-        return f"breakglass pin {answering[0]}; or, when the outage is over: breakglass restore"
+    taken = next((seen for seen in facts.nodes if seen.answers_pulls), None) or next((seen for seen in facts.nodes if seen.only_keeps), None)
+    if taken and facts.api:
+        return f"bring the API server back, then: breakglass status ({taken.name} {'answers pulls' if taken.answers_pulls else 'keeps the image'}; whether a pin is in force is not known)"
+    if taken:
+        return f"breakglass {'import' if taken.holds is False else 'pin'} {taken.name}; or, when the outage is over: breakglass restore"
     besides = _for_the_tarballs(facts) or _for_the_unread(tuple(unread for unread in facts.unread if unread is not facts.api))
     return "; ".join(filter(None, (_for_the_unread((facts.api,)) if facts.api else "", besides))) or "nothing to do; in an outage: breakglass check"
 
@@ -148,7 +148,7 @@ def _what(seen: Seen) -> list[str]:
     if seen.host is None:
         return [_without(unread, seen.name) for unread in seen.unread]
     tarballs = seen.shelf.verified if seen.shelf else ()
-    told = [{True: "holds the image", False: "does not hold the image", None: "image: not known"}[seen.holds]]
+    told = [{True: "keeps the image" if seen.only_keeps else "holds the image", False: "does not hold the image", None: "image: not known"}[seen.holds]]
     told += [f"tarball {', '.join(tarball.tag for tarball in tarballs)}"] if tarballs else []
     told += ["answers pulls"] if seen.answers_pulls else ["should answer pulls and does NOT"] if seen.fails_to_answer else []
     return [*told, *(_without(unread, seen.name) for unread in seen.unread)]

@@ -112,6 +112,7 @@ def test_something_unreachable_is_told(world: World) -> None:
         (("fetch", "--json", "--fast"), "fetch", "No such option: --fast"),
         (("--json", "--fast", "fetch"), "fetch", "No such option: --fast"),
         (("pin", "a", "b", "--json"), "pin", "unexpected extra argument"),
+        (("recover", "a", "b", "--json"), "recover", "got besides: b"),
         (("snapshot", "--json", "--tag"), "snapshot", "--tag"),
         (("fetch", "--via", "pigeon", "--json"), "fetch", "--via is auto, node or operator"),
         (("snapshot", "--json"), "snapshot", "no tag"),
@@ -124,6 +125,27 @@ def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[
     told = keeps_the_contract(world.run(*arguments))
     assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (2, command, [], False)
     assert message in told["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "next_step"),
+    [
+        ("burn", "breakglass --help"),
+        ("--fast check", "breakglass --help"),
+        ("fetch --fast", "breakglass fetch --help"),
+        ("pin a b", "breakglass pin --help"),
+        ("recover k8s-node1 sleep 30", "breakglass recover k8s-node1 -- sleep 30"),
+        ("recover --tag sleep k8s-node1 sleep 30", "breakglass recover --tag sleep k8s-node1 -- sleep 30"),
+        ("recover sleep 30 --yes", "breakglass recover -- sleep 30 --yes"),
+        ("recover k8s-node1 sleep -- 30", "breakglass recover --help"),
+        ("check --config X", "--config stands before the command: breakglass --config X check"),
+        ("restore -c X --yes", "--config stands before the command: breakglass --config X restore --yes"),
+        ("restore --config=X", "--config stands before the command: breakglass --config X restore"),
+    ],
+)
+def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_step: str) -> None:
+    ended = world.run(*typed.split())
+    assert (ended.status, ended.stderr.splitlines()[-1]) == (2, f"  Next:  {next_step}")
 
 
 def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(world: World, tmp_path: Path) -> None:

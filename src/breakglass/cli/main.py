@@ -131,7 +131,11 @@ def run(arguments: list[str]) -> int:
     except Signalled as ended:
         return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
     except TyperException as error:
-        usage = Usage(error.format_message() or "a command is missing", next_step="breakglass --help")
+        where = getattr(getattr(error, "ctx", None), "command_path", "breakglass")
+        option = getattr(error, "option_name", None)
+        at = next((index for index, word in enumerate(words) if option in ("-c", "--config") and word.partition("=")[0] == option), None)
+        next_step = f"{where} --help" if at is None or where == "breakglass" else _with_config_first(arguments, at)
+        usage = Usage(error.format_message() or "a command is missing", next_step=next_step)
         return _report(_command_of(words), usage, wants_json=wants_json)
     except BreakglassError as error:
         return _report(_command_of(words), error, wants_json=wants_json)
@@ -203,6 +207,13 @@ def typed_with(option: str) -> str:
     """The command as it was typed, with one more option. What follows `--` is told by its first word: a COMMAND may hold secrets."""
     at = _typed.index("--") if "--" in _typed else len(_typed)
     return shlex.join(["breakglass", *_typed[:at], option, *_typed[at : at + 2]]) + (" ..." if len(_typed) > at + 2 else "")
+
+
+def _with_config_first(typed: list[str], at: int) -> str:
+    value = typed[at].partition("=")[2]
+    after = at + (1 if value else 2)
+    option = ("--config", value or "".join(typed[at + 1 : after]) or "PATH")
+    return f"--config stands before the command: {shlex.join(['breakglass', *option, *typed[:at], *typed[after:]])}"
 
 
 def _with_notes(state: str, error: BaseException) -> str:

@@ -1,5 +1,7 @@
 """What all commands have in common as they are typed: two options, tidy help with the exit codes at its end, and what follows `--`."""
 
+import shlex
+import shutil
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -47,7 +49,21 @@ class WithCommand(Command):
         ctx.meta["command"] = tuple(args[at + 1 :]) if at < len(args) else None
         if at == len(args) - 1 and not ctx.resilient_parsing:
             raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
-        return super().parse_args(ctx, args[:at])
+        typed, ctx.allow_extra_args = args[:at], True
+        extra: list[str] = super().parse_args(ctx, list(typed))
+        if extra and not ctx.resilient_parsing:
+            raise _extra(ctx, typed, extra, has_command=at < len(args))
+        return extra
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]
+
+
+def _extra(ctx: Any, typed: list[str], extra: list[str], *, has_command: bool) -> Usage:
+    """More than one NODE: most likely a command whose `--` was forgotten."""
+    told = f"recover takes one NODE, and got besides: {shlex.join(extra)}"
+    if has_command:
+        return Usage(told, next_step="breakglass recover --help")
+    node = ctx.params.get("node")
+    at = typed.index(node) if shutil.which(node) else len(typed) - len(extra) if typed[-len(extra) :] == extra else typed.index(extra[0])
+    return Usage(f"{told}; a command goes behind --", next_step=shlex.join(["breakglass", "recover", *typed[:at], "--", *typed[at:]]))

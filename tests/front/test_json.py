@@ -112,6 +112,7 @@ def test_something_unreachable_is_told(world: World) -> None:
         (("fetch", "--json", "--fast"), "fetch", "No such option: --fast"),
         (("--json", "--fast", "fetch"), "fetch", "No such option: --fast"),
         (("pin", "a", "b", "--json"), "pin", "unexpected extra argument"),
+        (("recover", "a", "b", "--json"), "recover", "got besides: b"),
         (("snapshot", "--json", "--tag"), "snapshot", "--tag"),
         (("fetch", "--via", "pigeon", "--json"), "fetch", "--via is auto, node or operator"),
         (("snapshot", "--json"), "snapshot", "no tag"),
@@ -124,6 +125,24 @@ def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[
     told = keeps_the_contract(world.run(*arguments))
     assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (2, command, [], False)
     assert message in told["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "next_step"),
+    [
+        ("burn", "breakglass --help"),
+        ("--fast check", "breakglass --help"),
+        ("fetch --fast", "breakglass fetch --help"),
+        ("pin a b", "breakglass pin --help"),
+        ("recover k8s-node1 sleep 30", "breakglass recover [NODE] -- COMMAND ..."),
+        ("check --config X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
+        ("restore -c X --yes", "--config stands before the command: breakglass --config PATH COMMAND ..."),
+        ("restore --config=X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
+    ],
+)
+def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_step: str) -> None:
+    ended = world.run(*typed.split())
+    assert (ended.status, ended.stderr.splitlines()[-1]) == (2, f"  Next:  {next_step}")
 
 
 def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(world: World, tmp_path: Path) -> None:
@@ -156,11 +175,13 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
     assert "served by registry-private, but not by forgejo. Next: see above what is wrong there" in half.stderr
     for registry in ("forgejo", "registry-private"):
         world.estate.stop(registry)
+    dead_end = world.run("check")
+    assert (dead_end.status, dead_end.stdout.splitlines()[-1].partition(" Next: ")[2][:35]) == (0, "there is no tarball to bring back: ")
     gone = keeps_the_contract(world.run("check", "--json"))
     assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
     missed = world.run("check", "--expect-served", "--json")
     assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (10, "start")
-    assert "no registry serves the image, and it should be served. Next: see above" in missed.stderr
+    assert "no registry serves the image, and it should be served. Next: look at the push step" in missed.stderr
 
 
 @pytest.mark.parametrize("code", [401, 403])

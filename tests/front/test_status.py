@@ -108,3 +108,11 @@ def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_n
     told = page(ended)
     assert f"image: not known; tarball {TAG}; answers pulls; containerd on k8s-node1 does not answer: exit 1: cannot connect" in told
     assert "was edited after breakglass wrote it" in told
+
+
+def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: World) -> None:
+    world.fetch("k8s-node1")
+    world.done("import", "k8s-node1", "--no-answer-pulls")
+    told = page(world.run("status"))
+    assert "k8s-node1 Ready keeps the image" in told
+    assert told.endswith("Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore")

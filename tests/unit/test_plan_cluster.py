@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import pin, restore
-from breakglass.commands.check import judge
+from breakglass.commands import Unread, check, pin, restore
+from breakglass.commands.check import RUNBOOK, judge, way_back
 from breakglass.commands.choose import Candidate, choose
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod
+from breakglass.observe.shelf import Tarball
 from breakglass.registry import Found
-from tests.facts import IDENTITY, NODE, NODES, lines, machine, node
+from tests.facts import IDENTITY, NAS, NODE, NODES, VM, lines, machine, node, shelf, tarball
 
 OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
 OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
@@ -119,6 +120,29 @@ def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_cod
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
     assert judge(registries, expect_served=False).exit_code == exit_code
     assert judge(registries, expect_served=True).exit_code == exit_code_when_served_is_expected
+
+
+@pytest.mark.parametrize(
+    ("states", "tarballs", "lost", "told"),
+    [
+        (["unreachable", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
+        (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
+        (["unreachable"], [tarball("0a1b2c3d", recorded=False)], [], RUNBOOK),  # fetch takes it, after a full verification
+        (["unreachable"], [], ["API server"], "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"),
+        (["broken"], [], ["synology", "API server"], f"no tarball was seen; bring synology back, then: {RUNBOOK}"),
+        (["lacks the tag", "unreachable"], [tarball("0a1b2c3d")], [], f"push the image to r0, or check the tag: shorter than the runbook, which is: {RUNBOOK}"),
+        (["lacks the tag", "lacks the tag"], [], [], "push the image to r0 or r1, or check the tag; there is no tarball to bring back"),
+        (["lacks the tag", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
+    ],
+)
+def test_check_recommends_the_runbook_only_where_it_can_help(states: list[str], tarballs: list[Tarball], lost: list[str], told: str) -> None:
+    registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
+    unread = tuple(Unread(name, Unreachable(f"{name} was not reached")) for name in lost)
+    shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
+    verdict = judge(registries, expect_served=False, way_back=way_back(check.Facts("latest", registries, shelves, unread, 4)))
+    assert (verdict.word, verdict.exit_code, verdict.next_step) == ("start", 0, told)
+    assert ("start the runbook" in verdict.sentence) is (RUNBOOK in told)
+    assert "recover" not in judge(registries, expect_served=True).next_step
 
 
 def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, why_unread: str = "") -> Candidate:

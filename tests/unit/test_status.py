@@ -23,6 +23,8 @@ FIVE = [tarball(f"{number}a1b2c3d", number, letter="abcdef"[number], size_bytes=
 PIN = Pin("0badcafe", "k8s-node1", "root@operator", LAST_NIGHT, "Forgejo is down").text()
 HOSTS_TOML = "/etc/containerd/certs.d/forgejo.example/hosts.toml"
 ANSWERING = Taken(is_recorded=True, is_begun=True, has_responder=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),))
+KEEPING = Taken(is_recorded=True, is_begun=True, namespace="k8s.io")
+"""After import --no-answer-pulls."""
 CLEAN = Taken()
 API_DOWN = Unread("API server", Unreachable("the API server https://10.0.20.100:6443 refuses connections", next_step="look at it with: kubectl get nodes"))
 
@@ -160,6 +162,9 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (PINNED, "run the pipeline; then: breakglass restore"),
         (replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])), "breakglass import k8s-node1; run the pipeline; then: breakglass restore"),
         (replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))), "breakglass pin k8s-node1; run the pipeline; then: breakglass restore"),
+        (replace(PINNED, nodes=(lost("k8s-node1"), *PINNED.nodes[1:])), "bring k8s-node1 back; or breakglass restore, then breakglass recover, which chooses another node"),
+        (replace(PINNED, nodes=(seen("k8s-node1", ready=False, missing=()), *PINNED.nodes[1:])), "bring k8s-node1 back; or breakglass restore, then breakglass recover, which chooses another node"),
+        (replace(PINNED, nodes=(lost("k8s-node1", known=False), *PINNED.nodes[1:])), "breakglass restore (the pin is for k8s-node1, which is no node of the cluster)"),
         (replace(PINNED, sources=(gone(VM), gone(NAS))), "run the pipeline; then: breakglass restore"),
         (replace(WELL, nodes=(seen("n", annotation="{}"),)), "breakglass restore (the annotation of n cannot be read, it gives these back too)"),
         (replace(WELL, nodes=(SILENT,), sources=(gone(VM), gone(NAS))), "breakglass import k8s-node1; or, when the outage is over: breakglass restore"),
@@ -167,6 +172,12 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (
             replace(WELL, nodes=PINNED.nodes[:1], api=API_DOWN),
             "bring the API server back, then: breakglass status (k8s-node1 answers pulls; whether a pin is in force is not known)",
+        ),
+        (replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)), "breakglass pin n; or, when the outage is over: breakglass restore"),
+        (replace(WELL, nodes=(seen("n", taken=KEEPING),)), "breakglass import n; or, when the outage is over: breakglass restore"),
+        (
+            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
+            "bring the API server back, then: breakglass status (n keeps the image; whether a pin is in force is not known)",
         ),
         (replace(WELL, sources=(source(VM, []), source(NAS, []))), "breakglass snapshot --tag TAG"),
         (replace(WELL, max_age_hours=1), "breakglass snapshot --tag TAG"),
@@ -203,6 +214,7 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> No
         (replace(WELL, nodes=(lost("old", known=False),)), "old no node of the cluster no route to it"),
         (replace(WELL, nodes=(seen("n", ready=False, missing=()),)), "n not Ready holds the image; tarball 5a1b2c3d"),
         (replace(WELL, nodes=(SILENT,)), "should answer pulls and does NOT"),
+        (replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)), "n Ready keeps the image; tarball 5a1b2c3d"),
         (replace(WELL, nodes=(seen("n", annotation=PIN),)), "uncordoned by somebody since: n"),
         (replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))), "joined since, and not cordoned: k8s-node7"),
         (WELL, "No pin is in force."),
@@ -237,7 +249,7 @@ def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
     ("taken", "should"),
     [
         (CLEAN, False),
-        (Taken(is_recorded=True, is_begun=True, namespace="k8s.io"), False),  # import --no-answer-pulls
+        (KEEPING, False),
         (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", None),)), False),  # cut short before it was written, or put back
         (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),)), True),
         (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours, edited"),)), True),

@@ -33,6 +33,7 @@ _PRECISELY = {
     ("drill", 0): "the way back works today",
 }
 _BESIDES = {
+    "check": "; --expect-served swaps 0 and 10",
     "recover": "; with COMMAND: its own, if the rest went well",
     "sandbox": "; else COMMAND's own",
 }

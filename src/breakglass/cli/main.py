@@ -131,7 +131,10 @@ def run(arguments: list[str]) -> int:
     except Signalled as ended:
         return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
     except TyperException as error:
-        usage = Usage(error.format_message() or "a command is missing", next_step="breakglass --help")
+        where = getattr(getattr(error, "ctx", None), "command_path", "breakglass")
+        misplaced = where != "breakglass" and getattr(error, "option_name", None) in ("-c", "--config")
+        next_step = "--config stands before the command: breakglass --config PATH COMMAND ..." if misplaced else f"{where} --help"
+        usage = Usage(error.format_message() or "a command is missing", next_step=next_step)
         return _report(_command_of(words), usage, wants_json=wants_json)
     except BreakglassError as error:
         return _report(_command_of(words), error, wants_json=wants_json)

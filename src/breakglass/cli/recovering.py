@@ -34,7 +34,7 @@ GIVE_BACK_SECONDS, AGAIN_SECONDS = 60.0, 3.0
 
 @dataclass
 class Item:
-    """One line of the checklist. `status`: to do, done, failed, not done."""
+    """One line of the checklist. `status`: to do, done, not done, or the kind of the error that ended it."""
 
     name: str
     status: str = "to do"
@@ -54,8 +54,8 @@ class Checklist:
         self._screen.say(f"[>] {name}", style="bold")
         try:
             yield
-        except BaseException:
-            item.status = "failed"
+        except BaseException as error:
+            item.status = error.kind if isinstance(error, BreakglassError) else "failed"
             raise
         else:
             item.status = "done"
@@ -296,6 +296,6 @@ def _told(checklist: Checklist) -> list[Result]:
 
 
 def _line(item: Item) -> str:
-    mark = {"done": "x", "failed": "!"}.get(item.status, " ")
+    mark = {"done": "x", "to do": " ", "not done": " "}.get(item.status, "!")
     seconds = f", {item.seconds:.1f} s" if item.seconds is not None else ""
     return f"[{mark}] {item.name}: {item.status}{seconds}"

@@ -1,5 +1,6 @@
 """What all commands have in common as they are typed: two options, tidy help with the exit codes at its end, and what follows `--`."""
 
+import shlex
 import sys
 from typing import Any
 
@@ -58,7 +59,12 @@ class WithCommand(Command):
         ctx.meta["command"] = tuple(args[at + 1 :]) if at < len(args) else None
         if at == len(args) - 1 and not ctx.resilient_parsing:
             raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
-        return super().parse_args(ctx, args[:at])
+        ctx.allow_extra_args = True
+        extra: list[str] = super().parse_args(ctx, args[:at])
+        if extra and not ctx.resilient_parsing:
+            raise Usage(f"recover takes one NODE, and got besides: {shlex.join(extra)}; a command goes behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+        return extra
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]
+

@@ -160,10 +160,10 @@ def give_back(session: Session, *, names: tuple[str, ...] = (), own: restore.Own
 
 def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
     facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
+    tell_host_keys(session, (unread.error for unread in facts.unread))
     for line in check.lines(facts):
         session.screen.tell(line)
-    tell_host_keys(session, (unread.error for unread in facts.unread))
-    verdict = check.judge(facts.registries, expect_served=expect_served)
+    verdict = check.judge(facts.registries, expect_served=expect_served, way_back=check.way_back(facts))
     session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:

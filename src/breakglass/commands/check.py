@@ -14,6 +14,7 @@ SECONDS = 8.5
 """Whoever has not answered by then is told as such: the whole command answers within ten."""
 LATE = f"no answer within {SECONDS:g} s"
 API, REGISTRIES = "API server", "the registries"
+RUNBOOK = "breakglass recover; or step by step: breakglass fetch, then import, then pin"
 Answer = tuple[Found, ...] | Shelf | int | Unread
 
 
@@ -61,8 +62,11 @@ def _count(estate: Estate) -> int | Unread:
         return Unread(API, error)
 
 
-def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
-    """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one refused us, so nobody knows. `expect_served` swaps 0 and 10."""
+def judge(registries: tuple[Found, ...], *, expect_served: bool, way_back: str = RUNBOOK) -> Verdict:
+    """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one refused us, so nobody knows. `expect_served` swaps 0 and 10.
+
+    `way_back`: what helps where none serves it; it changes no code.
+    """
     serving, others = ([found.name for found in registries if (found.state == "serves") is wanted] for wanted in (True, False))
     by, why_not = " and ".join(serving), unserved(registries)
     if not why_not and expect_served:
@@ -74,8 +78,20 @@ def judge(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
     if "refuses" in {found.state for found in registries}:
         return Verdict("unknown", 5, why_not, f"log in (docker login), then: breakglass check{' --expect-served' if expect_served else ''}")
     if expect_served:
-        return Verdict("start", 10, f"{why_not}, and it should be served", "see above what each of them says, and push the image again")
-    return Verdict("start", 0, f"{why_not}: start the runbook", "breakglass recover; or step by step: breakglass fetch, then import, then pin")
+        return Verdict("start", 10, f"{why_not}, and it should be served", "look at the push step, and above at what each registry says; then the same command again")
+    return Verdict("start", 0, f"{why_not}{': start the runbook' if way_back.endswith(RUNBOOK) else ''}", way_back)
+
+
+def way_back(facts: Facts) -> str:
+    """What to type where no registry serves the image: the runbook only where it can help, and a push where that is shorter."""
+    lost = " or ".join(unread.name for unread in facts.unread if unread.name != API)
+    lacking = " or ".join(found.name for found in facts.registries if found.state == "lacks the tag")
+    has_tarball = any(shelf.tarballs for shelf in facts.shelves)
+    runbook = RUNBOOK if has_tarball else f"no tarball was seen; bring {lost} back, then: {RUNBOOK}" if lost else ""
+    if lacking and {found.state for found in facts.registries} <= {"lacks the tag", "unreachable"}:
+        push = f"push the image to {lacking}, or check the tag"
+        return f"{push}: shorter than the runbook, which is: {runbook}" if runbook else f"{push}; there is no tarball to bring back"
+    return runbook or "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"
 
 
 def unserved(registries: tuple[Found, ...]) -> str:

@@ -52,6 +52,11 @@ class Seen:
         return None if self.taken is None else self.taken.has_responder or any(file.now != file.original for file in self.taken.files)
 
     @property
+    def only_keeps(self) -> bool:
+        """An import has set up no answering of pulls, and what it took besides is not given back: the keep tag."""
+        return self.taken is not None and self.taken.is_begun and not self.should_answer
+
+    @property
     def answers_pulls(self) -> bool | None:
         return False if self.should_answer is False else None if self.responder is None else bool(self.responder.answers)
 

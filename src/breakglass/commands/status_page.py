@@ -26,8 +26,11 @@ def next_step(facts: Facts) -> str:
     silent = [seen.name for seen in facts.nodes if seen.fails_to_answer]
     if in_force:
         first = in_force[0]
-        if facts.api is None and not any(seen.node for seen in facts.nodes if seen.name == first.pin.target):
+        target = next((seen for seen in facts.nodes if seen.name == first.pin.target), None)
+        if target is None or target.node is None:
             return f"breakglass restore (the pin is for {first.pin.target}, which is no node of the cluster)"
+        if target.host is None or not target.node.ready:
+            return f"bring {target.name} back; or breakglass restore, then breakglass recover, which chooses another node"
         before = [f"breakglass import {name}; " for name in silent if name == first.pin.target]
         before += [f"breakglass pin {first.pin.target}; "] if first.joined and len(in_force) == 1 else []
         return f"{''.join(before)}run the pipeline; then: breakglass restore"
@@ -35,11 +38,11 @@ def next_step(facts: Facts) -> str:
         return f"breakglass restore (the annotation of {', '.join(unreadable)} cannot be read, it gives these back too)"
     if silent:
         return f"breakglass import {silent[0]}; or, when the outage is over: breakglass restore"
-    answering = [seen.name for seen in facts.nodes if seen.answers_pulls]
-    if answering and facts.api:
-        return f"bring the API server back, then: breakglass status ({answering[0]} answers pulls; whether a pin is in force is not known)"
-    if answering:
-        return f"breakglass pin {answering[0]}; or, when the outage is over: breakglass restore"
+    taken = next((seen for seen in facts.nodes if seen.answers_pulls), None) or next((seen for seen in facts.nodes if seen.only_keeps), None)
+    if taken and facts.api:
+        return f"bring the API server back, then: breakglass status ({taken.name} {'answers pulls' if taken.answers_pulls else 'keeps the image'}; whether a pin is in force is not known)"
+    if taken:
+        return f"breakglass {'import' if taken.holds is False else 'pin'} {taken.name}; or, when the outage is over: breakglass restore"
     besides = _for_the_tarballs(facts) or _for_the_unread(tuple(unread for unread in facts.unread if unread is not facts.api))
     return "; ".join(filter(None, (_for_the_unread((facts.api,)) if facts.api else "", besides))) or "nothing to do; in an outage: breakglass check"
 
@@ -145,7 +148,7 @@ def _what(seen: Seen) -> list[str]:
     if seen.host is None:
         return [_without(unread, seen.name) for unread in seen.unread]
     tarballs = seen.shelf.verified if seen.shelf else ()
-    told = [{True: "holds the image", False: "does not hold the image", None: "image: not known"}[seen.holds]]
+    told = [{True: "keeps the image" if seen.only_keeps else "holds the image", False: "does not hold the image", None: "image: not known"}[seen.holds]]
     told += [f"tarball {', '.join(tarball.tag for tarball in tarballs)}"] if tarballs else []
     told += ["answers pulls"] if seen.answers_pulls else ["should answer pulls and does NOT"] if seen.fails_to_answer else []
     return [*told, *(_without(unread, seen.name) for unread in seen.unread)]

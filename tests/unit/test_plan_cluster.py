@@ -9,6 +9,7 @@ from breakglass.commands import Unread, check, pin, restore
 from breakglass.commands.check import RUNBOOK, judge, way_back
 from breakglass.commands.choose import Candidate, choose
 from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, Pin, Pod
 from breakglass.observe.shelf import Tarball
 from breakglass.registry import Found
@@ -145,8 +146,8 @@ def test_check_recommends_the_runbook_only_where_it_can_help(states: list[str], 
     assert "recover" not in judge(registries, expect_served=True).next_step
 
 
-def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, why_unread: str = "") -> Candidate:
-    return Candidate(one, None if why_unread else machine(NODE, free_bytes=free_bytes), why_unread, tarball, image)
+def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, unread: BreakglassError | None = None) -> Candidate:
+    return Candidate(one, unread or machine(NODE, free_bytes=free_bytes), tarball, image)
 
 
 def chosen(*candidates: Candidate, command: str = "fetch") -> str:
@@ -181,7 +182,7 @@ def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> No
         (candidate(node("a", cordoned=True)), "cordoned"),
         (candidate(node("a", pressure=True)), "DiskPressure"),
         (candidate(node("a", architecture="arm64")), "architecture arm64"),
-        (candidate(node("a"), why_unread="a: connection refused"), "connection refused"),
+        (candidate(node("a"), unread=Refused("python3 is missing")), "python3 is missing"),
         (candidate(node("a"), free_bytes=10), "MB needed"),
     ],
 )
@@ -189,3 +190,14 @@ def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(unfit: Candidat
     with pytest.raises(Refused, match=f"no node fits: a: .*{reason}"):
         chosen(unfit)
     assert chosen(unfit, candidate(node("b"))).startswith("chose b")
+
+
+@pytest.mark.parametrize(
+    ("error", "next_step"),
+    [(Unreachable("connection refused"), "bring one of them back, or name one: breakglass fetch NODE"), (Refusal("unknown", next_step="add the line"), "add the line")],
+)
+def test_where_no_node_fits_and_one_was_not_reached_that_decides(error: Unreachable, next_step: str) -> None:
+    with pytest.raises(Unreachable, match=f"no node fits: a: cordoned; b: {error.message}") as raised:
+        chosen(candidate(node("a", cordoned=True)), candidate(node("b"), unread=error))
+    assert raised.value.next_step == next_step
+    assert chosen(candidate(node("b"), unread=error), candidate(node("c"))).startswith("chose c")

@@ -67,4 +67,3 @@ class WithCommand(Command):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND ...]"]
-

@@ -6,6 +6,7 @@ from functools import partial
 
 from breakglass.commands import Estate, Unread
 from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
@@ -21,8 +22,8 @@ class Candidate:
     """What is known of one node that might be chosen."""
 
     node: Node
-    machine: Machine | None
-    why_unread: str
+    machine: Machine | BreakglassError
+    """Or why it could not be read."""
     has_tarball: bool
     has_image: bool
 
@@ -36,7 +37,7 @@ class Choice:
 
 
 def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
-    """The node that fits best, by number among equals. Raises Refused with a reason for each node.
+    """The node that fits best, by number among equals. Raises Refused with a reason for each node, Unreachable where one of them was not reached.
 
     All prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
     target of a pin in force.
@@ -53,6 +54,10 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     if not fitting:
         told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no nodes"
         next_step = {"import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}.get(command, f"name one: breakglass {command} NODE")
+        unread = [candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)]
+        if unread:
+            let_in = next((error.next_step for error in unread if isinstance(error, Refusal)), "bring one of them back, or " + next_step)
+            raise Unreachable(f"no node fits: {told}", next_step=let_in)
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
     passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)
@@ -72,8 +77,8 @@ def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes
         return "DiskPressure"
     if architecture and node.architecture and node.architecture != architecture:
         return f"architecture {node.architecture}, the image is for {architecture}"
-    if machine is None:
-        return candidate.why_unread
+    if isinstance(machine, BreakglassError):
+        return machine.message
     if command == "import" and not candidate.has_tarball:
         return "has no tarball"
     if command == "pin" and not candidate.has_image:
@@ -103,9 +108,9 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
     verified = [shelf.verified[0] for shelf in shelves if isinstance(shelf, Shelf) and shelf.verified]
     record = verified[0].record if verified else None
     read = {candidate.node.name: candidate for candidate in candidates if candidate is not None} if isinstance(candidates, list) else {}
-    late = f"no answer within {SECONDS:g} s"
+    late, unasked = Unreachable(f"no answer within {SECONDS:g} s"), Refused("not asked")
     choice = choose(
-        tuple(read.get(node.name) or Candidate(node, None, late, False, False) for node in nodes),
+        tuple(read.get(node.name) or Candidate(node, late if node in asked else unasked, False, False) for node in nodes),
         command=command,
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
@@ -120,8 +125,8 @@ def _read(estate: Estate, node: Node) -> Candidate:
         shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
         has_image = not missing_names(estate, machine, shelf)
     except BreakglassError as error:
-        return Candidate(node, None, error.message, False, False)
-    return Candidate(node, machine, "", bool(shelf.verified), has_image)
+        return Candidate(node, error, False, False)
+    return Candidate(node, machine, bool(shelf.verified), has_image)
 
 
 def missing_names(estate: Estate, machine: Machine, shelf: Shelf) -> tuple[str, ...]:

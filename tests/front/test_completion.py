@@ -87,7 +87,7 @@ def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, 
     assert 1 < time.monotonic() - began < 3.5
 
 
-@pytest.mark.parametrize("blocks", ["the configuration", "the kubeconfig"])
+@pytest.mark.parametrize("blocks", ["the configuration", pytest.param("the kubeconfig", marks=pytest.mark.slow)])
 def test_a_file_that_nobody_writes_into_is_not_waited_for(world: World, tmp_path: Path, blocks: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     environ = {**world.estate.environment(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}

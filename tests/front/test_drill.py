@@ -126,6 +126,7 @@ def test_what_pulls_would_not_be_answered_with_is_a_finding(world: World) -> Non
 FAILING_IMPORT = 'case "$*" in *breakglass-drill*"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; esac; exec $REAL "$@"'
 
 
+@pytest.mark.slow
 def test_a_failing_import_leaves_nothing_behind(world: World) -> None:
     with world.program(NODE, "ctr", FAILING_IMPORT):
         ended = drilled(world, "--json", status=4)
@@ -167,7 +168,8 @@ def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) 
     assert differences(state(world), before) == []
 
 
-@pytest.mark.parametrize("reported", [7, *(pytest.param(reported, marks=pytest.mark.slow) for reported in (2, 3, 4, 6, 8, 10))])
+@pytest.mark.slow
+@pytest.mark.parametrize("reported", (2, 3, 4, 6, 7, 8, 10))
 def test_what_a_killed_drill_has_left_is_removed_by_the_next(world: World, reported: int) -> None:
     before = state(world)
     assert world.run("drill", NODE, dies_after=reported).status == -9

@@ -32,7 +32,8 @@ def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(node: t
     assert world.names(NODE) == before
 
 
-@pytest.mark.parametrize("script", [FAILING_IMPORT, pytest.param(LATE_FAILURE, marks=pytest.mark.slow)], ids=["early", "after the names were set"])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [FAILING_IMPORT, LATE_FAILURE], ids=["early", "after the names were set"])
 def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_rerun_finishes(node: tuple[World, str], script: str) -> None:
     world, tag = node
     before = world.names(NODE)

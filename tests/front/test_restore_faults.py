@@ -28,6 +28,7 @@ def with_a_file_of_somebodys(world: World) -> Path:
     return site
 
 
+@pytest.mark.slow
 def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answering(world: World) -> None:
     world.bring_in(NODE)
     world.done("fetch", OTHER)

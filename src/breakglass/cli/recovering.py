@@ -192,9 +192,9 @@ def _all_and_back(session: Session, checklist: Checklist, facts: recover.Facts, 
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
-        failure.state = f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given back: {after}".strip()
+        failure.state = f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given back. {after}".strip()
     elif failure is not None:
-        failure.add_note(f"Everything was given back: {after}")
+        failure.add_note(f"Everything was given back. {after}")
     if failure is not None:
         raise failure
     session.outcome.exit_code = result["status"]

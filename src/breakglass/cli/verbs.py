@@ -164,10 +164,11 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     for line in check.lines(facts):
         session.screen.tell(line)
     verdict = check.judge(facts.registries, expect_served=expect_served, way_back=check.way_back(facts))
-    session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
+    else:
+        session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
     return check.result(facts, verdict)
 
 

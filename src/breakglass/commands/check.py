@@ -15,6 +15,7 @@ SECONDS = 8.5
 LATE = f"no answer within {SECONDS:g} s"
 API, REGISTRIES = "API server", "the registries"
 RUNBOOK = "breakglass recover; or step by step: breakglass fetch, then import, then pin"
+SAID = {"refuses": "refused us", "unreachable": "was not reached"}
 Answer = tuple[Found, ...] | Shelf | int | Unread
 
 
@@ -67,16 +68,16 @@ def judge(registries: tuple[Found, ...], *, expect_served: bool, way_back: str =
 
     `way_back`: what helps where none serves it; it changes no code.
     """
-    serving, others = ([found.name for found in registries if (found.state == "serves") is wanted] for wanted in (True, False))
-    by, why_not = " and ".join(serving), unserved(registries)
+    by, why_not = " and ".join(found.name for found in registries if found.state == "serves"), unserved(registries)
+    others = [f"{found.name} {SAID.get(found.state, 'does not serve it')}" for found in registries if found.state != "serves"]
     if not why_not and expect_served:
         if others:
-            return Verdict("not needed", 0, f"served by {by}, but not by {' or '.join(others)}", "see above what is wrong there")
+            return Verdict("not needed", 0, f"served by {by}, but {' and '.join(others)}", "see above what is wrong there")
         return Verdict("not needed", 0, f"served by {by}, as expected", "nothing to do")
     if not why_not:
-        return Verdict("not needed", 10, f"not needed: served by {by}", "nothing: pipelines work, skip the runbook")
+        return Verdict("not needed", 10, f"not needed: served by {by}", "pipelines work, so skip the runbook")
     if "refuses" in {found.state for found in registries}:
-        return Verdict("unknown", 5, why_not, f"log in (docker login), then: breakglass check{' --expect-served' if expect_served else ''}")
+        return Verdict("unknown", 5, why_not, "log in (docker login), then the same command again")
     if expect_served:
         return Verdict("start", 10, f"{why_not}, and it should be served", "look at the push step, and above at what each registry says; then the same command again")
     return Verdict("start", 0, f"{why_not}{': start the runbook' if way_back.endswith(RUNBOOK) else ''}", way_back)

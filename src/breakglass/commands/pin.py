@@ -81,7 +81,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     if foreign:
         pin = next(pin for pin in pins.values() if pin.target != target.name)
         raise Refused(
-            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}, reason: {pin.reason or 'none given'}",
+            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}" + (f", reason: {pin.reason}" if pin.reason else ""),
             next_step=(f"use it: breakglass pin {foreign[0]}; or end it first: " if foreign[0] in {node.name for node in facts.nodes} else "that node is gone, so end it: ") + "breakglass restore",
         )
     if target.mark.unschedulable:

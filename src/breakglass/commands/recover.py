@@ -105,13 +105,13 @@ def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
     other = next((pin for pin in pins if pin.run != own.run), None)
     if other is not None:
         raise Refused(
-            f"{other.target} is pinned already, {told(other)}: with a command this run would give back what is not its own",
+            f"{other.target} is pinned already, {told(other)}; with a command this run would give back what is not its own",
             next_step=f"if that run is dead or done: breakglass restore, then this again; else run the command by itself, or join it without a command: breakglass recover {own.host}",
         )
 
 
 def told(pin: Pin) -> str:
-    return f"since {pin.at} by {pin.by}, reason: {pin.reason or 'none given'}"
+    return f"since {pin.at} by {pin.by}" + (f", reason: {pin.reason}" if pin.reason else "")
 
 
 def check_still_pinned(before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own) -> tuple[str, ...]:

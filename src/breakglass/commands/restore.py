@@ -129,10 +129,10 @@ def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes)
 def state(facts: Facts) -> str:
     marked = [node.name for node in facts.marked()]
     dirty = [site.host.name for site in facts.sites if not site.is_clean]
-    unread = f" (not known of {', '.join(unread.name for unread in facts.unread)})" if facts.unread else ""
-    cluster = f"Still carrying our annotation: {', '.join(marked) or 'no node'}." if facts.api is None else "The API was not reached."
-    nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty) or 'no node'}{unread}."
-    return f"{cluster} {nodes}"
+    cluster = f"Still carrying our annotation: {', '.join(marked)}." if marked else "No node carries our annotation." if facts.api is None else "The API was not reached."
+    nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty)}." if dirty else f"No node{' that was reached' if facts.unread else ''} answers pulls or keeps an image for us."
+    unread = f" Not known of {', '.join(unread.name for unread in facts.unread)}." if facts.unread else ""
+    return f"{cluster} {nodes}{unread}"
 
 
 def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: bool) -> str:

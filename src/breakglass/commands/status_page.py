@@ -167,7 +167,7 @@ def _pins(facts: Facts) -> list[str]:
 def _pin(seen: PinSeen, now: str) -> list[str]:
     pin, age, moment = seen.pin, age_seconds(seen.pin.at, now), moment_of(seen.pin.at)
     since = f"for {told_age(age)}, since {moment:%Y-%m-%d %H:%M}Z," if moment and age is not None else f"at {inert(pin.at, limit=40)}"
-    told = [f"Pinned to {pin.target} {since} by {inert(pin.by, limit=80)}: {inert(pin.reason, limit=200) or 'no reason given'}"]
+    told = [f"Pinned to {pin.target} {since} by {inert(pin.by, limit=80)}" + (f": {inert(pin.reason, limit=200)}" if pin.reason else "")]
     told += [f"  cordoned for it: {', '.join(seen.cordoned)}"] if seen.cordoned else []
     told += [f"  uncordoned by somebody since: {', '.join(seen.uncordoned)}"] if seen.uncordoned else []
     told += [f"  joined since, and not cordoned: {', '.join(seen.joined)}"] if seen.joined else []

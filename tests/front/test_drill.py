@@ -169,7 +169,7 @@ def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reported", (2, 3, 4, 6, 7, 8, 10))
+@pytest.mark.parametrize("reported", [2, 3, 4, 6, 7, 8, 10])
 def test_what_a_killed_drill_has_left_is_removed_by_the_next(world: World, reported: int) -> None:
     before = state(world)
     assert world.run("drill", NODE, dies_after=reported).status == -9

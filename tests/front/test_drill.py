@@ -56,6 +56,7 @@ def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_n
     assert not any("k8s.io" in line or "certs.d" in line for line in shown.lines)
 
 
+@pytest.mark.slow
 def test_without_node_one_is_chosen_and_the_way_back_is_said_to_work(world: World) -> None:
     ended = world.run("drill")
     assert ended.status == 0, ended.stderr

@@ -29,6 +29,7 @@ def told(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["line"], entry["result"]) for entry in entries]
 
 
+@pytest.mark.slow
 def test_an_import_is_written_down_change_by_change_as_the_dry_run_showed_it(world: World) -> None:
     world.fetch(NODE)
     world.journal.unlink(missing_ok=True)

@@ -46,7 +46,8 @@ def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answerin
     assert sites(world) == []
 
 
-@pytest.mark.parametrize("how", ["edited", pytest.param("replaced", marks=pytest.mark.slow), pytest.param("deleted", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["edited", "replaced", "deleted"])
 def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_original_kept(world: World, how: str) -> None:
     site = with_a_file_of_somebodys(world)
     if how == "deleted":

@@ -70,7 +70,7 @@ def test_what_is_down_is_not_offered_but_the_rest_is(world: World) -> None:
     assert offers(world, "fetch", "") == sorted(NODES), "those of nodes.hosts"
 
 
-@pytest.mark.parametrize(("words", "known"), [("fetch --tag ", False), ("fetch ", True)], ids=["tags", "nodes"])
+@pytest.mark.parametrize(("words", "known"), [pytest.param("fetch --tag ", False, id="tags", marks=pytest.mark.slow), pytest.param("fetch ", True, id="nodes")])
 def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, known: bool) -> None:
     """Hosts and an API server that take connections and never say a word; the installed program, as the shell starts it."""
     with socket.create_server(("127.0.0.1", 0)) as mute:

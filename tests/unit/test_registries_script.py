@@ -283,7 +283,7 @@ def test_an_index_without_the_architecture_is_broken(example: Example) -> None:
     assert example.verdict(architecture="s390x") == ("broken", "its index has no image for linux/s390x", [])
 
 
-@pytest.mark.parametrize("fault", ["drip", "hang"])
+@pytest.mark.parametrize("fault", ["drip", pytest.param("hang", marks=pytest.mark.slow)])
 def test_what_is_gone_counts_also_where_another_blob_is_never_answered(example: Example, fault: str) -> None:
     setattr(example.server.faults, fault, example.layer(0))
     del example.server.store.blobs[example.layer(1)]
@@ -394,7 +394,7 @@ def test_a_server_that_accepts_and_never_answers_ends_with_the_deadline_and_hide
 
 
 @pytest.mark.parametrize("fault", ["drip", "hang"])
-@pytest.mark.parametrize("part", ["/manifests/", "/blobs/", "/token"])
+@pytest.mark.parametrize("part", ["/manifests/", *(pytest.param(part, marks=pytest.mark.slow) for part in ("/blobs/", "/token"))])
 def test_an_answer_that_never_ends_is_none(example: Example, fault: str, part: str) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     setattr(example.server.faults, fault, part)

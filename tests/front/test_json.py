@@ -134,7 +134,10 @@ def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[
         ("--fast check", "breakglass --help"),
         ("fetch --fast", "breakglass fetch --help"),
         ("pin a b", "breakglass pin --help"),
+        ("check --tag", "breakglass check --help"),
         ("recover k8s-node1 sleep 30", "breakglass recover [NODE] -- COMMAND ..."),
+        ("recover k8s-node1 sh -c ./repair.sh", "breakglass recover --help; a COMMAND stands behind --, with its options"),
+        ("recover --config X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
         ("check --config X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
         ("restore -c X --yes", "--config stands before the command: breakglass --config PATH COMMAND ..."),
         ("restore --config=X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
@@ -143,6 +146,12 @@ def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[
 def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_step: str) -> None:
     ended = world.run(*typed.split())
     assert (ended.status, ended.stderr.splitlines()[-1]) == (2, f"  Next:  {next_step}")
+
+
+def test_of_a_command_without_its_dashes_only_the_first_word_is_told(world: World) -> None:
+    ended = world.run("recover", "k8s-node1", "./repair.sh", "hunter2", "--json")
+    assert ended.told["error"]["message"] == "recover takes one NODE, and got besides: ./repair.sh ...; a command goes behind --"
+    assert "hunter2" not in ended.stdout + ended.stderr
 
 
 def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(world: World, tmp_path: Path) -> None:

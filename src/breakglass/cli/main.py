@@ -131,10 +131,8 @@ def run(arguments: list[str]) -> int:
     except Signalled as ended:
         return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
     except TyperException as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", "breakglass")
-        misplaced = where != "breakglass" and getattr(error, "option_name", None) in ("-c", "--config")
-        next_step = "--config stands before the command: breakglass --config PATH COMMAND ..." if misplaced else f"{where} --help"
-        usage = Usage(error.format_message() or "a command is missing", next_step=next_step)
+        where = getattr(getattr(error, "ctx", None), "command_path", f"breakglass {_command_of(words)}".strip())
+        usage = Usage(error.format_message() or "a command is missing", next_step=_instead(where, getattr(error, "option_name", "")))
         return _report(_command_of(words), usage, wants_json=wants_json)
     except BreakglassError as error:
         return _report(_command_of(words), error, wants_json=wants_json)
@@ -237,6 +235,14 @@ def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:
     if wants_json:
         screen.object(Outcome(command, error=error, exit_code=error.exit_code).told())
     return error.exit_code
+
+
+def _instead(where: str, option: str) -> str:
+    """What to type in place of what cannot be understood. A `-c` may be COMMAND's, whose `--` was forgotten."""
+    takes_command = where in ("breakglass recover", "breakglass sandbox")
+    if where != "breakglass" and (option == "--config" or (option == "-c" and not takes_command)):
+        return "--config stands before the command: breakglass --config PATH COMMAND ..."
+    return f"{where} --help" + ("; a COMMAND stands behind --, with its options" if takes_command else "")
 
 
 def _command_of(words: list[str]) -> str:

@@ -62,7 +62,9 @@ class WithCommand(Command):
         ctx.allow_extra_args = True
         extra: list[str] = super().parse_args(ctx, args[:at])
         if extra and not ctx.resilient_parsing:
-            raise Usage(f"recover takes one NODE, and got besides: {shlex.join(extra)}; a command goes behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+            # Of what may be a COMMAND only its first word is told: it may hold secrets.
+            besides = shlex.join(extra[:1]) + (" ..." if extra[1:] else "")
+            raise Usage(f"recover takes one NODE, and got besides: {besides}; a command goes behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
         return extra
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

@@ -130,7 +130,8 @@ def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_cod
         (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
         (["unreachable"], [tarball("0a1b2c3d", recorded=False)], [], RUNBOOK),  # fetch takes it, after a full verification
         (["unreachable"], [], ["API server"], "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"),
-        (["broken"], [], ["synology", "API server"], f"no tarball was seen; bring synology back, then: {RUNBOOK}"),
+        (["broken"], [], ["synology", "API server"], f"reach synology first, for a tarball may be there; then: {RUNBOOK}"),
+        (["lacks the tag"], [], ["synology"], f"push the image to r0, or check the tag: shorter than the runbook, which is: reach synology first, for a tarball may be there; then: {RUNBOOK}"),
         (["lacks the tag", "unreachable"], [tarball("0a1b2c3d")], [], f"push the image to r0, or check the tag: shorter than the runbook, which is: {RUNBOOK}"),
         (["lacks the tag", "lacks the tag"], [], [], "push the image to r0 or r1, or check the tag; there is no tarball to bring back"),
         (["lacks the tag", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
@@ -194,10 +195,17 @@ def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(unfit: Candidat
 
 @pytest.mark.parametrize(
     ("error", "next_step"),
-    [(Unreachable("connection refused"), "bring one of them back, or name one: breakglass fetch NODE"), (Refusal("unknown", next_step="add the line"), "add the line")],
+    [
+        (Unreachable("no answer"), "bring one of them back"),
+        (Unreachable("login refused", next_step="put the key there"), "put the key there"),
+        (Refusal("unknown", next_step="add the line"), "add the line"),
+    ],
 )
 def test_where_no_node_fits_and_one_was_not_reached_that_decides(error: Unreachable, next_step: str) -> None:
     with pytest.raises(Unreachable, match=f"no node fits: a: cordoned; b: {error.message}") as raised:
-        chosen(candidate(node("a", cordoned=True)), candidate(node("b"), unread=error))
+        chosen(candidate(node("a", cordoned=True), unread=Refused("not asked")), candidate(node("b"), unread=error))
     assert raised.value.next_step == next_step
+    with pytest.raises(Unreachable) as raised:
+        chosen(candidate(node("a")), candidate(node("b"), unread=error), command="import")
+    assert raised.value.next_step == f"breakglass fetch; or: {next_step}", "a node that answers is what the tarball can be brought to"
     assert chosen(candidate(node("b"), unread=error), candidate(node("c"))).startswith("chose c")

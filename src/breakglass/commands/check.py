@@ -88,7 +88,7 @@ def way_back(facts: Facts) -> str:
     lost = " or ".join(unread.name for unread in facts.unread if unread.name != API)
     lacking = " or ".join(found.name for found in facts.registries if found.state == "lacks the tag")
     has_tarball = any(shelf.tarballs for shelf in facts.shelves)
-    runbook = RUNBOOK if has_tarball else f"no tarball was seen; bring {lost} back, then: {RUNBOOK}" if lost else ""
+    runbook = RUNBOOK if has_tarball else f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}" if lost else ""
     if lacking and {found.state for found in facts.registries} <= {"lacks the tag", "unreachable"}:
         push = f"push the image to {lacking}, or check the tag"
         return f"{push}: shorter than the runbook, which is: {runbook}" if runbook else f"{push}; there is no tarball to bring back"

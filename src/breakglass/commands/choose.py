@@ -56,8 +56,9 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
         next_step = {"import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}.get(command, f"name one: breakglass {command} NODE")
         unread = [candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)]
         if unread:
-            let_in = next((error.next_step for error in unread if isinstance(error, Refusal)), "bring one of them back, or " + next_step)
-            raise Unreachable(f"no node fits: {told}", next_step=let_in)
+            let_in = min(unread, key=lambda error: not isinstance(error, Refusal)).next_step or "bring one of them back"
+            others_answer = any(isinstance(candidate.machine, Machine) for candidate in candidates)
+            raise Unreachable(f"no node fits: {told}", next_step=f"{next_step}; or: {let_in}" if others_answer else let_in)
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
     passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)

@@ -178,7 +178,7 @@ def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: 
     assert ended.returncode == 1
     assert "RuntimeError: nobody foresaw this" in ended.stderr
     state, following = ended.stderr.splitlines()[-2:]
-    assert "Everything was given back. No node carries our annotation." in state
+    assert "Everything was given back. No node carries the annotation of this run." in state
     assert following == "  Next:  breakglass status"
     assert (ready.cordoned(), ready.responders()) == ([], {})
 

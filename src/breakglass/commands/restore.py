@@ -129,8 +129,9 @@ def left_over(facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes)
 def state(facts: Facts) -> str:
     marked = [node.name for node in facts.marked()]
     dirty = [site.host.name for site in facts.sites if not site.is_clean]
-    cluster = f"Still carrying our annotation: {', '.join(marked)}." if marked else "No node carries our annotation." if facts.api is None else "The API was not reached."
-    nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty)}." if dirty else f"No node{' that was reached' if facts.unread else ''} answers pulls or keeps an image for us."
+    ours = "our annotation" if facts.own is None else "the annotation of this run"
+    cluster = f"Still carrying {ours}: {', '.join(marked)}." if marked else f"No node carries {ours}." if facts.api is None else "The API was not reached."
+    nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty)}." if dirty else "No node that was looked at answers pulls or keeps an image for us."
     unread = f" Not known of {', '.join(unread.name for unread in facts.unread)}." if facts.unread else ""
     return f"{cluster} {nodes}{unread}"
 

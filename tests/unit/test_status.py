@@ -162,7 +162,10 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (PINNED, "run the pipeline; then: breakglass restore"),
         (replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])), "breakglass import k8s-node1; run the pipeline; then: breakglass restore"),
         (replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))), "breakglass pin k8s-node1; run the pipeline; then: breakglass restore"),
-        (replace(PINNED, nodes=(lost("k8s-node1"), *PINNED.nodes[1:])), "bring k8s-node1 back; or breakglass restore, then breakglass recover, which chooses another node"),
+        (
+            replace(PINNED, nodes=(lost("k8s-node1"), *PINNED.nodes[1:])),
+            "see whether k8s-node1 is up; if it is: run the pipeline, then: breakglass restore; else: breakglass restore, then breakglass recover, which chooses another node",
+        ),
         (replace(PINNED, nodes=(seen("k8s-node1", ready=False, missing=()), *PINNED.nodes[1:])), "bring k8s-node1 back; or breakglass restore, then breakglass recover, which chooses another node"),
         (replace(PINNED, nodes=(lost("k8s-node1", known=False), *PINNED.nodes[1:])), "breakglass restore (the pin is for k8s-node1, which is no node of the cluster)"),
         (replace(PINNED, sources=(gone(VM), gone(NAS))), "run the pipeline; then: breakglass restore"),

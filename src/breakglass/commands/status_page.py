@@ -29,8 +29,11 @@ def next_step(facts: Facts) -> str:
         target = next((seen for seen in facts.nodes if seen.name == first.pin.target), None)
         if target is None or target.node is None:
             return f"breakglass restore (the pin is for {first.pin.target}, which is no node of the cluster)"
-        if target.host is None or not target.node.ready:
-            return f"bring {target.name} back; or breakglass restore, then breakglass recover, which chooses another node"
+        another = "breakglass restore, then breakglass recover, which chooses another node"
+        if not target.node.ready:
+            return f"bring {target.name} back; or {another}"
+        if target.host is None:  # the API may not have noticed yet; or it is we who do not get there
+            return f"see whether {target.name} is up; if it is: run the pipeline, then: breakglass restore; else: {another}"
         before = [f"breakglass import {name}; " for name in silent if name == first.pin.target]
         before += [f"breakglass pin {first.pin.target}; "] if first.joined and len(in_force) == 1 else []
         return f"{''.join(before)}run the pipeline; then: breakglass restore"

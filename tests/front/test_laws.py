@@ -128,8 +128,7 @@ def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World)
     assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["undisturbed", "after a reboot", "with the API server down"])
+@pytest.mark.parametrize("how", ["undisturbed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("after a reboot", "with the API server down"))])
 def test_restore_undoes_import_exactly(world: World, how: str) -> None:
     """Every file beside the tarball and the image itself; and no process is left."""
     world.fetch("k8s-node1")

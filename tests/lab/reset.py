@@ -1,6 +1,7 @@
 """Brings a standing estate back to how it was after `up`, in a second or two, so that each test finds the same."""
 
 import errno
+import os
 from pathlib import Path
 
 from . import furniture, images, network, process, seed
@@ -80,8 +81,13 @@ def reset_node(node: Host) -> None:
 
 def reset_temporary(host: Host) -> None:
     """What a run may have left where temporary things are left."""
-    for directory in ("/tmp", "/var/tmp", "/run/lock", "/dev/shm"):
+    for directory in ("/tmp", "/run/lock", "/dev/shm"):
         empty(host.path(directory))
+    # What the machine itself has in /var/tmp is seen there too, and is nothing of the host's.
+    for own in (host.disk.upper / "var/tmp").glob("*"):
+        left = host.path(f"/var/tmp/{own.name}")
+        if os.path.lexists(left) and not left.is_mount():
+            remove(left)
     for path in host.path("/run").glob("*breakglass*"):
         remove(path)
 
@@ -115,17 +121,7 @@ def empty(directory: Path) -> None:
     for entry in directory.iterdir():
         try:
             if not entry.is_mount():
-                _remove(entry)
+                remove(entry)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EBUSY):
                 raise
-
-
-def _remove(entry: Path, *, tries: int = 5) -> None:
-    """Where the machine itself is just writing, its files come in from below as fast as they go."""
-    try:
-        remove(entry)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY or tries == 1:
-            raise
-        _remove(entry, tries=tries - 1)

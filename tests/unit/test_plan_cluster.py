@@ -129,6 +129,12 @@ def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_cod
         (["unreachable", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
         (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
         (["unreachable"], [tarball("0a1b2c3d", recorded=False)], [], RUNBOOK),  # fetch takes it, after a full verification
+        (
+            ["unreachable"],
+            [replace(tarball("0a1b2c3d"), size_bytes=1)],
+            [],
+            "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)",
+        ),  # not of its record's size
         (["unreachable"], [], ["API server"], "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"),
         (["broken"], [], ["synology", "API server"], f"reach synology first, for a tarball may be there; then: {RUNBOOK}"),
         (["lacks the tag"], [], ["synology"], f"push the image to r0, or check the tag: shorter than the runbook, which is: reach synology first, for a tarball may be there; then: {RUNBOOK}"),
@@ -141,10 +147,11 @@ def test_check_recommends_the_runbook_only_where_it_can_help(states: list[str], 
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
     unread = tuple(Unread(name, Unreachable(f"{name} was not reached")) for name in lost)
     shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
-    verdict = judge(registries, expect_served=False, way_back=way_back(check.Facts("latest", registries, shelves, unread, 4)))
+    way = way_back(check.Facts("latest", registries, shelves, unread, 4))
+    verdict = judge(registries, expect_served=False, way_back=way)
     assert (verdict.word, verdict.exit_code, verdict.next_step) == ("start", 0, told)
-    assert ("start the runbook" in verdict.sentence) is (RUNBOOK in told)
-    assert "recover" not in judge(registries, expect_served=True).next_step
+    assert ("start the runbook" in verdict.sentence) is (told == RUNBOOK)
+    assert "recover" not in judge(registries, expect_served=True, way_back=way).next_step
 
 
 def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, unread: BreakglassError | None = None) -> Candidate:

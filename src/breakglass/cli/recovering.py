@@ -34,7 +34,7 @@ GIVE_BACK_SECONDS, AGAIN_SECONDS = 60.0, 3.0
 
 @dataclass
 class Item:
-    """One line of the checklist. `status`: to do, done, not done, or the kind of the error that ended it."""
+    """One line of the checklist. `status`: to do, done, not done, signal, or the kind of the error that ended it."""
 
     name: str
     status: str = "to do"
@@ -55,7 +55,7 @@ class Checklist:
         try:
             yield
         except BaseException as error:
-            item.status = error.kind if isinstance(error, BreakglassError) else "failed"
+            item.status = error.kind if isinstance(error, BreakglassError) else "signal" if isinstance(error, KeyboardInterrupt) else "failed"
             raise
         else:
             item.status = "done"

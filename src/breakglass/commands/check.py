@@ -80,14 +80,14 @@ def judge(registries: tuple[Found, ...], *, expect_served: bool, way_back: str =
         return Verdict("unknown", 5, why_not, "log in (docker login), then the same command again")
     if expect_served:
         return Verdict("start", 10, f"{why_not}, and it should be served", "look at the push step, and above at what each registry says; then the same command again")
-    return Verdict("start", 0, f"{why_not}{': start the runbook' if way_back.endswith(RUNBOOK) else ''}", way_back)
+    return Verdict("start", 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back)
 
 
 def way_back(facts: Facts) -> str:
     """What to type where no registry serves the image: the runbook only where it can help, and a push where that is shorter."""
     lost = " or ".join(unread.name for unread in facts.unread if unread.name != API)
     lacking = " or ".join(found.name for found in facts.registries if found.state == "lacks the tag")
-    has_tarball = any(shelf.tarballs for shelf in facts.shelves)
+    has_tarball = any(tarball.verified or tarball.record is None for shelf in facts.shelves for tarball in shelf.tarballs)
     runbook = RUNBOOK if has_tarball else f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}" if lost else ""
     if lacking and {found.state for found in facts.registries} <= {"lacks the tag", "unreachable"}:
         push = f"push the image to {lacking}, or check the tag"

@@ -52,7 +52,7 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     reasons = {candidate.node.name: why_not(candidate, command=command, architecture=architecture, room_bytes=room_bytes) for candidate in candidates}
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "the cluster has no nodes"
+        told = "; ".join(_told(name, reason) for name, reason in reasons.items()) or "the cluster has no nodes"
         next_step = {"import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}.get(command, f"name one: breakglass {command} NODE")
         unread = [candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)]
         if unread:
@@ -61,10 +61,14 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
             raise Unreachable(f"no node fits: {told}", next_step=f"{next_step}; or: {let_in}" if others_answer else let_in)
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
-    passed_over = "".join(f"; {name}: {reason}" for name, reason in reasons.items() if reason)
+    passed_over = "".join(f"; {_told(name, reason)}" for name, reason in reasons.items() if reason)
     has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
     why = f"it has {' and '.join(has)} already" if has else "Ready, not cordoned, answers SSH, has room"
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
+
+
+def _told(name: str, reason: str) -> str:
+    return reason if reason.startswith(f"{name} ") else f"{name}: {reason}"
 
 
 def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes: int) -> str:

@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
-test: $(READY)  ## everything that needs no root, in two minutes
+test: $(READY)  ## what needs no root but for the slow tests: two minutes
 	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra tests/front tests/unit
 	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
 	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"

@@ -182,7 +182,7 @@ class Estate:
         """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises LookupError."""
         if down := [name for name, registry in self.registries.items() if not registry.up]:
             raise LookupError(f"nothing pushed: {' and '.join(down)} {'is' if len(down) == 1 else 'are'} down; first: sandbox start {' '.join(down)}")
-        if tag.startswith(".") or "/" in tag or not tag:
+        if tag.startswith((".", "-")) or "/" in tag or not tag:
             raise LookupError(f"{tag!r} is not a tag")
         pushed = image.build(f"infra-ci {tag}\n" if content is None else content)
         for name, repository in REPOSITORIES.items():

@@ -40,6 +40,7 @@ def drilled(world: World, *arguments: str, status: int) -> Ended:
     return ended
 
 
+@pytest.mark.slow
 def sidecar(directory: Path) -> Path:
     return directory / f"infra-ci-{TAG}.json"
 

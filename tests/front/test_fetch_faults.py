@@ -77,6 +77,7 @@ def test_with_the_vm_down_the_next_source_is_used(world: World) -> None:
     assert VM in ended.stderr
 
 
+@pytest.mark.slow
 def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> None:
     world.publish()
     for source in (VM, NAS):

@@ -76,7 +76,8 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
 SLOW_TAG = 'case "$*" in *"images tag"*infra-ci:latest*) touch "$HOME/begun"; sleep 1; $REAL "$@"; exit;; esac; exec $REAL "$@"'
 
 
-@pytest.mark.parametrize("slow", [SLOW_IMPORT, pytest.param(SLOW_TAG, marks=pytest.mark.slow)], ids=["while containerd imports", "while a name moves"])
+@pytest.mark.slow
+@pytest.mark.parametrize("slow", [SLOW_IMPORT, SLOW_TAG], ids=["while containerd imports", "while a name moves"])
 def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tuple[World, str], slow: str) -> None:
     world, _ = node
     before = world.names(NODE)

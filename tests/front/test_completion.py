@@ -70,7 +70,8 @@ def test_what_is_down_is_not_offered_but_the_rest_is(world: World) -> None:
     assert offers(world, "fetch", "") == sorted(NODES), "those of nodes.hosts"
 
 
-@pytest.mark.parametrize(("words", "known"), [pytest.param("fetch --tag ", False, id="tags", marks=pytest.mark.slow), pytest.param("fetch ", True, id="nodes")])
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "known"), [pytest.param("fetch --tag ", False, id="tags"), pytest.param("fetch ", True, id="nodes")])
 def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, known: bool) -> None:
     """Hosts and an API server that take connections and never say a word; the installed program, as the shell starts it."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
@@ -87,7 +88,8 @@ def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, 
     assert 1 < time.monotonic() - began < 3.5
 
 
-@pytest.mark.parametrize("blocks", ["the configuration", pytest.param("the kubeconfig", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("blocks", ["the configuration", "the kubeconfig"])
 def test_a_file_that_nobody_writes_into_is_not_waited_for(world: World, tmp_path: Path, blocks: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     environ = {**world.estate.environment(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}

@@ -136,6 +136,7 @@ def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(t
     assert f"{server} refuses connections" in refused.message
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_told_as_such_and_a_resolver_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
     warm(tmp_path)
     started = time.monotonic()

@@ -109,6 +109,7 @@ def is_accepted_by_openssh(path: Path, sshd: Sshd) -> bool:
     return "Permission denied" in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client to compare with")
 @examples(25)
 @given(template=FILES)

@@ -393,6 +393,7 @@ def test_a_server_that_accepts_and_never_answers_ends_with_the_deadline_and_hide
     assert [(answer["state"], answer["detail"]) for answer in found] == [("unreachable", "no answer within 1.2 s"), ("serves", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["drip", "hang"])
 @pytest.mark.parametrize("part", ["/manifests/", *(pytest.param(part, marks=pytest.mark.slow) for part in ("/blobs/", "/token"))])
 def test_an_answer_that_never_ends_is_none(example: Example, fault: str, part: str) -> None:

@@ -146,6 +146,7 @@ def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(sshd: 
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_progress_lines_are_progress_and_no_part_of_stderr(sshd: Sshd, connections: Connections) -> None:
     seen: list[int] = []
     text = "echo @progress 5 >&2; echo careful >&2; echo @progress 70 >&2; echo @progress x >&2"

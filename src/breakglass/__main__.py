@@ -1,5 +1,28 @@
-"""`python -m breakglass`."""
+"""`breakglass`, and `python -m breakglass`: the little that has to be there before the rest is read from the disk."""
 
-from breakglass.cli import main
+import os
+import signal
+from types import FrameType
 
-main()
+
+def main() -> None:
+    """The entry point."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+    from breakglass.cli import main as front_door
+
+    front_door()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """A signal before a command has begun, or after it has ended: a sentence, and no traceback of an import."""
+    del frame
+    try:
+        os.write(2, f"breakglass: signal: ended by signal {number}; nothing was under way\n".encode())
+    finally:
+        os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -224,6 +225,18 @@ def test_what_a_command_does_not_need_it_does_not_import(world: World, arguments
 def test_it_can_be_started_both_ways(run_it: list[str]) -> None:
     ended = subprocess.run([*run_it, "--version"], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout.split()[0]) == (0, "breakglass")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
+def test_a_signal_while_the_program_is_still_being_read_from_a_slow_disk_ends_it_with_a_sentence(world: World, tmp_path: Path, number: int) -> None:
+    """An interpreter alone shows the traceback of an import, and exits with another code."""
+    slow, reached = tmp_path / "typer.py", tmp_path / "reached"
+    slow.write_text(f"import pathlib, time\npathlib.Path({str(reached)!r}).touch()\ntime.sleep(30)\n")
+    with subprocess.Popen([sys.executable, "-m", "breakglass", "check"], env={**os.environ, "PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        world.wait_until(reached.exists)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=10)
+    assert (process.returncode, stdout, stderr) == (128 + number, "", f"breakglass: signal: ended by signal {number}; nothing was under way\n")
 
 
 def test_typing_nothing_shows_the_help(world: World) -> None:

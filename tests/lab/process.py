@@ -25,6 +25,13 @@ class HostProcess(subprocess.Popen[str]):
             time.sleep(0.002)
         return 0
 
+    def await_catching(self, sig: int) -> None:
+        """Wait until the command has a handler for such a signal, or has ended: before that it is the interpreter that is signalled."""
+        deadline = time.monotonic() + 20
+        while (inner := self.inner_pid) and not catches(inner, sig):
+            assert time.monotonic() < deadline, f"no handler for signal {sig}"
+            time.sleep(0.01)
+
     def send_signal(self, sig: int) -> None:
         """Signal the command; terminate() and kill() come through here."""
         inner = self.inner_pid
@@ -40,6 +47,16 @@ def children(pid: int) -> list[int]:
         return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def catches(pid: int, sig: int) -> bool:
+    """Whether the process has a handler for the signal (SigCgt in proc_pid_status(5))."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (sig - 1) & 1)
 
 
 def descendants(pid: int) -> set[int]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -56,6 +57,7 @@ class Soak:
         child = self.estate.operator.start_breakglass("--json", *argv)
         if happening:
             time.sleep(self.random.uniform(0.3, 3))
+            child.await_catching(signal.SIGTERM)
             words.append(f"after {time.monotonic() - began:.1f} s {happening[0]}")
             happening[1](child)
         self.faults += len(words)

@@ -119,7 +119,7 @@ def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_impo
     assert run(fresh, "import", "k8s-node1").told["steps"] == []
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", "k8s-node4"])
+@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node4"])
 def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["kept"] is True

@@ -92,6 +92,7 @@ class Soak:
         ):
             if argv[0] == "pin":
                 self.estate.cluster.kubectl("uncordon", *NODES)
+                self.look()  # what was before that is not what the pin finds
             before = self.look()
             ran = judge(self.estate.operator.breakglass("--json", *argv), expect=0)
             self.look()

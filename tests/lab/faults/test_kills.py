@@ -18,7 +18,7 @@ from .trial import Trial
 NODE = "k8s-node1"
 KILLED = -9
 EVERY = 1 if os.environ.get("BREAKGLASS_ALL_KILLS") else 4
-"""An import and a restore take long: here every fourth step, the sandbox's sweep takes every one, `make thorough` does it here too."""
+"""Each run takes its time: here every fourth step, the sandbox's sweep takes every one, `make thorough` does it here too."""
 
 
 def steps(estate: Estate, *argv: str) -> int:
@@ -38,7 +38,7 @@ def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) 
     trial.arranged()
     before = keep(estate.vm, VM_DIRECTORY)
     command = ("snapshot", "--tag", "newest")
-    for step in range(1, steps(estate, *command) + 1):
+    for step in range(1, steps(estate, *command) + 1, EVERY):
         reset.empty(estate.vm.path(VM_DIRECTORY))
         lay(estate.vm, VM_DIRECTORY, before)
         cut_short(estate, *command, after=step)
@@ -57,7 +57,7 @@ def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> 
     trial.arranged()
     node, command = estate.nodes[NODE], ("fetch", NODE)
     before = keep(node, NODE_DIRECTORY)
-    for step in range(1, steps(estate, *command) + 1):
+    for step in range(1, steps(estate, *command) + 1, EVERY):
         reset.empty(node.path(NODE_DIRECTORY))
         lay(node, NODE_DIRECTORY, before)
         cut_short(estate, *command, after=step)

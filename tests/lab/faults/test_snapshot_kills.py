@@ -45,7 +45,7 @@ SITUATIONS = {
 
 
 @row("snapshot", "the remote side killed at any rename, fsync, symlink or unlink; the power cut then", "nothing lost; the next run finishes", exit_code=4, within_seconds=30)
-@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
+@pytest.mark.parametrize("situation", [pytest.param(situation, id=name, marks=pytest.mark.thorough if name == "replacement" else ()) for name, situation in SITUATIONS.items()])
 def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(trial: Trial, situation: Situation) -> None:
     estate, vm = trial.estate, trial.estate.vm
     if situation.tags:

@@ -88,7 +88,7 @@ def rounds_of(count: int, *measures: tuple[str, Callable[[], float]]) -> list[li
 def extra_nodes(estate: Estate, count: int) -> Iterator[list[str]]:
     """So many Node objects without machines. The controllers that would mark them as lost, over and over, stand still meanwhile."""
     names = [f"extra-{number:04}" for number in range(count)]
-    api = estate.host("api")
+    api = estate.api
     api.stop("kube-controller-manager")
     try:
         for start in range(0, count, 500):

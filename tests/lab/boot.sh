@@ -14,7 +14,23 @@ else
 fi
 mkdir -p "$root"/{proc,sys,dev,run,tmp}
 mount -t proc proc "$root/proc"
-mount --rbind /sys "$root/sys"
+if [[ $init == */systemd ]]; then
+    # The host's own part of each hierarchy of control groups, as if it were the whole.
+    mount -t sysfs sysfs "$root/sys"
+    mount -t tmpfs -o mode=755 tmpfs "$root/sys/fs/cgroup"
+    while IFS=: read -r _ controllers _; do
+        case $controllers in
+        "") directory=unified options="" type=cgroup2 ;;
+        name=*) directory=${controllers#name=} options="-o none,$controllers" type=cgroup ;;
+        *) directory=$controllers options="-o $controllers" type=cgroup ;;
+        esac
+        mkdir -p "$root/sys/fs/cgroup/$directory"
+        # shellcheck disable=SC2086
+        mount -t "$type" $options "$type" "$root/sys/fs/cgroup/$directory" || rmdir "$root/sys/fs/cgroup/$directory"
+    done </proc/self/cgroup
+else
+    mount --rbind /sys "$root/sys"
+fi
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
@@ -27,7 +43,14 @@ for bind in "$@"; do
     [[ $option != shared ]] || mount --make-rshared "$root$target"
 done
 hostname "$name"
+# One kernel runs all hosts; each boot of a host has a boot ID of its own all the same.
+cat /proc/sys/kernel/random/uuid >"$root/run/boot_id"
+mount --bind "$root/run/boot_id" "$root/proc/sys/kernel/random/boot_id"
 mkdir -p "$root/run/sshd" "$root/run/lab" "$root/var/log/lab"
+if [[ $init == */systemd ]]; then
+    touch "$root/run/lab/booted"
+    exec env -i container=lab PATH="$PATH" chroot "$root" "$init" --system
+fi
 mkfifo "$root/run/lab/init"
 touch "$root/run/lab/booted"
 # bash collects the orphans of the host, once a second at the latest; it never gets anything to read.

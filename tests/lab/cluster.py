@@ -36,9 +36,10 @@ class Cluster:
     """kubectl on the operator's machine."""
 
     operator: Host
+    kubeconfig: str = ADMIN
 
     def kubectl(self, *argv: str, input: str | None = None, timeout: float = 60, check: bool = True) -> CompletedProcess[str]:
-        return self.operator.run("kubectl", "--kubeconfig", ADMIN, *argv, input=input, timeout=timeout, check=check)
+        return self.operator.run("kubectl", "--kubeconfig", self.kubeconfig, *argv, input=input, timeout=timeout, check=check)
 
     def get(self, *argv: str) -> Any:
         return json.loads(self.kubectl("get", *argv, "-o", "json").stdout)
@@ -76,17 +77,35 @@ class Cluster:
         wanted = set(names)
         wait(lambda: wanted <= self.ready(), timeout, lambda: f"not Ready: {sorted(wanted - self.ready())}")
 
+    def await_boot(self, node: str, boot_id: str, *, timeout: float = 90) -> None:
+        """Wait until a node's kubelet reports this boot: until then the node object tells of the boot before."""
+
+        def reported() -> str:
+            return str(self.nodes()[node]["status"]["nodeInfo"]["bootID"])
+
+        wait(lambda: reported() == boot_id, timeout, lambda: f"{node} reports the boot {reported()}")
+
     def cordon(self, node: str) -> None:
         self.kubectl("cordon", node)
 
     def uncordon(self, node: str) -> None:
         self.kubectl("uncordon", node)
 
+    def add_nodes(self, names: Iterable[str]) -> None:
+        """Make Node objects of nodes that are not there, by the thousand if need be; they are not Ready."""
+        self.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [node_object(name) for name in names]}), timeout=300)
+
+    def remove_nodes(self, names: Iterable[str]) -> None:
+        """Remove Node objects, a thousand in some seconds."""
+        if wanted := list(names):
+            self.kubectl("delete", "node", "--wait=false", *wanted, timeout=300)
+
     def reset_nodes(self) -> None:
         """Uncordon all, drop the tool's annotations, remove nodes that the lab does not have."""
-        for name, node in self.nodes().items():
+        nodes = self.nodes()
+        self.remove_nodes(nodes.keys() - NODES.keys())
+        for name, node in nodes.items():
             if name not in NODES:
-                self.kubectl("delete", "node", name)
                 continue
             marks = [key for key in node["metadata"].get("annotations", {}) if key.startswith("breakglass")]
             if marks or node["spec"].get("unschedulable"):
@@ -95,7 +114,7 @@ class Cluster:
     # pods
 
     def start_pod(self, name: str, image: str, *, pull_policy: str | None = None, node: str | None = None, command: tuple[str, ...] = ("/bin/sh", "-c", "exec sleep 3600")) -> None:
-        """Make a pod; without `node` the scheduler chooses among the nodes with a kubelet."""
+        """Make a pod; without `node` the scheduler chooses."""
         container: dict[str, Any] = {"name": "main", "image": image, "command": list(command)}
         if pull_policy:
             container["imagePullPolicy"] = pull_policy
@@ -107,10 +126,9 @@ class Cluster:
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": 0,
             "restartPolicy": "Never",
-            "nodeSelector": {"breakglass-lab/kubelet": "yes"},
         }
         if node:
-            spec["nodeSelector"]["kubernetes.io/hostname"] = node
+            spec["nodeSelector"] = {"kubernetes.io/hostname": node}
             spec["tolerations"] = [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
 
@@ -141,6 +159,11 @@ class Cluster:
     def delete_pods(self, *names: str) -> None:
         """Delete these pods, or all."""
         self.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--ignore-not-found", "--wait=true")
+
+
+def node_object(name: str, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    labels = {"kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status or {}}
 
 
 def wait(until: Callable[[], bool], timeout: float, otherwise: Callable[[], str]) -> None:

@@ -1,5 +1,6 @@
 """A daemon of a host: what is run, and how one sees that it answers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ class Daemon:
 
     name: str
     argv: tuple[str, ...]
+    unit: str = ""
+    """Its systemd unit where it is not called as the daemon is."""
     port: int | None = None
     socket: str | None = None
     probe: tuple[str, ...] = ()
@@ -21,3 +24,34 @@ class Daemon:
     def ready(self, root: Path, listening: frozenset[int]) -> bool:
         """True when port and socket are there; the probe is the host's to run."""
         return (self.port is None or self.port in listening) and (self.socket is None or (root / self.socket.lstrip("/")).is_socket())
+
+    @property
+    def unit_name(self) -> str:
+        return f"{self.unit or self.name}.service"
+
+    def unit_file(self, environment: Mapping[str, str]) -> str:
+        """The systemd unit of this daemon; it writes its PID where other hosts have it. Nothing starts it again when it ends."""
+        shell = f"echo $$ >/run/lab/{self.name}.pid; exec"
+        if self.leftover:
+            shell = f"rm -f {self.leftover}; {shell}"
+        argv = ("/bin/sh", "-c", f'{shell} "$@"', "lab", *self.argv)
+        settings = "".join(f"Environment={quoted(f'{key}={value}')}\n" for key, value in environment.items())
+        return f"""[Unit]
+Description={self.name} of the lab
+StartLimitIntervalSec=0
+[Service]
+{settings}ExecStart={" ".join(map(quoted, argv))}
+StandardOutput=append:/var/log/lab/{self.name}.log
+StandardError=inherit
+Delegate=yes
+KillMode=process
+TasksMax=infinity
+LimitNOFILE=1048576
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def quoted(word: str) -> str:
+    """A word of a unit file as systemd.service(5) reads it: variables and specifiers are not replaced."""
+    return json.dumps(word).replace("$", "$$").replace("%", "%%")

@@ -19,6 +19,7 @@ from .cluster import Cluster
 from .host import STATE, Host
 from .images import Bundle, Image
 from .operator_host import Operator
+from .other_cluster import OtherCluster
 from .registry import Registry
 from .which import own
 
@@ -37,10 +38,13 @@ class Estate:
 
     def __init__(self) -> None:
         self.hosts: dict[str, Host] = roles.hosts()
+        self.always_on = {name: host for name, host in self.hosts.items() if name != roles.OTHER_API}
         self.operator: Operator = roles.operator()
-        self.vm, self.nas, self.api = self.hosts["registry-vm"], self.hosts["synology"], self.hosts["api"]
+        self.operator2: Operator = roles.operator("operator2")
+        self.vm, self.nas, self.api = self.hosts["registry-vm"], self.hosts["synology"], self.hosts[roles.MASTER]
         self.nodes: dict[str, Host] = {name: self.hosts[name] for name in roles.NODES}
         self.cluster = Cluster(self.operator)
+        self.other = OtherCluster(self.operator, self.hosts[roles.OTHER_API])
         self.private = Registry(self.vm, "registry.viktorbarzin.me:5050/infra-ci")
         self.forgejo = Registry(self.hosts["forgejo"], "forgejo.viktorbarzin.me/viktor/infra-ci")
         self.registries = (self.private, self.forgejo)
@@ -75,12 +79,13 @@ class Estate:
                 if daemon.name == "kubelet":
                     images.import_pause(host)
                 host.start(daemon.name)
-            if name == "api":
+            if name == roles.MASTER:
                 self.cluster.grant()
             say(f"{name:<12} {host.address:<13} {', '.join(daemon.name for daemon in host.daemons) or 'no daemons'} ({time.monotonic() - began:.1f} s)")
 
-        each(raise_host, self.hosts)
+        each(raise_host, self.always_on)
         self.cluster.await_ready()
+        self.cluster.kubectl("label", "node", roles.MASTER, "node-role.kubernetes.io/control-plane=")
         say(f"all nodes Ready ({time.monotonic() - began:.1f} s)")
         (STATE / "up").touch()
 
@@ -112,10 +117,11 @@ class Estate:
 
     def reset(self) -> None:
         """Everything as after `up`: powered, empty, uncordoned, no image, no tarball, no pod, registries open and empty."""
-        reset.plug_all(self.hosts)
+        reset.plug_all(self.always_on)
         # By themselves: who ends strangers on a host would end a registry there that is just being started.
         each(reset.reset_registry, self.registries)
-        tasks: list[Callable[[], None]] = [lambda: reset.reset_vm(self.vm), lambda: reset.reset_nas(self.nas), lambda: reset.reset_operator(self.operator)]
+        tasks: list[Callable[[], None]] = [lambda: reset.reset_vm(self.vm), lambda: reset.reset_nas(self.nas)]
+        tasks += [functools.partial(reset.reset_operator, host) for host in (self.operator, self.operator2)]
         reset.reset_cluster(self.cluster)
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)

@@ -2,17 +2,31 @@
 
 import base64
 import json
-import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from . import pki, seed
+from . import docker, pki, seed
 from .disk import Disk
 from .operator_host import REPOSITORY_ROOT
-from .roles import ADDRESSES, API_ADDRESS, CONTAINERD_SOCKET, LAB, NAS_DIRECTORY, NODES, SSH_HOSTS, VM_DIRECTORY, data_directories
+from .roles import (
+    ADDRESSES,
+    CONTAINERD_SOCKET,
+    LAB,
+    MASTER,
+    NAS_DIRECTORY,
+    NODES,
+    OPERATORS,
+    OTHER_API,
+    SSH_HOSTS,
+    SYSTEMD,
+    VM_DIRECTORY,
+    Node,
+    data_directories,
+)
 
-HERE = Path(__file__).parent
 EXAMPLE = REPOSITORY_ROOT / "breakglass.example.yaml"
+PKI_OF_AN_API_SERVER = ("ca.crt", "api.crt", "api.key", "kubernetes-ca.crt", "service-accounts.key", "service-accounts.pub", "admin.crt", "admin.key")
 NAS_COMMANDS = ("cat", "ls", "wc", "tail", "readlink")
 REGISTRY_HOSTS = ("registry.viktorbarzin.me:5050", "forgejo.viktorbarzin.me")
 
@@ -27,19 +41,21 @@ def furnish(name: str) -> None:
         furnish_nas(disk)
         return
     seed.lay_common(name, disk)
+    if name in SYSTEMD:
+        seed.lay_systemd(name, disk)
     if name in NODES:
         furnish_node(name, disk)
-    elif name == "registry-vm":
+    if name in (MASTER, OTHER_API):
+        for file in PKI_OF_AN_API_SERVER:
+            disk.write(f"/etc/lab/pki/{file}", pki.text(file), mode=0o600)
+    if name == "registry-vm":
         furnish_vm(disk)
     elif name == "forgejo":
         lay_registry(name, disk, 443)
-    elif name == "api":
-        for file in ("ca.crt", "api.crt", "api.key", "kubernetes-ca.crt", "service-accounts.key", "service-accounts.pub", "admin.crt", "admin.key"):
-            disk.write(f"/etc/lab/pki/{file}", pki.text(file), mode=0o600)
-        disk.write("/etc/lab/kubeconfig", kubeconfig("admin"), mode=0o600)
-    elif name == "operator":
+    elif name in OPERATORS:
         seed.lay_identity(disk, "operator", SSH_HOSTS)
         disk.write("/root/.kube/admin.config", kubeconfig("admin"), mode=0o600)
+        disk.write("/root/.kube/other-admin.config", kubeconfig("admin", OTHER_API), mode=0o600)
         disk.write("/root/.kube/config", kubeconfig("breakglass"), mode=0o600)
         disk.write("/root/breakglass.yaml", EXAMPLE.read_text())
 
@@ -48,7 +64,7 @@ def furnish_vm(disk: Disk) -> None:
     seed.lay_sshd("registry-vm", disk)
     seed.lay_login(disk, "operator", "node-root")
     lay_registry("registry-vm", disk, 5050)
-    disk.write("/etc/docker/daemon.json", json.dumps({"bridge": "none", "iptables": False, "ip6tables": False}))
+    disk.write("/etc/docker/daemon.json", docker.configuration(docker.DEFAULT))
     disk.write("/etc/containerd/config.toml", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
     disk.directory(VM_DIRECTORY)
 
@@ -100,44 +116,43 @@ def furnish_node(name: str, disk: Disk) -> None:
     if node.containerd:
         for program in ("containerd", "ctr", "containerd-shim-runc-v2"):
             disk.link(f"/usr/bin/{program}", f"{LAB}/{node.containerd}/usr/bin/{program}")
-    disk.write("/etc/containerd/config.toml", containerd_configuration(second=node.containerd == "containerd-2"))
+    disk.write("/etc/containerd/config.toml", containerd_configuration(node))
     for registry in REGISTRY_HOSTS:
         disk.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts_toml(registry))
     disk.write(
         "/etc/cni/net.d/10-lab.conflist",
         json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{ADDRESSES[name].rpartition('.')[2]}.0/24"}]]}}]}),
     )
-    if node.kubelet:
-        disk.write(
-            "/etc/lab/kubelet.yaml",
-            json.dumps(
-                {
-                    "kind": "KubeletConfiguration",
-                    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-                    "cgroupDriver": "cgroupfs",
-                    "cgroupsPerQOS": False,
-                    "enforceNodeAllocatable": [],
-                    "failSwapOn": False,
-                    "evictionHard": {},
-                    "imageGCHighThresholdPercent": 100,
-                    "nodeStatusUpdateFrequency": "2s",
-                    "nodeStatusReportFrequency": "20s",
-                    "nodeLeaseDurationSeconds": 20,
-                    "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-                    "authorization": {"mode": "AlwaysAllow"},
-                    "volumeStatsAggPeriod": "10m0s",
-                    "resolvConf": "/etc/resolv.conf",
-                    "maxPods": 50,
-                    "registryPullQPS": 0,
-                    "eventRecordQPS": 0,
-                }
-            ),
-        )
-    else:
-        shutil.copy(HERE / "heartbeat.py", disk.directory("/etc/lab") / "heartbeat.py")
+    disk.write("/etc/lab/kubelet.yaml", json.dumps(kubelet_configuration(node)))
     disk.write("/etc/lab/kubeconfig", kubeconfig("admin"), mode=0o600)
-    for file in ("ca.crt", "admin.crt", "admin.key"):
-        disk.write(f"/etc/lab/pki/{file}", pki.text(file), mode=0o600)
+
+
+def kubelet_configuration(node: Node) -> dict[str, Any]:
+    """What kubelets of three versions take; nothing is evicted or collected, because all hosts share one machine."""
+    taints = [{"key": node.taint, "effect": "NoSchedule"}] if node.taint else []
+    return {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "failCgroupV1": False,
+        "cgroupDriver": "cgroupfs",
+        "cgroupsPerQOS": False,
+        "enforceNodeAllocatable": [],
+        "failSwapOn": False,
+        "evictionHard": {},
+        "imageGCHighThresholdPercent": 100,
+        "nodeStatusUpdateFrequency": "2s",
+        "nodeStatusReportFrequency": "20s",
+        "nodeLeaseDurationSeconds": 20,
+        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "volumeStatsAggPeriod": "10m0s",
+        "resolvConf": "/etc/resolv.conf",
+        "maxPods": 50,
+        "registryPullQPS": 0,
+        "eventRecordQPS": 0,
+        "registerWithTaints": taints,
+    }
 
 
 def hosts_toml(registry: str) -> str:
@@ -145,9 +160,9 @@ def hosts_toml(registry: str) -> str:
     return f'server = "https://{registry}"\n\n[host."https://{registry}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
-def containerd_configuration(*, second: bool) -> str:
+def containerd_configuration(node: Node) -> str:
     """containerd's CRI settings; restrict_oom_score_adj because the machine may lack CAP_SYS_RESOURCE."""
-    if second:
+    if node.containerd_2:
         return f"""version = 3
 [grpc]
   address = "{CONTAINERD_SOCKET}"
@@ -158,7 +173,7 @@ def containerd_configuration(*, second: bool) -> str:
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true
 [plugins."io.containerd.cri.v1.runtime".cni]
-  bin_dir = "/usr/lib/cni"
+  bin_dirs = ["/usr/lib/cni"]
 """
     return f"""version = 2
 [grpc]
@@ -173,7 +188,7 @@ def containerd_configuration(*, second: bool) -> str:
 """
 
 
-def kubeconfig(user: str) -> str:
+def kubeconfig(user: str, host: str = MASTER) -> str:
     """A kubeconfig with everything in it; YAML is a superset of JSON."""
 
     def data(file: str) -> str:
@@ -184,7 +199,7 @@ def kubeconfig(user: str) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "lab",
-            "clusters": [{"name": "lab", "cluster": {"server": f"https://{API_ADDRESS}:6443", "certificate-authority-data": data("ca.crt")}}],
+            "clusters": [{"name": "lab", "cluster": {"server": f"https://{ADDRESSES[host]}:6443", "certificate-authority-data": data("ca.crt")}}],
             "users": [{"name": user, "user": {"client-certificate-data": data(f"{user}.crt"), "client-key-data": data(f"{user}.key")}}],
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
         },

@@ -16,8 +16,13 @@ from .which import own
 
 STATE = Path(f"/run/{own('breakglass-lab')}")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A cgroup namespace begins where its first process is: in a group of the host's own in each hierarchy. Not each one lets us.
+OWN_CGROUPS = """for group in /sys/fs/cgroup/*/GROUP; do find "$group" -depth -type d -exec rmdir {} + ; done 2>/dev/null
+for top in /sys/fs/cgroup/*; do [ -L "$top" ] || { mkdir -p "$top/GROUP" && echo $$ >"$top/GROUP/cgroup.procs"; }; done 2>/dev/null
+"""
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
 BOOT = Path(__file__).with_name("boot.sh")
+SYSTEMD_INIT = "/lib/systemd/systemd"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,15 @@ class Host:
     @property
     def disk(self) -> Disk:
         return Disk(self.name)
+
+    @property
+    def systemd(self) -> bool:
+        """Whether systemd is its PID 1."""
+        return self.init == SYSTEMD_INIT
+
+    @property
+    def cgroup(self) -> str:
+        return f"{own('breakglass-lab')}-{self.name}"
 
     @property
     def state(self) -> Path:
@@ -130,28 +144,16 @@ class Host:
         if self.running:
             return
         self.state.mkdir(parents=True, exist_ok=True)
-        enter = [
-            "nsenter",
-            f"--net=/run/netns/{network.namespace(self.name)}",
-            "unshare",
-            "--mount",
-            "--uts",
-            "--pid",
-            "--ipc",
-            "--fork",
-            "--kill-child",
-            "--propagation",
-            "private",
-            "bash",
-            str(BOOT),
-            str(self.disk.system),
-            self.name,
-            self.kind,
-            self.init,
-            *self.binds,
-        ]
+        network_namespace = f"--net=/run/netns/{network.namespace(self.name)}"
+        namespaces = ["--mount", "--uts", "--pid", "--ipc", *(["--cgroup"] if self.systemd else [])]
+        unshare = ["unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
+        boot = ["bash", str(BOOT), str(self.disk.system), self.name, self.kind, self.init, *self.binds]
+        enter = ["nsenter", network_namespace, *unshare, *boot]
         # The keeper writes down its own PID and start time before there is anything to be found: down finds it whenever up dies.
-        keep = 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
+        keep = 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; '
+        if self.systemd:
+            keep += OWN_CGROUPS.replace("GROUP", self.cgroup)
+        keep += 'exec "$@"'
         with (self.state / "boot.log").open("ab") as log:
             keeper = subprocess.Popen(["sh", "-c", keep, str(self.state / "pid"), *enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
         deadline = time.monotonic() + 20
@@ -161,9 +163,35 @@ class Host:
             time.sleep(0.01)
         keeper.returncode = 0  # nobody waits for it here: it outlives this process
         network.set_cable(self.name, up=True)
+        if self.systemd:
+            self.await_systemd()
         if start:
             for daemon in self.daemons:
                 self.start(daemon.name)
+
+    def await_systemd(self, *, timeout: float = 60) -> None:
+        """Wait until systemd has started all that it starts at boot."""
+        deadline = time.monotonic() + timeout
+        while True:
+            # The bus may not be there yet, so one answer is not enough.
+            state = self.run("systemctl", "is-system-running", "--wait", check=False, timeout=timeout).stdout.strip()
+            if state in ("running", "degraded"):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name}: systemd is {state or 'silent'}")
+            time.sleep(0.1)
+
+    def reboot(self) -> None:
+        """Shut down as `systemctl reboot` does, and boot again; what is enabled starts by itself."""
+        pid = self.init_pid
+        self.run("systemctl", "reboot", check=False)
+        deadline = time.monotonic() + 60
+        while process.alive(pid):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not shut down")
+            time.sleep(0.05)
+        self.unplug()
+        self.plug()
 
     def unplug(self) -> None:
         """Pull the plug: nothing is written or said by the host any more."""
@@ -209,6 +237,12 @@ class Host:
         what = self.daemon(daemon)
         if what.leftover:
             self.path(what.leftover).unlink(missing_ok=True)
+        if self.systemd:
+            self.run("systemctl", "enable", "--quiet", "--now", what.unit_name)
+            deadline = time.monotonic() + 5
+            while not self.pid(daemon) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return
         start = 'n=$1; shift; exec >>/var/log/lab/$n.log 2>&1 </dev/null; (trap - INT QUIT; exec "$@") & echo $! >/run/lab/$n.pid'
         subprocess.run([*self.entry(), self.init, "-c", start, "lab", daemon, *what.argv], env=ENVIRONMENT | dict(what.env), check=True, start_new_session=True)
 

@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .components import CACHE, CONTAINERD, CRICTL, KUBERNETES
 from .host import Host
 from .registry import MANIFEST, Registry, digest_of
-from .roles import CACHE, KUBERNETES, LAB
+from .roles import LAB
 
 BIG_TAG = "b16b00b5"
 BIG_RECIPE = f"""FROM scratch
 COPY bin /bin
-COPY {LAB.strip("/")}/{KUBERNETES} /usr/local/bin
-COPY usr/share/go-1.19 /usr/share/go-1.19
-COPY usr/lib/go-1.19/pkg/linux_amd64 /usr/lib/go-1.19/pkg/linux_amd64
+COPY {LAB.strip("/")}/{KUBERNETES}/usr/bin /usr/local/bin
+COPY {LAB.strip("/")}/{CONTAINERD}/usr/bin /usr/local/bin
+COPY {LAB.strip("/")}/{CRICTL}/usr/bin /usr/local/bin
 COPY usr/lib/python3.11 /usr/lib/python3.11
 COPY usr/lib/python3 /usr/lib/python3
 ENV PATH=/usr/local/bin:/bin

@@ -8,7 +8,7 @@ from typing import Any
 
 from .cluster import Cluster
 from .host import Host
-from .roles import NAS_DIRECTORY, NODES, VM_DIRECTORY
+from .roles import MASTER, NAS_DIRECTORY, NODES, VM_DIRECTORY
 
 CTR = 'for n in $(ctr namespaces ls -q 2>/dev/null); do ctr -n "$n" images ls 2>/dev/null | tail -n +2 | while read -r line; do echo "$n $line"; done; done'
 DOCKER = "{{.Repository}}:{{.Tag}} {{.ID}} {{.Digest}}"
@@ -65,7 +65,7 @@ def listing(hosts: dict[str, Host], cluster: Cluster) -> dict[str, Any]:
         "registry-vm files": files(vm, VM_DIRECTORY) if vm.running else "unplugged",
         "synology files": files(nas, NAS_DIRECTORY) if nas.running else "unplugged",
         "docker images": docker_images(vm) if vm.running and vm.pid("dockerd") else "stopped",
-        "nodes": node_objects(cluster) if hosts["api"].running and hosts["api"].pid("kube-apiserver") else "stopped",
+        "nodes": node_objects(cluster) if hosts[MASTER].running and hosts[MASTER].pid("kube-apiserver") else "stopped",
     }
     for name in NODES:
         node = hosts[name]

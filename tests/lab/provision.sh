@@ -1,42 +1,73 @@
 #!/usr/bin/env bash
-# Puts on this Debian 12 machine what the lab needs: packages, Kubernetes 1.20.2 built from Debian's source package,
-# and containerd 1.7 and 2.x unpacked beside the installed 1.6. Idempotent; a warm run only looks (well under a second).
+# Puts on this Debian 12 machine what the lab needs: Debian's packages, packages of newer Debian suites unpacked beside them, and
+# Kubernetes, containerd and tools built by Go at the versions that go/NAME/go.mod names. A warm run only looks (well under a second).
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${BREAKGLASS_LAB_CACHE:-$HOME/.cache/breakglass-lab}
-kubernetes_version=1.20.2
-kubernetes_parts=(kube-apiserver kube-scheduler kube-controller-manager kubelet)
-packages=(openssh-server openssh-client containerd runc docker.io docker-registry skopeo etcd-server containernetworking-plugins
-    busybox-static conntrack iproute2 iptables sudo pigz strace openssl ca-certificates curl rsync jq make dpkg-dev golang-go)
-services=(containerd docker docker-registry etcd ssh)
+packages=(openssh-server openssh-client containerd runc docker.io docker-registry skopeo containernetworking-plugins busybox-static
+    conntrack iproute2 iptables sudo pigz strace openssl ca-certificates curl systemd dbus)
+services=(containerd docker docker-registry ssh)
+# SUITE PACKAGE NAME: what is unpacked below the cache under NAME. sid moves on, so its NAME carries no version.
+debs=("trixie containerd containerd-1.7" "sid containerd containerd-sid" "sid docker.io docker-sid" "sid docker-cli docker-cli-sid"
+    "sid etcd-server etcd-sid" "sid prometheus prometheus-sid")
+# NAME MODULE: NAME/go.mod lists the programs; MODULE is the one whose version counts.
+builds=("kubernetes k8s.io/kubernetes" "kubelet-1.34 k8s.io/kubernetes" "containerd github.com/containerd/containerd/v2"
+    "crane github.com/google/go-containerregistry" "crictl sigs.k8s.io/cri-tools"
+    "conformance github.com/opencontainers/distribution-spec/conformance")
 
 main() {
     [[ $(id -u) == 0 ]] || die "the lab needs root"
-    [[ $(. /etc/os-release && echo "$ID$VERSION_ID") == debian12 ]] || die "the lab is measured on Debian 12 only"
+    [[ $(. /etc/os-release && echo "$ID$VERSION_ID") == debian12 ]] || die "the lab runs on Debian 12 only"
     umask 022
     mkdir -p "$cache"
     exec 9>"$cache/.lock"
-    flock --nonblock 9 || { say "another provision.sh is at work: waiting for it"; flock 9; }
+    flock --nonblock 9 || { say "another provision.sh is running: waiting for it"; flock 9; }
     trap 'rm -rf "$cache"/.new.*' EXIT
     step "packages" packages_missing install_packages
-    step "containerd 1.7 (trixie)" "[[ ! -x $cache/containerd-1.7/usr/bin/containerd ]]" "unpack_deb trixie containerd containerd-1.7"
-    step "containerd 2 (sid)" "[[ ! -x $cache/containerd-2/usr/bin/containerd ]]" "unpack_deb sid containerd containerd-2"
-    step "kubectl (bookworm)" "[[ ! -x $cache/kubernetes-client/usr/bin/kubectl ]]" "unpack_deb bookworm kubernetes-client kubernetes-client"
-    step "kubernetes $kubernetes_version" kubernetes_missing build_kubernetes
-    say "ready: containerd $(version /usr), $(version "$cache/containerd-1.7/usr"), $(version "$cache/containerd-2/usr"); kubernetes $kubernetes_version; cache $cache"
+    local each name
+    for each in "${debs[@]}"; do
+        # shellcheck disable=SC2086
+        set -- $each
+        step "$2 of $1" "[[ ! -d $cache/$3 ]]" "unpack_deb $1 $2 $3"
+    done
+    for each in "${builds[@]}"; do
+        # shellcheck disable=SC2086
+        set -- $each
+        name=$1-$(module_version "$1" "$2")
+        [[ -d $cache/$name ]] || go_there || die "Go 1.26 or newer is needed to build $name, and there is none"
+        step "$name" "[[ ! -d $cache/$name ]]" "build $1 $2 $name"
+    done
+    kernel_limits
+    say "ready: $(versions | paste -sd, | sed 's/,/, /g')"
 }
 
 say() { printf 'provision: %s\n' "$*"; }
 die() { say "$*" >&2; exit 1; }
-version() { "$1/bin/containerd" --version | awk '{print $3}'; }
+
+# One line for each program that the lab runs, as it names itself.
+versions() {
+    local path
+    for path in /usr "$cache/containerd-1.7/usr" "$cache/containerd-sid/usr" "$cache/containerd-$(module_version containerd github.com/containerd/containerd/v2)/usr"; do
+        echo "containerd $("$path/bin/containerd" --version | awk '{print $3}')"
+    done
+    echo "docker $(/usr/sbin/dockerd --version | awk '{sub(",", "", $3); print $3}')"
+    echo "docker $("$cache/docker-sid/usr/sbin/dockerd" --version | awk '{sub(",", "", $3); print $3}')"
+    echo "Kubernetes $(module_version kubernetes k8s.io/kubernetes)"
+    echo "kubelet $(module_version kubelet-1.34 k8s.io/kubernetes)"
+    echo "etcd $("$cache/etcd-sid/usr/bin/etcd" --version | awk '/^etcd Version/ {print $3}')"
+    echo "systemd $(/lib/systemd/systemd --version | awk 'NR == 1 {print $2}')"
+    echo "runc $(runc --version | awk 'NR == 1 {print $3}')"
+    echo "OpenSSH $(/usr/sbin/sshd -V 2>&1 | sed -nE 's/^OpenSSH_([^ ,]+).*/\1/p')"
+}
 
 # step NAME NEEDED ACTION: one line when there is nothing to do, two with the time when there is.
 step() {
     if ! eval "$2"; then say "$1: there"; return; fi
     local began=$SECONDS
     say "$1: getting it (log: $cache/provision.log)"
-    (eval "$3") >>"$cache/provision.log" 2>&1 9>&- & # in the background, for "set -e" is void inside a condition
+    (eval "$3") >>"$cache/provision.log" 2>&1 9>&- & # in the background, because "set -e" is void inside a condition
     if ! wait $!; then tail -n 20 "$cache/provision.log" >&2; die "$1: failed"; fi
     say "$1: done in $((SECONDS - began)) s"
 }
@@ -49,7 +80,7 @@ install_packages() {
     local policy=/usr/sbin/policy-rc.d kept=""
     if [[ -e $policy ]]; then kept=$(mktemp) && cp -a "$policy" "$kept"; fi
     printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
-    apt-get update && apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold "${packages[@]}" && local good=1
+    apt-get update && apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "${packages[@]}" && local good=1
     if [[ -n $kept ]]; then mv "$kept" "$policy"; else rm -f "$policy"; fi
     if [[ -d /run/systemd/system ]]; then systemctl disable --now "${services[@]}" || true; fi
     [[ ${good:-} == 1 ]]
@@ -58,23 +89,23 @@ install_packages() {
 # Where this machine already gets bookworm from; the project itself names no archive.
 archive() { apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | awk '$2 == "bookworm" {print $1; exit}'; }
 
-# suite NAME KIND: sets $options for apt with lists of its own, so that the machine's own lists stay as they are.
+# suite NAME: sets $options for apt with lists of its own, so that the machine's own lists stay as they are.
 suite() {
-    local state=$cache/apt/$1-$2
+    local state=$cache/apt/$1
     mkdir -p "$state/lists/partial" "$state/archives/partial"
-    printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$2" "$(archive)" "$1" >"$state/sources.list"
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$(archive)" "$1" >"$state/sources.list"
     options=(-o "Dir::Etc::sourcelist=$state/sources.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$state/lists"
         -o "Dir::Cache=$state" -o APT::Sandbox::User=root)
-    apt-get "${options[@]}" update
+    [[ -n $(find "$state/lists" -name '*_Packages*' -mmin -60) ]] || apt-get "${options[@]}" update
 }
 
-# unpack_deb SUITE PACKAGE NAME: the .deb is kept in $cache/debs (sid moves on), its tree becomes $cache/NAME.
+# unpack_deb SUITE PACKAGE NAME: the .deb stays in $cache/debs (sid moves on), its tree becomes $cache/NAME.
 unpack_deb() {
     local new=$cache/.new.$3 deb
     rm -rf "$new" && mkdir -p "$new" "$cache/debs/$3"
     deb=$(find "$cache/debs/$3" -name '*.deb' | sort | tail -n 1)
     if [[ -z $deb ]]; then
-        suite "$1" deb
+        suite "$1"
         (cd "$cache/debs/$3" && apt-get "${options[@]}" download "$2")
         deb=$(find "$cache/debs/$3" -name '*.deb' | sort | tail -n 1)
     fi
@@ -82,27 +113,28 @@ unpack_deb() {
     rm -rf "${cache:?}/$3" && mv "$new" "$cache/$3"
 }
 
-kubernetes_missing() {
-    local part
-    for part in "${kubernetes_parts[@]}"; do [[ -x $cache/$kubernetes_version/$part ]] || return 0; done
-    return 1
+# module_version NAME MODULE: the version that NAME/go.mod requires, without its v.
+module_version() { awk -v module="$2" '{ sub(/^require /, "") } $1 == module { sub(/^v/, "", $2); print $2; exit }' "$here/go/$1/go.mod"; }
+
+go_there() { command -v go >/dev/null && printf 'go1.26\n%s\n' "$(GOTOOLCHAIN=local go env GOVERSION)" | sort --version-sort --check=quiet; }
+
+# build NAME MODULE DIRECTORY: the tools of NAME/go.mod into $cache/DIRECTORY. Kubernetes takes its own version from the linker.
+build() {
+    local new=$cache/.new.$3 version major minor rest
+    version=$(module_version "$1" "$2")
+    IFS=. read -r major minor rest <<<"$version"
+    local package=k8s.io/component-base/version
+    rm -rf "$new" && mkdir -p "$new/usr/bin"
+    (cd "$here/go/$1" && GOTOOLCHAIN=local GOFLAGS='' GOWORK=off CGO_ENABLED=0 go build -trimpath -buildvcs=false -mod=readonly \
+        -ldflags "-s -w -X $package.gitVersion=v$version -X $package.gitMajor=$major -X $package.gitMinor=$minor -X github.com/containerd/containerd/v2/version.Version=$version" \
+        -o "$new/usr/bin/" tool)
+    rm -rf "${cache:?}/$3" && mv "$new" "$cache/$3"
 }
 
-# Debian's source package is whole, vendored modules included: nothing is downloaded by Go.
-build_kubernetes() {
-    local new=$cache/.new.kubernetes
-    rm -rf "$new" && mkdir -p "$new/gopath/src/k8s.io" "$new/bin"
-    suite bookworm deb-src
-    (cd "$new" && apt-get "${options[@]}" source kubernetes)
-    local tree
-    tree=$(find "$new" -mindepth 1 -maxdepth 1 -type d -name 'kubernetes-*')
-    ln -s "$tree" "$new/gopath/src/k8s.io/kubernetes"
-    (cd "$new/gopath/src/k8s.io/kubernetes" &&
-        GOPATH=$new/gopath GOCACHE=$new/gocache GO111MODULE=off PATH=/usr/lib/go-1.19/bin:$PATH \
-            make WHAT="${kubernetes_parts[*]/#/cmd/}" GOLDFLAGS="-s -w")
-    find "$tree/_output" -type f -perm -100 \( -name 'kube-*' -o -name kubelet \) -exec cp {} "$new/bin/" \;
-    rm -rf "${cache:?}/$kubernetes_version" && mv "$new/bin" "$cache/$kubernetes_version"
-    rm -rf "$new"
+# A kubelet holds some fifteen inotify instances; the kernel's usual 128 a user end with the ninth kubelet.
+kernel_limits() {
+    local limit=/proc/sys/fs/inotify/max_user_instances
+    if (($(<"$limit") < 4096)); then echo 4096 >"$limit"; fi
 }
 
 main "$@"

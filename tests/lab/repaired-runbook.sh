@@ -16,11 +16,11 @@ for name in $private:latest $forgejo:$tag $forgejo:latest; do
     ssh $node sudo ctr -n k8s.io images tag --force $private:$tag $name
 done
 kubectl --kubeconfig "$ADMIN" get nodes -o custom-columns=NAME:.metadata.name,CORDONED:.spec.unschedulable
-for other in k8s-node2 k8s-node4 k8s-node10; do
+for other in k8s-master k8s-node2 k8s-node10; do
     kubectl --kubeconfig "$ADMIN" cordon $other
 done
 kubectl --kubeconfig "$ADMIN" apply -f /root/repair.json
 kubectl --kubeconfig "$ADMIN" wait --for=condition=complete job/repair --timeout=60s
-for other in k8s-node2 k8s-node4 k8s-node10; do
+for other in k8s-master k8s-node2 k8s-node10; do
     kubectl --kubeconfig "$ADMIN" uncordon $other
 done

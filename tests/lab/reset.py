@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from . import furniture, images, network, process, seed
+from . import docker, furniture, images, network, process, seed
 from .cluster import Cluster
 from .host import Host
 from .mirror import remove
@@ -16,6 +16,10 @@ CTR = """for n in $(ctr namespaces ls -q 2>/dev/null); do
     [ -z "$names" ] || ctr -n "$n" images rm --sync $names >/dev/null 2>&1
     [ "$n" = k8s.io ] || [ "$n" = moby ] || ctr namespaces rm "$n" >/dev/null 2>&1
 done; true""".replace("PAUSE", images.PAUSE)
+UNITS = """systemctl stop 'breakglass*' 2>/dev/null
+rm -f /etc/systemd/system/breakglass* /etc/systemd/system/*/breakglass*
+systemctl daemon-reload; systemctl reset-failed"""
+OF_SYSTEMD = ("/lib/systemd/", "/usr/lib/systemd/", "/usr/bin/dbus-daemon", "(sd-pam)")
 DOCKER = 'ids=$(docker images --all --quiet | sort -u); [ -z "$ids" ] || docker rmi --force $ids >/dev/null 2>&1; true'
 
 
@@ -38,17 +42,28 @@ def end_strangers(host: Host) -> None:
     keep = {host.init_pid, *daemons}
     for pid, name in daemons.items():
         keep |= process.descendants(pid) if name != "sshd" else set()
+    if host.systemd:
+        end_units(host)
     running = [pid for pid, _ in process.within(host.init_pid)]
     for pid in running:
-        if "containerd-shim" in process.command_line(pid).partition(" ")[0]:
+        program = process.command_line(pid).partition(" ")[0]
+        if program.startswith(OF_SYSTEMD):
+            keep.add(pid)
+        if "containerd-shim" in program:
             keep |= {pid} | process.descendants(pid)
     for pid in running:
         if pid not in keep:
             process.send(pid, 9)
 
 
+def end_units(host: Host) -> None:
+    """Take away what is a unit of ours on a host under systemd: it would start again."""
+    host.run("sh", "-c", UNITS)
+
+
 def reset_vm(vm: Host) -> None:
     end_strangers(vm)
+    docker.use(vm, docker.DEFAULT)
     vm.run("sh", "-c", DOCKER)
     empty(vm.path(VM_DIRECTORY))
     reset_temporary(vm)
@@ -62,12 +77,12 @@ def reset_nas(nas: Host) -> None:
 def reset_node(node: Host) -> None:
     end_strangers(node)
     node.run("sh", "-c", CTR)
-    if NODES[node.name].kubelet:
-        images.import_pause(node)
+    images.import_pause(node)
+    forget_pulls(node)
     reset_temporary(node)
     empty(node.path("/var/breakglass"))
     node.path("/var/breakglass").rmdir()
-    configuration = furniture.containerd_configuration(second=NODES[node.name].containerd == "containerd-2")
+    configuration = furniture.containerd_configuration(NODES[node.name])
     if node.read("/etc/containerd/config.toml") != configuration:
         node.write("/etc/containerd/config.toml", configuration)
         node.stop("containerd")
@@ -77,6 +92,16 @@ def reset_node(node: Host) -> None:
     for registry in furniture.REGISTRY_HOSTS:
         node.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", furniture.hosts_toml(registry))
     node.write("/root/.ssh/known_hosts", seed.known_hosts(("registry-vm", "synology")), mode=0o600)
+
+
+def forget_pulls(node: Host) -> None:
+    """kubelet remembers which image it has pulled under which name (1.35 and newer) and reads its notes at its start."""
+    notes = [path for kind in ("pulled", "pulling") for path in node.path(f"/var/lib/kubelet/image_manager/{kind}").glob("*")]
+    if notes:
+        node.stop("kubelet")
+        for path in notes:
+            path.unlink()
+        node.start("kubelet")
 
 
 def reset_temporary(host: Host) -> None:

@@ -1,10 +1,13 @@
 """The files that every host has before its first boot: accounts, names, trust, SSH."""
 
+import uuid
 from pathlib import Path
 
 from . import pki
+from .components import KUBERNETES
 from .disk import Disk
-from .roles import ADDRESSES, API_ADDRESS, NAMES, NODES, SSH_HOSTS
+from .host import ENVIRONMENT
+from .roles import ADDRESSES, LAB, MASTER, NAMES, NODES, OTHER_API, SSH_HOSTS, daemons
 
 WIZARD = 2000
 SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
@@ -25,7 +28,8 @@ def make_pki() -> None:
     """All keys and certificates of the estate."""
     pki.make_authority()
     pki.make_authority("kubernetes-ca")
-    pki.make_certificate("api", "/CN=kube-apiserver", f"IP:{API_ADDRESS},IP:127.0.0.1,DNS:api,DNS:localhost", authority="ca")
+    addresses = ",".join(f"IP:{ADDRESSES[host]}" for host in (MASTER, OTHER_API))
+    pki.make_certificate("api", "/CN=kube-apiserver", f"{addresses},IP:127.0.0.1,DNS:{MASTER},DNS:localhost", authority="ca")
     for host, names in NAMES.items():
         pki.make_certificate(host, f"/CN={names[0]}", ",".join([f"DNS:{name}" for name in names] + [f"IP:{ADDRESSES[host]}"]))
     for user, subject in {"admin": "/O=system:masters/CN=admin", "breakglass": "/CN=breakglass"}.items():
@@ -42,6 +46,7 @@ def lay_common(name: str, disk: Disk) -> None:
     """What every whole host has."""
     disk.write("/etc/hosts", hosts_file(name))
     disk.write("/etc/hostname", f"{name}\n")
+    disk.write("/etc/machine-id", f"{uuid.uuid4().hex}\n", mode=0o444)
     disk.write("/etc/resolv.conf", "# the lab has no name server\n")
     bundle = Path("/etc/ssl/certs/ca-certificates.crt").read_text()
     disk.write("/etc/ssl/certs/ca-certificates.crt", bundle + pki.text("ca.crt"))
@@ -66,13 +71,46 @@ def lay_common(name: str, disk: Disk) -> None:
         disk.directory(directory, mode=mode, empty=True)
     for profile in (".bashrc", ".profile", ".bash_profile"):
         disk.write(f"/root/{profile}", "")  # what this machine's root has there is none of the hosts' business, and bash reads it for every command over SSH
-    disk.link("/usr/local/bin/kubectl", "/opt/lab/kubernetes-client/usr/bin/kubectl")
+    disk.link("/usr/local/bin/kubectl", f"{LAB}/{KUBERNETES}/usr/bin/kubectl")
     for user, number, shell in (("wizard", WIZARD, "/bin/bash"),):
         if name in NODES:
             disk.write("/etc/passwd", Path("/etc/passwd").read_text() + f"{user}:x:{number}:{number}::/home/{user}:{shell}\n")
             disk.write("/etc/group", Path("/etc/group").read_text() + f"{user}:x:{number}:\n")
             disk.write("/etc/shadow", Path("/etc/shadow").read_text() + f"{user}:*:20000:0:99999:7:::\n", mode=0o640)
             disk.write(f"/etc/sudoers.d/{user}", f"{user} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
+
+
+NOT_STARTED = (
+    "systemd-udevd.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udev-trigger.service",
+    "systemd-modules-load.service",
+    "systemd-logind.service",
+    "systemd-sysctl.service",
+    "systemd-random-seed.service",
+    "systemd-update-utmp.service",
+    "getty.target",
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount",
+    "proc-sys-fs-binfmt_misc.automount",
+)
+"""What Debian's systemd starts by itself and a namespace cannot have."""
+
+
+def lay_systemd(name: str, disk: Disk) -> None:
+    """systemd starts the host's own daemons and nothing that this machine has enabled."""
+    disk.directory("/etc/systemd/system", empty=True)
+    disk.directory("/usr/lib/systemd/system-generators", empty=True)
+    disk.link("/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
+    for unit in NOT_STARTED:
+        disk.link(f"/etc/systemd/system/{unit}", "/dev/null")
+    disk.write("/etc/systemd/journald.conf", "[Journal]\nStorage=volatile\n")
+    for daemon in daemons(name):
+        disk.write(f"/etc/systemd/system/{daemon.unit_name}", daemon.unit_file(ENVIRONMENT | dict(daemon.env)))
 
 
 def hosts_file(name: str) -> str:

@@ -13,6 +13,7 @@ from .cri import Cri, PullFailed
 from .estate import Estate
 from .images import PAUSE, small_bundle
 from .registry import INDEX, MANIFEST, Registry
+from .roles import WORKERS
 from .runs import image_ids, run
 
 POLICIES = ("IfNotPresent", "Always")
@@ -34,24 +35,30 @@ def run_to_the_end(estate: Estate, pods: Sequence[tuple[str, str]], *, node: str
         estate.cluster.delete_pods()
 
 
-@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node2"])
-def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
-    outage(fresh, node)
+@pytest.mark.parametrize("node", WORKERS)
+def test_with_every_registry_stopped_twelve_pods_of_twelve_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
+    image = outage(fresh, node)
     brought = run(fresh, "import", node)
     assert brought.result["answers_pulls"] is True
     run(fresh, "pin", node, "--yes")
-    pods = run_to_the_end(fresh, [(name, policy) for name in NAMES for policy in POLICIES])
-    assert len(pods) == 8
-    assert {what: (pod.phase, pod.node) for what, pod in pods.items()} == dict.fromkeys(pods, ("Succeeded", node)), pods
+    digests = [f"{registry.reference}@{image.digest}" for registry in fresh.registries]
+    pods = run_to_the_end(fresh, [(name, policy) for name in (*NAMES, *digests) for policy in POLICIES])
+    assert len(pods) == 12
+    by_tag = {what: pod for what, pod in pods.items() if what[0] in NAMES}
+    succeeded = dict.fromkeys(by_tag, ("Succeeded", node))
+    assert {what: (pod.phase, pod.node) for what, pod in by_tag.items()} == succeeded, pods
     verdict = brought.stderr[brought.stderr.rindex("Done") :]
     for word in (*NAMES, *POLICIES):
         assert word in verdict
+    if {pod.phase for what, pod in pods.items() if what[0] in digests} != {"Succeeded"}:
+        pytest.xfail("issue 20, The registry's own bytes: no pod starts by digest, because docker save changes it")
 
 
-def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(fresh: Estate) -> None:
-    image = outage(fresh, "k8s-node4")
-    assert run(fresh, "import", "k8s-node4").result["answers_pulls"] is True
-    cri = Cri(fresh.nodes["k8s-node4"])
+@pytest.mark.parametrize("node", ["k8s-node3", pytest.param("k8s-node1", marks=pytest.mark.thorough)])
+def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(fresh: Estate, node: str) -> None:
+    image = outage(fresh, node)
+    assert run(fresh, "import", node).result["answers_pulls"] is True
+    cri = Cri(fresh.nodes[node])
     for name in NAMES:
         there = cri.image(name)
         assert there, name
@@ -119,7 +126,7 @@ def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_impo
     assert run(fresh, "import", "k8s-node1").told["steps"] == []
 
 
-@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node4"])
+@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node3"])
 def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["kept"] is True
@@ -148,7 +155,7 @@ def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_imag
     assert any("1.6.20" in line and re.search("keep|kept|pinned|collect", line) for line in brought.stderr.splitlines()), brought.stderr
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node4"))])
+@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3"))])
 def test_skopeo_copies_from_the_responder_what_containerd_holds(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)

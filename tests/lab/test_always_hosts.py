@@ -171,7 +171,7 @@ def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
             other.kill()
 
 
-@pytest.mark.parametrize("name", ["k8s-node1", "k8s-node4"])
+@pytest.mark.parametrize("name", ["k8s-node1", "k8s-node3"])
 def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_all_the_same(fresh: Estate, name: str) -> None:
     image = outage(fresh, name)
     node = fresh.nodes[name]

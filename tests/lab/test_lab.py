@@ -9,9 +9,8 @@ import pytest
 
 from .estate import Estate
 from .registry import PASSWORD, USER
-from .roles import NODES, VM_DIRECTORY
+from .roles import NODES, VM_DIRECTORY, WORKERS
 
-KUBELETS = [name for name, node in NODES.items() if node.kubelet]
 TAG = "0a1b2c3d"
 
 
@@ -28,12 +27,12 @@ def test_a_node_runs_the_containerd_it_is_said_to_run(estate: Estate, name: str)
 
 def test_pods_start_while_the_registries_are_up_and_wait_in_vain_while_they_are_down(fresh: Estate) -> None:
     image = fresh.small(TAG)
-    for number, node in enumerate(KUBELETS):
+    for number, node in enumerate(WORKERS):
         pod = fresh.cluster.run_pod(f"up-{number}", image.references[number % len(image.references)], node=node)
         assert (pod.started, pod.node) == (True, node), pod
     for name in ("registry-vm", "forgejo"):
         fresh.host(name).stop("registry")
-    for number, node in enumerate(KUBELETS):
+    for number, node in enumerate(WORKERS):
         pod = fresh.cluster.run_pod(f"down-{number}", image.references[0], pull_policy="Always", node=node)
         assert pod.reason in ("ErrImagePull", "ImagePullBackOff"), pod
 

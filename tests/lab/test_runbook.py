@@ -8,7 +8,7 @@ import pytest
 from . import images
 from .estate import Estate
 from .images import Image
-from .roles import VM_DIRECTORY
+from .roles import VM_DIRECTORY, WORKERS
 from .runs import image_ids, run, shelf, stop_registries, twice, verified
 
 TAG = "0a1b2c3d"
@@ -50,7 +50,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
     twice(fresh, "import", "k8s-node1")
     assert {name: image_ids(fresh, "k8s-node1").get(name) for name in names(tag)} == dict.fromkeys(names(tag), image.image_id)
     pinned = twice(fresh, "pin", "k8s-node1", "--reason", "total outage", yes=True)
-    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-node10", "k8s-node2", "k8s-node4"], "left_alone": ["k8s-node3"], "joined": []}
+    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-master", "k8s-node10", "k8s-node2"], "left_alone": ["k8s-node3"], "joined": []}
     assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node1"]
 
     for number, name in enumerate(names(tag)):
@@ -63,7 +63,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
         assert (pod.phase, pod.node) == ("Succeeded", "k8s-node1"), f"{name}: {pod}"
 
     restored = twice(fresh, "restore", yes=True)
-    assert sorted(restored.result["uncordoned"]) == ["k8s-node10", "k8s-node2", "k8s-node4"]
+    assert sorted(restored.result["uncordoned"]) == ["k8s-master", "k8s-node10", "k8s-node2"]
     assert schedulable(fresh) == before
     assert annotated(fresh) == []
 
@@ -71,7 +71,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
 @pytest.mark.thorough
 def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(fresh: Estate) -> None:
     image = snapshot_and_lose_the_registries(fresh)
-    fresh.host("api").stop("kube-apiserver")
+    fresh.api.stop("kube-apiserver")
     settings = fresh.operator.read("/root/breakglass.yaml")
     fresh.operator.write("/root/breakglass.yaml", settings.replace("hosts: {}", "hosts: {k8s-node1: 10.0.20.101}"))
     run(fresh, "fetch", "k8s-node1")
@@ -82,7 +82,7 @@ def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_host
     assert run(fresh, "fetch", "10.0.20.103").result["node"] == "10.0.20.103"
 
 
-@pytest.mark.parametrize("node", [*("k8s-node1", "k8s-node2", "k8s-node4"), *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node3", "k8s-node10"))])
+@pytest.mark.parametrize("node", WORKERS)
 def test_every_version_of_containerd_imports_under_every_name(fresh: Estate, node: str) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     run(fresh, "fetch", node)

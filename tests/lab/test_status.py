@@ -118,11 +118,11 @@ def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_told(fres
     dead = told.node("k8s-node10")
     assert (dead["holds"], dead["answers_pulls"]) == (None, False)
     assert "containerd on k8s-node10 does not answer" in dead["error"]
-    assert (told.node(TARGET)["holds"], told.node("k8s-node4")["holds"]) == (True, False)
+    assert (told.node(TARGET)["holds"], told.node("k8s-master")["holds"]) == (True, False)
 
     fresh.nodes["k8s-node10"].start("containerd")
     fresh.nodes[DEAF].black_hole(on=False)
-    fresh.host("api").kill("kube-apiserver")
+    fresh.api.kill("kube-apiserver")
     told = status(fresh)
     assert told.unread == {"api", LOST}
     assert told.result["pin"] is None
@@ -137,7 +137,7 @@ def test_what_accepts_and_never_answers_holds_up_nothing_else(fresh: Estate) -> 
     answering = responder(fresh.nodes[TARGET])
     assert answering
     process.end(answering[0])
-    frozen = ((fresh.nas, "sshd"), (fresh.host("api"), "kube-apiserver"), (fresh.nodes[TARGET], "containerd"))
+    frozen = ((fresh.nas, "sshd"), (fresh.api, "kube-apiserver"), (fresh.nodes[TARGET], "containerd"))
     for host, daemon in frozen:
         host.pause(daemon)
     try:

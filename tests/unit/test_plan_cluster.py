@@ -168,6 +168,15 @@ def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are
     assert "k8s-node1: cordoned" in why
 
 
+def test_a_node_with_a_taint_is_chosen_only_where_no_other_fits() -> None:
+    tainted = replace(node("k8s-master"), taints=("node-role.kubernetes.io/control-plane",))
+    why = chosen(candidate(tainted, tarball=True, image=True), candidate(node("k8s-node1")))
+    assert why.startswith("chose k8s-node1")
+    alone = chosen(candidate(tainted), candidate(node("k8s-node1", cordoned=True)))
+    assert alone.startswith("chose k8s-master")
+    assert "its taint node-role.kubernetes.io/control-plane keeps pods away" in alone
+
+
 def test_a_node_that_holds_the_image_is_preferred() -> None:
     assert chosen(candidate(node("a")), candidate(node("b"), image=True)) == "chose b: it has the image already"
 

@@ -39,7 +39,7 @@ class Choice:
 def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
     """The node that fits best, by number among equals. Raises Refused with a reason for each node, Unreachable where one of them was not reached.
 
-    All prefer a node that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
+    All prefer a node without a taint, then one that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
     target of a pin in force.
     """
     targets = {parse_pin(candidate.node.mark.annotation).target for candidate in candidates if candidate.node.mark.annotation is not None} if command == "recover" else set()
@@ -60,11 +60,18 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
             others_answer = any(isinstance(candidate.machine, Machine) for candidate in candidates)
             raise Unreachable(f"no node fits: {told}", next_step=f"{next_step}; or: {let_in}" if others_answer else let_in)
         raise Refused(f"no node fits: {told}", next_step=next_step)
-    best = min(fitting, key=lambda candidate: (not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)))
+    best = min(fitting, key=_preference)
     passed_over = "".join(f"; {_told(name, reason)}" for name, reason in reasons.items() if reason)
     has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
     why = f"it has {' and '.join(has)} already" if has else "Ready, not cordoned, answers SSH, has room"
+    if best.node.taints:
+        why += f"; its taint {best.node.taints[0]} keeps pods away that do not tolerate it, and no node without a taint fits"
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
+
+
+def _preference(candidate: Candidate) -> tuple[object, ...]:
+    """The lowest is chosen. A taint comes first: the CI pods may not tolerate it."""
+    return bool(candidate.node.taints), not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)
 
 
 def _told(name: str, reason: str) -> str:

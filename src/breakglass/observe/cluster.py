@@ -27,6 +27,8 @@ class Node:
     kubelet: str = ""
     """Its version, as `v1.30.2`."""
     labels: tuple[tuple[str, str], ...] = ()
+    taints: tuple[str, ...] = ()
+    """Keys of the taints that keep pods away: NoSchedule and NoExecute."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def parse_node(item: dict[str, Any]) -> Node:
     addresses = [text(address.get("address")) for address in list_of(status.get("addresses")) if address.get("type") == "InternalIP"]
     annotation = mapping(metadata.get("annotations")).get(ANNOTATION)
     system = mapping(status.get("nodeInfo"))
+    taints = [taint for taint in list_of(spec.get("taints")) if taint.get("effect") in ("NoSchedule", "NoExecute")]
     return Node(
         name=text(metadata.get("name")),
         address=next(filter(None, addresses), None),
@@ -84,6 +87,7 @@ def parse_node(item: dict[str, Any]) -> Node:
         mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=annotation if isinstance(annotation, str) else None),
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
+        taints=tuple(text(taint.get("key")) for taint in taints),
         labels=tuple(sorted((name, value) for name, value in mapping(metadata.get("labels")).items() if isinstance(value, str))),
     )
 

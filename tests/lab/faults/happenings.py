@@ -9,7 +9,7 @@ from ..process import HostProcess, command_line, send, within
 from ..roles import VM_DIRECTORY
 from .invariants import NODE_DIRECTORY
 
-NODES = ("k8s-node1", "k8s-node2", "k8s-node4")
+NODES = ("k8s-node1", "k8s-node2", "k8s-node3")
 TAGS = ("aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd")
 SIGNALS = (2, 15, 1, 9)
 

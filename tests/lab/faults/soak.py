@@ -129,7 +129,7 @@ class Soak:
             self.estate.small(tag, f"{tag} {next(self.contents)}")
 
     def heal(self) -> None:
-        reset.plug_all(self.estate.hosts)
+        reset.plug_all(self.estate.always_on)
         self.broken.clear()
 
     # what is seen

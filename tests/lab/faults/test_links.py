@@ -32,7 +32,7 @@ def without_cables(*hosts: Host) -> Iterator[None]:
 @row("fetch", "the source vanishes at a third (a black hole), for each way", "told within the deadlines and resumed: from the NAS at once, or by the next run", exit_code=(0, 4, 5), within_seconds=120)
 def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resumes(trial: Trial) -> None:
     estate = trial.estate
-    image = fetched(estate, "k8s-node4")
+    image = fetched(estate, "k8s-node3")
     long_stream(estate)
     estate.mirror()
     trial.arranged()
@@ -40,19 +40,19 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
     commands = {
         "k8s-node1": ("fetch", "k8s-node1", "--via", "node", *from_vm),
         "k8s-node2": ("fetch", "k8s-node2", "--via", "node", *from_vm),
-        "k8s-node3": ("fetch", "k8s-node3", "--via", "operator"),
+        "k8s-master": ("fetch", "k8s-master", "--via", "operator"),
         "k8s-node10": ("fetch", "k8s-node10", "--via", "operator", "--from", "synology"),
     }
-    importing = ("import", "k8s-node4")
+    importing = ("import", "k8s-node3")
     with slow(estate.vm, kilobytes_per_second=3000), slow(estate.nas, kilobytes_per_second=1000):
         # First of all: beside the others its moment would be missed.
-        children = {"k8s-node4": trial.start(*importing)}
-        until(lambda: signal_all(estate.nodes["k8s-node4"], "gzip -dc", signal.SIGSTOP) > 0, child=children["k8s-node4"])
+        children = {"k8s-node3": trial.start(*importing)}
+        until(lambda: signal_all(estate.nodes["k8s-node3"], "gzip -dc", signal.SIGSTOP) > 0, child=children["k8s-node3"])
         children |= {node: trial.start(*argv) for node, argv in commands.items()}
         go_on = hold_at_a_third(estate, *commands)
-    with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node4"]):
+    with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]):
         assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
-        signal_all(estate.nodes["k8s-node4"], "gzip -dc", signal.SIGCONT)
+        signal_all(estate.nodes["k8s-node3"], "gzip -dc", signal.SIGCONT)
         go_on()
         hung = time.monotonic()
         until(lambda: children["k8s-node10"].poll() is not None, timeout=90)
@@ -60,25 +60,25 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         ended = {node: trial.ended(child) for node, child in children.items()}
     signal_all(estate.nas, "cat ", signal.SIGCONT)
 
-    assert {node: ran.exit_code for node, ran in ended.items() if node in ("k8s-node1", "k8s-node10", "k8s-node4")} == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node4": 4}
+    assert {node: ran.exit_code for node, ran in ended.items() if node in ("k8s-node1", "k8s-node10", "k8s-node3")} == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node3": 4}
     assert "registry-vm" in ended["k8s-node1"].error["message"]
     assert "is kept for the next run" in ended["k8s-node1"].error["state"]
     assert "no sign of life" in ended["k8s-node10"].error["message"]
-    assert (ended["k8s-node3"].exit_code, ended["k8s-node3"].result["source"]) == (0, "synology")
-    assert resumes(ended["k8s-node3"].lines)
-    for node in ("k8s-node2", "k8s-node4"):
+    assert (ended["k8s-master"].exit_code, ended["k8s-master"].result["source"]) == (0, "synology")
+    assert resumes(ended["k8s-master"].lines)
+    for node in ("k8s-node2", "k8s-node3"):
         assert ended[node].exit_code in (4, 5)
         assert node in ended[node].error["message"]
         assert "Nothing was changed" not in ended[node].error["state"]
         assert "same command" in ended[node].error["next"]
-    assert "not known" in ended["k8s-node4"].error["message"]
+    assert "not known" in ended["k8s-node3"].error["message"]
 
     until(lambda: not any(is_locked(host) for host in estate.nodes.values()), timeout=70, what="a lock outlives its holder's silence of 60 s")
     for node, argv in commands.items():
         again = trial.recovers(node, argv=argv)
         assert is_whole(estate, node)
-        assert resumes(again.lines) or node == "k8s-node3"
-    trial.recovers("k8s-node4", argv=importing)
-    assert {name: names_on(estate.nodes["k8s-node4"]).get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id)
+        assert resumes(again.lines) or node == "k8s-master"
+    trial.recovers("k8s-node3", argv=importing)
+    assert {name: names_on(estate.nodes["k8s-node3"]).get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id)
     # What sshd had read before goes on for some seconds.
     assert hung < 45, f"I6: {hung:.0f} s without progress, 30 are allowed; 60 are for the first byte of a NAS"

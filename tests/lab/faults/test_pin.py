@@ -15,7 +15,7 @@ from .rows import row
 from .trial import Trial
 
 PIN, RESTORE = ("pin", "k8s-node1", "--yes"), ("restore", "--yes")
-OTHERS = {"k8s-node10", "k8s-node2", "k8s-node3", "k8s-node4"}
+OTHERS = {"k8s-master", "k8s-node10", "k8s-node2", "k8s-node3"}
 
 
 def nodes(estate: Estate) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: T
 @row("pin", "target unknown, cordoned, without the image, or not Ready", "exit 3, nothing changed; said what to type", exit_code=3, within_seconds=30)
 def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Trial) -> None:
     estate = trial.estate
-    held(estate, "k8s-node1", "k8s-node3", "k8s-node4")
+    held(estate, "k8s-node1", "k8s-node3", "k8s-node10")
     estate.cluster.cordon("k8s-node3")
     trial.arranged()
     for target, said in {"k8s-node77": "there is no node k8s-node77", "k8s-node3": "k8s-node3 is cordoned", "k8s-node2": "k8s-node2 does not hold the image"}.items():
@@ -129,14 +129,14 @@ def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Tri
         assert said in error["message"]
         assert error["next"]
     is_unchanged(trial)
-    with stopped((estate.nodes["k8s-node4"], "heartbeat")):
-        not_ready(estate, "k8s-node4")
-        assert "k8s-node4 is not Ready" in trial.run("pin", "k8s-node4", "--yes").error["message"]
+    with stopped((estate.nodes["k8s-node10"], "kubelet")):
+        not_ready(estate, "k8s-node10")
+        assert "k8s-node10 is not Ready" in trial.run("pin", "k8s-node10", "--yes").error["message"]
         is_unchanged(trial)
     estate.cluster.await_ready()
     estate.cluster.uncordon("k8s-node3")
     trial.arranged()
-    trial.recovers("k8s-node4", goal=lambda: open_nodes(estate) == {"k8s-node4"})
+    trial.recovers("k8s-node10", goal=lambda: open_nodes(estate) == {"k8s-node10"})
 
 
 def not_ready(estate: Estate, node: str) -> None:
@@ -184,7 +184,7 @@ def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_given_back_exactl
     held(estate, "k8s-node1")
     trial.arranged()
     self_review = estate.cluster.get("clusterrolebinding", "system:basic-user")
-    allowed = ["k8s-node2", "k8s-node10", "k8s-node4"]
+    allowed = ["k8s-node2", "k8s-node10", "k8s-master"]
     try:
         # Without this right nobody says beforehand that the patches will be refused.
         estate.cluster.kubectl("delete", "clusterrolebinding", "system:basic-user")

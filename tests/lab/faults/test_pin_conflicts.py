@@ -154,7 +154,7 @@ def join(estate: Estate, name: str) -> None:
     estate.cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64"}}})
     node = estate.cluster.get("node", name)
     del node["metadata"]["resourceVersion"]  # whoever writes at the same time is overruled
-    node["status"]["addresses"] = [{"type": "InternalIP", "address": ADDRESSES["k8s-node4"]}]
+    node["status"]["addresses"] = [{"type": "InternalIP", "address": ADDRESSES["k8s-node3"]}]
     estate.cluster.kubectl("replace", "--raw", f"/api/v1/nodes/{name}/status", "-f", "-", input=json.dumps(node))
 
 

@@ -72,8 +72,8 @@ def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Es
     canaries, _ = plant(fresh)
     with watched(fresh, canaries) as seen:
         fresh.vm.run("sh", "-c", "sleep 0.3; :", TOKEN)
-        fresh.nodes["k8s-node4"].run("sleep", "0.3", env={"X": PASSWORD})
-    assert {line.partition(" of ")[0] for line in seen} == {"token: registry-vm: argv", "registry password: k8s-node4: environment"}
+        fresh.nodes["k8s-node3"].run("sleep", "0.3", env={"X": PASSWORD})
+    assert {line.partition(" of ")[0] for line in seen} == {"token: registry-vm: argv", "registry password: k8s-node3: environment"}
     fresh.operator.write("/tmp/x", HEADER)
     fresh.vm.write("/var/tmp/x/y", f"a{TOKEN}")
     assert left_over(fresh, canaries) == ["header of hosts.toml in operator:/tmp/x", "token in registry-vm:/var/tmp/x/y"]

@@ -32,6 +32,8 @@ else
     mount --rbind /sys "$root/sys"
 fi
 mount --rbind /dev "$root/dev"
+# The disks of all hosts came along; kubelet would take one that is hidden below for its own.
+umount --recursive --lazy "$root/dev/shm"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"

@@ -150,10 +150,9 @@ class Host:
         boot = ["bash", str(BOOT), str(self.disk.system), self.name, self.kind, self.init, *self.binds]
         enter = ["nsenter", network_namespace, *unshare, *boot]
         # The keeper writes down its own PID and start time before there is anything to be found: down finds it whenever up dies.
-        keep = 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; '
-        if self.systemd:
-            keep += OWN_CGROUPS.replace("GROUP", self.cgroup)
-        keep += 'exec "$@"'
+        # What it runs before that, it runs as children, and its only child is to be the host.
+        keep = OWN_CGROUPS.replace("GROUP", self.cgroup) if self.systemd else ""
+        keep += 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
         with (self.state / "boot.log").open("ab") as log:
             keeper = subprocess.Popen(["sh", "-c", keep, str(self.state / "pid"), *enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
         deadline = time.monotonic() + 20

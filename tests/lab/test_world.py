@@ -102,15 +102,7 @@ def test_node_objects_come_and_go_by_the_thousand(fresh: Estate) -> None:
     assert fresh.cluster.nodes().keys() == NODES.keys()
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        pytest.param(docker.OLD, marks=pytest.mark.thorough),
-        docker.CLASSIC,
-        pytest.param(docker.STORE, marks=pytest.mark.xfail(reason="issue 20, The registry's own bytes: `Id` is the manifest's digest", strict=True)),
-    ],
-    ids=lambda variant: variant.name,
-)
+@pytest.mark.parametrize("variant", [pytest.param(docker.OLD, marks=pytest.mark.thorough), docker.CLASSIC, docker.STORE], ids=lambda variant: variant.name)
 def test_snapshot_works_with_each_docker(fresh: Estate, variant: Docker) -> None:
     docker.use(fresh.vm, variant)
     image = fresh.small(TAG)

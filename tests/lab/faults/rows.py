@@ -36,7 +36,6 @@ NOT_HERE: tuple[NotHere, ...] = (
     NotHere("snapshot", "the wall clock of the whole VM a year back", "no namespace has a wall clock of its own: only Python's clock on the VM is set back"),
     NotHere("snapshot", "a newer dockerd that writes its error into the stream as JSON", "docker 20.10 is what Debian 12 has; the unit tests feed such a stream by hand"),
     NotHere("fetch", "packets lost or delayed at random", "the kernel has no netem here: links are cut, black-holed, slowed down and frozen instead"),
-    NotHere("import", "systemd ends or refuses the responder's unit", "systemd does not run on the lab's hosts: only stand-ins for its two commands are tried"),
     NotHere("pin", "an etcd cluster that loses its quorum", "there is one etcd: it is paused, and the API server killed, instead"),
     NotHere("any", "a jump host, a host certificate, a hardware key that fails", "the estate has none; jump hosts are tried against a real sshd on loopback"),
 )

@@ -1,0 +1,79 @@
+"""The responder as a unit of a real systemd: it starts, comes back after a kill, is ended by somebody, is refused, and is gone after a reboot."""
+
+import signal
+
+from .. import process
+from ..answering import is_taken_back, outage, pulls_all, responder, traces
+from ..estate import Estate
+from ..host import Host
+from ..runs import run
+from .arrangements import fetched
+from .injections import until
+from .rows import row
+from .trial import Trial
+
+NODE, UNIT = "k8s-node3", "breakglass-responder.service"
+
+
+def is_active(node: Host) -> bool:
+    return node.run("systemctl", "is-active", UNIT, check=False).stdout.strip() == "active"
+
+
+def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes_it_away(fresh: Estate) -> None:
+    node = fresh.nodes[NODE]
+    image = outage(fresh, NODE)
+    before = traces(node)
+    run(fresh, "import", NODE)
+    assert is_active(node)
+    pulls_all(fresh, NODE, image)
+    first = responder(node)
+    assert first
+    process.send(first[0], signal.SIGKILL)
+    until(lambda: (responder(node) or first) != first, timeout=20, what="systemd starts it again")
+    pulls_all(fresh, NODE, image)
+    run(fresh, "restore", NODE, "--yes")
+    is_taken_back(node, before)
+    assert not is_active(node)
+    assert "breakglass" not in node.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+
+
+@row("import", "somebody ends the responder's unit", "`status` says that the node should answer and does not; `import` starts it again", exit_code=0)
+def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import(trial: Trial) -> None:
+    estate, node = trial.estate, trial.estate.nodes[NODE]
+    fetched(estate, NODE)
+    trial.arranged()
+    trial.run("import", NODE)
+    node.run("systemctl", "stop", UNIT)
+    assert responder(node) is None
+    (seen,) = [each for each in run(estate, "status").result["nodes"] if each["name"] == NODE]
+    assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)
+    trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
+
+
+@row("import", "systemd refuses the responder's unit", "systemd's own words; the names resolve; the next run starts it", exit_code=4)
+def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: Trial) -> None:
+    estate, node = trial.estate, trial.estate.nodes[NODE]
+    fetched(estate, NODE)
+    trial.arranged()
+    node.run("systemctl", "mask", "--runtime", UNIT)
+    try:
+        error = trial.run("import", NODE).error
+    finally:
+        node.run("systemctl", "unmask", "--runtime", UNIT)
+    assert "systemd-run failed" in error["message"]
+    assert "masked" in error["message"] or "already" in error["message"], error["message"]
+    trial.recovers(NODE, goal=lambda: is_active(node))
+
+
+@row("import", "the node is shut down and boots again", "`status` says that it does not answer; `import` mends it without another import", exit_code=0, within_seconds=120)
+def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_mends_it(trial: Trial) -> None:
+    estate, node = trial.estate, trial.estate.nodes[NODE]
+    fetched(estate, NODE)
+    trial.arranged()
+    trial.run("import", NODE)
+    node.reboot()
+    estate.cluster.await_ready()
+    (seen,) = [each for each in run(estate, "status").result["nodes"] if each["name"] == NODE]
+    assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)
+    again = trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
+    assert not any("images import" in line for line in again.lines)

@@ -149,8 +149,8 @@ def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(fresh: Es
 
 
 def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_image(fresh: Estate) -> None:
-    outage(fresh, "k8s-node2")
-    brought = run(fresh, "import", "k8s-node2")
+    outage(fresh, "k8s-node10")
+    brought = run(fresh, "import", "k8s-node10")
     assert brought.result["kept"] is False
     assert any("1.6.20" in line and re.search("keep|kept|pinned|collect", line) for line in brought.stderr.splitlines()), brought.stderr
 

@@ -16,7 +16,7 @@ from .trial import Trial
 
 NODE = "k8s-node1"
 LARGE = 16_000
-VERSIONS = pytest.mark.parametrize("name", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3"))])
+VERSIONS = pytest.mark.parametrize("name", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3", "k8s-node10"))])
 IMPORTING = "ctr -n k8s.io images import"
 
 

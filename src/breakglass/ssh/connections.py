@@ -1,4 +1,4 @@
-"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{login,identities,command,relay}`."""
+"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{transport,login,identities,command,relay}`."""
 
 import threading
 import time

@@ -1,27 +1,35 @@
-"""A connection that threads share: the order of what leaves."""
+"""A connection that threads share: the order of what leaves, and what its loss ends as."""
 
 import os
 import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import paramiko
 import pytest
+from cryptography.exceptions import InvalidTag
 from paramiko.common import (
     MSG_CHANNEL_CLOSE,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EOF,
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
 )
+from paramiko.packet import Packetizer
 
+from breakglass.errors import Unreachable
 from breakglass.plan import Copy, Host, Run
+from breakglass.ports import Result
 from breakglass.ssh import Connections
+from breakglass.ssh.command import Command
 from breakglass.ssh.transport import Sender
 from tests.unit.loopback_sshd import Sshd, running_sshd
 
@@ -51,6 +59,29 @@ def session(sshd: Sshd, connections: Connections) -> bytes:
     result = connections.ask(sshd.host(), script("echo $PPID"))
     assert result.ok, result.lost
     return result.stdout
+
+
+def run(
+    sshd: Sshd,
+    connections: Connections,
+    *argv: str,
+    quiet_seconds: float = 10,
+) -> Result:
+    return connections.run(Run(sshd.host(), (argv,), quiet_seconds), lambda _: None)
+
+
+def within(seconds: float, act: Callable[[], Result]) -> Result:
+    """What it returns or raises. Fails, and does not wait for ever, when it hangs."""
+    ended: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(act())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return ended.result(seconds)
 
 
 # The order
@@ -111,7 +142,7 @@ def test_a_host_that_goes_away_costs_nobody_the_connection_to_its_jump_host(
 def test_a_channel_sends_nothing_after_its_close() -> None:
     sent: list[int] = []
     below = SimpleNamespace(_send_user_message=lambda data: sent.append(data.asbytes()[0]))
-    sender = Sender(cast(Any, below))
+    sender = Sender(paramiko.Channel(1), cast(Any, below))
     for kind in (MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE, MSG_CHANNEL_EOF, MSG_CHANNEL_DATA):
         sender._send_user_message(paramiko.Message(bytes((kind,)) + bytes(4)))
     assert sent == [MSG_CHANNEL_DATA, MSG_CHANNEL_CLOSE]
@@ -140,3 +171,131 @@ def busy() -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+# The loss
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, kind: int, error: Exception) -> None:
+    """The next message of this kind finds the connection lost."""
+    send = paramiko.Transport._send_message  # type: ignore[attr-defined]
+    errors = [error]
+
+    def fail(transport: paramiko.Transport, data: paramiko.Message) -> None:
+        if data.asbytes()[0] == kind and errors:
+            raise errors.pop()
+        send(transport, data)
+
+    monkeypatch.setattr(paramiko.Transport, "_send_message", fail)
+
+
+SILENT = script("sleep 20")
+MANY_BYTES = script("head -c 1000000 /dev/zero; sleep 20")
+HELD_LOCK = ("python3", "lock.py", "/none/lock", "me")
+
+
+KEY_EXCHANGE = paramiko.SSHException("Key-exchange timed out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "argv", "error"),
+    [
+        (MSG_CHANNEL_REQUEST, SILENT, EOFError()),
+        (MSG_CHANNEL_DATA, HELD_LOCK, EOFError()),
+        (MSG_CHANNEL_EOF, SILENT, EOFError()),
+        (MSG_CHANNEL_EOF, SILENT, KEY_EXCHANGE),
+        (MSG_CHANNEL_CLOSE, SILENT, EOFError()),
+        (MSG_CHANNEL_WINDOW_ADJUST, MANY_BYTES, EOFError()),
+    ],
+)
+def test_a_command_whose_connection_is_lost_while_it_sends_has_an_unknown_outcome(
+    sshd: Sshd,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: int,
+    argv: tuple[str, ...],
+    error: Exception,
+) -> None:
+    before = session(sshd, connections)
+    failing_once(monkeypatch, kind, error)
+    quiet_seconds = 0.5 if kind == MSG_CHANNEL_CLOSE else 10
+    result = within(10, lambda: run(sshd, connections, *argv, quiet_seconds=quiet_seconds))
+    assert result.exit_status is None
+    assert "connection was lost" in result.lost or kind == MSG_CHANNEL_CLOSE
+    assert session(sshd, connections) != before
+
+
+def test_a_connection_that_turns_out_to_be_lost_is_made_anew(
+    sshd: Sshd,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = session(sshd, connections)
+    failing_once(monkeypatch, MSG_CHANNEL_OPEN, EOFError())
+    assert session(sshd, connections) != before
+
+
+def test_a_connection_lost_just_before_a_command_is_sent_is_noticed_at_once(
+    sshd: Sshd,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clear = paramiko.Channel._event_pending  # type: ignore[attr-defined]
+
+    def lose_and_clear(channel: paramiko.Channel) -> None:
+        channel.get_transport().close()
+        clear(channel)
+
+    monkeypatch.setattr(paramiko.Channel, "_event_pending", lose_and_clear)
+    result = within(5, lambda: run(sshd, connections, "true"))
+    assert "connection was lost" in result.lost
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_a_packet_that_can_not_be_read_is_a_lost_connection(
+    sshd: Sshd,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+) -> None:
+    """Of the packets of a login and one command each in turn."""
+    read = Packetizer.read_message
+    left = [InvalidTag()]
+    seen = 0
+
+    def read_damaged(packetizer: Packetizer) -> object:
+        nonlocal seen
+        packet = read(packetizer)
+        seen += 1
+        if seen > count and left:
+            raise left.pop()
+        return packet
+
+    monkeypatch.setattr(Packetizer, "read_message", read_damaged)
+
+    with suppress(Unreachable):
+        result = within(10, lambda: run(sshd, connections, "true"))
+        assert result.ok or "connection was lost" in result.lost
+    assert connections.ask(sshd.host(), ("true",)).ok
+
+
+def test_a_server_that_goes_away_before_the_login_is_unreachable(
+    sshd: Sshd,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged = paramiko.Transport.get_remote_server_key
+
+    def lost(transport: paramiko.Transport) -> paramiko.PKey:
+        transport.close()
+        return judged(transport)
+
+    monkeypatch.setattr(paramiko.Transport, "get_remote_server_key", lost)
+    with pytest.raises(Unreachable, match="ended the connection during the login"):
+        connections.ask(sshd.host(), ("true",))
+
+
+def test_an_input_that_has_ended_takes_no_more() -> None:
+    answers = iter((0,))
+    channel = SimpleNamespace(recv=None, recv_stderr=None, send=lambda _: next(answers))
+    assert not Command(cast(Any, channel), quiet_seconds=1).write(b"data")

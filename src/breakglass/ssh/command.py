@@ -80,27 +80,25 @@ class Command:
 
     def write(self, data: bytes) -> bool:
         """Send all of it; False when the command, or the connection, ended first."""
-        import paramiko
-
         position = 0
         while position < len(data):
             try:
-                position += self.channel.send(data[position : position + SEND_BYTES])
-                self.touch()
+                sent = self.channel.send(data[position : position + SEND_BYTES])
             except TimeoutError:
                 if self._lost:
                     return False
-            except (OSError, EOFError, paramiko.SSHException):
+                continue
+            except OSError:
                 return False
+            if not sent:
+                return False
+            position += sent
+            self.touch()
         return True
 
     def end_input(self) -> None:
-        try:
-            self.channel.shutdown_write()
-        except (OSError, EOFError):
-            return
-        finally:
-            self.touch()
+        self.channel.shutdown_write()
+        self.touch()
 
     def touch(self) -> None:
         self._heard = time.monotonic()

@@ -43,7 +43,7 @@ class Login:
 
 def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel") -> "paramiko.Transport":
     """An authenticated transport over a connected socket. Raises Unreachable; the socket is closed then."""
-    from breakglass.ssh.transport import Transport
+    from breakglass.ssh.transport import LOST, Transport
 
     # Its threads log tracebacks; everything worth saying is raised.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
@@ -56,6 +56,10 @@ def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel
         _negotiate(transport, login, target)
         _check_host_key(transport, login, target)
         _authenticate(transport, login, target)
+    except LOST as error:
+        transport.close()
+        where = f"{login.host} ({target.hostname} port {target.port})"
+        raise Unreachable(f"{where} ended the connection during the login{_because(error)}") from error
     except BaseException:
         transport.close()
         raise

@@ -134,7 +134,8 @@ def test_a_host_that_goes_away_costs_nobody_the_connection_to_its_jump_host(
         assert connections.ask(inner, ("true",)).ok
         before = connections.ask(gate, script("echo $PPID")).stdout
         late(monkeypatch, MSG_CHANNEL_DATA, tmp_path / "held")
-        assert not connections.ask(inner, script("sleep 0.2; kill -9 $PPID")).ok
+        with pytest.raises(Unreachable, match="inner: the connection was lost"):
+            connections.ask(inner, script("sleep 0.2; kill -9 $PPID"))
         monkeypatch.undo()
         assert connections.ask(gate, script("echo $PPID")).stdout == before
 
@@ -277,6 +278,26 @@ def test_a_packet_that_can_not_be_read_is_a_lost_connection(
         result = within(10, lambda: run(sshd, connections, "true"))
         assert result.ok or "connection was lost" in result.lost
     assert connections.ask(sshd.host(), ("true",)).ok
+
+
+def test_an_output_that_is_cut_short_is_no_success_whatever_the_status(
+    sshd: Sshd,
+    connections: Connections,
+) -> None:
+    parent = int(session(sshd, connections))
+    first, rest = "echo begun; exit 0", f"while kill -9 {parent}; do sleep 0.1; done; echo rest"
+    argv = script(f"{{ sleep 0.5; {rest}; }} & {first}")
+    result = run(sshd, connections, *argv)
+    assert (result.exit_status, result.stdout) == (None, b"begun\n")
+    assert "connection was lost" in result.lost
+
+
+def test_a_question_whose_answer_was_lost_is_unreachable(
+    sshd: Sshd,
+    connections: Connections,
+) -> None:
+    with pytest.raises(Unreachable, match="node: the connection was lost"):
+        connections.ask(sshd.host(), script("echo half; kill -9 $PPID; sleep 5"))
 
 
 def test_a_server_that_goes_away_before_the_login_is_unreachable(

@@ -5,7 +5,7 @@ Loads paramiko, so it is imported with the first connection.
 
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_CLOSE
@@ -14,8 +14,25 @@ LOST = (paramiko.SSHException, EOFError, OSError)
 """What a lost connection raises out of paramiko."""
 
 
+def is_whole(channel: paramiko.Channel) -> bool:
+    """Whether the server ended its output. If not, the output ended with the connection."""
+    return bool(channel.eof_received) or getattr(channel.transport, "was_closed_by_server", False)
+
+
+def _take_close(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    # Noted before paramiko wakes those who wait for the end.
+    if isinstance(channel.transport, Sender):
+        channel.transport.was_closed_by_server = True
+    channel._handle_close(message)  # type: ignore[attr-defined]  # not in the stubs
+
+
 class Transport(paramiko.Transport):
     """A connection whose channels send nothing after their CLOSE, and whose loss raises `LOST`."""
+
+    _channel_handler_table: ClassVar = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_CLOSE: _take_close,
+    }
 
     def open_channel(self, *arguments: Any, **options: Any) -> paramiko.Channel:
         channel = super().open_channel(*arguments, **options)
@@ -57,6 +74,7 @@ class Sender:
         self._transport = transport
         self._lock = threading.Lock()
         self._close_was_sent = False
+        self.was_closed_by_server = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

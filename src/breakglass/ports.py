@@ -21,6 +21,8 @@ class Result:
     stderr: bytes
     lost: str = ""
     """Where the status is None: why, in words."""
+    disconnected: bool = False
+    """Whether the connection was lost, or the host did not take the command."""
 
     @property
     def ok(self) -> bool:

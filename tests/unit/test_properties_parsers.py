@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from breakglass.commands.hosts_toml import compose, endpoints, lists
+from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import Answering, Pull, Site, Taken, read_answering, read_pulls, read_taken
-from breakglass.observe.containerd import Containerd, Ctr, honours_pinned, read_containerd, read_image_id, read_targets
+from breakglass.observe.containerd import Containerd, Ctr, honours_pinned, read_containerd, read_image_id, read_targets, read_unpacked
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
@@ -124,6 +125,7 @@ READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "containerd": (lambda reads: read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64"), Containerd),
     "whether containerd honours a label": (lambda reads: honours_pinned(read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64").version), bool),
     "names in containerd": (lambda reads: read_targets(reads, HOST, CTR), dict[str, str]),
+    "unpacked": (lambda reads: read_unpacked(reads, HOST, CTR, (NAME,)), frozenset[str]),
     "image ID": (lambda reads: read_image_id(reads, HOST, CTR, DIGEST, "amd64"), str | None),
     "what was taken": (lambda reads: read_taken(reads, HOST, "/var/breakglass", certs="/certs"), Taken),
     "what answers": (lambda reads: read_answering(reads, HOST, "/var/breakglass", certs="/certs", registries=("r",), ctr=CTR), tuple[Taken, Answering]),
@@ -137,6 +139,16 @@ READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
 def test_a_reader_returns_facts_or_one_of_our_errors_whatever_the_host_answers(reader: str, data: some.DataObject) -> None:
     read, promised = READERS[reader]
     keeps_its_word(lambda: read(Says(data.draw, of_a_node)), promised)
+
+
+@pytest.mark.parametrize("reader", sorted({*READERS} - {"size of a local image"}))
+def test_a_host_that_gave_no_answer_has_neither_bad_content_nor_none(reader: str) -> None:
+    class Silent:
+        def ask(self, *_: object, **__: object) -> Result:
+            return Result(None, b"", b"", "it gave no sign of life for 30 s")
+
+    with pytest.raises((Unreachable, Refused), match="no sign of life"):
+        READERS[reader][0](Silent())
 
 
 STATUSES: tuple[dict[str, object], ...] = ({"free_port": "x"}, {"free_port": float("inf")}, {"port": "x"}, {"content": 5}, {"sites": {}}, {"containerd": None})

@@ -125,7 +125,7 @@ def test_a_command_killed_by_a_signal_has_an_unknown_outcome(sshd: Sshd, connect
 def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_command_connects_anew(sshd: Sshd, connections: Connections) -> None:
     session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
     threading.Timer(1.5, os.kill, (session, signal.SIGKILL)).start()
-    result = connections.ask(sshd.host(), script("echo begun; sleep 20"))
+    result = connections.run(Run(sshd.host(), (script("echo begun; sleep 20"),)), nothing)
     assert (result.exit_status, result.stdout) == (None, b"begun\n")
     assert "connection was lost" in result.lost
     assert connections.ask(sshd.host(), ("true",)).ok

@@ -7,7 +7,7 @@ from typing import Any
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, Result
 from breakglass.shape import parse_json
 
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
@@ -72,8 +72,15 @@ def read_namespace(reads: Reads, host: Host, ctr: Ctr) -> Namespace | None:
 def _names(reads: Reads, host: Host, argv: Argv) -> tuple[str, ...]:
     listing = reads.ask(host, argv)
     if not listing.ok:
-        raise Unreachable(f"{host}: containerd could not be asked: {said(listing)}", next_step=f"look at it with: {host.by_hand(*argv)}")
+        raise _not_known(host, argv, listing)
     return tuple(line for line in listing.stdout.decode("utf-8", "replace").splitlines() if REFERENCE.fullmatch(line))
+
+
+def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
+    return Unreachable(
+        f"{host}: containerd could not be asked: {said(result)}",
+        next_step=f"look at it with: {host.by_hand(*argv)}",
+    )
 
 
 def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
@@ -140,7 +147,10 @@ def choose(document: dict[str, Any], architecture: str) -> tuple[str | None, boo
 
 
 def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] | None:
-    result = reads.ask(host, ctr.line("content", "get", digest))
+    argv = ctr.line("content", "get", digest)
+    result = reads.ask(host, argv)
+    if result.exit_status is None:
+        raise _not_known(host, argv, result)
     try:
         document = parse_json(result.stdout) if result.ok else None
     except ValueError:
@@ -152,7 +162,10 @@ def read_unpacked(reads: Reads, host: Host, ctr: Ctr, names: tuple[str, ...]) ->
     """Those names whose layers are there and unpacked, by `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED."""
     if not names:
         return frozenset()
-    result = reads.ask(host, ctr.line("images", "check", *(f"name=={name}" for name in names)))
+    argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
+    result = reads.ask(host, argv)
+    if result.exit_status is None:
+        raise _not_known(host, argv, result)
     lines = [line for line in result.stdout.decode("utf-8", "replace").splitlines() if " complete " in line]
     return frozenset(name for name in names if any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] for line in lines))
 

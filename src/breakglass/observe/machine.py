@@ -67,6 +67,11 @@ def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, s
     if not paths:
         return {}
     result = reads.ask(host, ("sha256sum", "--", *paths), quiet_seconds=600)
+    if result.exit_status is None:
+        raise Unreachable(
+            f"{host}: the tarballs could not be read back: {said(result)}",
+            next_step=f"look at it with: {host.by_hand('sha256sum', '--', *paths)}",
+        )
     found = {}
     for line in result.stdout.decode("utf-8", "replace").splitlines():
         value, _, path = line.partition("  ")

@@ -43,6 +43,7 @@ class Command:
         self._overflow = False
         self._stderr = Stderr(progress)
         self._lost = ""
+        self._not_taken = False
         self._fault: BaseException | None = None
         self._heard = self._beaten = time.monotonic()
         self.has_lifeline = False
@@ -65,6 +66,7 @@ class Command:
         try:
             self.channel.exec_command(wire.line)
         except (paramiko.SSHException, EOFError, OSError):
+            self._not_taken = True
             self.stop("the connection was lost, or the host does not let commands run")
             return False
         finally:
@@ -80,27 +82,25 @@ class Command:
 
     def write(self, data: bytes) -> bool:
         """Send all of it; False when the command, or the connection, ended first."""
-        import paramiko
-
         position = 0
         while position < len(data):
             try:
-                position += self.channel.send(data[position : position + SEND_BYTES])
-                self.touch()
+                sent = self.channel.send(data[position : position + SEND_BYTES])
             except TimeoutError:
                 if self._lost:
                     return False
-            except (OSError, EOFError, paramiko.SSHException):
+                continue
+            except OSError:
                 return False
+            if not sent:
+                return False
+            position += sent
+            self.touch()
         return True
 
     def end_input(self) -> None:
-        try:
-            self.channel.shutdown_write()
-        except (OSError, EOFError):
-            return
-        finally:
-            self.touch()
+        self.channel.shutdown_write()
+        self.touch()
 
     def touch(self) -> None:
         self._heard = time.monotonic()
@@ -132,14 +132,19 @@ class Command:
 
     def result(self) -> Result:
         """How it ended; to be asked when it has."""
+        from breakglass.ssh.transport import is_whole
+
         status = self.channel.exit_status
         text = bytes(self._stdout)
-        if status >= 0 and not self._overflow:
+        whole = is_whole(self.channel)
+        # sshd sends the status when the command ends, which may be before the last of its output.
+        if status >= 0 and not self._overflow and (whole or self._lost):
             return Result(status, text, self._stderr.text())
-        lost = self._lost or ("a signal ended it" if self.channel.eof_received else "the connection was lost")
+        lost = self._lost or ("a signal ended it" if whole else "the connection was lost")
         if self._overflow:
             lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"
-        return Result(None, text, self._stderr.text(), lost)
+        disconnected = self._not_taken or not (whole or self._lost)
+        return Result(None, text, self._stderr.text(), lost, disconnected)
 
     def _keep(self, data: bytes) -> None:
         room = KEPT_STDOUT_BYTES - len(self._stdout)

@@ -1,4 +1,4 @@
-"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{login,identities,command,relay}`."""
+"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{transport,login,identities,command,relay}`."""
 
 import threading
 import time
@@ -66,7 +66,11 @@ class Connections:
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
         """Run a command that changes nothing. Raises Unreachable."""
-        return self.run(Run(host, pipeline, quiet_seconds), no_progress)
+        result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
+        if result.disconnected:
+            # The beginning of an answer must not be taken for the answer.
+            raise Unreachable(f"{host}: {result.lost}", next_step="run the same command again")
+        return result
 
     def run(self, step: Run, progress: Progress) -> Result:
         """Run a command to its end. Raises Unreachable when it could not even be started, or sudo refused."""

@@ -43,12 +43,12 @@ class Login:
 
 def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel") -> "paramiko.Transport":
     """An authenticated transport over a connected socket. Raises Unreachable; the socket is closed then."""
-    import paramiko
+    from breakglass.ssh.transport import LOST, Transport
 
     # Its threads log tracebacks; everything worth saying is raised.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
     try:
-        transport = paramiko.Transport(sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES)
+        transport = Transport(sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES)
     except BaseException:
         sock.close()
         raise
@@ -56,6 +56,10 @@ def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel
         _negotiate(transport, login, target)
         _check_host_key(transport, login, target)
         _authenticate(transport, login, target)
+    except LOST as error:
+        transport.close()
+        where = f"{login.host} ({target.hostname} port {target.port})"
+        raise Unreachable(f"{where} ended the connection during the login{_because(error)}") from error
     except BaseException:
         transport.close()
         raise

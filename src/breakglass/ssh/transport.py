@@ -1,0 +1,91 @@
+"""A connection that threads share: what a channel sends stays in order, and a loss is a loss.
+
+Loads paramiko, so it is imported with the first connection.
+"""
+
+import threading
+import weakref
+from typing import Any, ClassVar
+
+import paramiko
+from paramiko.common import MSG_CHANNEL_CLOSE
+
+LOST = (paramiko.SSHException, EOFError, OSError)
+"""What a lost connection raises out of paramiko."""
+
+
+def is_whole(channel: paramiko.Channel) -> bool:
+    """Whether the server ended its output. If not, the output ended with the connection."""
+    return bool(channel.eof_received) or getattr(channel.transport, "was_closed_by_server", False)
+
+
+def _take_close(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    # Noted before paramiko wakes those who wait for the end.
+    if isinstance(channel.transport, Sender):
+        channel.transport.was_closed_by_server = True
+    channel._handle_close(message)  # type: ignore[attr-defined]  # not in the stubs
+
+
+class Transport(paramiko.Transport):
+    """A connection whose channels send nothing after their CLOSE, and whose loss raises `LOST`."""
+
+    _channel_handler_table: ClassVar = {
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_CLOSE: _take_close,
+    }
+
+    def open_channel(self, *arguments: Any, **options: Any) -> paramiko.Channel:
+        channel = super().open_channel(*arguments, **options)
+        channel.transport = Sender(channel, self)  # type: ignore[assignment]
+        return channel
+
+    def get_exception(self) -> Exception | None:
+        """What ended the connection. paramiko raises it in the next thread that waits."""
+        error = super().get_exception()
+        if error is None or isinstance(error, LOST):
+            return error
+        # Anything may end the thread that reads: a damaged packet is cryptography's InvalidTag.
+        lost = paramiko.SSHException(f"what the server sent can not be read: {error!r}")
+        lost.__cause__ = error
+        return lost
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        """Send for a channel. Never raises: those who wait see the connection end."""
+        try:
+            super()._send_user_message(data)  # type: ignore[misc]  # not in the stubs
+        except LOST as error:
+            # A packet that did not leave whole must be the last one.
+            self.saved_exception = self.saved_exception or error
+            self.close()
+
+
+class Sender:
+    """A channel's way to its connection: one message after the other, and none after the CLOSE.
+
+    paramiko builds a message under the channel's lock and sends it without. So an EOF or data can
+    leave after the CLOSE with which the reading thread answers a command that has ended. By then
+    sshd has forgotten the channel: it ends the whole connection for such a message, or takes it
+    for the channel that has got the number since.
+    """
+
+    def __init__(self, channel: paramiko.Channel, transport: Transport) -> None:
+        # Not a cycle: paramiko closes a channel when it is collected, which must not be in a send.
+        self._channel = weakref.ref(channel)
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._close_was_sent = False
+        self.was_closed_by_server = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        with self._lock:
+            if not self._close_was_sent:
+                self._close_was_sent = data.asbytes()[0] == MSG_CHANNEL_CLOSE
+                self._transport._send_user_message(data)
+        channel = self._channel()
+        if channel is not None and channel.closed:
+            # exec_command() clears this event before it sends. Where the connection was lost just
+            # before that, nobody else would wake it.
+            channel.event.set()

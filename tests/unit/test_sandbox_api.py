@@ -73,8 +73,9 @@ def test_a_server_side_dry_run_answers_and_changes_nothing(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type", "code"),
     [
-        ({"metadata": {"annotations": {"a": 1}}}, MERGE, 400),
-        ({"spec": {"unschedulable": "yes"}}, MERGE, 400),
+        ({"metadata": {"annotations": {"a": 1}}}, MERGE, 422),
+        ({"spec": {"unschedulable": "yes"}}, MERGE, 422),
+        ({"metadata": {"annotations": {"a": "b" * 262_144}}}, MERGE, 422),
         ({"metadata": {"name": "other"}}, MERGE, 400),
         (["not", "an", "object"], MERGE, 400),
         ([{"op": "remove", "path": "/spec"}], "application/json-patch+json", 415),
@@ -123,9 +124,9 @@ def test_what_is_not_known_is_not_found_and_what_is_not_offered_is_refused(api: 
     assert ask(api, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": 1})[0] == 400
 
 
-def test_with_a_token_nobody_without_it_is_answered() -> None:
+def test_with_a_token_nobody_without_it_has_any_right() -> None:
     with Api(token="right") as api:
-        assert ask(api, "GET", "/api/v1/nodes")[0] == 401
+        assert ask(api, "GET", "/api/v1/nodes")[0] == 403
         assert ask(api, "GET", "/api/v1/nodes", Authorization="Bearer wrong")[0] == 401
         assert ask(api, "GET", "/api/v1/nodes", Authorization="Bearer right")[0] == 200
 

@@ -29,10 +29,10 @@ def estate(shared: Estate) -> Iterator[Estate]:
     shared.push(TAG)
 
 
-def ask(estate: Estate, registry: str, path: str, *, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+def ask(estate: Estate, registry: str, path: str, *, method: str = "GET", accept: str = f"{INDEX}, {MANIFEST}") -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection(estate.registries[registry].authority, timeout=10)
     try:
-        connection.request(method, path, headers={"Accept": f"{INDEX}, {MANIFEST}"})
+        connection.request(method, path, headers={"Accept": accept})
         with connection.getresponse() as response:
             return response.status, dict(response.getheaders()), response.read()
     finally:
@@ -58,6 +58,15 @@ def test_a_registry_says_what_it_lacks_and_takes_nothing(estate: Estate) -> None
     assert (status, json.loads(body)["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
     assert ask(estate, "forgejo", "/v2/../../etc/passwd")[0] == 404
     assert ask(estate, "forgejo", "/v2/viktor/infra-ci/manifests/x", method="PUT")[0] == 405
+
+
+def test_a_registry_serves_manifests_as_manifests_only_and_only_to_who_accepts_them(estate: Estate) -> None:
+    image, registry = build(f"infra-ci {TAG}\n"), estate.registries["forgejo"]
+    assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/blobs/{image.index}")[0] == 404
+    assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/manifests/{image.image_id}")[0] == 500
+    assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/manifests/{TAG}", accept=MANIFEST)[0] == 404
+    registry.blob(image.index).write_bytes(b"")
+    assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/manifests/{TAG}")[0] == 500
 
 
 def test_a_broken_image_keeps_its_index_and_lacks_its_children(estate: Estate) -> None:

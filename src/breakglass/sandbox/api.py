@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from breakglass.sandbox import tables
 from breakglass.sandbox.objects import Declined, Object, Objects, needs_schema
 
+REVIEWS = ("apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 MERGE_PATCHES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 
 
@@ -39,7 +40,7 @@ class Request:
 class Api(Objects):
     """Serves its objects on 127.0.0.1, on a port of the kernel's choice where none is given. With `certificate` and `key` it speaks https.
 
-    With `token`, every request must carry it. kubectl sends a token over https only.
+    With `token`, only who sends it has any right. kubectl sends a token over https only.
     """
 
     def __init__(self, *, port: int = 0, token: str | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
@@ -98,9 +99,10 @@ class Api(Objects):
 
     def answer(self, request: Request) -> Object:
         """The object that answers a request. Raises Declined."""
-        if self._token is not None and request.authorization != f"Bearer {self._token}":
+        if self._token is not None and request.authorization not in ("", f"Bearer {self._token}"):
             raise Declined(401, "Unauthorized", "Unauthorized")
-        if request.method == "POST" and request.path == ("apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"):
+        if request.method == "POST" and request.path == REVIEWS:
+            self._demand(request, "create", REVIEWS[-1], group=REVIEWS[1])
             wanted = request.body["spec"]["resourceAttributes"]
             review: Object = request.body
             return review | {"status": {"allowed": self.may(str(wanted.get("verb")), str(wanted.get("resource")))}}
@@ -120,7 +122,7 @@ class Api(Objects):
     def _list(self, kind: str, namespace: str | None, request: Request) -> Object:
         if request.method != "GET" or request.query.get("watch", "false") not in ("false", "0"):
             raise Declined(405, "MethodNotAllowed", "the sandbox does not watch, create or delete")
-        self._demand("list", kind)
+        self._demand(request, "list", kind, namespace=namespace)
         version, found = self.select(kind, namespace, request.query.get("fieldSelector", ""))
         if token := request.query.get("continue"):
             last = tuple(json.loads(base64.urlsafe_b64decode(token)))
@@ -137,12 +139,12 @@ class Api(Objects):
 
     def _one(self, kind: str, namespace: str, name: str, request: Request) -> Object:
         if request.method == "GET":
-            self._demand("get", kind)
+            self._demand(request, "get", kind, namespace=namespace, name=name)
             item = self.find(kind, namespace, name)
             return tables.table(kind, [item], {}) if tables.wanted(request.accept) else item
         if request.method != "PATCH" or kind != "nodes":
             raise Declined(405, "MethodNotAllowed", "the sandbox changes nodes only, by PATCH")
-        self._demand("patch", kind)
+        self._demand(request, "patch", kind, name=name)
         if request.content_type not in MERGE_PATCHES:
             raise Declined(415, "UnsupportedMediaType", f"the sandbox knows {' and '.join(MERGE_PATCHES)} only")
         if not isinstance(request.body, dict):
@@ -151,9 +153,15 @@ class Api(Objects):
             raise Declined(422, "Invalid", "the sandbox knows no directives and no lists merged by key")
         return self.patch_node(name, request.body, dry_run=request.query.get("dryRun") == "All")
 
-    def _demand(self, verb: str, resource: str) -> None:
-        if not self.may(verb, resource):
-            raise Declined(403, "Forbidden", f'{resource} is forbidden: User "sandbox" cannot {verb} resource "{resource}" in API group "" at the cluster scope')
+    def _demand(self, request: Request, verb: str, resource: str, *, group: str = "", namespace: str | None = None, name: str = "") -> None:
+        is_anonymous = self._token is not None and not request.authorization
+        if self.may(verb, resource) and not is_anonymous:
+            return
+        user = "system:anonymous" if is_anonymous else "sandbox"
+        what = (f"{resource}.{group}" if group else resource) + (f' "{name}"' if name else "")
+        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+        right = f'cannot {verb} resource "{resource}" in API group "{group}" {where}'
+        raise Declined(403, "Forbidden", f'{what} is forbidden: User "{user}" {right}')
 
 
 class _Server(ThreadingHTTPServer):
@@ -220,7 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
                 authorization=self.headers.get("Authorization", ""),
                 body=json.loads(body) if body else None,
             )
-            code, answer = 200, self.server.api.answer(request)
+            # The only thing that is posted is a review, and it counts as created.
+            code, answer = 201 if request.method == "POST" else 200, self.server.api.answer(request)
         except Declined as error:
             code, answer = error.code, _status(error.code, error.reason, str(error))
         except (ValueError, KeyError, TypeError):

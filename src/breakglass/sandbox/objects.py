@@ -10,6 +10,8 @@ from breakglass.sandbox.tables import KINDS
 Object = dict[str, Any]
 
 SINCE = "2026-01-01T00:00:00Z"
+ANNOTATIONS_BYTES = 256 << 10
+"""Keys and values of an object's annotations together."""
 
 
 class Declined(Exception):
@@ -48,7 +50,7 @@ class Objects:
         status = {
             "addresses": [{"type": "InternalIP", "address": internal_ip}, {"type": "Hostname", "address": name}],
             "conditions": [condition | {"lastHeartbeatTime": SINCE, "lastTransitionTime": SINCE} for condition in conditions],
-            "nodeInfo": {"architecture": architecture, "operatingSystem": "linux", "kubeletVersion": "v1.34.0", "containerRuntimeVersion": "containerd://1.7.24"},
+            "nodeInfo": {"architecture": architecture, "operatingSystem": "linux", "kubeletVersion": "v1.34.0", "containerRuntimeVersion": "containerd://2.4.2"},
         }
         own = {"kubernetes.io/arch": architecture, "kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
         self._put("nodes", {"metadata": {"name": name, "labels": own | dict(labels or {})}, "spec": spec, "status": status})
@@ -76,7 +78,14 @@ class Objects:
         """A bound PersistentVolume; with `nodes` one that only these can serve."""
         terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}]}]
         affinity = {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}} if nodes else {}
-        self._put("persistentvolumes", {"metadata": {"name": name}, "spec": {"claimRef": {"namespace": namespace, "name": claim}} | affinity, "status": {"phase": "Bound"}})
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "hostPath": {"path": f"/var/lib/{name}"},
+            "claimRef": {"namespace": namespace, "name": claim},
+        }
+        item = {"metadata": {"name": name}, "spec": spec | affinity, "status": {"phase": "Bound"}}
+        self._put("persistentvolumes", item)
 
     def remove_volume(self, name: str) -> None:
         with self._lock:
@@ -149,15 +158,19 @@ def _validate(node: Object) -> None:
     """Refuse what a real server refuses in the fields that are patched here, and leave out what it leaves out."""
     metadata, spec = node.get("metadata"), node.get("spec")
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
-        raise Declined(400, "BadRequest", "metadata and spec are objects")
+        raise Declined(422, "Invalid", "metadata and spec are objects")
     for field in ("annotations", "labels"):
         values = metadata.get(field, {})
         if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-            raise Declined(400, "BadRequest", f"metadata.{field} holds strings only")
+            raise Declined(422, "Invalid", f"metadata.{field} holds strings only")
         if not values:
             metadata.pop(field, None)
+    annotations: dict[str, str] = metadata.get("annotations", {})
+    if sum(len((key + value).encode()) for key, value in annotations.items()) > ANNOTATIONS_BYTES:
+        why = f"metadata.annotations: Too long: may not be more than {ANNOTATIONS_BYTES} bytes"
+        raise Declined(422, "Invalid", f'Node "{metadata["name"]}" is invalid: {why}')
     if not isinstance(spec.get("unschedulable", False), bool):
-        raise Declined(400, "BadRequest", "spec.unschedulable is true or false")
+        raise Declined(422, "Invalid", "spec.unschedulable is true or false")
     if not spec.get("unschedulable", False):
         spec.pop("unschedulable", None)
 

@@ -16,7 +16,7 @@ from breakglass.sandbox.image import Image
 
 ADDRESS = "127.0.0.1"
 NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
-DIGEST = r"sha256:[0-9a-f]{64}"
+DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 OBJECT = re.compile(rf"/v2/(?P<name>{NAME})/(?P<kind>manifests|blobs)/(?P<reference>{DIGEST}|\w[\w.-]{{0,127}})")
 TAGS = re.compile(rf"/v2/(?P<name>{NAME})/tags/list")
 
@@ -143,22 +143,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _object(self, name: str, kind: str, reference: str) -> None:
         registry = self.server.registry
-        unknown = ("MANIFEST_UNKNOWN", "manifest unknown") if kind == "manifests" else ("BLOB_UNKNOWN", "blob unknown to registry")
+        repository = registry.root / "repositories" / name
         try:
-            repository = registry.root / "repositories" / name
             if not repository.is_dir():
                 raise FileNotFoundError(name)
-            digest = reference if reference.startswith("sha256:") else (repository / reference).read_text(encoding="ascii")
+            digest = reference if ":" in reference else (repository / reference).read_text(encoding="ascii")
             content = registry.blob(digest).read_bytes()
         except OSError:
-            return self._error(404, *unknown)
-        media_type = "application/octet-stream"
-        if kind == "manifests":
-            try:
-                media_type = json.loads(content)["mediaType"]
-            except (ValueError, KeyError, TypeError):
-                return self._error(404, *unknown)
+            return self._unknown(kind)
+        media_type = media_type_of(content)
+        if kind == "blobs":
+            # A real registry keeps manifests elsewhere.
+            if media_type is not None:
+                return self._unknown(kind)
+            return self._answer(200, "application/octet-stream", content, digest=digest)
+        if media_type is None:
+            # Somebody has damaged the file.
+            return self._error(500, "UNKNOWN", "unknown error")
+        if media_type not in self.headers.get("Accept", ""):
+            message = f"{media_type} found, but accept header does not support it"
+            return self._error(404, "MANIFEST_UNKNOWN", message)
         return self._answer(200, media_type, content, digest=digest)
+
+    def _unknown(self, kind: str) -> None:
+        if kind == "manifests":
+            return self._error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        return self._error(404, "BLOB_UNKNOWN", "blob unknown to registry")
 
     def _error(self, status: int, code: str, message: str) -> None:
         self._answer(status, "application/json", json.dumps({"errors": [{"code": code, "message": message}]}).encode())
@@ -179,3 +189,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing is logged: the terminal belongs to the command that runs in the sandbox."""
+
+
+def media_type_of(content: bytes) -> str | None:
+    """What an index or a manifest says that it is; None for anything else."""
+    try:
+        return str(json.loads(content)["mediaType"])
+    except (ValueError, KeyError, TypeError):
+        return None

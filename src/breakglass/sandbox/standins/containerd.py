@@ -6,7 +6,7 @@ from breakglass.sandbox.standins.ctr import VERSION
 from breakglass.sandbox.standins.ctr_store import ROOT
 from breakglass.sandbox.standins.state import HOST, unknown
 
-CONFIGURATION = f"""version = 2
+CONFIGURATION = f"""version = 4
 root = "{ROOT}"
 state = "{HOST}/run/containerd"
 
@@ -15,9 +15,9 @@ state = "{HOST}/run/containerd"
 
 [plugins]
 
-  [plugins."io.containerd.grpc.v1.cri"]
+  [plugins."io.containerd.cri.v1.images"]
 
-    [plugins."io.containerd.grpc.v1.cri".registry]
+    [plugins."io.containerd.cri.v1.images".registry]
       config_path = "{HOST}/etc/containerd/certs.d"
 """
 

@@ -1,4 +1,4 @@
-"""A stand-in for ctr of containerd 1.7: images and content of one host, kept in files as containerd keeps its content."""
+"""A stand-in for ctr of containerd 2.4: images and content of one host, kept in files as containerd keeps its content."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 from breakglass.sandbox.standins import ctr_store as store
 from breakglass.sandbox.standins.state import Failure, unknown
 
-VERSION = "1.7.24+sandbox"
+VERSION = "2.4.2+sandbox"
 ALIASES = {"image": "images", "i": "images", "ns": "namespaces", "namespace": "namespaces", "list": "ls", "remove": "rm", "delete": "rm", "del": "rm", "v": "version", "plugin": "plugins"}
 
 
@@ -47,10 +47,15 @@ def ls(namespace: str, argv: list[str]) -> int:
         return 0
     rows = [["REF", "TYPE", "DIGEST", "SIZE", "PLATFORMS", "LABELS"]]
     for name, image in chosen.items():
-        manifest, configuration = store.manifest(image), store.configuration(image)
-        size = image["size"] + sum(part["size"] for part in (manifest["config"], *manifest["layers"]))
+        size, platform = image["size"], "-"
+        try:
+            size += sum(part["size"] for part in _parts(image))
+            configuration = store.configuration(image)
+            platform = f"{configuration['os']}/{configuration['architecture']}"
+        except Failure as failure:
+            sys.stderr.write(f'level=error msg="failed resolving platform for image {name}" error="{failure}"\n')
         labels = ",".join(f"{key}={value}" for key, value in sorted(image["labels"].items())) or "-"
-        rows.append([name, image["type"], image["digest"], _size(size), f"{configuration['os']}/{configuration['architecture']}", labels])
+        rows.append([name, image["type"], image["digest"], _size(size), platform, labels])
     _table(rows)
     return 0
 
@@ -61,34 +66,41 @@ def check(namespace: str, argv: list[str]) -> int:
         return unknown("ctr", " ".join(filters))
     state = store.load(namespace)
     rows = [["REF", "TYPE", "DIGEST", "STATUS", "SIZE", "UNPACKED"]]
+    failures: list[str] = []
     for name, image in sorted(state["images"].items()):
         if filters and name not in wanted:
             continue
-        manifest = store.manifest(image)
-        parts = [manifest["config"], *manifest["layers"]]
-        # By existence only, like the original: it calls a layer with a flipped bit complete.
-        there = [part for part in parts if store.blob(part["digest"]).exists()]
-        status = f"{'complete' if len(there) == len(parts) else 'incomplete'} ({len(there)}/{len(parts)})"
-        size = f"{_size(sum(part['size'] for part in there))}/{_size(sum(part['size'] for part in parts))}"
-        unpacked = store.chain(store.configuration(image)["rootfs"]["diff_ids"]) in state["snapshots"]
+        status, size, unpacked = "unavailable (0/?)", "0.0 B/?", False
+        try:
+            parts = _parts(image)
+            # By its own records only, like the original: a layer whose file is gone or damaged counts.
+            there = [part for part in parts if part["digest"] in state["content"]]
+            status = f"{'complete' if len(there) == len(parts) else 'incomplete'} ({len(there)}/{len(parts)})"
+            size = "/".join(_size(sum(part["size"] for part in each)) for each in (there, parts))
+            chain = store.chain(store.configuration(image)["rootfs"]["diff_ids"])
+            unpacked = chain in state["snapshots"]
+        except Failure as failure:
+            failures.append(f"unable to check unpack for {name}: {failure}")
         rows.append([name, image["type"], image["digest"], status, size, "true" if unpacked else "false"])
     if quiet:
         sys.stdout.write("".join(f"{row[0]}\n" for row in rows[1:] if row[3].startswith("complete")))
-    else:
+    elif rows[1:]:
         _table(rows)
+    if failures:
+        raise Failure(failures[0])
     return 0
 
 
 def tag(namespace: str, argv: list[str]) -> int:
-    force, names = _options(argv, {"--force"})
+    # As in containerd 2 a name that is there is moved without --force as well.
+    _, names = _options(argv, {"--force"})
     if len(names) < 2 or any(name.startswith("-") for name in names):
         return unknown("ctr", " ".join(names))
     with store.changing(namespace) as state:
         source = _image(state, names[0])
         for name in names[1:]:
-            if name in state["images"] and not force:
-                raise Failure(f'image "{name}": already exists')
-            state["images"][name] = source | {"labels": dict(source["labels"])}
+            # As in containerd 2 the labels stay where they are.
+            state["images"][name] = source | {"labels": {}}
             sys.stdout.write(f"{name}\n")
     return 0
 
@@ -126,7 +138,7 @@ def content_get(namespace: str, argv: list[str]) -> int:
         return unknown("ctr", " ".join(argv))
     if argv[0] not in store.load(namespace)["content"]:
         raise Failure(f"content digest {argv[0]}: not found")
-    sys.stdout.buffer.write(store.blob(argv[0]).read_bytes())
+    sys.stdout.buffer.write(store.read(argv[0]))
     return 0
 
 
@@ -216,6 +228,12 @@ def _image(state: dict[str, Any], name: str) -> dict[str, Any]:
         raise Failure(f'image "{name}": not found')
     image: dict[str, Any] = state["images"][name]
     return image
+
+
+def _parts(image: dict[str, Any]) -> list[dict[str, Any]]:
+    """The descriptors of its configuration and layers. Raises Failure."""
+    manifest = store.manifest(image)
+    return [manifest["config"], *manifest["layers"]]
 
 
 def _options(argv: list[str], known: set[str]) -> tuple[bool, list[str]]:

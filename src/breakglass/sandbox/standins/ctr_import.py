@@ -1,117 +1,171 @@
 """`ctr images import -`: a classic docker archive from standard input into the content store, and unpacked.
 
-As with containerd 1.7 the names are set before the layers are unpacked, so a bad layer leaves them behind; and a layer
-that was unpacked before is not looked at again.
+As with containerd 2 the names are set last, so a bad layer leaves nothing behind; and a layer that
+was unpacked before is not looked at again.
 """
 
+import gzip
 import hashlib
 import json
 import posixpath
 import sys
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from breakglass.sandbox.standins import ctr_store as store
-from breakglass.sandbox.standins.state import Failure, sha256, unknown, write
+from breakglass.sandbox.standins.state import Failure, architecture, sha256, unknown, write
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIGURATION = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+GZIP = b"\x1f\x8b"
+
+Members = dict[str, tuple[Path, str]]
+"""Every file of the archive by name: where it was put, and its digest."""
 
 
 def import_images(namespace: str, argv: list[str]) -> int:
     if argv != ["-"]:
         return unknown("ctr", " ".join(argv) or "(no file)")
     store.BLOBS.mkdir(parents=True, exist_ok=True)
+    # It is there afterwards, whatever becomes of the import.
+    store.create(namespace)
     with tempfile.TemporaryDirectory(dir=store.ROOT, prefix="ingest-") as directory:
         members = _receive(sys.stdin.buffer, Path(directory))
-        if "manifest.json" not in members:
-            raise Failure("unrecognized image format")
-        images = []
+        saved: dict[str, dict[str, Any]] = {}
         with store.changing(namespace) as state:
-            for image in json.loads(members["manifest.json"][0].read_bytes()):
-                target, names = _store(state, image, members), image["RepoTags"] or []
-                state["images"] |= {name: target | {"labels": {}} for name in names}
-                images.append((target, names))
-    for target, names in images:
-        for name in names:
-            sys.stdout.write(f"unpacking {name} ({target['digest']})...")
-            sys.stdout.flush()
-            _unpack(namespace, target)
-            sys.stdout.write("done\n")
+            for image in _images(members):
+                target = _store(state, image, members)
+                saved |= {_full(name): target for name in image["RepoTags"] or ()}
+            _unpack(state, list(saved.values()))
+            state["images"] |= {name: target | {"labels": {}} for name, target in saved.items()}
+    for name, target in saved.items():
+        sys.stdout.write(f"{name}\tsaved\t\n{target['type']} {target['digest']}\n")
     return 0
 
 
-def _receive(stream: IO[bytes], directory: Path) -> dict[str, tuple[Path, str]]:
-    """Every file of the archive by name: where it was put, and its digest."""
-    members: dict[str, tuple[Path, str]] = {}
+class _Member(tarfile.TarInfo):
+    """A header. Where tarfile takes half a header or none for the end, ctr fails."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.TruncatedHeaderError:  # type: ignore[attr-defined]  # the stubs lack it
+            raise Failure("unexpected EOF") from None
+        except tarfile.InvalidHeaderError:  # type: ignore[attr-defined]  # the stubs lack it
+            raise Failure("archive/tar: invalid tar header") from None
+
+
+def _receive(stream: Any, directory: Path) -> Members:
+    members: Members = {}
     links: dict[str, str] = {}
-    name = ""
+    plain: Any = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == GZIP else stream
     try:
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+        with tarfile.open(fileobj=plain, mode="r|", tarinfo=_Member) as archive:
             for member in archive:
                 name = posixpath.normpath(member.name)
                 if member.issym():
-                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-                elif content := archive.extractfile(member):
+                    target = posixpath.join(posixpath.dirname(name), member.linkname)
+                    links[name] = posixpath.normpath(target)
+                elif member.isfile():
                     path = directory / str(len(members))
-                    members[name] = (path, _copy(content, path, size=member.size))
-    except tarfile.ReadError as error:
-        # Python calls an empty archive and one that ends early errors too; ctr has other words for those.
-        if "empty" in str(error):
-            return {}
-        raise Failure(f'failed to ingest "{name}": unexpected EOF' if members or "unexpected end" in str(error) else "archive/tar: invalid tar header") from None
-    for name, target in links.items():
-        if target in members:
-            members[name] = members[target]
-    return members
+                    members[name] = (path, _copy(archive, member, path))
+    except tarfile.ReadError:
+        # Python calls an empty archive an error; ctr finds no image in it.
+        return {}
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise Failure(str(error)) from None
+    return members | {name: members[target] for name, target in links.items() if target in members}
 
 
-def _copy(content: IO[bytes], path: Path, *, size: int) -> str:
-    digest, copied = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-            copied += file.write(chunk)
-    if copied != size:
-        raise tarfile.ReadError("unexpected end of data")
+def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str:
+    digest, content = hashlib.sha256(), archive.extractfile(member)
+    try:
+        with path.open("wb") as file:
+            while content and (chunk := content.read(1 << 20)):
+                digest.update(chunk)
+                file.write(chunk)
+    except tarfile.ReadError:
+        copied = archive.fileobj.tell() - member.offset_data if archive.fileobj else 0
+        short = f"short read: expected {member.size} bytes but got {copied}: unexpected EOF"
+        raise Failure(f'failed to ingest "{posixpath.normpath(member.name)}": {short}') from None
     return "sha256:" + digest.hexdigest()
 
 
-def _store(state: dict[str, Any], image: dict[str, Any], members: dict[str, tuple[Path, str]]) -> dict[str, Any]:
+def _images(members: Members) -> list[dict[str, Any]]:
+    if "manifest.json" not in members:
+        raise Failure("unrecognized image format")
+    try:
+        images: list[dict[str, Any]] = json.loads(members["manifest.json"][0].read_bytes())
+    except ValueError:
+        raise Failure('untar manifest "manifest.json": unexpected EOF') from None
+    return images
+
+
+def _full(name: str) -> str:
+    """A reference with its registry, as docker leaves it away."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return name
+    return f"docker.io/{name if slash else 'library/' + name}"
+
+
+def _store(state: dict[str, Any], image: dict[str, Any], members: Members) -> dict[str, Any]:
     """Its content into the store. Returns the descriptor that its names will point at."""
+    configuration = posixpath.normpath(image["Config"])
+    layers = [posixpath.normpath(name) for name in image["Layers"]]
+    if configuration not in members:
+        raise Failure(f'image config "{configuration}" not found')
+    if missing := [name for name in layers if name not in members]:
+        raise Failure(f'failed to resolve layers: layer "{missing[0]}" not found')
     descriptors = []
-    for media_type, name in ((CONFIGURATION, image["Config"]), *((LAYER, name) for name in image["Layers"])):
-        if posixpath.normpath(name) not in members:
-            raise Failure(f'"{name}" not found in the archive')
-        path, digest = members[posixpath.normpath(name)]
+    for media_type, name in ((CONFIGURATION, configuration), *((LAYER, name) for name in layers)):
+        path, digest = members[name]
         if not store.blob(digest).exists():
             path.rename(store.blob(digest))
-        descriptors.append({"mediaType": media_type, "digest": digest, "size": store.blob(digest).stat().st_size})
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptors[0], "layers": descriptors[1:]}, separators=(",", ":")).encode()
-    write(store.blob(sha256(manifest)), manifest)
-    state["content"] += [sha256(manifest), *(str(part["digest"]) for part in descriptors)]
-    return {"type": MANIFEST, "digest": sha256(manifest), "size": len(manifest)}
+        size = store.blob(digest).stat().st_size
+        descriptors.append({"mediaType": media_type, "digest": digest, "size": size})
+        state["content"].setdefault(digest, [])
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptors[0], "layers": descriptors[1:]}
+    manifest = json.dumps(document, separators=(",", ":")).encode()
+    digest = sha256(manifest)
+    # Like the original: what is on record is not written again, whatever became of the file.
+    if digest not in state["content"]:
+        write(store.blob(digest), manifest)
+    state["content"][digest] = [part["digest"] for part in descriptors]
+    return {"type": MANIFEST, "digest": digest, "size": len(manifest)}
 
 
-def _unpack(namespace: str, target: dict[str, Any]) -> None:
-    diff_ids = store.configuration(target)["rootfs"]["diff_ids"]
-    layers = store.manifest(target)["layers"]
+def _unpack(state: dict[str, Any], targets: list[dict[str, Any]]) -> None:
+    """Those for this machine; at least one must be."""
+    try:
+        configurations = [store.configuration(target) for target in targets]
+    except Failure as failure:
+        raise Failure(f"unable to resolve platform: {failure}") from None
+    fits = [configuration["architecture"] == architecture() for configuration in configurations]
+    if targets and not any(fits):
+        raise Failure("image might be filtered out")
+    for target, configuration, is_ours in zip(targets, configurations, fits, strict=True):
+        if is_ours:
+            _unpack_one(state, target, configuration["rootfs"]["diff_ids"])
+
+
+def _unpack_one(state: dict[str, Any], target: dict[str, Any], diff_ids: list[str]) -> None:
+    manifest = store.manifest(target)
+    layers = manifest["layers"]
     if len(diff_ids) != len(layers):
-        raise Failure(f"mismatched image rootfs and manifest layers: {len(diff_ids)} and {len(layers)}")
-    with store.changing(namespace) as state:
-        for depth, layer in enumerate(layers, 1):
-            snapshot = store.chain(diff_ids[:depth])
-            if snapshot in state["snapshots"]:
-                continue
-            if _diff_id(store.blob(layer["digest"])) != diff_ids[depth - 1]:
-                sys.stdout.write("\n")
-                raise Failure(f'wrong diff id calculated on extraction "{_diff_id(store.blob(layer["digest"]))}"')
-            state["snapshots"].append(snapshot)
-
-
-def _diff_id(path: Path) -> str:
-    with path.open("rb") as layer:
-        return "sha256:" + hashlib.file_digest(layer, "sha256").hexdigest()
+        counts = f"{len(layers)} != {len(diff_ids)}"
+        raise Failure(f"number of layers and diffIDs don't match: {counts}")
+    chains = [store.chain(diff_ids[:depth]) for depth in range(1, len(diff_ids) + 1)]
+    state["content"][manifest["config"]["digest"]] = [f"snapshot {chain}" for chain in chains]
+    for layer, diff_id, chain in zip(layers, diff_ids, chains, strict=True):
+        if chain in state["snapshots"]:
+            continue
+        found = sha256(store.read(layer["digest"]))
+        if found != diff_id:
+            raise Failure(f'wrong diff id "{found}" calculated on extraction "{diff_id}", desc "{layer["digest"]}"')
+        state["snapshots"].append(chain)

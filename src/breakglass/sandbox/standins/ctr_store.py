@@ -15,7 +15,11 @@ STATE = ROOT / "sandbox.json"
 
 
 def load(namespace: str) -> dict[str, Any]:
-    """`images`: name to target and labels; `content`: digests; `snapshots`: chain IDs of what was unpacked; `leases`: their IDs."""
+    """The state of a namespace.
+
+    `images`: name to target and labels; `content`: digest to what it refers to, a digest or
+    "snapshot CHAIN_ID"; `snapshots`: chain IDs of what was unpacked; `leases`: their IDs.
+    """
     found: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _nothing()
     return found
 
@@ -41,6 +45,11 @@ def namespaces() -> list[str]:
     return sorted(files.load(STATE, empty={}))
 
 
+def create(namespace: str) -> None:
+    with files.changing(STATE, empty={}) as state:
+        state.setdefault(namespace, _nothing())
+
+
 def forget(namespace: str) -> None:
     with files.changing(STATE, empty={}) as state:
         state.pop(namespace, None)
@@ -50,13 +59,22 @@ def blob(digest: str) -> Path:
     return BLOBS / digest.removeprefix("sha256:")
 
 
+def read(digest: str) -> bytes:
+    """Raises Failure where somebody has taken the file away; containerd still knows the digest."""
+    try:
+        return blob(digest).read_bytes()
+    except FileNotFoundError:
+        why = f"blob {digest} expected at {blob(digest)}: blob not found: not found"
+        raise files.Failure(why) from None
+
+
 def manifest(image: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(blob(image["digest"]).read_bytes())
+    found: dict[str, Any] = json.loads(read(image["digest"]))
     return found
 
 
 def configuration(image: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(blob(manifest(image)["config"]["digest"]).read_bytes())
+    found: dict[str, Any] = json.loads(read(manifest(image)["config"]["digest"]))
     return found
 
 
@@ -69,14 +87,16 @@ def chain(diff_ids: list[str]) -> str:
 
 
 def _collect(own: dict[str, Any]) -> None:
-    content, snapshots = set(), set()
-    for image in own["images"].values():
-        parts, diff_ids = manifest(image), configuration(image)["rootfs"]["diff_ids"]
-        content |= {image["digest"], parts["config"]["digest"], *(layer["digest"] for layer in parts["layers"])}
-        snapshots |= {chain(diff_ids[:depth]) for depth in range(1, len(diff_ids) + 1)}
-    own["content"] = sorted(content & set(own["content"]))
-    own["snapshots"] = sorted(snapshots & set(own["snapshots"]))
+    kept: set[str] = set()
+    waiting = [image["digest"] for image in own["images"].values()]
+    while waiting:
+        reference = waiting.pop()
+        if reference not in kept:
+            kept.add(reference)
+            waiting += own["content"].get(reference, [])
+    own["content"] = {digest: own["content"][digest] for digest in own["content"] if digest in kept}
+    own["snapshots"] = [chain for chain in own["snapshots"] if f"snapshot {chain}" in kept]
 
 
 def _nothing() -> dict[str, Any]:
-    return {"images": {}, "content": [], "snapshots": [], "leases": []}
+    return {"images": {}, "content": {}, "snapshots": [], "leases": []}

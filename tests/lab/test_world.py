@@ -5,10 +5,10 @@ import json
 import pytest
 
 from . import docker
-from .components import KUBELET_OLD, KUBERNETES
+from .components import CRANE, CRICTL, KUBELET_OLD, KUBERNETES
 from .docker import VARIANTS, Docker
 from .estate import Estate
-from .roles import MASTER, NODES, SYSTEMD
+from .roles import CONTAINERD_SOCKET, LAB, MASTER, NODES, SYSTEMD
 from .runs import run, stop_registries
 
 TAG = "0a1b2c3d"
@@ -110,3 +110,15 @@ def test_snapshot_works_with_each_docker(fresh: Estate, variant: Docker) -> None
     stop_registries(fresh)
     run(fresh, "fetch", "k8s-node1")
     assert run(fresh, "import", "k8s-node1").result["image_id"] == image.image_id
+
+
+def test_crane_and_crictl_see_what_the_registries_and_the_nodes_have(fresh: Estate) -> None:
+    image = fresh.small(TAG)
+    for reference in image.references:
+        said = fresh.operator.run(f"{LAB}/{CRANE}/usr/bin/crane", "digest", reference)
+        assert said.stdout.strip() == image.digest
+    crictl = (f"{LAB}/{CRICTL}/usr/bin/crictl", "--runtime-endpoint", f"unix://{CONTAINERD_SOCKET}")
+    for node in fresh.nodes.values():
+        node.run(*crictl, "pull", image.references[0])
+        listed = json.loads(node.run(*crictl, "images", "--output", "json").stdout)["images"]
+        assert image.image_id in {each["id"] for each in listed if image.references[0] in each["repoTags"]}

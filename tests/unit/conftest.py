@@ -1,7 +1,15 @@
-"""How hypothesis runs everywhere: without a time limit for one example, without a directory of examples, and the same ones every time unless many are asked for."""
+"""How hypothesis runs everywhere, and which Python runs the scripts that run on hosts.
 
+hypothesis: without a time limit for one example, without a directory of examples, and the same
+ones every time unless many are asked for.
+"""
+
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.unit import interpreters
 from tests.unit.strategies import TIMES
 
 settings.register_profile(
@@ -13,3 +21,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("breakglass")
+
+
+@pytest.fixture(scope="module", params=interpreters.parameters())
+def host_python(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The Python of hosts that scripts are started with, one after the other."""
+    before = interpreters.HOST.python
+    interpreters.HOST.python = interpreters.find(request.param) or before
+    yield interpreters.HOST.python
+    interpreters.HOST.python = before

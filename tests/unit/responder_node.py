@@ -8,10 +8,11 @@ import random
 import shlex
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.unit.interpreters import HOST
 
 SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/responder.py"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -111,7 +112,7 @@ class Node:
 
     def run(self, *argv: str) -> Ran:
         # Pipes that are read to their end: a responder that kept one would hold this for ever.
-        ended = subprocess.run([sys.executable, str(SCRIPT), *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, start_new_session=True, env=self.environment)
+        ended = subprocess.run([HOST.python, str(SCRIPT), *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, start_new_session=True, env=self.environment)
         return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Got:

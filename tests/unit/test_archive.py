@@ -18,6 +18,9 @@ import pytest
 
 from tests import archives
 from tests.archives import REFERENCE, Entries, Image
+from tests.unit.interpreters import HOST
+
+pytestmark = pytest.mark.usefixtures("host_python")
 
 SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/archive.py"
 FILE = "infra-ci-0a1b2c3d.tar.gz"
@@ -44,14 +47,14 @@ class Ran:
         return lines[0]
 
 
-def run(*argv: str | Path, data: bytes = b"", python: str = sys.executable) -> Ran:
-    ended = subprocess.run([python, str(SCRIPT), *map(str, argv)], input=data, capture_output=True, timeout=30, check=False, start_new_session=True)
+def run(*argv: str | Path, data: bytes = b"") -> Ran:
+    ended = subprocess.run([HOST.python, str(SCRIPT), *map(str, argv)], input=data, capture_output=True, timeout=30, check=False, start_new_session=True)
     return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
 def start(lifeline: int, *argv: str | Path, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
     """As breakglass starts it: text that is executed, with a lifeline, in a process group of its own."""
-    line = [sys.executable, "-c", booted(lifeline), *map(str, argv)]
+    line = [HOST.python, "-c", booted(lifeline), *map(str, argv)]
     return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=pass_fds, process_group=0)
 
 
@@ -292,7 +295,7 @@ def test_a_full_disk_leaves_no_partial_and_says_so(command: tuple[str, ...], she
     program = str(docker(**{REFERENCE: Image().image_id}))
     argv = [word.replace("DOCKER", program) for word in command]
     limited = f"import resource, signal, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    line = [sys.executable, "-c", limited, "archive.py", argv[0], str(shelf), FILE, *argv[1:], "--record", json.dumps(SEED)]
+    line = [HOST.python, "-c", limited, "archive.py", argv[0], str(shelf), FILE, *argv[1:], "--record", json.dumps(SEED)]
     ended = subprocess.run(line, input=archives.tarball(), capture_output=True, timeout=30, check=False, start_new_session=True)
     assert ended.returncode == 4
     assert b"no room left" in ended.stderr
@@ -397,7 +400,7 @@ def test_a_transfer_that_is_ended_by_a_signal_is_kept_for_the_next_run(shelf: Pa
 
 def test_a_source_that_says_nothing_for_a_minute_is_given_up(shelf: Path) -> None:
     data = archives.tarball()
-    line = [sys.executable, "-c", booted(0, silence_seconds=0.3), "receive", str(shelf), FILE, "--size", str(len(data)), "--offset", "0", "--record", json.dumps(record_of(data))]
+    line = [HOST.python, "-c", booted(0, silence_seconds=0.3), "receive", str(shelf), FILE, "--size", str(len(data)), "--offset", "0", "--record", json.dumps(record_of(data))]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         assert process.stdin is not None
         process.stdin.write(data[:1000])
@@ -572,7 +575,7 @@ def publish(lines):
         sys.settrace(trace if lines is not None else None)
         module["publish"](argparse.Namespace(directory=pathlib.Path(shelf), file=file))
         os._exit(0)
-    return os.waitstatus_to_exitcode(os.wait()[1])
+    return os.WEXITSTATUS(os.wait()[1])
 
 def look():
     return {entry.name: open(entry.path, "rb").read().decode() for entry in os.scandir(shelf)}
@@ -610,9 +613,7 @@ def test_a_publish_cut_short_at_any_line_leaves_a_tarball_with_its_proof_and_is_
     prepare(shelf, b"new", sequence=2)
     shelf.rename(tmp_path / "template")
     shelf.mkdir()
-    ended = subprocess.run(
-        [sys.executable, "-c", CUT_SHORT_AT_EVERY_LINE, str(SCRIPT), str(shelf), str(tmp_path / "template"), FILE], capture_output=True, timeout=60, check=True, start_new_session=True
-    )
+    ended = subprocess.run([HOST.python, "-c", CUT_SHORT_AT_EVERY_LINE, str(SCRIPT), str(shelf), str(tmp_path / "template"), FILE], capture_output=True, timeout=60, check=True, start_new_session=True)
     report = json.loads(ended.stdout)
     assert report["status"] == 0
     assert len(report["seen"]) > 5, "fewer states than steps: the harness saw nothing"
@@ -656,7 +657,7 @@ def test_the_memory_stays_flat_whatever_the_archive_holds(shelf: Path) -> None:
     junk = [archives.Entry(f"{number:064x}.json", b'{"diff_ids"' + b" " * (1 << 20)) for number in range(6)]
     (shelf / FILE).write_bytes(archives.tarball([*junk, *archives.classic(Image(layers=(bytes(100 << 20),)))]))
     measured = f"import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\nfinally: print(open('/proc/self/status').read())"
-    ended = subprocess.run([sys.executable, "-c", measured, "archive.py", "verify", str(shelf / FILE)], capture_output=True, timeout=60, check=True, start_new_session=True)
+    ended = subprocess.run([HOST.python, "-c", measured, "archive.py", "verify", str(shelf / FILE)], capture_output=True, timeout=60, check=True, start_new_session=True)
     kilobytes = next(int(line.split()[1]) for line in ended.stdout.decode().splitlines() if line.startswith("VmHWM:"))
     assert kilobytes < 60_000
 
@@ -670,7 +671,7 @@ def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
 def test_two_real_programs_in_a_real_pipe_are_what_write_reads(shelf: Path, docker: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "archive.tar").write_bytes(archives.tar(archives.classic()))
     program = docker(**{REFERENCE: Image().image_id})
-    words = [sys.executable, str(SCRIPT), "write", str(shelf), FILE, "--reference", REFERENCE, "--docker", str(program), "--record", "$0"]
+    words = [HOST.python, str(SCRIPT), "write", str(shelf), FILE, "--reference", REFERENCE, "--docker", str(program), "--record", "$0"]
     line = f"cat {tmp_path}/archive.tar | gzip | " + " ".join(f'"{word}"' for word in words)
     ended = subprocess.run(["bash", "-o", "pipefail", "-c", line, json.dumps(SEED)], capture_output=True, timeout=30, check=False, start_new_session=True)
     assert ended.returncode == 0, ended.stderr

@@ -13,6 +13,7 @@ from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
 from breakglass.sandbox.api import Api, Request
 from breakglass.sandbox.objects import Declined
+from tests.registry_server import make_authority
 from tests.unit.kube_wire import FaultyApi, certificate, cluster, kubeconfig, warm
 
 
@@ -189,6 +190,17 @@ def test_https_works_with_the_right_authority_and_says_what_is_wrong_with_anothe
         assert "connection" in plain.message
     with Api() as api:
         assert "no TLS connection" in fault(at(api.url.replace("http", "https"), tmp_path).nodes).message
+
+
+def test_an_authority_without_the_extensions_that_python_3_13_asks_for_is_trusted(
+    tmp_path: Path,
+) -> None:
+    """As kubectl does; the server's certificate is one that it vouches for."""
+    authority, _ = make_authority(tmp_path)
+    with Api(certificate=tmp_path / "server.pem", key=tmp_path / "server.pem") as api:
+        entry = {"certificate-authority": str(authority)}
+        path = kubeconfig(tmp_path / "config", api.url, cluster=entry)
+        assert Cluster(Kubernetes(kubeconfig=path)).nodes() == []
 
 
 def test_an_unverified_connection_prints_no_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

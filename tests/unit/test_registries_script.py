@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 
 from tests.registry_server import TOKEN, RegistryServer, make_authority
+from tests.unit.interpreters import HOST
+
+pytestmark = pytest.mark.usefixtures("host_python")
 
 SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/registries.py"
 REGISTRY = "registry.example:5050"
@@ -72,7 +75,7 @@ def question(*endpoints: dict[str, Any], tags: tuple[str, ...] = ("abc",), archi
 def run(*argv: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """As breakglass sends it: text that is executed, without a file."""
     line = f"import sys; sys.argv[0] = 'registries.py'; exec(compile(open({str(SCRIPT)!r}).read(), 'registries.py', 'exec'), {{'__name__': '__main__', '__lifeline__': 0}})"
-    return subprocess.run([sys.executable, "-c", line, *argv], capture_output=True, text=True, timeout=12, check=False, env=environment, stdin=subprocess.DEVNULL)
+    return subprocess.run([HOST.python, "-c", line, *argv], capture_output=True, text=True, timeout=12, check=False, env=environment, stdin=subprocess.DEVNULL)
 
 
 def answers(*questions: dict[str, Any], seconds: str = "6", environment: dict[str, str] | None = None) -> list[dict[str, Any]]:

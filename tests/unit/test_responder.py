@@ -14,6 +14,8 @@ import pytest
 
 from tests.unit.responder_node import FORGEJO, INDEX, MANIFEST, OCI_MANIFEST, PRIVATE, Node, process_status
 
+pytestmark = pytest.mark.usefixtures("host_python")
+
 PRIVATE_NS, FORGEJO_NS = "?ns=registry.example%3A5050", "?ns=forgejo.example"
 LIMIT_KB = 40 * 1024
 
@@ -39,7 +41,7 @@ class Estate:
 
 
 @pytest.fixture(scope="module")
-def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:  # noqa: ARG001 (anew for each Python)
     node = Node(tmp_path_factory.mktemp("node"))
     layer, configuration = node.blob(bytes(range(256)) * 8192), node.blob(b'{"os": "linux", "architecture": "amd64"}')
     image = node.manifest(layer, config=configuration)

@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from breakglass.ssh.wire import wire
+from tests.unit.interpreters import HOST, python3_in
 from tests.unit.responder_node import FORGEJO, MANIFEST, PRIVATE, SCRIPT, Node, Ran, process_status, unused_port
+
+pytestmark = pytest.mark.usefixtures("host_python")
 
 KEPT = "breakglass.local/keep/0123456789abcdef:kept"
 LATEST = f"{PRIVATE}:latest={KEPT}"
@@ -31,7 +34,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 def alive(process: int) -> bool:
-    return Path(f"/proc/{process}").exists() and process_status(process, "State")[0] != "Z"
+    with contextlib.suppress(OSError):
+        return process_status(process, "State")[0] != "Z"
+    return False
 
 
 def until(condition: Callable[[], bool]) -> bool:
@@ -42,7 +47,11 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def nothing_runs(node: Node) -> bool:
-    return not any(str(node.script).encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # a process that has ended meanwhile
+            if str(node.script).encode() in path.read_bytes():
+                return False
+    return True
 
 
 def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node) -> None:
@@ -60,7 +69,8 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
 
 def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
     sent = wire((("python3", "responder.py", *node.start_line(LATEST)),), sudo=False)
-    ended = subprocess.run(["sh", "-c", sent.line], input=sent.opening, capture_output=True, timeout=30, check=False, env={**os.environ, "http_proxy": "http://127.0.0.1:1"})
+    environment = {**os.environ, "PATH": f"{python3_in(node.root / 'bin')}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:1"}
+    ended = subprocess.run(["sh", "-c", sent.line], input=sent.opening, capture_output=True, timeout=30, check=False, env=environment)
     told = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).told
     assert told["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
     assert node.script.read_bytes() == SCRIPT.read_bytes()
@@ -82,7 +92,7 @@ def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path)
     elsewhere = Node(tmp_path / "elsewhere")
     elsewhere.keep(KEPT, elsewhere.manifest(elsewhere.blob(b"layer")))
     sleep = "import time; time.sleep(60)"
-    decoys = [subprocess.Popen([sys.executable, "-c", sleep, *argv]) for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])]
+    decoys = [subprocess.Popen([HOST.python, "-c", sleep, *argv]) for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])]
     try:
         (other,) = elsewhere.start(LATEST).told["pids"]
         assert node.stop().told == {"ended": [process]}
@@ -104,7 +114,7 @@ def decoy(node: Node, *before: str, user: int | None = None) -> Iterator[int]:
     """A process with the responder's own command line, which becomes a user and sleeps; behind `before`, which replaces itself by it."""
     become = "" if user is None else f"os.setresuid({user}, {user}, {user}); "
     node.script.write_text(f"import os, time; {become}time.sleep(60)\n")
-    line = [sys.executable, "-IS", str(node.script), "serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:{'0' * 64}"]
+    line = [HOST.python, "-IS", str(node.script), "serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:{'0' * 64}"]
     process = subprocess.Popen([*before, *line])
     try:
         command_line = Path(f"/proc/{process.pid}/cmdline")
@@ -277,7 +287,7 @@ def from_text(node: Node, text: str, *argv: str, **names: str) -> Ran:
     """As the loader of the wire runs it, with other globals beside."""
     given = {"__name__": "__main__", "__source__": text.encode(), **names}
     program = f"import sys; sys.argv[0] = 'responder.py'; given = {given!r}; exec(compile(given['__source__'], 'responder.py', 'exec'), given)"
-    ended = subprocess.run([sys.executable, "-c", program, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, env=node.environment)
+    ended = subprocess.run([HOST.python, "-c", program, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, env=node.environment)
     return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
@@ -326,7 +336,7 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
     (process,) = systemd(*node.start_line(LATEST)).told["pids"]
     assert (node.root / "unit.pid").read_text().split() == [str(process)]
     media_type, digest = node.images[KEPT]
-    serve = f"{sys.executable} -IS {node.script} serve --port {node.port} --content {node.content} --answer {PRIVATE}:latest={media_type}@{digest}"
+    serve = f"{HOST.python} -IS {node.script} serve --port {node.port} --content {node.content} --answer {PRIVATE}:latest={media_type}@{digest}"
     options = "--quiet --collect --unit=breakglass-responder --description=breakglass answers pulls on loopback --property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
     started, ended = f"systemd-run {options} {serve}", ["systemctl stop breakglass-responder.service", "systemctl reset-failed breakglass-responder.service"]
     assert (node.root / "log").read_text().splitlines() == [started]

@@ -17,6 +17,9 @@ import pytest
 
 from breakglass.commands.hosts_toml import compose
 from breakglass.observe.answering import MARK, Site, _site
+from tests.unit.interpreters import HOST
+
+pytestmark = pytest.mark.usefixtures("host_python")
 
 REMOTE = Path(__file__).parents[2] / "src/breakglass/remote"
 SCRIPT = REMOTE / "taken.py"
@@ -120,7 +123,7 @@ class Node:
         return found
 
     def _run(self, *argv: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-I", "-S", *map(str, argv)], capture_output=True, text=True, timeout=30, check=False, env=self.environment, stdin=subprocess.DEVNULL)
+        return subprocess.run([HOST.python, "-I", "-S", *map(str, argv)], capture_output=True, text=True, timeout=30, check=False, env=self.environment, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture

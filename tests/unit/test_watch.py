@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.interpreters import HOST
+
+pytestmark = pytest.mark.usefixtures("host_python")
+
 WATCH = Path(__file__).parents[2] / "src/breakglass/remote/watch.py"
 
 
@@ -32,7 +36,7 @@ def reading(tarball: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watch(tarball: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(WATCH), str(tarball)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen([HOST.python, str(WATCH), str(tarball)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_it_tells_how_far_the_file_was_read(tarball: Path, reading: subprocess.Popen[bytes]) -> None:

@@ -227,8 +227,7 @@ def _connect(settings: Kubernetes, plugin_seconds: float | None) -> _Session:
         configuration.connection_pool_maxsize = patching.THREADS
         context = identity.context(texts, configuration)
         api = client.ApiClient(configuration)
-        if context is not None:
-            api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
     except Exception:
         # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
         where = "the pod's service account" if document is None else f"the kubeconfig {', '.join(str(path) for path in kubeconfig.places(settings))}"

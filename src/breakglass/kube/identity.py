@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from breakglass.tls import judge_as_go
+
 DATA = ("certificate-authority-data", "client-certificate-data", "client-key-data")
 
 
@@ -26,16 +28,21 @@ def without_texts(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     return {**document, "clusters": strip("clusters", "cluster"), "users": strip("users", "user")}, taken
 
 
-def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext | None:
-    """TLS with the identity of these texts, each where it is not a file already; None where both are. Raises ssl.SSLError for a pair that does not fit, or is encrypted."""
+def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext:
+    """TLS with the identity of these texts, where the kubeconfig has any.
+
+    A part of it may be a file already. Raises ssl.SSLError for a pair that does not fit, or is
+    encrypted.
+    """
     from urllib3.util.ssl_ import create_urllib3_context
 
     pair = texts.get("client-certificate-data"), texts.get("client-key-data")
-    if pair == (None, None):
-        return None
-    made = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE)
+    cert_reqs = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
+    made = judge_as_go(create_urllib3_context(cert_reqs=cert_reqs))
     if configuration.verify_ssl and not (configuration.ssl_ca_cert or configuration.ca_cert_data):
         made.load_default_certs()
+    if pair == (None, None):
+        return made
     with _file(pair[0], configuration.cert_file) as certificate, _file(pair[1], configuration.key_file) as key:
         made.load_cert_chain(certificate or key or "", key, password="")
     configuration.cert_file = configuration.key_file = None

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from breakglass import __version__
 from breakglass.observe.text import inert
 from breakglass.registry.found import Ended
+from breakglass.tls import judge_as_go
 
 MAX_BYTES = 4 << 20
 
@@ -118,7 +119,7 @@ class Wire:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            context = ssl.create_default_context()
+            context = judge_as_go(ssl.create_default_context())
             if self._ca is not None:
                 try:
                     context.load_verify_locations(self._ca)

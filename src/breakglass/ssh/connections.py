@@ -18,7 +18,7 @@ from breakglass.ssh.identities import KEY_VARIABLE
 from breakglass.ssh.login import Login, log_in
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import inert, sudo_refusal, wire
+from breakglass.ssh.wire import OLDEST_PYTHON, inert, python_too_old, sudo_refusal, wire
 
 if TYPE_CHECKING:
     import paramiko
@@ -65,7 +65,7 @@ class Connections:
         return self._resolve(ssh, None)
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
-        """Run a command that changes nothing. Raises Unreachable."""
+        """Run a command that changes nothing. Raises Unreachable, Refused as `run` does."""
         result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
         if result.disconnected:
             # The beginning of an answer must not be taken for the answer.
@@ -73,7 +73,11 @@ class Connections:
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:
-        """Run a command to its end. Raises Unreachable when it could not even be started, or sudo refused."""
+        """Run a command to its end.
+
+        Raises Unreachable when it could not even be started, or sudo refused; Refused where
+        python3 is too old for our script.
+        """
         command = Command(self._channel(step.host), quiet_seconds=step.quiet_seconds, first_seconds=step.first_seconds, progress=progress)
         watch: Command | None = None
         try:
@@ -158,6 +162,14 @@ class Connections:
         return None
 
     def _judged(self, run: Run, result: Result) -> Result:
+        version = python_too_old(result.exit_status, result.stderr)
+        if version is not None:
+            oldest = ".".join(map(str, OLDEST_PYTHON))
+            version_there = run.host.by_hand("python3", "--version")
+            raise Refused(
+                f"{run.host}: python3 is {version} there, and breakglass needs {oldest} or newer",
+                next_step=f"install a newer python3 there; to see which it is: {version_there}",
+            )
         line = sudo_refusal(run.pipeline, result.exit_status, result.stdout, result.stderr) if run.host.sudo else None
         if line is None:
             return result

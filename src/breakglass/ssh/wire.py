@@ -7,16 +7,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
+from breakglass.errors import Refused
 from breakglass.plan import Argv, command_line
 
 BEAT_SECONDS = 15.0
 """How often a script hears from us; one that hears nothing for 60 seconds ends itself."""
 KEPT_STDERR_BYTES = 64 * 1024
+OLDEST_PYTHON = (3, 8)
+"""What the scripts need on a host."""
 _PROGRESS = re.compile(rb"@progress (\d{1,18})\s*")
+_TOO_OLD = re.compile(r"^python3 is (\d{1,2}\.\d{1,3}), too old$", re.MULTILINE)
 
-# Read byte by byte up to the newline, then exactly the script: whatever follows on the stream is the script's own.
+# An older Python can not even compile a script: so it is asked here, in words that every
+# Python 3 understands. Then read byte by byte up to the newline, then exactly the script:
+# whatever follows on the stream is the script's own.
 _RECEIVE = """\
 import os, sys
+if sys.version_info < OLDEST:
+    sys.stderr.write("python3 is %d.%d, too old\\n" % sys.version_info[:2])
+    sys.exit(3)
 def read(size):
     data = b""
     while len(data) < size:
@@ -80,6 +89,12 @@ def sudo_refusal(pipeline: tuple[Argv, ...], exit_status: int | None, stdout: by
     return None
 
 
+def python_too_old(exit_status: int | None, stderr: bytes) -> str | None:
+    """The version, `3.6` say, of a host's python3 with which the loader refused to go on."""
+    matched = _TOO_OLD.search(inert(stderr)) if exit_status == Refused.exit_code else None
+    return matched[1] if matched else None
+
+
 def inert(data: bytes | str) -> str:
     """Text from another host without anything that a terminal would obey."""
     text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data
@@ -121,4 +136,5 @@ def _names_script(argv: Argv) -> bool:
 
 def _loader(descriptor: int) -> str:
     """The loader in one line: not every login shell takes a newline inside quotes."""
-    return f"exec({json.dumps(_RECEIVE.replace('FD', str(descriptor)))})"
+    text = _RECEIVE.replace("FD", str(descriptor)).replace("OLDEST", str(OLDEST_PYTHON))
+    return f"exec({json.dumps(text)})"

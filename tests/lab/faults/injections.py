@@ -1,7 +1,6 @@
 """What goes wrong, done to the real thing, and undone at the end of the block."""
 
 import contextlib
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -139,16 +138,6 @@ def disk_of_its_own(host: Host, directory: str, *, kilobytes: int) -> Iterator[C
         host.run("umount", "--lazy", directory)
 
 
-@contextlib.contextmanager
-def frozen(host: Host, words: str, *, child: HostProcess) -> Iterator[None]:
-    """The process whose command line begins with these words stands still as soon as it is there; in the end it goes on, if it still lives."""
-    until(lambda: signal_all(host, words, signal.SIGSTOP) > 0, child=child, what=f"no {words} on {host.name}")
-    try:
-        yield
-    finally:
-        signal_all(host, words, signal.SIGCONT)
-
-
 class Threshold:
     """A program that has been started and waits before it does anything: that somebody is there, and that all may go on."""
 
@@ -162,15 +151,42 @@ class Threshold:
         self.closed.unlink(missing_ok=True)
 
 
+WAIT = "touch /run/lab/threshold.there; while [ -e /run/lab/threshold.closed ]; do sleep 0.02; done"
+
+
 @contextlib.contextmanager
-def before(host: Host, command: str, words: str = "*") -> Iterator[Threshold]:
-    """A program waits before it begins, where its arguments match this pattern of sh; what it is fed with, or is to feed, waits with it."""
+def _threshold(host: Host, command: str, script: str) -> Iterator[Threshold]:
     threshold = Threshold(host)
     threshold.closed.touch()
-    wait = "touch /run/lab/threshold.there; while [ -e /run/lab/threshold.closed ]; do sleep 0.02; done"
     try:
-        with in_front_of(host, command, f'case "$*" in {words}) {wait} ;; esac\nexec "$real" "$@"'):
+        with in_front_of(host, command, f'{script}\nexec "$real" "$@"'):
             yield threshold
     finally:
         threshold.open()
         threshold.there.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def before(host: Host, command: str, words: str = "*") -> Iterator[Threshold]:
+    """A program waits before it begins, where its arguments match this pattern of sh; what it is fed with, or is to feed, waits with it."""
+    with _threshold(host, command, f'case "$*" in {words}) {WAIT} ;; esac') as threshold:
+        yield threshold
+
+
+@contextlib.contextmanager
+def halfway(
+    host: Host,
+    command: str,
+    words: str = "*",
+    *,
+    first_bytes: int = 1000,
+) -> Iterator[Threshold]:
+    """A program has begun and stands still when so much of its output has come; as `before`.
+
+    Unlike a signal to a process that was found, which a fast host may have ended by then, this
+    can not come too late.
+    """
+    piped = f'(exec -a {command} "$0" "$@") | {{ head -c {first_bytes}; {WAIT}; cat; }}'
+    held = f'exec bash -o pipefail -c \'{piped}\' "$real" "$@"'
+    with _threshold(host, command, f'case "$*" in {words}) {held} ;; esac') as threshold:
+        yield threshold

@@ -75,12 +75,6 @@ def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
     return all_go_on
 
 
-def freeze(host: Host, script: str, *, child: HostProcess) -> Callable[[], None]:
-    """A script of ours stands still as soon as it runs on a host; what is given lets it go on."""
-    until(lambda: stop(host, script) > 0, child=child, what=f"{host.name} has no {script}")
-    return lambda: go_on(host, script)
-
-
 def stop(host: Host, script: str) -> int:
     """Stop a script of ours; how many of it there were."""
     found = [pid for pid in running(host, "python3 -IS -c") if script in command_line(pid)]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from .arrangements import published
-from .injections import disk_of_its_own, read_only, signal_all, slow, stopped, unplugged, until
+from .injections import before, disk_of_its_own, read_only, signal_all, slow, stopped, unplugged, until
 from .invariants import NODE_DIRECTORY
 from .rows import row
-from .streams import NODE, at_a_third, freeze, hidden, is_locked, is_whole, long_stream, resumes
+from .streams import NODE, at_a_third, hidden, is_locked, is_whole, long_stream, resumes
 from .trial import Trial
 
 WAYS = pytest.mark.parametrize("via", ["node", pytest.param("operator", marks=pytest.mark.thorough)])
@@ -103,13 +103,14 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
     estate = trial.estate
     published(estate)
     trial.arranged()
-    first = trial.start("fetch", NODE)
-    go_on = freeze(estate.nodes[NODE], "archive.py receive", child=first)
-    second = trial.run("fetch", NODE, "--via", "operator")
-    assert second.exit_code == 7
-    assert "root@operator, run " in second.error["message"]
-    go_on()
-    assert trial.ended(first).exit_code == 0
+    with before(estate.nodes[NODE], "python3", '*"archive.py receive"*') as receiving:
+        first = trial.start("fetch", NODE)
+        until(receiving.reached, child=first, what="archive.py receive")
+        second = trial.run("fetch", NODE, "--via", "operator")
+        assert second.exit_code == 7
+        assert "root@operator, run " in second.error["message"]
+        receiving.open()
+        assert trial.ended(first).exit_code == 0
     trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
 
 

@@ -6,10 +6,11 @@ import signal
 import pytest
 
 from ..estate import Estate
+from ..host import Host
 from ..process import HostProcess
 from .arrangements import held
 from .handmade import lay_tarball, means, whole
-from .injections import frozen, read_only, running, signal_all, until
+from .injections import Threshold, halfway, read_only, running, signal_all, until
 from .invariants import NODE_DIRECTORY
 from .rows import row
 from .trial import Trial
@@ -32,9 +33,15 @@ def is_new(estate: Estate, name: str = NODE) -> bool:
     return means(estate, name, whole(LARGE)[1])
 
 
-def importing(trial: Trial, child: HostProcess, name: str) -> None:
+def unpacking(node: Host) -> contextlib.AbstractContextManager[Threshold]:
+    """gzip stands still when ctr has got a megabyte of the archive."""
+    return halfway(node, "gzip", '"-dc "*', first_bytes=1 << 20)
+
+
+def importing(node: Host, half: Threshold, child: HostProcess) -> None:
     """ctr has begun: it waits for gzip, which stands still."""
-    until(lambda: bool(running(trial.estate.nodes[name], IMPORTING)), child=child, what="no ctr")
+    until(half.reached, child=child, what="gzip -dc")
+    until(lambda: bool(running(node, IMPORTING)), child=child, what="no ctr")
 
 
 @row("import", "containerd killed mid-import, and back at once", "names as before; the rerun finishes", exit_code=4)
@@ -42,9 +49,9 @@ def importing(trial: Trial, child: HostProcess, name: str) -> None:
 def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Trial, name: str) -> None:
     node = trial.estate.nodes[name]
     good = over_a_good_image(trial, name)
-    child = trial.start("import", name)
-    with frozen(node, "gzip -dc", child=child):
-        importing(trial, child, name)
+    with unpacking(node) as half:
+        child = trial.start("import", name)
+        importing(node, half, child)
         node.kill("containerd")
         node.start("containerd")
     error = trial.ended(child).error
@@ -59,9 +66,9 @@ def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Tri
 def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
     good = over_a_good_image(trial)
-    child = trial.start("import", NODE)
-    with frozen(node, "gzip -dc", child=child):
-        importing(trial, child, NODE)
+    with unpacking(node) as half:
+        child = trial.start("import", NODE)
+        importing(node, half, child)
         node.kill("containerd")
     error = trial.ended(child).error
     assert "could not be read" in error["state"]
@@ -76,9 +83,9 @@ def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> No
 def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(trial: Trial, victim: str) -> None:
     node = trial.estate.nodes[NODE]
     good = over_a_good_image(trial)
-    child = trial.start("import", NODE)
-    with frozen(node, "gzip -dc", child=child):
-        importing(trial, child, NODE)
+    with unpacking(node) as half:
+        child = trial.start("import", NODE)
+        importing(node, half, child)
         assert signal_all(node, victim, signal.SIGKILL) == 1
     error = trial.ended(child).error
     assert "images import" in error["message"]
@@ -91,10 +98,10 @@ def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(trial: T
 def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
     over_a_good_image(trial)
-    child = trial.start("import", NODE)
     with contextlib.ExitStack() as taken:
-        with frozen(node, "gzip -dc", child=child):
-            importing(trial, child, NODE)
+        with unpacking(node) as half:
+            child = trial.start("import", NODE)
+            importing(node, half, child)
             taken.enter_context(node.hidden("/etc/sudoers.d/wizard"))
         error = trial.ended(child).error
     assert "sudo -n was refused" in error["message"]
@@ -107,8 +114,9 @@ def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
 def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
     over_a_good_image(trial)
-    first = trial.start("import", NODE)
-    with frozen(node, "gzip -dc", child=first):
+    with unpacking(node) as half:
+        first = trial.start("import", NODE)
+        importing(node, half, first)
         second = trial.run("import", NODE)
     assert second.exit_code == 7
     assert "root@operator, run " in second.error["message"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..host import Host
 from ..roles import NAS_DIRECTORY
 from .arrangements import NAMES, fetched
-from .injections import black_hole, signal_all, slow, until
+from .injections import black_hole, halfway, signal_all, slow, until
 from .invariants import names_on
 from .rows import row
 from .streams import FILE, hold_at_a_third, is_locked, is_whole, long_stream, resumes
@@ -44,20 +44,20 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         "k8s-node10": ("fetch", "k8s-node10", "--via", "operator", "--from", "synology"),
     }
     importing = ("import", "k8s-node3")
-    with slow(estate.vm, kilobytes_per_second=3000), slow(estate.nas, kilobytes_per_second=1000):
-        # First of all: beside the others its moment would be missed.
-        children = {"k8s-node3": trial.start(*importing)}
-        until(lambda: signal_all(estate.nodes["k8s-node3"], "gzip -dc", signal.SIGSTOP) > 0, child=children["k8s-node3"])
-        children |= {node: trial.start(*argv) for node, argv in commands.items()}
-        go_on = hold_at_a_third(estate, *commands)
-    with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]):
-        assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
-        signal_all(estate.nodes["k8s-node3"], "gzip -dc", signal.SIGCONT)
-        go_on()
-        hung = time.monotonic()
-        until(lambda: children["k8s-node10"].poll() is not None, timeout=90)
-        hung = time.monotonic() - hung
-        ended = {node: trial.ended(child) for node, child in children.items()}
+    with halfway(estate.nodes["k8s-node3"], "gzip", '"-dc "*') as unpacking:
+        with slow(estate.vm, kilobytes_per_second=3000), slow(estate.nas, kilobytes_per_second=1000):
+            children = {"k8s-node3": trial.start(*importing)}
+            until(unpacking.reached, child=children["k8s-node3"], what="gzip -dc")
+            children |= {node: trial.start(*argv) for node, argv in commands.items()}
+            go_on = hold_at_a_third(estate, *commands)
+        with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]):
+            assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
+            unpacking.open()
+            go_on()
+            hung = time.monotonic()
+            until(lambda: children["k8s-node10"].poll() is not None, timeout=90)
+            hung = time.monotonic() - hung
+            ended = {node: trial.ended(child) for node, child in children.items()}
     signal_all(estate.nas, "cat ", signal.SIGCONT)
 
     assert {node: ran.exit_code for node, ran in ended.items() if node in ("k8s-node1", "k8s-node10", "k8s-node3")} == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node3": 4}

@@ -1,0 +1,52 @@
+"""remote/lock.py: held for as long as whoever started it lives, and told to the next."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.interpreters import HOST
+
+pytestmark = pytest.mark.usefixtures("host_python")
+
+LOCK = Path(__file__).parents[2] / "src/breakglass/remote/lock.py"
+
+
+@contextmanager
+def locking(path: Path, holder: str, silence: float = 60) -> Iterator[subprocess.Popen[str]]:
+    line = [HOST.python, "-IS", str(LOCK), str(path), holder, str(silence)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_it_is_held_until_standard_input_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locking(path, "ana@laptop") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        with locking(path, "viktor@desk") as second:
+            told, said = second.communicate(timeout=10)
+        assert (second.returncode, json.loads(told)["holder"], said) == (7, "ana@laptop", "")
+        first.communicate(timeout=10)
+    assert (first.returncode, path.exists()) == (0, False)
+
+
+def test_it_is_let_go_of_where_standard_input_is_silent(tmp_path: Path) -> None:
+    with locking(tmp_path / "lock", "ana@laptop", 0.2) as process:
+        assert process.wait(10) == 0
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with locking(tmp_path / "lock", "ana@laptop") as process:
+        told, said = process.communicate(timeout=10)
+    assert (process.returncode, told, said) == (4, "", "it is a symbolic link\n")
+    assert not (tmp_path / "elsewhere").exists()

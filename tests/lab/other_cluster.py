@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import furniture
+from . import furniture, reset
 from .cluster import Cluster, node_object
 from .host import Host
 from .roles import NODES, OTHER_API
@@ -24,14 +24,21 @@ class OtherCluster:
     @contextlib.contextmanager
     def running(self) -> Iterator[Cluster]:
         """Raise it, and take it away again."""
-        self.host.plug()
-        cluster = Cluster(self.operator, ADMIN)
-        try:
-            cluster.grant()
+        with self.empty() as cluster:
             for number, name in enumerate(NODES):
                 cluster.kubectl("create", "-f", "-", input=json.dumps(node_object(name)))
                 status = json.dumps({"status": ready_status(f"10.0.20.{151 + number}")})
                 cluster.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+            yield cluster
+
+    @contextlib.contextmanager
+    def empty(self) -> Iterator[Cluster]:
+        """The same without any object of the time before, and without controllers: nobody else changes what is put into it."""
+        reset.empty(self.host.disk.data / "var-lib-etcd")
+        self.host.plug()
+        cluster = Cluster(self.operator, ADMIN)
+        try:
+            cluster.grant()
             yield cluster
         finally:
             self.host.unplug()

@@ -10,6 +10,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
+    # Where it is ignored, the kernel takes the status of what we start, and Python says 0.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     from breakglass.cli import main as front_door
 
     front_door()

@@ -13,6 +13,12 @@ import pytest
 
 BREAKGLASS = str(Path(sys.executable).with_name("breakglass"))
 PROMPT = "sandbox$ "
+IGNORING = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Typist:
@@ -70,3 +76,12 @@ def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_ow
     person.until(PROMPT)
     assert person.leave() == 1, "the shell's own status, that of its last command"
     assert not (tmp_path / ".bash_history").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_that_is_to_be_ignored_stays_so_for_the_command_and_its_status_is_told() -> None:
+    """SIGINT as in the background job of a script; where SIGCHLD is ignored, statuses get lost."""
+    command = ("sh", "-c", "kill -INT $$; exit 7")
+    argv = [sys.executable, "-c", IGNORING, BREAKGLASS, "sandbox", "--", *command]
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 7, ended.stderr

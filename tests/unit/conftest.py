@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.unit import interpreters
+from tests import interpreters
 from tests.unit.strategies import TIMES
 
 settings.register_profile(

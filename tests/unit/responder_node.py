@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.unit.interpreters import HOST
+from tests.interpreters import HOST
 
 SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/responder.py"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -18,7 +18,7 @@ import pytest
 
 from tests import archives
 from tests.archives import REFERENCE, Entries, Image
-from tests.unit.interpreters import HOST
+from tests.interpreters import HOST
 
 pytestmark = pytest.mark.usefixtures("host_python")
 

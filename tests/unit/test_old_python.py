@@ -12,7 +12,7 @@ from breakglass.errors import Refused
 from breakglass.plan import Copy, Lock, Run
 from breakglass.ssh import Connections
 from breakglass.ssh.wire import python_too_old, wire
-from tests.unit.interpreters import HOST_VERSIONS, TOO_OLD, find, parameter, python3_in
+from tests.interpreters import HOST_VERSIONS, TOO_OLD, find, parameter, python3_in
 from tests.unit.loopback_sshd import Sshd, running_sshd
 
 PRETENDS = f"""#!/bin/sh

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.interpreters import HOST
 from tests.registry_server import TOKEN, RegistryServer, make_authority
-from tests.unit.interpreters import HOST
 
 pytestmark = pytest.mark.usefixtures("host_python")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from breakglass.ssh.wire import wire
-from tests.unit.interpreters import HOST, python3_in
+from tests.interpreters import HOST, python3_in
 from tests.unit.responder_node import FORGEJO, MANIFEST, PRIVATE, SCRIPT, Node, Ran, process_status, unused_port
 
 pytestmark = pytest.mark.usefixtures("host_python")

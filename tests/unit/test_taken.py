@@ -17,7 +17,7 @@ import pytest
 
 from breakglass.commands.hosts_toml import compose
 from breakglass.observe.answering import MARK, Site, _site
-from tests.unit.interpreters import HOST
+from tests.interpreters import HOST
 
 pytestmark = pytest.mark.usefixtures("host_python")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.interpreters import HOST
+from tests.interpreters import HOST
 
 pytestmark = pytest.mark.usefixtures("host_python")
 

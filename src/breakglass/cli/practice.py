@@ -25,7 +25,10 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
             for line in (*estate.banner.splitlines(), *leave):
                 screen.aside(line)
             # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
-            before = signal.signal(signal.SIGINT, lambda *_: None)
+            # What was to be ignored, in the background of a script say, stays ignored.
+            before = signal.getsignal(signal.SIGINT)
+            if before != signal.SIG_IGN:
+                signal.signal(signal.SIGINT, lambda *_: None)
             try:
                 status = subprocess.run(argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False).returncode
             except OSError as error:

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import docker, pki, seed
+from . import docker, pki, seed, systemd
 from .disk import Disk
+from .host import ENVIRONMENT
 from .operator_host import REPOSITORY_ROOT
 from .roles import (
     ADDRESSES,
@@ -22,6 +23,7 @@ from .roles import (
     SYSTEMD,
     VM_DIRECTORY,
     Node,
+    daemons,
     data_directories,
 )
 
@@ -42,7 +44,7 @@ def furnish(name: str) -> None:
         return
     seed.lay_common(name, disk)
     if name in SYSTEMD:
-        seed.lay_systemd(name, disk)
+        systemd.lay(disk, daemons(name), ENVIRONMENT)
     if name in NODES:
         furnish_node(name, disk)
     if name in (MASTER, OTHER_API):

@@ -9,20 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import network, process
+from . import network, process, systemd
 from .daemon import Daemon
 from .disk import Disk
 from .which import own
 
 STATE = Path(f"/run/{own('breakglass-lab')}")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# A cgroup namespace begins where its first process is: in a group of the host's own in each hierarchy. Not each one lets us.
-OWN_CGROUPS = """for group in /sys/fs/cgroup/*/GROUP; do find "$group" -depth -type d -exec rmdir {} + ; done 2>/dev/null
-for top in /sys/fs/cgroup/*; do [ -L "$top" ] || { mkdir -p "$top/GROUP" && echo $$ >"$top/GROUP/cgroup.procs"; }; done 2>/dev/null
-"""
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
 BOOT = Path(__file__).with_name("boot.sh")
-SYSTEMD_INIT = "/lib/systemd/systemd"
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Host:
     @property
     def systemd(self) -> bool:
         """Whether systemd is its PID 1."""
-        return self.init == SYSTEMD_INIT
+        return self.init == systemd.INIT
 
     @property
     def cgroup(self) -> str:
@@ -151,7 +146,7 @@ class Host:
         enter = ["nsenter", network_namespace, *unshare, *boot]
         # The keeper writes down its own PID and start time before there is anything to be found: down finds it whenever up dies.
         # What it runs before that, it runs as children, and its only child is to be the host.
-        keep = OWN_CGROUPS.replace("GROUP", self.cgroup) if self.systemd else ""
+        keep = systemd.OWN_CGROUPS.replace("GROUP", self.cgroup) if self.systemd else ""
         keep += 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
         with (self.state / "boot.log").open("ab") as log:
             keeper = subprocess.Popen(["sh", "-c", keep, str(self.state / "pid"), *enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
@@ -163,22 +158,10 @@ class Host:
         keeper.returncode = 0  # nobody waits for it here: it outlives this process
         network.set_cable(self.name, up=True)
         if self.systemd:
-            self.await_systemd()
+            systemd.await_booted(self.run)
         if start:
             for daemon in self.daemons:
                 self.start(daemon.name)
-
-    def await_systemd(self, *, timeout: float = 60) -> None:
-        """Wait until systemd has started all that it starts at boot."""
-        deadline = time.monotonic() + timeout
-        while True:
-            # The bus may not be there yet, so one answer is not enough.
-            state = self.run("systemctl", "is-system-running", "--wait", check=False, timeout=timeout).stdout.strip()
-            if state in ("running", "degraded"):
-                return
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name}: systemd is {state or 'silent'}")
-            time.sleep(0.1)
 
     def reboot(self) -> None:
         """Shut down as `systemctl reboot` does, and boot again; what is enabled starts by itself."""

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from . import docker, furniture, images, network, process, seed
+from . import docker, furniture, images, network, process, seed, systemd
 from .cluster import Cluster
 from .host import Host
 from .mirror import remove
@@ -16,10 +16,6 @@ CTR = """for n in $(ctr namespaces ls -q 2>/dev/null); do
     [ -z "$names" ] || ctr -n "$n" images rm --sync $names >/dev/null 2>&1
     [ "$n" = k8s.io ] || [ "$n" = moby ] || ctr namespaces rm "$n" >/dev/null 2>&1
 done; true""".replace("PAUSE", images.PAUSE)
-UNITS = """systemctl stop 'breakglass*' 2>/dev/null
-rm -f /etc/systemd/system/breakglass* /etc/systemd/system/*/breakglass*
-systemctl daemon-reload; systemctl reset-failed"""
-OF_SYSTEMD = ("/lib/systemd/", "/usr/lib/systemd/", "/usr/bin/dbus-daemon", "(sd-pam)")
 DOCKER = 'ids=$(docker images --all --quiet | sort -u); [ -z "$ids" ] || docker rmi --force $ids >/dev/null 2>&1; true'
 
 
@@ -43,22 +39,18 @@ def end_strangers(host: Host) -> None:
     for pid, name in daemons.items():
         keep |= process.descendants(pid) if name != "sshd" else set()
     if host.systemd:
-        end_units(host)
+        # It would start again what only the process was taken of.
+        host.run("sh", "-c", systemd.END_UNITS_OF_OURS)
     running = [pid for pid, _ in process.within(host.init_pid)]
     for pid in running:
         program = process.command_line(pid).partition(" ")[0]
-        if program.startswith(OF_SYSTEMD):
+        if program.startswith(systemd.PROGRAMS):
             keep.add(pid)
         if "containerd-shim" in program:
             keep |= {pid} | process.descendants(pid)
     for pid in running:
         if pid not in keep:
             process.send(pid, 9)
-
-
-def end_units(host: Host) -> None:
-    """Take away what is a unit of ours on a host under systemd: it would start again."""
-    host.run("sh", "-c", UNITS)
 
 
 def reset_vm(vm: Host) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from . import systemd
 from .components import CACHE, CONTAINERD, CONTAINERD_VERSION, KUBELET_OLD, KUBERNETES
 from .daemon import Daemon
 from .disk import Disk
-from .host import SYSTEMD_INIT, Host
+from .host import Host
 from .operator_host import REPOSITORY_ROOT, Operator
 
 LAB = "/opt/lab"  # where a host finds the cache
@@ -74,7 +75,7 @@ def host(name: str) -> Host:
     binds = [f"{CACHE}:{LAB}:ro"]
     for directory, option in data_directories(name).items():
         binds.append(f"{Disk(name).data}/{directory.strip('/').replace('/', '-')}:{directory}:{option}")
-    init = SYSTEMD_INIT if name in SYSTEMD else "/bin/bash"
+    init = systemd.INIT if name in SYSTEMD else "/bin/bash"
     return Host(name, ADDRESSES[name], ADDRESSES, init=init, binds=tuple(binds), daemons=daemons(name))
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from . import pki
 from .components import KUBERNETES
 from .disk import Disk
-from .host import ENVIRONMENT
-from .roles import ADDRESSES, LAB, MASTER, NAMES, NODES, OTHER_API, SSH_HOSTS, daemons
+from .roles import ADDRESSES, LAB, MASTER, NAMES, NODES, OTHER_API, SSH_HOSTS
 
 WIZARD = 2000
 SSHD = """HostKey /etc/ssh/ssh_host_ed25519_key
@@ -78,39 +77,6 @@ def lay_common(name: str, disk: Disk) -> None:
             disk.write("/etc/group", Path("/etc/group").read_text() + f"{user}:x:{number}:\n")
             disk.write("/etc/shadow", Path("/etc/shadow").read_text() + f"{user}:*:20000:0:99999:7:::\n", mode=0o640)
             disk.write(f"/etc/sudoers.d/{user}", f"{user} ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
-
-
-NOT_STARTED = (
-    "systemd-udevd.service",
-    "systemd-udevd-control.socket",
-    "systemd-udevd-kernel.socket",
-    "systemd-udev-trigger.service",
-    "systemd-modules-load.service",
-    "systemd-logind.service",
-    "systemd-sysctl.service",
-    "systemd-random-seed.service",
-    "systemd-update-utmp.service",
-    "getty.target",
-    "dev-hugepages.mount",
-    "dev-mqueue.mount",
-    "sys-kernel-debug.mount",
-    "sys-kernel-tracing.mount",
-    "sys-fs-fuse-connections.mount",
-    "proc-sys-fs-binfmt_misc.automount",
-)
-"""What Debian's systemd starts by itself and a namespace cannot have."""
-
-
-def lay_systemd(name: str, disk: Disk) -> None:
-    """systemd starts the host's own daemons and nothing that this machine has enabled."""
-    disk.directory("/etc/systemd/system", empty=True)
-    disk.directory("/usr/lib/systemd/system-generators", empty=True)
-    disk.link("/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
-    for unit in NOT_STARTED:
-        disk.link(f"/etc/systemd/system/{unit}", "/dev/null")
-    disk.write("/etc/systemd/journald.conf", "[Journal]\nStorage=volatile\n")
-    for daemon in daemons(name):
-        disk.write(f"/etc/systemd/system/{daemon.unit_name}", daemon.unit_file(ENVIRONMENT | dict(daemon.env)))
 
 
 def hosts_file(name: str) -> str:

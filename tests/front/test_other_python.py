@@ -1,0 +1,26 @@
+"""The tool under another Python than the one that runs these tests: in an environment of its own."""
+
+import sys
+
+import pytest
+from release.packages import index_answers
+
+from tests.interpreters import find, parameter
+from tests.nested import run
+
+CHOSEN = ("tests/unit", "tests/front/test_errors.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [parameter("3.11"), parameter("3.13")])
+def test_the_tool_works_under_the_oldest_and_the_newest_python(version: str) -> None:
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        pytest.skip(f"these tests run under Python {version} themselves")
+    directory = f".venv-{version}"
+    made = run("make", f"PYTHON={find(version)}", f"VENV={directory}", f"{directory}/.ready")
+    if made.returncode and not index_answers():
+        pytest.skip(f"no environment for Python {version}: the package index cannot be reached")
+    assert made.returncode == 0, made.stdout + made.stderr
+    pytest_there = f"{directory}/bin/pytest"
+    ended = run(pytest_there, "-q", "-n", "2", "-m", "not lab and not slow", *CHOSEN)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -4,12 +4,30 @@ import os
 import signal
 
 # What the tool and the programs that it starts would take from whoever runs the tests.
-for _name in """
-    BASH_ENV BREAKGLASS_CONFIG BREAKGLASS_SSH_KEY BREAKGLASS_SSH_KNOWN_HOSTS CDPATH CI_COMMIT_SHA
-    COLUMNS CONTAINERD_NAMESPACE DOCKER_CONFIG ENV FORCE_COLOR GZIP KUBECONFIG
-    KUBERNETES_SERVICE_HOST LINES NO_COLOR POSIXLY_CORRECT REGISTRY_AUTH_FILE SSH_AUTH_SOCK
-    XDG_CONFIG_HOME XDG_STATE_HOME
-    """.split():
+INHERITED = (
+    "BASH_ENV",
+    "BREAKGLASS_CONFIG",
+    "BREAKGLASS_SSH_KEY",
+    "BREAKGLASS_SSH_KNOWN_HOSTS",
+    "CDPATH",
+    "CI_COMMIT_SHA",
+    "COLUMNS",
+    "CONTAINERD_NAMESPACE",
+    "DOCKER_CONFIG",
+    "ENV",
+    "FORCE_COLOR",
+    "GZIP",
+    "KUBECONFIG",
+    "KUBERNETES_SERVICE_HOST",
+    "LINES",
+    "NO_COLOR",
+    "POSIXLY_CORRECT",
+    "REGISTRY_AUTH_FILE",
+    "SSH_AUTH_SOCK",
+    "XDG_CONFIG_HOME",
+    "XDG_STATE_HOME",
+)
+for _name in INHERITED:
     os.environ.pop(_name, None)
 
 # `nohup` ignores SIGHUP, a background job of a script SIGINT and SIGQUIT, and what is ignored stays

@@ -1,14 +1,12 @@
 """What is timed on the lab: breakglass with its steps and its memory, and any other command."""
 
 import functools
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests.lab.estate import Estate
 from tests.lab.host import Host
@@ -91,18 +89,11 @@ def extra_nodes(estate: Estate, count: int) -> Iterator[list[str]]:
     api = estate.api
     api.stop("kube-controller-manager")
     try:
-        for start in range(0, count, 500):
-            items = [_node(name) for name in names[start : start + 500]]
-            estate.cluster.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), timeout=300)
+        estate.cluster.add_nodes(names)
         yield names
     finally:
-        # As one request; `kubectl delete` makes one for each.
-        estate.cluster.kubectl("delete", "--raw", "/api/v1/nodes?labelSelector=breakglass-benchmark%3Dyes", timeout=120)
+        estate.cluster.remove_added_nodes()
         api.start("kube-controller-manager")
-
-
-def _node(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"breakglass-benchmark": "yes"}}}
 
 
 @functools.cache

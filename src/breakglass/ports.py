@@ -20,9 +20,9 @@ class Result:
     stdout: bytes
     stderr: bytes
     lost: str = ""
-    """Where the status is None: why, in words."""
+    """Where the status, or the end of the output, is missing: why, in words."""
     disconnected: bool = False
-    """Whether the connection was lost, or the host did not take the command."""
+    """Whether the host did not take the command, or the end of its output is missing."""
 
     @property
     def ok(self) -> bool:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -79,6 +80,21 @@ class Cluster:
         wanted = set(names)
         wait(lambda: wanted <= self.ready(), timeout, lambda: f"not Ready: {sorted(wanted - self.ready())}")
 
+    def await_report(self, names: Iterable[str], *, timeout: float = 60) -> None:
+        """Wait until these nodes' kubelets have reported Ready after this moment: what stands there may be older."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        wanted = set(names)
+
+        def has_reported(node: dict[str, Any]) -> bool:
+            (ready,) = [each for each in node["status"]["conditions"] if each["type"] == "Ready"]
+            return bool(ready["status"] == "True" and ready["lastHeartbeatTime"] >= now)
+
+        def silent() -> set[str]:
+            nodes = self.nodes()
+            return {name for name in wanted if not has_reported(nodes[name])}
+
+        wait(lambda: not silent(), timeout, lambda: f"no report of {sorted(silent())}")
+
     def await_boot(self, node: str, boot_id: str, *, timeout: float = 90) -> None:
         """Wait until a node's kubelet reports this boot: until then the node object tells of the boot before."""
 
@@ -107,6 +123,7 @@ class Cluster:
 
     def reset_nodes(self) -> None:
         """Uncordon all, drop the tool's annotations, remove nodes that the lab does not have."""
+        self.remove_added_nodes()
         for name, node in self.nodes().items():
             if name not in NODES:
                 self.kubectl("delete", "node", name)

@@ -23,6 +23,7 @@ def built(name: str, module: str) -> str:
 
 CONTAINERD_VERSION = module_version("containerd", "github.com/containerd/containerd/v2")
 CONTAINERD = built("containerd", "github.com/containerd/containerd/v2")
+KUBERNETES_VERSION = module_version("kubernetes", "k8s.io/kubernetes")
 KUBERNETES = built("kubernetes", "k8s.io/kubernetes")
 KUBELET_OLD = built("kubelet-1.34", "k8s.io/kubernetes")
 CRANE = built("crane", "github.com/google/go-containerregistry")

@@ -1,7 +1,7 @@
 """A daemon of a host: what is run, and how one sees that it answers."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +29,9 @@ class Daemon:
     def unit_name(self) -> str:
         return f"{self.unit or self.name}.service"
 
-    def unit_file(self, environment: Mapping[str, str]) -> str:
+    def unit_file(self, environment: Mapping[str, str], after: Sequence["Daemon"] = ()) -> str:
         """The systemd unit of this daemon; it writes its PID where other hosts have it. Nothing starts it again when it ends."""
+        order = " ".join(each.unit_name for each in after)
         shell = f"echo $$ >/run/lab/{self.name}.pid; exec"
         if self.leftover:
             shell = f"rm -f {self.leftover}; {shell}"
@@ -38,6 +39,7 @@ class Daemon:
         settings = "".join(f"Environment={quoted(f'{key}={value}')}\n" for key, value in environment.items())
         return f"""[Unit]
 Description={self.name} of the lab
+After={order}
 StartLimitIntervalSec=0
 [Service]
 {settings}ExecStart={" ".join(map(quoted, argv))}

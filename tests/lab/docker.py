@@ -22,7 +22,8 @@ CLASSIC = Docker("28", ("docker-sid", "docker-cli-sid", "containerd-sid"))
 STORE = Docker("28-containerd", CLASSIC.directories, containerd_store=True)
 VARIANTS = (OLD, CLASSIC, STORE)
 DEFAULT = OLD
-CHOSEN = "/etc/lab/docker"
+CONFIGURATION = "/etc/docker/daemon.json"
+"""It differs for each of them, so it says which one runs."""
 PROGRAMS = "/usr/local/sbin"
 """First in PATH, and empty but for what is linked here."""
 
@@ -33,15 +34,12 @@ def configuration(docker: Docker) -> str:
     return json.dumps({"bridge": "none", "iptables": False, "ip6tables": False} | features)
 
 
-def chosen(vm: Host) -> str:
-    path = vm.path(CHOSEN)
-    return path.read_text() if path.exists() else DEFAULT.name
-
-
 def use(vm: Host, docker: Docker) -> None:
     """Run this docker on the VM, with nothing in its stores; quick where it runs already."""
-    if chosen(vm) == docker.name:
+    file = vm.path(CONFIGURATION)
+    if file.exists() and file.read_text() == configuration(docker):
         return
+    file.unlink(missing_ok=True)
     for daemon in ("dockerd", "containerd"):
         vm.stop(daemon)
     vm.run("sh", "-c", "rm -rf /var/lib/docker/* /var/lib/containerd/*")
@@ -50,8 +48,7 @@ def use(vm: Host, docker: Docker) -> None:
     for directory in docker.directories:
         for program in programs(vm, directory):
             vm.path(f"{PROGRAMS}/{program.name}").symlink_to(f"/{program}")
-    vm.write("/etc/docker/daemon.json", configuration(docker))
-    vm.write(CHOSEN, docker.name)
+    vm.write(CONFIGURATION, configuration(docker))
     for daemon in ("containerd", "dockerd"):
         vm.start(daemon)
 

@@ -109,14 +109,17 @@ class Estate:
         network.pull_up()
         stuck = disk.discard()
         known = set((STATE / "cgroups").read_text().split("\n")) if (STATE / "cgroups").exists() else None
+        own_groups = {host.cgroup for host in self.hosts.values()}
         for group in reversed(cgroups()):
-            if known is not None and group not in known and not others():
+            is_new = known is not None and group not in known and not others()
+            if Path(group).name in own_groups or is_new:
                 remove_cgroup(CGROUPS / group)
         shutil.rmtree(STATE, ignore_errors=True)
         return stuck + network.present()
 
     def reset(self) -> None:
         """Everything as after `up`: powered, empty, uncordoned, no image, no tarball, no pod, registries open and empty."""
+        self.other.take_away()
         reset.plug_all(self.always_on)
         # By themselves: who ends strangers on a host would end a registry there that is just being started.
         each(reset.reset_registry, self.registries)
@@ -125,6 +128,8 @@ class Estate:
         reset.reset_cluster(self.cluster)
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)
+        if restarted := [node.name for node in self.nodes.values() if reset.forget_pulls(node)]:
+            self.cluster.await_report(restarted)
 
     def listing(self) -> dict[str, Any]:
         """All that a dry run must leave as it is; compare two of them."""

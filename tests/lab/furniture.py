@@ -66,7 +66,7 @@ def furnish_vm(disk: Disk) -> None:
     seed.lay_sshd("registry-vm", disk)
     seed.lay_login(disk, "operator", "node-root")
     lay_registry("registry-vm", disk, 5050)
-    disk.write("/etc/docker/daemon.json", docker.configuration(docker.DEFAULT))
+    disk.write(docker.CONFIGURATION, docker.configuration(docker.DEFAULT))
     disk.write("/etc/containerd/config.toml", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
     disk.directory(VM_DIRECTORY)
 

@@ -5,9 +5,11 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from . import furniture, reset
 from .cluster import Cluster, node_object
+from .components import CONTAINERD_VERSION, KUBERNETES_VERSION
 from .host import Host
 from .roles import NODES, OTHER_API
 
@@ -25,22 +27,28 @@ class OtherCluster:
     def running(self) -> Iterator[Cluster]:
         """Raise it, and take it away again."""
         with self.empty() as cluster:
-            for number, name in enumerate(NODES):
-                cluster.kubectl("create", "-f", "-", input=json.dumps(node_object(name)))
-                status = json.dumps({"status": ready_status(f"10.0.20.{151 + number}")})
-                cluster.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", status)
+            nodes = [node_object(name, ready_status(f"10.0.20.{151 + number}")) for number, name in enumerate(NODES)]
+            cluster.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+            for name in NODES:
+                # The API server gives each new node a taint, and no controller is there to take it away.
+                cluster.kubectl("patch", "node", name, "--type=merge", "-p", '{"spec":{"taints":null}}')
             yield cluster
 
     @contextlib.contextmanager
     def empty(self) -> Iterator[Cluster]:
         """The same without any object of the time before, and without controllers: nobody else changes what is put into it."""
+        self.take_away()
         reset.empty(self.host.disk.data / "var-lib-etcd")
-        self.host.plug()
-        cluster = Cluster(self.operator, ADMIN)
         try:
+            self.host.plug()
+            cluster = Cluster(self.operator, ADMIN)
             cluster.grant()
             yield cluster
         finally:
+            self.take_away()
+
+    def take_away(self) -> None:
+        if self.host.running:
             self.host.unplug()
 
     def kubeconfig(self) -> str:
@@ -48,7 +56,7 @@ class OtherCluster:
         return furniture.kubeconfig("breakglass", OTHER_API)
 
 
-def ready_status(address: str) -> dict[str, object]:
+def ready_status(address: str) -> dict[str, Any]:
     """The status of a node that its kubelet would keep Ready."""
     stamp = "2026-01-01T00:00:00Z"
     times = {"lastHeartbeatTime": stamp, "lastTransitionTime": stamp}
@@ -63,9 +71,9 @@ def ready_status(address: str) -> dict[str, object]:
             "operatingSystem": "linux",
             "osImage": "Debian GNU/Linux 12 (bookworm)",
             "kernelVersion": "6.1.0",
-            "kubeletVersion": "v1.37.2",
+            "kubeletVersion": f"v{KUBERNETES_VERSION}",
             "kubeProxyVersion": "",
-            "containerRuntimeVersion": "containerd://2.4.2",
+            "containerRuntimeVersion": f"containerd://{CONTAINERD_VERSION}",
             "machineID": uuid.uuid4().hex,
             "systemUUID": str(uuid.uuid4()),
             "bootID": str(uuid.uuid4()),

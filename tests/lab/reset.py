@@ -70,7 +70,6 @@ def reset_node(node: Host) -> None:
     end_strangers(node)
     node.run("sh", "-c", CTR)
     images.import_pause(node)
-    forget_pulls(node)
     reset_temporary(node)
     empty(node.path("/var/breakglass"))
     node.path("/var/breakglass").rmdir()
@@ -86,14 +85,15 @@ def reset_node(node: Host) -> None:
     node.write("/root/.ssh/known_hosts", seed.known_hosts(("registry-vm", "synology")), mode=0o600)
 
 
-def forget_pulls(node: Host) -> None:
-    """kubelet remembers which image it has pulled under which name (1.35 and newer) and reads its notes at its start."""
+def forget_pulls(node: Host) -> bool:
+    """Whether its kubelet was started anew: it remembers which image it has pulled under which name (from 1.35 on), and reads its notes at its start."""
     notes = [path for kind in ("pulled", "pulling") for path in node.path(f"/var/lib/kubelet/image_manager/{kind}").glob("*")]
     if notes:
         node.stop("kubelet")
         for path in notes:
             path.unlink()
         node.start("kubelet")
+    return bool(notes)
 
 
 def reset_temporary(host: Host) -> None:

@@ -14,7 +14,6 @@ LAB = "/opt/lab"  # where a host finds the cache
 
 VM_DIRECTORY = "/opt/registry/data/private/_breakglass"
 NAS_DIRECTORY = "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass"
-API_ADDRESS = "10.0.20.100"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
@@ -28,7 +27,6 @@ class Node:
     """What containerd's version begins with."""
     kubelet: str = KUBERNETES
     taint: str | None = None
-    systemd: bool = False
 
     @property
     def containerd_2(self) -> bool:
@@ -38,10 +36,10 @@ class Node:
 
 MASTER = "k8s-master"
 NODES: Mapping[str, Node] = {
-    MASTER: Node(API_ADDRESS, CONTAINERD, CONTAINERD_VERSION, taint="node-role.kubernetes.io/control-plane"),
+    MASTER: Node("10.0.20.100", CONTAINERD, CONTAINERD_VERSION, taint="node-role.kubernetes.io/control-plane"),
     "k8s-node1": Node("10.0.20.101", CONTAINERD, CONTAINERD_VERSION),
     "k8s-node2": Node("10.0.20.102", "containerd-1.7", "1.7."),
-    "k8s-node3": Node("10.0.20.103", "containerd-sid", "2.", systemd=True),
+    "k8s-node3": Node("10.0.20.103", "containerd-sid", "2.1."),
     "k8s-node10": Node("10.0.20.110", None, "1.6.20", kubelet=KUBELET_OLD),
 }
 WORKERS = tuple(name for name, node in NODES.items() if not node.taint)
@@ -57,7 +55,7 @@ ADDRESSES: Mapping[str, str] = {
     OTHER_API: "10.0.20.200",
 } | {name: node.address for name, node in NODES.items()}
 OPERATORS = ("operator", "operator2")
-SYSTEMD = ("registry-vm", *(name for name, node in NODES.items() if node.systemd))
+SYSTEMD = ("registry-vm", "k8s-node3")
 """The hosts whose PID 1 is systemd."""
 NAMES: Mapping[str, tuple[str, ...]] = {"registry-vm": ("registry.viktorbarzin.me",), "forgejo": ("forgejo.viktorbarzin.me",)}
 SSH_HOSTS = ("registry-vm", "synology", *NODES)

@@ -1,8 +1,9 @@
 """systemd as PID 1 of a host: what it is given before it boots, and when it has booted."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from subprocess import CompletedProcess
+from collections.abc import Callable, Mapping, Sequence
+from subprocess import CompletedProcess, TimeoutExpired
 
 from .daemon import Daemon
 from .disk import Disk
@@ -19,6 +20,9 @@ OWN_CGROUPS = """for group in /sys/fs/cgroup/*/GROUP; do find "$group" -depth -t
 for top in /sys/fs/cgroup/*; do [ -L "$top" ] || { mkdir -p "$top/GROUP" && echo $$ >"$top/GROUP/cgroup.procs"; }; done 2>/dev/null
 """
 NOT_STARTED = (
+    "kmod-static-nodes.service",
+    "systemd-tmpfiles-setup-dev.service",
+    "systemd-tmpfiles-clean.timer",
     "systemd-udevd.service",
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
@@ -31,6 +35,7 @@ NOT_STARTED = (
     "getty.target",
     "dev-hugepages.mount",
     "dev-mqueue.mount",
+    "sys-kernel-config.mount",
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
     "sys-fs-fuse-connections.mount",
@@ -39,7 +44,7 @@ NOT_STARTED = (
 """What Debian's systemd starts by itself and a namespace cannot have."""
 
 
-def lay(disk: Disk, daemons: Iterable[Daemon], environment: Mapping[str, str]) -> None:
+def lay(disk: Disk, daemons: Sequence[Daemon], environment: Mapping[str, str]) -> None:
     """systemd starts the host's own daemons and nothing that this machine has enabled."""
     disk.directory("/etc/systemd/system", empty=True)
     disk.directory("/usr/lib/systemd/system-generators", empty=True)
@@ -47,19 +52,22 @@ def lay(disk: Disk, daemons: Iterable[Daemon], environment: Mapping[str, str]) -
     for unit in NOT_STARTED:
         disk.link(f"/etc/systemd/system/{unit}", "/dev/null")
     disk.write("/etc/systemd/journald.conf", "[Journal]\nStorage=volatile\n")
-    for daemon in daemons:
-        disk.write(f"/etc/systemd/system/{daemon.unit_name}", daemon.unit_file({**environment, **daemon.env}))
+    for number, daemon in enumerate(daemons):
+        unit = daemon.unit_file({**environment, **daemon.env}, daemons[:number])
+        disk.write(f"/etc/systemd/system/{daemon.unit_name}", unit)
 
 
 def await_booted(run: Callable[..., CompletedProcess[str]], *, timeout: float = 60) -> None:
     """Wait until systemd has started all that it starts at boot."""
     deadline = time.monotonic() + timeout
-    while True:
+    state = "silent"
+    while time.monotonic() < deadline:
         # The bus may not be there yet, so one answer is not enough.
-        asked = run("systemctl", "is-system-running", "--wait", check=False, timeout=timeout)
-        state = asked.stdout.strip()
-        if state in ("running", "degraded"):
-            return
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"systemd is {state or 'silent'} after {timeout:g} s")
+        with contextlib.suppress(TimeoutExpired):
+            asked = run("systemctl", "is-system-running", "--wait", check=False, timeout=timeout)
+            state = asked.stdout.strip() or state
+            if state == "running":
+                return
         time.sleep(0.1)
+    why = run("sh", "-c", "systemctl --failed; systemctl list-jobs", check=False).stdout
+    raise RuntimeError(f"systemd is {state} after {timeout:g} s\n{why}")

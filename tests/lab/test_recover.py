@@ -34,7 +34,6 @@ def job(policy: str, image: str = LATEST) -> str:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 0,
-        "nodeSelector": {"breakglass-lab/kubelet": "yes"},
     }
     return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "repair", "namespace": "default"}, "spec": {"template": {"spec": spec}}})
 

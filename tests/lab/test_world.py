@@ -60,7 +60,7 @@ def test_a_node_under_systemd_can_be_rebooted_and_is_ready_again(fresh: Estate) 
 def test_the_registry_vm_runs_the_docker_that_a_test_chooses(fresh: Estate, variant: Docker) -> None:
     docker.use(fresh.vm, variant)
     info = json.loads(fresh.vm.run("docker", "info", "--format", "{{json .}}").stdout)
-    assert info["ServerVersion"].startswith(variant.name.partition("-")[0])
+    assert info["ServerVersion"].startswith("20.10") == (variant is docker.OLD)
     assert (info["Driver"] == "overlayfs") == variant.containerd_store
     image = fresh.small(TAG)
     fresh.vm.run("docker", "pull", "--quiet", image.references[0])

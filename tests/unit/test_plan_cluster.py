@@ -174,7 +174,7 @@ def test_a_node_with_a_taint_is_chosen_only_where_no_other_fits() -> None:
     assert why.startswith("chose k8s-node1")
     alone = chosen(candidate(tainted), candidate(node("k8s-node1", cordoned=True)))
     assert alone.startswith("chose k8s-master")
-    assert "its taint node-role.kubernetes.io/control-plane keeps pods away" in alone
+    assert "it has the taint node-role.kubernetes.io/control-plane, so pods need a toleration" in alone
 
 
 def test_a_node_that_holds_the_image_is_preferred() -> None:

@@ -65,7 +65,8 @@ def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str
     has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
     why = f"it has {' and '.join(has)} already" if has else "Ready, not cordoned, answers SSH, has room"
     if best.node.taints:
-        why += f"; its taint {best.node.taints[0]} keeps pods away that do not tolerate it, and no node without a taint fits"
+        taints = ", ".join(best.node.taints)
+        why += f"; it has the taint {taints}, so pods need a toleration; no node without a taint fits"
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
 
 

@@ -139,7 +139,7 @@ class Command:
         whole = is_whole(self.channel)
         # sshd sends the status when the command ends, which may be before the last of its output.
         if status >= 0 and not self._overflow and (whole or self._lost):
-            return Result(status, text, self._stderr.text())
+            return Result(status, text, self._stderr.text(), self._lost, disconnected=not whole)
         lost = self._lost or ("a signal ended it" if whole else "the connection was lost")
         if self._overflow:
             lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"

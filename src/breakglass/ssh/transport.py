@@ -45,7 +45,7 @@ class Transport(paramiko.Transport):
         if error is None or isinstance(error, LOST):
             return error
         # Anything may end the thread that reads: a damaged packet is cryptography's InvalidTag.
-        lost = paramiko.SSHException(f"what the server sent can not be read: {error!r}")
+        lost = paramiko.SSHException("the server sent a damaged packet")
         lost.__cause__ = error
         return lost
 

@@ -34,7 +34,7 @@ def breaking(estate: Estate, chance: random.Random, broken: set[str]) -> str:
         (f"somebody cordons {node.name}", lambda: estate.cluster.kubectl("cordon", node.name, check=False, timeout=20)),
         (f"somebody uncordons {node.name}", lambda: estate.cluster.kubectl("uncordon", node.name, check=False, timeout=20)),
         (f"the responder of {node.name} is killed", lambda: end_responder(node)),
-        (f"{node.name} is rebooted", lambda: reboot(node)),
+        (f"{node.name} loses power and boots again", lambda: power_cycle(node)),
     )
     words, do = chance.choice(faults + damages)
     do()
@@ -87,7 +87,7 @@ def damage(host: Host, directory: str, suffix: str, chance: random.Random) -> No
         path.write_bytes(content)
 
 
-def reboot(node: Host) -> None:
+def power_cycle(node: Host) -> None:
     node.unplug()
     node.plug()
 

@@ -72,6 +72,7 @@ def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_men
     trial.arranged()
     trial.run("import", NODE)
     node.reboot()
+    estate.cluster.await_boot(NODE, node.read("/proc/sys/kernel/random/boot_id").strip())
     estate.cluster.await_ready()
     (seen,) = [each for each in run(estate, "status").result["nodes"] if each["name"] == NODE]
     assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)

@@ -36,22 +36,30 @@ def run_to_the_end(estate: Estate, pods: Sequence[tuple[str, str]], *, node: str
 
 
 @pytest.mark.parametrize("node", WORKERS)
-def test_with_every_registry_stopped_twelve_pods_of_twelve_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
-    image = outage(fresh, node)
+def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
+    outage(fresh, node)
     brought = run(fresh, "import", node)
     assert brought.result["answers_pulls"] is True
     run(fresh, "pin", node, "--yes")
-    digests = [f"{registry.reference}@{image.digest}" for registry in fresh.registries]
-    pods = run_to_the_end(fresh, [(name, policy) for name in (*NAMES, *digests) for policy in POLICIES])
-    assert len(pods) == 12
-    by_tag = {what: pod for what, pod in pods.items() if what[0] in NAMES}
-    succeeded = dict.fromkeys(by_tag, ("Succeeded", node))
-    assert {what: (pod.phase, pod.node) for what, pod in by_tag.items()} == succeeded, pods
+    pods = run_to_the_end(fresh, [(name, policy) for name in NAMES for policy in POLICIES])
+    assert len(pods) == 8
+    assert {what: (pod.phase, pod.node) for what, pod in pods.items()} == dict.fromkeys(pods, ("Succeeded", node)), pods
     verdict = brought.stderr[brought.stderr.rindex("Done") :]
     for word in (*NAMES, *POLICIES):
         assert word in verdict
-    if {pod.phase for what, pod in pods.items() if what[0] in digests} != {"Succeeded"}:
-        pytest.xfail("issue 20, The registry's own bytes: no pod starts by digest, because docker save changes it")
+
+
+@pytest.mark.xfail(reason="issue 20, The registry's own bytes: docker save changes the digest", raises=AssertionError, strict=True)
+@pytest.mark.parametrize("node", WORKERS)
+def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(fresh: Estate, node: str) -> None:
+    image = outage(fresh, node)
+    run(fresh, "import", node)
+    digests = [f"{registry.reference}@{image.digest}" for registry in fresh.registries]
+    pods = run_to_the_end(fresh, [(name, policy) for name in digests for policy in POLICIES], node=node)
+    for pod in pods.values():
+        if not pod.started and pod.reason not in ("ErrImagePull", "ImagePullBackOff"):
+            pytest.fail(f"not for want of the digest: {pod}")
+    assert {pod.phase for pod in pods.values()} == {"Succeeded"}
 
 
 @pytest.mark.parametrize("node", ["k8s-node3", pytest.param("k8s-node1", marks=pytest.mark.thorough)])

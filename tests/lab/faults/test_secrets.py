@@ -64,7 +64,7 @@ def is_silent(told: str, canaries: Mapping[str, bytes]) -> None:
 
 def left_over(estate: Estate, canaries: Mapping[str, bytes]) -> list[str]:
     """Where the secrets lie afterwards: nowhere but where they were put."""
-    planted = (AUTHS, "/root/.kube/config", "/root/.kube/admin.config")
+    planted = (AUTHS, "/root/.kube/config", "/root/.kube/admin.config", "/root/.kube/other-admin.config")
     return [line for name in ("operator", "registry-vm", *estate.nodes) for line in in_files(estate.host(name), canaries, but=planted)]
 
 

@@ -330,10 +330,10 @@ def test_a_save_whose_caller_dies_ends_with_its_whole_process_group_and_leaves_n
     wait_for(lambda: (shelf / f".{FILE}.partial").exists() and (shelf / f".{FILE}.partial").stat().st_size > 0)
     if how == "lifeline closes":
         os.close(writing)
-        assert save.wait(10) == -signal.SIGTERM
+        assert save.wait(30) == -signal.SIGTERM
     else:
         process.send_signal(getattr(signal, how))
-    status = process.wait(10)
+    status = process.wait(30)
     save.kill()
     save.wait()
     for stream in (process.stdin, process.stdout, process.stderr):

@@ -17,7 +17,7 @@ demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
 test: $(READY)  ## what needs no root but for the slow tests: two minutes
-	$(BIN)/pytest -m "not lab and not slow" -n 4 --dist worksteal -q -ra tests/front tests/unit
+	$(BIN)/pytest -m "not lab and not slow and not thorough" -n 4 --dist worksteal -q -ra tests/front tests/unit
 	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
 	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"
 
@@ -52,6 +52,7 @@ soak: $(READY)  ## 200 commands and faults in a random order on the real estate,
 
 thorough: $(READY)  ## the lab with every variant of every test, and every single kill point: an hour
 	tests/lab/provision.sh
+	$(BIN)/pytest -m thorough -n 4 --dist worksteal -q -ra tests/front tests/unit
 	BREAKGLASS_ALL_KILLS=1 $(BIN)/pytest -m lab -n 2 --dist worksteal -q -ra tests/lab
 
 screens: $(READY)  ## the README's screens of the real estate, taken anew in the lab

@@ -24,7 +24,7 @@ SEE_WHERE_THEY_ARE = (
     "tests/unit/test_age.py",
     "tests/unit/test_sandbox_api.py",
 )
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", "not slow")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-m", "not slow and not thorough")
 IN_THE_BACKGROUND = 'trap "" INT QUIT; exec nohup "$@"'
 
 

@@ -76,11 +76,11 @@ class Cluster:
         """Names of the nodes that report Ready."""
         return {name for name, node in self.nodes().items() if any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node.get("status", {}).get("conditions", []))}
 
-    def await_ready(self, names: Iterable[str] = tuple(NODES), *, timeout: float = 90) -> None:
+    def await_ready(self, names: Iterable[str] = tuple(NODES), *, timeout: float = 180) -> None:
         wanted = set(names)
         wait(lambda: wanted <= self.ready(), timeout, lambda: f"not Ready: {sorted(wanted - self.ready())}")
 
-    def await_report(self, names: Iterable[str], *, timeout: float = 60) -> None:
+    def await_report(self, names: Iterable[str], *, timeout: float = 180) -> None:
         """Wait until these nodes' kubelets have reported Ready after this moment: what stands there may be older."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         wanted = set(names)
@@ -95,7 +95,7 @@ class Cluster:
 
         wait(lambda: not silent(), timeout, lambda: f"no report of {sorted(silent())}")
 
-    def await_boot(self, node: str, boot_id: str, *, timeout: float = 90) -> None:
+    def await_boot(self, node: str, boot_id: str, *, timeout: float = 180) -> None:
         """Wait until a node's kubelet reports this boot: until then the node object tells of the boot before."""
 
         def reported() -> str:

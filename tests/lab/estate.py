@@ -25,6 +25,7 @@ from .which import own
 
 T = TypeVar("T")
 LOCK = Path(f"/run/{own('breakglass-lab')}.lock")
+RAISING = Path("/run/breakglass-lab.raising")
 SESSION = Path(f"/run/{own('breakglass-lab')}.session")
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -61,7 +62,9 @@ class Estate:
         """Raise everything; a stale estate is removed first."""
         with alone():
             self.take_down()
-            self.raise_all(say)
+            # One estate after the other: each takes all of the machine while it is raised.
+            with held(RAISING):
+                self.raise_all(say)
 
     def raise_all(self, say: Callable[[str], None]) -> None:
         STATE.mkdir(parents=True)
@@ -155,11 +158,16 @@ class Estate:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """One process at a time raises or removes the estate; the kernel lets go of the lock of one that died."""
-    with LOCK.open("a") as lock:
+def held(file: Path) -> Iterator[None]:
+    """One process at a time holds it; the kernel lets go of the lock of one that died."""
+    with file.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def alone() -> contextlib.AbstractContextManager[None]:
+    """One process at a time raises or removes this estate."""
+    return held(LOCK)
 
 
 @contextlib.contextmanager

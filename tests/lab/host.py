@@ -16,6 +16,8 @@ from .which import own
 
 STATE = Path(f"/run/{own('breakglass-lab')}")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LIMIT_SECONDS = 180.0
+"""For what takes a second or two: on a busy machine it may take much longer, and only a hang is a fault."""
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
 BOOT = Path(__file__).with_name("boot.sh")
 
@@ -150,7 +152,7 @@ class Host:
         keep += 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
         with (self.state / "boot.log").open("ab") as log:
             keeper = subprocess.Popen(["sh", "-c", keep, str(self.state / "pid"), *enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + LIMIT_SECONDS
         while not (self.running and self.path("/run/lab/booted").exists()):
             if keeper.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} does not boot: {(self.state / 'boot.log').read_text()[-2000:]}")
@@ -228,7 +230,7 @@ class Host:
         start = 'n=$1; shift; exec >>/var/log/lab/$n.log 2>&1 </dev/null; (trap - INT QUIT; exec "$@") & echo $! >/run/lab/$n.pid'
         subprocess.run([*self.entry(), self.init, "-c", start, "lab", daemon, *what.argv], env=ENVIRONMENT | dict(what.env), check=True, start_new_session=True)
 
-    def start(self, daemon: str, *, timeout: float = 60) -> None:
+    def start(self, daemon: str, *, timeout: float = LIMIT_SECONDS) -> None:
         """Start a daemon and wait until it answers; once more where it ends at once, for what it needs may be held for a moment by the one before it."""
         self.launch(daemon)
         try:
@@ -240,7 +242,7 @@ class Host:
             self.launch(daemon)
             self.await_daemon(daemon, timeout=timeout)
 
-    def await_daemon(self, daemon: str, *, timeout: float = 60) -> None:
+    def await_daemon(self, daemon: str, *, timeout: float = LIMIT_SECONDS) -> None:
         """Wait until a launched daemon answers; say why when it does not."""
         what = self.daemon(daemon)
         deadline = time.monotonic() + timeout

@@ -57,7 +57,7 @@ def lay(disk: Disk, daemons: Sequence[Daemon], environment: Mapping[str, str]) -
         disk.write(f"/etc/systemd/system/{daemon.unit_name}", unit)
 
 
-def await_booted(run: Callable[..., CompletedProcess[str]], *, timeout: float = 60) -> None:
+def await_booted(run: Callable[..., CompletedProcess[str]], *, timeout: float = 180) -> None:
     """Wait until systemd has started all that it starts at boot."""
     deadline = time.monotonic() + timeout
     state = "silent"

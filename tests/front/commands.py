@@ -63,7 +63,7 @@ class Started:
             assert time.monotonic() < deadline, f"it never printed {text!r}, but:\n{self.shown}"
             time.sleep(0.02)
 
-    def end(self, *, timeout_seconds: float = 30.0) -> Ended:
+    def end(self, *, timeout_seconds: float = 120.0) -> Ended:
         """Wait for its end; after the time-out it is killed, and that is a failure."""
         try:
             status = int(self._word(timeout_seconds=timeout_seconds))

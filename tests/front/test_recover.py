@@ -138,7 +138,7 @@ def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_ru
 def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(ready: World, number: int, tmp_path: Path) -> None:
     note = tmp_path / "note"
     started = ready.start("recover", "--yes", "--", sys.executable, "-c", WAITING, str(note))
-    ready.wait_until(note.exists, timeout_seconds=30)
+    ready.wait_until(note.exists, timeout_seconds=120)
     assert ready.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
     started.send(number)
     ended = started.end()
@@ -203,7 +203,7 @@ def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: Wor
 def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
     with ready.program("k8s-node1", "ctr", 'case "$*" in *"images rm breakglass.local/keep"*) sleep 1;; esac; exec $REAL "$@"'):
         started = ready.start("recover", "--yes", "--", "true")
-        started.until("[>] restore", timeout_seconds=30)
+        started.until("[>] restore", timeout_seconds=120)
         started.send(signal.SIGTERM)
         ended = started.end()
     is_told(ended, 143, "ended by signal 15", "Everything was given back")
@@ -257,7 +257,7 @@ def test_a_pin_that_somebody_sets_meanwhile_stands_the_command_is_not_run_and_th
     foreign = {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}}
     with ready.program("k8s-node1", "ctr", f'case "$*" in *"images label"*) touch {ready.directory}/here; sleep 2;; esac; exec $REAL "$@"'):
         started = ready.start("recover", "k8s-node1", "--yes", "--", "touch", f"{ready.directory}/was-run")
-        ready.wait_until((ready.directory / "here").exists, timeout_seconds=30)
+        ready.wait_until((ready.directory / "here").exists, timeout_seconds=120)
         ready.estate.api.patch_node("k8s-node3", foreign)
         ended = started.end()
     is_told(ended, 4, said, "Everything was given back")

@@ -129,7 +129,7 @@ def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: b
 def _by_shell(world: World, line: str) -> subprocess.CompletedProcess[str]:
     """A line of sh with `breakglass` in it, as a script would have it."""
     environ = {**world.estate.environment(), "HOME": str(world.directory), "PYTHON": sys.executable}
-    return subprocess.run(["sh", "-c", f'breakglass() {{ "$PYTHON" -m breakglass "$@"; }}; {line}'], env=environ, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(["sh", "-c", f'breakglass() {{ "$PYTHON" -m breakglass "$@"; }}; {line}'], env=environ, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", pytest.param(">&- 2>&-", marks=pytest.mark.slow)])

@@ -48,7 +48,7 @@ class Ran:
 
 
 def run(*argv: str | Path, data: bytes = b"") -> Ran:
-    ended = subprocess.run([HOST.python, str(SCRIPT), *map(str, argv)], input=data, capture_output=True, timeout=30, check=False, start_new_session=True)
+    ended = subprocess.run([HOST.python, str(SCRIPT), *map(str, argv)], input=data, capture_output=True, timeout=120, check=False, start_new_session=True)
     return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
@@ -296,7 +296,7 @@ def test_a_full_disk_leaves_no_partial_and_says_so(command: tuple[str, ...], she
     argv = [word.replace("DOCKER", program) for word in command]
     limited = f"import resource, signal, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     line = [HOST.python, "-c", limited, "archive.py", argv[0], str(shelf), FILE, *argv[1:], "--record", json.dumps(SEED)]
-    ended = subprocess.run(line, input=archives.tarball(), capture_output=True, timeout=30, check=False, start_new_session=True)
+    ended = subprocess.run(line, input=archives.tarball(), capture_output=True, timeout=120, check=False, start_new_session=True)
     assert ended.returncode == 4
     assert b"no room left" in ended.stderr
     assert b"the partial was removed" in ended.stderr
@@ -393,7 +393,7 @@ def test_a_transfer_that_is_ended_by_a_signal_is_kept_for_the_next_run(shelf: Pa
     process.stdin.flush()
     wait_for(lambda: (shelf / f".{FILE}.partial").exists() and (shelf / f".{FILE}.partial").stat().st_size == 20_000)
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 143
     assert receive(shelf, data, offset=20_000).status == 0
 
@@ -613,7 +613,9 @@ def test_a_publish_cut_short_at_any_line_leaves_a_tarball_with_its_proof_and_is_
     prepare(shelf, b"new", sequence=2)
     shelf.rename(tmp_path / "template")
     shelf.mkdir()
-    ended = subprocess.run([HOST.python, "-c", CUT_SHORT_AT_EVERY_LINE, str(SCRIPT), str(shelf), str(tmp_path / "template"), FILE], capture_output=True, timeout=60, check=True, start_new_session=True)
+    ended = subprocess.run(
+        [HOST.python, "-c", CUT_SHORT_AT_EVERY_LINE, str(SCRIPT), str(shelf), str(tmp_path / "template"), FILE], capture_output=True, timeout=240, check=True, start_new_session=True
+    )
     report = json.loads(ended.stdout)
     assert report["status"] == 0
     assert len(report["seen"]) > 5, "fewer states than steps: the harness saw nothing"
@@ -657,7 +659,7 @@ def test_the_memory_stays_flat_whatever_the_archive_holds(shelf: Path) -> None:
     junk = [archives.Entry(f"{number:064x}.json", b'{"diff_ids"' + b" " * (1 << 20)) for number in range(6)]
     (shelf / FILE).write_bytes(archives.tarball([*junk, *archives.classic(Image(layers=(bytes(100 << 20),)))]))
     measured = f"import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\nfinally: print(open('/proc/self/status').read())"
-    ended = subprocess.run([HOST.python, "-c", measured, "archive.py", "verify", str(shelf / FILE)], capture_output=True, timeout=60, check=True, start_new_session=True)
+    ended = subprocess.run([HOST.python, "-c", measured, "archive.py", "verify", str(shelf / FILE)], capture_output=True, timeout=240, check=True, start_new_session=True)
     kilobytes = next(int(line.split()[1]) for line in ended.stdout.decode().splitlines() if line.startswith("VmHWM:"))
     assert kilobytes < 60_000
 
@@ -673,7 +675,7 @@ def test_two_real_programs_in_a_real_pipe_are_what_write_reads(shelf: Path, dock
     program = docker(**{REFERENCE: Image().image_id})
     words = [HOST.python, str(SCRIPT), "write", str(shelf), FILE, "--reference", REFERENCE, "--docker", str(program), "--record", "$0"]
     line = f"cat {tmp_path}/archive.tar | gzip | " + " ".join(f'"{word}"' for word in words)
-    ended = subprocess.run(["bash", "-o", "pipefail", "-c", line, json.dumps(SEED)], capture_output=True, timeout=30, check=False, start_new_session=True)
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", line, json.dumps(SEED)], capture_output=True, timeout=120, check=False, start_new_session=True)
     assert ended.returncode == 0, ended.stderr
     assert run("publish", shelf, FILE).status == 0
     assert run("verify", shelf / FILE).record["recorded"] is True

@@ -34,7 +34,7 @@ from breakglass.ssh.transport import Sender
 from tests.unit.loopback_sshd import Sshd, running_sshd
 
 HELD_SECONDS = 0.5
-ROUNDS = int(os.environ.get("BREAKGLASS_SSH_ROUNDS", "150"))
+ROUNDS = int(os.environ.get("BREAKGLASS_SSH_ROUNDS", "20"))
 """Of the test under load."""
 
 

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -80,18 +80,12 @@ class Cluster:
         wanted = set(names)
         wait(lambda: wanted <= self.ready(), timeout, lambda: f"not Ready: {sorted(wanted - self.ready())}")
 
-    def await_report(self, names: Iterable[str], *, timeout: float = 180) -> None:
-        """Wait until these nodes' kubelets have reported Ready after this moment: what stands there may be older."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        wanted = set(names)
-
-        def has_reported(node: dict[str, Any]) -> bool:
-            (ready,) = [each for each in node["status"]["conditions"] if each["type"] == "Ready"]
-            return bool(ready["status"] == "True" and ready["lastHeartbeatTime"] >= now)
+    def await_reports(self, since: Mapping[str, datetime], *, timeout: float = 180) -> None:
+        """Wait until the kubelets of these nodes have reported Ready after a moment: what stands there may be older."""
 
         def silent() -> set[str]:
-            nodes = self.nodes()
-            return {name for name in wanted if not has_reported(nodes[name])}
+            nodes = self.nodes() if since else {}
+            return {name for name, moment in since.items() if not has_reported(nodes[name], moment)}
 
         wait(lambda: not silent(), timeout, lambda: f"no report of {sorted(silent())}")
 
@@ -180,6 +174,12 @@ class Cluster:
     def delete_pods(self, *names: str) -> None:
         """Delete these pods, or all."""
         self.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--ignore-not-found", "--wait=true")
+
+
+def has_reported(node: dict[str, Any], moment: datetime) -> bool:
+    """Whether the node was reported Ready at that moment or later; the API counts whole seconds."""
+    (ready,) = [each for each in node["status"]["conditions"] if each["type"] == "Ready"]
+    return bool(ready["status"] == "True" and ready["lastHeartbeatTime"] >= moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def node_object(name: str, status: dict[str, Any] | None = None) -> dict[str, Any]:

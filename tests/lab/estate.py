@@ -131,8 +131,8 @@ class Estate:
         reset.reset_cluster(self.cluster)
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)
-        if restarted := [node.name for node in self.nodes.values() if reset.forget_pulls(node)]:
-            self.cluster.await_report(restarted)
+        ended = {node.name: reset.forget_pulls(node) for node in self.nodes.values()}
+        self.cluster.await_reports({name: when for name, when in ended.items() if when})
 
     def listing(self) -> dict[str, Any]:
         """All that a dry run must leave as it is; compare two of them."""

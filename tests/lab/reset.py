@@ -2,6 +2,7 @@
 
 import errno
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import docker, furniture, images, network, process, seed, systemd
@@ -85,15 +86,17 @@ def reset_node(node: Host) -> None:
     node.write("/root/.ssh/known_hosts", seed.known_hosts(("registry-vm", "synology")), mode=0o600)
 
 
-def forget_pulls(node: Host) -> bool:
-    """Whether its kubelet was started anew: it remembers which image it has pulled under which name (from 1.35 on), and reads its notes at its start."""
+def forget_pulls(node: Host) -> datetime | None:
+    """When its kubelet was ended, to be started anew, if it had to be: it remembers which image it has pulled under which name (from 1.35 on), and reads its notes at its start."""
     notes = [path for kind in ("pulled", "pulling") for path in node.path(f"/var/lib/kubelet/image_manager/{kind}").glob("*")]
-    if notes:
-        node.stop("kubelet")
-        for path in notes:
-            path.unlink()
-        node.start("kubelet")
-    return bool(notes)
+    if not notes:
+        return None
+    node.stop("kubelet")
+    ended = datetime.now(UTC)
+    for path in notes:
+        path.unlink()
+    node.start("kubelet")
+    return ended
 
 
 def reset_temporary(host: Host) -> None:

@@ -46,7 +46,7 @@ class Started:
         self._told, self._stdout, self._stderr = told, stdout, stderr
         self._began = time.monotonic()
         self._words = b""
-        self.pid = int(self._word(timeout_seconds=10))
+        self.pid = int(self._word(timeout_seconds=60))
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -56,7 +56,7 @@ class Started:
         """What it has printed so far, of both streams."""
         return self._stdout.read_text("utf-8") + self._stderr.read_text("utf-8")
 
-    def until(self, text: str, *, timeout_seconds: float = 10.0) -> None:
+    def until(self, text: str, *, timeout_seconds: float = 60.0) -> None:
         """Wait until it has printed this."""
         deadline = time.monotonic() + timeout_seconds
         while text not in self.shown:

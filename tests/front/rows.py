@@ -118,7 +118,7 @@ ROWS = (
     Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),), every=3),
     Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), slow=True, every=3),
     Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), slow=True, every=3),
-    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), kills=(12,), every=3),
+    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), every=3),
     Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, slow=True, every=3),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
     Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, slow=True, every=3),

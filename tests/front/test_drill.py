@@ -40,11 +40,11 @@ def drilled(world: World, *arguments: str, status: int) -> Ended:
     return ended
 
 
-@pytest.mark.slow
 def sidecar(directory: Path) -> Path:
     return directory / f"infra-ci-{TAG}.json"
 
 
+@pytest.mark.slow
 def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_nothing_is_left(world: World) -> None:
     shown = drilled(world, "--dry-run", "--json", status=0)
     told = [keeps_the_contract(drilled(world, "--json", status=0)) for _ in range(2)]
@@ -137,36 +137,34 @@ def test_a_failing_import_leaves_nothing_behind(world: World) -> None:
     assert "putting back: " in ended.stderr
 
 
-SLOW_IMPORT = 'case "$*" in *breakglass-drill*"images import"*) touch "$HOME/begun"; sleep 1;; esac; exec $REAL "$@"'
+ITS_IMPORT = '*breakglass-drill*"images import"*'
 
 
 # A file that was not there yet when the shelf was read, and is listed.
-LISTING_BESIDE_A_PUBLISHING = 'if [ "$1" = -A ] && mkdir "$HOME/raced" 2>/dev/null; then echo infra-ci-feedbeef.tar.gz.sha256; fi; exec $REAL "$@"'
+LISTING_BESIDE_A_PUBLISHING = 'if [ "$1" = -A ] && mkdir {raced} 2>/dev/null; then echo infra-ci-feedbeef.tar.gz.sha256; fi; exec $REAL "$@"'
 
 
 @pytest.mark.slow
 def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_holder(world: World) -> None:
-    begun = world.root(NODE) / "home/begun"
-    with world.program(NODE, "ctr", SLOW_IMPORT):
+    raced = world.directory / "raced"
+    with world.held(NODE, "ctr", ITS_IMPORT) as gate:
         first = world.start("drill", NODE)
-        world.wait_until(begun.exists)
-        with world.program(NODE, "ls", LISTING_BESIDE_A_PUBLISHING):
-            is_told(world.run("drill", NODE), 7, "run ")
-        assert (begun.parent / "raced").exists()
-        assert first.end().status == 0
-    begun.unlink()
-    (begun.parent / "raced").rmdir()
+        gate.reached()
+        with world.program(NODE, "ls", LISTING_BESIDE_A_PUBLISHING.format(raced=raced)):
+            is_told(world.run("drill", NODE), 7, "is held by", "run ")
+        raced.rmdir()
+    # The gate is open now, and the second source needs none.
+    assert first.end().status == 0
 
 
 @pytest.mark.slow
 def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) -> None:
-    before, begun = state(world), world.root(NODE) / "home/begun"
-    with world.program(NODE, "ctr", SLOW_IMPORT):
+    before = state(world)
+    with world.held(NODE, "ctr", ITS_IMPORT) as gate:
         drilling = world.start("drill", NODE)
-        world.wait_until(begun.exists)
+        gate.reached()
         drilling.send(signal.SIGTERM)
         assert drilling.end().status == 128 + signal.SIGTERM
-    begun.unlink()
     assert differences(state(world), before) == []
 
 

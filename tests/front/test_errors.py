@@ -115,28 +115,22 @@ def test_an_index_whose_child_is_gone_is_told_apart_from_a_missing_tag(world: Wo
     assert list(world.estate.vm_directory.glob("infra-ci*")) == []
 
 
-SLOW_SAVE = 'case "$1" in save) touch "$HOME/saving"; while [ -e "$HOME/saving" ]; do sleep 0.05; done;; esac; exec $REAL "$@"'
-
-
 def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world: World) -> None:
-    saving = world.root(VM) / "home/saving"
-    with world.program(VM, "docker", SLOW_SAVE):
+    with world.held(VM, "docker", "save*") as gate:
         winner = world.start("snapshot", "--tag", TAG)
-        world.wait_until(saving.exists)
+        gate.reached()
         loser = world.run("snapshot", "--tag", TAG)
-        saving.unlink()
+        gate.open()
         assert winner.end().status == 0
     is_told(loser, 7, "is held by", "run ", "@", " s")
 
 
 def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: World) -> None:
-    saving = world.root(VM) / "home/saving"
-    with world.program(VM, "docker", SLOW_SAVE):
+    with world.held(VM, "docker", "save*") as gate:
         killed = world.start("snapshot", "--tag", TAG)
-        world.wait_until(saving.exists)
+        gate.reached()
         killed.send(signal.SIGKILL)
         assert killed.end().status == -9
-    saving.unlink()
     assert not (world.estate.vm_directory / f"infra-ci-{TAG}.tar.gz").exists()
     assert world.done("snapshot", "--tag", TAG)["changed"] is True
 

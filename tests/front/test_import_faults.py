@@ -47,24 +47,19 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
     assert tag in told["result"]["names"][0]
 
 
-SLOW_IMPORT = 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 0.5; $REAL "$@"; exit;; esac; exec $REAL "$@"'
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["the link is cut", "killed"])
 def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(world: World, how: str) -> None:
     world.fetch(NODE)
-    begun = world.root(NODE) / "home/begun"
-    with world.program(NODE, "ctr", SLOW_IMPORT):
+    with world.held(NODE, "ctr", '*"images import"*') as gate:
         importing = world.start("import", NODE)
-        world.wait_until(begun.exists)
+        gate.reached()
         if how == "killed":
             importing.send(signal.SIGKILL)
             assert importing.end().status == -9
         else:
             world.estate.cut(NODE)
             is_told(importing.end(), 4, "run the same command again")
-    begun.unlink()
     finished = world.run("import", NODE)
     while finished.status == 7:  # it has met what the first one had running there, and says to run it again
         assert "run the same command again" in finished.stderr
@@ -73,21 +68,16 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
     assert len(set(world.names(NODE).values())) == 1
 
 
-SLOW_TAG = 'case "$*" in *"images tag"*infra-ci:latest*) touch "$HOME/begun"; sleep 1; $REAL "$@"; exit;; esac; exec $REAL "$@"'
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("slow", [SLOW_IMPORT, SLOW_TAG], ids=["while containerd imports", "while a name moves"])
-def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tuple[World, str], slow: str) -> None:
+@pytest.mark.parametrize("held", ['*"images import"*', '*"images tag"*infra-ci:latest*'], ids=["while containerd imports", "while a name moves"])
+def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tuple[World, str], held: str) -> None:
     world, _ = node
     before = world.names(NODE)
-    begun = world.root(NODE) / "home/begun"
-    with world.program(NODE, "ctr", slow):
+    with world.held(NODE, "ctr", held) as gate:
         importing = world.start("import", NODE)
-        world.wait_until(begun.exists)
+        gate.reached()
         importing.send(signal.SIGTERM)
         ended = importing.end()
-    begun.unlink()
     is_told(ended, 128 + signal.SIGTERM, "What had begun was put back", "run the same command again")
     assert world.names(NODE) == before
     told = world.done("import", NODE)

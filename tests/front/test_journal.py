@@ -78,10 +78,9 @@ def test_a_failed_change_and_what_was_put_back_after_it_are_written_down(world: 
 
 def test_of_a_run_that_a_signal_ended_the_last_change_is_unknown(world: World) -> None:
     world.fetch(NODE)
-    begun = world.root(NODE) / "home/begun"
-    with world.program(NODE, "ctr", 'case "$*" in *"images import"*) touch "$HOME/begun"; sleep 20;; esac; exec $REAL "$@"'):
+    with world.held(NODE, "ctr", '*"images import"*') as gate:
         importing = world.start("import", NODE)
-        world.wait_until(begun.exists)
+        gate.reached()
         importing.send(signal.SIGTERM)
         assert importing.end().status == 128 + signal.SIGTERM
     (unknown,) = [entry for entry in entries(world) if entry["result"] == "unknown"]

@@ -74,6 +74,7 @@ print(*sorted(node["metadata"]["name"] for node in nodes if node["spec"].get("un
 """
 
 
+@pytest.mark.slow
 def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_with_its_own_pin(ready: World) -> None:
     ready.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
     ended = ready.run("recover", "--yes")
@@ -113,6 +114,7 @@ def test_without_a_terminal_and_without_yes_it_shows_the_plan_and_ends(outage: W
     assert "--- restore, whatever happens" in ended.stdout
 
 
+@pytest.mark.slow
 def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
     before, nodes = listing(outage.estate.root), outage.nodes()
     with outage.program("k8s-node1", "ctr", 'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
@@ -134,7 +136,8 @@ def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_ru
     assert outage.run("recover", "--yes").status == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGHUP, signal.SIGINT))], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: signal.Signals(number).name)
 def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(ready: World, number: int, tmp_path: Path) -> None:
     note = tmp_path / "note"
     started = ready.start("recover", "--yes", "--", sys.executable, "-c", WAITING, str(note))
@@ -201,10 +204,12 @@ def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: Wor
 
 @pytest.mark.slow
 def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
-    with ready.program("k8s-node1", "ctr", 'case "$*" in *"images rm breakglass.local/keep"*) sleep 1;; esac; exec $REAL "$@"'):
+    with ready.held("k8s-node1", "ctr", '*"images rm breakglass.local/keep"*') as gate:
         started = ready.start("recover", "--yes", "--", "true")
-        started.until("[>] restore", timeout_seconds=120)
+        gate.reached(timeout_seconds=120)
         started.send(signal.SIGTERM)
+        started.until("being given back")
+        gate.open()
         ended = started.end()
     is_told(ended, 143, "ended by signal 15", "Everything was given back")
     assert "being given back" in ended.stderr
@@ -255,14 +260,14 @@ def test_a_pin_that_somebody_sets_meanwhile_stands_the_command_is_not_run_and_th
     ready.done("restore", "--yes")
     annotation = f'{{"run":"aaaa0000","target":"{target}","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}}'
     foreign = {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}}
-    with ready.program("k8s-node1", "ctr", f'case "$*" in *"images label"*) touch {ready.directory}/here; sleep 2;; esac; exec $REAL "$@"'):
+    with ready.held("k8s-node1", "ctr", '*"images label"*') as gate:
         started = ready.start("recover", "k8s-node1", "--yes", "--", "touch", f"{ready.directory}/was-run")
-        ready.wait_until((ready.directory / "here").exists, timeout_seconds=120)
+        gate.reached(timeout_seconds=120)
         ready.estate.api.patch_node("k8s-node3", foreign)
+        gate.open()
         ended = started.end()
     is_told(ended, 4, said, "Everything was given back")
     assert not (ready.directory / "was-run").exists()
-    (ready.directory / "here").unlink()
     assert ready.cordoned() == ["k8s-node3"]
     assert pin_of(ready)["k8s-node3"] == annotation
     assert not ready.responders()

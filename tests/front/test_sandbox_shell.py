@@ -50,6 +50,7 @@ class Typist:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the shell is bash where there is one")
+@pytest.mark.slow
 def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_own_start_up_files(tmp_path: Path) -> None:
     for name in (".bashrc", ".bash_profile", ".profile"):
         (tmp_path / name).write_text("export KUBECONFIG=/elsewhere\nPS1='mine> '\n", encoding="ascii")

@@ -110,6 +110,7 @@ def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_n
     assert "was edited after breakglass wrote it" in told
 
 
+@pytest.mark.slow
 def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: World) -> None:
     world.fetch("k8s-node1")
     world.done("import", "k8s-node1", "--no-answer-pulls")

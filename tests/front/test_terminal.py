@@ -23,7 +23,6 @@ from tests.front.test_documents import check_command_line
 from tests.front.world import World
 
 PIN = ("pin", "k8s-node1")
-SLOW_PULL = 'case "$1" in pull) touch "$HOME/pulling"; sleep 20;; esac; exec $REAL "$@"'
 COMMANDS = tuple(exit_codes.BY_COMMAND)
 
 
@@ -81,12 +80,11 @@ def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGHUP))], ids=lambda number: signal.Signals(number).name)
 def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
-    with world.program(VM, "docker", SLOW_PULL):
+    with world.held(VM, "docker", "pull*") as gate:
         started = world.start("snapshot", "--tag", TAG, "--json")
-        world.wait_until((world.root(VM) / "home/pulling").exists)
+        gate.reached()
         started.send(number)
-        ended = started.end(timeout_seconds=10)
-    (world.root(VM) / "home/pulling").unlink()
+        ended = started.end()
     assert ended.status == 128 + number
     assert (ended.told["exit_code"], ended.told["error"]["kind"]) == (128 + number, "signal")
     assert [step["status"] for step in ended.told["steps"]][:3] == ["done", "failed", "not run"]
@@ -97,14 +95,13 @@ def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number
 
 def test_a_second_interrupt_ends_it_at_once(world: World) -> None:
     # The host hangs: in the middle of reading nothing comes any more.
-    with world.program(VM, "docker", SLOW_PULL):
+    with world.held(VM, "docker", "pull*") as gate:
         started = world.start("snapshot", "--tag", TAG)
-        world.wait_until((world.root(VM) / "home/pulling").exists)
+        gate.reached()
         started.send(signal.SIGINT)
         time.sleep(0.2)  # two at once would be one
         started.send(signal.SIGTERM)
-        ended = started.end(timeout_seconds=2)
-    (world.root(VM) / "home/pulling").unlink()
+        ended = started.end()
     assert ended.status == 128 + signal.SIGTERM
 
 
@@ -115,13 +112,13 @@ def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: b
     argv = [sys.executable, "-m", "breakglass", "snapshot", "--tag", TAG]
     ours, theirs = os.openpty() if hung_up else os.pipe()
     take_terminal = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if hung_up else None
-    with world.program(VM, "docker", SLOW_PULL.replace("20", "1")):
+    with world.held(VM, "docker", "pull*") as gate:
         process = subprocess.Popen(argv, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=take_terminal)
         os.close(theirs)
-        world.wait_until((world.root(VM) / "home/pulling").exists)
+        gate.reached()
         os.close(ours)
-        status = process.wait(20)
-    (world.root(VM) / "home/pulling").unlink()
+        gate.open()
+        status = process.wait(60)
     assert status == (128 + signal.SIGHUP if hung_up else 0)
     assert world.done("snapshot", "--tag", TAG)["changed"] is hung_up
 
@@ -227,7 +224,9 @@ def test_it_can_be_started_both_ways(run_it: list[str]) -> None:
     assert (ended.returncode, ended.stdout.split()[0]) == (0, "breakglass")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP))], ids=lambda number: signal.Signals(number).name
+)
 def test_a_signal_while_the_program_is_still_being_read_from_a_slow_disk_ends_it_with_a_sentence(world: World, tmp_path: Path, number: int) -> None:
     """An interpreter alone shows the traceback of an import, and exits with another code."""
     slow, reached = tmp_path / "typer.py", tmp_path / "reached"

@@ -180,7 +180,7 @@ class World:
     def cordoned(self) -> list[str]:
         return [name for name, item in self.nodes().items() if item["spec"].get("unschedulable")]
 
-    def wait_until(self, condition: Callable[[], bool], *, timeout_seconds: float = 10.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], *, timeout_seconds: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not condition():
             assert time.monotonic() < deadline, f"it did not happen within {timeout_seconds} s"
@@ -197,9 +197,22 @@ class World:
         real = shutil.which(name, path=path)
         (directory / name).write_text(f"#!/bin/bash\nREAL={real}\n{script}\n", encoding="utf-8")
         (directory / name).chmod(0o755)
-        with self.path(host, f"{directory}:{path}"):
-            yield
-        (directory / name).unlink()
+        try:
+            with self.path(host, f"{directory}:{path}"):
+                yield
+        finally:
+            (directory / name).unlink()
+
+    @contextmanager
+    def held(self, host: str, name: str, when: str) -> Iterator["Gate"]:
+        """A program of one host that waits at a gate before it does its work, where its arguments match `when`, a pattern of the shell."""
+        gate = Gate(self, self.directory / f"held-{host}-{name}")
+        script = f'case "$*" in {when}) touch {gate.path}; while [ -e {gate.path} ]; do sleep 0.05; done; $REAL "$@"; exit;; esac; exec $REAL "$@"'
+        try:
+            with self.program(host, name, script):
+                yield gate
+        finally:
+            gate.open()
 
     @contextmanager
     def without_program(self, host: str, name: str) -> Iterator[None]:
@@ -223,6 +236,20 @@ class World:
             yield
         finally:
             target.environ = before
+
+
+class Gate:
+    """Where a program waits; whoever is killed there meanwhile never goes through."""
+
+    def __init__(self, world: World, path: Path) -> None:
+        self._world, self.path = world, path
+
+    def reached(self, *, timeout_seconds: float = 60.0) -> None:
+        """Wait until the program stands there."""
+        self._world.wait_until(self.path.exists, timeout_seconds=timeout_seconds)
+
+    def open(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 def flip_a_bit(path: Path) -> None:

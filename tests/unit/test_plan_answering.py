@@ -516,6 +516,7 @@ def certs_is_a_link(disk: Disk) -> None:
 @pytest.mark.parametrize(
     "furnish", [nothing, *(pytest.param(each, marks=pytest.mark.slow) for each in (one_file_and_certificates, default_only, shared_over_links, empty_and_other_name, certs_is_a_link))]
 )
+@pytest.mark.slow
 def test_through_ports_and_registries_that_come_and_go_a_second_run_has_nothing_to_do_and_taking_back_leaves_no_trace(tmp_path: Path, furnish: Callable[[Disk], None]) -> None:
     disk = Disk(tmp_path / "node")
     furnish(disk)

@@ -14,7 +14,7 @@ import pytest
 
 from breakglass.sandbox import image
 from breakglass.sandbox.estate import NODES, TAG
-from breakglass.sandbox.hosts import ADDRESS
+from breakglass.sandbox.ports import ADDRESS
 from tests.front.rows import configure
 from tests.front.world import World
 

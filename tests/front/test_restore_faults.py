@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.sandbox.hosts import ADDRESS
+from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_told
 from tests.front.rows import configure
 from tests.front.world import World

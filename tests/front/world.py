@@ -12,7 +12,8 @@ from typing import Any
 from breakglass.cli.exit_codes import BY_COMMAND
 from breakglass.sandbox import image
 from breakglass.sandbox.estate import NODES, TAG, Estate
-from breakglass.sandbox.hosts import ADDRESS, Host
+from breakglass.sandbox.hosts import Host
+from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_inert
 from tests.front.commands import Commands, Ended, Started
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import paramiko
 
 from breakglass.sandbox.estate import Estate
-from breakglass.sandbox.hosts import ADDRESS
+from breakglass.sandbox.ports import ADDRESS
 
 SSH = shutil.which("ssh")
 

@@ -16,7 +16,7 @@ import pytest
 
 from breakglass import config
 from breakglass.sandbox.estate import NODES, Estate, raise_estate
-from breakglass.sandbox.hosts import ADDRESS
+from breakglass.sandbox.ports import ADDRESS
 from tests.unit.sandbox_client import SSH, Ended, connection, on_channel, openssh, ssh_argv, with_paramiko
 
 Client = Callable[..., Ended]
@@ -182,13 +182,11 @@ def test_the_keys_of_whoever_starts_it_stay_outside(estate: Estate, monkeypatch:
     assert "mine" not in estate.environment().values()
 
 
-def test_it_is_raised_and_gone_in_a_moment() -> None:
-    started = time.monotonic()
+def test_it_is_raised_and_gone_with_all_its_processes() -> None:
     with raise_estate() as raised:
         with_paramiko(raised, "k8s-node1", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null")
         assert set(raised.status().values()) == {"up"}
         assert "simulated" in raised.banner
-    assert time.monotonic() - started < 4, "goal 2 s, measured 0.5 s; these machines are noisy"
     assert not raised.root.exists()
     wait_for(lambda: processes_of(raised.root) == [])
 

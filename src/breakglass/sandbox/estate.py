@@ -16,7 +16,8 @@ from breakglass.errors import Interrupted
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.control import ControlSocket
-from breakglass.sandbox.hosts import ADDRESS, Host
+from breakglass.sandbox.hosts import Host
+from breakglass.sandbox.ports import ADDRESS, free_port
 from breakglass.sandbox.programs import write_control, write_programs
 from breakglass.sandbox.registries import Registry
 
@@ -72,7 +73,7 @@ class Estate:
             name: Host(name, root / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None) for name, (user, kind) in kinds.items()
         }
         self.registries = {name: Registry(name, root / "registries" / name) for name in REPOSITORIES}
-        self.api = Api()
+        self.api = Api(port=free_port())
         self._api_up = False
         self._control: ControlSocket | None = None
 

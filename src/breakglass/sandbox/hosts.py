@@ -12,9 +12,9 @@ from pathlib import Path
 import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
 
+from breakglass.sandbox.ports import ADDRESS, free_port
 from breakglass.sandbox.sessions import Naming, Session, end_processes
 
-ADDRESS = "127.0.0.1"
 MARK = "BREAKGLASS_SANDBOX_HOST"
 """The environment variable that tells the stand-ins where their host's files are, and us whose process it is."""
 LOGGER = "breakglass.sandbox.ssh"
@@ -66,11 +66,11 @@ class Host:
         return f"[{ADDRESS}]:{self.port} {self._key.get_name()} {self._key.get_base64()}"
 
     def start(self) -> None:
-        """Listen: on a port of the kernel's choice the first time, on the same one afterwards."""
+        """Listen: on a free port the first time, on the same one afterwards."""
         if self.up:
             return
+        self.port = self.port or free_port()
         self._listener = socket.create_server((ADDRESS, self.port))
-        self.port = self._listener.getsockname()[1]
         self._listening = threading.Thread(target=self._listen, args=(self._listener,), name=f"sandbox {self.name}", daemon=True)
         self._listening.start()
 

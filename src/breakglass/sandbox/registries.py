@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox.image import Image
+from breakglass.sandbox.ports import ADDRESS, free_port
 
-ADDRESS = "127.0.0.1"
 NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 OBJECT = re.compile(rf"/v2/(?P<name>{NAME})/(?P<kind>manifests|blobs)/(?P<reference>{DIGEST}|\w[\w.-]{{0,127}})")
@@ -46,11 +46,11 @@ class Registry:
         return f"http://{self.authority}"
 
     def start(self) -> None:
-        """Listen: on a port of the kernel's choice the first time, on the same one afterwards."""
+        """Listen: on a free port the first time, on the same one afterwards."""
         if self.up:
             return
+        self.port = self.port or free_port()
         self._server = _Server(self)
-        self.port = self._server.server_address[1]
         self._server.thread.start()
 
     def stop(self) -> None:

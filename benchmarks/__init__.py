@@ -1,1 +1,3 @@
-"""Speed and size of breakglass beside what it replaces, measured in one run on the lab: `python -m benchmarks`."""
+"""Speed and size of breakglass beside what it replaces, measured in one run on the lab: `python -m
+benchmarks`.
+"""

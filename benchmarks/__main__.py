@@ -1,4 +1,6 @@
-"""python -m benchmarks [--rounds N] [--only NAME] [--markdown]: the table; exit code 1 where a gate is missed."""
+"""python -m benchmarks [--rounds N] [--only NAME] [--markdown]: the table; exit code 1 where a gate
+is missed.
+"""
 
 import argparse
 import os
@@ -13,11 +15,23 @@ from benchmarks.table import Row, markdown, text
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and size of breakglass, measured on the lab beside what it replaces.")
-    parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the median counts")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Speed and size of breakglass, measured on the lab beside what it replaces.",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of each measurement; the median counts"
+    )
     parser.add_argument("--nodes", type=int, default=1000, help="extra Node objects for the pin")
-    parser.add_argument("--only", action="append", choices=("start", "snapshot", "fetch", "pin"), help="some of the measurements")
-    parser.add_argument("--markdown", action="store_true", help="print the table as it stands in the README")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("start", "snapshot", "fetch", "pin"),
+        help="some of the measurements",
+    )
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as it stands in the README"
+    )
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         print("the lab needs root", file=sys.stderr)
@@ -30,13 +44,22 @@ def main() -> int:
         "pin": lambda: measure.pinning(estate, arguments.rounds, nodes=arguments.nodes, looped=50),
     }
     with in_use(wait=True):
-        rows = on_the_lab(estate, {name: take for name, take in measurements.items() if name in (arguments.only or measurements)})
+        rows = on_the_lab(
+            estate,
+            {
+                name: take
+                for name, take in measurements.items()
+                if name in (arguments.only or measurements)
+            },
+        )
     print(markdown(rows) if arguments.markdown else text(rows))
     return 0 if all(row.passes for row in rows) else 1
 
 
 def on_the_lab(estate: Estate, measurements: dict[str, Callable[[], list[Row]]]) -> list[Row]:
-    """A standing lab is used and left standing, as it was after `up`; otherwise one is raised and removed."""
+    """A standing lab is used and left standing, as it was after `up`; otherwise one is raised and
+    removed.
+    """
     borrowed = estate.standing
     rows: list[Row] = []
     try:

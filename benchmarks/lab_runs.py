@@ -14,7 +14,8 @@ from tests.lab.operator_host import environment, program
 from tests.lab.reset import empty
 from tests.lab.runs import Ran, judge
 
-# A process of its own between us and breakglass: what exec leaves behind counts into a child's peak, and this one is small.
+# A process of its own between us and breakglass: what exec leaves behind counts into a child's
+# peak, and this one is small.
 WEIGH = """\
 import resource, subprocess, sys
 status = subprocess.call(sys.argv[1:])
@@ -50,9 +51,24 @@ class Timed:
 
 def breakglass(estate: Estate, *argv: str) -> Timed:
     began = time.monotonic()
-    ended = estate.operator.run("python3", "-c", WEIGH, program(), "--json", *argv, env=environment(None), cwd="/root", timeout=TARBALL_SECONDS, check=False)
+    ended = estate.operator.run(
+        "python3",
+        "-c",
+        WEIGH,
+        program(),
+        "--json",
+        *argv,
+        env=environment(None),
+        cwd="/root",
+        timeout=TARBALL_SECONDS,
+        check=False,
+    )
     took = time.monotonic() - began
-    peak = next(int(line.split()[1]) for line in reversed(ended.stderr.splitlines()) if line.startswith("@peak "))
+    peak = next(
+        int(line.split()[1])
+        for line in reversed(ended.stderr.splitlines())
+        if line.startswith("@peak ")
+    )
     return Timed(judge(ended, expect=0), took, peak * 1024)
 
 
@@ -73,7 +89,9 @@ def say(words: str) -> None:
 
 
 def rounds_of(count: int, *measures: tuple[str, Callable[[], float]]) -> list[list[float]]:
-    """Each in turn, so many times, so that what disturbs the machine disturbs all; one list of seconds for each."""
+    """Each in turn, so many times, so that what disturbs the machine disturbs all; one list of
+    seconds for each.
+    """
     found: list[list[float]] = [[] for _ in measures]
     for number in range(count):
         for (name, measure), times in zip(measures, found, strict=True):
@@ -84,7 +102,9 @@ def rounds_of(count: int, *measures: tuple[str, Callable[[], float]]) -> list[li
 
 @contextmanager
 def extra_nodes(estate: Estate, count: int) -> Iterator[list[str]]:
-    """So many Node objects without machines. The controllers that would mark them as lost, over and over, stand still meanwhile."""
+    """So many Node objects without machines. The controllers that would mark them as lost, over and
+    over, stand still meanwhile.
+    """
     names = [f"extra-{number:04}" for number in range(count)]
     api = estate.api
     api.stop("kube-controller-manager")

@@ -1,4 +1,6 @@
-"""The measurements; each makes rows of the table. Goals are those of the mission, and of nothing that was measured here."""
+"""The measurements; each makes rows of the table. Goals are those of the mission, and of nothing
+that was measured here.
+"""
 
 import resource
 import subprocess
@@ -10,7 +12,16 @@ from tests.lab.operator_host import program
 from tests.lab.roles import VM_DIRECTORY
 from tests.lab.runs import judge
 
-from benchmarks.lab_runs import NODE_DIRECTORY, Timed, breakglass, extra_nodes, forget, interpreter, rounds_of, shell
+from benchmarks.lab_runs import (
+    NODE_DIRECTORY,
+    Timed,
+    breakglass,
+    extra_nodes,
+    forget,
+    interpreter,
+    rounds_of,
+    shell,
+)
 from benchmarks.table import Row, ratio, seconds
 
 TAG = images.BIG_TAG
@@ -21,7 +32,9 @@ PIGZ = "/usr/bin/pigz"
 
 
 def start_up(rounds: int) -> list[Row]:
-    """`breakglass --help` beside the import of the library that every command line of this kind starts with, in seconds of CPU: others may be busy."""
+    """`breakglass --help` beside the import of the library that every command line of this kind
+    starts with, in seconds of CPU: others may be busy.
+    """
 
     def timed(*argv: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -30,12 +43,26 @@ def start_up(rounds: int) -> list[Row]:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     timed(program(), "--help")  # compiled files and the page cache
-    ours, theirs = rounds_of(rounds, ("breakglass --help", lambda: timed(program(), "--help")), ("import typer", lambda: timed(interpreter(), "-c", "import typer")))
-    return [Row("`breakglass --help`, `python -c 'import typer'`", seconds(ours), seconds(theirs), ratio(ours, theirs), 3.0)]
+    ours, theirs = rounds_of(
+        rounds,
+        ("breakglass --help", lambda: timed(program(), "--help")),
+        ("import typer", lambda: timed(interpreter(), "-c", "import typer")),
+    )
+    return [
+        Row(
+            "`breakglass --help`, `python -c 'import typer'`",
+            seconds(ours),
+            seconds(theirs),
+            ratio(ours, theirs),
+            3.0,
+        )
+    ]
 
 
 def saving(estate: Estate, rounds: int) -> list[Row]:
-    """`snapshot` after the pull, verification included, beside the runbook's own line, which verifies nothing."""
+    """`snapshot` after the pull, verification included, beside the runbook's own line, which
+    verifies nothing.
+    """
     estate.big()
     vm, peaks = estate.vm, []
     vm.run("docker", "pull", "--quiet", REFERENCE, timeout=300)
@@ -54,14 +81,30 @@ def saving(estate: Estate, rounds: int) -> list[Row]:
         forget(vm, VM_DIRECTORY)
         return shell(vm, f"docker save {REFERENCE} | gzip > {TARBALL}")
 
-    line, with_gzip, with_pigz = rounds_of(rounds, ("docker save | gzip", theirs), ("snapshot with gzip", ours_with_gzip), ("snapshot with pigz", ours))
+    line, with_gzip, with_pigz = rounds_of(
+        rounds,
+        ("docker save | gzip", theirs),
+        ("snapshot with gzip", ours_with_gzip),
+        ("snapshot with pigz", ours),
+    )
     size = vm.path(TARBALL).stat().st_size
-    rows = [(f"`snapshot` after the pull, with {name}; `docker save | gzip`", times, goal) for name, times, goal in (("gzip", with_gzip, 1.2), ("pigz", with_pigz, 0.7))]
-    return [*(Row(what, seconds(times, size), seconds(line, size), ratio(times, line), goal) for what, times, goal in rows), memory("snapshot", peaks, size)]
+    rows = [
+        (f"`snapshot` after the pull, with {name}; `docker save | gzip`", times, goal)
+        for name, times, goal in (("gzip", with_gzip, 1.2), ("pigz", with_pigz, 0.7))
+    ]
+    return [
+        *(
+            Row(what, seconds(times, size), seconds(line, size), ratio(times, line), goal)
+            for what, times, goal in rows
+        ),
+        memory("snapshot", peaks, size),
+    ]
 
 
 def fetching(estate: Estate, rounds: int) -> list[Row]:
-    """`fetch` both ways, from the first byte to the published tarball, beside what would be typed. Takes what `saving` left, or saves it."""
+    """`fetch` both ways, from the first byte to the published tarball, beside what would be typed.
+    Takes what `saving` left, or saves it.
+    """
     ensure_tarball(estate)
     node, operator, peaks = estate.nodes[NODE], estate.operator, []
     size = estate.vm.path(TARBALL).stat().st_size
@@ -84,17 +127,50 @@ def fetching(estate: Estate, rounds: int) -> list[Row]:
         return shell(node, f"scp -q -o BatchMode=yes {vm_login}:{TARBALL} {copy}")
 
     def ssh_pipe() -> float:
-        # breakglass is connected when its copy begins, so the time that two logins take is not counted here either.
+        # breakglass is connected when its copy begins, so the time that two logins take is not
+        # counted here either.
         forget(node, NODE_DIRECTORY)
-        logins = shell(operator, f"ssh -o BatchMode=yes {vm_login} cat /dev/null | ssh -o BatchMode=yes {node_login} 'cat > /dev/null'")
-        return shell(operator, f"ssh -o BatchMode=yes {vm_login} cat {TARBALL} | ssh -o BatchMode=yes {node_login} \"sudo sh -c 'cat > {copy}'\"") - logins
+        logins = shell(
+            operator,
+            (
+                f"ssh -o BatchMode=yes {vm_login} cat /dev/null | ssh -o BatchMode=yes "
+                f"{node_login} 'cat > /dev/null'"
+            ),
+        )
+        return (
+            shell(
+                operator,
+                (
+                    f"ssh -o BatchMode=yes {vm_login} cat {TARBALL} | ssh -o BatchMode=yes "
+                    f"{node_login} \"sudo sh -c 'cat > {copy}'\""
+                ),
+            )
+            - logins
+        )
 
-    ways = (("scp on the node", scp), ("fetch --via node", lambda: fetch("node").since("archive.py receive")), ("ssh cat | ssh cat", ssh_pipe), ("fetch --via operator", via_operator))
+    ways = (
+        ("scp on the node", scp),
+        ("fetch --via node", lambda: fetch("node").since("archive.py receive")),
+        ("ssh cat | ssh cat", ssh_pipe),
+        ("fetch --via operator", via_operator),
+    )
     scps, nodes, pipes, operators = rounds_of(rounds, *ways)
     forget(node, NODE_DIRECTORY)
     return [
-        Row("`fetch --via node`, verified; `scp` on the node", seconds(nodes, size), seconds(scps, size), ratio(nodes, scps), 1.1),
-        Row("`fetch --via operator`, verified; `ssh cat | ssh cat` without the logins", seconds(operators, size), seconds(pipes, size), ratio(operators, pipes), 2.0),
+        Row(
+            "`fetch --via node`, verified; `scp` on the node",
+            seconds(nodes, size),
+            seconds(scps, size),
+            ratio(nodes, scps),
+            1.1,
+        ),
+        Row(
+            "`fetch --via operator`, verified; `ssh cat | ssh cat` without the logins",
+            seconds(operators, size),
+            seconds(pipes, size),
+            ratio(operators, pipes),
+            2.0,
+        ),
         memory("fetch --via operator", peaks, size),
     ]
 
@@ -107,7 +183,14 @@ def ensure_tarball(estate: Estate) -> None:
 
 def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
     peak = max(peaks) / 1e6
-    return Row(f"peak memory of `{command}`; size of the tarball", f"{peak:.0f} MB", f"{size_bytes / 1e6:.0f} MB", peak, 150, unit="MB")
+    return Row(
+        f"peak memory of `{command}`; size of the tarball",
+        f"{peak:.0f} MB",
+        f"{size_bytes / 1e6:.0f} MB",
+        peak,
+        150,
+        unit="MB",
+    )
 
 
 def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row]:
@@ -121,14 +204,19 @@ def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row
         some = names[:: max(1, nodes // looped)][:looped]
 
         def loop() -> float:
-            took = shell(estate.operator, f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done")
+            took = shell(
+                estate.operator,
+                f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done",
+            )
             estate.cluster.kubectl("uncordon", *some, timeout=300)
             return took
 
         def pin() -> float:
             if commands:
                 # It cannot look for a record where there is no machine, and says so with 4.
-                judge(estate.operator.breakglass("--json", "restore", "--yes", timeout=900), expect=4)
+                judge(
+                    estate.operator.breakglass("--json", "restore", "--yes", timeout=900), expect=4
+                )
             timed = breakglass(estate, "pin", NODE, "--yes")
             assert set(names) < set(timed.ran.result["cordoned"])
             # All go out together, and each step counts from there.
@@ -136,11 +224,23 @@ def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row
             commands.append(timed.seconds)
             return timed.seconds
 
-        loops, _ = rounds_of(rounds, (f"kubectl cordon, {len(some)} nodes", loop), (f"pin, {nodes} nodes and the lab's own", pin))
+        loops, _ = rounds_of(
+            rounds,
+            (f"kubectl cordon, {len(some)} nodes", loop),
+            (f"pin, {nodes} nodes and the lab's own", pin),
+        )
     breakglass(estate, "restore", "--yes")
     scaled = [took / len(some) * nodes for took in loops]
     what = f"`pin` of {nodes} nodes{{}}; `kubectl cordon` of {len(some)} in a loop, scaled"
     return [
-        Row(what.format(part), seconds(ours), seconds(scaled), ratio(scaled, ours), 20, unit="times as fast", at_least=True)
+        Row(
+            what.format(part),
+            seconds(ours),
+            seconds(scaled),
+            ratio(scaled, ours),
+            20,
+            unit="times as fast",
+            at_least=True,
+        )
         for part, ours in ((", the whole command", commands), (", the patches alone", patches))
     ]

@@ -1,4 +1,6 @@
-"""A row of the table: two numbers that were measured side by side, what they come to, and whether that is good enough."""
+"""A row of the table: two numbers that were measured side by side, what they come to, and whether
+that is good enough.
+"""
 
 import statistics
 from collections.abc import Sequence
@@ -39,7 +41,15 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         sign = "≥" if self.at_least else "≤"
-        return (self.what, self.ours, self.theirs, f"{self.figure:.3g} {self.unit}", f"{sign} {self.goal:g}", f"{sign} {self.gate:.3g}", self.verdict)
+        return (
+            self.what,
+            self.ours,
+            self.theirs,
+            f"{self.figure:.3g} {self.unit}",
+            f"{sign} {self.goal:g}",
+            f"{sign} {self.gate:.3g}",
+            self.verdict,
+        )
 
 
 HEADINGS = ("measured", "breakglass", "beside it", "figure", "goal", "gate", "")
@@ -49,13 +59,18 @@ def text(rows: Sequence[Row]) -> str:
     """For a terminal."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """For the README."""
     lines = [HEADINGS, ("---",) * len(HEADINGS), *(row.cells() for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
 
 
 def seconds(measured: Sequence[float], size_bytes: int = 0) -> str:

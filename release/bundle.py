@@ -1,6 +1,7 @@
 """`make bundle`: breakglass and everything it needs in one directory, for the stick in the drawer.
 
-The wheels are those of the versions that are installed here, for this Python, processor and C library.
+The wheels are those of the versions that are installed here, for this Python, processor and C
+library.
 """
 
 import argparse
@@ -28,7 +29,9 @@ DOCUMENTS = (
     "examples/woodpecker/*.yml",
     "src/breakglass/remote/*.py",
 )
-"""In the bundle under the same names as in the repository, so that the runbook's lines can be typed in either."""
+"""In the bundle under the same names as in the repository, so that the runbook's lines can be typed
+in either.
+"""
 SUMS = "SHA256SUMS"
 
 README = """\
@@ -73,7 +76,18 @@ def make_bundle(into: Path) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     _run("hatchling", "build", "--target", "wheel", "--directory", str(directory))
-    _run("pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(directory), *pins(), f"pip=={version('pip')}")
+    _run(
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        str(directory),
+        *pins(),
+        f"pip=={version('pip')}",
+    )
     for document in (path for pattern in DOCUMENTS for path in ROOT.glob(pattern)):
         copy = directory / document.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -81,15 +95,28 @@ def make_bundle(into: Path) -> Path:
     (pip,) = directory.glob("pip-*.whl")
     python = ".".join(platform.python_version_tuple()[:2])
     libc = " ".join(filter(None, platform.libc_ver())) or "musl"
-    readme = README.format(version=__version__, machine=platform.machine(), python=python, libc=libc, pip=pip.name, sums=SUMS)
+    readme = README.format(
+        version=__version__,
+        machine=platform.machine(),
+        python=python,
+        libc=libc,
+        pip=pip.name,
+        sums=SUMS,
+    )
     (directory / "README.txt").write_text(readme, encoding="utf-8")
-    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(directory)}\n" for path in sorted(directory.rglob("*")) if path.is_file()]
+    sums = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(directory)}\n"
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    ]
     (directory / SUMS).write_text("".join(sums), encoding="utf-8")
     return directory
 
 
 def _run(module: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, check=True
+    )
 
 
 if __name__ == "__main__":
@@ -97,4 +124,7 @@ if __name__ == "__main__":
     parser.add_argument("--into", type=Path, default=ROOT / "dist")
     made = make_bundle(parser.parse_args().into)
     size = sum(path.stat().st_size for path in made.rglob("*"))
-    print(f"{made}: {len(list(made.glob('*.whl')))} wheels, {size / 1e6:.0f} MB; {made.name}/README.txt has the lines to type")
+    print(
+        f"{made}: {len(list(made.glob('*.whl')))} wheels, {size / 1e6:.0f} MB; "
+        f"{made.name}/README.txt has the lines to type"
+    )

@@ -13,7 +13,15 @@ from breakglass.plan import Host, Mark, Plan
 
 IDENTITY = Identity(run="0badcafe", by="root@operator", at="2026-04-19T03:00:00Z", version="0.1.0")
 REPOSITORY = "registry.example:5050/infra-ci"
-IMAGE = Image(REPOSITORY, "infra-ci", (f"{REPOSITORY}:latest", "forgejo.example/viktor/infra-ci:{tag}", "forgejo.example/viktor/infra-ci:latest"))
+IMAGE = Image(
+    REPOSITORY,
+    "infra-ci",
+    (
+        f"{REPOSITORY}:latest",
+        "forgejo.example/viktor/infra-ci:{tag}",
+        "forgejo.example/viktor/infra-ci:latest",
+    ),
+)
 VM = Host("registry-vm", "root@10.0.20.10")
 NAS = Host("synology", "192.168.1.13")
 NODE = Host("k8s-node1", "wizard@10.0.20.101", sudo=True)
@@ -26,7 +34,15 @@ def image_id(letter: str = "a") -> str:
     return "sha256:" + letter * 64
 
 
-def tarball(tag: str, sequence: int = 1, *, letter: str = "a", size_bytes: int = 1000, recorded: bool = True, being_replaced: bool = False) -> Tarball:
+def tarball(
+    tag: str,
+    sequence: int = 1,
+    *,
+    letter: str = "a",
+    size_bytes: int = 1000,
+    recorded: bool = True,
+    being_replaced: bool = False,
+) -> Tarball:
     """A verified tarball, or one of the old pipeline without sidecars."""
     data = {
         "tag": tag,
@@ -53,24 +69,63 @@ def tarball(tag: str, sequence: int = 1, *, letter: str = "a", size_bytes: int =
         version="0.1.0",
         text=json.dumps(data, separators=(",", ":")),
     )
-    return Tarball(f"infra-ci-{tag}.tar.gz", tag, size_bytes, record if recorded else None, being_replaced)
+    return Tarball(
+        f"infra-ci-{tag}.tar.gz", tag, size_bytes, record if recorded else None, being_replaced
+    )
 
 
-def shelf(host: Host, tarballs: Iterable[Tarball] = (), *, latest: str | None = None, fault: str = "", partials: Iterable[Partial] = (), foreign: Iterable[str] = (), present: bool = True) -> Shelf:
+def shelf(
+    host: Host,
+    tarballs: Iterable[Tarball] = (),
+    *,
+    latest: str | None = None,
+    fault: str = "",
+    partials: Iterable[Partial] = (),
+    foreign: Iterable[str] = (),
+    present: bool = True,
+) -> Shelf:
     """Ordered as a reader orders it."""
-    ordered = tuple(sorted(tarballs, key=lambda one: (one.verified, one.sequence, one.tag), reverse=True))
-    return Shelf(host, "/shelf" if host != NODE else "/var/breakglass", "infra-ci", present, ordered, latest, fault or ("" if latest else "is missing"), tuple(partials), tuple(foreign))
+    ordered = tuple(
+        sorted(tarballs, key=lambda one: (one.verified, one.sequence, one.tag), reverse=True)
+    )
+    return Shelf(
+        host,
+        "/shelf" if host != NODE else "/var/breakglass",
+        "infra-ci",
+        present,
+        ordered,
+        latest,
+        fault or ("" if latest else "is missing"),
+        tuple(partials),
+        tuple(foreign),
+    )
 
 
-def machine(host: Host, *, free_bytes: int = 10**12, commands: frozenset[str] = MANY, architecture: str = "amd64") -> Machine:
+def machine(
+    host: Host,
+    *,
+    free_bytes: int = 10**12,
+    commands: frozenset[str] = MANY,
+    architecture: str = "amd64",
+) -> Machine:
     return Machine(host, architecture, free_bytes, commands)
 
 
-def docker(*, version: str = "20.10.24", driver: str = "overlay2", free_bytes: int | None = 10**12) -> Docker:
+def docker(
+    *, version: str = "20.10.24", driver: str = "overlay2", free_bytes: int | None = 10**12
+) -> Docker:
     return Docker(version, driver, "/var/lib/docker", free_bytes)
 
 
-def node(name: str, *, cordoned: bool = False, annotation: str | None = None, ready: bool = True, pressure: bool = False, architecture: str = "amd64") -> Node:
+def node(
+    name: str,
+    *,
+    cordoned: bool = False,
+    annotation: str | None = None,
+    ready: bool = True,
+    pressure: bool = False,
+    architecture: str = "amd64",
+) -> Node:
     return Node(name, "10.0.20.1", architecture, ready, pressure, Mark(cordoned, annotation), "1")
 
 

@@ -64,7 +64,8 @@ def parameter(version: str, *marks: pytest.MarkDecorator) -> pytest.ParameterSet
 
 
 def parameters() -> list[pytest.ParameterSet]:
-    """What the scripts are run with: the oldest in every run, the newest in the slow tests, 3.9 by `make thorough`.
+    """What the scripts are run with: the oldest in every run, the newest in the slow tests, 3.9 by
+    `make thorough`.
 
     Where the oldest is not here: the Python that runs the tests, in its place.
     """

@@ -1,4 +1,6 @@
-"""A host that is this machine: commands run in real shells, so that readers are tested over what they really send."""
+"""A host that is this machine: commands run in real shells, so that readers are tested over what
+they really send.
+"""
 
 import os
 import subprocess
@@ -11,7 +13,9 @@ HOST = Host("here", "root@here")
 
 
 class LocalReads:
-    """Implements ports.Reads. `path` replaces PATH, to play a NAS or a machine that lacks a command."""
+    """Implements ports.Reads. `path` replaces PATH, to play a NAS or a machine that lacks a
+    command.
+    """
 
     def __init__(self, path: str | None = None, home: Path | None = None) -> None:
         self._environ = {**os.environ, "LC_ALL": "C"}
@@ -24,5 +28,12 @@ class LocalReads:
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
         line = command_line(pipeline, sudo=host.sudo)
         self.asked.append(line)
-        ended = subprocess.run(["/bin/sh", "-c", line], env=self._environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=quiet_seconds, check=False)
+        ended = subprocess.run(
+            ["/bin/sh", "-c", line],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=quiet_seconds,
+            check=False,
+        )
         return Result(ended.returncode, ended.stdout, ended.stderr)

@@ -1,4 +1,6 @@
-"""A registry for tests: a real HTTP(S) server on loopback with a small store of real images, and switches for what goes wrong."""
+"""A registry for tests: a real HTTP(S) server on loopback with a small store of real images, and
+switches for what goes wrong.
+"""
 
 import base64
 import datetime
@@ -35,15 +37,35 @@ class Store:
     blobs: dict[str, bytes] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
-    def add_image(self, architecture: str = "amd64", *, salt: str = "", layers: int = 2) -> dict[str, Any]:
+    def add_image(
+        self, architecture: str = "amd64", *, salt: str = "", layers: int = 2
+    ) -> dict[str, Any]:
         """Put an image in; its descriptor, as an index lists it."""
-        contents = [f"layer {number} of {architecture} {salt}".encode() * 9 for number in range(layers)]
-        configuration = json.dumps({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in contents]}}).encode()
+        contents = [
+            f"layer {number} of {architecture} {salt}".encode() * 9 for number in range(layers)
+        ]
+        configuration = json.dumps(
+            {
+                "os": "linux",
+                "architecture": architecture,
+                "rootfs": {"type": "layers", "diff_ids": [digest_of(each) for each in contents]},
+            }
+        ).encode()
         described = [self._add_blob(each) for each in (configuration, *contents)]
-        return self.add_manifest({"schemaVersion": 2, "mediaType": MANIFEST, "config": described[0], "layers": described[1:]}, MANIFEST) | {"platform": {"os": "linux", "architecture": architecture}}
+        return self.add_manifest(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": described[0],
+                "layers": described[1:],
+            },
+            MANIFEST,
+        ) | {"platform": {"os": "linux", "architecture": architecture}}
 
     def add_index(self, *children: dict[str, Any]) -> dict[str, Any]:
-        return self.add_manifest({"schemaVersion": 2, "mediaType": INDEX, "manifests": list(children)}, INDEX)
+        return self.add_manifest(
+            {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(children)}, INDEX
+        )
 
     def add_manifest(self, document: object, media_type: str) -> dict[str, Any]:
         content = json.dumps(document).encode()
@@ -104,7 +126,13 @@ class Request:
 class RegistryServer:
     """Serves a store at `url` while the `with` block lasts, and remembers every request."""
 
-    def __init__(self, store: Store | None = None, *, repository: str = "infra-ci", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        store: Store | None = None,
+        *,
+        repository: str = "infra-ci",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.store, self.repository, self.faults = store or Store(), repository, Faults()
         self.requests: list[Request] = []
         self.released = threading.Event()
@@ -115,11 +143,15 @@ class RegistryServer:
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = int(self._server.server_address[1])
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
 
     def __enter__(self) -> "RegistryServer":
         self._thread.start()
@@ -132,7 +164,11 @@ class RegistryServer:
         self._thread.join()
 
     def asked(self, method: str, part: str) -> list[Request]:
-        return [request for request in self.requests if request.method == method and part in request.path]
+        return [
+            request
+            for request in self.requests
+            if request.method == method and part in request.path
+        ]
 
 
 class _Server(ThreadingHTTPServer):
@@ -189,15 +225,26 @@ class _Handler(BaseHTTPRequestHandler):
         faults, given = self.registry.faults, self.headers.get("Authorization")
         if faults.bearer is not None:
             return given == f"Bearer {TOKEN}"
-        return faults.login is None or given == "Basic " + base64.b64encode(faults.login.encode()).decode()
+        return (
+            faults.login is None
+            or given == "Basic " + base64.b64encode(faults.login.encode()).decode()
+        )
 
     def _give_token(self, body: bytes) -> None:
         faults = self.registry.faults
         if faults.refresh_token is not None:
-            known = self.command == "POST" and f"refresh_token={faults.refresh_token}".encode() in body
-            self._reply(200 if known else 401, json.dumps({"access_token": TOKEN} if known else {}).encode())
+            known = (
+                self.command == "POST" and f"refresh_token={faults.refresh_token}".encode() in body
+            )
+            self._reply(
+                200 if known else 401, json.dumps({"access_token": TOKEN} if known else {}).encode()
+            )
             return
-        wanted = None if faults.token_login is None else "Basic " + base64.b64encode(faults.token_login.encode()).decode()
+        wanted = (
+            None
+            if faults.token_login is None
+            else "Basic " + base64.b64encode(faults.token_login.encode()).decode()
+        )
         known = wanted is None or self.headers.get("Authorization") == wanted
         self._reply(200 if known else 401, json.dumps({"token": TOKEN} if known else {}).encode())
 
@@ -211,17 +258,36 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(405, b"")
         elif kind == "manifests":
             digest = registry.store.tags.get(name, name)
-            if digest not in registry.store.manifests or "application/vnd.oci.image.index.v1+json" not in self.headers.get("Accept", ""):
+            if (
+                digest not in registry.store.manifests
+                or "application/vnd.oci.image.index.v1+json" not in self.headers.get("Accept", "")
+            ):
                 self._reply(404, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
                 return
             content, media_type = registry.store.manifests[digest]
-            self._reply(200, faults.bodies.get(digest, content), {"Content-Type": media_type} | ({} if faults.omit_digest else {"Docker-Content-Digest": digest}))
+            self._reply(
+                200,
+                faults.bodies.get(digest, content),
+                {"Content-Type": media_type}
+                | ({} if faults.omit_digest else {"Docker-Content-Digest": digest}),
+            )
         elif kind == "blobs" and name in registry.store.blobs:
-            self._reply(200, faults.bodies.get(name, registry.store.blobs[name]), length=faults.lengths.get(name) if self.command == "HEAD" else None)
+            self._reply(
+                200,
+                faults.bodies.get(name, registry.store.blobs[name]),
+                length=faults.lengths.get(name) if self.command == "HEAD" else None,
+            )
         else:
             self._reply(404, b'{"errors": [{"code": "BLOB_UNKNOWN"}]}')
 
-    def _reply(self, status: int, body: bytes, headers: dict[str, str] | None = None, *, length: int | None = None) -> None:
+    def _reply(
+        self,
+        status: int,
+        body: bytes,
+        headers: dict[str, str] | None = None,
+        *,
+        length: int | None = None,
+    ) -> None:
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
@@ -249,19 +315,42 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """A private CA of a few minutes: its file, and the TLS context of a server on 127.0.0.1 that it vouches for."""
+    """A private CA of a few minutes: its file, and the TLS context of a server on 127.0.0.1 that it
+    vouches for.
+    """
     now = datetime.datetime.now(datetime.UTC)
-    authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority_key, server_key = (
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+    )
     authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the CA of the test")])
 
-    def issue(subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: tuple[x509.ExtensionType, bool]) -> x509.Certificate:
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(authority_name).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(hours=1))
+    def issue(
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *extensions: tuple[x509.ExtensionType, bool],
+    ) -> x509.Certificate:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(authority_name)
+            .public_key(key.public_key())
+        )
+        builder = (
+            builder.serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+        )
         for extension, is_critical in extensions:
             builder = builder.add_extension(extension, is_critical)
         return builder.sign(authority_key, hashes.SHA256())
 
-    authority = issue(authority_name, authority_key, (x509.BasicConstraints(ca=True, path_length=0), True), (x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False))
+    authority = issue(
+        authority_name,
+        authority_key,
+        (x509.BasicConstraints(ca=True, path_length=0), True),
+        (x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False),
+    )
     server = issue(
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]),
         server_key,
@@ -270,7 +359,9 @@ def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
     )
     ca, chain = directory / "ca.pem", directory / "server.pem"
     ca.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    key_text = server_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key_text = server_key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     chain.write_bytes(server.public_bytes(serialization.Encoding.PEM) + key_text)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)

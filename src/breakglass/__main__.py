@@ -1,4 +1,6 @@
-"""`breakglass`, and `python -m breakglass`: the little that has to be there before the rest is read from the disk."""
+"""`breakglass`, and `python -m breakglass`: the little that has to be there before the rest is read
+from the disk.
+"""
 
 import os
 import signal
@@ -18,10 +20,14 @@ def main() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """A signal before a command has begun, or after it has ended: a sentence, and no traceback of an import."""
+    """A signal before a command has begun, or after it has ended: a sentence, and no traceback
+    of an import.
+    """
     del frame
     try:
-        os.write(2, f"breakglass: signal: ended by signal {number}; nothing was under way\n".encode())
+        os.write(
+            2, f"breakglass: signal: ended by signal {number}; nothing was under way\n".encode()
+        )
     finally:
         os._exit(128 + number)
 

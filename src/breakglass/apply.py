@@ -1,4 +1,6 @@
-"""The only module that changes anything: it walks a plan, announces each step before it starts, and stops at the first failure."""
+"""The only module that changes anything: it walks a plan, announces each step before it starts, and
+stops at the first failure.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -6,7 +8,15 @@ from contextlib import ExitStack
 from itertools import groupby
 from typing import Protocol
 
-from breakglass.errors import BY_EXIT_CODE, BreakglassError, Busy, Failed, Integrity, Unreachable, worst
+from breakglass.errors import (
+    BY_EXIT_CODE,
+    BreakglassError,
+    Busy,
+    Failed,
+    Integrity,
+    Unreachable,
+    worst,
+)
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
 from breakglass.observe.text import inert, said
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
@@ -28,8 +38,17 @@ class Reports(Protocol):
     def undoing(self, step: Step) -> None: ...
 
 
-def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports, plan_again: Callable[[], Plan], explain: Explain) -> None:
-    """Do the plan. `plan_again` reads and plans anew: under the lock, or where there is none before the first step, the plan must still be the one that was shown.
+def apply(
+    plan: Plan,
+    *,
+    hosts: Writes,
+    cluster: WritesCluster,
+    reports: Reports,
+    plan_again: Callable[[], Plan],
+    explain: Explain,
+) -> None:
+    """Do the plan. `plan_again` reads and plans anew: under the lock, or where there is none before
+    the first step, the plan must still be the one that was shown.
 
     Raises what the first failed step means.
     """
@@ -38,7 +57,16 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
     patches = [step for step in plan.steps if isinstance(step, PatchNode)]
     if patches:
         try:
-            _check_unchanged(*(_lines(step for step in one.steps if not plan.independent or isinstance(step, PatchNode)) for one in (plan, plan_again())))
+            _check_unchanged(
+                *(
+                    _lines(
+                        step
+                        for step in one.steps
+                        if not plan.independent or isinstance(step, PatchNode)
+                    )
+                    for one in (plan, plan_again())
+                )
+            )
         except BreakglassError as error:
             if not plan.independent:
                 raise
@@ -61,7 +89,16 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
                 if host in failed:
                     continue
                 try:
-                    _do(index + offset, step, hosts, reports, explain, locks, held, own=host if plan.independent else None)
+                    _do(
+                        index + offset,
+                        step,
+                        hosts,
+                        reports,
+                        explain,
+                        locks,
+                        held,
+                        own=host if plan.independent else None,
+                    )
                     if isinstance(step, Lock):
                         _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
                 except BreakglassError as error:
@@ -82,11 +119,24 @@ def apply(plan: Plan, *, hosts: Writes, cluster: WritesCluster, reports: Reports
         raise _all_of(errors)
 
 
-def _do(index: int, step: Step, hosts: Writes, reports: Reports, explain: Explain, locks: ExitStack, held: list[tuple[Host, Held]], *, own: Host | None) -> None:
+def _do(
+    index: int,
+    step: Step,
+    hosts: Writes,
+    reports: Reports,
+    explain: Explain,
+    locks: ExitStack,
+    held: list[tuple[Host, Held]],
+    *,
+    own: Host | None,
+) -> None:
     """`own`: only this host's lock matters."""
     lost = next((host for host, lock in held if own in (None, host) and lock.lost()), None)
     if lost is not None:
-        raise Failed(f"{lost}: the lock was lost: the connection broke, or the host hung for 60 seconds", next_step="run the same command again")
+        raise Failed(
+            f"{lost}: the lock was lost: the connection broke, or the host hung for 60 seconds",
+            next_step="run the same command again",
+        )
     reports.started(index, step)
     started = time.monotonic()
     try:
@@ -116,13 +166,18 @@ def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
         error.message += f" ({step.source.host}: {source.lost})" if source.lost else ""
         raise error
     if not source.ok:
-        raise Failed(f"the copy from {step.source.host} broke off: {said(source)}", next_step="run the same command again: it goes on where this one stopped")
+        raise Failed(
+            f"the copy from {step.source.host} broke off: {said(source)}",
+            next_step="run the same command again: it goes on where this one stopped",
+        )
     if not sink.ok:
         raise _meaning(step.sink, sink)
 
 
 def _meaning(step: Run, ended: Result) -> BreakglassError:
-    """Our own scripts exit with the codes of the table and say one sentence; of any other command only its words are known."""
+    """Our own scripts exit with the codes of the table and say one sentence; of any other command
+    only its words are known.
+    """
     script = step.pipeline[-1][:1] == ("python3",)
     full = b"no space left" in ended.stderr.lower()
     make_room = f"make room: {step.host.by_hand('df', '-h')}; then the same command again"
@@ -130,37 +185,76 @@ def _meaning(step: Run, ended: Result) -> BreakglassError:
         others, _, sentence = ended.stderr.strip().rpartition(b"\n")
         words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
         next_step = make_room if full or b"no room" in sentence else "run the same command again"
-        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == ("python3", "archive.py", "verify"):
+        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == (
+            "python3",
+            "archive.py",
+            "verify",
+        ):
             next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"
         return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step=next_step)
     if ended.exit_status is None:
-        return Failed(f"{step.host}: the outcome of this step is not known: {said(ended)}: {step}", next_step="run the same command again: it reads the state first and does only what is missing")
-    return Failed(f"{step.host}: this failed with {said(ended)}: {step}", next_step=make_room if full else "run the same command again, or type the line by hand to see more")
+        return Failed(
+            f"{step.host}: the outcome of this step is not known: {said(ended)}: {step}",
+            next_step=(
+                "run the same command again: it reads the state first and does only what is missing"
+            ),
+        )
+    return Failed(
+        f"{step.host}: this failed with {said(ended)}: {step}",
+        next_step=make_room
+        if full
+        else "run the same command again, or type the line by hand to see more",
+    )
 
 
 def _confirm(step: Confirm, hosts: Reads) -> None:
     ctr = Ctr(step.ctr, step.namespace)
     target = read_targets(hosts, step.host, ctr).get(step.reference)
     if target is None:
-        raise Failed(f"{step.host}: containerd took the archive, but {step.reference} is not there", next_step="run the same command again")
+        raise Failed(
+            f"{step.host}: containerd took the archive, but {step.reference} is not there",
+            next_step="run the same command again",
+        )
     image_id = read_image_id(hosts, step.host, ctr, target, step.architecture)
     if image_id != step.image_id:
         raise Integrity(
-            f"{step.host}: {step.reference} is image ID {image_id or 'unknown (its content is not whole)'}, recorded is {step.image_id}",
-            next_step=f"run: breakglass fetch {step.host}, then breakglass import {step.host}; where that does not help, breakglass import --tag TAG with an older one",
+            (
+                f"{step.host}: {step.reference} is image ID "
+                f"{image_id or 'unknown (its content is not whole)'}, recorded is {step.image_id}"
+            ),
+            next_step=(
+                f"run: breakglass fetch {step.host}, then breakglass import {step.host}; where "
+                f"that does not help, breakglass import --tag TAG with an older one"
+            ),
         )
     if step.reference not in read_unpacked(hosts, step.host, ctr, (step.reference,)):
         raise Integrity(
-            f"{step.host}: {step.reference} is the recorded image, but containerd has not unpacked it whole",
-            next_step=f"look at it with: {step.host.by_hand(*ctr.line('images', 'check', f'name=={step.reference}'))}; then the same command again",
+            (
+                f"{step.host}: {step.reference} is the recorded image, but containerd has not "
+                f"unpacked it whole"
+            ),
+            next_step=(
+                f"look at it with: "
+                f"{step.host.by_hand(*ctr.line('images', 'check', f'name=={step.reference}'))}; "
+                f"then the same command again"
+            ),
         )
 
 
 def _all_of(errors: list[BreakglassError]) -> BreakglassError:
     """The one that decides the exit code, with the words of all."""
     decisive = worst(errors)
-    decisive.message = "; ".join(dict.fromkeys([decisive.message, *(error.message for error in errors)]))
-    decisive.next_step = "; ".join(dict.fromkeys([*(error.next_step for error in errors if error.next_step), "then the same command again: it does only what is missing"]))
+    decisive.message = "; ".join(
+        dict.fromkeys([decisive.message, *(error.message for error in errors)])
+    )
+    decisive.next_step = "; ".join(
+        dict.fromkeys(
+            [
+                *(error.next_step for error in errors if error.next_step),
+                "then the same command again: it does only what is missing",
+            ]
+        )
+    )
     return decisive
 
 
@@ -170,7 +264,11 @@ def _host(step: Step) -> Host | None:
 
 def _check_unchanged(planned: list[str], again: list[str]) -> None:
     if planned != again:
-        raise Busy("things have changed since they were read: another run, or somebody by hand", state="Nothing was changed by this run.", next_step="run the same command again")
+        raise Busy(
+            "things have changed since they were read: another run, or somebody by hand",
+            state="Nothing was changed by this run.",
+            next_step="run the same command again",
+        )
 
 
 def _lines(steps: Iterable[Step]) -> list[str]:
@@ -178,13 +276,21 @@ def _lines(steps: Iterable[Step]) -> list[str]:
 
 
 def _after_lock(plan: Plan, lock: Lock) -> list[str]:
-    """What is done under a lock: all behind it, or, where no host waits for another, that of its host."""
+    """What is done under a lock: all behind it, or, where no host waits for another, that of its
+    host.
+    """
     at = plan.steps.index(lock) if lock in plan.steps else len(plan.steps)
-    return _lines(step for step in plan.steps[at + 1 :] if not plan.independent or _host(step) == lock.host)
+    return _lines(
+        step for step in plan.steps[at + 1 :] if not plan.independent or _host(step) == lock.host
+    )
 
 
-def _undo(plan: Plan, failed: int, hosts: Writes, reports: Reports) -> tuple[str, KeyboardInterrupt | None]:
-    """Undoes what had begun, to its end whatever signal comes meanwhile; says whether it could. What made it necessary stays the error."""
+def _undo(
+    plan: Plan, failed: int, hosts: Writes, reports: Reports
+) -> tuple[str, KeyboardInterrupt | None]:
+    """Undoes what had begun, to its end whatever signal comes meanwhile; says whether it could.
+    What made it necessary stays the error.
+    """
     begun = () if plan.settled is not None and failed >= plan.settled else plan.steps[: failed + 1]
     undone, signalled = "", None
     for step, undoing in plan.undo:
@@ -217,24 +323,46 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
 
     def finished(patched: Patched) -> None:
         ok = patched.outcome in ("done", "gone")
-        reports.ended(at[patched.step.node], patched.step, ok=ok, seconds=time.monotonic() - started)
+        reports.ended(
+            at[patched.step.node], patched.step, ok=ok, seconds=time.monotonic() - started
+        )
 
     outcomes = cluster.patch(steps, finished)
     wrong = [patched for patched in outcomes if patched.outcome not in ("done", "gone")]
     if not wrong:
         return
-    told = "; ".join(f"{patched.step.node}: {_OUTCOMES[patched.outcome]}{': ' + patched.why if patched.why else ''}" for patched in wrong[:5])
+    told = "; ".join(
+        (
+            f"{patched.step.node}: "
+            f"{_OUTCOMES[patched.outcome]}{': ' + patched.why if patched.why else ''}"
+        )
+        for patched in wrong[:5]
+    )
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    next_step = "run the same command again; breakglass restore gives back whatever carries our annotation"
-    if len(wrong) == len(outcomes) and all(patched.outcome in ("refused", "unsent") for patched in wrong):
+    next_step = (
+        "run the same command again; breakglass restore gives back whatever carries our annotation"
+    )
+    if len(wrong) == len(outcomes) and all(
+        patched.outcome in ("refused", "unsent") for patched in wrong
+    ):
         refused = any(patched.outcome == "refused" for patched in wrong)
         raise Unreachable(
-            f"no node was patched: {told}{more}", next_step="bind the ClusterRole that README.md prints to this identity" if refused else "run the same command again when the API answers"
+            f"no node was patched: {told}{more}",
+            next_step="bind the ClusterRole that README.md prints to this identity"
+            if refused
+            else "run the same command again when the API answers",
         )
-    raise Failed(f"{len(wrong)} of {len(outcomes)} nodes were not patched: {told}{more}", next_step=next_step)
+    raise Failed(
+        f"{len(wrong)} of {len(outcomes)} nodes were not patched: {told}{more}", next_step=next_step
+    )
 
 
-_OUTCOMES = {"changed": "somebody else changed it meanwhile, it was left alone", "refused": "the API refused", "unsent": "not sent", "unknown": "it is not known whether it was patched"}
+_OUTCOMES = {
+    "changed": "somebody else changed it meanwhile, it was left alone",
+    "refused": "the API refused",
+    "unsent": "not sent",
+    "unknown": "it is not known whether it was patched",
+}
 
 
 def _silent(_: int) -> None:

@@ -1,8 +1,12 @@
-"""Every expected failure is one class with one exit code; anything else is a bug and shows its traceback."""
+"""Every expected failure is one class with one exit code; anything else is a bug and shows its
+traceback.
+"""
 
 
 class BreakglassError(Exception):
-    """A fault told as three sentences: what is wrong, what state things are in, what to type next."""
+    """A fault told as three sentences: what is wrong, what state things are in, what to type
+    next.
+    """
 
     kind = "bug"
     exit_code = 1
@@ -61,10 +65,14 @@ class Interrupted(BreakglassError):
         self.exit_code = 128 + signal_number
 
 
-BY_EXIT_CODE: dict[int, type[BreakglassError]] = {kind.exit_code: kind for kind in (Usage, Refused, Failed, Unreachable, Integrity, Busy)}
+BY_EXIT_CODE: dict[int, type[BreakglassError]] = {
+    kind.exit_code: kind for kind in (Usage, Refused, Failed, Unreachable, Integrity, Busy)
+}
 
 
 def worst(errors: list[BreakglassError]) -> BreakglassError:
     """Of several causes the one that decides the exit code: 6 before 4 before 5 before 3."""
     order = [6, 4, 5, 3, 7, 2]
-    return min(errors, key=lambda error: order.index(error.exit_code) if error.exit_code in order else -1)
+    return min(
+        errors, key=lambda error: order.index(error.exit_code) if error.exit_code in order else -1
+    )

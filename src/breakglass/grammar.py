@@ -1,4 +1,6 @@
-"""The grammars of all that a person names, in the configuration and on the command line: every check returns the text, or raises Usage."""
+"""The grammars of all that a person names, in the configuration and on the command line: every
+check returns the text, or raises Usage.
+"""
 
 import functools
 import ipaddress
@@ -10,7 +12,9 @@ from breakglass.errors import Usage
 
 
 def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
-    """What to type instead. Where one check calls another, the suggestion of the one that was asked for counts."""
+    """What to type instead. Where one check calls another, the suggestion of the one that was asked
+    for counts.
+    """
 
     def decorate(check: Callable[[str], str]) -> Callable[[str], str]:
         @functools.wraps(check)
@@ -29,13 +33,24 @@ def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str]
 @_suggests("give a tag such as 0a1b2c3d")
 def check_tag(text: str) -> str:
     """A tag as the distribution specification has it."""
-    return _match(text, r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "tag", "a letter, a digit or _, then up to 127 letters, digits, dots, _ or -")
+    return _match(
+        text,
+        r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
+        "tag",
+        "a letter, a digit or _, then up to 127 letters, digits, dots, _ or -",
+    )
 
 
 def check_snapshot_tag(text: str) -> str:
     """A tag that a tarball can be published under: `latest` is the link's name."""
     if text == "latest":
-        raise Usage("latest is the name of the link to the newest tarball, so no tarball can be called that", next_step="breakglass snapshot --tag TAG, with the tag of a build")
+        raise Usage(
+            (
+                "latest is the name of the link to the newest tarball, so no tarball can be "
+                "called that"
+            ),
+            next_step="breakglass snapshot --tag TAG, with the tag of a build",
+        )
     return check_tag(text)
 
 
@@ -44,14 +59,18 @@ def check_reference(text: str) -> str:
     """A full reference, REGISTRY/REPOSITORY:TAG. A digest is none: `docker save` changes it."""
     repository, colon, tag = text.rpartition(":")
     if not colon or "/" in tag or "@" in text:
-        raise Usage(f"{show(text)} is not a full reference: REGISTRY/REPOSITORY:TAG, without a digest")
+        raise Usage(
+            f"{show(text)} is not a full reference: REGISTRY/REPOSITORY:TAG, without a digest"
+        )
     check_tag(tag)
     check_repository(repository)
     return text
 
 
 def full_reference(image: str) -> str:
-    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where they are left out; with a digest the tag counts for nothing."""
+    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where
+    they are left out; with a digest the tag counts for nothing.
+    """
     repository, at, digest = image.partition("@")
     path, slash, last = repository.rpartition("/")
     last, _, tag = last.partition(":")
@@ -71,12 +90,20 @@ def check_repository(text: str) -> str:
     """A repository with its registry in front, REGISTRY/PATH."""
     host, slash, path = text.partition("/")
     if not slash or not (host == "localhost" or "." in host or ":" in host):
-        raise Usage(f"{show(text)} does not name its registry: REGISTRY/REPOSITORY, docker.io/library/debian say")
+        raise Usage(
+            f"{show(text)} does not name its registry: REGISTRY/REPOSITORY, "
+            f"docker.io/library/debian say"
+        )
     _check_host_port(host, text)
     # As docker reads it: an alias of the SSH configuration may hold more.
     label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-    if len(text) > 255 or not re.fullmatch(rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", host):
-        raise Usage(f"{show(text)} names no registry that docker knows: labels of letters, digits and -, joined by dots, 255 characters with the repository")
+    if len(text) > 255 or not re.fullmatch(
+        rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", host
+    ):
+        raise Usage(
+            f"{show(text)} names no registry that docker knows: labels of letters, digits "
+            f"and -, joined by dots, 255 characters with the repository"
+        )
     check_repository_path(path)
     return text
 
@@ -87,12 +114,19 @@ def check_node_name(text: str) -> str:
     if _is_address(text):
         return text
     label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-    return _match(text, rf"(?=.{{1,253}}\Z){label}(?:\.{label})*", "node's name", "lower-case letters, digits, - and dots, or an IP address")
+    return _match(
+        text,
+        rf"(?=.{{1,253}}\Z){label}(?:\.{label})*",
+        "node's name",
+        "lower-case letters, digits, - and dots, or an IP address",
+    )
 
 
 @_suggests("give a host such as root@10.0.20.10, or a Host of ~/.ssh/config")
 def check_destination(text: str) -> str:
-    """`[user@]host[:port]`, where host may be an alias of the SSH configuration and an IPv6 address with a port is in brackets."""
+    """`[user@]host[:port]`, where host may be an alias of the SSH configuration and an IPv6 address
+    with a port is in brackets.
+    """
     user, at, rest = text.rpartition("@")
     if at:
         check_user(user)
@@ -104,14 +138,23 @@ def check_destination(text: str) -> str:
 @_suggests("give a login name such as root")
 def check_user(text: str) -> str:
     """A login name."""
-    return _match(text, r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", "login name", "letters, digits, dots, _ and -")
+    return _match(
+        text, r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", "login name", "letters, digits, dots, _ and -"
+    )
 
 
 @_suggests("give a path such as /var/breakglass")
 def check_path(text: str) -> str:
     """An absolute, normalized path on another host."""
-    if not text.startswith("/") or text.startswith("//") or text == "/" or posixpath.normpath(text) != text:
-        raise Usage(f"{show(text)} is not an absolute path without '.', '..', doubled or trailing slashes")
+    if (
+        not text.startswith("/")
+        or text.startswith("//")
+        or text == "/"
+        or posixpath.normpath(text) != text
+    ):
+        raise Usage(
+            f"{show(text)} is not an absolute path without '.', '..', doubled or trailing slashes"
+        )
     if not all(character.isalnum() or character in "/._-+,:=@ " for character in text):
         raise Usage(f"{show(text)} is not a path of letters, digits, spaces and / . _ - + , : = @")
     return text
@@ -120,13 +163,23 @@ def check_path(text: str) -> str:
 @_suggests("give a name such as infra-ci")
 def check_file_name(text: str) -> str:
     """The image's name in file names."""
-    return _match(text, r"[a-z0-9][a-z0-9._-]{0,99}", "name for files", "a lower-case letter or digit, then those, dots, _ or -, at most 100")
+    return _match(
+        text,
+        r"[a-z0-9][a-z0-9._-]{0,99}",
+        "name for files",
+        "a lower-case letter or digit, then those, dots, _ or -, at most 100",
+    )
 
 
 @_suggests("give a name such as synology")
 def check_source(text: str) -> str:
     """The name of a source or of a registry, as `--from` takes it."""
-    return _match(text, r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "name", "a letter or digit, then those, dots, _ or -, at most 63")
+    return _match(
+        text,
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+        "name",
+        "a letter or digit, then those, dots, _ or -, at most 63",
+    )
 
 
 @_suggests("give it in full, such as docker.io/library/debian:{tag}")
@@ -134,7 +187,9 @@ def check_template(text: str) -> str:
     """A reference whose tag may hold {tag}, which stands for the tarball's tag."""
     repository, _, tag = text.rpartition(":")
     if "{" in repository or re.search("[{}]", tag.replace("{tag}", "")):
-        raise Usage(f"{show(text)} has a placeholder that is not {{tag}}, or one that is not in the tag")
+        raise Usage(
+            f"{show(text)} has a placeholder that is not {{tag}}, or one that is not in the tag"
+        )
     check_reference(text.replace("{tag}", "x"))
     return text
 
@@ -143,7 +198,12 @@ def check_template(text: str) -> str:
 def check_repository_path(text: str) -> str:
     """A repository without its registry."""
     part = "[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*"
-    return _match(text, rf"(?=.{{1,255}}\Z){part}(?:/{part})*", "repository", "lower-case letters and digits, joined by dots, _ or -, in parts joined by /")
+    return _match(
+        text,
+        rf"(?=.{{1,255}}\Z){part}(?:/{part})*",
+        "repository",
+        "lower-case letters and digits, joined by dots, _ or -, in parts joined by /",
+    )
 
 
 @_suggests("give only scheme and host, such as https://registry.example:5050")
@@ -154,38 +214,68 @@ def check_url(text: str) -> str:
         raise Usage(f"{show(text)} is not https://HOST[:PORT] (or http://, where that is meant)")
     if "@" in host:
         # Not shown: what stands before the @ is a password.
-        raise Usage("it holds a login; logins belong into $REGISTRY_AUTH_FILE or ~/.docker/config.json")
+        raise Usage(
+            "it holds a login; logins belong into $REGISTRY_AUTH_FILE or ~/.docker/config.json"
+        )
     return f"{scheme}://{_check_host_port(host.removesuffix('/'), text)}"
 
 
 @_suggests("give a namespace such as k8s.io")
 def check_namespace(text: str) -> str:
     """A namespace of containerd."""
-    return _match(text, r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", "containerd namespace", "letters and digits, joined by dots, _ or -")
+    return _match(
+        text,
+        r"(?=.{1,76}\Z)[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*",
+        "containerd namespace",
+        "letters and digits, joined by dots, _ or -",
+    )
 
 
 @_suggests("give a program such as ctr")
 def check_program(text: str) -> str:
-    """The first word of a command line: what sudo would take for an option or a variable is none."""
-    return _match(text, r"[A-Za-z0-9/_][A-Za-z0-9._:/@+-]*", "name of a program", "letters, digits and . _ : / @ + -, none of . : @ + - as the first")
+    """The first word of a command line: what sudo would take for an option or a variable is
+    none.
+    """
+    return _match(
+        text,
+        r"[A-Za-z0-9/_][A-Za-z0-9._:/@+-]*",
+        "name of a program",
+        "letters, digits and . _ : / @ + -, none of . : @ + - as the first",
+    )
 
 
 @_suggests("give a word such as ctr")
 def check_word(text: str) -> str:
     """One word of a command line that needs no quotes."""
-    return _match(text, r"[A-Za-z0-9/_-][A-Za-z0-9._:/=@+-]*", "word of a command", "letters, digits and . _ : / = @ + -")
+    return _match(
+        text,
+        r"[A-Za-z0-9/_-][A-Za-z0-9._:/=@+-]*",
+        "word of a command",
+        "letters, digits and . _ : / = @ + -",
+    )
 
 
 @_suggests("kubectl config get-contexts lists the names that there are")
 def check_context(text: str) -> str:
     """The name of a context of a kubeconfig."""
-    return _match(text, r"[A-Za-z0-9_][A-Za-z0-9._:/@+ -]*", "context", "letters, digits, spaces and . _ : / @ + -")
+    return _match(
+        text,
+        r"[A-Za-z0-9_][A-Za-z0-9._:/@+ -]*",
+        "context",
+        "letters, digits, spaces and . _ : / @ + -",
+    )
 
 
 def _check_host_port(text: str, whole: str) -> str:
-    found = re.fullmatch(r"(?:([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?", text)
+    found = re.fullmatch(
+        r"(?:([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?",
+        text,
+    )
     if found is None or (found[2] and not _is_address(found[2])):
-        raise Usage(f"{show(whole)} names no host: HOST or HOST:PORT is wanted there, with an IPv6 address in brackets")
+        raise Usage(
+            f"{show(whole)} names no host: HOST or HOST:PORT is wanted there, with an IPv6 "
+            f"address in brackets"
+        )
     if found[3] is not None and not 0 < int(found[3]) < 65536:
         raise Usage(f"{show(whole)} names no port between 1 and 65535")
     return text
@@ -209,7 +299,9 @@ def _match(text: str, grammar: str, noun: str, wanted: str) -> str:
 
 
 def show(value: object) -> str:
-    """A value as the file has it, inert and short. What is nested is not shown: aliases can make it endless."""
+    """A value as the file has it, inert and short. What is nested is not shown: aliases can make it
+    endless.
+    """
     if isinstance(value, str):
         return repr(value if len(value) <= 80 else value[:79] + "…")
     if isinstance(value, (list, dict)):

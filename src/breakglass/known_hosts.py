@@ -1,4 +1,6 @@
-"""Judging a host key as OpenSSH's client does: lines, the name looked for, a key -> a verdict. The format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT."""
+"""Judging a host key as OpenSSH's client does: lines, the name looked for, a key -> a verdict. The
+format: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT.
+"""
 
 import base64
 import binascii
@@ -21,7 +23,9 @@ KEY_TYPES = {
     "sk-ssh-ed25519@openssh.com": 3,
     "sk-ecdsa-sha2-nistp256@openssh.com": 4,
 }
-"""Of how many strings a key consists, its type included. A line with a key of another type, or of other parts, is no line for OpenSSH either."""
+"""Of how many strings a key consists, its type included. A line with a key of another type, or of
+other parts, is no line for OpenSSH either.
+"""
 _ALSO_RSA = ("rsa-sha2-256", "rsa-sha2-512")
 """Names of signatures, which OpenSSH reads as the key's in a line."""
 CERT_AUTHORITY, REVOKED = "@cert-authority", "@revoked"
@@ -47,7 +51,9 @@ class Entry:
     key: bytes
 
     def matches(self, name: str) -> bool:
-        """Whether the line speaks of this name: `host`, or `[host]:port` for a port other than 22."""
+        """Whether the line speaks of this name: `host`, or `[host]:port` for a port other than
+        22.
+        """
         if self.hosts.startswith("|"):
             return _matches_hash(self.hosts, name)
         return match_list(name.lower(), self.hosts.lower())
@@ -67,39 +73,70 @@ class Verdict:
 
 def parse(text: str, *, source: str) -> list[Entry]:
     """The usable lines of a file; what OpenSSH does not understand is passed over."""
-    entries = (_parse_line(line, source=source, number=number) for number, line in enumerate(text.split("\n"), start=1))
+    entries = (
+        _parse_line(line, source=source, number=number)
+        for number, line in enumerate(text.split("\n"), start=1)
+    )
     return [entry for entry in entries if entry is not None]
 
 
 def look_up_name(host: str, port: int, *, alias: str | None = None) -> str:
-    """Under which name a host is looked for: HostKeyAlias as it is, else `host`, or `[host]:port` for a port other than 22."""
+    """Under which name a host is looked for: HostKeyAlias as it is, else `host`, or `[host]:port`
+    for a port other than 22.
+    """
     if alias is not None:
         return alias
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
-def judge(entries: Sequence[Entry], *, host: str, port: int, key: bytes, alias: str | None = None) -> Verdict:
-    """OpenSSH's verdict. A host on another port that is not listed with its port may be listed without it, with this very key."""
+def judge(
+    entries: Sequence[Entry], *, host: str, port: int, key: bytes, alias: str | None = None
+) -> Verdict:
+    """OpenSSH's verdict. A host on another port that is not listed with its port may be listed
+    without it, with this very key.
+    """
     verdict = _judge_name(entries, look_up_name(host, port, alias=alias), key)
-    if verdict.status is Status.UNKNOWN and alias is None and port != 22 and _judge_name(entries, host.lower(), key).status is Status.ACCEPTED:
+    if (
+        verdict.status is Status.UNKNOWN
+        and alias is None
+        and port != 22
+        and _judge_name(entries, host.lower(), key).status is Status.ACCEPTED
+    ):
         return Verdict(Status.ACCEPTED, host.lower())
     return verdict
 
 
-def prefer(algorithms: Sequence[str], entries: Sequence[Entry], *, host: str, port: int, alias: str | None = None) -> list[str]:
-    """The host key algorithms in the order to ask for them: those first for which a key is on record, as OpenSSH does.
+def prefer(
+    algorithms: Sequence[str],
+    entries: Sequence[Entry],
+    *,
+    host: str,
+    port: int,
+    alias: str | None = None,
+) -> list[str]:
+    """The host key algorithms in the order to ask for them: those first for which a key is on
+    record, as OpenSSH does.
 
-    Of each type the first key on record counts, if it is not revoked. Where the best type is on record the order stays as it is.
+    Of each type the first key on record counts, if it is not revoked. Where the best type is on
+    record the order stays as it is.
     """
     name = look_up_name(host, port, alias=alias)
     on_record = [entry for entry in entries if entry.matches(name)]
     revoked = {entry.key for entry in on_record if entry.marker == REVOKED}
     first = {entry.key_type: entry.key for entry in reversed(on_record) if not entry.marker}
     known = {key_type for key_type, key in first.items() if key not in revoked}
-    ranked = [("ssh-rsa" if algorithm.startswith("rsa-") else algorithm) in known for algorithm in algorithms]
+    ranked = [
+        ("ssh-rsa" if algorithm.startswith("rsa-") else algorithm) in known
+        for algorithm in algorithms
+    ]
     if not ranked or ranked[0]:
         return list(algorithms)
-    return [algorithm for wanted in (True, False) for algorithm, is_known in zip(algorithms, ranked, strict=True) if is_known is wanted]
+    return [
+        algorithm
+        for wanted in (True, False)
+        for algorithm, is_known in zip(algorithms, ranked, strict=True)
+        if is_known is wanted
+    ]
 
 
 def fingerprint(key: bytes) -> str:
@@ -112,35 +149,67 @@ class Refusal(Unreachable):
 
 
 def refusal(verdict: Verdict, *, host: str, key_type: str, key: bytes, file: str) -> Refusal:
-    """The refusal in words: what was offered, what is on record, how to check it, and what to type when it is right."""
+    """The refusal in words: what was offered, what is on record, how to check it, and what to type
+    when it is right.
+    """
     offered = f"{key_type} {fingerprint(key)}"
     kind = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}.get(key_type, "ecdsa")
     look = f"on the console of {host}: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
     line = f"{verdict.name} {key_type} {base64.b64encode(key).decode()}"
     plain = [entry for entry in verdict.on_record if not entry.marker]
     if verdict.status is Status.REVOKED:
-        revoked = [entry for entry in verdict.on_record if entry.marker == REVOKED and entry.key == key]
+        revoked = [
+            entry for entry in verdict.on_record if entry.marker == REVOKED and entry.key == key
+        ]
         where = ", ".join(f"{entry.source}:{entry.line}" for entry in revoked)
         return Refusal(
-            f"the host key that {host} ({verdict.name}) offers is revoked: {offered} ({where}); nothing was sent to it",
-            next_step=f"Find out who answers there before anything else. To compare the fingerprint, {look}",
+            (
+                f"the host key that {host} ({verdict.name}) offers is revoked: {offered} "
+                f"({where}); nothing was sent to it"
+            ),
+            next_step=(
+                f"Find out who answers there before anything else. To compare the fingerprint, "
+                f"{look}"
+            ),
         )
     if verdict.status is Status.CHANGED:
-        removals = "; ".join(f"ssh-keygen -R '{verdict.name}' -f {source}" for source in dict.fromkeys(entry.source for entry in plain))
-        return Refusal(
-            f"the host key of {host} ({verdict.name}) is not the one on record: it offers {offered}; on record: {', '.join(map(str, plain))}; nothing was sent to it",
-            next_step=f"It was installed anew, or somebody else answers. Compare the fingerprint {look}. If it is the same: {removals}; then add to {file}: {line}",
+        removals = "; ".join(
+            f"ssh-keygen -R '{verdict.name}' -f {source}"
+            for source in dict.fromkeys(entry.source for entry in plain)
         )
-    authority = " (only a certificate authority is on record; host certificates are not judged here, a plain key is needed)" if verdict.on_record else ""
+        return Refusal(
+            (
+                f"the host key of {host} ({verdict.name}) is not the one on record: it offers "
+                f"{offered}; on record: {', '.join(map(str, plain))}; nothing was sent to it"
+            ),
+            next_step=(
+                f"It was installed anew, or somebody else answers. Compare the fingerprint "
+                f"{look}. If it is the same: {removals}; then add to {file}: {line}"
+            ),
+        )
+    authority = (
+        (
+            " (only a certificate authority is on record; host certificates are not judged here, "
+            "a plain key is needed)"
+        )
+        if verdict.on_record
+        else ""
+    )
     return Refusal(
-        f"the host key of {host} ({verdict.name}) is not known: it offers {offered}{authority}; nothing was sent to it",
+        (
+            f"the host key of {host} ({verdict.name}) is not known: it offers "
+            f"{offered}{authority}; nothing was sent to it"
+        ),
         next_step=f"Compare the fingerprint {look}. If it is the same, add to {file}: {line}",
     )
 
 
 def match_pattern(text: str, pattern: str) -> bool:
     """OpenSSH's patterns know `*` and `?`, and nothing else."""
-    expression = "".join(".*" if part.startswith("*") else "." if part == "?" else re.escape(part) for part in re.findall(r"\*+|\?|[^*?]+", pattern))
+    expression = "".join(
+        ".*" if part.startswith("*") else "." if part == "?" else re.escape(part)
+        for part in re.findall(r"\*+|\?|[^*?]+", pattern)
+    )
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
@@ -174,7 +243,11 @@ def _parse_line(line: str, *, source: str, number: int) -> Entry | None:
     if not fields or fields[0].startswith("#"):
         return None
     marker = fields.pop(0) if fields[0].startswith("@") else ""
-    if marker not in ("", CERT_AUTHORITY, REVOKED) or len(fields) < 3 or fields[1] not in (*KEY_TYPES, *_ALSO_RSA):
+    if (
+        marker not in ("", CERT_AUTHORITY, REVOKED)
+        or len(fields) < 3
+        or fields[1] not in (*KEY_TYPES, *_ALSO_RSA)
+    ):
         return None
     hosts, key_type, encoded = fields[:3]
     key_type = "ssh-rsa" if key_type in _ALSO_RSA else key_type
@@ -189,7 +262,9 @@ def _parse_line(line: str, *, source: str, number: int) -> Entry | None:
 
 
 def _strings(key: bytes) -> list[bytes]:
-    """The strings that a key is made of, each behind its length (RFC 4251); [] where they do not fill it exactly."""
+    """The strings that a key is made of, each behind its length (RFC 4251); [] where they do not
+    fill it exactly.
+    """
     parts = []
     while key:
         end = 4 + int.from_bytes(key[:4], "big")
@@ -205,6 +280,9 @@ def _matches_hash(hosts: str, name: str) -> bool:
     try:
         _, version, salt, digest = hosts.split("|")
         expected = base64.b64decode(digest, validate=True)
-        return version == "1" and hmac.compare_digest(hmac.new(base64.b64decode(salt, validate=True), name.encode(), "sha1").digest(), expected)
+        return version == "1" and hmac.compare_digest(
+            hmac.new(base64.b64decode(salt, validate=True), name.encode(), "sha1").digest(),
+            expected,
+        )
     except (ValueError, binascii.Error):
         return False

@@ -34,25 +34,36 @@ class Host:
         return (*(("-p", port) if port else ()), f"{user}{at}{host}")
 
     def by_hand(self, *command: str) -> str:
-        """A line to type that runs a command on it. The ssh client joins its words by spaces for the login shell there, so what needs quotes needs them twice."""
+        """A line to type that runs a command on it. The ssh client joins its words by spaces for
+        the login shell there, so what needs quotes needs them twice.
+        """
         words = ("sudo", *command) if self.sudo else command
         line = shlex.join(words)
-        return shlex.join(("ssh", *self.login)) + " " + (line if line == " ".join(words) else shlex.quote(line))
+        return (
+            shlex.join(("ssh", *self.login))
+            + " "
+            + (line if line == " ".join(words) else shlex.quote(line))
+        )
 
 
 def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
-    """The one command line, quoted once, that runs a pipeline and fails when any part of it fails."""
+    """The one command line, quoted once, that runs a pipeline and fails when any part of it
+    fails.
+    """
     prefix = ("sudo", "-n") if sudo else ()
     if len(pipeline) == 1:
         return shlex.join(prefix + pipeline[0])
-    return shlex.join((*prefix, "bash", "-o", "pipefail", "-c", " | ".join(shlex.join(argv) for argv in pipeline)))
+    return shlex.join(
+        (*prefix, "bash", "-o", "pipefail", "-c", " | ".join(shlex.join(argv) for argv in pipeline))
+    )
 
 
 @dataclass(frozen=True)
 class Run:
     """Run one command line on one host.
 
-    `python3 NAME.py` in a pipeline stands for our own script `remote/NAME.py`, whose text travels on standard input.
+    `python3 NAME.py` in a pipeline stands for our own script `remote/NAME.py`, whose text travels
+    on standard input.
     """
 
     host: Host
@@ -72,14 +83,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Copy:
-    """Stream what one host's command prints into another host's command, through this machine, not through its disk."""
+    """Stream what one host's command prints into another host's command, through this machine, not
+    through its disk.
+    """
 
     source: Run
     sink: Run
     total_bytes: int | None = None
 
     def __str__(self) -> str:
-        left, right = (shlex.join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo))) for run in (self.source, self.sink))
+        left, right = (
+            shlex.join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
+            for run in (self.source, self.sink)
+        )
         return f"operator$ {left} | {right}"
 
 
@@ -93,7 +109,10 @@ class Lock:
     """Who holds it, for the run that finds it held. Not shown: it differs from run to run."""
 
     def __str__(self) -> str:
-        return f"{self.host}$ {command_line((('flock', '--nonblock', self.path, 'cat'),), sudo=self.host.sudo)}"
+        return (
+            f"{self.host}$ "
+            f"{command_line((('flock', '--nonblock', self.path, 'cat'),), sudo=self.host.sudo)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -112,22 +131,37 @@ class PatchNode:
     before: Mark
     after: Mark
     resource_version: str = field(compare=False, repr=False)
-    """The version that was read. Not shown: kubelets move it all the time; a conflict is re-read and judged again."""
+    """The version that was read. Not shown: kubelets move it all the time; a conflict is re-read
+    and judged again.
+    """
 
     def body(self) -> Mapping[str, object]:
         """The merge patch, without the guard."""
-        patch: dict[str, object] = {"metadata": {"annotations": {ANNOTATION: self.after.annotation}}}
+        patch: dict[str, object] = {
+            "metadata": {"annotations": {ANNOTATION: self.after.annotation}}
+        }
         if self.before.unschedulable != self.after.unschedulable:
             patch["spec"] = {"unschedulable": True if self.after.unschedulable else None}
         return patch
 
     def __str__(self) -> str:
-        return "operator$ " + shlex.join(("kubectl", "patch", "node", self.node, "--type=merge", "--patch=" + json.dumps(self.body(), separators=(",", ":"))))
+        return "operator$ " + shlex.join(
+            (
+                "kubectl",
+                "patch",
+                "node",
+                self.node,
+                "--type=merge",
+                "--patch=" + json.dumps(self.body(), separators=(",", ":")),
+            )
+        )
 
 
 @dataclass(frozen=True)
 class Confirm:
-    """Read a name in containerd back: it must resolve to this image ID (the sha256 of its configuration), unpacked."""
+    """Read a name in containerd back: it must resolve to this image ID (the sha256 of its
+    configuration), unpacked.
+    """
 
     host: Host
     ctr: Argv
@@ -137,7 +171,10 @@ class Confirm:
     architecture: str
 
     def __str__(self) -> str:
-        line = command_line(((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),), sudo=self.host.sudo)
+        line = command_line(
+            ((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),),
+            sudo=self.host.sudo,
+        )
         return f"{self.host}$ {line}  # image ID must be {self.image_id}, unpacked"
 
 
@@ -152,11 +189,15 @@ class Plan:
     """One sentence: what is true when the plan is done."""
     steps: tuple[Step, ...] = ()
     undo: tuple[tuple[Step, Run], ...] = ()
-    """(step, what undoes it). If a step fails, the steps that had begun are undone, so that names are as they were. Shown with the plan."""
+    """(step, what undoes it). If a step fails, the steps that had begun are undone, so that names
+    are as they were. Shown with the plan.
+    """
     settled: int | None = None
     """After so many steps the goal is reached: what fails behind them is not undone."""
     independent: bool = False
-    """No host waits for another, nor for the cluster: a failure ends that host's steps only, and is told in the end."""
+    """No host waits for another, nor for the cluster: a failure ends that host's steps only, and is
+    told in the end.
+    """
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""
     warnings: tuple[str, ...] = ()

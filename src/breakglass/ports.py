@@ -16,7 +16,9 @@ class Result:
     """How a remote command ended."""
 
     exit_status: int | None
-    """None: unknown. The connection was lost, a deadline passed, or a signal killed it: the state must be read again."""
+    """None: unknown. The connection was lost, a deadline passed, or a signal killed it: the state
+    must be read again.
+    """
     stdout: bytes
     stderr: bytes
     lost: str = ""
@@ -33,7 +35,9 @@ class Reads(Protocol):
     """What a reader gets: it can ask a host, and nothing else."""
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
-        """Run a command that changes nothing. Raises Unreachable when the host is not reached or does not let us in."""
+        """Run a command that changes nothing. Raises Unreachable when the host is not reached or
+        does not let us in.
+        """
         ...
 
 
@@ -65,7 +69,9 @@ class Patched:
 
     step: PatchNode
     outcome: str
-    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused` (403); `unsent`; `unknown`."""
+    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused`
+    (403); `unsent`; `unknown`.
+    """
     why: str = ""
 
 
@@ -84,6 +90,8 @@ class ReadsCluster(Protocol):
 
 
 class WritesCluster(ReadsCluster, Protocol):
-    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
+    def patch(
+        self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
+    ) -> list[Patched]:
         """Send the patches in parallel; never raises for a single node."""
         ...

@@ -1,4 +1,6 @@
-"""What other programs say, taken in: whatever it is, it is read or it is a ValueError, and it is held against the shape that it must have."""
+"""What other programs say, taken in: whatever it is, it is read or it is a ValueError, and it is
+held against the shape that it must have.
+"""
 
 import json
 import re
@@ -13,7 +15,9 @@ PORT = range(1, 65536)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Raises ValueError for what is no JSON, and for what cannot be handled like any other: nested too deep, numbers of a thousand digits."""
+    """Raises ValueError for what is no JSON, and for what cannot be handled like any other: nested
+    too deep, numbers of a thousand digits.
+    """
     return _tame(json.loads, text)
 
 
@@ -29,20 +33,36 @@ def whole_number(text: str) -> int | None:
 
 
 def fits(value: object, shape: Any) -> bool:
-    """Whether a value has the shape: a type; a pattern of a text; a range of numbers; None; `(one, or another)`; `[of every item]`, `[of one, of two]`;
-    `{"key": of its value}`, where a key that is missing is None, and further ones do not matter; `{str: of every value}`."""
+    """Whether a value has the shape: a type; a pattern of a text; a range of numbers; None;
+    `(one, or another)`; `[of every item]`, `[of one, of two]`; `{"key": of its value}`, where a
+    key that is missing is None, and further ones do not matter; `{str: of every value}`.
+    """
     if isinstance(shape, tuple):
         return any(fits(value, each) for each in shape)
     if isinstance(shape, list):
-        return isinstance(value, list) and len(shape) in (1, len(value)) and all(map(fits, value, shape * len(value) if len(shape) == 1 else shape))
+        return (
+            isinstance(value, list)
+            and len(shape) in (1, len(value))
+            and all(map(fits, value, shape * len(value) if len(shape) == 1 else shape))
+        )
     if isinstance(shape, dict):
-        return isinstance(value, dict) and all(all(fits(name, str) and fits(value[name], each) for name in value) if key is str else fits(value.get(key), each) for key, each in shape.items())
+        return isinstance(value, dict) and all(
+            all(fits(name, str) and fits(value[name], each) for name in value)
+            if key is str
+            else fits(value.get(key), each)
+            for key, each in shape.items()
+        )
     if isinstance(shape, range):
         return type(value) is int and value in shape
     if isinstance(shape, re.Pattern):
         return isinstance(value, str) and shape.fullmatch(value) is not None
     # JSON can name halves of characters, which no encoding can write.
-    return value is None if shape is None else type(value) is shape and not (isinstance(value, str) and re.search("[\ud800-\udfff]", value))
+    return (
+        value is None
+        if shape is None
+        else type(value) is shape
+        and not (isinstance(value, str) and re.search("[\ud800-\udfff]", value))
+    )
 
 
 def _tame(load: Callable[[Any], Any], text: str | bytes) -> Any:

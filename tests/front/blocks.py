@@ -6,11 +6,17 @@ WORDS = {2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity"
 
 
 def is_told(ended: Ended, status: int, *words: str) -> str:
-    """One block on stderr: what is wrong, the state, what to type next; no traceback, no control character. Returns the block."""
+    """One block on stderr: what is wrong, the state, what to type next; no traceback, no control
+    character. Returns the block.
+    """
     assert ended.status == status, f"{ended.status}\n{ended.stdout}{ended.stderr}"
     assert ended.stderr.count(f"breakglass: {WORDS.get(status, 'signal')}: ") == 1, ended.stderr
     block = ended.stderr[ended.stderr.index("breakglass: ") :]
-    message, state, following = block.index("breakglass: "), block.index("\n  State: "), block.index("\n  Next:  ")
+    message, state, following = (
+        block.index("breakglass: "),
+        block.index("\n  State: "),
+        block.index("\n  Next:  "),
+    )
     assert message < state < following
     assert block[following + len("\n  Next:  ") :].strip()
     for stream in (ended.stdout, ended.stderr):
@@ -23,4 +29,6 @@ def is_told(ended: Ended, status: int, *words: str) -> str:
 
 
 def is_inert(text: str) -> None:
-    assert not [character for character in text if not character.isprintable() and character != "\n"], repr(text)
+    assert not [
+        character for character in text if not character.isprintable() and character != "\n"
+    ], repr(text)

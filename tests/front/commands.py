@@ -70,11 +70,15 @@ class Started:
         except TimeoutError:
             self.send(signal.SIGKILL)
             self._word(timeout_seconds=5)
-            raise AssertionError(f"it did not end within {timeout_seconds} s; it printed:\n{self.shown}") from None
+            raise AssertionError(
+                f"it did not end within {timeout_seconds} s; it printed:\n{self.shown}"
+            ) from None
         finally:
             os.close(self._told)
         seconds = time.monotonic() - self._began
-        ended = Ended(status, self._stdout.read_text("utf-8"), self._stderr.read_text("utf-8"), seconds)
+        ended = Ended(
+            status, self._stdout.read_text("utf-8"), self._stderr.read_text("utf-8"), seconds
+        )
         self._stdout.unlink()
         self._stderr.unlink()
         return ended
@@ -104,8 +108,17 @@ class Commands:
         self._socket.close()
         self._process.wait(10)
 
-    def start(self, *arguments: str, environ: Mapping[str, str], directory: Path | None = None, terminal: int | None = None, dies_after: int | None = None) -> Started:
-        """`terminal`: the descriptor that standard input is; otherwise there is none. `dies_after`: it is killed when it has reported so many steps as done."""
+    def start(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str],
+        directory: Path | None = None,
+        terminal: int | None = None,
+        dies_after: int | None = None,
+    ) -> Started:
+        """`terminal`: the descriptor that standard input is; otherwise there is none. `dies_after`:
+        it is killed when it has reported so many steps as done.
+        """
         paths = []
         for name in ("stdout", "stderr"):
             descriptor, path = tempfile.mkstemp(prefix=name, dir=self._directory)
@@ -114,7 +127,12 @@ class Commands:
         told, theirs = os.pipe()
         stdin = os.open(os.devnull, os.O_RDONLY) if terminal is None else os.dup(terminal)
         streams = [stdin, *(os.open(path, os.O_WRONLY | os.O_APPEND) for path in paths)]
-        request = {"arguments": arguments, "environ": dict(environ), "directory": str(directory or self._directory), "dies_after": dies_after}
+        request = {
+            "arguments": arguments,
+            "environ": dict(environ),
+            "directory": str(directory or self._directory),
+            "dies_after": dies_after,
+        }
         socket.send_fds(self._socket, [json.dumps(request).encode()], [*streams, theirs])
         for stream in (*streams, theirs):
             os.close(stream)
@@ -122,5 +140,7 @@ class Commands:
 
 
 def without_moment(lines: list[str]) -> list[str]:
-    """The lines of steps without what may differ between a dry run and the run after it: `run` and `at` of the annotation."""
+    """The lines of steps without what may differ between a dry run and the run after it: `run` and
+    `at` of the annotation.
+    """
     return [re.sub(r'(\\?"(?:run|at)\\?":\\?")[^"\\]*', r"\1", line) for line in lines]

@@ -17,7 +17,11 @@ State = dict[str, str]
 
 def differences(here: State, there: State) -> list[str]:
     """A line for each thing that is not the same in both."""
-    return [f"{name}: {here.get(name)} | {there.get(name)}" for name in sorted(here.keys() | there.keys()) if here.get(name) != there.get(name)]
+    return [
+        f"{name}: {here.get(name)} | {there.get(name)}"
+        for name in sorted(here.keys() | there.keys())
+        if here.get(name) != there.get(name)
+    ]
 
 
 def listing(root: Path) -> State:
@@ -26,26 +30,41 @@ def listing(root: Path) -> State:
     for directory, names, files in os.walk(root):
         for name in (*names, *files):
             path = Path(directory) / name
-            # What goes meanwhile, like the lock of a host's process whose client was killed, is not there.
+            # What goes meanwhile, like the lock of a host's process whose client was killed, is not
+            # there.
             with suppress(FileNotFoundError):
                 found[str(path.relative_to(root))] = _describe(path)
     return found
 
 
 def timeless(root: Path) -> State:
-    """The listing without what differs between two runs that do the same: a record's time and sequence, the time of compression in a tarball, hence its hash, and the
-    journal."""
-    found = {name: text for name, text in listing(root).items() if not (name.startswith("state/") or ("/blobs/" in name and name.startswith("registries/")))}
-    for name in [name for name in found if name.endswith(".tar.gz") and not (root / name).is_symlink()]:
+    """The listing without what differs between two runs that do the same: a record's time and
+    sequence, the time of compression in a tarball, hence its hash, and the journal.
+    """
+    found = {
+        name: text
+        for name, text in listing(root).items()
+        if not (name.startswith("state/") or ("/blobs/" in name and name.startswith("registries/")))
+    }
+    for name in [
+        name for name in found if name.endswith(".tar.gz") and not (root / name).is_symlink()
+    ]:
         sha256, content = _hashes((root / name).read_bytes())
         found[name] = f"tarball of {content}"
         sidecar = name.removesuffix(".tar.gz") + ".json"
         if f"{name}.sha256" in found:
-            found[f"{name}.sha256"] = (root / f"{name}.sha256").read_text("utf-8").replace(sha256, "its sha256")
+            found[f"{name}.sha256"] = (
+                (root / f"{name}.sha256").read_text("utf-8").replace(sha256, "its sha256")
+            )
         if sidecar in found:
             record = json.loads((root / sidecar).read_bytes())
-            fits = (record["sha256"], record["size_bytes"]) == (sha256, (root / name).stat().st_size)
-            found[sidecar] = f"fits: {fits}; " + json.dumps({key: value for key, value in record.items() if key not in TIMELY}, sort_keys=True)
+            fits = (record["sha256"], record["size_bytes"]) == (
+                sha256,
+                (root / name).stat().st_size,
+            )
+            found[sidecar] = f"fits: {fits}; " + json.dumps(
+                {key: value for key, value in record.items() if key not in TIMELY}, sort_keys=True
+            )
     return found
 
 

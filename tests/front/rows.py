@@ -1,4 +1,6 @@
-"""The commands that change something, each with a state of the estate in which it has much to do. A new command is one more row."""
+"""The commands that change something, each with a state of the estate in which it has much to do. A
+new command is one more row.
+"""
 
 import json
 from collections.abc import Callable
@@ -25,9 +27,13 @@ class Row:
     also: tuple[tuple[str, ...], ...] = ()
     """What else may be passed, in which a dry run has to stay one."""
     kills: tuple[int, ...] = ()
-    """After which steps the run is killed in every test run, where the row is not slow; after each of the others in the slow ones."""
+    """After which steps the run is killed in every test run, where the row is not slow; after each
+    of the others in the slow ones.
+    """
     slow: bool = False
-    """A further state of a command that has another row, or all commands in one; for the slow tests."""
+    """A further state of a command that has another row, or all commands in one; for the slow
+    tests.
+    """
     down: tuple[str, ...] = ()
     """What is stopped once all that is given is there."""
     every: int = 1
@@ -42,7 +48,9 @@ def _without_directory(world: World) -> None:
 
 
 def _over_a_full_shelf(world: World) -> None:
-    """The tag has been built anew since its tarball was saved, a newer tarball of another tag is one too many, and a partial lies about."""
+    """The tag has been built anew since its tarball was saved, a newer tarball of another tag is
+    one too many, and a partial lies about.
+    """
     world.publish()
     world.estate.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
@@ -63,9 +71,13 @@ def _over_an_older_tarball(world: World) -> None:
     world.estate.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
     for tarball in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz"):
-        (world.shelf("k8s-node1") / f".{tarball.name}.partial").write_bytes(tarball.read_bytes()[:100_000])
+        (world.shelf("k8s-node1") / f".{tarball.name}.partial").write_bytes(
+            tarball.read_bytes()[:100_000]
+        )
     for sidecar in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz.sha256"):
-        (world.shelf("k8s-node1") / f".infra-ci-{OTHER_TAG}.tar.gz.partial.sha256").write_text(sidecar.read_text().split()[0] + "\n")
+        (world.shelf("k8s-node1") / f".infra-ci-{OTHER_TAG}.tar.gz.partial.sha256").write_text(
+            sidecar.read_text().split()[0] + "\n"
+        )
 
 
 def _fetched(world: World) -> None:
@@ -113,18 +125,123 @@ def configure(world: World, section: str, **values: object) -> None:
 
 
 ROWS = (
-    Row("snapshot", ("snapshot", "--tag", TAG), _without_directory, 8, harmless=("--tolerate-failure", "--verbose"), kills=(5,), every=3),
-    Row("snapshot over a full shelf", ("snapshot", "--tag", TAG), _over_a_full_shelf, 9, harmless=("--tolerate-failure",), slow=True, every=3),
-    Row("fetch via node", ("fetch", "k8s-node1"), _published, 7, harmless=("--via", "node"), also=(("--from", "synology", "--via", "operator"),), every=3),
-    Row("fetch via operator", ("fetch", "k8s-node2", "--via", "operator"), _published, 7, harmless=("--from", "registry-vm"), slow=True, every=3),
-    Row("fetch of a newer tarball", ("fetch", "k8s-node1", "--via", "operator"), _over_an_older_tarball, 7, harmless=("--tag", OTHER_TAG), slow=True, every=3),
-    Row("import", ("import", "k8s-node1"), _fetched, 14, harmless=("--tag", TAG, "--verbose", "--answer-pulls"), every=3),
-    Row("import over another image", ("import", "k8s-node1"), over_another_image, 16, slow=True, every=3),
+    Row(
+        "snapshot",
+        ("snapshot", "--tag", TAG),
+        _without_directory,
+        8,
+        harmless=("--tolerate-failure", "--verbose"),
+        kills=(5,),
+        every=3,
+    ),
+    Row(
+        "snapshot over a full shelf",
+        ("snapshot", "--tag", TAG),
+        _over_a_full_shelf,
+        9,
+        harmless=("--tolerate-failure",),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "fetch via node",
+        ("fetch", "k8s-node1"),
+        _published,
+        7,
+        harmless=("--via", "node"),
+        also=(("--from", "synology", "--via", "operator"),),
+        every=3,
+    ),
+    Row(
+        "fetch via operator",
+        ("fetch", "k8s-node2", "--via", "operator"),
+        _published,
+        7,
+        harmless=("--from", "registry-vm"),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "fetch of a newer tarball",
+        ("fetch", "k8s-node1", "--via", "operator"),
+        _over_an_older_tarball,
+        7,
+        harmless=("--tag", OTHER_TAG),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "import",
+        ("import", "k8s-node1"),
+        _fetched,
+        14,
+        harmless=("--tag", TAG, "--verbose", "--answer-pulls"),
+        every=3,
+    ),
+    Row(
+        "import over another image",
+        ("import", "k8s-node1"),
+        over_another_image,
+        16,
+        slow=True,
+        every=3,
+    ),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
-    Row("import that is not to answer pulls any more", ("import", "k8s-node1", "--no-answer-pulls"), _imported, 4, slow=True, every=3),
-    Row("pin", ("pin", "k8s-node1"), _imported, 2, consent=("--yes",), harmless=("--yes",), also=(("--yes", "--json", "--reason", "practice"),)),
-    Row("restore", ("restore",), _pinned, 8, consent=("--yes",), harmless=("--yes",), also=(("k8s-node2", "--yes", "--json"),), kills=(3,)),
-    Row("restore of one node, after a reboot", ("restore", "k8s-node1"), _rebooted, 6, consent=("--yes",), slow=True, every=3),
-    Row("recover", ("recover",), _published, 24, consent=("--yes",), harmless=("--yes",), down=(*REGISTRIES, VM), kills=(22,), slow=True, every=8),
-    Row("restore after a recover", ("restore",), _recovered, 9, consent=("--yes",), slow=True, every=4),
+    Row(
+        "import that is not to answer pulls any more",
+        ("import", "k8s-node1", "--no-answer-pulls"),
+        _imported,
+        4,
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "pin",
+        ("pin", "k8s-node1"),
+        _imported,
+        2,
+        consent=("--yes",),
+        harmless=("--yes",),
+        also=(("--yes", "--json", "--reason", "practice"),),
+    ),
+    Row(
+        "restore",
+        ("restore",),
+        _pinned,
+        8,
+        consent=("--yes",),
+        harmless=("--yes",),
+        also=(("k8s-node2", "--yes", "--json"),),
+        kills=(3,),
+    ),
+    Row(
+        "restore of one node, after a reboot",
+        ("restore", "k8s-node1"),
+        _rebooted,
+        6,
+        consent=("--yes",),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "recover",
+        ("recover",),
+        _published,
+        24,
+        consent=("--yes",),
+        harmless=("--yes",),
+        down=(*REGISTRIES, VM),
+        kills=(22,),
+        slow=True,
+        every=8,
+    ),
+    Row(
+        "restore after a recover",
+        ("restore",),
+        _recovered,
+        9,
+        consent=("--yes",),
+        slow=True,
+        every=4,
+    ),
 )

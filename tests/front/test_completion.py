@@ -24,7 +24,13 @@ BREAKGLASS = Path(sys.executable).with_name("breakglass")
 
 def offers(world: World, *words: str) -> list[str]:
     """For the last one of the words, as bash asks; nothing but that may be said, and soon."""
-    ended = world.run(environ={COMPLETE: "complete_bash", "COMP_WORDS": "\n".join(("breakglass", *words)), "COMP_CWORD": str(len(words))})
+    ended = world.run(
+        environ={
+            COMPLETE: "complete_bash",
+            "COMP_WORDS": "\n".join(("breakglass", *words)),
+            "COMP_CWORD": str(len(words)),
+        }
+    )
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.seconds < 10
     return ended.stdout.split()
@@ -36,16 +42,22 @@ def test_commands_and_options_are_offered(world: World) -> None:
     assert offers(world, "fetch", "--via", "o") == ["operator"]
 
 
-def test_sources_tags_and_nodes_are_offered_from_the_configuration_the_sources_and_the_cluster(world: World) -> None:
+def test_sources_tags_and_nodes_are_offered_from_the_configuration_the_sources_and_the_cluster(
+    world: World,
+) -> None:
     world.publish()
-    world.estate.api.add_node("k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE)  # nodes.hosts has the others
+    world.estate.api.add_node(
+        "k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE
+    )  # nodes.hosts has the others
     before = world.nodes()
     world.journal.unlink(missing_ok=True)
     assert offers(world, "fetch", "--from", "") == ["registry-vm", "synology"]
     assert offers(world, "import", "--tag", TAG[:2]) == [TAG]
     assert offers(world, "import", "--tag", "no-such") == []
     assert offers(world, "pin", "k8s-node1") == ["k8s-node1", "k8s-node10"]
-    assert offers(world, "restore", "k8s-node1", "") == sorted({*NODES, "k8s-node7"} - {"k8s-node1"})
+    assert offers(world, "restore", "k8s-node1", "") == sorted(
+        {*NODES, "k8s-node7"} - {"k8s-node1"}
+    )
     assert offers(world, "--config", str(world.directory / "none.yaml"), "pin", "") == []
     assert world.nodes() == before
     assert not world.journal.exists()
@@ -71,18 +83,42 @@ def test_what_is_down_is_not_offered_but_the_rest_is(world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("words", "known"), [pytest.param("fetch --tag ", False, id="tags"), pytest.param("fetch ", True, id="nodes")])
-def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, known: bool) -> None:
-    """Hosts and an API server that take connections and never say a word; the installed program, as the shell starts it."""
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [pytest.param("fetch --tag ", False, id="tags"), pytest.param("fetch ", True, id="nodes")],
+)
+def test_what_hangs_is_not_waited_for(
+    world: World, tmp_path: Path, words: str, known: bool
+) -> None:
+    """Hosts and an API server that take connections and never say a word; the installed program, as
+    the shell starts it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as mute:
         files = {"BREAKGLASS_CONFIG": world.estate.config, "KUBECONFIG": world.estate.kubeconfig}
         for name, path in files.items():
-            text = re.sub(r"(127\.0\.0\.1):\d+", rf"\1:{mute.getsockname()[1]}", path.read_text("utf-8"))
-            (tmp_path / name).write_text(text.replace(str(world.estate.kubeconfig), str(tmp_path / "KUBECONFIG")), encoding="utf-8")
-        environ = {**world.estate.environment(), "HOME": str(tmp_path), **{name: str(tmp_path / name) for name in files}}
+            text = re.sub(
+                r"(127\.0\.0\.1):\d+", rf"\1:{mute.getsockname()[1]}", path.read_text("utf-8")
+            )
+            (tmp_path / name).write_text(
+                text.replace(str(world.estate.kubeconfig), str(tmp_path / "KUBECONFIG")),
+                encoding="utf-8",
+            )
+        environ = {
+            **world.estate.environment(),
+            "HOME": str(tmp_path),
+            **{name: str(tmp_path / name) for name in files},
+        }
         began = time.monotonic()
         asked = {COMPLETE: "complete_zsh", "_TYPER_COMPLETE_ARGS": f"breakglass {words}"}
-        ended = subprocess.run([BREAKGLASS], env=environ | asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+        ended = subprocess.run(
+            [BREAKGLASS],
+            env=environ | asked,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert re.findall('"([^"]+)"', ended.stdout) == (sorted(NODES) if known else [])
     assert 1 < time.monotonic() - began < 10
@@ -90,22 +126,47 @@ def test_what_hangs_is_not_waited_for(world: World, tmp_path: Path, words: str, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", ["the configuration", "the kubeconfig"])
-def test_a_file_that_nobody_writes_into_is_not_waited_for(world: World, tmp_path: Path, blocks: str) -> None:
+def test_a_file_that_nobody_writes_into_is_not_waited_for(
+    world: World, tmp_path: Path, blocks: str
+) -> None:
     os.mkfifo(tmp_path / "fifo")
     environ = {**world.estate.environment(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}
     if blocks == "the configuration":
         environ["_TYPER_COMPLETE_ARGS"] = f"breakglass --config {tmp_path}/fifo fetch "
     else:
-        (tmp_path / "config.yaml").write_text(world.estate.config.read_text("utf-8").replace(str(world.estate.kubeconfig), str(tmp_path / "fifo")), encoding="utf-8")
+        (tmp_path / "config.yaml").write_text(
+            world.estate.config.read_text("utf-8").replace(
+                str(world.estate.kubeconfig), str(tmp_path / "fifo")
+            ),
+            encoding="utf-8",
+        )
         environ["_TYPER_COMPLETE_ARGS"] = f"breakglass --config {tmp_path}/config.yaml fetch "
-    ended = subprocess.run([BREAKGLASS], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=5)
-    assert (ended.returncode, ended.stderr, re.findall('"([^"]+)"', ended.stdout)) == (0, "", [] if blocks == "the configuration" else sorted(NODES))
+    ended = subprocess.run(
+        [BREAKGLASS],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=5,
+    )
+    assert (ended.returncode, ended.stderr, re.findall('"([^"]+)"', ended.stdout)) == (
+        0,
+        "",
+        [] if blocks == "the configuration" else sorted(NODES),
+    )
 
 
 def test_a_credential_plugin_is_never_run_for_it(world: World, tmp_path: Path) -> None:
     was_run = tmp_path / "was-run"
     known = json.loads(world.estate.kubeconfig.read_text("utf-8"))
-    known["users"][0]["user"] = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [str(was_run)]}}
+    known["users"][0]["user"] = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "touch",
+            "args": [str(was_run)],
+        }
+    }
     (tmp_path / "kubeconfig").write_text(json.dumps(known), encoding="utf-8")
     configure(world, "kubernetes", kubeconfig=str(tmp_path / "kubeconfig"))
     world.estate.api.add_node("k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
@@ -126,12 +187,26 @@ def test_a_credential_plugin_is_never_run_for_it(world: World, tmp_path: Path) -
     ],
     ids=["a command", "--tag=0a", "--from=", "--from=synology --tag=0a", "--from=synology NODE"],
 )
-def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(world: World, words: str, at: int, offered: str) -> None:
+def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(
+    world: World, words: str, at: int, offered: str
+) -> None:
     """bash splits at `=`."""
     world.publish()
-    environ = {**world.estate.environment(), "HOME": str(world.directory), "PATH": f"{BREAKGLASS.parent}:{os.environ['PATH']}"}
-    script = f"""eval "$(breakglass --show-completion)"; COMP_WORDS=(breakglass {words}); COMP_CWORD={at}; _breakglass_completion breakglass; echo "${{COMPREPLY[@]}}" """
-    ended = subprocess.run(["bash", "--norc", "-c", script], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    environ = {
+        **world.estate.environment(),
+        "HOME": str(world.directory),
+        "PATH": f"{BREAKGLASS.parent}:{os.environ['PATH']}",
+    }
+    script = f"""eval "$(breakglass --show-completion)"; COMP_WORDS=(breakglass {words}); COMP_CWORD={at}; _breakglass_completion breakglass; echo "${{COMPREPLY[@]}}" """  # noqa: E501
+    ended = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
     assert (ended.stdout, ended.stderr) == (f"{offered}\n", "")
 
 
@@ -139,20 +214,47 @@ def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(world: Wor
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
 def test_in_a_shell_in_which_nothing_can_complete_that_is_said(tmp_path: Path, option: str) -> None:
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    ended = subprocess.run(["dash", "-c", f"{BREAKGLASS} {option}; exit $?"], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    ended = subprocess.run(
+        ["dash", "-c", f"{BREAKGLASS} {option}; exit $?"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("breakglass: usage: dash is no shell in which TAB can complete: bash, zsh and fish are\n")
+    assert ended.stderr.startswith(
+        "breakglass: usage: dash is no shell in which TAB can complete: bash, zsh and fish are\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("words", "spared"),
-    [("", {"kubernetes", "paramiko", "yaml", "breakglass.config"}), ("fetch --from ", {"kubernetes", "paramiko"}), ("fetch --tag ", {"kubernetes"})],
+    [
+        ("", {"kubernetes", "paramiko", "yaml", "breakglass.config"}),
+        ("fetch --from ", {"kubernetes", "paramiko"}),
+        ("fetch --tag ", {"kubernetes"}),
+    ],
     ids=["commands", "sources", "tags"],
 )
 def test_completion_imports_what_it_needs_only(world: World, words: str, spared: set[str]) -> None:
     program = "import sys; from breakglass.cli.main import run; run([]); print('@', *sys.modules)"
-    environ = {**world.estate.environment(), "HOME": str(world.directory), COMPLETE: "complete_zsh", "_TYPER_COMPLETE_ARGS": f"breakglass {words}"}
-    ended = subprocess.run([sys.executable, "-c", program], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=20)
+    environ = {
+        **world.estate.environment(),
+        "HOME": str(world.directory),
+        COMPLETE: "complete_zsh",
+        "_TYPER_COMPLETE_ARGS": f"breakglass {words}",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
     assert "typer" in (imported := set(ended.stdout.rpartition("@ ")[2].split()))
     assert imported & spared == set()

@@ -1,4 +1,6 @@
-"""README.md, runbook.md and the demo say what is true: their commands exist, their screens are real ones, their tables are the code's."""
+"""README.md, runbook.md and the demo say what is true: their commands exist, their screens are real
+ones, their tables are the code's.
+"""
 
 import json
 import os
@@ -27,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "runbook.md")
 BREAKGLASS = Path(sys.executable).with_name("breakglass")
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group, in typer's own click
-GLOBAL_OPTIONS = {name for parameter in typer.main.get_command(app).params for name in parameter.opts}
+GLOBAL_OPTIONS = {
+    name for parameter in typer.main.get_command(app).params for name in parameter.opts
+}
 OPERATORS = {";", "&&", "||", "|", ">", ">>", "&"}
 
 
@@ -106,9 +110,17 @@ def command_lines(document: str) -> Iterator[str]:
         if block.language == "console":
             lines = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
         else:
-            lines = [line.strip().removeprefix("- ") for line in block.text.splitlines()] if block.language in ("sh", "yaml") else []
+            lines = (
+                [line.strip().removeprefix("- ") for line in block.text.splitlines()]
+                if block.language in ("sh", "yaml")
+                else []
+            )
         yield from (line for line in lines if line.startswith("breakglass "))
-        yield from (part for part in re.split("&&|;", block.preparation) if part.strip().startswith("breakglass "))
+        yield from (
+            part
+            for part in re.split("&&|;", block.preparation)
+            if part.strip().startswith("breakglass ")
+        )
     for span in spans(document):
         first = span.split()[0]
         if span.startswith("breakglass ") or (first in COMMANDS and "--" in span):
@@ -116,7 +128,9 @@ def command_lines(document: str) -> Iterator[str]:
 
 
 def check_command_line(line: str) -> None:
-    """Raises AssertionError where the CLI does not know a word of it; the arguments are parsed by the CLI's own parser."""
+    """Raises AssertionError where the CLI does not know a word of it; the arguments are parsed by
+    the CLI's own parser.
+    """
     words = []
     for word in shlex.split(re.sub(r"[\[\]]", " ", line), comments=True)[1:]:
         if word in OPERATORS:
@@ -135,7 +149,11 @@ def check_command_line(line: str) -> None:
     assert name in COMMANDS, f"there is no command {name}"
     rest = [word for word in rest if word != "..."]
     own = rest[: rest.index("--")] if "--" in rest else rest
-    known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help", "-h"}
+    known = {
+        option
+        for parameter in COMMANDS[name].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help", "-h"}
     assert not [word for word in own if word.startswith("-") and word not in known]
     if "--help" not in own:
         COMMANDS[name].make_context(name, list(rest))
@@ -154,7 +172,16 @@ def test_every_command_line_in_the_documents_is_one_that_the_cli_understands(doc
     assert not wrong
 
 
-@pytest.mark.parametrize("line", ["breakglass burn", "breakglass fetch --fast", "breakglass --fast check", "breakglass check one two", "breakglass pin a b"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "breakglass burn",
+        "breakglass fetch --fast",
+        "breakglass --fast check",
+        "breakglass check one two",
+        "breakglass pin a b",
+    ],
+)
 def test_a_command_line_that_the_cli_does_not_know_would_be_noticed(line: str) -> None:
     with pytest.raises(Exception):  # noqa: B017
         check_command_line(line)
@@ -162,7 +189,12 @@ def test_a_command_line_that_the_cli_does_not_know_would_be_noticed(line: str) -
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_flag_that_is_named_alone_exists_somewhere(document: str) -> None:
-    known = GLOBAL_OPTIONS | {option for command in COMMANDS.values() for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    known = GLOBAL_OPTIONS | {
+        option
+        for command in COMMANDS.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     named = {span.split()[0] for span in spans(document) if re.match(r"--[a-z]", span)}
     assert named
     assert named <= known
@@ -177,7 +209,12 @@ def test_every_option_of_every_command_stands_in_the_readmes_table_or_is_common_
     common = {"--json", "--verbose", "--help"}
     for row in table("README.md", "Commands"):
         name = row[0].strip("`").split()[0]
-        options = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, *parameter.secondary_opts) if option.startswith("--")} - common
+        options = {
+            option
+            for parameter in COMMANDS[name].params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option.startswith("--")
+        } - common
         assert set(re.findall(r"--[a-z][a-z-]*", row[0])) == options, name
 
 
@@ -185,11 +222,20 @@ def test_the_readmes_exit_codes_are_those_of_the_code() -> None:
     told = {code: word for code, word, _ in table("README.md", "Exit codes")}
     known = {str(code): kind.kind for code, kind in errors.BY_EXIT_CODE.items()}
     assert {"0", *known, "10"} == {str(code) for code in MEANING}
-    assert told == known | {"0": "ok", "1": errors.BreakglassError.kind, "10": "not needed", "128+n": errors.Interrupted.kind}
+    assert told == known | {
+        "0": "ok",
+        "1": errors.BreakglassError.kind,
+        "10": "not needed",
+        "128+n": errors.Interrupted.kind,
+    }
 
 
 def test_the_runbook_explains_every_exit_code_that_an_outage_can_bring() -> None:
-    told = {code for row in table("runbook.md", "3. What the answers mean") for code in row[0].split(", ")}
+    told = {
+        code
+        for row in table("runbook.md", "3. What the answers mean")
+        for code in row[0].split(", ")
+    }
     assert told >= {str(code) for code in (0, 1, *errors.BY_EXIT_CODE)}
 
 
@@ -206,11 +252,18 @@ def test_the_readmes_record_has_the_keys_of_the_code() -> None:
     assert set(told) - {"schema", "previous"} == {field.name for field in fields(Record)} - {"text"}
 
 
-REQUIRED = "image: {repository: registry.example/infra-ci}\nregistry_vm: {ssh: root@vm, directory: /srv}\n"
-ITEMS = {"fallbacks": "fallbacks: [{name: nas, ssh: nas, directory: /srv}]\n", "registries": 'registries: [{name: one, url: "https://one.example", repository: infra-ci}]\n'}
+REQUIRED = (
+    "image: {repository: registry.example/infra-ci}\nregistry_vm: {ssh: root@vm, directory: /srv}\n"
+)
+ITEMS = {
+    "fallbacks": "fallbacks: [{name: nas, ssh: nas, directory: /srv}]\n",
+    "registries": 'registries: [{name: one, url: "https://one.example", repository: infra-ci}]\n',
+}
 
 
-def test_the_readmes_table_of_the_configuration_has_every_key_with_the_loaders_default(tmp_path: Path) -> None:
+def test_the_readmes_table_of_the_configuration_has_every_key_with_the_loaders_default(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "breakglass.yaml"
     path.write_text(REQUIRED + "".join(ITEMS.values()), encoding="utf-8")
     loaded = config.load(path)
@@ -219,7 +272,11 @@ def test_the_readmes_table_of_the_configuration_has_every_key_with_the_loaders_d
     for section in fields(config.Config):
         value = getattr(loaded, section.name)
         if section.name != "source":
-            one, name = (value[0], f"{section.name}[]") if isinstance(value, tuple) else (value, section.name)
+            one, name = (
+                (value[0], f"{section.name}[]")
+                if isinstance(value, tuple)
+                else (value, section.name)
+            )
             found |= {f"{name}.{key.name}": getattr(one, key.name) for key in fields(one)}
     assert list(rows) == list(found)
     for key, default in rows.items():
@@ -257,7 +314,10 @@ def test_the_cluster_role_is_yaml_and_asks_for_nodes_pods_and_volumes_only() -> 
     (block,) = (block for block in blocks("README.md") if block.comment == "clusterrole")
     role = yaml.safe_load(block.text)
     assert (role["apiVersion"], role["kind"]) == ("rbac.authorization.k8s.io/v1", "ClusterRole")
-    assert {tuple(rule["resources"]): rule["verbs"] for rule in role["rules"]} == {("nodes",): ["get", "list", "patch"], ("pods", "persistentvolumes"): ["list"]}
+    assert {tuple(rule["resources"]): rule["verbs"] for rule in role["rules"]} == {
+        ("nodes",): ["get", "list", "patch"],
+        ("pods", "persistentvolumes"): ["list"],
+    }
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
@@ -272,7 +332,10 @@ def test_every_relative_link_leads_somewhere(document: str) -> None:
 def links(document: str) -> list[str]:
     """Where it points to: FILE or FILE#ANCHOR, relative to the root."""
     prose = re.sub(r"^ *```.*?^ *```$", "", read(document), flags=re.MULTILINE | re.DOTALL)
-    return [document + target if target.startswith("#") else target for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
+    return [
+        document + target if target.startswith("#") else target
+        for target in re.findall(r"\]\(([^)\s]+)\)", prose)
+    ]
 
 
 def anchors(document: str) -> set[str]:
@@ -304,7 +367,11 @@ def test_the_readmes_screens_are_what_the_sandbox_shows(estate: Estate) -> None:
 
 
 def test_the_screen_of_the_readme_that_opens_the_sandbox_is_its_banner(estate: Estate) -> None:
-    (screen,) = (block for block in blocks("README.md") if block.language == "console" and not block.is_for_the_sandbox)
+    (screen,) = (
+        block
+        for block in blocks("README.md")
+        if block.language == "console" and not block.is_for_the_sandbox
+    )
     ((command, expected),) = screens(screen.text)
     assert command == "breakglass sandbox"
     shows(expected, estate.banner.splitlines(), where=str(screen))
@@ -318,7 +385,9 @@ def test_a_screen_that_is_not_real_would_be_noticed() -> None:
 
 
 @pytest.mark.slow
-def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(estate: Estate, tmp_path: Path) -> None:
+def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
+    estate: Estate, tmp_path: Path
+) -> None:
     marked = [block for block in blocks("runbook.md") if block.is_for_the_sandbox]
     assert len(marked) > 15
     has_kubectl = shutil.which("kubectl") is not None
@@ -327,7 +396,11 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
         if block.needs_kubectl and not has_kubectl:
             run(estate, block.preparation, "true")
             continue
-        command = block.text if block.host is None else f"sandbox run {block.host} -- sh -euc {shlex.quote(on_a_node(estate, block.text))}"
+        command = (
+            block.text
+            if block.host is None
+            else f"sandbox run {block.host} -- sh -euc {shlex.quote(on_a_node(estate, block.text))}"
+        )
         ended = run(estate, block.preparation, command, directory=tmp_path)
         assert ended.returncode == 0, f"{block}\n{ended.stdout}"
         answers += re.findall(r"^exit code (\d+)$", ended.stdout, re.MULTILINE)
@@ -336,12 +409,25 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
     (by_hand,) = {block.host for block in marked if block.host}
     made = run(estate, "", f"breakglass import {by_hand}").stdout
     assert "images import -" not in made
-    assert [line.split()[-1].partition("/")[0] for line in made.splitlines() if re.match(r" *\d+\. .* images tag ", line)] == ["breakglass.local"]
+    assert [
+        line.split()[-1].partition("/")[0]
+        for line in made.splitlines()
+        if re.match(r" *\d+\. .* images tag ", line)
+    ] == ["breakglass.local"]
 
 
 def test_the_demo_touches_nothing_outside_of_a_sandbox() -> None:
-    environ = {name: value for name, value in os.environ.items() if name != "BREAKGLASS_SANDBOX_CONTROL"}
-    ended = subprocess.run(["sh", "examples/demo.sh"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    environ = {
+        name: value for name, value in os.environ.items() if name != "BREAKGLASS_SANDBOX_CONTROL"
+    }
+    ended = subprocess.run(
+        ["sh", "examples/demo.sh"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "make demo" in ended.stderr
 
@@ -354,7 +440,9 @@ def screens(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def shows(expected: list[str], lines: list[str], *, where: str) -> None:
-    """The lines are the expected ones, in order and without others; `...` stands for anything in a line, alone for any lines."""
+    """The lines are the expected ones, in order and without others; `...` stands for anything in a
+    line, alone for any lines.
+    """
     at, may_skip = 0, False
     for wanted in expected:
         if wanted == "...":
@@ -364,21 +452,44 @@ def shows(expected: list[str], lines: list[str], *, where: str) -> None:
         while may_skip and at < len(lines) and not re.fullmatch(pattern, lines[at]):
             at += 1
         assert at < len(lines), f"{where}: {wanted!r} is not shown"
-        assert re.fullmatch(pattern, lines[at]), f"{where}: shown is {lines[at]!r}, the document says {wanted!r}"
+        assert re.fullmatch(pattern, lines[at]), (
+            f"{where}: shown is {lines[at]!r}, the document says {wanted!r}"
+        )
         at, may_skip = at + 1, False
     assert may_skip or at == len(lines), f"{where}: {lines[at]!r} is shown as well"
 
 
-def run(estate: Estate, preparation: str, command: str, *, directory: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """In the sandbox, at a terminal whose user answers yes to everything. Output and errors in one, as a screen shows them."""
+def run(
+    estate: Estate, preparation: str, command: str, *, directory: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """In the sandbox, at a terminal whose user answers yes to everything. Output and errors in one,
+    as a screen shows them.
+    """
     environ = estate.environment()
     if preparation:
-        prepared = subprocess.run(["sh", "-euc", preparation], cwd=directory, env=environ, capture_output=True, text=True, check=False)
+        prepared = subprocess.run(
+            ["sh", "-euc", preparation],
+            cwd=directory,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert prepared.returncode == 0, f"{preparation}\n{prepared.stdout}{prepared.stderr}"
     keyboard, terminal = os.openpty()
     try:
         os.write(keyboard, b"y\n")
-        ended = subprocess.run(["sh", "-c", command], cwd=directory, env=environ, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+        ended = subprocess.run(
+            ["sh", "-c", command],
+            cwd=directory,
+            env=environ,
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     finally:
         os.close(keyboard)
         os.close(terminal)
@@ -388,9 +499,14 @@ def run(estate: Estate, preparation: str, command: str, *, directory: Path = ROO
 
 
 def on_a_node(estate: Estate, text: str) -> str:
-    """A line for the real estate, with the sandbox's names: its registries have other ports, its hosts no root to become."""
+    """A line for the real estate, with the sandbox's names: its registries have other ports, its
+    hosts no root to become.
+    """
     loaded = config.load(estate.config)
-    names = {"registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0], "forgejo.viktorbarzin.me": loaded.image.also_known_as[1].partition("/")[0]}
+    names = {
+        "registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0],
+        "forgejo.viktorbarzin.me": loaded.image.also_known_as[1].partition("/")[0],
+    }
     for real, ours in {**names, "/var/breakglass": loaded.nodes.directory}.items():
         text = text.replace(real, ours)
     return text

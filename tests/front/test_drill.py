@@ -21,14 +21,22 @@ FILE = f"infra-ci-{TAG}.tar.gz"
 
 @pytest.fixture
 def world(world: World) -> World:
-    """The node is one that people work with: it holds the tarball and the image, and answers pulls."""
+    """The node is one that people work with: it holds the tarball and the image, and answers
+    pulls.
+    """
     world.bring_in(NODE)
     return world
 
 
 def state(world: World) -> State:
-    """All files of all hosts, containerd's content among them, and the nodes of the cluster; the operator's journal is none of it."""
-    return {name: text for name, text in listing(world.estate.root).items() if name.partition("/")[0] != "state"} | {f"node {name}": str(item) for name, item in world.nodes().items()}
+    """All files of all hosts, containerd's content among them, and the nodes of the cluster; the
+    operator's journal is none of it.
+    """
+    return {
+        name: text
+        for name, text in listing(world.estate.root).items()
+        if name.partition("/")[0] != "state"
+    } | {f"node {name}": str(item) for name, item in world.nodes().items()}
 
 
 def drilled(world: World, *arguments: str, status: int) -> Ended:
@@ -45,14 +53,21 @@ def sidecar(directory: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_nothing_is_left(world: World) -> None:
+def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_nothing_is_left(
+    world: World,
+) -> None:
     shown = drilled(world, "--dry-run", "--json", status=0)
     told = [keeps_the_contract(drilled(world, "--json", status=0)) for _ in range(2)]
     assert {step["status"] for step in shown.told["steps"]} == {"planned"}
     assert [[step["line"] for step in each["steps"]] for each in told] == [shown.lines] * 2
     assert [each["changed"] for each in told] == [False, False]
-    assert [(source["name"], source["tag"], source["via"], source["ok"], source["error"]) for source in told[0]["result"]["sources"]] == [(name, TAG, "node", True, None) for name in (VM, NAS)]
-    assert [(check["name"], check["ok"]) for check in told[0]["result"]["checks"]] == [(name, True) for name in ("programs", "answering pulls", "login to the VM", "rights")]
+    assert [
+        (source["name"], source["tag"], source["via"], source["ok"], source["error"])
+        for source in told[0]["result"]["sources"]
+    ] == [(name, TAG, "node", True, None) for name in (VM, NAS)]
+    assert [(check["name"], check["ok"]) for check in told[0]["result"]["checks"]] == [
+        (name, True) for name in ("programs", "answering pulls", "login to the VM", "rights")
+    ]
     assert sum("images import" in line for line in shown.lines) == 2
     assert not any("k8s.io" in line or "certs.d" in line for line in shown.lines)
 
@@ -62,7 +77,9 @@ def test_without_node_one_is_chosen_and_the_way_back_is_said_to_work(world: Worl
     ended = world.run("drill")
     assert ended.status == 0, ended.stderr
     assert ended.stdout.startswith(f"chose {NODE}: ")
-    assert ended.stdout.endswith(f"The way back works today: from {VM} and from {NAS} into containerd on {NODE}.\n")
+    assert ended.stdout.endswith(
+        f"The way back works today: from {VM} and from {NAS} into containerd on {NODE}.\n"
+    )
 
 
 def _without_sidecar(world: World) -> None:
@@ -71,7 +88,9 @@ def _without_sidecar(world: World) -> None:
 
 def _old(world: World) -> None:
     path = sidecar(world.estate.nas_directory)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"created_at": "2026-01-01T00:00:00Z"}))
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"created_at": "2026-01-01T00:00:00Z"})
+    )
 
 
 def _shorter(world: World) -> None:
@@ -94,8 +113,19 @@ FAULTS: dict[str, tuple[Callable[[World], object], int, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", ["a bit flipped", *(pytest.param(what, marks=pytest.mark.slow) for what in ("old", "no sidecar", "one byte short", "no tarball", "down"))])
-def test_what_is_wrong_with_one_source_is_told_and_the_other_is_tried_all_the_same(world: World, what: str) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a bit flipped",
+        *(
+            pytest.param(what, marks=pytest.mark.slow)
+            for what in ("old", "no sidecar", "one byte short", "no tarball", "down")
+        ),
+    ],
+)
+def test_what_is_wrong_with_one_source_is_told_and_the_other_is_tried_all_the_same(
+    world: World, what: str
+) -> None:
     damage, code, words = FAULTS[what]
     damage(world)
     told = keeps_the_contract(drilled(world, "--json", status=code))
@@ -105,7 +135,9 @@ def test_what_is_wrong_with_one_source_is_told_and_the_other_is_tried_all_the_sa
     assert words in told["error"]["message"]
     assert "breakglass drill" in told["error"]["next"]
     assert told["changed"] is False
-    assert sum("images import" in step["line"] and step["status"] == "done" for step in told["steps"]) == (2 if what == "old" else 1)
+    assert sum(
+        "images import" in step["line"] and step["status"] == "done" for step in told["steps"]
+    ) == (2 if what == "old" else 1)
 
 
 def test_the_worst_of_several_findings_decides_and_all_of_them_are_told(world: World) -> None:
@@ -120,12 +152,17 @@ def test_the_worst_of_several_findings_decides_and_all_of_them_are_told(world: W
 def test_what_pulls_would_not_be_answered_with_is_a_finding(world: World) -> None:
     configure(world, "nodes", registry_config="/etc/elsewhere")
     told = drilled(world, "--json", status=3).told
-    assert [check["name"] for check in told["result"]["checks"] if not check["ok"]] == ["answering pulls"]
+    assert [check["name"] for check in told["result"]["checks"] if not check["ok"]] == [
+        "answering pulls"
+    ]
     configure(world, "nodes", answer_pulls=False)
     drilled(world, status=0)
 
 
-FAILING_IMPORT = 'case "$*" in *breakglass-drill*"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; esac; exec $REAL "$@"'
+FAILING_IMPORT = (
+    'case "$*" in *breakglass-drill*"images import"*) $REAL "$@"; echo "ctr: connection error" '
+    '>&2; exit 1;; esac; exec $REAL "$@"'
+)
 
 
 @pytest.mark.slow
@@ -141,11 +178,16 @@ ITS_IMPORT = '*breakglass-drill*"images import"*'
 
 
 # A file that was not there yet when the shelf was read, and is listed.
-LISTING_BESIDE_A_PUBLISHING = 'if [ "$1" = -A ] && mkdir {raced} 2>/dev/null; then echo infra-ci-feedbeef.tar.gz.sha256; fi; exec $REAL "$@"'
+LISTING_BESIDE_A_PUBLISHING = (
+    'if [ "$1" = -A ] && mkdir {raced} 2>/dev/null; then echo infra-ci-feedbeef.tar.gz.sha256; '
+    'fi; exec $REAL "$@"'
+)
 
 
 @pytest.mark.slow
-def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_holder(world: World) -> None:
+def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_holder(
+    world: World,
+) -> None:
     raced = world.directory / "raced"
     with world.held(NODE, "ctr", ITS_IMPORT) as gate:
         first = world.start("drill", NODE)
@@ -180,8 +222,13 @@ def test_what_a_killed_drill_has_left_is_removed_by_the_next(world: World, repor
 
 
 @pytest.mark.slow
-def test_a_node_without_room_for_the_import_is_refused_before_anything_is_copied(world: World) -> None:
-    full = "echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'; echo 'sandbox 100000000 84990000 15010000 85% /'"
+def test_a_node_without_room_for_the_import_is_refused_before_anything_is_copied(
+    world: World,
+) -> None:
+    full = (
+        "echo 'Filesystem 1024-blocks Used Available Capacity Mounted on'; echo 'sandbox "
+        "100000000 84990000 15010000 85% /'"
+    )
     with world.program(NODE, "df", full):
         ended = drilled(world, "--json", status=3)
     assert "no room" in ended.told["error"]["message"]
@@ -196,8 +243,17 @@ def test_without_python3_on_the_node_nothing_is_tried(world: World) -> None:
     assert "no python3" in told["error"]["message"]
 
 
-@pytest.mark.parametrize("how", ["a link", pytest.param("a file", marks=pytest.mark.slow), pytest.param("somebody's tarball", marks=pytest.mark.slow)])
-def test_a_scratch_directory_that_is_nothing_of_ours_is_refused_and_left_alone(world: World, how: str) -> None:
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a link",
+        pytest.param("a file", marks=pytest.mark.slow),
+        pytest.param("somebody's tarball", marks=pytest.mark.slow),
+    ],
+)
+def test_a_scratch_directory_that_is_nothing_of_ours_is_refused_and_left_alone(
+    world: World, how: str
+) -> None:
     scratch = world.shelf(NODE) / ".drill"
     if how == "a link":
         scratch.symlink_to(".")

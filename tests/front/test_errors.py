@@ -1,4 +1,6 @@
-"""Each fault is one readable block, and what was there stays there: arguments, commands that are missing, locks, keys, words from other hosts."""
+"""Each fault is one readable block, and what was there stays there: arguments, commands that are
+missing, locks, keys, words from other hosts.
+"""
 
 import json
 import signal
@@ -12,7 +14,21 @@ from tests.front.listing import differences, listing
 from tests.front.rows import OTHER_TAG, configure
 from tests.front.world import World
 
-HOSTILE = (";touch x", "$(id)", "`id`", "-rf", "a\nb", "a\x1b[2Jb", "a\x7fb", "x" * 300, "../x", "/etc/passwd", "a b", "ä", "")
+HOSTILE = (
+    ";touch x",
+    "$(id)",
+    "`id`",
+    "-rf",
+    "a\nb",
+    "a\x1b[2Jb",
+    "a\x7fb",
+    "x" * 300,
+    "../x",
+    "/etc/passwd",
+    "a b",
+    "ä",
+    "",
+)
 TAKES_A_TAG: tuple[Callable[[str], tuple[str, ...]], ...] = (
     lambda text: ("snapshot", f"--tag={text}"),
     lambda text: ("fetch", "k8s-node1", f"--tag={text}"),
@@ -56,7 +72,9 @@ def test_a_hostile_source_is_a_usage_error_before_anything_is_contacted(dark: Wo
 
 
 def test_a_hostile_commit_is_a_usage_error(dark: World) -> None:
-    is_told(dark.run("snapshot", environ={"CI_COMMIT_SHA": "$(id)$(id)"}), 2, "nothing was contacted")
+    is_told(
+        dark.run("snapshot", environ={"CI_COMMIT_SHA": "$(id)$(id)"}), 2, "nothing was contacted"
+    )
 
 
 def test_latest_is_no_tag_for_a_snapshot(dark: World) -> None:
@@ -66,11 +84,20 @@ def test_latest_is_no_tag_for_a_snapshot(dark: World) -> None:
 def test_a_hostile_configuration_is_refused_before_anything_is_contacted(dark: World) -> None:
     configure(dark, "registry_vm", ssh="-oProxyCommand=touch x", directory="/opt/../etc")
     configure(dark, "nodes", hosts={"k8s-node1": "$(id)"}, ctr=["ctr", ";"])
-    is_told(dark.run("check"), 2, "registry_vm.ssh", "registry_vm.directory", "nodes.hosts.k8s-node1", "nodes.ctr[1]")
+    is_told(
+        dark.run("check"),
+        2,
+        "registry_vm.ssh",
+        "registry_vm.directory",
+        "nodes.hosts.k8s-node1",
+        "nodes.ctr[1]",
+    )
 
 
 @pytest.mark.parametrize("command", ["fetch", "import", "pin", "restore", "drill"])
-def test_a_node_that_nobody_knows_is_refused_with_the_names_that_there_are(world: World, command: str) -> None:
+def test_a_node_that_nobody_knows_is_refused_with_the_names_that_there_are(
+    world: World, command: str
+) -> None:
     is_told(world.run(command, "k8s-node9"), 3, "k8s-node9", "k8s-node10")
 
 
@@ -80,16 +107,24 @@ def test_a_tag_that_there_is_no_tarball_of_is_refused(world: World, command: str
     is_told(world.run(command, "k8s-node1", "--tag", "deadbeef"), 3, "deadbeef")
 
 
-def test_a_source_that_there_is_none_of_is_refused_with_the_names_that_there_are(world: World) -> None:
+def test_a_source_that_there_is_none_of_is_refused_with_the_names_that_there_are(
+    world: World,
+) -> None:
     is_told(world.run("fetch", "k8s-node1", "--from", "tape"), 3, "tape", "registry-vm, synology")
 
 
 @pytest.mark.parametrize(
     ("host", "program", "arguments"),
-    [(VM, "docker", ("snapshot", "--tag", TAG)), ("k8s-node1", "python3", ("fetch", "k8s-node1")), ("k8s-node1", "python3", ("import", "k8s-node1"))],
+    [
+        (VM, "docker", ("snapshot", "--tag", TAG)),
+        ("k8s-node1", "python3", ("fetch", "k8s-node1")),
+        ("k8s-node1", "python3", ("import", "k8s-node1")),
+    ],
     ids=["docker", "python3 for fetch", "python3 for import"],
 )
-def test_a_program_that_a_host_lacks_is_named(world: World, host: str, program: str, arguments: tuple[str, ...]) -> None:
+def test_a_program_that_a_host_lacks_is_named(
+    world: World, host: str, program: str, arguments: tuple[str, ...]
+) -> None:
     if host != VM:
         world.fetch("k8s-node2")
     with world.without_program(host, program):
@@ -105,7 +140,11 @@ def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World
     before = listing(world.estate.vm_directory)
     world.estate.stop("registry-private")
     is_told(world.run("snapshot", "--tag", OTHER_TAG), 5, "was not used")
-    assert [line for line in differences(listing(world.estate.vm_directory), before) if "latest" not in line and ".lock" not in line] == []
+    assert [
+        line
+        for line in differences(listing(world.estate.vm_directory), before)
+        if "latest" not in line and ".lock" not in line
+    ] == []
 
 
 def test_an_index_whose_child_is_gone_is_told_apart_from_a_missing_tag(world: World) -> None:
@@ -136,7 +175,7 @@ def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: Wo
 
 
 def test_what_another_host_says_is_printed_inert_however_much_it_is(world: World) -> None:
-    script = r"""case "$1" in pull) head -c 3000000 /dev/zero | tr '\0' x >&2; printf '[/root] [bold red]\033[2J\033]0;title\007\377\376\r denied\n' >&2; exit 1;; esac; exec $REAL "$@" """
+    script = r"""case "$1" in pull) head -c 3000000 /dev/zero | tr '\0' x >&2; printf '[/root] [bold red]\033[2J\033]0;title\007\377\376\r denied\n' >&2; exit 1;; esac; exec $REAL "$@" """  # noqa: E501
     with world.program(VM, "docker", script):
         ended = world.run("snapshot", "--tag", TAG)
         told = world.run("snapshot", "--tag", TAG, "--json").told
@@ -145,8 +184,17 @@ def test_what_another_host_says_is_printed_inert_however_much_it_is(world: World
     is_inert(told["error"]["message"])
 
 
-@pytest.mark.parametrize(("break_it", "status"), [(lambda world: world.estate.stop(VM), 5), (lambda world: world.estate.break_image("registry-private", TAG), 6)], ids=["VM down", "image broken"])
-def test_a_tolerated_failure_exits_0_and_prints_its_block_all_the_same(world: World, break_it: Callable[[World], object], status: int) -> None:
+@pytest.mark.parametrize(
+    ("break_it", "status"),
+    [
+        (lambda world: world.estate.stop(VM), 5),
+        (lambda world: world.estate.break_image("registry-private", TAG), 6),
+    ],
+    ids=["VM down", "image broken"],
+)
+def test_a_tolerated_failure_exits_0_and_prints_its_block_all_the_same(
+    world: World, break_it: Callable[[World], object], status: int
+) -> None:
     break_it(world)
     ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
     assert (ended.status, ended.told["exit_code"]) == (0, status)
@@ -156,7 +204,10 @@ def test_a_tolerated_failure_exits_0_and_prints_its_block_all_the_same(world: Wo
 
 def test_usage_errors_are_not_tolerated(world: World) -> None:
     is_told(world.run("snapshot", "--tag", ";x", "--tolerate-failure"), 2)
-    is_told(world.run("snapshot", "--tolerate-failure", environ={"BREAKGLASS_CONFIG": "/nonexistent"}), 2)
+    is_told(
+        world.run("snapshot", "--tolerate-failure", environ={"BREAKGLASS_CONFIG": "/nonexistent"}),
+        2,
+    )
 
 
 def test_without_the_api_server_nothing_is_cordoned(world: World) -> None:
@@ -167,25 +218,37 @@ def test_without_the_api_server_nothing_is_cordoned(world: World) -> None:
     assert ended.seconds < 15
 
 
-def test_without_the_api_server_restore_gives_back_what_the_nodes_had_and_says_that_nobody_was_uncordoned(world: World) -> None:
+def test_without_the_api_server_restore_cleans_the_nodes_and_says_that_nobody_was_uncordoned(
+    world: World,
+) -> None:
     world.bring_in("k8s-node1")
     world.estate.stop("api")
     first = world.run("restore", "--yes", "--json")
     is_told(first, 4, "API", "breakglass restore")
-    assert (first.told["result"]["cleaned"], first.told["result"]["unreached"]) == (["k8s-node1"], ["api"])
+    assert (first.told["result"]["cleaned"], first.told["result"]["unreached"]) == (
+        ["k8s-node1"],
+        ["api"],
+    )
     is_told(world.run("restore", "--yes"), 5, "API", "breakglass restore")
 
 
-def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_given_back(world: World) -> None:
+def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_given_back(
+    world: World,
+) -> None:
     world.bring_in("k8s-node1")
     world.estate.stop("k8s-node2")
     ended = world.run("restore", "--yes", "--json")
     is_told(ended, 4, "k8s-node2")
-    assert (ended.told["result"]["cleaned"], ended.told["result"]["unreached"]) == (["k8s-node1"], ["k8s-node2"])
+    assert (ended.told["result"]["cleaned"], ended.told["result"]["unreached"]) == (
+        ["k8s-node1"],
+        ["k8s-node2"],
+    )
 
 
 @pytest.mark.parametrize("command", ["fetch", "import", "pin"])
-def test_without_the_api_server_and_without_a_node_the_known_hosts_are_listed(world: World, command: str) -> None:
+def test_without_the_api_server_and_without_a_node_the_known_hosts_are_listed(
+    world: World, command: str
+) -> None:
     world.estate.stop("api")
     is_told(world.run(command), 5, *NODES, f"breakglass {command} NODE")
 
@@ -197,9 +260,13 @@ def test_with_the_api_server_down_a_named_node_is_served(world: World) -> None:
     world.done("import", "k8s-node1")
 
 
-def test_an_annotation_under_our_name_that_is_not_ours_stops_a_pin_before_anything_is_patched(world: World) -> None:
+def test_an_annotation_under_our_name_that_is_not_ours_stops_a_pin_before_anything_is_patched(
+    world: World,
+) -> None:
     world.bring_in("k8s-node1")
-    world.estate.api.patch_node("k8s-node2", {"metadata": {"annotations": {"breakglass/pinned": "{broken"}}})
+    world.estate.api.patch_node(
+        "k8s-node2", {"metadata": {"annotations": {"breakglass/pinned": "{broken"}}}
+    )
     before = world.nodes()
     is_told(world.run("pin", "k8s-node1", "--yes"), 3, "breakglass/pinned")
     assert world.nodes() == before
@@ -216,13 +283,32 @@ def test_another_target_is_refused_while_a_pin_is_in_force(world: World) -> None
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda world: world.estate.api.patch_node("k8s-node1", {"spec": {"unschedulable": True}}), ("is cordoned",)),
-        (lambda world: (world.estate.api.remove_node("k8s-node1"), world.estate.api.add_node("k8s-node1", internal_ip="127.0.0.1", ready=False)), ("is not Ready",)),
-        (lambda world: world.estate.run("k8s-node1", ["sh", "-c", "ctr -n k8s.io images ls -q | xargs ctr -n k8s.io images rm"]), ("does not hold the image", "breakglass import k8s-node1")),
+        (
+            lambda world: world.estate.api.patch_node(
+                "k8s-node1", {"spec": {"unschedulable": True}}
+            ),
+            ("is cordoned",),
+        ),
+        (
+            lambda world: (
+                world.estate.api.remove_node("k8s-node1"),
+                world.estate.api.add_node("k8s-node1", internal_ip="127.0.0.1", ready=False),
+            ),
+            ("is not Ready",),
+        ),
+        (
+            lambda world: world.estate.run(
+                "k8s-node1",
+                ["sh", "-c", "ctr -n k8s.io images ls -q | xargs ctr -n k8s.io images rm"],
+            ),
+            ("does not hold the image", "breakglass import k8s-node1"),
+        ),
     ],
     ids=["cordoned", "not Ready", "without the image"],
 )
-def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(world: World, spoil: Callable[[World], object], words: tuple[str, ...]) -> None:
+def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(
+    world: World, spoil: Callable[[World], object], words: tuple[str, ...]
+) -> None:
     world.bring_in("k8s-node1")
     spoil(world)
     before = world.nodes()

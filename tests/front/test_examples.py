@@ -1,4 +1,6 @@
-"""The examples for a timer and for CI are ones that systemd and Woodpecker can read, and that the CLI understands."""
+"""The examples for a timer and for CI are ones that systemd and Woodpecker can read, and that the
+CLI understands.
+"""
 
 import base64
 import json
@@ -53,17 +55,28 @@ def test_the_command_line_of_every_service_is_one_that_the_cli_understands(path:
 
 def pipeline(path: Path, commit: str) -> dict[str, Any]:
     """As Woodpecker reads it: the commit is put into the text, then the text is read."""
-    text = path.read_text("utf-8").replace(SHORT, commit[:8]).replace("${CI_REPO_DEFAULT_BRANCH}", "main")
+    text = (
+        path.read_text("utf-8")
+        .replace(SHORT, commit[:8])
+        .replace("${CI_REPO_DEFAULT_BRANCH}", "main")
+    )
     assert "${" not in text, "Woodpecker would put something, or nothing, in its place"
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.name)
-def test_the_command_lines_of_the_pipelines_are_ones_that_the_cli_understands_and_secrets_come_from_secrets(path: Path) -> None:
+def test_the_cli_understands_the_lines_of_the_pipelines_and_secrets_come_from_secrets(
+    path: Path,
+) -> None:
     for step in pipeline(path, TAG)["steps"]:
         assert all(set(value) == {"from_secret"} for value in step.get("environment", {}).values())
-        assert all(set(value) == {"from_secret"} for login in step.get("settings", {}).get("logins", []) for key, value in login.items() if key != "registry")
+        assert all(
+            set(value) == {"from_secret"}
+            for login in step.get("settings", {}).get("logins", [])
+            for key, value in login.items()
+            if key != "registry"
+        )
         assert ("commands" in step) != ("settings" in step)
         for line in step.get("commands", []):
             assert line.startswith("breakglass ")
@@ -71,46 +84,93 @@ def test_the_command_lines_of_the_pipelines_are_ones_that_the_cli_understands_an
 
 
 @pytest.mark.parametrize("commit", ["1234e567", "01234567", "12345678"])
-def test_the_build_pushes_to_every_configured_registry_under_a_tag_of_its_own_whatever_the_commit(commit: str) -> None:
+def test_the_build_pushes_to_every_configured_registry_under_a_tag_of_its_own_whatever_the_commit(
+    commit: str,
+) -> None:
     push, *others = pipeline(WOODPECKER / "build-ci-image.yml", commit)["steps"]
     configured = config.load(ROOT / "breakglass.example.yaml")
-    hosts = {registry.name: registry.url.removeprefix("https://") for registry in configured.registries}
-    assert push["settings"]["repo"] == [f"{hosts[registry.name]}/{registry.repository}" for registry in configured.registries]
-    assert [login["registry"] for login in push["settings"]["logins"]] == [registry.url for registry in configured.registries]
+    hosts = {
+        registry.name: registry.url.removeprefix("https://") for registry in configured.registries
+    }
+    assert push["settings"]["repo"] == [
+        f"{hosts[registry.name]}/{registry.repository}" for registry in configured.registries
+    ]
+    assert [login["registry"] for login in push["settings"]["logins"]] == [
+        registry.url for registry in configured.registries
+    ]
     assert push["settings"]["tags"] == ["latest", commit]
     assert push["image"].rpartition(":")[2][0].isdecimal()
     assert {step["image"] for step in others} == {f"{configured.image.repository}:{commit}"}
 
 
 @pytest.mark.slow
-def test_the_steps_of_the_build_do_what_they_are_for_where_woodpecker_runs_them(world: World, tmp_path: Path) -> None:
-    """No terminal, no home, the key in the environment only, and the script itself on standard input."""
+def test_the_steps_of_the_build_do_what_they_are_for_where_woodpecker_runs_them(
+    world: World, tmp_path: Path
+) -> None:
+    """No terminal, no home, the key in the environment only, and the script itself on standard
+    input.
+    """
     loaded = json.loads(world.estate.config.read_text("utf-8"))
-    secrets = {"breakglass_ssh_key": world.estate.key.read_text(), "breakglass_known_hosts": world.estate.known_hosts.read_text()}
-    (tmp_path / "breakglass.yaml").write_text(json.dumps({**loaded, "ssh": {}, "kubernetes": {}}), encoding="utf-8")
+    secrets = {
+        "breakglass_ssh_key": world.estate.key.read_text(),
+        "breakglass_known_hosts": world.estate.known_hosts.read_text(),
+    }
+    (tmp_path / "breakglass.yaml").write_text(
+        json.dumps({**loaded, "ssh": {}, "kubernetes": {}}), encoding="utf-8"
+    )
     commit = TAG.ljust(40, "0")
 
     def run(step: dict[str, Any]) -> tuple[int, str]:
-        lines = "".join(f"echo + {shlex.quote(line)}\n{line}\n" for line in [*step["commands"], "echo next"])
-        given = {"CI": "woodpecker", "CI_COMMIT_SHA": commit, "CI_SCRIPT": base64.b64encode(lines.encode()).decode(), "HOME": "/dev/null", "SHELL": "/bin/sh"}
-        given |= {name: secrets[value["from_secret"]] for name, value in step.get("environment", {}).items()}
+        lines = "".join(
+            f"echo + {shlex.quote(line)}\n{line}\n" for line in [*step["commands"], "echo next"]
+        )
+        given = {
+            "CI": "woodpecker",
+            "CI_COMMIT_SHA": commit,
+            "CI_SCRIPT": base64.b64encode(lines.encode()).decode(),
+            "HOME": "/dev/null",
+            "SHELL": "/bin/sh",
+        }
+        given |= {
+            name: secrets[value["from_secret"]]
+            for name, value in step.get("environment", {}).items()
+        }
         entry = ["/bin/sh", "-c", "echo $CI_SCRIPT | base64 -d | /bin/sh -e"]
         ended = subprocess.run(
-            entry, env={**given, "PATH": world.estate.environ["PATH"]}, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+            entry,
+            env={**given, "PATH": world.estate.environ["PATH"]},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
         )
         is_inert(ended.stdout)
         return ended.returncode, ended.stdout
 
     _, verify, snapshot = pipeline(WOODPECKER / "build-ci-image.yml", commit)["steps"]
     status, told = run(verify)
-    assert (status, "forgejo: serves\nregistry-private: serves\n" in told, told.endswith("\nnext\n")) == (0, True, True), told
+    assert (
+        status,
+        "forgejo: serves\nregistry-private: serves\n" in told,
+        told.endswith("\nnext\n"),
+    ) == (0, True, True), told
     status, told = run(snapshot)
     assert (status, "  7/7 done " in told, told.endswith("\nnext\n")) == (0, True, True), told
     world.estate.stop("registry-vm")
     status, told = run(snapshot)
-    assert (status, told.endswith("exit code 5; ending with 0\n+ echo next\nnext\n")) == (0, True), told
+    assert (status, told.endswith("exit code 5; ending with 0\n+ echo next\nnext\n")) == (
+        0,
+        True,
+    ), told
     assert "breakglass: unreachable: " in told
     world.estate.stop("forgejo")
     world.estate.stop("registry-private")
     status, told = run(verify)
-    assert (status, "no registry serves the image" in told, "\nnext" in told) == (10, True, False), told
+    assert (status, "no registry serves the image" in told, "\nnext" in told) == (
+        10,
+        True,
+        False,
+    ), told

@@ -1,4 +1,6 @@
-"""What may be wrong with the sources and on the way: another source, an older tarball or a clear end, never a bad tarball on the node."""
+"""What may be wrong with the sources and on the way: another source, an older tarball or a clear
+end, never a bad tarball on the node.
+"""
 
 import gzip
 import json
@@ -35,13 +37,23 @@ def _truncate(path: Path) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:1_000_000], 1))
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, _truncate], ids=["a bit flipped", "truncated, and gzip is content"])
-def test_a_bad_copy_is_told_and_the_next_source_is_used(two: World, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    "damage", [flip_a_bit, _truncate], ids=["a bit flipped", "truncated, and gzip is content"]
+)
+def test_a_bad_copy_is_told_and_the_next_source_is_used(
+    two: World, damage: Callable[[Path], None]
+) -> None:
     damage(two.estate.vm_directory / OTHER_FILE)
     ended = two.run("fetch", NODE, "--via", "operator", "--json")
-    assert (ended.status, ended.told["result"]["source"], ended.told["result"]["tag"]) == (0, NAS, OTHER_TAG), ended.stderr
+    assert (ended.status, ended.told["result"]["source"], ended.told["result"]["tag"]) == (
+        0,
+        NAS,
+        OTHER_TAG,
+    ), ended.stderr
     assert "warning: " in ended.stderr
-    assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (two.estate.nas_directory / OTHER_FILE).read_bytes()
+    assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (
+        two.estate.nas_directory / OTHER_FILE
+    ).read_bytes()
 
 
 def test_when_every_copy_of_the_newest_is_bad_an_older_good_one_is_used(two: World) -> None:
@@ -49,11 +61,16 @@ def test_when_every_copy_of_the_newest_is_bad_an_older_good_one_is_used(two: Wor
         flip_a_bit(directory / OTHER_FILE)
     ended = two.run("fetch", NODE, "--via", "operator", "--json")
     assert (ended.status, ended.told["result"]["tag"]) == (0, TAG), ended.stderr
-    assert sorted(path.name for path in two.shelf(NODE).glob("infra-ci-*.tar.gz")) == [FILE, "infra-ci-latest.tar.gz"]
+    assert sorted(path.name for path in two.shelf(NODE).glob("infra-ci-*.tar.gz")) == [
+        FILE,
+        "infra-ci-latest.tar.gz",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--tag", TAG)], ids=["latest", "a tag"])
-def test_when_every_copy_is_bad_nothing_is_kept_of_it(world: World, arguments: tuple[str, ...]) -> None:
+def test_when_every_copy_is_bad_nothing_is_kept_of_it(
+    world: World, arguments: tuple[str, ...]
+) -> None:
     world.publish()
     for directory in (world.estate.vm_directory, world.estate.nas_directory):
         flip_a_bit(directory / FILE)
@@ -82,11 +99,20 @@ def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> N
     world.publish()
     for source in (VM, NAS):
         world.estate.stop(source)
-    is_told(world.run("fetch", NODE), 5, VM, NAS, f"once one of them is back: breakglass fetch {NODE}\n")
-    is_told(world.run("fetch", NODE, "--tag", TAG, "--from", NAS), 5, NAS, f"the other sources were not asked: breakglass fetch {NODE} --tag {TAG}\n")
+    is_told(
+        world.run("fetch", NODE), 5, VM, NAS, f"once one of them is back: breakglass fetch {NODE}\n"
+    )
+    is_told(
+        world.run("fetch", NODE, "--tag", TAG, "--from", NAS),
+        5,
+        NAS,
+        f"the other sources were not asked: breakglass fetch {NODE} --tag {TAG}\n",
+    )
 
 
-def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_verification(world: World) -> None:
+def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_verification(
+    world: World,
+) -> None:
     world.publish()
     for directory in (world.estate.vm_directory, world.estate.nas_directory):
         (directory / f"{FILE}.sha256").unlink()
@@ -108,26 +134,45 @@ def test_a_bad_tarball_without_sidecars_is_not_accepted(world: World) -> None:
     assert list(world.shelf(NODE).glob("*infra-ci*")) == []
 
 
-@pytest.mark.parametrize("target", ["infra-ci-gone.tar.gz", "infra-ci-latest.tar.gz", "/etc/passwd", "../../infra-ci-0a1b2c3d.tar.gz"], ids=["dangling", "looping", "absolute", "outside"])
-def test_a_link_that_means_no_tarball_of_its_directory_is_told_and_not_followed(two: World, target: str) -> None:
+@pytest.mark.parametrize(
+    "target",
+    [
+        "infra-ci-gone.tar.gz",
+        "infra-ci-latest.tar.gz",
+        "/etc/passwd",
+        "../../infra-ci-0a1b2c3d.tar.gz",
+    ],
+    ids=["dangling", "looping", "absolute", "outside"],
+)
+def test_a_link_that_means_no_tarball_of_its_directory_is_told_and_not_followed(
+    two: World, target: str
+) -> None:
     link = two.estate.vm_directory / "infra-ci-latest.tar.gz"
     link.unlink()
     link.symlink_to(target)
     ended = two.run("fetch", NODE, "--json")
     assert (ended.status, ended.told["result"]["tag"]) == (0, OTHER_TAG), ended.stderr
     assert "infra-ci-latest.tar.gz" in ended.stderr
-    assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (two.estate.vm_directory / OTHER_FILE).read_bytes()
+    assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (
+        two.estate.vm_directory / OTHER_FILE
+    ).read_bytes()
 
 
-@pytest.mark.parametrize("note", [None, "f" * 64], ids=["of nobody knows what", "of something else under the same name"])
-def test_a_left_over_partial_of_another_tarball_is_never_spliced(world: World, note: str | None) -> None:
+@pytest.mark.parametrize(
+    "note", [None, "f" * 64], ids=["of nobody knows what", "of something else under the same name"]
+)
+def test_a_left_over_partial_of_another_tarball_is_never_spliced(
+    world: World, note: str | None
+) -> None:
     world.publish()
     (world.shelf(NODE) / f".{FILE}.partial").write_bytes(b"x" * 100_000)
     if note:
         (world.shelf(NODE) / f".{FILE}.partial.sha256").write_text(note + "\n")
     (world.shelf(NODE) / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(b"x" * 100_000)
     world.done("fetch", NODE)
-    assert (world.shelf(NODE) / FILE).read_bytes() == (world.estate.vm_directory / FILE).read_bytes()
+    assert (world.shelf(NODE) / FILE).read_bytes() == (
+        world.estate.vm_directory / FILE
+    ).read_bytes()
     assert list(world.shelf(NODE).glob(".infra-ci*")) == []
 
 
@@ -135,7 +180,14 @@ def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> No
     world.publish()
     third = (world.estate.vm_directory / FILE).stat().st_size // 3
     # The source stops in the middle and waits, as a dead link does; then the link is cut.
-    with world.program(VM, "cat", f'case "$1" in *.tar.gz) head -c {third} "$1"; touch "$HOME/third"; sleep 20;; *) exec $REAL "$@";; esac'):
+    with world.program(
+        VM,
+        "cat",
+        (
+            f'case "$1" in *.tar.gz) head -c {third} "$1"; touch "$HOME/third"; sleep 20;; *) '
+            f'exec $REAL "$@";; esac'
+        ),
+    ):
         cut = world.start("fetch", NODE, "--via", "operator", "--from", VM)
         partial = world.shelf(NODE) / f".{FILE}.partial"
         world.wait_until(lambda: partial.exists() and partial.stat().st_size == third)
@@ -146,4 +198,6 @@ def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> No
     assert partial.stat().st_size == third
     told = world.done("fetch", NODE, "--via", "operator")
     assert any(f"--offset {third} " in step["line"] for step in told["steps"])
-    assert (world.shelf(NODE) / FILE).read_bytes() == (world.estate.vm_directory / FILE).read_bytes()
+    assert (world.shelf(NODE) / FILE).read_bytes() == (
+        world.estate.vm_directory / FILE
+    ).read_bytes()

@@ -1,4 +1,6 @@
-"""What may be wrong on the node: whatever happens, a name means the recorded image, what it meant before, or nothing."""
+"""What may be wrong on the node: whatever happens, a name means the recorded image, what it meant
+before, or nothing.
+"""
 
 import signal
 
@@ -10,11 +12,19 @@ from tests.front.rows import OTHER_TAG, over_another_image
 from tests.front.world import World, flip_a_bit
 
 NODE = "k8s-node1"
-FAILING_IMPORT = 'case "$*" in *"images import"*) head -c 100000 >/dev/null; echo "ctr: rpc error: connection refused" >&2; exit 1;; esac; exec $REAL "$@"'
-LATE_FAILURE = 'case "$*" in *"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; esac; exec $REAL "$@"'
+FAILING_IMPORT = (
+    'case "$*" in *"images import"*) head -c 100000 >/dev/null; echo "ctr: rpc error: connection '
+    'refused" >&2; exit 1;; esac; exec $REAL "$@"'
+)
+LATE_FAILURE = (
+    'case "$*" in *"images import"*) $REAL "$@"; echo "ctr: connection error" >&2; exit 1;; '
+    'esac; exec $REAL "$@"'
+)
 
 
-@pytest.fixture(params=["nothing there before", pytest.param("over a good image", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["nothing there before", pytest.param("over a good image", marks=pytest.mark.slow)]
+)
 def node(world: World, request: pytest.FixtureRequest) -> tuple[World, str]:
     """The node with a tarball to import, and its tag."""
     if request.param == "nothing there before":
@@ -24,7 +34,9 @@ def node(world: World, request: pytest.FixtureRequest) -> tuple[World, str]:
     return world, OTHER_TAG
 
 
-def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(node: tuple[World, str]) -> None:
+def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(
+    node: tuple[World, str],
+) -> None:
     world, tag = node
     before = world.names(NODE)
     flip_a_bit(world.shelf(NODE) / f"infra-ci-{tag}.tar.gz")
@@ -33,8 +45,12 @@ def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(node: t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [FAILING_IMPORT, LATE_FAILURE], ids=["early", "after the names were set"])
-def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_rerun_finishes(node: tuple[World, str], script: str) -> None:
+@pytest.mark.parametrize(
+    "script", [FAILING_IMPORT, LATE_FAILURE], ids=["early", "after the names were set"]
+)
+def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_rerun_finishes(
+    node: tuple[World, str], script: str
+) -> None:
     world, tag = node
     before = world.names(NODE)
     with world.program(NODE, "ctr", script):
@@ -49,7 +65,9 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["the link is cut", "killed"])
-def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(world: World, how: str) -> None:
+def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(
+    world: World, how: str
+) -> None:
     world.fetch(NODE)
     with world.held(NODE, "ctr", '*"images import"*') as gate:
         importing = world.start("import", NODE)
@@ -61,7 +79,9 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
             world.estate.cut(NODE)
             is_told(importing.end(), 4, "run the same command again")
     finished = world.run("import", NODE)
-    while finished.status == 7:  # it has met what the first one had running there, and says to run it again
+    while (
+        finished.status == 7
+    ):  # it has met what the first one had running there, and says to run it again
         assert "run the same command again" in finished.stderr
         finished = world.run("import", NODE)
     assert finished.status == 0, finished.stderr
@@ -69,8 +89,14 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(wo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("held", ['*"images import"*', '*"images tag"*infra-ci:latest*'], ids=["while containerd imports", "while a name moves"])
-def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tuple[World, str], held: str) -> None:
+@pytest.mark.parametrize(
+    "held",
+    ['*"images import"*', '*"images tag"*infra-ci:latest*'],
+    ids=["while containerd imports", "while a name moves"],
+)
+def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(
+    node: tuple[World, str], held: str
+) -> None:
     world, _ = node
     before = world.names(NODE)
     with world.held(NODE, "ctr", held) as gate:
@@ -78,14 +104,18 @@ def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(node: tu
         gate.reached()
         importing.send(signal.SIGTERM)
         ended = importing.end()
-    is_told(ended, 128 + signal.SIGTERM, "What had begun was put back", "run the same command again")
+    is_told(
+        ended, 128 + signal.SIGTERM, "What had begun was put back", "run the same command again"
+    )
     assert world.names(NODE) == before
     told = world.done("import", NODE)
     assert len({world.names(NODE)[name] for name in told["result"]["names"]}) == 1
 
 
 @pytest.mark.slow
-def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(world: World) -> None:
+def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(
+    world: World,
+) -> None:
     """Somebody imported another image by hand."""
     world.bring_in(NODE)
     names = world.names(NODE)
@@ -100,4 +130,6 @@ def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(
 
 def foreign(names: dict[str, str]) -> dict[str, str]:
     """Those that are not ours."""
-    return {name: target for name, target in names.items() if not name.startswith("breakglass.local/")}
+    return {
+        name: target for name, target in names.items() if not name.startswith("breakglass.local/")
+    }

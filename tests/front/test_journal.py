@@ -22,7 +22,11 @@ def entries(world: World) -> list[dict[str, Any]]:
 
 def changes(lines: list[str]) -> list[str]:
     """Of a dry run's lines those that change something."""
-    return [line for line in lines if not any(word in line for word in ("flock", "archive.py verify", "# image ID must be"))]
+    return [
+        line
+        for line in lines
+        if not any(word in line for word in ("flock", "archive.py verify", "# image ID must be"))
+    ]
 
 
 def told(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -38,20 +42,37 @@ def test_an_import_is_written_down_change_by_change_as_the_dry_run_showed_it(wor
     assert not world.journal.exists(), "who only looks leaves nothing"
     world.done("import", NODE)
     *written, ended = entries(world)
-    assert told(written) == [(line, result) for line in changes(shown) for result in ("begun", "done")]
+    assert told(written) == [
+        (line, result) for line in changes(shown) for result in ("begun", "done")
+    ]
     assert len(written) == 2 * 10
     assert {entry["host"] for entry in written} == {NODE}
-    assert {(entry["run"], entry["by"], entry["command"]) for entry in (*written, ended)} == {(ended["run"], ended["by"], "import")}
-    assert (ended["host"], ended["line"], ended["result"], ended["exit_code"]) == (None, None, "ended", 0)
-    assert [oct(path.stat().st_mode & 0o777) for path in (world.journal, world.journal.parent, world.journal.parent.parent)] == ["0o600", "0o700", "0o700"]
+    assert {(entry["run"], entry["by"], entry["command"]) for entry in (*written, ended)} == {
+        (ended["run"], ended["by"], "import")
+    }
+    assert (ended["host"], ended["line"], ended["result"], ended["exit_code"]) == (
+        None,
+        None,
+        "ended",
+        0,
+    )
+    assert [
+        oct(path.stat().st_mode & 0o777)
+        for path in (world.journal, world.journal.parent, world.journal.parent.parent)
+    ] == ["0o600", "0o700", "0o700"]
     world.done("import", NODE)
-    assert entries(world) == [*written, ended], "and where there was nothing to do nothing is written"
+    assert entries(world) == [*written, ended], (
+        "and where there was nothing to do nothing is written"
+    )
 
 
 def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(world: World) -> None:
     world.bring_in(NODE)
     world.journal.unlink(missing_ok=True)
-    lines = [step["line"] for step in world.done("pin", NODE, "--yes", "--reason", "Forgejo is down")["steps"]]
+    lines = [
+        step["line"]
+        for step in world.done("pin", NODE, "--yes", "--reason", "Forgejo is down")["steps"]
+    ]
     *written, ended = entries(world)
     assert told(written[:3]) == [(line, "begun") for line in lines]
     assert sorted(told(written[3:])) == sorted((line, "done") for line in lines)
@@ -62,7 +83,14 @@ def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(worl
 @pytest.mark.slow
 def test_a_failed_change_and_what_was_put_back_after_it_are_written_down(world: World) -> None:
     world.fetch(NODE)
-    with world.program(NODE, "ctr", 'case "$*" in *"images tag"*infra-ci:latest*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+    with world.program(
+        NODE,
+        "ctr",
+        (
+            'case "$*" in *"images tag"*infra-ci:latest*) echo "ctr: no" >&2; exit 1;; esac; '
+            'exec $REAL "$@"'
+        ),
+    ):
         ended = world.run("import", NODE, "--json")
     is_told(world.run("import", "k8s-node2"), 3)
     assert ended.status == 4
@@ -85,11 +113,18 @@ def test_of_a_run_that_a_signal_ended_the_last_change_is_unknown(world: World) -
         assert importing.end().status == 128 + signal.SIGTERM
     (unknown,) = [entry for entry in entries(world) if entry["result"] == "unknown"]
     assert "images import" in unknown["line"]
-    assert (entries(world)[-1]["result"], entries(world)[-1]["exit_code"]) == ("ended", 128 + signal.SIGTERM)
+    assert (entries(world)[-1]["result"], entries(world)[-1]["exit_code"]) == (
+        "ended",
+        128 + signal.SIGTERM,
+    )
 
 
-@pytest.mark.parametrize("place", ["a FIFO in its place", pytest.param("nowhere", marks=pytest.mark.slow)])
-def test_where_it_cannot_be_written_that_is_said_once_and_the_run_goes_on(world: World, place: str) -> None:
+@pytest.mark.parametrize(
+    "place", ["a FIFO in its place", pytest.param("nowhere", marks=pytest.mark.slow)]
+)
+def test_where_it_cannot_be_written_that_is_said_once_and_the_run_goes_on(
+    world: World, place: str
+) -> None:
     world.publish()
     state = world.journal.parent.parent
     if place == "nowhere":
@@ -102,10 +137,15 @@ def test_where_it_cannot_be_written_that_is_said_once_and_the_run_goes_on(world:
     ended = world.run("fetch", NODE, "--json", environ={"XDG_STATE_HOME": str(state)})
     assert (ended.status, ended.told["changed"]) == (0, True)
     assert ended.stderr.count("warning: the journal") == 1
-    assert f"warning: the journal {state}/breakglass/journal.jsonl cannot be written: {reason}; " in ended.stderr
+    assert (
+        f"warning: the journal {state}/breakglass/journal.jsonl cannot be written: {reason}; "
+        in ended.stderr
+    )
 
 
 def test_a_tolerated_failure_is_written_down_with_its_true_code(world: World) -> None:
-    with world.program("registry-vm", "docker", 'case "$1" in save) exit 1;; esac; exec $REAL "$@"'):
+    with world.program(
+        "registry-vm", "docker", 'case "$1" in save) exit 1;; esac; exec $REAL "$@"'
+    ):
         assert world.run("snapshot", "--tag", TAG, "--tolerate-failure").status == 0
     assert entries(world)[-1]["exit_code"] == 4

@@ -21,16 +21,39 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "result": dict,
     "error": (dict, type(None)),
 }
-KINDS = {1: "bug", 2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity", 7: "busy"}
+KINDS = {
+    1: "bug",
+    2: "usage",
+    3: "refused",
+    4: "failed",
+    5: "unreachable",
+    6: "integrity",
+    7: "busy",
+}
 RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "snapshot": {"tag": str, "image_id": str, "sha256": str, "size_bytes": int, "removed": list},
     "fetch": {"tag": str, "node": str, "source": str, "via": str, "sha256": str, "size_bytes": int},
-    "import": {"tag": str, "node": str, "image_id": str, "names": list, "answers_pulls": bool, "kept": bool},
+    "import": {
+        "tag": str,
+        "node": str,
+        "image_id": str,
+        "names": list,
+        "answers_pulls": bool,
+        "kept": bool,
+    },
     "pin": {"target": str, "cordoned": list, "left_alone": list, "joined": list},
     "restore": {"uncordoned": list, "cleaned": list, "unreached": list},
     "drill": {"node": str, "sources": list, "checks": list},
     "check": {"verdict": str, "registries": list},
-    "status": {"sources": list, "nodes": list, "pin": (dict, type(None)), "newest": (dict, type(None)), "stale": bool, "api": dict, "next": str},
+    "status": {
+        "sources": list,
+        "nodes": list,
+        "pin": (dict, type(None)),
+        "newest": (dict, type(None)),
+        "stale": bool,
+        "api": dict,
+        "next": str,
+    },
 }
 
 
@@ -54,7 +77,11 @@ def keeps_the_contract(ended: Ended) -> dict[str, Any]:
         assert " ".join(told["error"]["message"].split()) in " ".join(ended.stderr.split())
     else:
         assert ended.status in (0, 10)
-        assert not [key for key, kind in RESULTS[told["command"]].items() if not isinstance(told["result"][key], kind)], told["result"]
+        assert not [
+            key
+            for key, kind in RESULTS[told["command"]].items()
+            if not isinstance(told["result"][key], kind)
+        ], told["result"]
     return told
 
 
@@ -63,13 +90,23 @@ def keeps_the_contract(ended: Ended) -> dict[str, Any]:
     [
         (lambda _: None, ("snapshot", "--tag", TAG)),
         (World.publish, ("fetch", "k8s-node1")),
-        pytest.param(lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1"), marks=pytest.mark.slow),
-        pytest.param(lambda world: world.bring_in("k8s-node1"), ("pin", "k8s-node1", "--yes"), marks=pytest.mark.slow),
-        pytest.param(lambda world: world.bring_in("k8s-node1"), ("restore", "--yes"), marks=pytest.mark.slow),
+        pytest.param(
+            lambda world: world.fetch("k8s-node1"), ("import", "k8s-node1"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda world: world.bring_in("k8s-node1"),
+            ("pin", "k8s-node1", "--yes"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            lambda world: world.bring_in("k8s-node1"), ("restore", "--yes"), marks=pytest.mark.slow
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_success_and_nothing_to_do_are_told_in_one_object(world: World, given: Callable[[World], None], arguments: tuple[str, ...]) -> None:
+def test_success_and_nothing_to_do_are_told_in_one_object(
+    world: World, given: Callable[[World], None], arguments: tuple[str, ...]
+) -> None:
     given(world)
     done = keeps_the_contract(world.run("--json", *arguments))
     assert (done["command"], done["exit_code"], done["dry_run"]) == (arguments[0], 0, False)
@@ -82,21 +119,39 @@ def test_a_dry_run_is_told_with_every_step_planned_and_nothing_changed(world: Wo
     world.publish()
     ended = world.run("--json", "fetch", "k8s-node1", "--dry-run")
     told = keeps_the_contract(ended)
-    assert (told["dry_run"], told["changed"], {step["status"] for step in told["steps"]}) == (True, False, {"planned"})
+    assert (told["dry_run"], told["changed"], {step["status"] for step in told["steps"]}) == (
+        True,
+        False,
+        {"planned"},
+    )
     assert "Dry run" in ended.stderr
 
 
 def test_a_refusal_is_told_with_what_to_type_next(world: World) -> None:
     told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
-    assert (told["exit_code"], told["error"]["kind"], told["error"]["next"]) == (3, "refused", "run: breakglass fetch k8s-node1")
+    assert (told["exit_code"], told["error"]["kind"], told["error"]["next"]) == (
+        3,
+        "refused",
+        "run: breakglass fetch k8s-node1",
+    )
 
 
 def test_a_failed_step_is_told_as_failed_and_those_after_it_as_not_run(world: World) -> None:
     world.fetch("k8s-node1")
-    with world.program("k8s-node1", "ctr", 'case "$*" in *import*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+    with world.program(
+        "k8s-node1",
+        "ctr",
+        'case "$*" in *import*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
+    ):
         told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
     assert told["exit_code"] == 4
-    assert [step["status"] for step in told["steps"]] == ["done", "done", "done", "failed", *["not run"] * 10]
+    assert [step["status"] for step in told["steps"]] == [
+        "done",
+        "done",
+        "done",
+        "failed",
+        *["not run"] * 10,
+    ]
 
 
 def test_something_unreachable_is_told(world: World) -> None:
@@ -121,9 +176,16 @@ def test_something_unreachable_is_told(world: World) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[str, ...], command: str, message: str) -> None:
+def test_a_usage_error_is_told_in_one_object_too(
+    world: World, arguments: tuple[str, ...], command: str, message: str
+) -> None:
     told = keeps_the_contract(world.run(*arguments))
-    assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (2, command, [], False)
+    assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (
+        2,
+        command,
+        [],
+        False,
+    )
     assert message in told["error"]["message"]
 
 
@@ -136,11 +198,26 @@ def test_a_usage_error_is_told_in_one_object_too(world: World, arguments: tuple[
         ("pin a b", "breakglass pin --help"),
         ("check --tag", "breakglass check --help"),
         ("recover k8s-node1 sleep 30", "breakglass recover [NODE] -- COMMAND ..."),
-        ("recover k8s-node1 sh -c ./repair.sh", "breakglass recover --help; a COMMAND stands behind --, with its options"),
-        ("recover --config X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
-        ("check --config X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
-        ("restore -c X --yes", "--config stands before the command: breakglass --config PATH COMMAND ..."),
-        ("restore --config=X", "--config stands before the command: breakglass --config PATH COMMAND ..."),
+        (
+            "recover k8s-node1 sh -c ./repair.sh",
+            "breakglass recover --help; a COMMAND stands behind --, with its options",
+        ),
+        (
+            "recover --config X",
+            "--config stands before the command: breakglass --config PATH COMMAND ...",
+        ),
+        (
+            "check --config X",
+            "--config stands before the command: breakglass --config PATH COMMAND ...",
+        ),
+        (
+            "restore -c X --yes",
+            "--config stands before the command: breakglass --config PATH COMMAND ...",
+        ),
+        (
+            "restore --config=X",
+            "--config stands before the command: breakglass --config PATH COMMAND ...",
+        ),
     ],
 )
 def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_step: str) -> None:
@@ -150,15 +227,28 @@ def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_
 
 def test_of_a_command_without_its_dashes_only_the_first_word_is_told(world: World) -> None:
     ended = world.run("recover", "k8s-node1", "./repair.sh", "hunter2", "--json")
-    assert ended.told["error"]["message"] == "recover takes one NODE, and got besides: ./repair.sh ...; a command goes behind --"
+    assert (
+        ended.told["error"]["message"]
+        == "recover takes one NODE, and got besides: ./repair.sh ...; a command goes behind --"
+    )
     assert "hunter2" not in ended.stdout + ended.stderr
 
 
-def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(world: World, tmp_path: Path) -> None:
+def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(
+    world: World, tmp_path: Path
+) -> None:
     ended = world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path)
     told = keeps_the_contract(ended)
     assert told["exit_code"] == 2
-    assert all(place in told["error"]["message"] for place in ("--config", "BREAKGLASS_CONFIG", f"{tmp_path}/breakglass.yaml", "/etc/breakglass/config.yaml"))
+    assert all(
+        place in told["error"]["message"]
+        for place in (
+            "--config",
+            "BREAKGLASS_CONFIG",
+            f"{tmp_path}/breakglass.yaml",
+            "/etc/breakglass/config.yaml",
+        )
+    )
 
 
 def test_all_three_faults_of_a_configuration_are_told_at_once(world: World, tmp_path: Path) -> None:
@@ -167,30 +257,57 @@ def test_all_three_faults_of_a_configuration_are_told_at_once(world: World, tmp_
     document["nodes"]["directory"] = "../x"
     document["colour"] = "red"
     (tmp_path / "breakglass.yaml").write_text(json.dumps(document))
-    told = keeps_the_contract(world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path))
+    told = keeps_the_contract(
+        world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path)
+    )
     assert told["exit_code"] == 2
-    assert all(path in told["error"]["message"] for path in ("3 faults", "registry_vm.keep", "nodes.directory", "colour"))
+    assert all(
+        path in told["error"]["message"]
+        for path in ("3 faults", "registry_vm.keep", "nodes.directory", "colour")
+    )
 
 
 def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
     served = keeps_the_contract(world.run("check", "--json"))
-    assert (served["exit_code"], served["result"]["verdict"], served["ok"]) == (10, "not needed", True)
-    assert all({"name", "state", "digest", "missing"} <= set(registry) for registry in served["result"]["registries"])
+    assert (served["exit_code"], served["result"]["verdict"], served["ok"]) == (
+        10,
+        "not needed",
+        True,
+    )
+    assert all(
+        {"name", "state", "digest", "missing"} <= set(registry)
+        for registry in served["result"]["registries"]
+    )
     expected = world.run("check", "--expect-served")
-    assert (expected.status, expected.stdout.splitlines()[-1]) == (0, "served by forgejo and registry-private, as expected. Next: nothing to do")
+    assert (expected.status, expected.stdout.splitlines()[-1]) == (
+        0,
+        "served by forgejo and registry-private, as expected. Next: nothing to do",
+    )
     world.estate.stop("forgejo")
     half = world.run("check", "--expect-served", "--json")
     assert (half.status, keeps_the_contract(half)["result"]["verdict"]) == (0, "not needed")
-    assert "served by registry-private, but forgejo was not reached. Next: see above what is wrong there" in half.stderr
+    assert (
+        "served by registry-private, but forgejo was not reached. Next: see above what is "
+        "wrong there"
+    ) in half.stderr
     for registry in ("forgejo", "registry-private"):
         world.estate.stop(registry)
     dead_end = world.run("check")
-    assert (dead_end.status, dead_end.stdout.splitlines()[-1].partition(" Next: ")[2][:35]) == (0, "there is no tarball to bring back: ")
+    assert (dead_end.status, dead_end.stdout.splitlines()[-1].partition(" Next: ")[2][:35]) == (
+        0,
+        "there is no tarball to bring back: ",
+    )
     gone = keeps_the_contract(world.run("check", "--json"))
     assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
     missed = world.run("check", "--expect-served", "--json")
-    assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (10, "start")
-    assert "no registry serves the image, and it should be served. Next: look at the push step" in missed.stderr
+    assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (
+        10,
+        "start",
+    )
+    assert (
+        "no registry serves the image, and it should be served. Next: look at the push step"
+        in missed.stderr
+    )
 
 
 @pytest.mark.parametrize("code", [401, 403])
@@ -198,7 +315,12 @@ def test_check_that_was_refused_does_not_know(world: World, code: int) -> None:
     world.estate.stop("forgejo")
     world.estate.refuse("registry-private", code)
     ended = world.run("check", "--json")
-    assert (ended.status, ended.told["exit_code"], ended.told["ok"], ended.told["result"]["verdict"]) == (5, 5, False, "unknown")
+    assert (
+        ended.status,
+        ended.told["exit_code"],
+        ended.told["ok"],
+        ended.told["result"]["verdict"],
+    ) == (5, 5, False, "unknown")
     assert ended.stdout.count("\n") == 1
 
 
@@ -212,4 +334,9 @@ def test_check_names_the_digest_that_a_broken_index_lost(world: World) -> None:
 def test_a_tolerated_failure_tells_the_true_code(world: World) -> None:
     world.estate.stop("registry-private")
     ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
-    assert (ended.status, ended.told["exit_code"], ended.told["ok"], ended.told["error"]["kind"]) == (0, 5, False, "unreachable")
+    assert (
+        ended.status,
+        ended.told["exit_code"],
+        ended.told["ok"],
+        ended.told["error"]["kind"],
+    ) == (0, 5, False, "unreachable")

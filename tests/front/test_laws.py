@@ -1,4 +1,6 @@
-"""What holds for every command that changes something. Each law is run for each row of one table."""
+"""What holds for every command that changes something. Each law is run for each row of one
+table.
+"""
 
 from collections.abc import Callable
 
@@ -17,8 +19,13 @@ def reached() -> dict[str, State]:
     return {}
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in ROWS])
-def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_left_to_do(world: World, reached: dict[str, State], row: Row) -> None:
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, id=str(row), marks=pytest.mark.slow if row.slow else ()) for row in ROWS],
+)
+def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_left_to_do(
+    world: World, reached: dict[str, State], row: Row
+) -> None:
     _given(world, row)
     first = _state(world)
     shown = world.run(*row.arguments, *row.harmless, "--dry-run", "--json")
@@ -28,7 +35,10 @@ def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_
     assert done.status == 0, done.stderr
     assert without_moment(shown.lines) == without_moment(done.lines)
     assert len(done.lines) == row.steps, done.lines
-    assert [{step["status"] for step in told["steps"]} for told in (shown.told, done.told)] == [{"planned"}, {"done"}]
+    assert [{step["status"] for step in told["steps"]} for told in (shown.told, done.told)] == [
+        {"planned"},
+        {"done"},
+    ]
     assert (shown.told["changed"], done.told["changed"]) == (False, True)
     reached[row.name] = _timeless_state(world)
     last = _state(world)
@@ -44,7 +54,12 @@ def _given(world: World, row: Row) -> None:
 
 
 KILLS = [
-    pytest.param(row, reported, id=f"{row}, {reported} of {row.steps} done", marks=() if reported in row.kills and not row.slow else pytest.mark.slow)
+    pytest.param(
+        row,
+        reported,
+        id=f"{row}, {reported} of {row.steps} done",
+        marks=() if reported in row.kills and not row.slow else pytest.mark.slow,
+    )
     for row in ROWS
     for reported in range(1, row.steps + 1)
     if reported in row.kills or reported % row.every == 0
@@ -52,7 +67,9 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("row", "reported"), KILLS)
-def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reached: dict[str, State], row: Row, reported: int) -> None:
+def test_a_run_killed_after_any_step_is_finished_by_the_next(
+    world: World, reached: dict[str, State], row: Row, reported: int
+) -> None:
     if row.name not in reached:
         _given(world, row)
         world.done(*row.arguments, *row.consent)
@@ -68,8 +85,22 @@ def test_a_run_killed_after_any_step_is_finished_by_the_next(world: World, reach
     assert differences(_timeless_state(world), reached[row.name]) == []
 
 
-@pytest.mark.parametrize(("row", "also"), [pytest.param(row, also, id=f"{row} {' '.join(also)}", marks=() if row.name == "pin" else pytest.mark.slow) for row in ROWS for also in row.also])
-def test_a_dry_run_changes_nothing_whatever_else_is_passed(world: World, row: Row, also: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("row", "also"),
+    [
+        pytest.param(
+            row,
+            also,
+            id=f"{row} {' '.join(also)}",
+            marks=() if row.name == "pin" else pytest.mark.slow,
+        )
+        for row in ROWS
+        for also in row.also
+    ],
+)
+def test_a_dry_run_changes_nothing_whatever_else_is_passed(
+    world: World, row: Row, also: tuple[str, ...]
+) -> None:
     _given(world, row)
     before = _state(world)
     ended = world.run(*row.arguments, *also, "--dry-run")
@@ -87,23 +118,37 @@ def _cordon(node: str) -> Callable[[World], object]:
     [
         pytest.param(lambda _: None, [], marks=pytest.mark.slow, id="all schedulable"),
         pytest.param(_cordon("k8s-node3"), ["k8s-node3"], id="one cordoned by somebody else"),
-        pytest.param(lambda world: [_cordon(node)(world) for node in NODES[1:]], list(NODES[1:]), marks=pytest.mark.slow, id="all others cordoned by somebody else"),
+        pytest.param(
+            lambda world: [_cordon(node)(world) for node in NODES[1:]],
+            list(NODES[1:]),
+            marks=pytest.mark.slow,
+            id="all others cordoned by somebody else",
+        ),
     ],
 )
-def test_restore_undoes_pin_exactly(world: World, before: Callable[[World], object], cordoned: list[str]) -> None:
+def test_restore_undoes_pin_exactly(
+    world: World, before: Callable[[World], object], cordoned: list[str]
+) -> None:
     world.bring_in("k8s-node1")
     before(world)
     nodes = world.nodes()
     assert sorted(world.cordoned()) == sorted(cordoned)
     pinned = world.done("pin", "k8s-node1", "--yes")
-    assert pinned["result"] == {"target": "k8s-node1", "cordoned": [node for node in sorted(NODES) if node not in ("k8s-node1", *cordoned)], "left_alone": sorted(cordoned), "joined": []}
+    assert pinned["result"] == {
+        "target": "k8s-node1",
+        "cordoned": [node for node in sorted(NODES) if node not in ("k8s-node1", *cordoned)],
+        "left_alone": sorted(cordoned),
+        "joined": [],
+    }
     assert sorted(world.cordoned()) == sorted(NODES[1:])
     restored = world.done("restore", "--yes")
     assert restored["result"]["uncordoned"] == pinned["result"]["cordoned"]
     assert world.nodes() == nodes
 
 
-def test_restore_takes_only_the_annotation_from_a_node_that_somebody_uncordoned_meanwhile(world: World) -> None:
+def test_restore_takes_only_the_annotation_from_a_node_that_somebody_uncordoned_meanwhile(
+    world: World,
+) -> None:
     world.bring_in("k8s-node1")
     nodes = world.nodes()
     world.done("pin", "k8s-node1", "--yes")
@@ -123,12 +168,25 @@ def test_restore_of_one_node_leaves_the_others_pinned(world: World) -> None:
 def test_an_import_leaves_one_name_of_its_own_and_restore_takes_it(world: World) -> None:
     over_another_image(world)
     world.done("import", "k8s-node1")
-    assert [name.startswith("breakglass.local/keep/") for name in world.names("k8s-node1") if not name.startswith("127.0.0.1:")] == [True]
+    assert [
+        name.startswith("breakglass.local/keep/")
+        for name in world.names("k8s-node1")
+        if not name.startswith("127.0.0.1:")
+    ] == [True]
     world.done("restore", "k8s-node1", "--yes")
     assert all(name.startswith("127.0.0.1:") for name in world.names("k8s-node1"))
 
 
-@pytest.mark.parametrize("how", ["undisturbed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("after a reboot", "with the API server down"))])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "undisturbed",
+        *(
+            pytest.param(how, marks=pytest.mark.slow)
+            for how in ("after a reboot", "with the API server down")
+        ),
+    ],
+)
 def test_restore_undoes_import_exactly(world: World, how: str) -> None:
     """Every file beside the tarball and the image itself; and no process is left."""
     world.fetch("k8s-node1")
@@ -149,16 +207,30 @@ def test_restore_undoes_import_exactly(world: World, how: str) -> None:
 
 
 def _beside_the_image(world: World) -> State:
-    return {path: what for path, what in listing(world.root("k8s-node1")).items() if not path.startswith("var/lib")}
+    return {
+        path: what
+        for path, what in listing(world.root("k8s-node1")).items()
+        if not path.startswith("var/lib")
+    }
 
 
 def _state(world: World) -> State:
-    return listing(world.estate.root) | {f"node {name}": str(item) for name, item in world.nodes().items()}
+    return listing(world.estate.root) | {
+        f"node {name}": str(item) for name, item in world.nodes().items()
+    }
 
 
 def _timeless_state(world: World) -> State:
     nodes = world.nodes()
     for node in nodes.values():
         annotations = node["metadata"].get("annotations", {})
-        node["metadata"] = node["metadata"] | ({"annotations": dict(zip(annotations, without_moment(list(annotations.values())), strict=True))} if annotations else {})
+        node["metadata"] = node["metadata"] | (
+            {
+                "annotations": dict(
+                    zip(annotations, without_moment(list(annotations.values())), strict=True)
+                )
+            }
+            if annotations
+            else {}
+        )
     return timeless(world.estate.root) | {f"node {name}": str(item) for name, item in nodes.items()}

@@ -1,4 +1,6 @@
-"""The tool under another Python than the one that runs these tests: in an environment of its own."""
+"""The tool under another Python than the one that runs these tests: in an environment of its
+own.
+"""
 
 import sys
 
@@ -18,7 +20,9 @@ CHOSEN = (
     "tests/unit/test_ssh.py",
     "tests/front/test_errors.py",
 )
-"""What a Python version may change: TLS, the libraries for SSH and the API, the front door. All of them would take minutes."""
+"""What a Python version may change: TLS, the libraries for SSH and the API, the front door. All of
+them would take minutes.
+"""
 
 
 @pytest.mark.slow
@@ -32,5 +36,7 @@ def test_the_tool_works_under_the_oldest_and_the_newest_python(version: str) -> 
         pytest.skip(f"no environment for Python {version}: the package index cannot be reached")
     assert made.returncode == 0, made.stdout + made.stderr
     pytest_there = f"{directory}/bin/pytest"
-    ended = run(pytest_there, "-q", "-n", "2", "-m", "not lab and not slow and not thorough", *CHOSEN)
+    ended = run(
+        pytest_there, "-q", "-n", "2", "-m", "not lab and not slow and not thorough", *CHOSEN
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -20,7 +20,9 @@ SECRETS = {"BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS"}
 
 @pytest.fixture
 def outage(world: World) -> World:
-    """The tarball is on the VM and the NAS; the registries and the VM are gone; k8s-node3 is cordoned by somebody else."""
+    """The tarball is on the VM and the NAS; the registries and the VM are gone; k8s-node3 is
+    cordoned by somebody else.
+    """
     world.publish()
     world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
     for name in (*REGISTRIES, VM):
@@ -44,16 +46,28 @@ def left_behind(world: World, before: dict[str, str]) -> list[str]:
     return [line for line in differences(now, before) if not any(place in line for place in kept)]
 
 
-def test_a_command_runs_while_pinned_and_everything_is_given_back_as_the_dry_run_said(outage: World) -> None:
+def test_a_command_runs_while_pinned_and_everything_is_given_back_as_the_dry_run_said(
+    outage: World,
+) -> None:
     before, nodes = listing(outage.estate.root), outage.nodes()
     witness = outage.directory / "witness"
-    script = f"cordoned() {{ python3 - <<'E'\n{PROBE}\nE\n}}\ncordoned >{witness}; echo words; env >>{witness}; exit 7"
+    script = (
+        f"cordoned() {{ python3 - <<'E'\n{PROBE}\nE\n}}\ncordoned >{witness}; echo words; env "
+        f">>{witness}; exit 7"
+    )
     arguments = ("recover", "--yes", "--json")
     shown = outage.run(*arguments, "--dry-run", "--", "sh", "-c", script)
     assert (shown.status, shown.told["changed"], witness.exists()) == (0, False, False)
     assert differences(listing(outage.estate.root), before) == []
-    ended = outage.run(*arguments, "--", "sh", "-c", script, environ={"BREAKGLASS_SSH_KNOWN_HOSTS": "# nobody"})
-    assert (ended.status, ended.told["exit_code"], ended.told["error"], ended.told["result"]["status"]) == (7, 7, None, 7), ended.stderr
+    ended = outage.run(
+        *arguments, "--", "sh", "-c", script, environ={"BREAKGLASS_SSH_KNOWN_HOSTS": "# nobody"}
+    )
+    assert (
+        ended.status,
+        ended.told["exit_code"],
+        ended.told["error"],
+        ended.told["result"]["status"],
+    ) == (7, 7, None, 7), ended.stderr
     assert without_moment(shown.lines) == without_moment(ended.lines)
     assert {step["status"] for step in ended.told["steps"]} == {"done"}
     pinned, *environ = witness.read_text("utf-8").splitlines()
@@ -71,16 +85,23 @@ import json, os, urllib.request
 server = json.load(open(os.environ["KUBECONFIG"]))["clusters"][0]["cluster"]["server"]
 nodes = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(server + "/api/v1/nodes"))["items"]
 print(*sorted(node["metadata"]["name"] for node in nodes if node["spec"].get("unschedulable")))
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.slow
-def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_with_its_own_pin(ready: World) -> None:
+def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_with_its_own_pin(
+    ready: World,
+) -> None:
     ready.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
     ended = ready.run("recover", "--yes")
     assert ended.status == 0
-    assert "chose k8s-node1: it has the tarball and the image already; k8s-node3: cordoned" in ended.stdout
-    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][-5:] == ["[x] check", "[x] node", "[x] fetch", "[x] import", "[x] pin"]
+    assert (
+        "chose k8s-node1: it has the tarball and the image already; k8s-node3: cordoned"
+        in ended.stdout
+    )
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][
+        -5:
+    ] == ["[x] check", "[x] node", "[x] fetch", "[x] import", "[x] pin"]
     assert ended.stdout.splitlines()[-1].endswith("breakglass restore")
     assert ready.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
     again = ready.run("recover")
@@ -88,9 +109,17 @@ def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_wit
     assert "chose k8s-node1: it is the target of the pin in force" in again.stdout
 
 
-def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_one_refuses_us(outage: World) -> None:
+def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_one_refuses_us(
+    outage: World,
+) -> None:
     outage.estate.start("forgejo")
-    is_told(outage.run("recover", "--yes"), 3, "served by forgejo", "Nothing was changed.", "single commands remain")
+    is_told(
+        outage.run("recover", "--yes"),
+        3,
+        "served by forgejo",
+        "Nothing was changed.",
+        "single commands remain",
+    )
     outage.estate.refuse("forgejo", 401)
     is_told(outage.run("recover", "--yes"), 5, "nobody knows", "log in")
 
@@ -103,42 +132,78 @@ def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> N
     assert differences(listing(outage.estate.root), before) == []
 
 
-@pytest.mark.parametrize(("arguments", "words"), [(("recover", "--yes", "--", "no-such-program-here"), "no command 'no-such-program-here'"), (("recover", "--"), "no command behind --")])
-def test_a_command_that_is_none_is_a_usage_error(outage: World, arguments: tuple[str, ...], words: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("recover", "--yes", "--", "no-such-program-here"), "no command 'no-such-program-here'"),
+        (("recover", "--"), "no command behind --"),
+    ],
+)
+def test_a_command_that_is_none_is_a_usage_error(
+    outage: World, arguments: tuple[str, ...], words: str
+) -> None:
     is_told(outage.run(*arguments), 2, words, "breakglass recover [NODE] -- COMMAND")
 
 
 def test_without_a_terminal_and_without_yes_it_shows_the_plan_and_ends(outage: World) -> None:
     ended = outage.run("recover", "--", "sh", "-c", "echo secret")
-    assert "secret" not in is_told(ended, 2, "no terminal", "Next:  breakglass recover --yes -- sh ...\n")
+    assert "secret" not in is_told(
+        ended, 2, "no terminal", "Next:  breakglass recover --yes -- sh ...\n"
+    )
     assert "--- restore, whatever happens" in ended.stdout
 
 
 @pytest.mark.slow
 def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
     before, nodes = listing(outage.estate.root), outage.nodes()
-    with outage.program("k8s-node1", "ctr", 'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+    with outage.program(
+        "k8s-node1",
+        "ctr",
+        'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
+    ):
         ended = outage.run("recover", "--yes", "--json", "--", "true")
     assert (ended.status, ended.told["error"]["kind"]) == (4, "failed")
     assert "Everything was given back" in ended.told["error"]["state"]
-    assert [stage["status"] for stage in ended.told["result"]["stages"]] == ["done", "done", "done", "failed", "not done", "not done", "done"]
+    assert [stage["status"] for stage in ended.told["result"]["stages"]] == [
+        "done",
+        "done",
+        "done",
+        "failed",
+        "not done",
+        "not done",
+        "done",
+    ]
     assert "not run" in {step["status"] for step in ended.told["steps"]}
     assert outage.nodes() == nodes
     assert left_behind(outage, before) == []
 
 
 @pytest.mark.slow
-def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_run_finishes(outage: World) -> None:
-    with outage.program("k8s-node1", "ctr", 'case "$*" in *"images import"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"'):
+def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_run_finishes(
+    outage: World,
+) -> None:
+    with outage.program(
+        "k8s-node1",
+        "ctr",
+        'case "$*" in *"images import"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
+    ):
         ended = outage.run("recover", "--yes")
     is_told(ended, 4, "ctr: no")
-    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][-5:] == ["[x] check", "[x] node", "[x] fetch", "[!] import", "[ ] pin"]
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][
+        -5:
+    ] == ["[x] check", "[x] node", "[x] fetch", "[!] import", "[ ] pin"]
     assert outage.run("recover", "--yes").status == 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: signal.Signals(number).name)
-def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(ready: World, number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGHUP, signal.SIGINT],
+    ids=lambda number: signal.Signals(number).name,
+)
+def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(
+    ready: World, number: int, tmp_path: Path
+) -> None:
     note = tmp_path / "note"
     started = ready.start("recover", "--yes", "--", sys.executable, "-c", WAITING, str(note))
     ready.wait_until(note.exists, timeout_seconds=120)
@@ -176,8 +241,21 @@ sys.exit(run(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: World) -> None:
-    environ = {**os.environ, **ready.estate.environment(), "HOME": str(ready.directory), "NO_COLOR": "1"}
-    ended = subprocess.run([sys.executable, "-c", A_BUG, "recover", "--yes", "--", "true"], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    environ = {
+        **os.environ,
+        **ready.estate.environment(),
+        "HOME": str(ready.directory),
+        "NO_COLOR": "1",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", A_BUG, "recover", "--yes", "--", "true"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert ended.returncode == 1
     assert "RuntimeError: nobody foresaw this" in ended.stderr
     state, following = ended.stderr.splitlines()[-2:]
@@ -186,17 +264,44 @@ def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: 
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
-BUG_WHILE_GIVING_BACK = A_BUG.replace("import subprocess, sys", "import sys; import breakglass.cli.recovering as recovering").replace("subprocess.Popen", "recovering.give_back")
+BUG_WHILE_GIVING_BACK = A_BUG.replace(
+    "import subprocess, sys", "import sys; import breakglass.cli.recovering as recovering"
+).replace("subprocess.Popen", "recovering.give_back")
 
 
 @pytest.mark.slow
 def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: World) -> None:
-    environ = {**os.environ, **ready.estate.environment(), "HOME": str(ready.directory), "NO_COLOR": "1"}
-    argv = [sys.executable, "-c", BUG_WHILE_GIVING_BACK, "recover", "k8s-node1", "--yes", "--", "false"]
-    ended = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60)
+    environ = {
+        **os.environ,
+        **ready.estate.environment(),
+        "HOME": str(ready.directory),
+        "NO_COLOR": "1",
+    }
+    argv = [
+        sys.executable,
+        "-c",
+        BUG_WHILE_GIVING_BACK,
+        "recover",
+        "k8s-node1",
+        "--yes",
+        "--",
+        "false",
+    ]
+    ended = subprocess.run(
+        argv,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert ended.returncode == 4
     assert "RuntimeError: nobody foresaw this" in ended.stderr
-    assert "not everything was given back: a bug in breakglass (RuntimeError) while giving back" in ended.stderr
+    assert (
+        "not everything was given back: a bug in breakglass (RuntimeError) while giving back"
+        in ended.stderr
+    )
     assert ended.stderr.splitlines()[-1] == "  Next:  breakglass restore"
     assert ready.run("restore", "--yes").status == 0
     assert (ready.cordoned(), ready.responders()) == ([], {})
@@ -220,7 +325,9 @@ def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
 def test_what_cannot_be_given_back_is_told_over_the_commands_status(ready: World) -> None:
     """The command edits what breakglass has written."""
     (path, *_) = ready.root("k8s-node1").glob("etc/containerd/certs.d/*/hosts.toml")
-    ended = ready.run("recover", "--yes", "--json", "--", "sh", "-c", f"echo '# mine' >>{path}; exit 3")
+    ended = ready.run(
+        "recover", "--yes", "--json", "--", "sh", "-c", f"echo '# mine' >>{path}; exit 3"
+    )
     assert (ended.status, ended.told["result"]["status"]) == (4, 3)
     assert "not everything was given back" in ended.told["error"]["message"]
     assert ended.told["error"]["next"].startswith("breakglass restore, and not this command again")
@@ -230,38 +337,78 @@ def test_what_cannot_be_given_back_is_told_over_the_commands_status(ready: World
 @pytest.mark.slow
 def test_a_lock_that_is_held_while_it_gives_back_is_waited_for(ready: World) -> None:
     lock = ready.shelf("k8s-node1") / ".breakglass.lock"
-    ended = ready.run("recover", "--yes", "--", "sh", "-c", f"setsid -f flock {lock} sleep 4 >/dev/null 2>&1; sleep 1; exit 3")
+    ended = ready.run(
+        "recover",
+        "--yes",
+        "--",
+        "sh",
+        "-c",
+        f"setsid -f flock {lock} sleep 4 >/dev/null 2>&1; sleep 1; exit 3",
+    )
     assert ended.status == 3, ended.stderr
     assert "trying again" in ended.stderr
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
 def pin_of(world: World) -> dict[str, str | None]:
-    return {name: item["metadata"].get("annotations", {}).get("breakglass/pinned") for name, item in world.nodes().items()}
+    return {
+        name: item["metadata"].get("annotations", {}).get("breakglass/pinned")
+        for name, item in world.nodes().items()
+    }
 
 
 @pytest.mark.slow
-def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back_with_one(ready: World) -> None:
+def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back_with_one(
+    ready: World,
+) -> None:
     ready.done("pin", "k8s-node1", "--yes", "--reason", "until noon")
     pinned = pin_of(ready)
-    is_told(ready.run("recover", "--yes", "--", "true"), 3, "reason: until noon", "would give back what is not its own", "Nothing was changed.")
+    is_told(
+        ready.run("recover", "--yes", "--", "true"),
+        3,
+        "reason: until noon",
+        "would give back what is not its own",
+        "Nothing was changed.",
+    )
     joined = ready.run("recover", "--yes")
-    assert (joined.status, "reason: until noon: this run goes on with that pin" in joined.stdout) == (0, True)
+    assert (
+        joined.status,
+        "reason: until noon: this run goes on with that pin" in joined.stdout,
+    ) == (0, True)
     assert pin_of(ready) == pinned
     assert ready.responders()
     ready.estate.start("forgejo")
-    is_told(ready.run("recover", "--yes"), 3, "served by forgejo", "a pin is in force, on k8s-node10, k8s-node2, k8s-node3", "breakglass restore gives that pin back")
+    is_told(
+        ready.run("recover", "--yes"),
+        3,
+        "served by forgejo",
+        "a pin is in force, on k8s-node10, k8s-node2, k8s-node3",
+        "breakglass restore gives that pin back",
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("target", "said"), [("k8s-node2", "another pin is in force: target k8s-node2"), ("k8s-node1", "k8s-node1 is pinned already")])
-def test_a_pin_that_somebody_sets_meanwhile_stands_the_command_is_not_run_and_the_run_gives_back_its_own(ready: World, target: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("k8s-node2", "another pin is in force: target k8s-node2"),
+        ("k8s-node1", "k8s-node1 is pinned already"),
+    ],
+)
+def test_a_pin_that_somebody_sets_meanwhile_stands_and_the_command_is_not_run(
+    ready: World, target: str, said: str
+) -> None:
     ready.end_responders()
     ready.done("restore", "--yes")
-    annotation = f'{{"run":"aaaa0000","target":"{target}","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}}'
-    foreign = {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}}
+    annotation = f'{{"run":"aaaa0000","target":"{target}","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}}'  # noqa: E501
+    foreign = {
+        "metadata": {"annotations": {"breakglass/pinned": annotation}},
+        "spec": {"unschedulable": True},
+    }
     with ready.held("k8s-node1", "ctr", '*"images label"*') as gate:
-        started = ready.start("recover", "k8s-node1", "--yes", "--", "touch", f"{ready.directory}/was-run")
+        started = ready.start(
+            "recover", "k8s-node1", "--yes", "--", "touch", f"{ready.directory}/was-run"
+        )
         gate.reached(timeout_seconds=120)
         ready.estate.api.patch_node("k8s-node3", foreign)
         gate.open()
@@ -276,13 +423,23 @@ def test_a_pin_that_somebody_sets_meanwhile_stands_the_command_is_not_run_and_th
 @pytest.mark.slow
 def test_a_pin_that_is_given_back_while_the_command_runs_is_no_success(ready: World) -> None:
     ended = ready.run("recover", "--yes", "--", "breakglass", "restore", "--yes")
-    is_told(ended, 4, "somebody gave back the pin while the command ran", "Everything was given back")
+    is_told(
+        ended, 4, "somebody gave back the pin while the command ran", "Everything was given back"
+    )
     assert ready.cordoned() == []
 
 
 def test_a_pin_whose_target_is_gone_leads_to_restore(ready: World) -> None:
-    annotation = '{"run":"aaaa0000","target":"k8s-node77","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'
-    ready.estate.api.patch_node("k8s-node3", {"metadata": {"annotations": {"breakglass/pinned": annotation}}, "spec": {"unschedulable": True}})
+    annotation = '{"run":"aaaa0000","target":"k8s-node77","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'  # noqa: E501
+    ready.estate.api.patch_node(
+        "k8s-node3",
+        {
+            "metadata": {"annotations": {"breakglass/pinned": annotation}},
+            "spec": {"unschedulable": True},
+        },
+    )
     is_told(ready.run("recover", "--yes"), 3, "k8s-node77, which is no node", "breakglass restore")
-    is_told(ready.run("recover", "k8s-node1", "--yes"), 3, "that node is gone", "breakglass restore")
+    is_told(
+        ready.run("recover", "k8s-node1", "--yes"), 3, "that node is gone", "breakglass restore"
+    )
     assert "breakglass restore (the pin is for k8s-node77" in ready.run("status").stdout

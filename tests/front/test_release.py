@@ -1,4 +1,6 @@
-"""What is given away: the wheel, the source archive, the bundle for the stick in the drawer, and the list of what comes along."""
+"""What is given away: the wheel, the source archive, the bundle for the stick in the drawer, and
+the list of what comes along.
+"""
 
 import os
 import re
@@ -18,18 +20,42 @@ from release.packages import Missing, index_answers, is_pure, musl_wheels
 from breakglass import __version__
 from tests.front.test_documents import DOCUMENTS, ROOT, blocks, links
 
-# Each of them sends scripts to the hosts, which are read from the installed package; `import` asks the API too.
-WALK = "breakglass snapshot --tag 0a1b2c3d && breakglass fetch k8s-node1 && breakglass import k8s-node1"
+# Each of them sends scripts to the hosts, which are read from the installed package; `import` asks
+# the API too.
+WALK = (
+    "breakglass snapshot --tag 0a1b2c3d && breakglass fetch k8s-node1 && breakglass import "
+    "k8s-node1"
+)
 
 
 def test_wheel_and_source_archive_hold_what_they_are_for(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path)], cwd=ROOT, capture_output=True, check=True)
-    tracked = {str(path.relative_to(ROOT)) for place in ("src", "tests", "docs", "examples", "release") for path in (ROOT / place).rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--directory", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    tracked = {
+        str(path.relative_to(ROOT))
+        for place in ("src", "tests", "docs", "examples", "release")
+        for path in (ROOT / place).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     with zipfile.ZipFile(tmp_path / f"breakglass-{__version__}-py3-none-any.whl") as wheel:
-        assert {name for name in wheel.namelist() if ".dist-info/" not in name} == {path.removeprefix("src/") for path in tracked if path.startswith("src/")}
+        assert {name for name in wheel.namelist() if ".dist-info/" not in name} == {
+            path.removeprefix("src/") for path in tracked if path.startswith("src/")
+        }
     with tarfile.open(tmp_path / f"breakglass-{__version__}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names >= tracked | {"Makefile", "README.md", "runbook.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "breakglass.example.yaml"}
+    assert names >= tracked | {
+        "Makefile",
+        "README.md",
+        "runbook.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "pyproject.toml",
+        "breakglass.example.yaml",
+    }
     assert not [name for name in names if re.match(r"\.venv|\.git/|dist/|breakglass\.yaml$", name)]
 
 
@@ -40,10 +66,23 @@ def test_the_version_stands_in_one_place() -> None:
 
 
 def test_every_package_that_the_project_names_stands_in_the_list() -> None:
-    listed = dict(re.findall(r"^\| ([a-z0-9-]+) \| \S+ \| (pure Python|musllinux wheels) \|$", (ROOT / "docs/packages.md").read_text("utf-8"), re.MULTILINE))
+    listed = dict(
+        re.findall(
+            r"^\| ([a-z0-9-]+) \| \S+ \| (pure Python|musllinux wheels) \|$",
+            (ROOT / "docs/packages.md").read_text("utf-8"),
+            re.MULTILINE,
+        )
+    )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert {canonicalize_name(Requirement(line).name) for line in project["dependencies"]} <= set(listed)
-    assert {name for name, kind in listed.items() if kind == "musllinux wheels"} >= {"cryptography", "bcrypt", "pynacl", "pyyaml"}
+    assert {canonicalize_name(Requirement(line).name) for line in project["dependencies"]} <= set(
+        listed
+    )
+    assert {name for name, kind in listed.items() if kind == "musllinux wheels"} >= {
+        "cryptography",
+        "bcrypt",
+        "pynacl",
+        "pyyaml",
+    }
 
 
 @pytest.mark.slow
@@ -54,17 +93,29 @@ def test_alpine_gets_everything_that_comes_along_as_a_wheel(machine: str, python
     except Missing as missing:
         if index_answers():
             pytest.fail(str(missing))
-        pytest.skip("the package index cannot be reached, so nobody can say which wheels there are; docs/packages.md has the list of the last time")
+        pytest.skip(
+            "the package index cannot be reached, so nobody can say which wheels there are; "
+            "docs/packages.md has the list of the last time"
+        )
     built = {name for name, wheel in wheels.items() if not is_pure(wheel)}
-    assert {name for name in built if not re.search(rf"-musllinux_1_\d_{machine}\.whl$", wheels[name])} == set()
+    assert {
+        name for name in built if not re.search(rf"-musllinux_1_\d_{machine}\.whl$", wheels[name])
+    } == set()
     assert built >= {"cryptography", "bcrypt", "pynacl", "pyyaml"}
 
 
 @pytest.mark.slow
-def test_the_bundle_is_installed_by_the_lines_of_its_readme_and_works_where_there_is_no_network(tmp_path: Path) -> None:
+def test_the_bundle_is_installed_by_the_lines_of_its_readme_and_works_where_there_is_no_network(
+    tmp_path: Path,
+) -> None:
     apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
-    if subprocess.run([*apart, "ip", "link", "set", "lo", "up"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets us make no network namespace: needs unshare and ip, and root or user namespaces")
+    if subprocess.run(
+        [*apart, "ip", "link", "set", "lo", "up"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(
+            "this machine lets us make no network namespace: needs unshare and ip, and root "
+            "or user namespaces"
+        )
     try:
         bundle = make_bundle(tmp_path)
     except subprocess.CalledProcessError:
@@ -72,20 +123,53 @@ def test_the_bundle_is_installed_by_the_lines_of_its_readme_and_works_where_ther
             raise
         pytest.skip("the package index cannot be reached, so there is nothing to make a bundle of")
     readme = (bundle / "README.txt").read_text("utf-8")
-    lines = re.findall(r"^    (\S.*)$", readme.partition("type:")[2].partition("pip is in here")[0], re.MULTILINE)
-    assert [line.split()[0] for line in lines] == ["sha256sum", "python3", "~/breakglass-venv/bin/python", "export", "breakglass"]
+    lines = re.findall(
+        r"^    (\S.*)$", readme.partition("type:")[2].partition("pip is in here")[0], re.MULTILINE
+    )
+    assert [line.split()[0] for line in lines] == [
+        "sha256sum",
+        "python3",
+        "~/breakglass-venv/bin/python",
+        "export",
+        "breakglass",
+    ]
     # Which Python the page asks for; and without the time that compiling everything takes.
     python = Path(sys.executable).resolve().parent
-    environ = {"PATH": f"{python}:{os.defpath}:/usr/sbin:/sbin", "HOME": str(tmp_path), "PIP_NO_COMPILE": "0", "PIP_CONFIG_FILE": os.devnull, "TMPDIR": str(tmp_path)}
-    script = "\n".join(("set -e", "ip link set lo up", *lines, f"breakglass sandbox -- sh -ec {WALK!r}"))
-    ended = subprocess.run([*apart, "sh", "-c", script], cwd=bundle, env=environ, capture_output=True, text=True, timeout=180, check=False)
+    environ = {
+        "PATH": f"{python}:{os.defpath}:/usr/sbin:/sbin",
+        "HOME": str(tmp_path),
+        "PIP_NO_COMPILE": "0",
+        "PIP_CONFIG_FILE": os.devnull,
+        "TMPDIR": str(tmp_path),
+    }
+    script = "\n".join(
+        ("set -e", "ip link set lo up", *lines, f"breakglass sandbox -- sh -ec {WALK!r}")
+    )
+    ended = subprocess.run(
+        [*apart, "sh", "-c", script],
+        cwd=bundle,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"\nbreakglass {__version__}\n" in f"\n{ended.stdout}"
     assert str(ROOT) not in ended.stdout + ended.stderr
     assert ended.stdout.count("Done, and read back: ") == 3
     # The runbook's lines can be typed here, and its links and those of the README lead somewhere.
-    copied = [line.split()[1] for block in blocks("runbook.md") for line in block.text.splitlines() if line.startswith("scp ")]
+    copied = [
+        line.split()[1]
+        for block in blocks("runbook.md")
+        for line in block.text.splitlines()
+        if line.startswith("scp ")
+    ]
     assert copied
     assert all(list(bundle.glob(pattern)) for pattern in copied)
     for document in DOCUMENTS:
-        assert [target for target in links(document) if not (bundle / target.partition("#")[0]).is_file()] == []
+        assert [
+            target
+            for target in links(document)
+            if not (bundle / target.partition("#")[0]).is_file()
+        ] == []

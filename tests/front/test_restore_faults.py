@@ -1,4 +1,6 @@
-"""What may be wrong when things are given back: no host waits for another, and nothing that somebody has touched is lost or passed over in silence."""
+"""What may be wrong when things are given back: no host waits for another, and nothing that
+somebody has touched is lost or passed over in silence.
+"""
 
 import json
 from pathlib import Path
@@ -20,7 +22,9 @@ def sites(world: World, node: str = NODE) -> list[Path]:
 def with_a_file_of_somebodys(world: World) -> Path:
     """Imported over a hosts.toml that was there; it comes back."""
     world.fetch(NODE)
-    registry = json.loads(world.estate.config.read_text("utf-8"))["image"]["repository"].partition("/")[0]
+    registry = json.loads(world.estate.config.read_text("utf-8"))["image"]["repository"].partition(
+        "/"
+    )[0]
     site = world.root(NODE) / f"etc/containerd/certs.d/{registry}/hosts.toml"
     site.parent.mkdir()
     site.write_text(f'# somebody\nserver = "http://{registry}"\n')
@@ -29,7 +33,9 @@ def with_a_file_of_somebodys(world: World) -> Path:
 
 
 @pytest.mark.slow
-def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answering(world: World) -> None:
+def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answering(
+    world: World,
+) -> None:
     world.bring_in(NODE)
     world.done("fetch", OTHER)
     world.done("import", OTHER)
@@ -48,14 +54,22 @@ def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answerin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["edited", "replaced", "deleted"])
-def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_original_kept(world: World, how: str) -> None:
+def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_original_kept(
+    world: World, how: str
+) -> None:
     site = with_a_file_of_somebodys(world)
     if how == "deleted":
         site.unlink()
     else:
         site.write_text(site.read_text() + "# a word\n" if how == "edited" else "# all new\n")
     touched = site.read_text() if site.exists() else None
-    is_told(world.run("restore", "--yes"), 4, "hosts.toml was", "after breakglass wrote it, so it is left as it is", ".breakglass.json")
+    is_told(
+        world.run("restore", "--yes"),
+        4,
+        "hosts.toml was",
+        "after breakglass wrote it, so it is left as it is",
+        ".breakglass.json",
+    )
     assert (site.read_text() if site.exists() else None) == touched
     record = world.shelf(NODE) / ".breakglass.json"
     assert "# somebody\n" in json.loads(record.read_text())["files"][str(site)]["original"]["text"]
@@ -69,7 +83,9 @@ def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_or
 
 
 @pytest.mark.slow
-def test_a_hosts_toml_that_was_deleted_after_us_is_there_again_after_the_next_import_and_restore(world: World) -> None:
+def test_a_hosts_toml_that_was_deleted_after_us_is_there_again_after_the_next_import_and_restore(
+    world: World,
+) -> None:
     site = with_a_file_of_somebodys(world)
     ours = site.read_text()
     site.unlink()
@@ -84,7 +100,9 @@ def test_what_is_left_of_us_without_a_record_is_told_with_the_lines_to_type(worl
     world.bring_in(NODE)
     for name in (".breakglass.json", ".breakglass-responder.py"):
         (world.shelf(NODE) / name).unlink()
-    told = is_told(world.run("restore", "--yes"), 4, "no record", "breakglass.local/keep/", "images rm")
+    told = is_told(
+        world.run("restore", "--yes"), 4, "no record", "breakglass.local/keep/", "images rm"
+    )
     assert told.count("hosts.toml holds lines of breakglass") == 2
 
 
@@ -106,7 +124,9 @@ def test_a_registry_that_lets_nobody_look_is_told_before_and_after_the_import(wo
 
 
 @pytest.mark.slow
-def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_is_mended(world: World) -> None:
+def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_is_mended(
+    world: World,
+) -> None:
     world.bring_in(NODE)
     world.estate.break_image("forgejo", "latest")
     assert "pulls go to the node first" in world.run("import", NODE).stdout
@@ -115,5 +135,10 @@ def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_
     (broken,) = (site for site in sites(world) if site.parent.name == forgejo)
     assert f'[host."http://{forgejo}"]' not in broken.read_text()
     broken.write_text(broken.read_text().replace("[host", f'[host."http://{forgejo}"]\n[host', 1))
-    is_told(world.run("import", NODE), 3, "does not list", "first, though the image of the registry is broken")
+    is_told(
+        world.run("import", NODE),
+        3,
+        "does not list",
+        "first, though the image of the registry is broken",
+    )
     assert len(first) == 2

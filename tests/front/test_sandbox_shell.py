@@ -1,4 +1,6 @@
-"""`breakglass sandbox` without a command: a shell for a person, who sees where they are and cannot leave by accident."""
+"""`breakglass sandbox` without a command: a shell for a person, who sees where they are and cannot
+leave by accident.
+"""
 
 import os
 import re
@@ -27,7 +29,13 @@ class Typist:
     def __init__(self, environ: dict[str, str]) -> None:
         self._keyboard, theirs = os.openpty()
         self.seen, self._read = "", 0
-        self.process = subprocess.Popen(["setsid", "--ctty", BREAKGLASS, "sandbox"], stdin=theirs, stdout=theirs, stderr=theirs, env=environ)
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", BREAKGLASS, "sandbox"],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environ,
+        )
         os.close(theirs)
 
     def type(self, line: str) -> None:
@@ -37,7 +45,9 @@ class Typist:
         """Read until the text comes; returns what came before it, from where the last one ended."""
         deadline = time.monotonic() + timeout_seconds
         while (found := self.seen.find(text, self._read)) < 0:
-            assert select.select([self._keyboard], [], [], max(0, deadline - time.monotonic()))[0], f"{text!r} did not come:\n{self.seen}"
+            assert select.select([self._keyboard], [], [], max(0, deadline - time.monotonic()))[
+                0
+            ], f"{text!r} did not come:\n{self.seen}"
             self.seen += os.read(self._keyboard, 65536).decode().replace("\r\n", "\n")
         before, self._read = self.seen[self._read : found], found + len(text)
         return before
@@ -51,17 +61,30 @@ class Typist:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the shell is bash where there is one")
 @pytest.mark.slow
-def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_own_start_up_files(tmp_path: Path) -> None:
+def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_own_start_up_files(
+    tmp_path: Path,
+) -> None:
     for name in (".bashrc", ".bash_profile", ".profile"):
-        (tmp_path / name).write_text("export KUBECONFIG=/elsewhere\nPS1='mine> '\n", encoding="ascii")
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("BREAKGLASS")} | {"HOME": str(tmp_path), "TERM": "dumb", "ENV": str(tmp_path / ".profile"), "SHELL": "/bin/sh"}
+        (tmp_path / name).write_text(
+            "export KUBECONFIG=/elsewhere\nPS1='mine> '\n", encoding="ascii"
+        )
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("BREAKGLASS")
+    } | {
+        "HOME": str(tmp_path),
+        "TERM": "dumb",
+        "ENV": str(tmp_path / ".profile"),
+        "SHELL": "/bin/sh",
+    }
     person = Typist(environ)
     banner = person.until(PROMPT)
     for word in ("simulated", "exit", "breakglass check", "kubectl", "`sandbox`"):
         assert word in banner
     assert max(len(line) for line in banner.splitlines()) <= 80
     person.type('echo "[$KUBECONFIG|$BREAKGLASS_CONFIG]"')
-    assert re.search(r"\n\[/\S+/kubeconfig\|/\S+/breakglass.yaml\]\n", found := person.until(PROMPT)), found
+    assert re.search(
+        r"\n\[/\S+/kubeconfig\|/\S+/breakglass.yaml\]\n", found := person.until(PROMPT)
+    ), found
     person.type("breakglass check; echo code $?")
     assert "forgejo: serves" in person.until("\ncode 10\n")
     person.until(PROMPT)
@@ -70,7 +93,10 @@ def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_ow
     assert "breakglass_completion" in answer
     assert "no 'nothing'; there are registry-vm" in answer
     # bash reads the machine's own bashrc before ours, whatever it is told.
-    person.type("export KUBECONFIG=/elsewhere PATH=/usr/bin:/bin; . $(dirname $BREAKGLASS_CONFIG)/bashrc; breakglass sandbox; echo $KUBECONFIG")
+    person.type(
+        "export KUBECONFIG=/elsewhere PATH=/usr/bin:/bin; . $(dirname "
+        "$BREAKGLASS_CONFIG)/bashrc; breakglass sandbox; echo $KUBECONFIG"
+    )
     answer = person.until("/kubeconfig\n" + PROMPT)
     assert "this shell is in a sandbox already" in answer
     person.type("false")

@@ -12,7 +12,9 @@ from tests.front.world import World
 
 
 def pinned(world: World) -> None:
-    """k8s-node1 holds the image and is pinned to, and should answer pulls; whether it does depends on how this state was arrived at."""
+    """k8s-node1 holds the image and is pinned to, and should answer pulls; whether it does depends
+    on how this state was arrived at.
+    """
 
     def go() -> None:
         world.bring_in("k8s-node1")
@@ -49,13 +51,48 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
 @pytest.mark.parametrize(
     ("part", "said", "left"),
     [
-        (VM, "registry-vm: was not reached on port", ("synology: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1")),
-        pytest.param(NAS, "synology: was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node1 Ready holds the image", "Pinned to k8s-node1"), marks=pytest.mark.slow),
-        ("api", "API server: not reached", ("registry-vm: 1 verified tarball", "k8s-node1 not known holds the image", "Whether a pin is in force is not known")),
-        ("k8s-node1", "k8s-node1 Ready was not reached on port", ("registry-vm: 1 verified tarball", "k8s-node2 Ready, pinned does not hold the image", "Pinned to k8s-node1")),
+        (
+            VM,
+            "registry-vm: was not reached on port",
+            (
+                "synology: 1 verified tarball",
+                "k8s-node1 Ready holds the image",
+                "Pinned to k8s-node1",
+            ),
+        ),
+        pytest.param(
+            NAS,
+            "synology: was not reached on port",
+            (
+                "registry-vm: 1 verified tarball",
+                "k8s-node1 Ready holds the image",
+                "Pinned to k8s-node1",
+            ),
+            marks=pytest.mark.slow,
+        ),
+        (
+            "api",
+            "API server: not reached",
+            (
+                "registry-vm: 1 verified tarball",
+                "k8s-node1 not known holds the image",
+                "Whether a pin is in force is not known",
+            ),
+        ),
+        (
+            "k8s-node1",
+            "k8s-node1 Ready was not reached on port",
+            (
+                "registry-vm: 1 verified tarball",
+                "k8s-node2 Ready, pinned does not hold the image",
+                "Pinned to k8s-node1",
+            ),
+        ),
     ],
 )
-def test_a_part_that_is_down_is_named_and_the_rest_is_still_told(world: World, part: str, said: str, left: tuple[str, ...]) -> None:
+def test_a_part_that_is_down_is_named_and_the_rest_is_still_told(
+    world: World, part: str, said: str, left: tuple[str, ...]
+) -> None:
     pinned(world)
     world.estate.stop(part)
     told = page(world.run("status"))
@@ -66,26 +103,52 @@ def test_with_everything_down_it_still_says_so_and_ends_well(world: World) -> No
     for part in world.estate.status():
         world.estate.stop(part)
     told = keeps_the_contract(world.run("status", "--json"))
-    assert (told["exit_code"], told["result"]["stale"], told["result"]["newest"], told["result"]["api"]["reached"]) == (0, True, None, False)
-    assert {each["reached"] for each in (*told["result"]["sources"], *told["result"]["nodes"])} == {False}
+    assert (
+        told["exit_code"],
+        told["result"]["stale"],
+        told["result"]["newest"],
+        told["result"]["api"]["reached"],
+    ) == (0, True, None, False)
+    assert {each["reached"] for each in (*told["result"]["sources"], *told["result"]["nodes"])} == {
+        False
+    }
 
 
 def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: World) -> None:
     pinned(world)
-    world.estate.api.patch_node("k8s-node2", {"metadata": {"annotations": {"breakglass/pinned": None}}, "spec": {"unschedulable": None}})
+    world.estate.api.patch_node(
+        "k8s-node2",
+        {"metadata": {"annotations": {"breakglass/pinned": None}}, "spec": {"unschedulable": None}},
+    )
     world.end_responders()
     told = keeps_the_contract(world.run("status", "--json"))["result"]
-    assert (told["stale"], told["newest"]["tag"], told["pin"]["target"], told["pin"]["reason"], told["pin"]["joined"]) == (False, TAG, "k8s-node1", "Forgejo is down", ["k8s-node2"])
+    assert (
+        told["stale"],
+        told["newest"]["tag"],
+        told["pin"]["target"],
+        told["pin"]["reason"],
+        told["pin"]["joined"],
+    ) == (False, TAG, "k8s-node1", "Forgejo is down", ["k8s-node2"])
     target = told["nodes"][0]
-    assert (target["holds"], target["should_answer"], target["answers_pulls"], target["tarballs"]) == (True, True, False, [TAG])
-    assert told["next"] == "breakglass import k8s-node1; breakglass pin k8s-node1; run the pipeline; then: breakglass restore"
+    assert (
+        target["holds"],
+        target["should_answer"],
+        target["answers_pulls"],
+        target["tarballs"],
+    ) == (True, True, False, [TAG])
+    assert told["next"] == (
+        "breakglass import k8s-node1; breakglass pin k8s-node1; run the pipeline; then: "
+        "breakglass restore"
+    )
 
 
 def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(world: World) -> None:
     world.publish()
     configure(world, "status", max_age_hours=1)
     record = next(world.estate.vm_directory.glob("*.json"))
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"created_at": "2026-01-01T00:00:00Z"}))
+    record.write_text(
+        json.dumps(json.loads(record.read_text()) | {"created_at": "2026-01-01T00:00:00Z"})
+    )
     world.estate.mirror()
     told = world.run("status", "--json")
     assert told.told["result"]["stale"] is True
@@ -98,7 +161,9 @@ def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(wo
 
 
 @pytest.mark.slow
-def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_not_hide_the_rest_of_a_node(world: World) -> None:
+def test_a_silent_containerd_and_an_edited_hosts_toml_do_not_hide_the_rest_of_a_node(
+    world: World,
+) -> None:
     world.bring_in("k8s-node1")
     world.done("import", "k8s-node1")
     written = next((world.root("k8s-node1") / "etc/containerd/certs.d").glob("*/hosts.toml"))
@@ -106,7 +171,10 @@ def test_a_containerd_that_does_not_answer_and_a_hosts_toml_that_was_edited_do_n
     with world.program("k8s-node1", "ctr", 'echo "cannot connect" >&2; exit 1'):
         ended = world.run("status")
     told = page(ended)
-    assert f"image: not known; tarball {TAG}; answers pulls; containerd on k8s-node1 does not answer: exit 1: cannot connect" in told
+    assert (
+        f"image: not known; tarball {TAG}; answers pulls; containerd on k8s-node1 does not "
+        f"answer: exit 1: cannot connect"
+    ) in told
     assert "was edited after breakglass wrote it" in told
 
 
@@ -116,4 +184,6 @@ def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: Worl
     world.done("import", "k8s-node1", "--no-answer-pulls")
     told = page(world.run("status"))
     assert "k8s-node1 Ready keeps the image" in told
-    assert told.endswith("Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore")
+    assert told.endswith(
+        "Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore"
+    )

@@ -1,4 +1,6 @@
-"""The sandbox with commands in it: put back to its first day before each test, or brought as far as a test begins."""
+"""The sandbox with commands in it: put back to its first day before each test, or brought as far as
+a test begins.
+"""
 
 import os
 import shutil
@@ -35,16 +37,47 @@ class World:
 
     # Commands
 
-    def start(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, terminal: int | None = None, dies_after: int | None = None) -> Started:
-        wanted: dict[str, str | None] = {**self.estate.environment(), "HOME": str(self._home), "XDG_CONFIG_HOME": None, "CI_COMMIT_SHA": None, **(environ or {})}
+    def start(
+        self,
+        *arguments: str,
+        environ: dict[str, str | None] | None = None,
+        directory: Path | None = None,
+        terminal: int | None = None,
+        dies_after: int | None = None,
+    ) -> Started:
+        wanted: dict[str, str | None] = {
+            **self.estate.environment(),
+            "HOME": str(self._home),
+            "XDG_CONFIG_HOME": None,
+            "CI_COMMIT_SHA": None,
+            **(environ or {}),
+        }
         given = {name: value for name, value in wanted.items() if value is not None}
-        return self._commands.start(*arguments, environ=given, directory=directory, terminal=terminal, dies_after=dies_after)
+        return self._commands.start(
+            *arguments, environ=given, directory=directory, terminal=terminal, dies_after=dies_after
+        )
 
-    def run(self, *arguments: str, environ: dict[str, str | None] | None = None, directory: Path | None = None, dies_after: int | None = None) -> Ended:
-        ended = self.start(*arguments, environ=environ, directory=directory, dies_after=dies_after).end()
+    def run(
+        self,
+        *arguments: str,
+        environ: dict[str, str | None] | None = None,
+        directory: Path | None = None,
+        dies_after: int | None = None,
+    ) -> Ended:
+        ended = self.start(
+            *arguments, environ=environ, directory=directory, dies_after=dies_after
+        ).end()
         # Whatever was run, it ends as its help says.
-        if arguments and (codes := BY_COMMAND.get(arguments[0])) and "--" not in arguments and "--help" not in arguments:
-            assert ended.status in codes or not 0 <= ended.status <= 128, f"{ended.status} is none of {codes}, the exit codes of {arguments[0]}:\n{ended.stderr}"
+        if (
+            arguments
+            and (codes := BY_COMMAND.get(arguments[0]))
+            and "--" not in arguments
+            and "--help" not in arguments
+        ):
+            assert ended.status in codes or not 0 <= ended.status <= 128, (
+                f"{ended.status} is none of {codes}, the exit codes of "
+                f"{arguments[0]}:\n{ended.stderr}"
+            )
         # Nobody's terminal: whatever was run, no control character may be in it.
         is_inert(ended.stdout + ended.stderr)
         return ended
@@ -58,7 +91,9 @@ class World:
     # The state that a test begins with
 
     def reset(self) -> None:
-        """As on the first day: nothing saved, nothing on the nodes, nothing cordoned, everything up."""
+        """As on the first day: nothing saved, nothing on the nodes, nothing cordoned, everything
+        up.
+        """
         self.end_responders()
         for name, host in self.estate.hosts.items():
             host.environ = self._environs[name]
@@ -112,13 +147,21 @@ class World:
         self.arrive(f"imported {node}", go)
 
     def arrive(self, name: str, go: Callable[[], object]) -> None:
-        """From the first day to the state that `go` leads to: by itself the first time, from a copy afterwards."""
+        """From the first day to the state that `go` leads to: by itself the first time, from a copy
+        afterwards.
+        """
         kept = self._kept / name
         if name not in self._kept_nodes:
             go()
             for path in self._changing():
                 shutil.copytree(path, kept / path.relative_to(self.estate.root), symlinks=True)
-            self._kept_nodes[name] = (self.estate.config.read_bytes(), {node: item["spec"] | {"annotations": item["metadata"].get("annotations")} for node, item in self.nodes().items()})
+            self._kept_nodes[name] = (
+                self.estate.config.read_bytes(),
+                {
+                    node: item["spec"] | {"annotations": item["metadata"].get("annotations")}
+                    for node, item in self.nodes().items()
+                },
+            )
             return
         self.end_responders()
         for path in self._changing():
@@ -127,7 +170,13 @@ class World:
         config, nodes = self._kept_nodes[name]
         self.estate.config.write_bytes(config)
         for node, item in nodes.items():
-            self.estate.api.patch_node(node, {"metadata": {"annotations": item["annotations"]}, "spec": {"unschedulable": item.get("unschedulable")}})
+            self.estate.api.patch_node(
+                node,
+                {
+                    "metadata": {"annotations": item["annotations"]},
+                    "spec": {"unschedulable": item.get("unschedulable")},
+                },
+            )
 
     def responders(self) -> dict[int, list[str]]:
         """The nodes' processes that answer pulls: PID and command line."""
@@ -135,7 +184,11 @@ class World:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                if any(word.startswith(f"{self.estate.root}/") and word.endswith("/.breakglass-responder.py") for word in words):
+                if any(
+                    word.startswith(f"{self.estate.root}/")
+                    and word.endswith("/.breakglass-responder.py")
+                    for word in words
+                ):
                     found[int(process.name)] = words
         return found
 
@@ -149,8 +202,19 @@ class World:
     def _changing(self) -> list[Path]:
         """Every directory that commands or tests change, where it is there."""
         stores = [host.root / store for host in self.estate.hosts.values() for store in STORES]
-        repositories = [registry.root / "repositories" for registry in self.estate.registries.values()]
-        return [path for path in (*stores, *repositories, self.estate.vm_directory, self.estate.nas_directory) if path.exists()]
+        repositories = [
+            registry.root / "repositories" for registry in self.estate.registries.values()
+        ]
+        return [
+            path
+            for path in (
+                *stores,
+                *repositories,
+                self.estate.vm_directory,
+                self.estate.nas_directory,
+            )
+            if path.exists()
+        ]
 
     # What is there
 
@@ -168,13 +232,20 @@ class World:
         """What each name in the node's containerd points at."""
         status, stdout, _ = self.estate.run(node, ["ctr", "-n", "k8s.io", "images", "ls"])
         assert status == 0
-        return {fields[0]: fields[2] for fields in (line.split() for line in stdout.decode().splitlines()[1:])}
+        return {
+            fields[0]: fields[2]
+            for fields in (line.split() for line in stdout.decode().splitlines()[1:])
+        }
 
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The Node objects without their versions, which every change of anything moves."""
         found = {}
         for _, item in self.estate.api.select("nodes", None, "")[1]:
-            metadata = {key: value for key, value in item["metadata"].items() if key not in ("resourceVersion", "uid")}
+            metadata = {
+                key: value
+                for key, value in item["metadata"].items()
+                if key not in ("resourceVersion", "uid")
+            }
             found[metadata["name"]] = {**item, "metadata": metadata}
         return found
 
@@ -191,7 +262,9 @@ class World:
 
     @contextmanager
     def program(self, host: str, name: str, script: str) -> Iterator[None]:
-        """A shell script in place of a program of one host; `REAL` in it is the program that it stands before."""
+        """A shell script in place of a program of one host; `REAL` in it is the program that it
+        stands before.
+        """
         directory = self.directory / f"before-{host}"
         directory.mkdir(exist_ok=True)
         path = self.host(host).environ["PATH"]
@@ -206,9 +279,14 @@ class World:
 
     @contextmanager
     def held(self, host: str, name: str, when: str) -> Iterator["Gate"]:
-        """A program of one host that waits at a gate before it does its work, where its arguments match `when`, a pattern of the shell."""
+        """A program of one host that waits at a gate before it does its work, where its arguments
+        match `when`, a pattern of the shell.
+        """
         gate = Gate(self, self.directory / f"held-{host}-{name}")
-        script = f'case "$*" in {when}) touch {gate.path}; while [ -e {gate.path} ]; do sleep 0.05; done; $REAL "$@"; exit;; esac; exec $REAL "$@"'
+        script = (
+            f'case "$*" in {when}) touch {gate.path}; while [ -e {gate.path} ]; do sleep 0.05; '
+            f'done; $REAL "$@"; exit;; esac; exec $REAL "$@"'
+        )
         try:
             with self.program(host, name, script):
                 yield gate

@@ -1,7 +1,8 @@
-"""A process that has imported breakglass and forks once for each command: a real process with real streams, without the second that importing takes.
+"""A process that has imported breakglass and forks once for each command: a real process with real
+streams, without the second that importing takes.
 
-It reads requests from the socket on standard input: a line of JSON, and four descriptors (the command's three streams, and where its process ID and in the end its
-status are told).
+It reads requests from the socket on standard input: a line of JSON, and four descriptors (the
+command's three streams, and where its process ID and in the end its status are told).
 """
 
 import fcntl
@@ -24,7 +25,9 @@ from breakglass.cli.main import run
 
 
 class _FatalStream(io.TextIOWrapper):
-    """Standard output of a command that dies, with nobody's leave, as soon as it has reported so many steps as done."""
+    """Standard output of a command that dies, with nobody's leave, as soon as it has reported so
+    many steps as done.
+    """
 
     def __init__(self, dies_after: int) -> None:
         super().__init__(io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True)
@@ -39,7 +42,9 @@ class _FatalStream(io.TextIOWrapper):
 
 
 def serve(requests: socket.socket) -> int | None:
-    """In the zygote: until nobody asks any more, then None. In a command's process: what its arguments are told to `run`."""
+    """In the zygote: until nobody asks any more, then None. In a command's process: what its
+    arguments are told to `run`.
+    """
     for name in ("kubernetes.client", "paramiko", "yaml"):
         importlib.import_module(name)
     # Nobody's garbage: a command's process would go through all of it when it ends.
@@ -79,15 +84,24 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
         os.close(stream)
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8")
-    out = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding="utf-8", line_buffering=os.isatty(1))
+    sys.stdin = io.TextIOWrapper(
+        io.BufferedReader(io.FileIO(0, "r", closefd=False)), encoding="utf-8"
+    )
+    out = io.TextIOWrapper(
+        io.BufferedWriter(io.FileIO(1, "w", closefd=False)),
+        encoding="utf-8",
+        line_buffering=os.isatty(1),
+    )
     sys.stdout = _FatalStream(request["dies_after"]) if request["dies_after"] else out
-    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)
+    sys.stderr = io.TextIOWrapper(
+        io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True
+    )
     os.environ.clear()
     os.environ.update(request["environ"])
     os.chdir(request["directory"])
 
 
 if __name__ == "__main__":
-    # Left by SystemExit, so that a command's process ends as the installed program does: threads waited for, streams flushed.
+    # Left by SystemExit, so that a command's process ends as the installed program does: threads
+    # waited for, streams flushed.
     sys.exit(serve(socket.socket(fileno=os.dup(0))))

@@ -11,12 +11,20 @@ from .host import ENVIRONMENT
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.lab", description="A real estate in namespaces of this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.lab", description="A real estate in namespaces of this machine."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in {"up": "raise it (one that stands is removed first)", "down": "remove every trace of it", "status": "what of it runs"}.items():
+    for name, text in {
+        "up": "raise it (one that stands is removed first)",
+        "down": "remove every trace of it",
+        "status": "what of it runs",
+    }.items():
         command = commands.add_parser(name, help=text)
         if name != "status":
-            command.add_argument("--force", action="store_true", help="even while a test session is using it")
+            command.add_argument(
+                "--force", action="store_true", help="even while a test session is using it"
+            )
     commands.add_parser("shell", help="a root shell on a host").add_argument("host")
     run = commands.add_parser("run", help="run a command on a host, as root")
     run.add_argument("host")
@@ -37,11 +45,26 @@ def main() -> int:
         return status(estate)
     else:
         if arguments.host not in estate.hosts:
-            print(f"no such host: {arguments.host}; there are: {', '.join(estate.hosts)}", file=sys.stderr)
+            print(
+                f"no such host: {arguments.host}; there are: {', '.join(estate.hosts)}",
+                file=sys.stderr,
+            )
             return 2
         host = estate.host(arguments.host)
-        argv = ["/bin/sh" if host.kind == "bare" else "/bin/bash"] if arguments.command == "shell" else [word for number, word in enumerate(arguments.argv) if number or word != "--"]
-        os.execve("/usr/bin/nsenter", host.entry("/root") + argv, ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb"), "BREAKGLASS_CONFIG": "/root/breakglass.yaml"})
+        argv = (
+            ["/bin/sh" if host.kind == "bare" else "/bin/bash"]
+            if arguments.command == "shell"
+            else [word for number, word in enumerate(arguments.argv) if number or word != "--"]
+        )
+        os.execve(
+            "/usr/bin/nsenter",
+            host.entry("/root") + argv,
+            ENVIRONMENT
+            | {
+                "TERM": os.environ.get("TERM", "dumb"),
+                "BREAKGLASS_CONFIG": "/root/breakglass.yaml",
+            },
+        )
     return 0
 
 
@@ -52,7 +75,10 @@ def raise_or_remove(estate: Estate, command: str) -> None:
     began = time.monotonic()
     provision()
     estate.up()
-    print(f"the lab is up in {time.monotonic() - began:.0f} s; try: python3 -m tests.lab shell operator")
+    print(
+        f"the lab is up in {time.monotonic() - began:.0f} s; try: python3 -m tests.lab shell "
+        f"operator"
+    )
 
 
 def status(estate: Estate) -> int:
@@ -61,7 +87,14 @@ def status(estate: Estate) -> int:
         print("the lab is down")
         return 1
     for host in estate.hosts.values():
-        running = [f"{daemon.name}{'' if host.pid(daemon.name) else ' (stopped)'}" for daemon in host.daemons] if host.running else ["unplugged"]
+        running = (
+            [
+                f"{daemon.name}{'' if host.pid(daemon.name) else ' (stopped)'}"
+                for daemon in host.daemons
+            ]
+            if host.running
+            else ["unplugged"]
+        )
         print(f"{host.name:<12} {host.address:<13} {', '.join(running)}")
     return 0
 

@@ -1,4 +1,6 @@
-"""What `import` makes of a node so that every pod starts, looked at from outside; and the outage that it is for."""
+"""What `import` makes of a node so that every pod starts, looked at from outside; and the outage
+that it is for.
+"""
 
 import hashlib
 import os
@@ -15,7 +17,12 @@ from .runs import run, stop_registries
 
 TAG = "0a1b2c3d"
 PRIVATE, FORGEJO = "registry.viktorbarzin.me:5050", "forgejo.viktorbarzin.me"
-NAMES = (f"{PRIVATE}/infra-ci:{TAG}", f"{PRIVATE}/infra-ci:latest", f"{FORGEJO}/viktor/infra-ci:{TAG}", f"{FORGEJO}/viktor/infra-ci:latest")
+NAMES = (
+    f"{PRIVATE}/infra-ci:{TAG}",
+    f"{PRIVATE}/infra-ci:latest",
+    f"{FORGEJO}/viktor/infra-ci:{TAG}",
+    f"{FORGEJO}/viktor/infra-ci:latest",
+)
 DIRECTORY = "/var/breakglass"
 CERTS = "/etc/containerd/certs.d"
 OURS = "breakglass.local/"
@@ -27,13 +34,18 @@ _shelf: dict[str, tuple[int, bytes | str]] = {}
 
 
 def outage(estate: Estate, *nodes: str) -> Image:
-    """Every registry stopped, the tarball on these nodes: by snapshot and fetch the first time in a session, later as a copy of what they made."""
+    """Every registry stopped, the tarball on these nodes: by snapshot and fetch the first time in a
+    session, later as a copy of what they made.
+    """
     image = estate.small(TAG)
     if not _shelf:
         run(estate, "snapshot", "--tag", TAG)
         run(estate, "fetch", nodes[0])
         for path in estate.nodes[nodes[0]].path(DIRECTORY).iterdir():
-            _shelf[path.name] = (stat.S_IMODE(path.lstat().st_mode), str(path.readlink()) if path.is_symlink() else path.read_bytes())
+            _shelf[path.name] = (
+                stat.S_IMODE(path.lstat().st_mode),
+                str(path.readlink()) if path.is_symlink() else path.read_bytes(),
+            )
     for node in nodes:
         lay_tarball(estate.nodes[node])
     stop_registries(estate)
@@ -76,7 +88,12 @@ def is_taken_back(node: Host, before: Traces) -> None:
 
 def differences(before: Traces, after: Traces) -> list[str]:
     """What two traces do not share: `- ` was there before, `+ ` is there after."""
-    return [f"{sign} {what}: {fact}" for what in before for sign, these, those in (("-", before, after), ("+", after, before)) for fact in sorted(these[what] - those[what])]
+    return [
+        f"{sign} {what}: {fact}"
+        for what in before
+        for sign, these, those in (("-", before, after), ("+", after, before))
+        for fact in sorted(these[what] - those[what])
+    ]
 
 
 def responder(node: Host) -> tuple[int, int] | None:
@@ -84,7 +101,12 @@ def responder(node: Host) -> tuple[int, int] | None:
     found = []
     for pid, _ in process.within(node.init_pid):
         words = process.command_line(pid).split()
-        if words and "python3" in words[0] and f"{DIRECTORY}/.breakglass-responder.py" in words and "serve" in words:
+        if (
+            words
+            and "python3" in words[0]
+            and f"{DIRECTORY}/.breakglass-responder.py" in words
+            and "serve" in words
+        ):
             found.append((pid, int(words[words.index("--port") + 1])))
     assert len(found) <= 1, f"more than one responder: {found}"
     return found[0] if found else None
@@ -94,24 +116,40 @@ def answers_on(node: Host) -> int:
     """The responder's port; it listens there, on loopback only."""
     found = responder(node)
     assert found, f"no responder on {node.name}"
-    addresses = {line.split()[1].partition(":")[0] for line in tcp(node) if line.split()[3] == "0A" and int(line.split()[1].rpartition(":")[2], 16) == found[1]}
+    addresses = {
+        line.split()[1].partition(":")[0]
+        for line in tcp(node)
+        if line.split()[3] == "0A" and int(line.split()[1].rpartition(":")[2], 16) == found[1]
+    }
     assert addresses == {"0100007F"}, f"port {found[1]} of {node.name}: {addresses}"
     return found[1]
 
 
 def tcp(node: Host) -> list[str]:
-    return [line for table in ("tcp", "tcp6") for line in Path(f"/proc/{node.init_pid}/net/{table}").read_text().splitlines()[1:]]
+    return [
+        line
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{node.init_pid}/net/{table}").read_text().splitlines()[1:]
+    ]
 
 
 def peak_bytes(pid: int) -> int:
     """The most that a process has had resident."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    line = next(
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
     return int(line.split()[1]) * 1024
 
 
 def keep_tags(node: Host) -> dict[str, str]:
     """Private names of ours in kubelet's namespace -> digest of what they mean."""
-    return {words[1]: words[3] for words in map(str.split, listing.containerd_images(node)) if words[1].startswith(OURS)}
+    return {
+        words[1]: words[3]
+        for words in map(str.split, listing.containerd_images(node))
+        if words[1].startswith(OURS)
+    }
 
 
 def registry_files(node: Host) -> dict[str, str]:
@@ -120,14 +158,29 @@ def registry_files(node: Host) -> dict[str, str]:
 
 
 def traces(node: Host) -> Traces:
-    """All of a node that `restore` has to give back: every file of its root that was ever changed, processes of ours, ports, every image with its labels but those that `import` brings."""
+    """All of a node that `restore` has to give back: every file of its root that was ever changed,
+    processes of ours, ports, every image with its labels but those that `import` brings.
+    """
     brought = ("sha256:", f"{PRIVATE}/infra-ci", f"{FORGEJO}/viktor/infra-ci")
     images = listing.containerd_images(node)
     return {
-        "file": {f"{path} {fact}" for path, fact in described(node.disk.upper) if not path.startswith(NOISE)} | {f"tmp/{path} {fact}" for path, fact in described(node.path("/tmp"))},
+        "file": {
+            f"{path} {fact}"
+            for path, fact in described(node.disk.upper)
+            if not path.startswith(NOISE)
+        }
+        | {f"tmp/{path} {fact}" for path, fact in described(node.path("/tmp"))},
         "shelf": {f"{path} {fact}" for path, fact in described(node.path(DIRECTORY))},
-        "in /run": {str(path) for place in ("/run", "/dev/shm") for path in node.path(place).glob("**/*breakglass*")},
-        "process": {line for line in (process.command_line(pid) for pid, _ in process.within(node.init_pid)) if DIRECTORY in line},
+        "in /run": {
+            str(path)
+            for place in ("/run", "/dev/shm")
+            for path in node.path(place).glob("**/*breakglass*")
+        },
+        "process": {
+            line
+            for line in (process.command_line(pid) for pid, _ in process.within(node.init_pid))
+            if DIRECTORY in line
+        },
         "port": {str(port) for port in node.listening()},
         "image": {line for line in images if not line.split()[1].startswith(brought)},
         "pinned": {line for line in images if "pinned" in line and "/pause:" not in line},
@@ -147,4 +200,7 @@ def described(top: Path) -> Iterator[tuple[str, str]]:
                 what = f" -> {path.readlink()}"
             elif stat.S_ISREG(facts.st_mode):
                 what = f" {facts.st_size} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-            yield str(path.relative_to(top)), f"{stat.filemode(facts.st_mode)} {facts.st_uid}:{facts.st_gid}{what}"
+            yield (
+                str(path.relative_to(top)),
+                f"{stat.filemode(facts.st_mode)} {facts.st_uid}:{facts.st_gid}{what}",
+            )

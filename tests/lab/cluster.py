@@ -1,4 +1,6 @@
-"""The cluster, asked and changed as its administrator from the operator's machine; and pods that use an image, as a pipeline's do."""
+"""The cluster, asked and changed as its administrator from the operator's machine; and pods that
+use an image, as a pipeline's do.
+"""
 
 import json
 import time
@@ -15,12 +17,22 @@ ADDED = "breakglass-lab.added"
 """A label without a slash: it stands in a URL as it is."""
 ADMIN = "/root/.kube/admin.config"
 RIGHTS = {"nodes": ("get", "list", "patch"), "pods": ("list",), "persistentvolumes": ("list",)}
-WAITING_IN_VAIN = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "CreateContainerError", "RunContainerError", "CrashLoopBackOff")
+WAITING_IN_VAIN = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+)
 
 
 @dataclass(frozen=True)
 class Pod:
-    """What became of a test pod: `reason` and `message` say why its container waits, empty when it does not."""
+    """What became of a test pod: `reason` and `message` say why its container waits, empty when it
+    does not.
+    """
 
     name: str
     phase: str
@@ -41,23 +53,47 @@ class Cluster:
     operator: Host
     kubeconfig: str = ADMIN
 
-    def kubectl(self, *argv: str, input: str | None = None, timeout: float = 60, check: bool = True) -> CompletedProcess[str]:
-        return self.operator.run("kubectl", "--kubeconfig", self.kubeconfig, *argv, input=input, timeout=timeout, check=check)
+    def kubectl(
+        self, *argv: str, input: str | None = None, timeout: float = 60, check: bool = True
+    ) -> CompletedProcess[str]:
+        return self.operator.run(
+            "kubectl",
+            "--kubeconfig",
+            self.kubeconfig,
+            *argv,
+            input=input,
+            timeout=timeout,
+            check=check,
+        )
 
     def get(self, *argv: str) -> Any:
         return json.loads(self.kubectl("get", *argv, "-o", "json").stdout)
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+        self.kubectl(
+            "apply",
+            "-f",
+            "-",
+            input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}),
+        )
 
     # rights
 
     def grant(self, rights: dict[str, tuple[str, ...]] | None = None) -> None:
         """Give the tool's identity exactly these rights; None: what it normally has."""
         role, binding = {"name": "breakglass"}, {"apiGroup": "rbac.authorization.k8s.io"}
-        rules = [{"apiGroups": [""], "resources": [resource], "verbs": list(verbs)} for resource, verbs in (RIGHTS if rights is None else rights).items() if verbs]
+        rules = [
+            {"apiGroups": [""], "resources": [resource], "verbs": list(verbs)}
+            for resource, verbs in (RIGHTS if rights is None else rights).items()
+            if verbs
+        ]
         self.apply(
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": role, "rules": rules},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": role,
+                "rules": rules,
+            },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRoleBinding",
@@ -74,14 +110,27 @@ class Cluster:
 
     def ready(self) -> set[str]:
         """Names of the nodes that report Ready."""
-        return {name for name, node in self.nodes().items() if any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node.get("status", {}).get("conditions", []))}
+        return {
+            name
+            for name, node in self.nodes().items()
+            if any(
+                condition["type"] == "Ready" and condition["status"] == "True"
+                for condition in node.get("status", {}).get("conditions", [])
+            )
+        }
 
     def await_ready(self, names: Iterable[str] = tuple(NODES), *, timeout: float = 180) -> None:
         wanted = set(names)
-        wait(lambda: wanted <= self.ready(), timeout, lambda: f"not Ready: {sorted(wanted - self.ready())}")
+        wait(
+            lambda: wanted <= self.ready(),
+            timeout,
+            lambda: f"not Ready: {sorted(wanted - self.ready())}",
+        )
 
     def await_reports(self, since: Mapping[str, datetime], *, timeout: float = 180) -> None:
-        """Wait until the kubelets of these nodes have reported Ready after a moment: what stands there may be older."""
+        """Wait until the kubelets of these nodes have reported Ready after a moment: what stands
+        there may be older.
+        """
 
         def silent() -> set[str]:
             nodes = self.nodes() if since else {}
@@ -90,12 +139,16 @@ class Cluster:
         wait(lambda: not silent(), timeout, lambda: f"no report of {sorted(silent())}")
 
     def await_boot(self, node: str, boot_id: str, *, timeout: float = 180) -> None:
-        """Wait until a node's kubelet reports this boot: until then the node object tells of the boot before."""
+        """Wait until a node's kubelet reports this boot: until then the node object tells of the
+        boot before.
+        """
 
         def reported() -> str:
             return str(self.nodes()[node]["status"]["nodeInfo"]["bootID"])
 
-        wait(lambda: reported() == boot_id, timeout, lambda: f"{node} reports the boot {reported()}")
+        wait(
+            lambda: reported() == boot_id, timeout, lambda: f"{node} reports the boot {reported()}"
+        )
 
     def cordon(self, node: str) -> None:
         self.kubectl("cordon", node)
@@ -104,7 +157,9 @@ class Cluster:
         self.kubectl("uncordon", node)
 
     def add_nodes(self, names: Iterable[str]) -> None:
-        """Make Node objects of nodes that are not there, by the thousand if need be; they are not Ready."""
+        """Make Node objects of nodes that are not there, by the thousand if need be; they are not
+        Ready.
+        """
         objects = [node_object(name) for name in names]
         for each in objects:
             each["metadata"]["labels"][ADDED] = "yes"
@@ -122,13 +177,37 @@ class Cluster:
             if name not in NODES:
                 self.kubectl("delete", "node", name)
                 continue
-            marks = [key for key in node["metadata"].get("annotations", {}) if key.startswith("breakglass")]
+            marks = [
+                key
+                for key in node["metadata"].get("annotations", {})
+                if key.startswith("breakglass")
+            ]
             if marks or node["spec"].get("unschedulable"):
-                self.kubectl("patch", "node", name, "--type=merge", "-p", json.dumps({"metadata": {"annotations": dict.fromkeys(marks)}, "spec": {"unschedulable": None}}))
+                self.kubectl(
+                    "patch",
+                    "node",
+                    name,
+                    "--type=merge",
+                    "-p",
+                    json.dumps(
+                        {
+                            "metadata": {"annotations": dict.fromkeys(marks)},
+                            "spec": {"unschedulable": None},
+                        }
+                    ),
+                )
 
     # pods
 
-    def start_pod(self, name: str, image: str, *, pull_policy: str | None = None, node: str | None = None, command: tuple[str, ...] = ("/bin/sh", "-c", "exec sleep 3600")) -> None:
+    def start_pod(
+        self,
+        name: str,
+        image: str,
+        *,
+        pull_policy: str | None = None,
+        node: str | None = None,
+        command: tuple[str, ...] = ("/bin/sh", "-c", "exec sleep 3600"),
+    ) -> None:
         """Make a pod; without `node` the scheduler chooses."""
         container: dict[str, Any] = {"name": "main", "image": image, "command": list(command)}
         if pull_policy:
@@ -144,26 +223,64 @@ class Cluster:
         }
         if node:
             spec["nodeSelector"] = {"kubernetes.io/hostname": node}
-            spec["tolerations"] = [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]
-        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+            spec["tolerations"] = [
+                {"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}
+            ]
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": spec,
+            }
+        )
 
     def pod(self, name: str) -> Pod:
         found = self.get("pod", name)
         status = (found["status"].get("containerStatuses") or [{}])[0]
         waiting = status.get("state", {}).get("waiting", {})
-        return Pod(name, found["status"]["phase"], found["spec"].get("nodeName", ""), waiting.get("reason", ""), waiting.get("message", ""), status.get("imageID", ""))
+        return Pod(
+            name,
+            found["status"]["phase"],
+            found["spec"].get("nodeName", ""),
+            waiting.get("reason", ""),
+            waiting.get("message", ""),
+            status.get("imageID", ""),
+        )
 
     def settle(self, name: str, *, timeout: float = 60) -> Pod:
         """Wait until a pod runs, has ended, or waits in vain for its image."""
-        wait(lambda: self.pod(name).phase not in ("Pending", "Unknown") or self.pod(name).reason in WAITING_IN_VAIN, timeout, lambda: f"undecided: {self.pod(name)}")
+        wait(
+            lambda: (
+                self.pod(name).phase not in ("Pending", "Unknown")
+                or self.pod(name).reason in WAITING_IN_VAIN
+            ),
+            timeout,
+            lambda: f"undecided: {self.pod(name)}",
+        )
         return self.pod(name)
 
     def ended(self, *names: str, timeout: float = 60) -> list[Pod]:
         """Wait until each of these pods has ended, or waits in vain for its image."""
-        wait(lambda: all(pod.phase in ("Succeeded", "Failed") or pod.reason in WAITING_IN_VAIN for pod in map(self.pod, names)), timeout, lambda: f"undecided: {[self.pod(name) for name in names]}")
+        wait(
+            lambda: all(
+                pod.phase in ("Succeeded", "Failed") or pod.reason in WAITING_IN_VAIN
+                for pod in map(self.pod, names)
+            ),
+            timeout,
+            lambda: f"undecided: {[self.pod(name) for name in names]}",
+        )
         return [self.pod(name) for name in names]
 
-    def run_pod(self, name: str, image: str, *, pull_policy: str | None = None, node: str | None = None, timeout: float = 60) -> Pod:
+    def run_pod(
+        self,
+        name: str,
+        image: str,
+        *,
+        pull_policy: str | None = None,
+        node: str | None = None,
+        timeout: float = 60,
+    ) -> Pod:
         """start_pod, settle, delete_pods: what became of it."""
         self.start_pod(name, image, pull_policy=pull_policy, node=node)
         try:
@@ -173,18 +290,38 @@ class Cluster:
 
     def delete_pods(self, *names: str) -> None:
         """Delete these pods, or all."""
-        self.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--ignore-not-found", "--wait=true")
+        self.kubectl(
+            "delete",
+            "pod",
+            *(names or ("--all",)),
+            "--grace-period=0",
+            "--force",
+            "--ignore-not-found",
+            "--wait=true",
+        )
 
 
 def has_reported(node: dict[str, Any], moment: datetime) -> bool:
     """Whether the node was reported Ready at that moment or later; the API counts whole seconds."""
     (ready,) = [each for each in node["status"]["conditions"] if each["type"] == "Ready"]
-    return bool(ready["status"] == "True" and ready["lastHeartbeatTime"] >= moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return bool(
+        ready["status"] == "True"
+        and ready["lastHeartbeatTime"] >= moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    )
 
 
 def node_object(name: str, status: dict[str, Any] | None = None) -> dict[str, Any]:
-    labels = {"kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status or {}}
+    labels = {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/os": "linux",
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "status": status or {},
+    }
 
 
 def wait(until: Callable[[], bool], timeout: float, otherwise: Callable[[], str]) -> None:

@@ -1,4 +1,6 @@
-"""Where provision.sh puts what it builds: a directory of the cache for each module of go/, its version in the name."""
+"""Where provision.sh puts what it builds: a directory of the cache for each module of go/, its
+version in the name.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Fixtures: `estate` is raised once for the session, `fresh` is the same estate with everything cheap put back."""
+"""Fixtures: `estate` is raised once for the session, `fresh` is the same estate with everything
+cheap put back.
+"""
 
 import os
 import signal
@@ -20,7 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def estate() -> Iterator[Estate]:
-    """The estate, standing; a second session waits for the first. One that stands already is used and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same."""
+    """The estate, standing; a second session waits for the first. One that stands already is used
+    and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same.
+    """
     if os.geteuid() != 0:
         pytest.skip("the lab needs root")
     provision()
@@ -39,6 +43,8 @@ def estate() -> Iterator[Estate]:
 
 @pytest.fixture
 def fresh(estate: Estate) -> Estate:
-    """The estate as it was after `up`: everything powered and answering, no images, no tarballs, nothing pinned."""
+    """The estate as it was after `up`: everything powered and answering, no images, no tarballs,
+    nothing pinned.
+    """
     estate.reset()
     return estate

@@ -1,4 +1,6 @@
-"""A node's containerd as its kubelet talks to it: through the CRI, asked from outside over the node's socket."""
+"""A node's containerd as its kubelet talks to it: through the CRI, asked from outside over the
+node's socket.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,9 @@ class PullFailed(Exception):
 
 @dataclass(frozen=True)
 class CriImage:
-    """One image as kubelet sees it: its image ID, every tag it goes by, and whether image garbage collection leaves it alone."""
+    """One image as kubelet sees it: its image ID, every tag it goes by, and whether image garbage
+    collection leaves it alone.
+    """
 
     image_id: str
     names: tuple[str, ...]
@@ -33,20 +37,33 @@ class Cri:
 
     def images(self) -> list[CriImage]:
         with self._service() as service:
-            return [CriImage(str(image["id"]), tuple(image.get("repoTags", ())), bool(image.get("pinned", False))) for image in service.list_images()]
+            return [
+                CriImage(
+                    str(image["id"]),
+                    tuple(image.get("repoTags", ())),
+                    bool(image.get("pinned", False)),
+                )
+                for image in service.list_images()
+            ]
 
     def image(self, name: str) -> CriImage | None:
-        """The image of this name, None where the node lacks it: what kubelet asks before a pod with IfNotPresent."""
+        """The image of this name, None where the node lacks it: what kubelet asks before a pod with
+        IfNotPresent.
+        """
         return next((image for image in self.images() if name in image.names), None)
 
     def pinned(self, image_id: str) -> bool:
-        """Whether kubelet is told to leave the image alone; AssertionError where the node does not have it."""
+        """Whether kubelet is told to leave the image alone; AssertionError where the node does not
+        have it.
+        """
         found = [image.pinned for image in self.images() if image.image_id == image_id]
         assert len(found) == 1, f"{self.node.name} lists {image_id} {len(found)} times"
         return found[0]
 
     def pull(self, name: str) -> str:
-        """Pull as for a pod with Always; the image ID that the name means afterwards. PullFailed with containerd's words."""
+        """Pull as for a pod with Always; the image ID that the name means afterwards. PullFailed
+        with containerd's words.
+        """
         with self._service() as service:
             try:
                 service.pull_image(name)

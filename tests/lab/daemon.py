@@ -8,7 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Daemon:
-    """One command that keeps running; ready when its port listens, its socket exists and its probe exits 0."""
+    """One command that keeps running; ready when its port listens, its socket exists and its probe
+    exits 0.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -23,20 +25,26 @@ class Daemon:
 
     def ready(self, root: Path, listening: frozenset[int]) -> bool:
         """True when port and socket are there; the probe is the host's to run."""
-        return (self.port is None or self.port in listening) and (self.socket is None or (root / self.socket.lstrip("/")).is_socket())
+        return (self.port is None or self.port in listening) and (
+            self.socket is None or (root / self.socket.lstrip("/")).is_socket()
+        )
 
     @property
     def unit_name(self) -> str:
         return f"{self.unit or self.name}.service"
 
     def unit_file(self, environment: Mapping[str, str], after: Sequence["Daemon"] = ()) -> str:
-        """The systemd unit of this daemon; it writes its PID where other hosts have it. Nothing starts it again when it ends."""
+        """The systemd unit of this daemon; it writes its PID where other hosts have it. Nothing
+        starts it again when it ends.
+        """
         order = " ".join(each.unit_name for each in after)
         shell = f"echo $$ >/run/lab/{self.name}.pid; exec"
         if self.leftover:
             shell = f"rm -f {self.leftover}; {shell}"
         argv = ("/bin/sh", "-c", f'{shell} "$@"', "lab", *self.argv)
-        settings = "".join(f"Environment={quoted(f'{key}={value}')}\n" for key, value in environment.items())
+        settings = "".join(
+            f"Environment={quoted(f'{key}={value}')}\n" for key, value in environment.items()
+        )
         return f"""[Unit]
 Description={self.name} of the lab
 After={order}
@@ -55,5 +63,7 @@ WantedBy=multi-user.target
 
 
 def quoted(word: str) -> str:
-    """A word of a unit file as systemd.service(5) reads it: variables and specifiers are not replaced."""
+    """A word of a unit file as systemd.service(5) reads it: variables and specifiers are not
+    replaced.
+    """
     return json.dumps(word).replace("$", "$$").replace("%", "%%")

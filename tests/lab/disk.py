@@ -1,4 +1,6 @@
-"""The disks of a host: tmpfs of bounded, changeable size for its root and its data, and the files laid down before the first boot."""
+"""The disks of a host: tmpfs of bounded, changeable size for its root and its data, and the files
+laid down before the first boot.
+"""
 
 import os
 import shutil
@@ -15,7 +17,9 @@ SIZES_MEGABYTES = {"system": 8192, "data": 12288}
 
 @dataclass(frozen=True)
 class Disk:
-    """Two file systems of one host: `system` (its root, /opt, /var/breakglass ...) and `data` (/var/lib/docker, /var/lib/containerd ...)."""
+    """Two file systems of one host: `system` (its root, /opt, /var/breakglass ...) and `data`
+    (/var/lib/docker, /var/lib/containerd ...).
+    """
 
     host: str
 
@@ -35,12 +39,25 @@ class Disk:
         """Mount both, empty."""
         for which, directory in (("system", self.system), ("data", self.data)):
             directory.mkdir(parents=True, mode=0o755)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={SIZES_MEGABYTES[which]}m", f"lab-{self.host}", str(directory)], check=True)
+            subprocess.run(
+                [
+                    "mount",
+                    "-t",
+                    "tmpfs",
+                    "-o",
+                    f"mode=755,size={SIZES_MEGABYTES[which]}m",
+                    f"lab-{self.host}",
+                    str(directory),
+                ],
+                check=True,
+            )
         for name in ("upper", "work", "root"):
             (self.system / name).mkdir(mode=0o755)
 
     def resize(self, which: str, *, free_megabytes: int | None) -> None:
-        """Leave free_megabytes on `system` or `data`, counted from what is in use now; None gives back the whole size."""
+        """Leave free_megabytes on `system` or `data`, counted from what is in use now; None gives
+        back the whole size.
+        """
         directory = {"system": self.system, "data": self.data}[which]
         size = SIZES_MEGABYTES[which] * 1024
         if free_megabytes is not None:
@@ -55,7 +72,9 @@ class Disk:
         target.chmod(mode)
         os.chown(target, owner, owner)
 
-    def directory(self, path: str, *, mode: int = 0o755, owner: int = 0, empty: bool = False) -> Path:
+    def directory(
+        self, path: str, *, mode: int = 0o755, owner: int = 0, empty: bool = False
+    ) -> Path:
         """Lay down a directory; `empty` hides what the machine has in it."""
         target = self.upper / path.strip("/")
         for level in [*reversed(target.parents), target]:
@@ -82,7 +101,9 @@ class Disk:
 def discard() -> list[str]:
     """Unmount and remove all disks; returns what could not be removed."""
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in sorted((point for point in mounted if point.startswith(f"{DISKS}/")), reverse=True):
+    for point in sorted(
+        (point for point in mounted if point.startswith(f"{DISKS}/")), reverse=True
+    ):
         subprocess.run(["umount", "--lazy", point], check=False, capture_output=True)
     shutil.rmtree(DISKS, ignore_errors=True)
     return [str(DISKS)] if DISKS.exists() else []

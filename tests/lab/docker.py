@@ -10,7 +10,9 @@ from .roles import LAB
 
 @dataclass(frozen=True)
 class Docker:
-    """A docker with its containerd, as directories of the cache (none: the machine's own), and where it keeps images."""
+    """A docker with its containerd, as directories of the cache (none: the machine's own), and
+    where it keeps images.
+    """
 
     name: str
     directories: tuple[str, ...] = ()
@@ -30,7 +32,11 @@ PROGRAMS = "/usr/local/sbin"
 
 def configuration(docker: Docker) -> str:
     """daemon.json: no networks, and which store."""
-    features = {"features": {"containerd-snapshotter": docker.containerd_store}} if docker.directories else {}
+    features = (
+        {"features": {"containerd-snapshotter": docker.containerd_store}}
+        if docker.directories
+        else {}
+    )
     return json.dumps({"bridge": "none", "iptables": False, "ip6tables": False} | features)
 
 
@@ -54,6 +60,12 @@ def use(vm: Host, docker: Docker) -> None:
 
 
 def programs(vm: Host, directory: str) -> list[Path]:
-    """What a directory of the cache has in usr/bin and usr/sbin, as paths of the host without the leading slash."""
+    """What a directory of the cache has in usr/bin and usr/sbin, as paths of the host without the
+    leading slash.
+    """
     root = vm.path("/")
-    return [path.relative_to(root) for part in ("bin", "sbin") for path in root.glob(f"{LAB.strip('/')}/{directory}/usr/{part}/*")]
+    return [
+        path.relative_to(root)
+        for part in ("bin", "sbin")
+        for path in root.glob(f"{LAB.strip('/')}/{directory}/usr/{part}/*")
+    ]

@@ -39,10 +39,16 @@ class Estate:
 
     def __init__(self) -> None:
         self.hosts: dict[str, Host] = roles.hosts()
-        self.always_on = {name: host for name, host in self.hosts.items() if name != roles.OTHER_API}
+        self.always_on = {
+            name: host for name, host in self.hosts.items() if name != roles.OTHER_API
+        }
         self.operator: Operator = roles.operator()
         self.operator2: Operator = roles.operator("operator2")
-        self.vm, self.nas, self.api = self.hosts["registry-vm"], self.hosts["synology"], self.hosts[roles.MASTER]
+        self.vm, self.nas, self.api = (
+            self.hosts["registry-vm"],
+            self.hosts["synology"],
+            self.hosts[roles.MASTER],
+        )
         self.nodes: dict[str, Host] = {name: self.hosts[name] for name in roles.NODES}
         self.cluster = Cluster(self.operator)
         self.other = OtherCluster(self.operator, self.hosts[roles.OTHER_API])
@@ -84,11 +90,17 @@ class Estate:
                 host.start(daemon.name)
             if name == roles.MASTER:
                 self.cluster.grant()
-            say(f"{name:<12} {host.address:<13} {', '.join(daemon.name for daemon in host.daemons) or 'no daemons'} ({time.monotonic() - began:.1f} s)")
+            say(
+                f"{name:<12} {host.address:<13} "
+                f"{', '.join(daemon.name for daemon in host.daemons) or 'no daemons'} "
+                f"({time.monotonic() - began:.1f} s)"
+            )
 
         each(raise_host, self.always_on)
         self.cluster.await_ready()
-        self.cluster.kubectl("label", "node", roles.MASTER, "node-role.kubernetes.io/control-plane=")
+        self.cluster.kubectl(
+            "label", "node", roles.MASTER, "node-role.kubernetes.io/control-plane="
+        )
         say(f"all nodes Ready ({time.monotonic() - began:.1f} s)")
         (STATE / "up").touch()
 
@@ -111,7 +123,11 @@ class Estate:
             time.sleep(0.05)
         network.pull_up()
         stuck = disk.discard()
-        known = set((STATE / "cgroups").read_text().split("\n")) if (STATE / "cgroups").exists() else None
+        known = (
+            set((STATE / "cgroups").read_text().split("\n"))
+            if (STATE / "cgroups").exists()
+            else None
+        )
         own_groups = {host.cgroup for host in self.hosts.values()}
         for group in reversed(cgroups()):
             is_new = known is not None and group not in known and not others()
@@ -121,13 +137,22 @@ class Estate:
         return stuck + network.present()
 
     def reset(self) -> None:
-        """Everything as after `up`: powered, empty, uncordoned, no image, no tarball, no pod, registries open and empty."""
+        """Everything as after `up`: powered, empty, uncordoned, no image, no tarball, no pod,
+        registries open and empty.
+        """
         self.other.take_away()
         reset.plug_all(self.always_on)
-        # By themselves: who ends strangers on a host would end a registry there that is just being started.
+        # By themselves: who ends strangers on a host would end a registry there that is just being
+        # started.
         each(reset.reset_registry, self.registries)
-        tasks: list[Callable[[], None]] = [lambda: reset.reset_vm(self.vm), lambda: reset.reset_nas(self.nas)]
-        tasks += [functools.partial(reset.reset_operator, host) for host in (self.operator, self.operator2)]
+        tasks: list[Callable[[], None]] = [
+            lambda: reset.reset_vm(self.vm),
+            lambda: reset.reset_nas(self.nas),
+        ]
+        tasks += [
+            functools.partial(reset.reset_operator, host)
+            for host in (self.operator, self.operator2)
+        ]
         reset.reset_cluster(self.cluster)
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)
@@ -139,22 +164,44 @@ class Estate:
         return listing.listing(self.hosts, self.cluster)
 
     def mirror(self) -> None:
-        """What the owner's daily job does: copy the VM's directory to the NAS, links and times kept, without a packet on the wire."""
+        """What the owner's daily job does: copy the VM's directory to the NAS, links and times
+        kept, without a packet on the wire.
+        """
         mirror.mirror(self.vm.path(roles.VM_DIRECTORY), self.nas.path(roles.NAS_DIRECTORY))
 
     # images
 
-    def publish(self, bundle: Bundle, *tags: str, registries: Sequence[Registry] | None = None) -> Image:
+    def publish(
+        self, bundle: Bundle, *tags: str, registries: Sequence[Registry] | None = None
+    ) -> Image:
         """Put an image under these tags into both registries, or into the given ones."""
         return bundle.publish(self.registries if registries is None else registries, tags)
 
-    def small(self, tag: str, content: str = "one", *, latest: bool = True, registries: Sequence[Registry] | None = None) -> Image:
-        """A small image as CI would push it: under its sha and `latest`. Another content is another image ID."""
-        return self.publish(images.small_bundle(content), tag, *(("latest",) if latest else ()), registries=registries)
+    def small(
+        self,
+        tag: str,
+        content: str = "one",
+        *,
+        latest: bool = True,
+        registries: Sequence[Registry] | None = None,
+    ) -> Image:
+        """A small image as CI would push it: under its sha and `latest`. Another content is another
+        image ID.
+        """
+        return self.publish(
+            images.small_bundle(content),
+            tag,
+            *(("latest",) if latest else ()),
+            registries=registries,
+        )
 
     def big(self, tag: str = images.BIG_TAG, *, latest: bool = True) -> Image:
-        """The big image as CI would push it; the first time on a machine it takes some minutes to build."""
-        return self.publish(images.big_bundle(self.vm, self.private), tag, *(("latest",) if latest else ()))
+        """The big image as CI would push it; the first time on a machine it takes some minutes to
+        build.
+        """
+        return self.publish(
+            images.big_bundle(self.vm, self.private), tag, *(("latest",) if latest else ())
+        )
 
 
 @contextlib.contextmanager
@@ -179,8 +226,14 @@ def in_use(*, wait: bool) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             if not wait:
-                raise InUse(f"a test session (PID {lock.read().strip()}) is using the lab") from None
-            print(f"the lab is in use by PID {lock.read().strip()}: waiting", file=sys.__stderr__, flush=True)  # past the capture of pytest
+                raise InUse(
+                    f"a test session (PID {lock.read().strip()}) is using the lab"
+                ) from None
+            print(
+                f"the lab is in use by PID {lock.read().strip()}: waiting",
+                file=sys.__stderr__,
+                flush=True,
+            )  # past the capture of pytest
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -197,12 +250,22 @@ def each(do: Callable[[T], object], items: Iterable[T]) -> None:
 
 def cgroups() -> list[str]:
     """The top-level control groups of every hierarchy, as `controller/name`."""
-    return sorted(f"{hierarchy.name}/{group.name}" for hierarchy in CGROUPS.iterdir() if hierarchy.is_dir() for group in hierarchy.iterdir() if group.is_dir())
+    return sorted(
+        f"{hierarchy.name}/{group.name}"
+        for hierarchy in CGROUPS.iterdir()
+        if hierarchy.is_dir()
+        for group in hierarchy.iterdir()
+        if group.is_dir()
+    )
 
 
 def others() -> list[Path]:
-    """Other estates that stand: control groups are the machine's, so the last one to go takes them along."""
-    return [path.parent for path in STATE.parent.glob("breakglass-lab*/cgroups") if path.parent != STATE]
+    """Other estates that stand: control groups are the machine's, so the last one to go takes them
+    along.
+    """
+    return [
+        path.parent for path in STATE.parent.glob("breakglass-lab*/cgroups") if path.parent != STATE
+    ]
 
 
 def remove_cgroup(group: Path) -> None:
@@ -214,4 +277,6 @@ def remove_cgroup(group: Path) -> None:
 
 def provision() -> None:
     """Make sure that packages and binaries are there; quick when they are."""
-    subprocess.run([str(Path(__file__).with_name("provision.sh"))], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [str(Path(__file__).with_name("provision.sh"))], check=True, stdin=subprocess.DEVNULL
+    )

@@ -1,4 +1,6 @@
-"""The files that make a host what it is: the registry VM, the NAS, a node, the API server, the operator's machine."""
+"""The files that make a host what it is: the registry VM, the NAS, a node, the API server, the
+operator's machine.
+"""
 
 import base64
 import json
@@ -28,7 +30,16 @@ from .roles import (
 )
 
 EXAMPLE = REPOSITORY_ROOT / "breakglass.example.yaml"
-PKI_OF_AN_API_SERVER = ("ca.crt", "api.crt", "api.key", "kubernetes-ca.crt", "service-accounts.key", "service-accounts.pub", "admin.crt", "admin.key")
+PKI_OF_AN_API_SERVER = (
+    "ca.crt",
+    "api.crt",
+    "api.key",
+    "kubernetes-ca.crt",
+    "service-accounts.key",
+    "service-accounts.pub",
+    "admin.crt",
+    "admin.key",
+)
 NAS_COMMANDS = ("cat", "ls", "wc", "tail", "readlink")
 REGISTRY_HOSTS = ("registry.viktorbarzin.me:5050", "forgejo.viktorbarzin.me")
 
@@ -67,7 +78,10 @@ def furnish_vm(disk: Disk) -> None:
     seed.lay_login(disk, "operator", "node-root")
     lay_registry("registry-vm", disk, 5050)
     disk.write(docker.CONFIGURATION, docker.configuration(docker.DEFAULT))
-    disk.write("/etc/containerd/config.toml", 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+    disk.write(
+        "/etc/containerd/config.toml",
+        'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n',
+    )
     disk.directory(VM_DIRECTORY)
 
 
@@ -81,16 +95,29 @@ def lay_registry(name: str, disk: Disk, port: int) -> None:
             {
                 "version": "0.1",
                 "log": {"level": "info", "accesslog": {"disabled": False}},
-                "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}, "delete": {"enabled": True}},
-                "http": {"addr": f":{port}", "tls": {"certificate": "/etc/lab/registry.crt", "key": "/etc/lab/registry.key"}},
+                "storage": {
+                    "filesystem": {"rootdirectory": "/var/lib/registry"},
+                    "delete": {"enabled": True},
+                },
+                "http": {
+                    "addr": f":{port}",
+                    "tls": {"certificate": "/etc/lab/registry.crt", "key": "/etc/lab/registry.key"},
+                },
             }
         ),
     )
 
 
 def furnish_nas(disk: Disk) -> None:
-    """A root of its own with sshd, a POSIX shell and five busybox applets, and nothing else: no sftp, bash, sha256sum, sudo, python."""
-    programs = {"/usr/sbin/sshd": "/usr/sbin/sshd", "/usr/bin/dash": "/bin/sh", "/bin/bash": "/usr/libexec/lab-init", "/bin/busybox": "/usr/libexec/busybox"}
+    """A root of its own with sshd, a POSIX shell and five busybox applets, and nothing else: no
+    sftp, bash, sha256sum, sudo, python.
+    """
+    programs = {
+        "/usr/sbin/sshd": "/usr/sbin/sshd",
+        "/usr/bin/dash": "/bin/sh",
+        "/bin/bash": "/usr/libexec/lab-init",
+        "/bin/busybox": "/usr/libexec/busybox",
+    }
     for source, target in programs.items():
         disk.write(target, Path(source).read_bytes(), mode=0o755)
         listed = subprocess.run(["ldd", source], text=True, capture_output=True).stdout
@@ -100,7 +127,10 @@ def furnish_nas(disk: Disk) -> None:
         disk.link(f"/bin/{command}", "/usr/libexec/busybox")
     disk.directory("/usr/bin")
     disk.directory("/root", mode=0o700)
-    disk.write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n")
+    disk.write(
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n",
+    )
     disk.write("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
     disk.write("/etc/shadow", "root:*:20000:0:99999:7:::\n", mode=0o640)
     disk.write("/etc/hosts", seed.hosts_file("synology"))
@@ -123,14 +153,32 @@ def furnish_node(name: str, disk: Disk) -> None:
         disk.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", hosts_toml(registry))
     disk.write(
         "/etc/cni/net.d/10-lab.conflist",
-        json.dumps({"cniVersion": "0.4.0", "name": "lab", "plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": f"10.244.{ADDRESSES[name].rpartition('.')[2]}.0/24"}]]}}]}),
+        json.dumps(
+            {
+                "cniVersion": "0.4.0",
+                "name": "lab",
+                "plugins": [
+                    {
+                        "type": "ptp",
+                        "ipam": {
+                            "type": "host-local",
+                            "ranges": [
+                                [{"subnet": f"10.244.{ADDRESSES[name].rpartition('.')[2]}.0/24"}]
+                            ],
+                        },
+                    }
+                ],
+            }
+        ),
     )
     disk.write("/etc/lab/kubelet.yaml", json.dumps(kubelet_configuration(node)))
     disk.write("/etc/lab/kubeconfig", kubeconfig("admin"), mode=0o600)
 
 
 def kubelet_configuration(node: Node) -> dict[str, Any]:
-    """What kubelets of three versions take; nothing is evicted or collected, because all hosts share one machine."""
+    """What kubelets of three versions take; nothing is evicted or collected, because all hosts
+    share one machine.
+    """
     taints = [{"key": node.taint, "effect": "NoSchedule"}] if node.taint else []
     return {
         "kind": "KubeletConfiguration",
@@ -159,11 +207,16 @@ def kubelet_configuration(node: Node) -> dict[str, Any]:
 
 def hosts_toml(registry: str) -> str:
     """What the owner has in certs.d for a registry."""
-    return f'server = "https://{registry}"\n\n[host."https://{registry}"]\n  capabilities = ["pull", "resolve"]\n'
+    return (
+        f'server = "https://{registry}"\n\n[host."https://{registry}"]\n  capabilities = '
+        f'["pull", "resolve"]\n'
+    )
 
 
 def containerd_configuration(node: Node) -> str:
-    """containerd's CRI settings; restrict_oom_score_adj because the machine may lack CAP_SYS_RESOURCE."""
+    """containerd's CRI settings; restrict_oom_score_adj because the machine may lack
+    CAP_SYS_RESOURCE.
+    """
     if node.containerd_2:
         return f"""version = 3
 [grpc]
@@ -201,8 +254,24 @@ def kubeconfig(user: str, host: str = MASTER) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "lab",
-            "clusters": [{"name": "lab", "cluster": {"server": f"https://{ADDRESSES[host]}:6443", "certificate-authority-data": data("ca.crt")}}],
-            "users": [{"name": user, "user": {"client-certificate-data": data(f"{user}.crt"), "client-key-data": data(f"{user}.key")}}],
+            "clusters": [
+                {
+                    "name": "lab",
+                    "cluster": {
+                        "server": f"https://{ADDRESSES[host]}:6443",
+                        "certificate-authority-data": data("ca.crt"),
+                    },
+                }
+            ],
+            "users": [
+                {
+                    "name": user,
+                    "user": {
+                        "client-certificate-data": data(f"{user}.crt"),
+                        "client-key-data": data(f"{user}.key"),
+                    },
+                }
+            ],
             "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
         },
         indent=1,

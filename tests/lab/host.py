@@ -17,14 +17,25 @@ from .which import own
 STATE = Path(f"/run/{own('breakglass-lab')}")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIMIT_SECONDS = 180.0
-"""For what takes a second or two: on a busy machine it may take much longer, and only a hang is a fault."""
-ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "LANG": "C.UTF-8", "SHELL": "/bin/sh"}
+"""For what takes a second or two: on a busy machine it may take much longer, and only a hang is a
+fault.
+"""
+ENVIRONMENT = {
+    "PATH": PATH,
+    "HOME": "/root",
+    "USER": "root",
+    "LOGNAME": "root",
+    "LANG": "C.UTF-8",
+    "SHELL": "/bin/sh",
+}
 BOOT = Path(__file__).with_name("boot.sh")
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host; every process that knows its name can handle it, for its state is in STATE and in the kernel."""
+    """One host; every process that knows its name can handle it, for its state is in STATE and in
+    the kernel.
+    """
 
     name: str
     address: str
@@ -77,14 +88,40 @@ class Host:
     # commands
 
     def popen(
-        self, *argv: str, env: Mapping[str, str] | None = None, cwd: str = "/", stdin: int | None = subprocess.DEVNULL, stdout: int | None = subprocess.PIPE, stderr: int | None = subprocess.PIPE
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        stdin: int | None = subprocess.DEVNULL,
+        stdout: int | None = subprocess.PIPE,
+        stderr: int | None = subprocess.PIPE,
     ) -> process.HostProcess:
-        """Start a command on the host as root; signals sent to the result reach the command itself."""
-        return process.HostProcess([*self.entry(cwd), *argv], env=ENVIRONMENT | dict(env or {}), stdin=stdin, stdout=stdout, stderr=stderr, text=True, errors="replace")
+        """Start a command on the host as root; signals sent to the result reach the command
+        itself.
+        """
+        return process.HostProcess(
+            [*self.entry(cwd), *argv],
+            env=ENVIRONMENT | dict(env or {}),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            errors="replace",
+        )
 
-    def run(self, *argv: str, input: str | None = None, env: Mapping[str, str] | None = None, cwd: str = "/", timeout: float = 120, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *argv: str,
+        input: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str = "/",
+        timeout: float = 120,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command on the host as root, without a shell; killed after timeout seconds."""
-        child = self.popen(*argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE)
+        child = self.popen(
+            *argv, env=env, cwd=cwd, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE
+        )
         with child:
             try:
                 out, err = child.communicate(input, timeout=timeout)
@@ -93,7 +130,10 @@ class Host:
                 raise
         done = subprocess.CompletedProcess([self.name, *argv], child.returncode, out, err)
         if check and done.returncode:
-            raise RuntimeError(f"{self.name}$ {' '.join(argv)}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+            raise RuntimeError(
+                f"{self.name}$ {' '.join(argv)}: exit "
+                f"{done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            )
         return done
 
     def entry(self, cwd: str = "/") -> list[str]:
@@ -101,7 +141,19 @@ class Host:
         pid = self.init_pid
         if not pid:
             raise RuntimeError(f"{self.name} is unplugged")
-        return ["/usr/bin/nsenter", "--target", str(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", f"--wdns={cwd}", "--"]
+        return [
+            "/usr/bin/nsenter",
+            "--target",
+            str(pid),
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--net",
+            "--pid",
+            "--root",
+            f"--wdns={cwd}",
+            "--",
+        ]
 
     # files
 
@@ -127,7 +179,9 @@ class Host:
 
     @contextlib.contextmanager
     def room(self, which: str, *, free_megabytes: int) -> Iterator[None]:
-        """Leave only so much room on `system` (the root) or `data` (docker's, containerd's, the registry's and kubelet's directories)."""
+        """Leave only so much room on `system` (the root) or `data` (docker's, containerd's, the
+        registry's and kubelet's directories).
+        """
         self.disk.resize(which, free_megabytes=free_megabytes)
         try:
             yield
@@ -144,18 +198,39 @@ class Host:
         network_namespace = f"--net=/run/netns/{network.namespace(self.name)}"
         namespaces = ["--mount", "--uts", "--pid", "--ipc", *(["--cgroup"] if self.systemd else [])]
         unshare = ["unshare", *namespaces, "--fork", "--kill-child", "--propagation", "private"]
-        boot = ["bash", str(BOOT), str(self.disk.system), self.name, self.kind, self.init, *self.binds]
+        boot = [
+            "bash",
+            str(BOOT),
+            str(self.disk.system),
+            self.name,
+            self.kind,
+            self.init,
+            *self.binds,
+        ]
         enter = ["nsenter", network_namespace, *unshare, *boot]
-        # The keeper writes down its own PID and start time before there is anything to be found: down finds it whenever up dies.
-        # What it runs before that, it runs as children, and its only child is to be the host.
+        # The keeper writes down its own PID and start time before there is anything to be found:
+        # down finds it whenever up dies. What it runs before that, it runs as children, and its
+        # only child is to be the host.
         keep = systemd.OWN_CGROUPS.replace("GROUP", self.cgroup) if self.systemd else ""
-        keep += 's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; exec "$@"'
+        keep += (
+            's=$(cat /proc/$$/stat); s=${s##*) }; echo "$$ $(echo "$s" | cut -d" " -f20)" >"$0"; '
+            'exec "$@"'
+        )
         with (self.state / "boot.log").open("ab") as log:
-            keeper = subprocess.Popen(["sh", "-c", keep, str(self.state / "pid"), *enter], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+            keeper = subprocess.Popen(
+                ["sh", "-c", keep, str(self.state / "pid"), *enter],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
         deadline = time.monotonic() + LIMIT_SECONDS
         while not (self.running and self.path("/run/lab/booted").exists()):
             if keeper.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} does not boot: {(self.state / 'boot.log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"{self.name} does not boot: {(self.state / 'boot.log').read_text()[-2000:]}"
+                )
             time.sleep(0.01)
         keeper.returncode = 0  # nobody waits for it here: it outlives this process
         network.set_cable(self.name, up=True)
@@ -166,7 +241,9 @@ class Host:
                 self.start(daemon.name)
 
     def reboot(self) -> None:
-        """Shut down as `systemctl reboot` does, and boot again; what is enabled starts by itself."""
+        """Shut down as `systemctl reboot` does, and boot again; what is enabled starts by
+        itself.
+        """
         pid = self.init_pid
         self.run("systemctl", "reboot", check=False)
         deadline = time.monotonic() + 60
@@ -212,7 +289,14 @@ class Host:
             wanted = int(self.path(f"/run/lab/{daemon}.pid").read_text())
         except (FileNotFoundError, ValueError):
             return 0
-        return next((outer for outer, inner in process.within(self.init_pid) if inner == wanted and process.alive(outer)), 0)
+        return next(
+            (
+                outer
+                for outer, inner in process.within(self.init_pid)
+                if inner == wanted and process.alive(outer)
+            ),
+            0,
+        )
 
     def launch(self, daemon: str) -> None:
         """Start a daemon without waiting for it to answer."""
@@ -227,11 +311,21 @@ class Host:
             while not self.pid(daemon) and time.monotonic() < deadline:
                 time.sleep(0.01)
             return
-        start = 'n=$1; shift; exec >>/var/log/lab/$n.log 2>&1 </dev/null; (trap - INT QUIT; exec "$@") & echo $! >/run/lab/$n.pid'
-        subprocess.run([*self.entry(), self.init, "-c", start, "lab", daemon, *what.argv], env=ENVIRONMENT | dict(what.env), check=True, start_new_session=True)
+        start = (
+            "n=$1; shift; exec >>/var/log/lab/$n.log 2>&1 </dev/null; (trap - INT QUIT; exec "
+            '"$@") & echo $! >/run/lab/$n.pid'
+        )
+        subprocess.run(
+            [*self.entry(), self.init, "-c", start, "lab", daemon, *what.argv],
+            env=ENVIRONMENT | dict(what.env),
+            check=True,
+            start_new_session=True,
+        )
 
     def start(self, daemon: str, *, timeout: float = LIMIT_SECONDS) -> None:
-        """Start a daemon and wait until it answers; once more where it ends at once, for what it needs may be held for a moment by the one before it."""
+        """Start a daemon and wait until it answers; once more where it ends at once, for what it
+        needs may be held for a moment by the one before it.
+        """
         self.launch(daemon)
         try:
             self.await_daemon(daemon, timeout=timeout)
@@ -246,9 +340,13 @@ class Host:
         """Wait until a launched daemon answers; say why when it does not."""
         what = self.daemon(daemon)
         deadline = time.monotonic() + timeout
-        while not what.ready(self.path("/"), self.listening()) or (what.probe and self.run(*what.probe, check=False, timeout=timeout).returncode):
+        while not what.ready(self.path("/"), self.listening()) or (
+            what.probe and self.run(*what.probe, check=False, timeout=timeout).returncode
+        ):
             if not self.pid(daemon) or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name}: {daemon} does not start\n{self.log(daemon)[-3000:]}")
+                raise RuntimeError(
+                    f"{self.name}: {daemon} does not start\n{self.log(daemon)[-3000:]}"
+                )
             time.sleep(0.05)
 
     def stop(self, daemon: str) -> None:

@@ -1,4 +1,6 @@
-"""The images of the lab: a big one built by docker once and cached, small ones made in a moment, and the sandbox image kubelets need."""
+"""The images of the lab: a big one built by docker once and cached, small ones made in a moment,
+and the sandbox image kubelets need.
+"""
 
 import functools
 import gzip
@@ -35,7 +37,9 @@ LIBRARY = ("json", "email", "http", "logging", "asyncio", "xml", "unittest")
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the registries: its tag, its image ID (digest of its configuration), its manifest's digest, all names it was given."""
+    """An image in the registries: its tag, its image ID (digest of its configuration), its
+    manifest's digest, all names it was given.
+    """
 
     tag: str
     image_id: str
@@ -59,11 +63,20 @@ class Bundle:
             for blob in self.blobs:
                 registry.put_blob(blob)
             registry.put_manifest(self.manifest, *tags)
-        return Image(tags[0], self.image_id, digest_of(self.manifest), tuple(f"{registry.reference}:{tag}" for registry in registries for tag in tags))
+        return Image(
+            tags[0],
+            self.image_id,
+            digest_of(self.manifest),
+            tuple(f"{registry.reference}:{tag}" for registry in registries for tag in tags),
+        )
 
 
-def small_bundle(content: str = "one", *, architecture: str = "amd64", padding_megabytes: int = 1) -> Bundle:
-    """Under 20 MB: busybox as /bin/sh, some real files, and a layer that follows from `content`. The same arguments give the same image ID."""
+def small_bundle(
+    content: str = "one", *, architecture: str = "amd64", padding_megabytes: int = 1
+) -> Bundle:
+    """Under 20 MB: busybox as /bin/sh, some real files, and a layer that follows from `content`.
+    The same arguments give the same image ID.
+    """
     noise = random.Random(content).randbytes(padding_megabytes * 1024 * 1024)
     last, last_id = pack(layer({"etc/content": content.encode() + b"\n", "opt/noise": noise}))
     layers = [*base_layers(), (last, last_id)]
@@ -81,8 +94,19 @@ def small_bundle(content: str = "one", *, architecture: str = "amd64", padding_m
         {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(configuration), "digest": digest_of(configuration)},
-            "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(blob), "digest": digest_of(blob)} for blob, _ in layers],
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": len(configuration),
+                "digest": digest_of(configuration),
+            },
+            "layers": [
+                {
+                    "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                    "size": len(blob),
+                    "digest": digest_of(blob),
+                }
+                for blob, _ in layers
+            ],
         },
         indent=3,
     ).encode()
@@ -92,7 +116,11 @@ def small_bundle(content: str = "one", *, architecture: str = "amd64", padding_m
 @functools.cache
 def base_layers() -> tuple[tuple[bytes, str], ...]:
     """What all small images share."""
-    library = {str(file).lstrip("/"): file.read_bytes() for name in LIBRARY for file in sorted(Path("/usr/lib/python3.11", name).rglob("*.py"))}
+    library = {
+        str(file).lstrip("/"): file.read_bytes()
+        for name in LIBRARY
+        for file in sorted(Path("/usr/lib/python3.11", name).rglob("*.py"))
+    }
     return (pack(layer({"bin/sh": BUSYBOX.read_bytes()})), pack(layer(library)))
 
 
@@ -100,7 +128,9 @@ def layer(files: Mapping[str, bytes]) -> bytes:
     """An uncompressed layer."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
-        directories = sorted({str(parent) for name in files for parent in Path(name).parents} - {"."})
+        directories = sorted(
+            {str(parent) for name in files for parent in Path(name).parents} - {"."}
+        )
         for directory in directories:
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -119,12 +149,16 @@ def pack(uncompressed: bytes) -> tuple[bytes, str]:
 
 def archive(bundle: Bundle, *references: str) -> bytes:
     """The bundle as `docker save` of docker 20.10 writes it, with <id>/layer.tar for each layer."""
-    configuration, *layers = [blob if isinstance(blob, bytes) else blob.read_bytes() for blob in bundle.blobs]
+    configuration, *layers = [
+        blob if isinstance(blob, bytes) else blob.read_bytes() for blob in bundle.blobs
+    ]
     plain = [gzip.decompress(blob) for blob in layers]
     names = [f"{hashlib.sha256(blob).hexdigest()}/layer.tar" for blob in plain]
     name = hashlib.sha256(configuration).hexdigest() + ".json"
     index = json.dumps([{"Config": name, "RepoTags": list(references), "Layers": names}]).encode()
-    return layer(dict(zip(names, plain, strict=True)) | {name: configuration, "manifest.json": index})
+    return layer(
+        dict(zip(names, plain, strict=True)) | {name: configuration, "manifest.json": index}
+    )
 
 
 def pause_archive() -> bytes:
@@ -138,7 +172,9 @@ def pause_archive() -> bytes:
             "rootfs": {"type": "layers", "diff_ids": [digest_of(plain)]},
         }
     ).encode()
-    index = json.dumps([{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]).encode()
+    index = json.dumps(
+        [{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}]
+    ).encode()
     return layer({"layer.tar": plain, "config.json": configuration, "manifest.json": index})
 
 
@@ -150,13 +186,18 @@ def import_pause(node: Host) -> None:
 
 
 def big_bundle(vm: Host, registry: Registry) -> Bundle:
-    """600 to 800 MB of real files in seven layers; built on the registry VM by docker the first time, later taken from the cache."""
+    """600 to 800 MB of real files in seven layers; built on the registry VM by docker the first
+    time, later taken from the cache.
+    """
     directory = CACHE / "images" / hashlib.sha256(BIG_RECIPE.encode()).hexdigest()[:12]
     if not (directory / "manifest.json").exists():
         build_big(vm, registry, directory)
     manifest = json.loads((directory / "manifest.json").read_bytes())
     digests = [manifest["config"]["digest"], *(entry["digest"] for entry in manifest["layers"])]
-    return Bundle((directory / "manifest.json").read_bytes(), tuple(directory / digest.removeprefix("sha256:") for digest in digests))
+    return Bundle(
+        (directory / "manifest.json").read_bytes(),
+        tuple(directory / digest.removeprefix("sha256:") for digest in digests),
+    )
 
 
 def build_big(vm: Host, registry: Registry, directory: Path) -> None:
@@ -164,8 +205,22 @@ def build_big(vm: Host, registry: Registry, directory: Path) -> None:
     reference = f"{registry.reference}:{BIG_TAG}"
     vm.write("/var/tmp/big/Dockerfile", BIG_RECIPE)
     vm.write("/var/tmp/big/bin/sh", BUSYBOX.read_bytes(), mode=0o755)
-    parts = " ".join(line.split()[1] for line in BIG_RECIPE.splitlines() if line.startswith("COPY ") and "bin /bin" not in line)
-    vm.run("bash", "-o", "pipefail", "-c", f"tar -c --exclude=__pycache__ -C /var/tmp/big Dockerfile bin -C / {parts} | DOCKER_BUILDKIT=0 docker build -q -t {reference} -", timeout=600)
+    parts = " ".join(
+        line.split()[1]
+        for line in BIG_RECIPE.splitlines()
+        if line.startswith("COPY ") and "bin /bin" not in line
+    )
+    vm.run(
+        "bash",
+        "-o",
+        "pipefail",
+        "-c",
+        (
+            f"tar -c --exclude=__pycache__ -C /var/tmp/big Dockerfile bin -C / {parts} | "
+            f"DOCKER_BUILDKIT=0 docker build -q -t {reference} -"
+        ),
+        timeout=600,
+    )
     vm.run("docker", "push", "--quiet", reference, timeout=600)
     vm.run("docker", "rmi", "--force", reference)
     vm.run("rm", "-rf", "/var/tmp/big")
@@ -173,5 +228,7 @@ def build_big(vm: Host, registry: Registry, directory: Path) -> None:
     parsed = json.loads(manifest)
     directory.mkdir(parents=True, exist_ok=True)
     for entry in [parsed["config"], *parsed["layers"]]:
-        shutil.copyfile(registry.blob(entry["digest"]), directory / entry["digest"].removeprefix("sha256:"))
+        shutil.copyfile(
+            registry.blob(entry["digest"]), directory / entry["digest"].removeprefix("sha256:")
+        )
     (directory / "manifest.json").write_bytes(manifest)

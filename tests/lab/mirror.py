@@ -1,4 +1,6 @@
-"""What the owner's daily offsite job does to a directory: links, modes and times kept, what is gone at the source goes."""
+"""What the owner's daily offsite job does to a directory: links, modes and times kept, what is gone
+at the source goes.
+"""
 
 import os
 import shutil

@@ -1,4 +1,6 @@
-"""The lab's wires: a switch in a network namespace of its own and one cable to each host. Nothing of it is in the machine's own namespace."""
+"""The lab's wires: a switch in a network namespace of its own and one cable to each host.
+Nothing of it is in the machine's own namespace.
+"""
 
 import json
 import subprocess
@@ -32,15 +34,24 @@ def lay(addresses: Mapping[str, str]) -> None:
         subprocess.run(["ip", "netns", "add", name], check=True)
     switch = ["link set lo up", "link add br0 type bridge", "link set br0 up"]
     for number, host in enumerate(addresses):
-        switch += [f"link add port{number} type veth peer name eth0 netns {namespace(host)}", f"link set port{number} alias {host} master br0 up"]
+        switch += [
+            f"link add port{number} type veth peer name eth0 netns {namespace(host)}",
+            f"link set port{number} alias {host} master br0 up",
+        ]
     ip(SWITCH, switch)
     for host, address in addresses.items():
         own = address.rpartition(".")[0] + ".0/24"
-        ip(namespace(host), ["link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up"] + [f"route add {net} dev eth0" for net in NETWORKS if net != own])
+        ip(
+            namespace(host),
+            ["link set lo up", f"addr add {address}/24 dev eth0", "link set eth0 up"]
+            + [f"route add {net} dev eth0" for net in NETWORKS if net != own],
+        )
 
 
 def pull_up() -> None:
-    """Remove every namespace of the lab, and so every cable; whatever still runs in one is the caller's to end first."""
+    """Remove every namespace of the lab, and so every cable; whatever still runs in one is the
+    caller's to end first.
+    """
     for name in present():
         subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
@@ -62,7 +73,9 @@ def occupants() -> list[int]:
 
 def port(host: str) -> str:
     """The switch's port that a host's cable is in."""
-    done = subprocess.run(["ip", "-n", SWITCH, "-json", "link", "show"], text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        ["ip", "-n", SWITCH, "-json", "link", "show"], text=True, capture_output=True, check=True
+    )
     for link in json.loads(done.stdout):
         if link.get("ifalias") == host:
             return str(link["ifname"])
@@ -70,16 +83,24 @@ def port(host: str) -> str:
 
 
 def set_cable(host: str, *, up: bool) -> None:
-    """Plug a host's cable in or pull it, at the switch: the host keeps its addresses and routes and loses its carrier."""
+    """Plug a host's cable in or pull it, at the switch: the host keeps its addresses and routes and
+    loses its carrier.
+    """
     ip(SWITCH, [f"link set {port(host)} {'up' if up else 'down'}"])
 
 
 def set_black_hole(host: str, addresses: Mapping[str, str], *, on: bool) -> None:
-    """Let all that is sent to or from a host vanish without a word (cables stay in); or end that."""
+    """Let all that is sent to or from a host vanish without a word (cables stay in); or end
+    that.
+    """
     peers = {name: address for name, address in addresses.items() if name != host}
 
     def line(address: str) -> str:
-        return f"neigh replace {address} lladdr {NOWHERE} dev eth0 nud permanent" if on else f"neigh del {address} dev eth0"
+        return (
+            f"neigh replace {address} lladdr {NOWHERE} dev eth0 nud permanent"
+            if on
+            else f"neigh del {address} dev eth0"
+        )
 
     ip(namespace(host), [line(address) for address in peers.values()], check=on)
     for peer in peers:

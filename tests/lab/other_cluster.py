@@ -1,4 +1,6 @@
-"""Another cluster whose nodes have the same names: what a kubeconfig of the wrong context leads to. It is off until a test asks for it."""
+"""Another cluster whose nodes have the same names: what a kubeconfig of the wrong context leads to.
+It is off until a test asks for it.
+"""
 
 import contextlib
 import json
@@ -18,7 +20,9 @@ ADMIN = "/root/.kube/other-admin.config"
 
 @dataclass(frozen=True)
 class OtherCluster:
-    """An API server with Node objects that a test finds Ready, with machine-ids, boot IDs and addresses that no host has."""
+    """An API server with Node objects that a test finds Ready, with machine-ids, boot IDs and
+    addresses that no host has.
+    """
 
     operator: Host
     host: Host
@@ -27,16 +31,29 @@ class OtherCluster:
     def running(self) -> Iterator[Cluster]:
         """Raise it, and take it away again."""
         with self.empty() as cluster:
-            nodes = [node_object(name, ready_status(f"10.0.20.{151 + number}")) for number, name in enumerate(NODES)]
-            cluster.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+            nodes = [
+                node_object(name, ready_status(f"10.0.20.{151 + number}"))
+                for number, name in enumerate(NODES)
+            ]
+            cluster.kubectl(
+                "create",
+                "-f",
+                "-",
+                input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}),
+            )
             for name in NODES:
-                # The API server gives each new node a taint, and no controller is there to take it away.
-                cluster.kubectl("patch", "node", name, "--type=merge", "-p", '{"spec":{"taints":null}}')
+                # The API server gives each new node a taint, and no controller is there to take it
+                # away.
+                cluster.kubectl(
+                    "patch", "node", name, "--type=merge", "-p", '{"spec":{"taints":null}}'
+                )
             yield cluster
 
     @contextlib.contextmanager
     def empty(self) -> Iterator[Cluster]:
-        """The same without any object of the time before, and without controllers: nobody else changes what is put into it."""
+        """The same without any object of the time before, and without controllers: nobody else
+        changes what is put into it.
+        """
         self.take_away()
         reset.empty(self.host.disk.data / "var-lib-etcd")
         try:
@@ -65,7 +82,15 @@ def ready_status(address: str) -> dict[str, Any]:
         "addresses": [{"type": "InternalIP", "address": address}],
         "capacity": room,
         "allocatable": room,
-        "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kept by the lab"} | times],
+        "conditions": [
+            {
+                "type": "Ready",
+                "status": "True",
+                "reason": "KubeletReady",
+                "message": "kept by the lab",
+            }
+            | times
+        ],
         "nodeInfo": {
             "architecture": "amd64",
             "operatingSystem": "linux",

@@ -1,4 +1,6 @@
-"""Keys and certificates of one raised estate: its CA, TLS certificates, SSH keys. Made by openssl and ssh-keygen, kept under STATE/pki."""
+"""Keys and certificates of one raised estate: its CA, TLS certificates, SSH keys. Made by openssl
+and ssh-keygen, kept under STATE/pki.
+"""
 
 import subprocess
 
@@ -11,7 +13,19 @@ EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-d
 def make_authority(name: str = "ca") -> None:
     """A CA of our own; every host of the lab trusts `ca`."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    openssl("req", "-x509", *EC, "-subj", f"/CN=breakglass lab {name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+    openssl(
+        "req",
+        "-x509",
+        *EC,
+        "-subj",
+        f"/CN=breakglass lab {name}",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "-keyout",
+        f"{name}.key",
+        "-out",
+        f"{name}.crt",
+    )
 
 
 def make_certificate(file: str, subject: str, names: str = "", authority: str = "ca") -> None:
@@ -47,7 +61,10 @@ def make_key(file: str) -> None:
 
 def make_ssh_key(file: str, kind: str = "ed25519", comment: str = "") -> None:
     """FILE and FILE.pub in OpenSSH's format."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(DIRECTORY / file)], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", comment, "-f", str(DIRECTORY / file)],
+        check=True,
+    )
 
 
 def subject_hash(file: str) -> str:

@@ -1,4 +1,6 @@
-"""Processes on the lab's hosts, seen from the machine: who they are, and how a signal reaches the right one."""
+"""Processes on the lab's hosts, seen from the machine: who they are, and how a signal reaches the
+right one.
+"""
 
 import contextlib
 import os
@@ -10,7 +12,9 @@ from pathlib import Path
 
 
 class HostProcess(subprocess.Popen[str]):
-    """A command entered into a host by nsenter; signals go to the command itself, not to nsenter."""
+    """A command entered into a host by nsenter; signals go to the command itself, not to
+    nsenter.
+    """
 
     @property
     def inner_pid(self) -> int:
@@ -26,7 +30,9 @@ class HostProcess(subprocess.Popen[str]):
         return 0
 
     def await_catching(self, sig: int) -> None:
-        """Wait until the command has a handler for such a signal, or has ended: before that it is the interpreter that is signalled."""
+        """Wait until the command has a handler for such a signal, or has ended: before that it is
+        the interpreter that is signalled.
+        """
         deadline = time.monotonic() + 20
         while (inner := self.inner_pid) and not catches(inner, sig):
             assert time.monotonic() < deadline, f"no handler for signal {sig}"
@@ -72,7 +78,9 @@ def descendants(pid: int) -> set[int]:
 
 
 def started(pid: int) -> str:
-    """When pid started, in clock ticks since boot; empty if there is no such process. With the PID it names a process for good."""
+    """When pid started, in clock ticks since boot; empty if there is no such process. With the PID
+    it names a process for good.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError):
@@ -80,7 +88,9 @@ def started(pid: int) -> str:
 
 
 def within(init_pid: int) -> Iterator[tuple[int, int]]:
-    """(PID as the machine sees it, PID on the host) of every process of the host whose PID 1 is init_pid."""
+    """(PID as the machine sees it, PID on the host) of every process of the host whose PID 1 is
+    init_pid.
+    """
     try:
         namespace = Path(f"/proc/{init_pid}/ns/pid").readlink()
     except FileNotFoundError:
@@ -91,16 +101,28 @@ def within(init_pid: int) -> Iterator[tuple[int, int]]:
         try:
             if (entry / "ns/pid").readlink() != namespace:
                 continue
-            line = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("NSpid:"))
+            line = next(
+                line
+                for line in (entry / "status").read_text().splitlines()
+                if line.startswith("NSpid:")
+            )
         except (OSError, StopIteration):  # gone, or none of ours to look at
             continue
         yield int(entry.name), int(line.split()[-1])
 
 
 def command_line(pid: int) -> str:
-    """The command line of pid, blanks between arguments; empty for a zombie or a process that is gone."""
+    """The command line of pid, blanks between arguments; empty for a zombie or a process that is
+    gone.
+    """
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+            .strip()
+        )
     except (FileNotFoundError, ProcessLookupError):
         return ""
 

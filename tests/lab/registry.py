@@ -1,4 +1,6 @@
-"""A registry's storage, read and changed from outside: images put in without a push, manifests and blobs lost as on 2026-04-19."""
+"""A registry's storage, read and changed from outside: images put in without a push, manifests and
+blobs lost as on 2026-04-19.
+"""
 
 import contextlib
 import hashlib
@@ -28,7 +30,9 @@ def digest_of(content: bytes) -> str:
 
 @dataclass(frozen=True)
 class Registry:
-    """One repository of one docker-registry; what is done to its files is seen by the next request."""
+    """One repository of one docker-registry; what is done to its files is seen by the next
+    request.
+    """
 
     host: Host
     reference: str  # the repository with the registry's name in front, as pods name it
@@ -87,15 +91,28 @@ class Registry:
         return digest
 
     def put_index(self, *tags: str, children: Mapping[str, str]) -> str:
-        """Store an image index of manifests that are there; children maps architecture to digest."""
+        """Store an image index of manifests that are there; children maps architecture to
+        digest.
+        """
         listed = [
-            {"mediaType": MANIFEST, "size": self.blob(digest).stat().st_size, "digest": digest, "platform": {"architecture": architecture, "os": "linux"}} for architecture, digest in children.items()
+            {
+                "mediaType": MANIFEST,
+                "size": self.blob(digest).stat().st_size,
+                "digest": digest,
+                "platform": {"architecture": architecture, "os": "linux"},
+            }
+            for architecture, digest in children.items()
         ]
-        return self.put_manifest(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode(), *tags)
+        return self.put_manifest(
+            json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode(),
+            *tags,
+        )
 
     def delete_manifest(self, digest: str) -> None:
         """Let a manifest answer 404; an index that names it stays."""
-        shutil.rmtree(self.repository / "_manifests/revisions/sha256" / digest.removeprefix("sha256:"))
+        shutil.rmtree(
+            self.repository / "_manifests/revisions/sha256" / digest.removeprefix("sha256:")
+        )
 
     def delete_blob(self, digest: str) -> None:
         """Let a configuration or a layer answer 404."""
@@ -110,7 +127,9 @@ class Registry:
         shutil.rmtree(self.storage, ignore_errors=True)
 
     def refuse(self, *, on: bool) -> None:
-        """Let every request without USER and PASSWORD end with 401, or end that; restarts the registry."""
+        """Let every request without USER and PASSWORD end with 401, or end that; restarts the
+        registry.
+        """
         configuration = json.loads(self.host.read(CONFIGURATION))
         configuration.pop("auth", None)
         if on:
@@ -120,15 +139,31 @@ class Registry:
 
     @contextlib.contextmanager
     def token_service(self) -> Iterator[None]:
-        """Every request without a token ends with 401; who logs in as USER gets one from a service beside the registry."""
+        """Every request without a token ends with 401; who logs in as USER gets one from a service
+        beside the registry.
+        """
         port, name = 5001, self.reference.partition("/")[0].partition(":")[0]
         key = ("/etc/lab/registry.crt", "/etc/lab/registry.key")
         before = json.loads(self.host.read(CONFIGURATION))
         self.host.write("/etc/lab/tokens.crt", pki.text("ca.crt"))
         self.host.write("/run/lab/tokens.py", Path(__file__).with_name("tokens.py").read_text())
-        service = self.host.popen("/usr/bin/python3", "/run/lab/tokens.py", str(port), *key, USER, PASSWORD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        service = self.host.popen(
+            "/usr/bin/python3",
+            "/run/lab/tokens.py",
+            str(port),
+            *key,
+            USER,
+            PASSWORD,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
-            realm = {"realm": f"https://{name}:{port}/token", "service": "lab", "issuer": "lab", "rootcertbundle": "/etc/lab/tokens.crt"}
+            realm = {
+                "realm": f"https://{name}:{port}/token",
+                "service": "lab",
+                "issuer": "lab",
+                "rootcertbundle": "/etc/lab/tokens.crt",
+            }
             self._configure(before | {"auth": {"token": realm}})
             while port not in self.host.listening():
                 assert service.poll() is None, "the token service has ended"

@@ -1,4 +1,6 @@
-"""Brings a standing estate back to how it was after `up`, in a second or two, so that each test finds the same."""
+"""Brings a standing estate back to how it was after `up`, in a second or two, so that each test
+finds the same.
+"""
 
 import errno
 import os
@@ -16,8 +18,11 @@ CTR = """for n in $(ctr namespaces ls -q 2>/dev/null); do
     names=$(ctr -n "$n" images ls 2>/dev/null | awk -v pause=PAUSE 'NR > 1 { digest[$1] = $3 } END { for (name in digest) if (digest[name] != digest[pause]) print name }')
     [ -z "$names" ] || ctr -n "$n" images rm --sync $names >/dev/null 2>&1
     [ "$n" = k8s.io ] || [ "$n" = moby ] || ctr namespaces rm "$n" >/dev/null 2>&1
-done; true""".replace("PAUSE", images.PAUSE)
-DOCKER = 'ids=$(docker images --all --quiet | sort -u); [ -z "$ids" ] || docker rmi --force $ids >/dev/null 2>&1; true'
+done; true""".replace("PAUSE", images.PAUSE)  # noqa: E501
+DOCKER = (
+    'ids=$(docker images --all --quiet | sort -u); [ -z "$ids" ] || docker rmi --force $ids '
+    ">/dev/null 2>&1; true"
+)
 
 
 def plug_all(hosts: dict[str, Host]) -> None:
@@ -34,7 +39,9 @@ def plug_all(hosts: dict[str, Host]) -> None:
 
 
 def end_strangers(host: Host) -> None:
-    """End what runs on a host and is neither a daemon nor below one: logins, left-over jobs, a responder."""
+    """End what runs on a host and is neither a daemon nor below one: logins, left-over jobs, a
+    responder.
+    """
     daemons = {host.pid(daemon.name): daemon.name for daemon in host.daemons}
     keep = {host.init_pid, *daemons}
     for pid, name in daemons.items():
@@ -87,8 +94,14 @@ def reset_node(node: Host) -> None:
 
 
 def forget_pulls(node: Host) -> datetime | None:
-    """When its kubelet was ended, to be started anew, if it had to be: it remembers which image it has pulled under which name (from 1.35 on), and reads its notes at its start."""
-    notes = [path for kind in ("pulled", "pulling") for path in node.path(f"/var/lib/kubelet/image_manager/{kind}").glob("*")]
+    """When its kubelet was ended, to be started anew, if it had to be: it remembers which image it
+    has pulled under which name (from 1.35 on), and reads its notes at its start.
+    """
+    notes = [
+        path
+        for kind in ("pulled", "pulling")
+        for path in node.path(f"/var/lib/kubelet/image_manager/{kind}").glob("*")
+    ]
     if not notes:
         return None
     node.stop("kubelet")
@@ -134,7 +147,9 @@ def reset_registry(registry: Registry) -> None:
 
 
 def empty(directory: Path) -> None:
-    """Remove everything below a directory but what is mounted there, the repository perhaps, read-only; make it if it is not there."""
+    """Remove everything below a directory but what is mounted there, the repository perhaps,
+    read-only; make it if it is not there.
+    """
     if directory.is_symlink() or directory.is_file():
         directory.unlink()
     directory.mkdir(parents=True, exist_ok=True)

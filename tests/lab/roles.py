@@ -19,7 +19,9 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 @dataclass(frozen=True)
 class Node:
-    """A Kubernetes node: containerd and kubelet as directories of the cache (None: the machine's own containerd)."""
+    """A Kubernetes node: containerd and kubelet as directories of the cache (None: the machine's
+    own containerd).
+    """
 
     address: str
     containerd: str | None
@@ -36,7 +38,9 @@ class Node:
 
 MASTER = "k8s-master"
 NODES: Mapping[str, Node] = {
-    MASTER: Node("10.0.20.100", CONTAINERD, CONTAINERD_VERSION, taint="node-role.kubernetes.io/control-plane"),
+    MASTER: Node(
+        "10.0.20.100", CONTAINERD, CONTAINERD_VERSION, taint="node-role.kubernetes.io/control-plane"
+    ),
     "k8s-node1": Node("10.0.20.101", CONTAINERD, CONTAINERD_VERSION),
     "k8s-node2": Node("10.0.20.102", "containerd-1.7", "1.7."),
     "k8s-node3": Node("10.0.20.103", "containerd-sid", "2.1."),
@@ -45,7 +49,9 @@ NODES: Mapping[str, Node] = {
 WORKERS = tuple(name for name, node in NODES.items() if not node.taint)
 """The nodes that take pods."""
 OTHER_API = "other-api"
-"""The API server of another cluster, whose nodes have the same names; it is off until a test asks for it."""
+"""The API server of another cluster, whose nodes have the same names; it is off until a test asks
+for it.
+"""
 ADDRESSES: Mapping[str, str] = {
     "operator": "10.0.20.5",
     "operator2": "10.0.20.6",
@@ -57,9 +63,15 @@ ADDRESSES: Mapping[str, str] = {
 OPERATORS = ("operator", "operator2")
 SYSTEMD = ("registry-vm", "k8s-node3")
 """The hosts whose PID 1 is systemd."""
-NAMES: Mapping[str, tuple[str, ...]] = {"registry-vm": ("registry.viktorbarzin.me",), "forgejo": ("forgejo.viktorbarzin.me",)}
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "registry-vm": ("registry.viktorbarzin.me",),
+    "forgejo": ("forgejo.viktorbarzin.me",),
+}
 SSH_HOSTS = ("registry-vm", "synology", *NODES)
-REGISTRIES: Mapping[str, str] = {"registry-private": "registry-vm", "forgejo": "forgejo"}  # name in the configuration -> host
+REGISTRIES: Mapping[str, str] = {
+    "registry-private": "registry-vm",
+    "forgejo": "forgejo",
+}  # name in the configuration -> host
 
 
 def hosts() -> dict[str, Host]:
@@ -69,26 +81,50 @@ def hosts() -> dict[str, Host]:
 
 def host(name: str) -> Host:
     if name == "synology":
-        return Host(name, ADDRESSES[name], ADDRESSES, kind="bare", init="/usr/libexec/lab-init", daemons=daemons(name))
+        return Host(
+            name,
+            ADDRESSES[name],
+            ADDRESSES,
+            kind="bare",
+            init="/usr/libexec/lab-init",
+            daemons=daemons(name),
+        )
     binds = [f"{CACHE}:{LAB}:ro"]
     for directory, option in data_directories(name).items():
-        binds.append(f"{Disk(name).data}/{directory.strip('/').replace('/', '-')}:{directory}:{option}")
+        binds.append(
+            f"{Disk(name).data}/{directory.strip('/').replace('/', '-')}:{directory}:{option}"
+        )
     init = systemd.INIT if name in SYSTEMD else "/bin/bash"
-    return Host(name, ADDRESSES[name], ADDRESSES, init=init, binds=tuple(binds), daemons=daemons(name))
+    return Host(
+        name, ADDRESSES[name], ADDRESSES, init=init, binds=tuple(binds), daemons=daemons(name)
+    )
 
 
 def operator(name: str = "operator") -> Operator:
     """An operator's machine sees the repository where the machine has it."""
-    return Operator(name, ADDRESSES[name], ADDRESSES, binds=(f"{CACHE}:{LAB}:ro", f"{REPOSITORY_ROOT}:{REPOSITORY_ROOT}:ro"))
+    return Operator(
+        name,
+        ADDRESSES[name],
+        ADDRESSES,
+        binds=(f"{CACHE}:{LAB}:ro", f"{REPOSITORY_ROOT}:{REPOSITORY_ROOT}:ro"),
+    )
 
 
 def data_directories(name: str) -> dict[str, str]:
     """What of a host lies on its data disk, outside the overlay: directory -> how it is bound."""
     if name in NODES:
         etcd = {"/var/lib/etcd": "rw"} if name == MASTER else {}
-        return {"/var/lib/containerd": "rw", "/var/lib/kubelet": "shared", "/var/log/pods": "rw"} | etcd
+        return {
+            "/var/lib/containerd": "rw",
+            "/var/lib/kubelet": "shared",
+            "/var/log/pods": "rw",
+        } | etcd
     return {
-        "registry-vm": {"/var/lib/containerd": "rw", "/var/lib/docker": "rw", "/var/lib/registry": "rw"},
+        "registry-vm": {
+            "/var/lib/containerd": "rw",
+            "/var/lib/docker": "rw",
+            "/var/lib/registry": "rw",
+        },
         "forgejo": {"/var/lib/registry": "rw"},
         OTHER_API: {"/var/lib/etcd": "rw"},
     }.get(name, {})
@@ -97,7 +133,9 @@ def data_directories(name: str) -> dict[str, str]:
 def daemons(name: str) -> tuple[Daemon, ...]:
     """What runs on a host, in the order in which it starts."""
     sshd = Daemon("sshd", ("/usr/sbin/sshd", "-D", "-e"), unit="ssh", port=22)
-    containerd = Daemon("containerd", ("/usr/bin/containerd",), socket=CONTAINERD_SOCKET, probe=("ctr", "version"))
+    containerd = Daemon(
+        "containerd", ("/usr/bin/containerd",), socket=CONTAINERD_SOCKET, probe=("ctr", "version")
+    )
     if name in NODES:
         return (sshd, *(control_plane() if name == MASTER else ()), containerd, kubelet(name))
     return {
@@ -110,18 +148,29 @@ def daemons(name: str) -> tuple[Daemon, ...]:
 
 def registry(port: int) -> Daemon:
     argv = ("/usr/bin/docker-registry", "serve", "/etc/lab/registry.yml")
-    return Daemon("registry", argv, unit="docker-registry", port=port, env={"OTEL_TRACES_EXPORTER": "none"})
+    return Daemon(
+        "registry", argv, unit="docker-registry", port=port, env={"OTEL_TRACES_EXPORTER": "none"}
+    )
 
 
 def docker_containerd() -> Daemon:
-    """The first containerd in PATH, so that another one can be put in front (docker.py); dockerd likewise."""
+    """The first containerd in PATH, so that another one can be put in front (docker.py); dockerd
+    likewise.
+    """
     argv = ("/bin/sh", "-c", "exec containerd")
     return Daemon("containerd", argv, socket=CONTAINERD_SOCKET, probe=("ctr", "version"))
 
 
 def dockerd() -> Daemon:
     argv = ("/bin/sh", "-c", f"exec dockerd --containerd={CONTAINERD_SOCKET}")
-    return Daemon("dockerd", argv, unit="docker", socket="/run/docker.sock", probe=("docker", "version"), leftover="/run/docker.pid")
+    return Daemon(
+        "dockerd",
+        argv,
+        unit="docker",
+        socket="/run/docker.sock",
+        probe=("docker", "version"),
+        leftover="/run/docker.pid",
+    )
 
 
 def kubelet(name: str) -> Daemon:
@@ -164,8 +213,19 @@ def api_server(name: str) -> tuple[Daemon, ...]:
         "--listen-peer-urls=http://127.0.0.1:2380",
     )
     login = ("--cacert", f"{pki}/ca.crt", "--cert", f"{pki}/admin.crt", "--key", f"{pki}/admin.key")
-    ready = ("curl", "--silent", "--fail", "--max-time", "5", *login, "https://127.0.0.1:6443/readyz")
-    return (Daemon("etcd", etcd, port=2379), Daemon("kube-apiserver", apiserver, port=6443, probe=ready))
+    ready = (
+        "curl",
+        "--silent",
+        "--fail",
+        "--max-time",
+        "5",
+        *login,
+        "https://127.0.0.1:6443/readyz",
+    )
+    return (
+        Daemon("etcd", etcd, port=2379),
+        Daemon("kube-apiserver", apiserver, port=6443, probe=ready),
+    )
 
 
 CONTROLLERS = (

@@ -24,7 +24,9 @@ class Ran:
 
     @property
     def lines(self) -> list[str]:
-        """The steps' lines; `run` and `at` of the annotation, which differ from run to run, are blanked."""
+        """The steps' lines; `run` and `at` of the annotation, which differ from run to run, are
+        blanked.
+        """
         return [MOVING.sub(r"\1", step["line"]) for step in self.told["steps"]]
 
     @property
@@ -39,7 +41,13 @@ class Ran:
         return found
 
 
-def run(estate: Estate, *argv: str, expect: int | None = 0, env: Mapping[str, str] | None = None, timeout: float = 300) -> Ran:
+def run(
+    estate: Estate,
+    *argv: str,
+    expect: int | None = 0,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 300,
+) -> Ran:
     """Run one command; exactly one object on stdout, and no traceback anywhere."""
     ended = estate.operator.breakglass("--json", *argv, env=env, timeout=timeout)
     return judge(ended, expect=expect)
@@ -50,13 +58,17 @@ def judge(ended: subprocess.CompletedProcess[str], *, expect: int | None) -> Ran
     assert len(lines) == 1, f"not one object on stdout: {ended.stdout!r}\n{ended.stderr}"
     told = json.loads(lines[0])
     assert "Traceback" not in ended.stderr, ended.stderr
-    assert expect is None or ended.returncode == expect, f"exit {ended.returncode}, expected {expect}: {told['error']}\n{ended.stderr}"
+    assert expect is None or ended.returncode == expect, (
+        f"exit {ended.returncode}, expected {expect}: {told['error']}\n{ended.stderr}"
+    )
     assert told["exit_code"] == ended.returncode
     return Ran(ended.returncode, told, ended.stderr)
 
 
 def twice(estate: Estate, *argv: str, yes: bool = False) -> Ran:
-    """The laws of one command: the dry run changes nothing and shows what is then done; a second run has nothing to do."""
+    """The laws of one command: the dry run changes nothing and shows what is then done; a second
+    run has nothing to do.
+    """
     before = estate.listing()
     shown = run(estate, *argv, "--dry-run")
     assert estate.listing() == before, "the dry run changed something"
@@ -83,21 +95,34 @@ def cut_short(estate: Estate, *argv: str, after: int) -> None:
             if done == after:
                 child.kill()
                 break
-    assert child.returncode == -signal.SIGKILL, f"it had ended before it was killed: {child.returncode}"
+    assert child.returncode == -signal.SIGKILL, (
+        f"it had ended before it was killed: {child.returncode}"
+    )
 
 
 def shelf(estate: Estate) -> dict[str, str]:
     """What lies in the VM's directory: name -> sha256 of the content, or -> target of the link."""
     found = {}
     for path in sorted(estate.vm.path(VM_DIRECTORY).iterdir()):
-        found[path.name] = f"-> {path.readlink()}" if path.is_symlink() else estate.vm.run("sha256sum", f"{VM_DIRECTORY}/{path.name}").stdout.split()[0]
+        found[path.name] = (
+            f"-> {path.readlink()}"
+            if path.is_symlink()
+            else estate.vm.run("sha256sum", f"{VM_DIRECTORY}/{path.name}").stdout.split()[0]
+        )
     return found
 
 
 def verified(estate: Estate) -> list[str]:
     """Tags whose tarball is what its sidecars say, asked of sha256sum itself."""
     sums = [name for name in shelf(estate) if name.endswith(".tar.gz.sha256")]
-    good = [name for name in sums if estate.vm.run("sha256sum", "--check", "--strict", "--status", name, cwd=VM_DIRECTORY, check=False).returncode == 0]
+    good = [
+        name
+        for name in sums
+        if estate.vm.run(
+            "sha256sum", "--check", "--strict", "--status", name, cwd=VM_DIRECTORY, check=False
+        ).returncode
+        == 0
+    ]
     return sorted(name.removeprefix("infra-ci-").removesuffix(".tar.gz.sha256") for name in good)
 
 
@@ -109,10 +134,18 @@ def stop_registries(estate: Estate) -> None:
 def image_ids(estate: Estate, node: str) -> dict[str, str]:
     """Name -> image ID of all that the node's containerd has, asked of ctr itself."""
     found = {}
-    for line in estate.nodes[node].run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines()[1:]:
+    for line in (
+        estate.nodes[node].run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines()[1:]
+    ):
         name, _, target = line.split()[:3]
-        document = json.loads(estate.nodes[node].run("ctr", "-n", "k8s.io", "content", "get", target).stdout)
+        document = json.loads(
+            estate.nodes[node].run("ctr", "-n", "k8s.io", "content", "get", target).stdout
+        )
         if "manifests" in document:
-            document = json.loads(estate.nodes[node].run("ctr", "-n", "k8s.io", "content", "get", document["manifests"][0]["digest"]).stdout)
+            document = json.loads(
+                estate.nodes[node]
+                .run("ctr", "-n", "k8s.io", "content", "get", document["manifests"][0]["digest"])
+                .stdout
+            )
         found[name] = document["config"]["digest"]
     return found

@@ -22,7 +22,9 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 COLUMNS = 110
 """A longer line is cut there, with `...`."""
 LISTED = re.compile(r" *\d+(\. |/\d+ done )| {5}\S+\$ |putting back: ")
-"""A line of a plan, or one that says that it is done: of many in a row the first two and the last are shown."""
+"""A line of a plan, or one that says that it is done: of many in a row the first two and the last
+are shown.
+"""
 
 
 def main() -> int:
@@ -36,7 +38,9 @@ def main() -> int:
             estate.reset() if borrowed else estate.down()
     text = README.read_text("utf-8")
     for name, screen in taken.items():
-        block = re.compile(rf"(<!-- screen {name} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE)
+        block = re.compile(
+            rf"(<!-- screen {name} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE
+        )
         if not block.search(text):
             print(f"README.md has no block for the screen {name}:\n{screen}", file=sys.stderr)
             return 1
@@ -49,7 +53,13 @@ def shown(estate: Estate, *argv: str) -> str:
     """What a person sees who types this: both streams, in the order in which they came."""
     line = " ".join(("breakglass", *argv))
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in argv)
-    ended = estate.operator.run("sh", "-c", f'{program()} {quoted} 2>&1; echo "exit code $?"', env={"BREAKGLASS_CONFIG": "/root/breakglass.yaml", "COLUMNS": "80", **ADMIN}, cwd="/root")
+    ended = estate.operator.run(
+        "sh",
+        "-c",
+        f'{program()} {quoted} 2>&1; echo "exit code $?"',
+        env={"BREAKGLASS_CONFIG": "/root/breakglass.yaml", "COLUMNS": "80", **ADMIN},
+        cwd="/root",
+    )
     return f"$ {line}\n" + "".join(f"{short(each)}\n" for each in elided(ended.stdout.splitlines()))
 
 
@@ -108,7 +118,12 @@ def take_drill(estate: Estate) -> str:
     return f"{screen}\nWith one bit flipped on the NAS:\n\n{typed}...\n{''.join(lines[failed:])}"
 
 
-SCREENS: dict[str, Callable[[Estate], str]] = {"check": take_check, "recover": take_recover, "status": take_status, "drill": take_drill}
+SCREENS: dict[str, Callable[[Estate], str]] = {
+    "check": take_check,
+    "recover": take_recover,
+    "status": take_status,
+    "drill": take_drill,
+}
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ systemctl daemon-reload; systemctl reset-failed"""
 PROGRAMS = ("/lib/systemd/", "/usr/lib/systemd/", "/usr/bin/dbus-daemon", "(sd-pam)")
 """What the programs are called that systemd itself runs on a host."""
 
-# A cgroup namespace begins where its first process is: in a group of the host's own in each hierarchy. Not each one lets us.
+# A cgroup namespace begins where its first process is: in a group of the host's own in each
+# hierarchy. Not each one lets us.
 OWN_CGROUPS = """for group in /sys/fs/cgroup/*/GROUP; do find "$group" -depth -type d -exec rmdir {} + ; done 2>/dev/null
 for top in /sys/fs/cgroup/*; do [ -L "$top" ] || { mkdir -p "$top/GROUP" && echo $$ >"$top/GROUP/cgroup.procs"; }; done 2>/dev/null
-"""
+"""  # noqa: E501
 NOT_STARTED = (
     "kmod-static-nodes.service",
     "systemd-tmpfiles-setup-dev.service",

@@ -1,4 +1,6 @@
-"""Every pod starts while no registry answers, with Always as well; the image is kept; a registry that is back wins."""
+"""Every pod starts while no registry answers, with Always as well; the image is kept; a registry
+that is back wins.
+"""
 
 import json
 import re
@@ -7,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from .answering import FORGEJO, NAMES, PRIVATE, TAG, answers_on, back, keep_tags, outage, peak_bytes, responder
+from .answering import (
+    FORGEJO,
+    NAMES,
+    PRIVATE,
+    TAG,
+    answers_on,
+    back,
+    keep_tags,
+    outage,
+    peak_bytes,
+    responder,
+)
 from .cluster import Pod
 from .cri import Cri, PullFailed
 from .estate import Estate
@@ -25,44 +38,76 @@ def holds(content: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", f'read -r line </etc/content; [ "$line" = {content} ]')
 
 
-def run_to_the_end(estate: Estate, pods: Sequence[tuple[str, str]], *, node: str | None = None, content: str = "one") -> dict[tuple[str, str], Pod]:
-    """(name, pull policy) -> what became of the pod; all are started before the first is waited for."""
+def run_to_the_end(
+    estate: Estate,
+    pods: Sequence[tuple[str, str]],
+    *,
+    node: str | None = None,
+    content: str = "one",
+) -> dict[tuple[str, str], Pod]:
+    """(name, pull policy) -> what became of the pod; all are started before the first is waited
+    for.
+    """
     for number, (name, policy) in enumerate(pods):
-        estate.cluster.start_pod(f"pipeline-{number}", name, pull_policy=policy, node=node, command=holds(content))
+        estate.cluster.start_pod(
+            f"pipeline-{number}", name, pull_policy=policy, node=node, command=holds(content)
+        )
     try:
-        return dict(zip(pods, estate.cluster.ended(*(f"pipeline-{number}" for number in range(len(pods)))), strict=True))
+        return dict(
+            zip(
+                pods,
+                estate.cluster.ended(*(f"pipeline-{number}" for number in range(len(pods)))),
+                strict=True,
+            )
+        )
     finally:
         estate.cluster.delete_pods()
 
 
 @pytest.mark.parametrize("node", WORKERS)
-def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(fresh: Estate, node: str) -> None:
+def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(
+    fresh: Estate, node: str
+) -> None:
     outage(fresh, node)
     brought = run(fresh, "import", node)
     assert brought.result["answers_pulls"] is True
     run(fresh, "pin", node, "--yes")
     pods = run_to_the_end(fresh, [(name, policy) for name in NAMES for policy in POLICIES])
     assert len(pods) == 8
-    assert {what: (pod.phase, pod.node) for what, pod in pods.items()} == dict.fromkeys(pods, ("Succeeded", node)), pods
+    assert {what: (pod.phase, pod.node) for what, pod in pods.items()} == dict.fromkeys(
+        pods, ("Succeeded", node)
+    ), pods
     verdict = brought.stderr[brought.stderr.rindex("Done") :]
     for word in (*NAMES, *POLICIES):
         assert word in verdict
 
 
-@pytest.mark.xfail(reason="issue 20, The registry's own bytes: docker save changes the digest", raises=AssertionError, strict=True)
-@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])])
-def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(fresh: Estate, node: str) -> None:
+@pytest.mark.xfail(
+    reason="issue 20, The registry's own bytes: docker save changes the digest",
+    raises=AssertionError,
+    strict=True,
+)
+@pytest.mark.parametrize(
+    "node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])]
+)
+def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
+    fresh: Estate, node: str
+) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)
     digests = [f"{registry.reference}@{image.digest}" for registry in fresh.registries]
-    pods = run_to_the_end(fresh, [(name, policy) for name in digests for policy in POLICIES], node=node)
+    pods = run_to_the_end(
+        fresh, [(name, policy) for name in digests for policy in POLICIES], node=node
+    )
     for pod in pods.values():
         if not pod.started and pod.reason not in ("ErrImagePull", "ImagePullBackOff"):
             pytest.fail(f"not for want of the digest: {pod}")
     assert {pod.phase for pod in pods.values()} == {"Succeeded"}
 
 
-@pytest.mark.parametrize("node", ["k8s-node3", pytest.param("k8s-node1", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "node", ["k8s-node3", pytest.param("k8s-node1", marks=pytest.mark.thorough)]
+)
 def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["answers_pulls"] is True
@@ -98,35 +143,47 @@ def test_forgejo_back_with_a_newer_latest_wins_and_our_image_is_still_kept(fresh
 
 
 def break_index(registry: Registry) -> str:
-    """What happened on 2026-04-19: the tags mean an index that is served, and its child is gone; the child's digest."""
+    """What happened on 2026-04-19: the tags mean an index that is served, and its child is gone;
+    the child's digest.
+    """
     child = registry.digest("latest")
     registry.put_index(TAG, "latest", children={"amd64": child})
     registry.delete_manifest(child)
     return child
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", pytest.param("k8s-node2", marks=pytest.mark.thorough)])
-def test_where_forgejo_serves_an_index_whose_child_is_gone_ours_comes_first_and_import_says_why(fresh: Estate, node: str) -> None:
+@pytest.mark.parametrize(
+    "node", ["k8s-node1", pytest.param("k8s-node2", marks=pytest.mark.thorough)]
+)
+def test_where_forgejo_serves_an_index_whose_child_is_gone_ours_comes_first_and_import_says_why(
+    fresh: Estate, node: str
+) -> None:
     ours = outage(fresh, node)
     child = break_index(fresh.forgejo)
     fresh.forgejo.host.start("registry")
     with pytest.raises(PullFailed):
         Cri(fresh.nodes[node]).pull(LATEST)
     brought = run(fresh, "import", node)
-    assert any(FORGEJO in line and child in line for line in brought.stderr.splitlines()), brought.stderr
+    assert any(FORGEJO in line and child in line for line in brought.stderr.splitlines()), (
+        brought.stderr
+    )
     names = [name for name in NAMES if FORGEJO in name]
     pods = run_to_the_end(fresh, [(name, "Always") for name in names], node=node)
     assert {pod.phase for pod in pods.values()} == {"Succeeded"}, pods
     assert {image_ids(fresh, node)[name] for name in names} == {ours.image_id}
 
 
-def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_import(fresh: Estate) -> None:
+def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_import(
+    fresh: Estate,
+) -> None:
     ours = outage(fresh, "k8s-node1")
     fresh.forgejo.host.start("registry")
     run(fresh, "import", "k8s-node1")
     child = break_index(fresh.forgejo)
     again = run(fresh, "import", "k8s-node1")
-    assert any(FORGEJO in line and child in line for line in again.stderr.splitlines()), again.stderr
+    assert any(FORGEJO in line and child in line for line in again.stderr.splitlines()), (
+        again.stderr
+    )
     assert not any("gzip" in line for line in again.lines)
     pods = run_to_the_end(fresh, [(LATEST, "Always")], node="k8s-node1")
     assert pods[LATEST, "Always"].phase == "Succeeded", pods
@@ -134,8 +191,12 @@ def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_impo
     assert run(fresh, "import", "k8s-node1").told["steps"] == []
 
 
-@pytest.mark.parametrize("node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node3"])
-def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(fresh: Estate, node: str) -> None:
+@pytest.mark.parametrize(
+    "node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node3"]
+)
+def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(
+    fresh: Estate, node: str
+) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["kept"] is True
     host = fresh.nodes[node]
@@ -156,62 +217,116 @@ def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(fresh: Es
     assert keep_tags(host) == {}
 
 
-def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_image(fresh: Estate) -> None:
+def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_image(
+    fresh: Estate,
+) -> None:
     outage(fresh, "k8s-node10")
     brought = run(fresh, "import", "k8s-node10")
     assert brought.result["kept"] is False
-    assert any("1.6.20" in line and re.search("keep|kept|pinned|collect", line) for line in brought.stderr.splitlines()), brought.stderr
+    assert any(
+        "1.6.20" in line and re.search("keep|kept|pinned|collect", line)
+        for line in brought.stderr.splitlines()
+    ), brought.stderr
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3"))])
+@pytest.mark.parametrize(
+    "node",
+    [
+        "k8s-node1",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3")),
+    ],
+)
 def test_skopeo_copies_from_the_responder_what_containerd_holds(fresh: Estate, node: str) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)
     host = fresh.nodes[node]
     port = answers_on(host)
     (kept,) = set(keep_tags(host).values())
-    for number, name in enumerate((f"infra-ci:{TAG}", "viktor/infra-ci:latest", f"infra-ci@{kept}")):
+    for number, name in enumerate(
+        (f"infra-ci:{TAG}", "viktor/infra-ci:latest", f"infra-ci@{kept}")
+    ):
         target = f"/tmp/copy-{number}"
-        host.run("skopeo", "--insecure-policy", "copy", "--src-tls-verify=false", f"docker://127.0.0.1:{port}/{name}", f"dir:{target}")
+        host.run(
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            "--src-tls-verify=false",
+            f"docker://127.0.0.1:{port}/{name}",
+            f"dir:{target}",
+        )
         manifest = host.path(f"{target}/manifest.json")
-        assert f"sha256:{host.run('sha256sum', f'{target}/manifest.json').stdout.split()[0]}" == kept
+        assert (
+            f"sha256:{host.run('sha256sum', f'{target}/manifest.json').stdout.split()[0]}" == kept
+        )
         assert json.loads(manifest.read_bytes())["config"]["digest"] == image.image_id
 
 
 def ask(estate: Estate, node: str, method: str, path: str) -> tuple[int, dict[str, str]]:
     """(status, headers) of one request to the responder, by curl on the node."""
     port = answers_on(estate.nodes[node])
-    argv = ("--head",) if method == "HEAD" else ("--request", method, "--dump-header", "-", "--output", "/dev/null")
-    shown = estate.nodes[node].run("curl", "--silent", "--max-time", "10", *argv, f"http://127.0.0.1:{port}{path}").stdout.splitlines()
+    argv = (
+        ("--head",)
+        if method == "HEAD"
+        else ("--request", method, "--dump-header", "-", "--output", "/dev/null")
+    )
+    shown = (
+        estate.nodes[node]
+        .run("curl", "--silent", "--max-time", "10", *argv, f"http://127.0.0.1:{port}{path}")
+        .stdout.splitlines()
+    )
     headers = dict(line.lower().split(": ", 1) for line in shown[1:] if ": " in line)
     return int(shown[0].split()[1]), headers
 
 
-def test_the_responder_answers_with_the_media_type_digest_and_length_of_the_manifest(fresh: Estate) -> None:
+def test_the_responder_answers_with_the_media_type_digest_and_length_of_the_manifest(
+    fresh: Estate,
+) -> None:
     outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
     (kept,) = set(keep_tags(fresh.nodes["k8s-node1"]).values())
     for method in ("HEAD", "GET"):
         assert ask(fresh, "k8s-node1", method, "/v2/")[0] == 200
-        status, headers = ask(fresh, "k8s-node1", method, f"/v2/viktor/infra-ci/manifests/latest?ns={FORGEJO}")
+        status, headers = ask(
+            fresh, "k8s-node1", method, f"/v2/viktor/infra-ci/manifests/latest?ns={FORGEJO}"
+        )
         assert status == 200
         assert headers["docker-content-digest"] == kept
-        assert headers["content-type"] in (MANIFEST, INDEX, "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json")
+        assert headers["content-type"] in (
+            MANIFEST,
+            INDEX,
+            "application/vnd.oci.image.manifest.v1+json",
+            "application/vnd.oci.image.index.v1+json",
+        )
         assert int(headers["content-length"]) > 100
-        for path in ("/v2/infra-ci/manifests/other", "/v2/other/manifests/latest", f"/v2/infra-ci/manifests/sha256:{'0' * 64}", f"/v2/infra-ci/blobs/sha256:{'0' * 64}"):
+        for path in (
+            "/v2/infra-ci/manifests/other",
+            "/v2/other/manifests/latest",
+            f"/v2/infra-ci/manifests/sha256:{'0' * 64}",
+            f"/v2/infra-ci/blobs/sha256:{'0' * 64}",
+        ):
             assert ask(fresh, "k8s-node1", method, path)[0] == 404
 
 
-def test_a_thousand_hostile_requests_at_once_get_nothing_and_the_next_client_is_answered(fresh: Estate) -> None:
+def test_a_thousand_hostile_requests_at_once_get_nothing_and_the_next_client_is_answered(
+    fresh: Estate,
+) -> None:
     image = outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
     node = fresh.nodes["k8s-node1"]
     port = answers_on(node)
-    foreign = next(line.split()[2] for line in node.run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines() if line.startswith(PAUSE))
+    foreign = next(
+        line.split()[2]
+        for line in node.run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines()
+        if line.startswith(PAUSE)
+    )
     script = (Path(__file__).parent / "hostile.py").read_text()
     answers = json.loads(node.run("python3", "-", str(port), foreign, input=script).stdout)
     assert len({name for name, answer in answers if answer != "closed"}) > 10, answers
-    assert [answer for answer in answers if not (answer[1] == "closed" or re.match(r"HTTP/1\.[01] (4\d\d|501|505) ", answer[1]))] == []
+    assert [
+        answer
+        for answer in answers
+        if not (answer[1] == "closed" or re.match(r"HTTP/1\.[01] (4\d\d|501|505) ", answer[1]))
+    ] == []
     found = responder(node)
     assert found, "the responder is gone"
     assert found[1] == port
@@ -221,8 +336,15 @@ def test_a_thousand_hostile_requests_at_once_get_nothing_and_the_next_client_is_
 
 def test_companions_are_kept_and_answered_for_in_the_same_way(fresh: Estate) -> None:
     companion = f"{PRIVATE}/plugin-git:2.5"
-    plugin = fresh.publish(small_bundle("plugin"), "2.5", registries=[Registry(fresh.vm, f"{PRIVATE}/plugin-git")])
-    fresh.operator.write("/root/breakglass.yaml", fresh.operator.read("/root/breakglass.yaml").replace("companions: []", f"companions: ['{companion}']"))
+    plugin = fresh.publish(
+        small_bundle("plugin"), "2.5", registries=[Registry(fresh.vm, f"{PRIVATE}/plugin-git")]
+    )
+    fresh.operator.write(
+        "/root/breakglass.yaml",
+        fresh.operator.read("/root/breakglass.yaml").replace(
+            "companions: []", f"companions: ['{companion}']"
+        ),
+    )
     fresh.small(TAG)
     run(fresh, "snapshot", "--tag", TAG)
     run(fresh, "fetch", "k8s-node1")
@@ -244,4 +366,6 @@ def test_the_verdict_names_images_that_waiting_pods_want_and_the_node_lacks(fres
     fresh.cluster.start_pod("waits", missing, node="k8s-node1")
     fresh.cluster.settle("waits")
     brought = run(fresh, "import", "k8s-node1")
-    assert any(missing in line and "waits" in line for line in brought.stderr.splitlines()), brought.stderr
+    assert any(missing in line and "waits" in line for line in brought.stderr.splitlines()), (
+        brought.stderr
+    )

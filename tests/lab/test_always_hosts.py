@@ -1,4 +1,6 @@
-"""Whatever hosts.toml a node has: pulls are answered beside it, and it is put back byte for byte."""
+"""Whatever hosts.toml a node has: pulls are answered beside it, and it is put back byte for
+byte.
+"""
 
 import contextlib
 import re
@@ -7,7 +9,18 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from . import furniture, pki
-from .answering import CERTS, FORGEJO, NAMES, PRIVATE, answers_on, back, is_taken_back, outage, pulls_all, traces
+from .answering import (
+    CERTS,
+    FORGEJO,
+    NAMES,
+    PRIVATE,
+    answers_on,
+    back,
+    is_taken_back,
+    outage,
+    pulls_all,
+    traces,
+)
 from .cri import Cri
 from .estate import Estate
 from .faults.rows import row
@@ -35,7 +48,9 @@ def one_has_no_directory(node: Host) -> None:
 
 def only_a_server(node: Host) -> None:
     for registry in furniture.REGISTRY_HOSTS:
-        node.write(f"{CERTS}/{registry}/hosts.toml", f'server = "https://{registry}"', mode=0o600)  # without a newline at its end
+        node.write(
+            f"{CERTS}/{registry}/hosts.toml", f'server = "https://{registry}"', mode=0o600
+        )  # without a newline at its end
 
 
 def directories_are_links(node: Host) -> None:
@@ -46,13 +61,18 @@ def directories_are_links(node: Host) -> None:
 
 def files_are_links(node: Host) -> None:
     for number, registry in enumerate(furniture.REGISTRY_HOSTS):
-        node.path(f"{CERTS}/{registry}/hosts.toml").rename(node.path(f"/var/tmp/real-{number}.toml"))
+        node.path(f"{CERTS}/{registry}/hosts.toml").rename(
+            node.path(f"/var/tmp/real-{number}.toml")
+        )
         node.path(f"{CERTS}/{registry}/hosts.toml").symlink_to(f"/var/tmp/real-{number}.toml")
 
 
 def only_a_default(node: Host) -> None:
     empty(node.path(CERTS))
-    node.write(f"{CERTS}/_default/hosts.toml", '[host."https://10.0.20.30:5999"]\n  capabilities = ["pull", "resolve"]\n')
+    node.write(
+        f"{CERTS}/_default/hosts.toml",
+        '[host."https://10.0.20.30:5999"]\n  capabilities = ["pull", "resolve"]\n',
+    )
 
 
 def the_port_is_part_of_a_name_with_underscores(node: Host) -> None:
@@ -90,9 +110,22 @@ VARIATIONS: tuple[Callable[[Host], None], ...] = (
 SHORT = (nothing_at_all, only_a_server, files_are_links, a_mirror_and_comments)
 
 
-@row("import", "hosts.toml missing, present, with a host of its own, a link, shared by registries", "pulls are answered; `restore` puts it back byte for byte", exit_code=0)
-@pytest.mark.parametrize("lay", [*SHORT, *(pytest.param(lay, marks=pytest.mark.thorough) for lay in VARIATIONS if lay not in SHORT)])
-def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(fresh: Estate, lay: Callable[[Host], None]) -> None:
+@row(
+    "import",
+    "hosts.toml missing, present, with a host of its own, a link, shared by registries",
+    "pulls are answered; `restore` puts it back byte for byte",
+    exit_code=0,
+)
+@pytest.mark.parametrize(
+    "lay",
+    [
+        *SHORT,
+        *(pytest.param(lay, marks=pytest.mark.thorough) for lay in VARIATIONS if lay not in SHORT),
+    ],
+)
+def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(
+    fresh: Estate, lay: Callable[[Host], None]
+) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     lay(node)
@@ -101,7 +134,9 @@ def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(fresh: E
     assert run(fresh, "import", NODE).lines == []
     pulls_all(fresh, NODE, image)
     newer = back(fresh, "two")
-    assert [Cri(node).pull(name) for name in NAMES if name.endswith(":latest")] == [newer.image_id] * 2, "a registry that is back wins"
+    assert [Cri(node).pull(name) for name in NAMES if name.endswith(":latest")] == [
+        newer.image_id
+    ] * 2, "a registry that is back wins"
     stop_registries(fresh)
     run(fresh, "restore", NODE, "--yes")
     is_taken_back(node, before)
@@ -109,10 +144,17 @@ def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(fresh: E
 
 @contextlib.contextmanager
 def another_authority(estate: Estate) -> Iterator[str]:
-    """Forgejo with a certificate that only who is told of it trusts; that authority's certificate."""
+    """Forgejo with a certificate that only who is told of it trusts; that authority's
+    certificate.
+    """
     registry = estate.forgejo.host
-    own = [(f"/etc/lab/registry.{kind}", registry.read(f"/etc/lab/registry.{kind}")) for kind in ("crt", "key")]
-    pki.make_certificate("forgejo-other", f"/CN={FORGEJO}", f"DNS:{FORGEJO}", authority="kubernetes-ca")
+    own = [
+        (f"/etc/lab/registry.{kind}", registry.read(f"/etc/lab/registry.{kind}"))
+        for kind in ("crt", "key")
+    ]
+    pki.make_certificate(
+        "forgejo-other", f"/CN={FORGEJO}", f"DNS:{FORGEJO}", authority="kubernetes-ca"
+    )
     registry.stop("registry")
     for kind in ("crt", "key"):
         registry.write(f"/etc/lab/registry.{kind}", pki.text(f"forgejo-other.{kind}"), mode=0o600)
@@ -124,8 +166,14 @@ def another_authority(estate: Estate) -> Iterator[str]:
             registry.write(path, content, mode=0o600)
 
 
-@pytest.mark.parametrize("docker_style", [False, True], ids=["hosts.toml with ca", "docker's ca.crt beside no hosts.toml"])
-def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(fresh: Estate, docker_style: bool) -> None:
+@pytest.mark.parametrize(
+    "docker_style",
+    [False, True],
+    ids=["hosts.toml with ca", "docker's ca.crt beside no hosts.toml"],
+)
+def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
+    fresh: Estate, docker_style: bool
+) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     with another_authority(fresh) as authority:
@@ -133,8 +181,14 @@ def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
         if docker_style:
             node.path(f"{CERTS}/{FORGEJO}/hosts.toml").unlink()
         else:
-            mirror = f'[host."https://10.0.20.30:5999"]\n  capabilities = ["pull", "resolve"]\n  ca = ["{CERTS}/{FORGEJO}/ca.crt"]\n  skip_verify = false\n'
-            node.write(f"{CERTS}/{FORGEJO}/hosts.toml", f'server = "https://{FORGEJO}"\nca = "{CERTS}/{FORGEJO}/ca.crt"\n{mirror}')
+            mirror = (
+                f'[host."https://10.0.20.30:5999"]\n  capabilities = ["pull", "resolve"]\n  ca = '
+                f'["{CERTS}/{FORGEJO}/ca.crt"]\n  skip_verify = false\n'
+            )
+            node.write(
+                f"{CERTS}/{FORGEJO}/hosts.toml",
+                f'server = "https://{FORGEJO}"\nca = "{CERTS}/{FORGEJO}/ca.crt"\n{mirror}',
+            )
         before = traces(node)
         run(fresh, "import", NODE)
         assert run(fresh, "import", NODE).lines == []
@@ -148,7 +202,12 @@ def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
         assert Cri(node).pull(LATEST) == newer.image_id
 
 
-@row("import", "the responder's port taken", "another one is used; the port's owner is left alone", exit_code=0)
+@row(
+    "import",
+    "the responder's port taken",
+    "another one is used; the port's owner is left alone",
+    exit_code=0,
+)
 def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
@@ -172,10 +231,15 @@ def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
 
 
 @pytest.mark.parametrize("name", ["k8s-node1", "k8s-node3"])
-def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_all_the_same(fresh: Estate, name: str) -> None:
+def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_all_the_same(
+    fresh: Estate, name: str
+) -> None:
     image = outage(fresh, name)
     node = fresh.nodes[name]
-    node.write("/etc/containerd/config.toml", re.sub(r"(?m)^ *config_path = .*\n", "", node.read("/etc/containerd/config.toml")))
+    node.write(
+        "/etc/containerd/config.toml",
+        re.sub(r"(?m)^ *config_path = .*\n", "", node.read("/etc/containerd/config.toml")),
+    )
     node.stop("containerd")
     node.start("containerd")
     before = fresh.listing()
@@ -189,7 +253,9 @@ def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_a
     assert {image_ids(fresh, name)[one] for one in NAMES} == {image.image_id}
 
 
-def test_a_hosts_toml_that_somebody_edited_after_us_is_left_and_reported_until_somebody_lets_go_of_it(fresh: Estate) -> None:
+def test_a_hosts_toml_that_somebody_edited_after_us_is_left_and_reported_each_time(
+    fresh: Estate,
+) -> None:
     outage(fresh, NODE)
     node = fresh.nodes[NODE]
     file = f"{CERTS}/{FORGEJO}/hosts.toml"
@@ -203,7 +269,10 @@ def test_a_hosts_toml_that_somebody_edited_after_us_is_left_and_reported_until_s
     assert traces(node)["process"] == set()
     assert run(fresh, "restore", NODE, "--yes", expect=4).error["message"] == error["message"]
     node.path(file).write_text(original + "# by hand, during the outage\n")
-    assert "/var/breakglass/.breakglass.json" in run(fresh, "restore", NODE, "--yes", expect=4).error["next"]
+    assert (
+        "/var/breakglass/.breakglass.json"
+        in run(fresh, "restore", NODE, "--yes", expect=4).error["next"]
+    )
     node.path("/var/breakglass/.breakglass.json").unlink()
     assert run(fresh, "restore", NODE, "--yes").told["steps"] == []
     assert node.read(file) == original + "# by hand, during the outage\n"

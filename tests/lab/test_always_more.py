@@ -1,10 +1,24 @@
-"""What import does so that Always pods start is taken back whole: by restore, after reboots, after runs cut short."""
+"""What import does so that Always pods start is taken back whole: by restore, after reboots, after
+runs cut short.
+"""
 
 import os
 
 import pytest
 
-from .answering import CERTS, FORGEJO, PRIVATE, back, differences, is_taken_back, outage, pulls_all, registry_files, responder, traces
+from .answering import (
+    CERTS,
+    FORGEJO,
+    PRIVATE,
+    back,
+    differences,
+    is_taken_back,
+    outage,
+    pulls_all,
+    registry_files,
+    responder,
+    traces,
+)
 from .cri import Cri, PullFailed
 from .estate import Estate
 from .runs import run, twice
@@ -13,7 +27,13 @@ NODE = "k8s-node1"
 LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
 
 
-@pytest.mark.parametrize("name", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "k8s-node1",
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3")),
+    ],
+)
 def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(fresh: Estate, name: str) -> None:
     image = outage(fresh, name)
     node = fresh.nodes[name]
@@ -29,14 +49,18 @@ def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(fresh: Estate, 
     assert restored.result["cleaned"] == [name]
     assert restored.result["uncordoned"] == restored.result["unreached"] == []
     is_taken_back(node, before)
-    assert {what: fresh.listing()[what] for what in listed if not what.startswith(name)} == {what: listed[what] for what in listed if not what.startswith(name)}
+    assert {what: fresh.listing()[what] for what in listed if not what.startswith(name)} == {
+        what: listed[what] for what in listed if not what.startswith(name)
+    }
     with pytest.raises(PullFailed):
         Cri(node).pull(LATEST)
     newer = back(fresh, "two")
     assert Cri(node).pull(LATEST) == newer.image_id
 
 
-def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_registry_answers(fresh: Estate) -> None:
+def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_registry_answers(
+    fresh: Estate,
+) -> None:
     outage(fresh, NODE)
     before, listed = traces(fresh.nodes[NODE]), fresh.listing()["nodes"]
     run(fresh, "import", NODE)
@@ -49,7 +73,9 @@ def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_reg
     assert fresh.listing()["nodes"] == listed
 
 
-def test_import_without_answering_takes_away_the_answering_that_was_there_and_keeps_the_image(fresh: Estate) -> None:
+def test_import_without_answering_takes_away_the_answering_that_was_there_and_keeps_the_image(
+    fresh: Estate,
+) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     files = registry_files(node)
@@ -109,7 +135,9 @@ def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Estate, then:
     run(fresh, "restore", NODE, "--yes")
     after = traces(node)
     for told in (before, after):
-        told["port"] = {port for port in told["port"] if int(port) < 32768}  # kubelet and containerd take others at each boot
+        told["port"] = {
+            port for port in told["port"] if int(port) < 32768
+        }  # kubelet and containerd take others at each boot
     assert differences(before, after) == []
 
 

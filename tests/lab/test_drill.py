@@ -1,4 +1,6 @@
-"""drill on real containerd: what is shown is done, twice in a row, and nothing of the estate is another than before."""
+"""drill on real containerd: what is shown is done, twice in a row, and nothing of the estate is
+another than before.
+"""
 
 import pytest
 
@@ -8,8 +10,13 @@ from .runs import run
 from .untouched import everything
 
 
-@pytest.mark.parametrize(("node", "times"), [("k8s-node1", 1), ("k8s-node2", 1), pytest.param("k8s-node3", 2, marks=pytest.mark.thorough)])
-def test_a_drill_tries_every_source_and_leaves_the_estate_as_it_was(fresh: Estate, node: str, times: int) -> None:
+@pytest.mark.parametrize(
+    ("node", "times"),
+    [("k8s-node1", 1), ("k8s-node2", 1), pytest.param("k8s-node3", 2, marks=pytest.mark.thorough)],
+)
+def test_a_drill_tries_every_source_and_leaves_the_estate_as_it_was(
+    fresh: Estate, node: str, times: int
+) -> None:
     held(fresh, node)
     fresh.mirror()
     before = everything(fresh, node)
@@ -20,6 +27,10 @@ def test_a_drill_tries_every_source_and_leaves_the_estate_as_it_was(fresh: Estat
         assert done.lines == shown.lines
         assert {step["status"] for step in done.told["steps"]} == {"done"}
         assert done.told["changed"] is False
-        assert [(source["name"], source["tag"], source["ok"]) for source in done.result["sources"]] == [("registry-vm", TAG, True), ("synology", TAG, True)]
-        assert all(check["ok"] and not check["warns"] for check in done.result["checks"]), done.result["checks"]
+        assert [
+            (source["name"], source["tag"], source["ok"]) for source in done.result["sources"]
+        ] == [("registry-vm", TAG, True), ("synology", TAG, True)]
+        assert all(check["ok"] and not check["warns"] for check in done.result["checks"]), (
+            done.result["checks"]
+        )
         assert everything(fresh, node) == before

@@ -20,20 +20,30 @@ def test_every_node_reports_ready(fresh: Estate) -> None:
 
 @pytest.mark.parametrize("name", NODES)
 def test_a_node_runs_the_containerd_it_is_said_to_run(estate: Estate, name: str) -> None:
-    versions = [line.split()[1] for line in estate.nodes[name].run("ctr", "version").stdout.splitlines() if line.strip().startswith("Version:")]
+    versions = [
+        line.split()[1]
+        for line in estate.nodes[name].run("ctr", "version").stdout.splitlines()
+        if line.strip().startswith("Version:")
+    ]
     assert len(versions) == 2
     assert all(version.startswith(NODES[name].version) for version in versions)
 
 
-def test_pods_start_while_the_registries_are_up_and_wait_in_vain_while_they_are_down(fresh: Estate) -> None:
+def test_pods_start_while_the_registries_are_up_and_wait_in_vain_while_they_are_down(
+    fresh: Estate,
+) -> None:
     image = fresh.small(TAG)
     for number, node in enumerate(WORKERS):
-        pod = fresh.cluster.run_pod(f"up-{number}", image.references[number % len(image.references)], node=node)
+        pod = fresh.cluster.run_pod(
+            f"up-{number}", image.references[number % len(image.references)], node=node
+        )
         assert (pod.started, pod.node) == (True, node), pod
     for name in ("registry-vm", "forgejo"):
         fresh.host(name).stop("registry")
     for number, node in enumerate(WORKERS):
-        pod = fresh.cluster.run_pod(f"down-{number}", image.references[0], pull_policy="Always", node=node)
+        pod = fresh.cluster.run_pod(
+            f"down-{number}", image.references[0], pull_policy="Always", node=node
+        )
         assert pod.reason in ("ErrImagePull", "ImagePullBackOff"), pod
 
 
@@ -41,7 +51,12 @@ def test_docker_pulls_the_very_image_that_was_published(fresh: Estate) -> None:
     image = fresh.small(TAG, "two")
     for reference in image.references:
         fresh.vm.run("docker", "pull", "--quiet", reference)
-        assert fresh.vm.run("docker", "image", "inspect", "--format", "{{.Id}}", reference).stdout.strip() == image.image_id
+        assert (
+            fresh.vm.run(
+                "docker", "image", "inspect", "--format", "{{.Id}}", reference
+            ).stdout.strip()
+            == image.image_id
+        )
     assert fresh.small(TAG, "three").image_id != image.image_id == fresh.small(TAG, "two").image_id
 
 
@@ -52,11 +67,24 @@ def test_an_index_can_lose_its_child_and_is_still_served(fresh: Estate) -> None:
     fresh.vm.run("docker", "pull", "--quiet", reference)
     fresh.vm.run("docker", "rmi", "--force", reference)
     fresh.private.delete_manifest(image.digest)
-    ask = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--head", "--header", "Accept: application/vnd.docker.distribution.manifest.list.v2+json")
+    ask = (
+        "curl",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+        "--head",
+        "--header",
+        "Accept: application/vnd.docker.distribution.manifest.list.v2+json",
+    )
     url = "https://registry.viktorbarzin.me:5050/v2/infra-ci/manifests/"
     assert fresh.operator.run(*ask, url + index).stdout == "200"
     assert fresh.operator.run(*ask, url + image.digest).stdout == "404"
-    assert "manifest unknown" in fresh.vm.run("docker", "pull", "--quiet", reference, check=False).stderr
+    assert (
+        "manifest unknown"
+        in fresh.vm.run("docker", "pull", "--quiet", reference, check=False).stderr
+    )
 
 
 def test_a_registry_can_refuse_strangers(fresh: Estate) -> None:
@@ -65,16 +93,35 @@ def test_a_registry_can_refuse_strangers(fresh: Estate) -> None:
     done = fresh.vm.run("docker", "pull", "--quiet", image.references[-1], check=False)
     assert done.returncode != 0
     assert "no basic auth" in done.stderr
-    ask = ("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "https://forgejo.viktorbarzin.me/v2/")
-    assert [fresh.operator.run(*ask).stdout, fresh.operator.run(*ask, "--user", f"{USER}:{PASSWORD}").stdout] == ["401", "200"]
+    ask = (
+        "curl",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--write-out",
+        "%{http_code}",
+        "https://forgejo.viktorbarzin.me/v2/",
+    )
+    assert [
+        fresh.operator.run(*ask).stdout,
+        fresh.operator.run(*ask, "--user", f"{USER}:{PASSWORD}").stdout,
+    ] == ["401", "200"]
 
 
 def test_the_nas_has_a_shell_and_five_commands_and_nothing_else(fresh: Estate) -> None:
     ssh = ("ssh", "-o", "BatchMode=yes", "192.168.1.13")
-    assert fresh.operator.run(*ssh, "printf abc | wc -c; ls /volume1; readlink /bin/cat; echo abc | tail -c +3").stdout.split() == ["3", "Backup", "/usr/libexec/busybox", "c"]
+    assert fresh.operator.run(
+        *ssh, "printf abc | wc -c; ls /volume1; readlink /bin/cat; echo abc | tail -c +3"
+    ).stdout.split() == ["3", "Backup", "/usr/libexec/busybox", "c"]
     for program in ("bash", "sha256sum", "python3", "sudo", "sed", "rsync", "dd", "busybox"):
-        assert fresh.operator.run(*ssh, f"command -v {program}", check=False).returncode == 127 or not fresh.operator.run(*ssh, f"command -v {program}", check=False).stdout
-    assert fresh.operator.run("sftp", "-b", "-", "192.168.1.13", input="ls\n", check=False).returncode != 0
+        assert (
+            fresh.operator.run(*ssh, f"command -v {program}", check=False).returncode == 127
+            or not fresh.operator.run(*ssh, f"command -v {program}", check=False).stdout
+        )
+    assert (
+        fresh.operator.run("sftp", "-b", "-", "192.168.1.13", input="ls\n", check=False).returncode
+        != 0
+    )
 
 
 def test_the_nas_gets_links_and_times_as_they_are(fresh: Estate) -> None:
@@ -82,14 +129,29 @@ def test_the_nas_gets_links_and_times_as_they_are(fresh: Estate) -> None:
     fresh.vm.path(f"{VM_DIRECTORY}/infra-ci-latest.tar.gz").symlink_to(f"infra-ci-{TAG}.tar.gz")
     fresh.mirror()
     seen = fresh.listing()
-    vm, nas = (sorted(line for path, line in seen[key].items() if path.endswith(".gz")) for key in ("registry-vm files", "synology files"))
+    vm, nas = (
+        sorted(line for path, line in seen[key].items() if path.endswith(".gz"))
+        for key in ("registry-vm files", "synology files")
+    )
     assert len(vm) == 2
     assert vm == nas
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_root_of_a_node_may_log_in_to_both_sources_and_wizard_may_sudo(estate: Estate, name: str) -> None:
-    login = ("ssh", "-o", "BatchMode=yes", f"wizard@{NODES[name].address}", "sudo", "-n", "ssh", "-o", "BatchMode=yes")
+def test_root_of_a_node_may_log_in_to_both_sources_and_wizard_may_sudo(
+    estate: Estate, name: str
+) -> None:
+    login = (
+        "ssh",
+        "-o",
+        "BatchMode=yes",
+        f"wizard@{NODES[name].address}",
+        "sudo",
+        "-n",
+        "ssh",
+        "-o",
+        "BatchMode=yes",
+    )
     assert estate.operator.run(*login, "root@10.0.20.10", "hostname").stdout == "registry-vm\n"
     assert estate.operator.run(*login, "192.168.1.13", "echo", "nas").stdout == "nas\n"
 
@@ -117,10 +179,14 @@ def test_a_host_can_lose_its_plug_its_cable_and_its_daemons(fresh: Estate) -> No
 def test_room_can_run_out_and_come_back(fresh: Estate) -> None:
     fill = ("dd", "if=/dev/zero", "bs=1M", "count=9")
     with fresh.vm.room("system", free_megabytes=5):
-        assert "No space left" in fresh.vm.run(*fill, f"of={VM_DIRECTORY}/filler", check=False).stderr
+        assert (
+            "No space left" in fresh.vm.run(*fill, f"of={VM_DIRECTORY}/filler", check=False).stderr
+        )
     fresh.vm.run(*fill, f"of={VM_DIRECTORY}/filler")
     with fresh.vm.room("data", free_megabytes=5):
-        assert "No space left" in fresh.vm.run(*fill, "of=/var/lib/docker/filler", check=False).stderr
+        assert (
+            "No space left" in fresh.vm.run(*fill, "of=/var/lib/docker/filler", check=False).stderr
+        )
     fresh.vm.run("rm", "/var/lib/docker/filler")
 
 
@@ -129,9 +195,16 @@ def test_looking_changes_nothing(fresh: Estate) -> None:
 
 
 def test_nothing_of_the_lab_is_reachable_from_the_machine_itself(estate: Estate) -> None:
-    routes = subprocess.run(["ip", "route", "show", "table", "all"], text=True, capture_output=True, check=True).stdout
+    routes = subprocess.run(
+        ["ip", "route", "show", "table", "all"], text=True, capture_output=True, check=True
+    ).stdout
     assert not any(line.startswith(("10.0.20.", "192.168.1.")) for line in routes.splitlines())
-    own = {line.split()[9] for table in ("tcp", "tcp6") for line in Path("/proc/self/net", table).read_text().splitlines()[1:] if line.split()[3] == "0A"}
+    own = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/self/net", table).read_text().splitlines()[1:]
+        if line.split()[3] == "0A"
+    }
     theirs = {
         line.split()[9]
         for host in estate.hosts.values()

@@ -25,7 +25,12 @@ SCRIPT = Path(__file__).with_name("repaired-runbook.sh")
 
 def job(policy: str, image: str = LATEST) -> str:
     """A job of one pod, as the lab's nodes can run it; on the operator's machine."""
-    container = {"name": "main", "image": image, "imagePullPolicy": policy, "command": ["/bin/sh", "-c", "read -r line </etc/content"]}
+    container = {
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": policy,
+        "command": ["/bin/sh", "-c", "read -r line </etc/content"],
+    }
     spec = {
         "containers": [container],
         "restartPolicy": "Never",
@@ -35,7 +40,14 @@ def job(policy: str, image: str = LATEST) -> str:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 0,
     }
-    return json.dumps({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "repair", "namespace": "default"}, "spec": {"template": {"spec": spec}}})
+    return json.dumps(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": "repair", "namespace": "default"},
+            "spec": {"template": {"spec": spec}},
+        }
+    )
 
 
 REPAIR = """
@@ -43,7 +55,7 @@ set -e
 kubectl --kubeconfig "$ADMIN" apply -f /root/repair.json >&2
 kubectl --kubeconfig "$ADMIN" wait --for=condition=complete job/repair --timeout=60s >&2
 kubectl --kubeconfig "$ADMIN" get pods -l job-name=repair -o jsonpath='ran on {.items[0].spec.nodeName}{"\\n"}' >&2
-"""
+"""  # noqa: E501
 
 
 @contextmanager
@@ -64,8 +76,14 @@ def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
 
 @row(
     "recover",
-    "both registries off, the VM's plug pulled, one node off, one cordoned by somebody else; COMMAND waits for an `Always` pod",
-    "the tarball comes from the NAS, the pod ends on the chosen node, everything is given back, the node of somebody else stays cordoned",
+    (
+        "both registries off, the VM's plug pulled, one node off, one cordoned by somebody else; "
+        "COMMAND waits for an `Always` pod"
+    ),
+    (
+        "the tarball comes from the NAS, the pod ends on the chosen node, everything is given "
+        "back, the node of somebody else stays cordoned"
+    ),
     exit_code=0,
     within_seconds=60,
 )
@@ -74,36 +92,73 @@ def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh
     nodes = fresh.cluster.nodes()
     with total_outage(fresh):
         began = time.monotonic()
-        done = judge(fresh.operator.breakglass("--json", "recover", "--yes", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+        done = judge(
+            fresh.operator.breakglass(
+                "--json", "recover", "--yes", "--", "sh", "-c", REPAIR, env=ADMIN
+            ),
+            expect=0,
+        )
         seconds = time.monotonic() - began
         assert "ran on k8s-node1" in done.stderr
         assert {step["status"] for step in done.told["steps"]} == {"done"}
         assert [stage["status"] for stage in done.result["stages"]] == ["done"] * 7
         for name, its in before.items():
             node = fresh.nodes[name]
-            assert [line for line in differences(its, traces(node)) if "var/breakglass" not in line and "shelf" not in line] == []
+            assert [
+                line
+                for line in differences(its, traces(node))
+                if "var/breakglass" not in line and "shelf" not in line
+            ] == []
             assert (responder(node), keep_tags(node)) == (None, {})
-        print(f"recover: {seconds:.1f} s: " + ", ".join(f"{stage['name'].partition(':')[0]} {stage['seconds']:.1f}" for stage in done.result["stages"]))
+        print(
+            f"recover: {seconds:.1f} s: "
+            + ", ".join(
+                f"{stage['name'].partition(':')[0]} {stage['seconds']:.1f}"
+                for stage in done.result["stages"]
+            )
+        )
     now = fresh.cluster.nodes()
-    assert {name: node["metadata"].get("annotations", {}).get("breakglass/pinned") for name, node in now.items()} == dict.fromkeys(nodes)
+    assert {
+        name: node["metadata"].get("annotations", {}).get("breakglass/pinned")
+        for name, node in now.items()
+    } == dict.fromkeys(nodes)
     assert cordoned(fresh) == ["k8s-node3"]
 
 
 def runs(estate: Estate, node: str, *, seconds: int) -> HostProcess:
     """A started `recover` whose command runs."""
     estate.operator.run("rm", "-f", "/tmp/runs")
-    child = estate.operator.start_breakglass("--json", "recover", node, "--yes", "--", "sh", "-c", f"touch /tmp/runs; exec sleep {seconds}")
+    child = estate.operator.start_breakglass(
+        "--json",
+        "recover",
+        node,
+        "--yes",
+        "--",
+        "sh",
+        "-c",
+        f"touch /tmp/runs; exec sleep {seconds}",
+    )
     until(estate.operator.path("/tmp/runs").exists, child=child)
     assert len(cordoned(estate)) == 4
     return child
 
 
 def cordoned(estate: Estate) -> list[str]:
-    return [name for name, node in estate.cluster.nodes().items() if node["spec"].get("unschedulable")]
+    return [
+        name for name, node in estate.cluster.nodes().items() if node["spec"].get("unschedulable")
+    ]
 
 
-@row("recover", "SIGTERM while COMMAND runs", "COMMAND is ended, everything is given back, then 143 with the state", exit_code=143, within_seconds=60)
-def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives_everything_back(fresh: Estate) -> None:
+@row(
+    "recover",
+    "SIGTERM while COMMAND runs",
+    "COMMAND is ended, everything is given back, then 143 with the state",
+    exit_code=143,
+    within_seconds=60,
+)
+def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives_everything_back(
+    fresh: Estate,
+) -> None:
     fetched(fresh, "k8s-node1")
     before = traces(fresh.nodes["k8s-node1"])
     stop_registries(fresh)
@@ -117,8 +172,16 @@ def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives
     assert cordoned(fresh) == []
 
 
-@row("recover", "breakglass itself killed while COMMAND runs", "the next `recover` goes on on the same node, `restore` gives everything back", exit_code=-9, within_seconds=60)
-def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(fresh: Estate) -> None:
+@row(
+    "recover",
+    "breakglass itself killed while COMMAND runs",
+    "the next `recover` goes on on the same node, `restore` gives everything back",
+    exit_code=-9,
+    within_seconds=60,
+)
+def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(
+    fresh: Estate,
+) -> None:
     fetched(fresh, "k8s-node2")
     before = traces(fresh.nodes["k8s-node2"])
     stop_registries(fresh)
@@ -134,7 +197,9 @@ def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_resto
 
 @pytest.mark.thorough
 def test_the_repaired_runbook_typed_by_a_script_takes_as_long(fresh: Estate) -> None:
-    """The same outage by bare hands, without a check, a proof or a way back for `Always`: with IfNotPresent. Both times are printed."""
+    """The same outage by bare hands, without a check, a proof or a way back for `Always`: with
+    IfNotPresent. Both times are printed.
+    """
     times = {}
     for what, policy in (("script", "IfNotPresent"), ("recover", "Always")):
         fresh.reset()
@@ -144,7 +209,23 @@ def test_the_repaired_runbook_typed_by_a_script_takes_as_long(fresh: Estate) -> 
                 fresh.operator.write("/root/runbook.sh", SCRIPT.read_text())
                 fresh.operator.run("sh", "/root/runbook.sh", TAG, env=ADMIN)
             else:
-                judge(fresh.operator.breakglass("--json", "recover", "k8s-node1", "--yes", "--", "sh", "-c", REPAIR, env=ADMIN), expect=0)
+                judge(
+                    fresh.operator.breakglass(
+                        "--json",
+                        "recover",
+                        "k8s-node1",
+                        "--yes",
+                        "--",
+                        "sh",
+                        "-c",
+                        REPAIR,
+                        env=ADMIN,
+                    ),
+                    expect=0,
+                )
             times[what] = time.monotonic() - began
-    print(f"runbook by script {times['script']:.1f} s, recover {times['recover']:.1f} s: {times['recover'] / times['script']:.2f}")
+    print(
+        f"runbook by script {times['script']:.1f} s, recover {times['recover']:.1f} s: "
+        f"{times['recover'] / times['script']:.2f}"
+    )
     assert times["recover"] < 4 * times["script"] + 20

@@ -15,7 +15,10 @@ TAG = "0a1b2c3d"
 
 
 def names(tag: str) -> tuple[str, ...]:
-    private, forgejo = "registry.viktorbarzin.me:5050/infra-ci", "forgejo.viktorbarzin.me/viktor/infra-ci"
+    private, forgejo = (
+        "registry.viktorbarzin.me:5050/infra-ci",
+        "forgejo.viktorbarzin.me/viktor/infra-ci",
+    )
     return (f"{private}:{tag}", f"{private}:latest", f"{forgejo}:{tag}", f"{forgejo}:latest")
 
 
@@ -27,34 +30,63 @@ def snapshot_and_lose_the_registries(estate: Estate) -> Image:
 
 
 def schedulable(estate: Estate) -> dict[str, bool]:
-    return {name: not node["spec"].get("unschedulable", False) for name, node in estate.cluster.nodes().items()}
+    return {
+        name: not node["spec"].get("unschedulable", False)
+        for name, node in estate.cluster.nodes().items()
+    }
 
 
 def annotated(estate: Estate) -> list[str]:
-    return sorted(name for name, node in estate.cluster.nodes().items() if "breakglass/pinned" in node["metadata"].get("annotations", {}))
+    return sorted(
+        name
+        for name, node in estate.cluster.nodes().items()
+        if "breakglass/pinned" in node["metadata"].get("annotations", {})
+    )
 
 
-def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_restore(fresh: Estate) -> None:
+def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_restore(
+    fresh: Estate,
+) -> None:
     tag = images.BIG_TAG
     image = fresh.big(tag)
     saved = twice(fresh, "snapshot", "--tag", tag)
     assert saved.result["image_id"] == image.image_id
-    assert saved.result["size_bytes"] == fresh.vm.path(f"{VM_DIRECTORY}/infra-ci-{tag}.tar.gz").stat().st_size > 100e6
+    assert (
+        saved.result["size_bytes"]
+        == fresh.vm.path(f"{VM_DIRECTORY}/infra-ci-{tag}.tar.gz").stat().st_size
+        > 100e6
+    )
     assert verified(fresh) == [tag]
     stop_registries(fresh)
     fresh.cluster.cordon("k8s-node3")
     before = schedulable(fresh)
 
     fetched = twice(fresh, "fetch", "k8s-node1")
-    assert (fetched.result["source"], fetched.result["via"], fetched.result["sha256"]) == ("registry-vm", "node", saved.result["sha256"])
+    assert (fetched.result["source"], fetched.result["via"], fetched.result["sha256"]) == (
+        "registry-vm",
+        "node",
+        saved.result["sha256"],
+    )
     twice(fresh, "import", "k8s-node1")
-    assert {name: image_ids(fresh, "k8s-node1").get(name) for name in names(tag)} == dict.fromkeys(names(tag), image.image_id)
+    assert {name: image_ids(fresh, "k8s-node1").get(name) for name in names(tag)} == dict.fromkeys(
+        names(tag), image.image_id
+    )
     pinned = twice(fresh, "pin", "k8s-node1", "--reason", "total outage", yes=True)
-    assert pinned.result == {"target": "k8s-node1", "cordoned": ["k8s-master", "k8s-node10", "k8s-node2"], "left_alone": ["k8s-node3"], "joined": []}
+    assert pinned.result == {
+        "target": "k8s-node1",
+        "cordoned": ["k8s-master", "k8s-node10", "k8s-node2"],
+        "left_alone": ["k8s-node3"],
+        "joined": [],
+    }
     assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node1"]
 
     for number, name in enumerate(names(tag)):
-        fresh.cluster.start_pod(f"pipeline-{number}", name, pull_policy="IfNotPresent", command=("/bin/sh", "-c", "exit 0"))
+        fresh.cluster.start_pod(
+            f"pipeline-{number}",
+            name,
+            pull_policy="IfNotPresent",
+            command=("/bin/sh", "-c", "exit 0"),
+        )
     for number, name in enumerate(names(tag)):
         pod = fresh.cluster.settle(f"pipeline-{number}")
         deadline = time.monotonic() + 60
@@ -69,11 +101,15 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
 
 
 @pytest.mark.thorough
-def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(fresh: Estate) -> None:
+def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(
+    fresh: Estate,
+) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     fresh.api.stop("kube-apiserver")
     settings = fresh.operator.read("/root/breakglass.yaml")
-    fresh.operator.write("/root/breakglass.yaml", settings.replace("hosts: {}", "hosts: {k8s-node1: 10.0.20.101}"))
+    fresh.operator.write(
+        "/root/breakglass.yaml", settings.replace("hosts: {}", "hosts: {k8s-node1: 10.0.20.101}")
+    )
     run(fresh, "fetch", "k8s-node1")
     run(fresh, "import", "k8s-node1")
     assert image_ids(fresh, "k8s-node1")[names(TAG)[3]] == image.image_id
@@ -82,26 +118,36 @@ def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_host
     assert run(fresh, "fetch", "10.0.20.103").result["node"] == "10.0.20.103"
 
 
-@pytest.mark.parametrize("node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])])
+@pytest.mark.parametrize(
+    "node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])]
+)
 def test_every_version_of_containerd_imports_under_every_name(fresh: Estate, node: str) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     run(fresh, "fetch", node)
     told = run(fresh, "import", node).result
     assert told["image_id"] == image.image_id
-    assert {name: image_ids(fresh, node).get(name) for name in names(TAG)} == dict.fromkeys(names(TAG), image.image_id)
+    assert {name: image_ids(fresh, node).get(name) for name in names(TAG)} == dict.fromkeys(
+        names(TAG), image.image_id
+    )
     assert run(fresh, "import", node).told["steps"] == []
 
 
-def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_in(fresh: Estate) -> None:
+def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_in(
+    fresh: Estate,
+) -> None:
     snapshot_and_lose_the_registries(fresh)
     fresh.nodes["k8s-node1"].write("/root/.ssh/known_hosts", "", mode=0o600)
-    assert run(fresh, "fetch", "k8s-node1", "--via", "node", expect=5).error["kind"] == "unreachable"
+    assert (
+        run(fresh, "fetch", "k8s-node1", "--via", "node", expect=5).error["kind"] == "unreachable"
+    )
     fetched = twice(fresh, "fetch", "k8s-node1")
     assert fetched.result["via"] == "operator"
 
 
 @pytest.mark.thorough
-def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second_time(fresh: Estate) -> None:
+def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second_time(
+    fresh: Estate,
+) -> None:
     fresh.small(TAG)
     twice(fresh, "snapshot", "--tag", TAG)
     twice(fresh, "fetch", "k8s-node2", "--via", "operator")
@@ -117,7 +163,10 @@ def test_a_pin_knows_k8s_node1_from_k8s_node10_by_name_and_by_address(fresh: Est
     assert run(fresh, "pin", "k8s-node1", "--yes", expect=3).error["kind"] == "refused"
     assert run(fresh, "pin", "10.0.20.110", "--yes").result["target"] == "k8s-node10"
     assert [name for name, open_ in schedulable(fresh).items() if open_] == ["k8s-node10"]
-    assert "another pin is in force" in run(fresh, "pin", "k8s-node1", "--yes", expect=3).error["message"]
+    assert (
+        "another pin is in force"
+        in run(fresh, "pin", "k8s-node1", "--yes", expect=3).error["message"]
+    )
     run(fresh, "restore", "--yes")
     assert all(schedulable(fresh).values())
 
@@ -138,7 +187,9 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
     first = fresh.small(TAG, "one")
     assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == first.image_id
     second = fresh.small(TAG, "two")
-    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == second.image_id != first.image_id
+    assert (
+        run(fresh, "snapshot", "--tag", TAG).result["image_id"] == second.image_id != first.image_id
+    )
     assert verified(fresh) == [TAG]
     assert "previous" not in json.loads(fresh.vm.read(f"{VM_DIRECTORY}/infra-ci-{TAG}.json"))
 
@@ -153,17 +204,30 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
         pytest.param(*(("fetch", "$(id)"), 2, "id"), marks=pytest.mark.thorough),
         pytest.param(*(("fetch", "--", "-rf"), 2, "-rf"), marks=pytest.mark.thorough),
         (("fetch", "k8s-node7"), 3, "no node k8s-node7"),
-        pytest.param(*(("fetch", "k8s-node1", "--tag", "nosuchtag"), 3, "nosuchtag"), marks=pytest.mark.thorough),
-        pytest.param(*(("fetch", "k8s-node1", "--from", "nowhere"), 3, "nowhere"), marks=pytest.mark.thorough),
-        pytest.param(*(("fetch", "k8s-node1", "--via", "pigeon"), 2, "--via"), marks=pytest.mark.thorough),
+        pytest.param(
+            *(("fetch", "k8s-node1", "--tag", "nosuchtag"), 3, "nosuchtag"),
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            *(("fetch", "k8s-node1", "--from", "nowhere"), 3, "nowhere"), marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            *(("fetch", "k8s-node1", "--via", "pigeon"), 2, "--via"), marks=pytest.mark.thorough
+        ),
         (("import", "k8s-node1"), 3, "has no tarball"),
         (("pin", "k8s-node1", "--yes"), 3, "does not hold the image"),
-        pytest.param(*(("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough),
-        pytest.param(*(("restore", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough),
+        pytest.param(
+            *(("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            *(("restore", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough
+        ),
         pytest.param(*(("frobnicate",), 2, "frobnicate"), marks=pytest.mark.thorough),
     ],
 )
-def test_bad_input_gets_one_readable_block_and_changes_nothing(fresh: Estate, argv: tuple[str, ...], exit_code: int, sentence: str) -> None:
+def test_bad_input_gets_one_readable_block_and_changes_nothing(
+    fresh: Estate, argv: tuple[str, ...], exit_code: int, sentence: str
+) -> None:
     before = fresh.listing()
     error = run(fresh, *argv, expect=exit_code).error
     assert sentence in error["message"]
@@ -205,13 +269,22 @@ def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fre
         operator.path("/root/.ssh/id_ed25519.away").rename(operator.path("/root/.ssh/id_ed25519"))
     with fresh.nodes["k8s-node2"].hidden("/etc/sudoers.d/wizard"):
         assert "sudo" in run(fresh, "fetch", "k8s-node2", expect=5).error["message"]
-    provider = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "/bin/false", "interactiveMode": "Never"}
+    provider = {
+        "apiVersion": "client.authentication.k8s.io/v1beta1",
+        "command": "/bin/false",
+        "interactiveMode": "Never",
+    }
     kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "dead",
         "contexts": [{"name": "dead", "context": {"cluster": "lab", "user": "dead"}}],
-        "clusters": [{"name": "lab", "cluster": {"server": "https://10.0.20.100:6443", "insecure-skip-tls-verify": True}}],
+        "clusters": [
+            {
+                "name": "lab",
+                "cluster": {"server": "https://10.0.20.100:6443", "insecure-skip-tls-verify": True},
+            }
+        ],
         "users": [{"name": "dead", "user": {"exec": provider}}],
     }
     operator.write("/root/.kube/config", json.dumps(kubeconfig), mode=0o600)
@@ -219,7 +292,9 @@ def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fre
     assert "credential plugin" in error["message"]
 
 
-def test_check_says_that_the_runbook_is_not_needed_until_no_registry_serves_the_image(fresh: Estate) -> None:
+def test_check_says_that_the_runbook_is_not_needed_until_no_registry_serves_the_image(
+    fresh: Estate,
+) -> None:
     fresh.small(TAG)
     told = run(fresh, "check", expect=10).result
     assert [registry["state"] for registry in told["registries"]] == ["serves", "serves"]

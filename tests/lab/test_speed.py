@@ -1,4 +1,6 @@
-"""The gates of the benchmarks that are cheap, and stable on a machine that does other things as well; `make bench` has them all."""
+"""The gates of the benchmarks that are cheap, and stable on a machine that does other things as
+well; `make bench` has them all.
+"""
 
 import pytest
 from benchmarks import measure
@@ -19,7 +21,9 @@ def test_help_takes_little_longer_than_the_import_of_its_command_line_library() 
 
 
 @pytest.mark.thorough
-def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_staying_in_its_memory(fresh: Estate) -> None:
+def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_staying_in_its_memory(
+    fresh: Estate,
+) -> None:
     fresh.big()
     saved = breakglass(fresh, "snapshot", "--tag", measure.TAG)
     fetched = breakglass(fresh, "fetch", measure.NODE, "--via", "operator")
@@ -30,7 +34,9 @@ def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_stayi
 
 
 @pytest.mark.thorough
-def test_two_hundred_nodes_are_patched_many_times_as_fast_as_by_a_loop_of_kubectl_cordon(fresh: Estate) -> None:
+def test_two_hundred_nodes_are_patched_many_times_as_fast_as_by_a_loop_of_kubectl_cordon(
+    fresh: Estate,
+) -> None:
     # Of so few nodes most of the whole command is its start; `make bench` takes a thousand.
     _, patches = measure.pinning(fresh, 1, nodes=200, looped=15)
     assert_passes(patches)

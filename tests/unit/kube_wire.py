@@ -1,4 +1,6 @@
-"""What the tests of the Kubernetes adapter share: an API server with faults, certificates, kubeconfigs, and steps."""
+"""What the tests of the Kubernetes adapter share: an API server with faults, certificates,
+kubeconfigs, and steps.
+"""
 
 import datetime
 import ipaddress
@@ -26,7 +28,9 @@ PINNED = Mark(unschedulable=True, annotation='{"run":"1"}')
 
 
 class FaultyApi(Api):
-    """Remembers the requests. `before` and `after` are called around each answer, and may hang, raise, or change the state."""
+    """Remembers the requests. `before` and `after` are called around each answer, and may hang,
+    raise, or change the state.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -59,7 +63,11 @@ class FaultyApi(Api):
 
 
 def cluster(api: Api, directory: Path, *, request: float = 2.0, operation: float = 4.0) -> Cluster:
-    return Cluster(Kubernetes(kubeconfig=api.kubeconfig(directory / "kubeconfig")), request_timeout_seconds=request, operation_timeout_seconds=operation)
+    return Cluster(
+        Kubernetes(kubeconfig=api.kubeconfig(directory / "kubeconfig")),
+        request_timeout_seconds=request,
+        operation_timeout_seconds=operation,
+    )
 
 
 def warm(directory: Path) -> None:
@@ -69,7 +77,12 @@ def warm(directory: Path) -> None:
 
 
 def step(api: Api, name: str, before: Mark = FREE, after: Mark = PINNED) -> PatchNode:
-    return PatchNode(name, before=before, after=after, resource_version=api.node(name)["metadata"]["resourceVersion"])
+    return PatchNode(
+        name,
+        before=before,
+        after=after,
+        resource_version=api.node(name)["metadata"]["resourceVersion"],
+    )
 
 
 def patch_one(adapter: Cluster, wanted: PatchNode) -> Patched:
@@ -81,7 +94,10 @@ def patch_one(adapter: Cluster, wanted: PatchNode) -> Patched:
 
 def mark(api: Api, name: str) -> Mark:
     node = api.node(name)
-    return Mark(unschedulable=node["spec"].get("unschedulable", False), annotation=node["metadata"].get("annotations", {}).get(ANNOTATION))
+    return Mark(
+        unschedulable=node["spec"].get("unschedulable", False),
+        annotation=node["metadata"].get("annotations", {}).get(ANNOTATION),
+    )
 
 
 def certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
@@ -97,21 +113,45 @@ def certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))]),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     paths = (directory / f"{name}.crt", directory / f"{name}.key")
     paths[0].write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
     return paths
 
 
-def kubeconfig(path: Path, server: str, *, context: str = "sandbox", user: dict[str, Any] | None = None, cluster: dict[str, Any] | None = None, current: bool = True) -> Path:
+def kubeconfig(
+    path: Path,
+    server: str,
+    *,
+    context: str = "sandbox",
+    user: dict[str, Any] | None = None,
+    cluster: dict[str, Any] | None = None,
+    current: bool = True,
+) -> Path:
     document: dict[str, Any] = {
-        "clusters": [{"name": f"{context}-cluster", "cluster": {"server": server} | (cluster or {})}],
+        "clusters": [
+            {"name": f"{context}-cluster", "cluster": {"server": server} | (cluster or {})}
+        ],
         "users": [{"name": f"{context}-user", "user": user or {}}],
-        "contexts": [{"name": context, "context": {"cluster": f"{context}-cluster", "user": f"{context}-user"}}],
+        "contexts": [
+            {
+                "name": context,
+                "context": {"cluster": f"{context}-cluster", "user": f"{context}-user"},
+            }
+        ],
     }
     path.write_text(json.dumps(document | ({"current-context": context} if current else {})))
     return path
@@ -121,4 +161,10 @@ def plugin(path: Path, script: str) -> dict[str, Any]:
     """A credential plugin: a shell script, as the `exec` of a user."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    return {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(path), "args": ["--secret=hunter2"]}}
+    return {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(path),
+            "args": ["--secret=hunter2"],
+        }
+    }

@@ -41,20 +41,49 @@ class Sshd:
         return self.directory / "identity"
 
     def known_hosts(self, *kinds: str) -> str:
-        return "".join(f"[127.0.0.1]:{self.port} {self.public_key(kind)}\n" for kind in kinds or KEY_TYPES)
+        return "".join(
+            f"[127.0.0.1]:{self.port} {self.public_key(kind)}\n" for kind in kinds or KEY_TYPES
+        )
 
     def host(self, *, sudo: bool = False) -> Host:
         return Host("node", f"127.0.0.1:{self.port}", sudo=sudo)
 
-    def settings(self, directory: Path, *, known_hosts: str | None = None, ssh_config: str | None = None, timeout: float = 5.0) -> config.Ssh:
+    def settings(
+        self,
+        directory: Path,
+        *,
+        known_hosts: str | None = None,
+        ssh_config: str | None = None,
+        timeout: float = 5.0,
+    ) -> config.Ssh:
         """Settings that find this sshd, its host keys and a key that it accepts."""
-        (directory / "ssh_config").write_text(ssh_config if ssh_config is not None else f"IdentityFile {self.identity}\nIdentitiesOnly yes\nGlobalKnownHostsFile none\n")
-        (directory / "known_hosts").write_text(self.known_hosts() if known_hosts is None else known_hosts)
-        return config.Ssh(config=directory / "ssh_config", known_hosts=directory / "known_hosts", connect_timeout_seconds=timeout)
+        (directory / "ssh_config").write_text(
+            ssh_config
+            if ssh_config is not None
+            else f"IdentityFile {self.identity}\nIdentitiesOnly yes\nGlobalKnownHostsFile none\n"
+        )
+        (directory / "known_hosts").write_text(
+            self.known_hosts() if known_hosts is None else known_hosts
+        )
+        return config.Ssh(
+            config=directory / "ssh_config",
+            known_hosts=directory / "known_hosts",
+            connect_timeout_seconds=timeout,
+        )
 
 
 def make_key(path: Path, kind: str = "ed25519", *, passphrase: str = "", pem: bool = False) -> Path:
-    arguments = ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path), *(("-m", "PEM") if pem else ())]
+    arguments = [
+        "ssh-keygen",
+        "-q",
+        "-t",
+        kind,
+        "-N",
+        passphrase,
+        "-f",
+        str(path),
+        *(("-m", "PEM") if pem else ()),
+    ]
     subprocess.run(arguments, check=True, stdin=subprocess.DEVNULL)
     return path
 
@@ -85,11 +114,18 @@ def running_sshd(directory: Path) -> Iterator[Sshd]:
         "MaxStartups 100",
         "MaxSessions 50",
         f"AllowUsers {getpass.getuser()}",
-        # A home of its own: what the start-up files of this machine's user do, often a lot, is done for every command otherwise. And no shim for python3.
-        f"SetEnv HOME={directory} PATH={directory}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        # A home of its own: what the start-up files of this machine's user do, often a lot, is done
+        # for every command otherwise. And no shim for python3.
+        (
+            f"SetEnv HOME={directory} "
+            f"PATH={directory}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        ),
     ]
     (directory / "sshd_config").write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen([SSHD, "-D", "-f", str(directory / "sshd_config"), "-E", str(directory / "log")], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [SSHD, "-D", "-f", str(directory / "sshd_config"), "-E", str(directory / "log")],
+        stdin=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 10
         while not (directory / "pid").exists():

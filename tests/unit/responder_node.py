@@ -61,7 +61,11 @@ class Node:
     environment: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        self.directory, self.content, self.ctr = self.root / "shelf", self.root / "content", self.root / "ctr"
+        self.directory, self.content, self.ctr = (
+            self.root / "shelf",
+            self.root / "content",
+            self.root / "ctr",
+        )
         (self.content / "blobs" / "sha256").mkdir(parents=True)
         self.directory.mkdir()
         self.port = unused_port()
@@ -76,22 +80,46 @@ class Node:
         path = self.content / "blobs" / "sha256" / digest
         path.write_bytes(data)
         path.chmod(0o444)
-        return {"digest": f"sha256:{digest}", "size": len(data), "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip"}
+        return {
+            "digest": f"sha256:{digest}",
+            "size": len(data),
+            "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        }
 
-    def manifest(self, *layers: dict[str, Any], config: dict[str, Any] | None = None, media_type: str = MANIFEST) -> dict[str, Any]:
-        content = {"schemaVersion": 2, "mediaType": media_type, "config": config or self.blob(b'{"os": "linux"}'), "layers": layers}
+    def manifest(
+        self,
+        *layers: dict[str, Any],
+        config: dict[str, Any] | None = None,
+        media_type: str = MANIFEST,
+    ) -> dict[str, Any]:
+        content = {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": config or self.blob(b'{"os": "linux"}'),
+            "layers": layers,
+        }
         return {**self.blob(json.dumps(content).encode()), "mediaType": media_type}
 
     def index(self, *children: dict[str, Any]) -> dict[str, Any]:
-        return {**self.blob(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).encode()), "mediaType": INDEX}
+        return {
+            **self.blob(
+                json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}).encode()
+            ),
+            "mediaType": INDEX,
+        }
 
     def keep(self, name: str, descriptor: dict[str, Any]) -> None:
         """As `ctr images ls` tells it from now on."""
         self.images[name] = descriptor["mediaType"], descriptor["digest"]
         rows = ["REF TYPE DIGEST SIZE PLATFORMS LABELS"]
-        rows += [f"{each:<60} {kind} {digest} 195.3 MiB linux/amd64 io.cri-containerd.pinned=pinned" for each, (kind, digest) in self.images.items()]
+        rows += [
+            f"{each:<60} {kind} {digest} 195.3 MiB linux/amd64 io.cri-containerd.pinned=pinned"
+            for each, (kind, digest) in self.images.items()
+        ]
         table = shlex.quote("\n".join(rows))
-        self.ctr.write_text(f'#!/bin/sh\n[ "$*" = "-n k8s.io images ls" ] || exit 9\nprintf "%s\\n" {table}\n')
+        self.ctr.write_text(
+            f'#!/bin/sh\n[ "$*" = "-n k8s.io images ls" ] || exit 9\nprintf "%s\\n" {table}\n'
+        )
         self.ctr.chmod(0o755)
 
     def path_of(self, descriptor: dict[str, Any]) -> Path:
@@ -99,7 +127,19 @@ class Node:
 
     def start_line(self, *answers: str, port: int | None = None) -> list[str]:
         told = [word for each in answers for word in ("--answer", each)]
-        return ["start", str(self.directory), "--port", str(port or self.port), "--content", str(self.content), *told, "--", str(self.ctr), "-n", "k8s.io"]
+        return [
+            "start",
+            str(self.directory),
+            "--port",
+            str(port or self.port),
+            "--content",
+            str(self.content),
+            *told,
+            "--",
+            str(self.ctr),
+            "-n",
+            "k8s.io",
+        ]
 
     def start(self, *answers: str, port: int | None = None) -> Ran:
         return self.run(*self.start_line(*answers, port=port))
@@ -112,7 +152,15 @@ class Node:
 
     def run(self, *argv: str) -> Ran:
         # Pipes that are read to their end: a responder that kept one would hold this for ever.
-        ended = subprocess.run([HOST.python, str(SCRIPT), *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, start_new_session=True, env=self.environment)
+        ended = subprocess.run(
+            [HOST.python, str(SCRIPT), *argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            check=False,
+            start_new_session=True,
+            env=self.environment,
+        )
         return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> Got:
@@ -120,7 +168,11 @@ class Node:
         try:
             connection.request(method, path, body=body)
             response = connection.getresponse()
-            return Got(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+            return Got(
+                response.status,
+                {name.lower(): value for name, value in response.getheaders()},
+                response.read(),
+            )
         finally:
             connection.close()
 
@@ -137,7 +189,9 @@ class Node:
 
 
 def unused_port() -> int:
-    """Below those that the kernel gives to connections: nobody takes it between here and the responder's start."""
+    """Below those that the kernel gives to connections: nobody takes it between here and the
+    responder's start.
+    """
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             port = random.randrange(10000, 20000)
@@ -146,4 +200,8 @@ def unused_port() -> int:
 
 
 def process_status(process: int, key: str) -> list[str]:
-    return next(line.split()[1:] for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith(f"{key}:"))
+    return next(
+        line.split()[1:]
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if line.startswith(f"{key}:")
+    )

@@ -25,11 +25,30 @@ class Ended:
 
 def ssh_argv(estate: Estate, host: str, *options: str, user: str | None = None) -> list[str]:
     target = estate.hosts[host]
-    return [str(SSH), "-F", str(estate.ssh_config), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", *options, "-p", str(target.port), "--", f"{user or target.user}@{ADDRESS}"]
+    return [
+        str(SSH),
+        "-F",
+        str(estate.ssh_config),
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        *options,
+        "-p",
+        str(target.port),
+        "--",
+        f"{user or target.user}@{ADDRESS}",
+    ]
 
 
 def openssh(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ended:
-    ended = subprocess.run([*ssh_argv(estate, host), command], input=stdin, capture_output=True, check=False, timeout=30)
+    ended = subprocess.run(
+        [*ssh_argv(estate, host), command],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
@@ -39,7 +58,9 @@ def with_paramiko(estate: Estate, host: str, command: str, stdin: bytes = b"") -
 
 
 def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") -> Ended:
-    """One command; its three streams are served at the same time, or one that is full stops the others."""
+    """One command; its three streams are served at the same time, or one that is full stops the
+    others.
+    """
     channel = transport.open_session(timeout=10)
     channel.exec_command(command)
     collected: dict[str, bytes] = {}
@@ -47,7 +68,10 @@ def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") 
     def collect(name: str, receive: str) -> None:
         collected[name] = b"".join(iter(lambda: getattr(channel, receive)(1 << 16), b""))
 
-    readers = [threading.Thread(target=collect, args=arguments, daemon=True) for arguments in (("out", "recv"), ("err", "recv_stderr"))]
+    readers = [
+        threading.Thread(target=collect, args=arguments, daemon=True)
+        for arguments in (("out", "recv"), ("err", "recv_stderr"))
+    ]
     for reader in readers:
         reader.start()
     with suppress(OSError):  # a command that reads nothing may be over by now
@@ -59,13 +83,18 @@ def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") 
 
 
 @contextmanager
-def connection(estate: Estate, host: str, *, user: str | None = None, key: paramiko.PKey | None = None) -> Iterator[paramiko.Transport]:
+def connection(
+    estate: Estate, host: str, *, user: str | None = None, key: paramiko.PKey | None = None
+) -> Iterator[paramiko.Transport]:
     target = estate.hosts[host]
     dialled = socket.create_connection((ADDRESS, target.port), timeout=10)
     dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(dialled)
     try:
-        transport.connect(username=user or target.user, pkey=key or paramiko.ECDSAKey.from_private_key_file(str(estate.key)))
+        transport.connect(
+            username=user or target.user,
+            pkey=key or paramiko.ECDSAKey.from_private_key_file(str(estate.key)),
+        )
         yield transport
     finally:
         transport.close()

@@ -22,12 +22,25 @@ NOW = "2026-04-19T03:00:00Z"
         ("9999-12-31T23:59:59-23:59", None),
     ],
 )
-def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what_is_no_moment(moment: str, seconds: int | None) -> None:
+def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what_is_no_moment(
+    moment: str, seconds: int | None
+) -> None:
     assert age_seconds(moment, NOW) == seconds
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (3 * 3600 + 59, "3 h"), (172_799, "47 h"), (172_800, "2 d"), (192 * 3600, "8 d")]
+    ("seconds", "told"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (3 * 3600 + 59, "3 h"),
+        (172_799, "47 h"),
+        (172_800, "2 d"),
+        (192 * 3600, "8 d"),
+    ],
 )
 def test_an_age_on_the_screen_is_two_words(seconds: int, told: str) -> None:
     assert told_age(seconds) == told

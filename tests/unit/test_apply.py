@@ -1,4 +1,6 @@
-"""apply: what a failing step stops, in a plan whose hosts wait for each other and in one whose hosts do not."""
+"""apply: what a failing step stops, in a plan whose hosts wait for each other and in one whose
+hosts do not.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,7 +100,9 @@ class Hosts:
 
 @dataclass
 class Cluster:
-    """ports.WritesCluster: nodes that can be patched, once, from what they were; any other is gone."""
+    """ports.WritesCluster: nodes that can be patched, once, from what they were; any other is
+    gone.
+    """
 
     nodes_: dict[str, Mark]
     refuses: tuple[str, ...] = ()
@@ -112,11 +116,21 @@ class Cluster:
     def volumes(self) -> list[dict[str, Any]]:
         raise AssertionError("apply reads nothing of the cluster")
 
-    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
+    def patch(
+        self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
+    ) -> list[Patched]:
         outcomes = []
         for step in steps:
             there = self.nodes_.get(step.node)
-            outcome = "refused" if step.node in self.refuses else "gone" if there is None else "done" if there == step.before else "changed"
+            outcome = (
+                "refused"
+                if step.node in self.refuses
+                else "gone"
+                if there is None
+                else "done"
+                if there == step.before
+                else "changed"
+            )
             if outcome == "done":
                 self.nodes_[step.node] = step.after
             outcomes.append(Patched(step, outcome))
@@ -152,15 +166,30 @@ def independent(*steps: Step) -> Plan:
     return Plan("all is given back", steps, independent=True)
 
 
-def applied(plan: Plan, hosts: Hosts, cluster: Cluster | None = None, *, again: Callable[[], Plan] | None = None) -> tuple[BreakglassError | None, Told]:
+def applied(
+    plan: Plan,
+    hosts: Hosts,
+    cluster: Cluster | None = None,
+    *,
+    again: Callable[[], Plan] | None = None,
+) -> tuple[BreakglassError | None, Told]:
     reports = Told()
     error = None
     try:
-        apply(plan, hosts=hosts, cluster=cluster or Cluster({}), reports=reports, plan_again=again or (lambda: plan), explain=lambda _step, _ended: None)
+        apply(
+            plan,
+            hosts=hosts,
+            cluster=cluster or Cluster({}),
+            reports=reports,
+            plan_again=again or (lambda: plan),
+            explain=lambda _step, _ended: None,
+        )
     except BreakglassError as raised:
         error = raised
     assert hosts.locked == [], "every lock is given up"
-    assert sorted(index for index, _ in reports.ended_) == sorted(reports.open), "what was announced has ended"
+    assert sorted(index for index, _ in reports.ended_) == sorted(reports.open), (
+        "what was announced has ended"
+    )
     assert all(plan.steps[index] is step for index, step in reports.open.items())
     return error, reports
 
@@ -209,7 +238,13 @@ def test_what_became_of_other_hosts_meanwhile_is_no_change_of_this_one() -> None
     hosts, cluster = Hosts(), Cluster({"n": Mark(True, "ours")})
 
     def again() -> Plan:
-        return plan if not hosts.locked else independent(*of(B)) if "b" in hosts.locked else independent(*of(A))
+        return (
+            plan
+            if not hosts.locked
+            else independent(*of(B))
+            if "b" in hosts.locked
+            else independent(*of(A))
+        )
 
     error, _ = applied(plan, hosts, cluster, again=again)
     assert error is None
@@ -226,16 +261,27 @@ def test_a_host_on_which_nothing_is_to_do_any_more_is_told_as_changed() -> None:
 def test_the_worst_of_several_failures_decides_and_says_the_words_of_all_once_each() -> None:
     hosts = Hosts(
         knows=("one",),
-        fails={(A, "end"): Result(4, b"", b"it was edited\n"), (B, "end"): Result(6, b"", b"it is damaged\n")},
+        fails={
+            (A, "end"): Result(4, b"", b"it was edited\n"),
+            (B, "end"): Result(6, b"", b"it is damaged\n"),
+        },
         busy=(C,),
     )
-    error, _ = applied(independent(*(step for host in (A, B, C) for step in (lock(host), script(host, "end", "/d")))), hosts)
+    error, _ = applied(
+        independent(
+            *(step for host in (A, B, C) for step in (lock(host), script(host, "end", "/d")))
+        ),
+        hosts,
+    )
     assert isinstance(error, Integrity)
     assert error.message == "b: it is damaged; a: it was edited; c is held by another run"
 
 
 def test_a_patch_that_fails_does_not_stop_the_hosts() -> None:
-    hosts, cluster = Hosts(), Cluster({"n": Mark(True, "ours"), "m": Mark(True, "ours")}, refuses=("n",))
+    hosts, cluster = (
+        Hosts(),
+        Cluster({"n": Mark(True, "ours"), "m": Mark(True, "ours")}, refuses=("n",)),
+    )
     error, told = applied(independent(patch("n"), patch("m"), *of(A)), hosts, cluster)
     assert isinstance(error, Failed)
     assert error.message == "1 of 2 nodes were not patched: n: the API refused"
@@ -255,14 +301,18 @@ def test_a_patch_and_a_host_that_fail_are_both_told() -> None:
 def test_nothing_is_undone_where_no_host_waits_for_another() -> None:
     hosts = Hosts(fails={(A, "one"): Result(1, b"", b"")})
     steps = of(A)
-    error, told = applied(replace(independent(*steps, *of(B)), undo=((steps[1], run(A, "back")),)), hosts)
+    error, told = applied(
+        replace(independent(*steps, *of(B)), undo=((steps[1], run(A, "back")),)), hosts
+    )
     assert error is not None
     assert told.undone == []
 
 
 def test_patches_whose_nodes_have_changed_since_they_were_read_are_not_sent() -> None:
     cluster = Cluster({"n": Mark(True, "ours")})
-    error, _ = applied(independent(patch("n"), *of(A)), Hosts(), cluster, again=lambda: independent(*of(A)))
+    error, _ = applied(
+        independent(patch("n"), *of(A)), Hosts(), cluster, again=lambda: independent(*of(A))
+    )
     assert isinstance(error, Busy)
     assert cluster.nodes_ == {"n": Mark(True, "ours")}
 
@@ -270,16 +320,24 @@ def test_patches_whose_nodes_have_changed_since_they_were_read_are_not_sent() ->
 # Every other plan
 
 
-@pytest.mark.parametrize("steps", [(*of(A), run(B, "one")), (lock(A), run(A, "one"), run(B, "two"))])
+@pytest.mark.parametrize(
+    "steps", [(*of(A), run(B, "one")), (lock(A), run(A, "one"), run(B, "two"))]
+)
 def test_where_nothing_fails_every_other_plan_is_done_too(steps: tuple[Step, ...]) -> None:
     hosts = Hosts()
     assert applied(Plan("done", steps), hosts)[0] is None
-    assert hosts.did == [f"{step.host} {step.pipeline[0][0]}" for step in steps if isinstance(step, Run)]
+    assert hosts.did == [
+        f"{step.host} {step.pipeline[0][0]}" for step in steps if isinstance(step, Run)
+    ]
 
 
 def test_in_every_other_plan_a_failure_stops_everything_and_undoes_what_had_begun() -> None:
     first, second, third, other = run(A, "one"), run(A, "wrong"), run(A, "two"), run(B, "one")
-    plan = Plan("done", (lock(A), first, second, third, lock(B), other), undo=((third, run(A, "never")), (second, run(A, "back")), (first, run(A, "back"))))
+    plan = Plan(
+        "done",
+        (lock(A), first, second, third, lock(B), other),
+        undo=((third, run(A, "never")), (second, run(A, "back")), (first, run(A, "back"))),
+    )
     hosts = Hosts()
     error, told = applied(plan, hosts)
     assert isinstance(error, Failed)
@@ -289,7 +347,12 @@ def test_in_every_other_plan_a_failure_stops_everything_and_undoes_what_had_begu
 
 
 def test_in_every_other_plan_what_fails_behind_the_goal_is_not_undone() -> None:
-    plan = Plan("done", (lock(A), run(A, "one"), run(A, "wrong")), undo=((run(A, "one"), run(A, "back")),), settled=2)
+    plan = Plan(
+        "done",
+        (lock(A), run(A, "one"), run(A, "wrong")),
+        undo=((run(A, "one"), run(A, "back")),),
+        settled=2,
+    )
     hosts = Hosts()
     error, told = applied(plan, hosts)
     assert isinstance(error, Failed)
@@ -306,7 +369,9 @@ def test_in_every_other_plan_the_first_lock_that_is_held_stops_everything() -> N
 def test_in_every_other_plan_whatever_changed_behind_a_lock_stops_everything() -> None:
     plan = Plan("done", (lock(A), run(A, "one"), run(B, "one")))
     hosts = Hosts()
-    error, _ = applied(plan, hosts, again=lambda: replace(plan, steps=(lock(A), run(A, "one"), run(B, "two"))))
+    error, _ = applied(
+        plan, hosts, again=lambda: replace(plan, steps=(lock(A), run(A, "one"), run(B, "two")))
+    )
     assert isinstance(error, Busy)
     assert CHANGED in error.message
     assert hosts.did == []
@@ -333,17 +398,34 @@ def test_a_connection_that_breaks_ends_the_steps_of_its_own_host_only() -> None:
     error, _ = applied(independent(*of(A), *of(B)), hosts)
     assert isinstance(error, Failed)
     assert "the outcome of this step is not known" in error.message
-    assert hosts.did == ["b one", "b two"], "the lock of another host that was lost is none of theirs"
+    assert hosts.did == ["b one", "b two"], (
+        "the lock of another host that was lost is none of theirs"
+    )
 
 
-@pytest.mark.parametrize("coming", ["with the step", "with the first thing that is put back, after a failure"])
+@pytest.mark.parametrize(
+    "coming", ["with the step", "with the first thing that is put back, after a failure"]
+)
 def test_a_signal_does_not_keep_anything_from_being_put_back(coming: str) -> None:
     first, second = run(A, "one"), run(A, "two")
-    plan = Plan("done", (lock(A), first, second), undo=((second, run(A, "back")), (first, run(A, "back"))))
-    hosts = Hosts(signals=[(A, "two")]) if coming == "with the step" else Hosts(fails={(A, "two"): Result(1, b"", b"no room in it")}, signals=[(A, "back")])
+    plan = Plan(
+        "done", (lock(A), first, second), undo=((second, run(A, "back")), (first, run(A, "back")))
+    )
+    hosts = (
+        Hosts(signals=[(A, "two")])
+        if coming == "with the step"
+        else Hosts(fails={(A, "two"): Result(1, b"", b"no room in it")}, signals=[(A, "back")])
+    )
     told = Told()
     with pytest.raises(KeyboardInterrupt) as signalled:
-        apply(plan, hosts=hosts, cluster=Cluster({}), reports=told, plan_again=lambda: plan, explain=lambda *_: None)
+        apply(
+            plan,
+            hosts=hosts,
+            cluster=Cluster({}),
+            reports=told,
+            plan_again=lambda: plan,
+            explain=lambda *_: None,
+        )
     assert hosts.did == ["a one", "a back", "a back"]
     notes = " ".join(signalled.value.__notes__)
     assert "What had begun was put back." in notes

@@ -40,27 +40,53 @@ def test_the_example_is_the_estate() -> None:
     assert estate.image == config.Image(
         "registry.viktorbarzin.me:5050/infra-ci",
         "infra-ci",
-        ("registry.viktorbarzin.me:5050/infra-ci:latest", "forgejo.viktorbarzin.me/viktor/infra-ci:{tag}", "forgejo.viktorbarzin.me/viktor/infra-ci:latest"),
+        (
+            "registry.viktorbarzin.me:5050/infra-ci:latest",
+            "forgejo.viktorbarzin.me/viktor/infra-ci:{tag}",
+            "forgejo.viktorbarzin.me/viktor/infra-ci:latest",
+        ),
     )
-    assert estate.registry_vm == config.RegistryVm("root@10.0.20.10", "/opt/registry/data/private/_breakglass")
-    assert estate.fallbacks == (config.Fallback("synology", "192.168.1.13", "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass"),)
+    assert estate.registry_vm == config.RegistryVm(
+        "root@10.0.20.10", "/opt/registry/data/private/_breakglass"
+    )
+    assert estate.fallbacks == (
+        config.Fallback(
+            "synology", "192.168.1.13", "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass"
+        ),
+    )
     assert estate.nodes == config.Nodes(ssh_user="wizard")
     assert estate.registries == (
         config.Registry("forgejo", "https://forgejo.viktorbarzin.me", "viktor/infra-ci"),
         config.Registry("registry-private", "https://registry.viktorbarzin.me:5050", "infra-ci"),
     )
-    assert estate.ssh == config.Ssh(Path.home() / ".ssh" / "config", Path.home() / ".ssh" / "known_hosts")
-    assert (estate.kubernetes, estate.status, estate.source) == (config.Kubernetes(), config.Status(), EXAMPLE)
+    assert estate.ssh == config.Ssh(
+        Path.home() / ".ssh" / "config", Path.home() / ".ssh" / "known_hosts"
+    )
+    assert (estate.kubernetes, estate.status, estate.source) == (
+        config.Kubernetes(),
+        config.Status(),
+        EXAMPLE,
+    )
 
 
 def test_the_example_leaves_out_no_key_and_its_defaults_are_the_loaders(tmp_path: Path) -> None:
     import yaml
 
-    given_keys = {section: set(values) for section, values in yaml.safe_load(EXAMPLE.read_text()).items() if isinstance(values, dict)}
+    given_keys = {
+        section: set(values)
+        for section, values in yaml.safe_load(EXAMPLE.read_text()).items()
+        if isinstance(values, dict)
+    }
     for section in ("image", "registry_vm", "nodes", "ssh", "kubernetes", "status"):
-        assert given_keys[section] == {each.name for each in fields(getattr(config.load(EXAMPLE), section))}
+        assert given_keys[section] == {
+            each.name for each in fields(getattr(config.load(EXAMPLE), section))
+        }
     example, smallest = config.load(EXAMPLE), load(tmp_path, SMALLEST)
-    assert (example.ssh, example.kubernetes, example.status) == (smallest.ssh, smallest.kubernetes, smallest.status)
+    assert (example.ssh, example.kubernetes, example.status) == (
+        smallest.ssh,
+        smallest.kubernetes,
+        smallest.status,
+    )
 
 
 def test_three_keys_are_enough(tmp_path: Path) -> None:
@@ -68,27 +94,69 @@ def test_three_keys_are_enough(tmp_path: Path) -> None:
     assert smallest.image == config.Image("registry.example:5050/team/infra-ci", "infra-ci")
     assert smallest.nodes == config.Nodes()
     assert (smallest.fallbacks, smallest.registries) == ((), ())
-    assert faults(tmp_path, "image: {}")[1:] == ["image.repository: is missing", "registry_vm.ssh: is missing", "registry_vm.directory: is missing"]
+    assert faults(tmp_path, "image: {}")[1:] == [
+        "image.repository: is missing",
+        "registry_vm.ssh: is missing",
+        "registry_vm.directory: is missing",
+    ]
 
 
 def test_sections_and_lists_may_be_left_empty(tmp_path: Path) -> None:
-    emptied = load(tmp_path, SMALLEST + "nodes:\nfallbacks:\nregistries:\nssh:\nstatus:\nkubernetes:\n")
+    emptied = load(
+        tmp_path, SMALLEST + "nodes:\nfallbacks:\nregistries:\nssh:\nstatus:\nkubernetes:\n"
+    )
     assert emptied == load(tmp_path, SMALLEST)
-    assert load(tmp_path, SMALLEST.replace("}", ", name: null, also_known_as: null}", 1)).image.name == "infra-ci"
+    assert (
+        load(tmp_path, SMALLEST.replace("}", ", name: null, also_known_as: null}", 1)).image.name
+        == "infra-ci"
+    )
 
 
-def test_a_name_for_files_that_follows_from_the_repository_is_checked_like_a_given_one(tmp_path: Path) -> None:
+def test_a_name_for_files_that_follows_from_the_repository_is_checked_like_a_given_one(
+    tmp_path: Path,
+) -> None:
     repository = f"registry.example/ci/{'a' * 101}"
-    (derived,) = faults(tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository))[1:]
+    (derived,) = faults(
+        tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository)
+    )[1:]
     assert derived.startswith("image.name (not given, so taken from image.repository): 'aaa")
-    assert load(tmp_path, SMALLEST.replace('registry.example:5050/team/infra-ci"', f'{repository}", name: ci')).image.name == "ci"
-    assert load(tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository[:-1])).image.name == "a" * 100
+    assert (
+        load(
+            tmp_path,
+            SMALLEST.replace('registry.example:5050/team/infra-ci"', f'{repository}", name: ci'),
+        ).image.name
+        == "ci"
+    )
+    assert (
+        load(
+            tmp_path, SMALLEST.replace("registry.example:5050/team/infra-ci", repository[:-1])
+        ).image.name
+        == "a" * 100
+    )
 
 
 def test_the_names_of_an_image_begin_with_the_one_it_is_pulled_by() -> None:
-    image = config.Image("r.example/ci", "ci", ("r.example/ci:latest", "f.example/v/ci:{tag}", "r.example/ci:{tag}", "f.example/v/ci:{tag}-slim"))
-    assert image.names("abc") == ("r.example/ci:abc", "r.example/ci:latest", "f.example/v/ci:abc", "f.example/v/ci:abc-slim")
-    assert image.names("latest") == ("r.example/ci:latest", "f.example/v/ci:latest", "f.example/v/ci:latest-slim")
+    image = config.Image(
+        "r.example/ci",
+        "ci",
+        (
+            "r.example/ci:latest",
+            "f.example/v/ci:{tag}",
+            "r.example/ci:{tag}",
+            "f.example/v/ci:{tag}-slim",
+        ),
+    )
+    assert image.names("abc") == (
+        "r.example/ci:abc",
+        "r.example/ci:latest",
+        "f.example/v/ci:abc",
+        "f.example/v/ci:abc-slim",
+    )
+    assert image.names("latest") == (
+        "r.example/ci:latest",
+        "f.example/v/ci:latest",
+        "f.example/v/ci:latest-slim",
+    )
     assert image.tarball("abc") == "ci-abc.tar.gz"
 
 
@@ -104,7 +172,7 @@ registries: [{name: a, url: "https://u:s3cret@h", repository: q}, {name: a, url:
 ssh: [1]
 status: {max_age_hours: .nan}
 kubernetes: {context: "`id`"}
-""",
+""",  # noqa: E501
     )
     expected = [
         "image.repository: 'infra-ci' does not name its registry",
@@ -146,30 +214,44 @@ kubernetes: {context: "`id`"}
     assert "s3cret" not in str(found)
 
 
-@pytest.mark.parametrize("value", ["true", "1.0", "-1", "0", "null", "'5'", "[5]", "{a: 5}", "2026-04-19", "5_0x"])
+@pytest.mark.parametrize(
+    "value", ["true", "1.0", "-1", "0", "null", "'5'", "[5]", "{a: 5}", "2026-04-19", "5_0x"]
+)
 def test_what_is_not_a_positive_whole_number_is_told_so(tmp_path: Path, value: str) -> None:
     (found,) = faults(tmp_path, SMALLEST.replace("directory:", f"keep: {value}, directory:"))[1:]
     assert re.fullmatch(r"registry_vm\.keep: .+ is not a positive whole number", found)
 
 
-@pytest.mark.parametrize("value", ["true", "0", "-3", ".inf", ".nan", "null", "'5'", "1" + "0" * 5000])
+@pytest.mark.parametrize(
+    "value", ["true", "0", "-3", ".inf", ".nan", "null", "'5'", "1" + "0" * 5000]
+)
 def test_what_is_not_a_positive_number_is_told_so(tmp_path: Path, value: str) -> None:
     found = faults(tmp_path, f"{SMALLEST}ssh: {{connect_timeout_seconds: {value}}}")
     assert "ssh.connect_timeout_seconds" in found[-1] or "digits" in found[-1]
 
 
 def test_an_unknown_key_comes_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
-    found = faults(tmp_path, SMALLEST + 'sttaus: {}\nnodes: {ssh_usr: a, zzz: 1, 5: 1, "a\\e[2J": 1}\n')
+    found = faults(
+        tmp_path, SMALLEST + 'sttaus: {}\nnodes: {ssh_usr: a, zzz: 1, 5: 1, "a\\e[2J": 1}\n'
+    )
     assert all(line.isprintable() for line in found)
     assert "sttaus: unknown key; did you mean status?" in found
     assert "nodes.ssh_usr: unknown key; did you mean ssh_user?" in found
-    assert any(line.startswith("nodes.zzz: unknown key; known here: ssh_user, hosts,") for line in found)
+    assert any(
+        line.startswith("nodes.zzz: unknown key; known here: ssh_user, hosts,") for line in found
+    )
     assert any(line.startswith("nodes.5: unknown key") for line in found)
 
 
 def test_a_key_given_twice_is_a_fault_and_its_lines_are_named(tmp_path: Path) -> None:
-    text = "image:\n  repository: r.example/ci\n  repository: r.example/other\nregistry_vm: {ssh: a, directory: /a}\nfallbacks:\n- {name: a, name: b, ssh: a, directory: /a}\n"
-    assert faults(tmp_path, text)[1:] == ["image.repository: given twice, in line 2 and in line 3", "fallbacks[0].name: given twice, in line 6 and in line 6"]
+    text = (
+        "image:\n  repository: r.example/ci\n  repository: r.example/other\nregistry_vm: {ssh: "
+        "a, directory: /a}\nfallbacks:\n- {name: a, name: b, ssh: a, directory: /a}\n"
+    )
+    assert faults(tmp_path, text)[1:] == [
+        "image.repository: given twice, in line 2 and in line 3",
+        "fallbacks[0].name: given twice, in line 6 and in line 6",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +260,10 @@ def test_a_key_given_twice_is_a_fault_and_its_lines_are_named(tmp_path: Path) ->
         ("image:\n\trepository: a\n", r"line 2, column 1: .*never with tabs"),
         ("image: [a\nregistry_vm: b", r"line 2, column \d+: "),
         ("a: 1\n---\nb: 2\n", r"line 2, column 1: .*another document"),
-        ("a: !!python/object/apply:os.system [id]\n", r"line 1, column 4: could not determine a constructor"),
+        (
+            "a: !!python/object/apply:os.system [id]\n",
+            r"line 1, column 4: could not determine a constructor",
+        ),
         ("a: *nobody\n", "undefined alias"),
         ("? [a]\n: b\n", "unhashable"),
         ("a: 2026-13-45\n", "month"),
@@ -198,12 +283,18 @@ def test_what_is_not_yaml_is_told_where(tmp_path: Path, text: str | bytes, words
 
 
 def test_aliases_of_aliases_do_not_make_the_error_endless(tmp_path: Path) -> None:
-    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True))
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{b}: &{b} [{', '.join(['*' + a] * 9)}]\n"
+        for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+    )
     assert len(" ".join(faults(tmp_path, bomb + "image: *k\n"))) < 4000
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
-    assert load(tmp_path, b"\xef\xbb\xbf" + SMALLEST.replace("\n", "\r\n").encode()).image.name == "infra-ci"
+    assert (
+        load(tmp_path, b"\xef\xbb\xbf" + SMALLEST.replace("\n", "\r\n").encode()).image.name
+        == "infra-ci"
+    )
 
 
 def test_a_directory_or_a_missing_file_is_told_in_words(tmp_path: Path) -> None:
@@ -221,17 +312,32 @@ def test_a_file_that_may_not_be_read_is_told_in_words(tmp_path: Path) -> None:
         config.load(path)
 
 
-def test_paths_on_this_machine_may_begin_at_home_or_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_on_this_machine_may_begin_at_home_or_at_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/home/viktor")
-    read = load(tmp_path, SMALLEST + "ssh: {config: ~/my config, known_hosts: keys/known_hosts}\nkubernetes: {kubeconfig: /etc/kube.yaml}\n")
+    read = load(
+        tmp_path,
+        SMALLEST
+        + (
+            "ssh: {config: ~/my config, known_hosts: keys/known_hosts}\nkubernetes: {kubeconfig: "
+            "/etc/kube.yaml}\n"
+        ),
+    )
     assert read.ssh == config.Ssh(Path("/home/viktor/my config"), tmp_path / "keys" / "known_hosts")
     assert read.kubernetes.kubeconfig == Path("/etc/kube.yaml")
-    assert "no such home" in faults(tmp_path, SMALLEST + "ssh: {config: ~nobody-of-this-name/x}\n")[1]
+    assert (
+        "no such home" in faults(tmp_path, SMALLEST + "ssh: {config: ~nobody-of-this-name/x}\n")[1]
+    )
 
 
 def test_the_first_configuration_in_order_is_found(tmp_path: Path) -> None:
     home, cwd, system = tmp_path / "home", tmp_path / "cwd", tmp_path / "etc" / "config.yaml"
-    in_home, in_xdg, in_cwd = home / ".config" / "breakglass" / "config.yaml", tmp_path / "xdg" / "breakglass" / "config.yaml", cwd / "breakglass.yaml"
+    in_home, in_xdg, in_cwd = (
+        home / ".config" / "breakglass" / "config.yaml",
+        tmp_path / "xdg" / "breakglass" / "config.yaml",
+        cwd / "breakglass.yaml",
+    )
     named, other = tmp_path / "named.yaml", home / "other.yaml"
     for path in (in_home, in_xdg, in_cwd, system, named, other):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,8 +364,16 @@ def test_the_first_configuration_in_order_is_found(tmp_path: Path) -> None:
     assert "breakglass.example.yaml" in nothing.value.next_step
 
 
-@pytest.mark.parametrize(("option", "environ", "origin"), [("gone.yaml", {}, "--config"), (None, {"BREAKGLASS_CONFIG": "gone.yaml"}, "BREAKGLASS_CONFIG")])
-def test_a_configuration_that_is_named_is_never_passed_over_for_another(tmp_path: Path, option: str | None, environ: dict[str, str], origin: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "environ", "origin"),
+    [
+        ("gone.yaml", {}, "--config"),
+        (None, {"BREAKGLASS_CONFIG": "gone.yaml"}, "BREAKGLASS_CONFIG"),
+    ],
+)
+def test_a_configuration_that_is_named_is_never_passed_over_for_another(
+    tmp_path: Path, option: str | None, environ: dict[str, str], origin: str
+) -> None:
     (tmp_path / "breakglass.yaml").write_text(SMALLEST)
     with pytest.raises(Usage, match=f"{origin} names .*gone.yaml.*no such file"):
         config.find(option, environ=environ, cwd=tmp_path, home=tmp_path)
@@ -268,25 +382,102 @@ def test_a_configuration_that_is_named_is_never_passed_over_for_another(tmp_path
 def test_yaml_is_imported_only_when_a_configuration_is_read() -> None:
     script = "import sys, breakglass.config; print(sorted({'yaml', 'difflib'} & set(sys.modules)))"
     source = str(Path(config.__file__).parents[2])
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONPATH": source})
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": source},
+    )
     assert ended.stdout.strip() == "[]"
 
 
 ACCEPTED: list[tuple[Callable[[str], str], list[str]]] = [
     (config.check_tag, ["0a1b2c3d", "latest", "v1.2.3-rc_4", "_x", "A" * 128]),
     (config.check_snapshot_tag, ["0a1b2c3d", "latest-1"]),
-    (config.check_reference, ["registry.viktorbarzin.me:5050/infra-ci:0a1b2c3d", "docker.io/woodpeckerci/plugin-git:2.6", "localhost/a:1", "[fd00::5]:5000/a__b/c-d.e:x"]),
+    (
+        config.check_reference,
+        [
+            "registry.viktorbarzin.me:5050/infra-ci:0a1b2c3d",
+            "docker.io/woodpeckerci/plugin-git:2.6",
+            "localhost/a:1",
+            "[fd00::5]:5000/a__b/c-d.e:x",
+        ],
+    ),
     (config.check_repository, ["forgejo.viktorbarzin.me/viktor/infra-ci", "registry:5000/x"]),
     (config.check_node_name, ["k8s-node1", "node.example.com", "10.0.20.103", "fd00::5", "1"]),
-    (config.check_destination, ["root@10.0.20.10", "nas", "My_Alias", "wizard@10.0.20.103:2222", "[fd00::5]:22", "root@[fd00::5]", "fd00::5", "root@fd00::5"]),
-    (config.check_path, ["/var/breakglass", "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass", "/a b/ü@c"]),
+    (
+        config.check_destination,
+        [
+            "root@10.0.20.10",
+            "nas",
+            "My_Alias",
+            "wizard@10.0.20.103:2222",
+            "[fd00::5]:22",
+            "root@[fd00::5]",
+            "fd00::5",
+            "root@fd00::5",
+        ],
+    ),
+    (
+        config.check_path,
+        ["/var/breakglass", "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass", "/a b/ü@c"],
+    ),
     (config.check_user, ["root", "ci.user_1"]),
     (config.check_file_name, ["infra-ci", "0.a_b"]),
     (config.check_source, ["synology", "registry-private"]),
 ]
 HOSTILE = [
-    *("", " ", "-rf", "--", ";touch x", "a;b", "$(id)", "`id`", "a\nb", "a\n", "\na", "a\0", "a\x1b[2J", "a b;c", "a|b", "a&b", "a>b", "a'b", 'a"b', "a\\b", "a*", "a?", "%h", "a%b"),
-    *("..", "/..", "/a/..", "/a/../b", "//a", "/a/", "/", "a//b", "\u202ea", "a\u2028b", "\ud800", "٣", "é;", "x" * 5000, "~/x", "#a", "a{b}", "{tag}", "!a", "(a)", "a^b", "a=$b"),
+    *(
+        "",
+        " ",
+        "-rf",
+        "--",
+        ";touch x",
+        "a;b",
+        "$(id)",
+        "`id`",
+        "a\nb",
+        "a\n",
+        "\na",
+        "a\0",
+        "a\x1b[2J",
+        "a b;c",
+        "a|b",
+        "a&b",
+        "a>b",
+        "a'b",
+        'a"b',
+        "a\\b",
+        "a*",
+        "a?",
+        "%h",
+        "a%b",
+    ),
+    *(
+        "..",
+        "/..",
+        "/a/..",
+        "/a/../b",
+        "//a",
+        "/a/",
+        "/",
+        "a//b",
+        "\u202ea",
+        "a\u2028b",
+        "\ud800",
+        "٣",
+        "é;",
+        "x" * 5000,
+        "~/x",
+        "#a",
+        "a{b}",
+        "{tag}",
+        "!a",
+        "(a)",
+        "a^b",
+        "a=$b",
+    ),
 ]
 SHELL = set(";&|<>$`\\\"'*?~#!(){}%^\n\r\t\0")
 
@@ -298,7 +489,9 @@ def test_a_grammar_accepts_what_is_in_use(check: Callable[[str], str], good: lis
 
 @pytest.mark.parametrize("check", [check for check, _ in ACCEPTED])
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_grammar_refuses_what_is_hostile_and_prints_it_inert(check: Callable[[str], str], text: str) -> None:
+def test_a_grammar_refuses_what_is_hostile_and_prints_it_inert(
+    check: Callable[[str], str], text: str
+) -> None:
     with pytest.raises(Usage) as refused:
         check(text)
     assert refused.value.message.isprintable()
@@ -350,20 +543,44 @@ def test_a_grammar_refuses_what_is_hostile_and_prints_it_inert(check: Callable[[
         (config.check_source, "a:b"),
     ],
 )
-def test_a_grammar_refuses_what_is_only_nearly_right(check: Callable[[str], str], text: str) -> None:
+def test_a_grammar_refuses_what_is_only_nearly_right(
+    check: Callable[[str], str], text: str
+) -> None:
     with pytest.raises(Usage):
         check(text)
 
 
 CANDIDATES = st.one_of(
     st.text(max_size=40),
-    st.builds("".join, st.lists(st.sampled_from([*"ab0-._:/@[] ;$`\n\0%{}'", "latest", "root@", "host", ":22", "/a", "[::1]", "r.example/", "$(id)", "\x1b", "\u202e"]), max_size=10)),
+    st.builds(
+        "".join,
+        st.lists(
+            st.sampled_from(
+                [
+                    *"ab0-._:/@[] ;$`\n\0%{}'",
+                    "latest",
+                    "root@",
+                    "host",
+                    ":22",
+                    "/a",
+                    "[::1]",
+                    "r.example/",
+                    "$(id)",
+                    "\x1b",
+                    "\u202e",
+                ]
+            ),
+            max_size=10,
+        ),
+    ),
 )
 
 
 @pytest.mark.parametrize(("check", "good"), ACCEPTED)
 @given(data=st.data())
-def test_nothing_that_a_grammar_accepts_means_anything_to_a_shell_or_a_terminal(check: Callable[[str], str], good: list[str], data: st.DataObject) -> None:
+def test_nothing_that_a_grammar_accepts_means_anything_to_a_shell_or_a_terminal(
+    check: Callable[[str], str], good: list[str], data: st.DataObject
+) -> None:
     base, extra = data.draw(st.sampled_from(good)), data.draw(CANDIDATES)
     cut = data.draw(st.integers(0, len(base)))
     for text in (extra, base[:cut] + extra + base[cut:]):
@@ -379,11 +596,19 @@ def test_nothing_that_a_grammar_accepts_means_anything_to_a_shell_or_a_terminal(
         assert " " not in text or check is config.check_path
 
 
-KEYS = st.text(max_size=8) | st.sampled_from(["image", "nodes", "hosts", "fallbacks", "registries", "ssh", "name"])
+KEYS = st.text(max_size=8) | st.sampled_from(
+    ["image", "nodes", "hosts", "fallbacks", "registries", "ssh", "name"]
+)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 
 
-@given(st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12))
+@given(
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+        max_leaves=12,
+    )
+)
 def test_no_document_is_a_bug(tmp_path_factory: pytest.TempPathFactory, document: object) -> None:
     import yaml
 

@@ -1,4 +1,6 @@
-"""hosts.toml composed: what the file says is kept, ours comes last (or first), and the lines on the node give the very text that was composed."""
+"""hosts.toml composed: what the file says is kept, ours comes last (or first), and the lines on the
+node give the very text that was composed.
+"""
 
 import json
 import tomllib
@@ -8,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from breakglass.commands.hosts_toml import Insertion, compose, default_server, endpoints, lists, registry_of
+from breakglass.commands.hosts_toml import (
+    Insertion,
+    compose,
+    default_server,
+    endpoints,
+    lists,
+    registry_of,
+)
 from breakglass.errors import Refused
 from breakglass.observe.answering import MARK, Site
 from tests.unit.strategies import examples
@@ -21,13 +30,28 @@ ADDRESS = "http://127.0.0.1:4000"
 OURS = {"capabilities": ["pull", "resolve"]}
 SETTINGS = {
     "ca": some.sampled_from(["ca.crt", "/etc/ca.crt", ["/etc/a.crt", "b.crt"]]),
-    "client": some.sampled_from(["/etc/both.pem", ["/etc/a.pem", "b.pem"], [["/etc/c.cert", "/etc/c.key"], ["d.cert", "d.key"]]]),
+    "client": some.sampled_from(
+        [
+            "/etc/both.pem",
+            ["/etc/a.pem", "b.pem"],
+            [["/etc/c.cert", "/etc/c.key"], ["d.cert", "d.key"]],
+        ]
+    ),
     "skip_verify": some.booleans(),
-    "header": some.sampled_from([{"x-one": "1"}, {"x-many": ["ä", 'quo"te', "back\\slash"], "X-Other": "\u2028"}]),
+    "header": some.sampled_from(
+        [{"x-one": "1"}, {"x-many": ["ä", 'quo"te', "back\\slash"], "X-Other": "\u2028"}]
+    ),
     "capabilities": some.sampled_from([["pull"], ["pull", "resolve"], ["resolve", "push", "pull"]]),
     "override_path": some.booleans(),
 }
-HOSTS = ["https://mirror.example", "http://10.0.0.1:5000/v2/cache", "plain.example:5000", "https://[::1]:5000", "https://other.example/v2", SERVER]
+HOSTS = [
+    "https://mirror.example",
+    "http://10.0.0.1:5000/v2/cache",
+    "plain.example:5000",
+    "https://[::1]:5000",
+    "https://other.example/v2",
+    SERVER,
+]
 
 
 def site(text: str | None = None, **more: Any) -> Site:
@@ -61,7 +85,11 @@ def inserted(insertion: Insertion) -> str:
 
 
 def word(text: str, quote: str) -> str:
-    return f"'{text}'" if quote == "'" and "'" not in text and text.isprintable() else json.dumps(text, ensure_ascii=False)
+    return (
+        f"'{text}'"
+        if quote == "'" and "'" not in text and text.isprintable()
+        else json.dumps(text, ensure_ascii=False)
+    )
 
 
 def value(given: Any, quote: str) -> str:
@@ -70,27 +98,53 @@ def value(given: Any, quote: str) -> str:
     if isinstance(given, list):
         return f"[ {', '.join(value(each, quote) for each in given)} ]"
     if isinstance(given, dict):
-        return "{" + ", ".join(f"{word(key, quote)} = {value(each, quote)}" for key, each in given.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{word(key, quote)} = {value(each, quote)}" for key, each in given.items())
+            + "}"
+        )
     return json.dumps(given)
 
 
 @some.composite
 def files(draw: Any) -> str:
-    """Text of a hosts.toml: settings of the server, hosts in any order, comments and blank lines anywhere, either kind of quote and of line end."""
+    """Text of a hosts.toml: settings of the server, hosts in any order, comments and blank lines
+    anywhere, either kind of quote and of line end.
+    """
     quote = draw(some.sampled_from(["'", '"']))
-    spare = some.lists(some.sampled_from(["", "# a comment", '  # [host."https://commented.example"]', "#\u2028 ä", "\t"]), max_size=2)
+    spare = some.lists(
+        some.sampled_from(
+            ["", "# a comment", '  # [host."https://commented.example"]', "#\u2028 ä", "\t"]
+        ),
+        max_size=2,
+    )
 
     def some_settings(indent: str) -> list[str]:
         chosen = draw(some.lists(some.sampled_from(sorted(SETTINGS)), unique=True, max_size=4))
-        return [line for name in chosen for line in (*draw(spare), f"{indent}{name} = {value(draw(SETTINGS[name]), quote)}")]
+        return [
+            line
+            for name in chosen
+            for line in (*draw(spare), f"{indent}{name} = {value(draw(SETTINGS[name]), quote)}")
+        ]
 
     lines = [*draw(spare)]
-    server = draw(some.sampled_from([None, SERVER, "https://registry.example/v2", REGISTRY, f"{SERVER}/"]))
+    server = draw(
+        some.sampled_from([None, SERVER, "https://registry.example/v2", REGISTRY, f"{SERVER}/"])
+    )
     if server is not None:
         lines += [f"server = {word(server, quote)}", *draw(spare)]
     lines += some_settings("")
     for host in draw(some.lists(some.sampled_from(HOSTS), unique=True, max_size=4)):
-        lines += [*draw(spare), draw(some.sampled_from(["[host.%s]", "  [ host . %s ]  # here", "['host'.%s]", '["host".%s]'])) % word(host, quote), *some_settings("  ")]
+        lines += [
+            *draw(spare),
+            draw(
+                some.sampled_from(
+                    ["[host.%s]", "  [ host . %s ]  # here", "['host'.%s]", '["host".%s]']
+                )
+            )
+            % word(host, quote),
+            *some_settings("  "),
+        ]
         if draw(some.booleans()) and not any(line.lstrip().startswith("header") for line in lines):
             lines += [f"  [host.{word(host, quote)}.header]", "    x-table = 'yes'"]
     end: str = draw(some.sampled_from(["\n", "\r\n"]))
@@ -104,7 +158,9 @@ def same(url: str) -> str:
 
 
 def made_of(text: str, *, first: bool) -> Insertion | None:
-    """None: it is refused, and that exactly where the server's own header, which may be a secret, would have to be repeated."""
+    """None: it is refused, and that exactly where the server's own header, which may be a secret,
+    would have to be repeated.
+    """
     before = tomllib.loads(text)
     is_listed = same(before.get("server", SERVER)) in map(same, before.get("host", {}))
     if "header" in before and not first and not is_listed:
@@ -115,7 +171,9 @@ def made_of(text: str, *, first: bool) -> Insertion | None:
 
 @examples(400)
 @given(text=files(), first=some.booleans())
-def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(text: str, first: bool) -> None:
+def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(
+    text: str, first: bool
+) -> None:
     before = tomllib.loads(text)
     insertion = made_of(text, first=first)
     if insertion is None:
@@ -124,14 +182,22 @@ def test_whatever_a_hosts_toml_says_is_kept_and_the_node_comes_last_or_first(tex
     assert insertion.base == text
     assert inserted(insertion) == insertion.text
     assert any(line.startswith(MARK) for line in insertion.lines)
-    assert not any(word in line for line in insertion.lines for word in ("header", "x-one", "x-many", "x-table", "comment", "mirror.example")), "they travel in a command line"
+    assert not any(
+        word in line
+        for line in insertion.lines
+        for word in ("header", "x-one", "x-many", "x-table", "comment", "mirror.example")
+    ), "they travel in a command line"
     others = [host for host in after["host"] if host != ADDRESS]
     assert list(after["host"]) == ([ADDRESS, *others] if first else [*others, ADDRESS])
     assert others[: len(before.get("host", {}))] == list(before.get("host", {}))
-    assert {url: its for url, its in after["host"].items() if url in before.get("host", {})} == before.get("host", {})
+    assert {
+        url: its for url, its in after["host"].items() if url in before.get("host", {})
+    } == before.get("host", {})
     assert after["host"][ADDRESS] == OURS
     if text.strip():
-        assert {key: its for key, its in after.items() if key != "host"} == {key: its for key, its in before.items() if key != "host"}
+        assert {key: its for key, its in after.items() if key != "host"} == {
+            key: its for key, its in before.items() if key != "host"
+        }
 
 
 @examples(200)
@@ -144,7 +210,9 @@ def test_behind_a_registry_the_node_is_asked_only_after_the_registry_itself(text
         return
     made = insertion.text
     again = [each["url"] for each in endpoints(site(made), made)]
-    assert [url.rstrip("/").lower() for url in again if url != ADDRESS] == [url.rstrip("/").lower() for url in asked]
+    assert [url.rstrip("/").lower() for url in again if url != ADDRESS] == [
+        url.rstrip("/").lower() for url in asked
+    ]
     assert again[-1] == ADDRESS or [url.rstrip("/") for url in again].index(ADDRESS) > 0
     settings_of = {each["url"]: each for each in endpoints(site(text), text)}
     for each in endpoints(site(made), made):
@@ -156,34 +224,61 @@ def test_the_file_of_a_registry_that_has_none_is_ours_to_the_last_line() -> None
     insertion = compose(site(), None, address=ADDRESS, first=False)
     assert (insertion.before, insertion.text, insertion.base) == ("end", inserted(insertion), None)
     assert insertion.lines[0].startswith(MARK)
-    assert tomllib.loads(insertion.text) == {"server": SERVER, "host": {SERVER: OURS, ADDRESS: OURS}}
+    assert tomllib.loads(insertion.text) == {
+        "server": SERVER,
+        "host": {SERVER: OURS, ADDRESS: OURS},
+    }
     assert list(tomllib.loads(insertion.text)["host"]) == [SERVER, ADDRESS]
 
 
-def test_before_a_registry_whose_image_is_broken_the_file_names_the_node_and_the_server_behind_it() -> None:
+def test_where_a_registry_has_a_broken_image_the_file_names_the_node_first() -> None:
     assert composed(None, first=True) == {"server": SERVER, "host": {ADDRESS: OURS}}
 
 
 def test_certificates_that_lie_beside_no_hosts_toml_are_named_in_ours() -> None:
-    where: dict[str, Any] = {"ca": ("/certs/ca.crt",), "client": (("/certs/a.cert", "/certs/a.key"),)}
+    where: dict[str, Any] = {
+        "ca": ("/certs/ca.crt",),
+        "client": (("/certs/a.cert", "/certs/a.key"),),
+    }
     tls = {"ca": ["/certs/ca.crt"], "client": [["/certs/a.cert", "/certs/a.key"]]}
     for text in (None, ""):
         made = composed(text, **where)
         assert made == {"server": SERVER, **tls, "host": {SERVER: {**OURS, **tls}, ADDRESS: OURS}}
-        assert composed(text, first=True, **where) == {"server": SERVER, **tls, "host": {ADDRESS: OURS}}
+        assert composed(text, first=True, **where) == {
+            "server": SERVER,
+            **tls,
+            "host": {ADDRESS: OURS},
+        }
 
 
 def test_a_file_with_only_a_server_gets_the_server_as_a_host_with_its_settings() -> None:
-    text = 'server = "https://registry.example"\nca = "ca.crt"\nskip_verify = true\nclient = [["a.cert", "a.key"]]\noverride_path = true\n'
+    text = (
+        'server = "https://registry.example"\nca = "ca.crt"\nskip_verify = true\nclient = '
+        '[["a.cert", "a.key"]]\noverride_path = true\n'
+    )
     made = composed(text)
-    its = {"ca": "ca.crt", "skip_verify": True, "client": [["a.cert", "a.key"]], "override_path": True}
+    its = {
+        "ca": "ca.crt",
+        "skip_verify": True,
+        "client": [["a.cert", "a.key"]],
+        "override_path": True,
+    }
     assert made["host"] == {"https://registry.example": {**OURS, **its}, ADDRESS: OURS}
     assert {key: its for key, its in made.items() if key != "host"} == tomllib.loads(text)
 
 
-@pytest.mark.parametrize("header", ['header = { x-token = "s3cret" }\n', '[header]\n  x-token = ["s3cret", "b"]\n', "header = {}\n"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        'header = { x-token = "s3cret" }\n',
+        '[header]\n  x-token = ["s3cret", "b"]\n',
+        "header = {}\n",
+    ],
+)
 @pytest.mark.parametrize("mirror", ["", '[host."https://mirror.example"]\n'])
-def test_a_header_of_the_server_is_never_repeated_and_the_refusal_says_what_to_list(header: str, mirror: str) -> None:
+def test_a_header_of_the_server_is_never_repeated_and_the_refusal_says_what_to_list(
+    header: str, mirror: str
+) -> None:
     text = f'server = "https://registry.example"\n{header}{mirror}'
     told = refused(text)
     assert "may hold a secret" in told
@@ -200,7 +295,11 @@ def test_a_login_in_the_servers_address_is_never_repeated_nor_told() -> None:
 def test_a_header_of_the_server_is_no_hindrance_where_the_server_needs_no_line_of_ours() -> None:
     text = f'server = "{SERVER}"\nheader = {{ x-token = "s3cret" }}\n'
     listed = f'{text}[host."{SERVER}"]\n  header = {{ x-token = "s3cret" }}\n'
-    for first, content, hosts in ((True, text, [ADDRESS]), (False, listed, [SERVER, ADDRESS]), (True, listed, [ADDRESS, SERVER])):
+    for first, content, hosts in (
+        (True, text, [ADDRESS]),
+        (False, listed, [SERVER, ADDRESS]),
+        (True, listed, [ADDRESS, SERVER]),
+    ):
         insertion = compose(site(content), content, address=ADDRESS, first=first)
         assert list(tomllib.loads(insertion.text)["host"]) == hosts
         assert "s3cret" not in "".join(insertion.lines)
@@ -211,27 +310,43 @@ def test_a_server_that_may_do_less_may_do_no_more_as_a_host() -> None:
     assert made["host"]["https://registry.example"] == {"capabilities": ["resolve"]}
 
 
-@pytest.mark.parametrize("listed", [SERVER, REGISTRY, f"{SERVER}/", f"HTTPS://{REGISTRY}".replace("HTTPS", "https").replace("registry", "Registry")])
+@pytest.mark.parametrize(
+    "listed",
+    [
+        SERVER,
+        REGISTRY,
+        f"{SERVER}/",
+        f"HTTPS://{REGISTRY}".replace("HTTPS", "https").replace("registry", "Registry"),
+    ],
+)
 def test_a_registry_that_is_listed_already_is_not_listed_twice(listed: str) -> None:
     made = composed(f'server = "{SERVER}"\n[host."https://mirror.example"]\n[host."{listed}"]\n')
     assert list(made["host"]) == ["https://mirror.example", listed, ADDRESS]
 
 
-@pytest.mark.parametrize("text", ['server = ""\n', 'server = ""\n[host."https://mirror.example"]\n'])
+@pytest.mark.parametrize(
+    "text", ['server = ""\n', 'server = ""\n[host."https://mirror.example"]\n']
+)
 def test_an_empty_server_is_the_registry_itself_as_it_is_for_containerd(text: str) -> None:
     assert list(composed(text)["host"])[-2:] == [SERVER, ADDRESS]
     assert [each["url"] for each in endpoints(site(text), text)][-1] == SERVER
 
 
-def test_lines_for_the_first_place_go_before_the_first_host_and_behind_the_settings_of_the_server() -> None:
-    text = f'server = "{SERVER}"\n# [host."https://not.example"]\nca = "/ca"\n\n  [ host . "https://mirror.example" ]\n'
+def test_lines_that_come_first_go_between_the_server_settings_and_the_first_host() -> None:
+    text = (
+        f'server = "{SERVER}"\n# [host."https://not.example"]\nca = "/ca"\n\n  [ host . '
+        f'"https://mirror.example" ]\n'
+    )
     insertion = compose(site(text), text, address=ADDRESS, first=True)
     assert insertion.before == "5"
     assert list(tomllib.loads(insertion.text)["host"]) == [ADDRESS, "https://mirror.example"]
 
 
 def test_a_host_inside_of_a_text_of_several_lines_is_no_place_for_ours() -> None:
-    text = f'server = "{SERVER}"\nca = """\n[host."https://no.example"]\n"""\n[host."https://mirror.example"]\n'
+    text = (
+        f'server = "{SERVER}"\nca = '
+        f'"""\n[host."https://no.example"]\n"""\n[host."https://mirror.example"]\n'
+    )
     assert "without changing what it says" in refused(text, first=True)
     assert list(composed(text)["host"]) == ["https://mirror.example", SERVER, ADDRESS]
 
@@ -240,39 +355,61 @@ def test_a_host_inside_of_a_text_of_several_lines_is_no_place_for_ours() -> None
 
 
 def test_a_file_that_is_reached_over_a_link_has_to_name_its_server() -> None:
-    assert f'put a line into it: server = "{SERVER}"' in refused('[host."https://mirror.example"]\n', linked=True)
+    assert f'put a line into it: server = "{SERVER}"' in refused(
+        '[host."https://mirror.example"]\n', linked=True
+    )
     assert "names no server" in refused(None, linked=True)
-    assert list(composed('server = "https://upstream.example"\n', linked=True)["host"]) == ["https://upstream.example", ADDRESS]
+    assert list(composed('server = "https://upstream.example"\n', linked=True)["host"]) == [
+        "https://upstream.example",
+        ADDRESS,
+    ]
 
 
 def test_what_a_registry_has_from_default_is_copied_into_its_own_file_whole() -> None:
-    default = '# ours\nserver = "https://upstream.example"\n[host."https://mirror.example"]\n  ca = "/etc/ca.crt"'
+    default = (
+        '# ours\nserver = "https://upstream.example"\n[host."https://mirror.example"]\n  ca = '
+        '"/etc/ca.crt"'
+    )
     where = site(None, default=default)
-    for first, hosts in ((False, ["https://mirror.example", "https://upstream.example", ADDRESS]), (True, [ADDRESS, "https://mirror.example"])):
+    for first, hosts in (
+        (False, ["https://mirror.example", "https://upstream.example", ADDRESS]),
+        (True, [ADDRESS, "https://mirror.example"]),
+    ):
         insertion = compose(where, None, address=ADDRESS, first=first)
         assert inserted(insertion) == insertion.text
         assert insertion.base == default
         assert insertion.text.startswith("# ours\n")
         assert "# ours" not in insertion.lines
-        assert "mirror.example" not in "".join(insertion.lines), "the copy is made on the node: none of its text travels"
+        assert "mirror.example" not in "".join(insertion.lines), (
+            "the copy is made on the node: none of its text travels"
+        )
         made = tomllib.loads(insertion.text)
         assert list(made["host"]) == hosts
         assert made["host"]["https://mirror.example"] == {"ca": "/etc/ca.crt"}
 
 
 def test_a_default_without_a_server_stands_for_the_registry_that_asks() -> None:
-    assert list(composed(None, default='[host."https://mirror.example"]\n')["host"]) == ["https://mirror.example", SERVER, ADDRESS]
+    assert list(composed(None, default='[host."https://mirror.example"]\n')["host"]) == [
+        "https://mirror.example",
+        SERVER,
+        ADDRESS,
+    ]
 
 
 @pytest.mark.parametrize(
     "default",
-    ['ca = "ca.crt"\n', 'client = ["a.pem"]\n', '[host."https://m.example"]\nca = ["/a", "b"]\n', '[host."https://m.example"]\nclient = [["/a.cert", "a.key"]]\n'],
+    [
+        'ca = "ca.crt"\n',
+        'client = ["a.pem"]\n',
+        '[host."https://m.example"]\nca = ["/a", "b"]\n',
+        '[host."https://m.example"]\nclient = [["/a.cert", "a.key"]]\n',
+    ],
 )
 def test_a_default_that_names_certificates_by_relative_paths_is_not_copied(default: str) -> None:
     assert "relative paths" in refused(None, default=default)
 
 
-def test_a_default_that_changed_to_relative_paths_since_is_not_copied_either_when_our_file_is_there() -> None:
+def test_a_default_that_changed_to_relative_paths_is_not_copied_over_our_file() -> None:
     where = site(f"{MARK}\n", default='ca = "ca.crt"\n')
     with pytest.raises(Refused, match="relative paths"):
         compose(where, None, address=ADDRESS, first=False)
@@ -281,7 +418,9 @@ def test_a_default_that_changed_to_relative_paths_since_is_not_copied_either_whe
 # Refused
 
 
-@pytest.mark.parametrize("text", ["server = \n", "\ufeffserver = 'x'\n", "a\rb", "[host.'x']\n[host.'x']\n", "\0"])
+@pytest.mark.parametrize(
+    "text", ["server = \n", "\ufeffserver = 'x'\n", "a\rb", "[host.'x']\n[host.'x']\n", "\0"]
+)
 def test_a_file_that_is_no_toml_is_refused_and_not_repaired(text: str) -> None:
     assert "no TOML" in refused(text)
 
@@ -306,8 +445,20 @@ def test_hosts_in_a_form_that_nothing_can_be_added_to_are_refused(text: str, fir
     assert refused(text, first=first)
 
 
-@pytest.mark.parametrize("setting", ["ca = 1979-05-27", "client = [[1979-05-27T07:32:00Z]]", "skip_verify = nan", "override_path = 07:32:00", "capabilities = [1979-05-27]", "header = 5"])
-def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_but_no_bug(setting: str) -> None:
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "ca = 1979-05-27",
+        "client = [[1979-05-27T07:32:00Z]]",
+        "skip_verify = nan",
+        "override_path = 07:32:00",
+        "capabilities = [1979-05-27]",
+        "header = 5",
+    ],
+)
+def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_but_no_bug(
+    setting: str,
+) -> None:
     text = f"server = 'https://registry.example'\n{setting}\n"
     try:
         made = composed(text)
@@ -345,7 +496,9 @@ def test_a_text_with_any_character_in_it_is_copied_as_it_is(control: str) -> Non
         ("localhost.example:5000", "https://localhost.example:5000"),
     ],
 )
-def test_without_a_server_containerd_goes_to_the_registry_itself(registry: str, server: str) -> None:
+def test_without_a_server_containerd_goes_to_the_registry_itself(
+    registry: str, server: str
+) -> None:
     assert default_server(registry) == server
     made = compose(site(registry=registry), None, address=ADDRESS, first=False).text
     assert list(tomllib.loads(made)["host"]) == [server, ADDRESS]
@@ -354,9 +507,16 @@ def test_without_a_server_containerd_goes_to_the_registry_itself(registry: str, 
 
 @pytest.mark.parametrize(
     ("reference", "registry"),
-    [("registry.example:5050/infra-ci:latest", "registry.example:5050"), ("docker.io/library/debian:12", "docker.io"), ("[::1]:5000/x:y", "[::1]:5000"), ("localhost/x:y", "localhost")],
+    [
+        ("registry.example:5050/infra-ci:latest", "registry.example:5050"),
+        ("docker.io/library/debian:12", "docker.io"),
+        ("[::1]:5000/x:y", "[::1]:5000"),
+        ("localhost/x:y", "localhost"),
+    ],
 )
-def test_the_registry_of_a_reference_is_what_containerd_names_its_directory_by(reference: str, registry: str) -> None:
+def test_the_registry_of_a_reference_is_what_containerd_names_its_directory_by(
+    reference: str, registry: str
+) -> None:
     assert registry_of(reference) == registry
 
 
@@ -383,8 +543,18 @@ ca = "ca.crt"
 """
     at = f"{CERTS}/{REGISTRY}"
     assert endpoints(site(text), text) == [
-        {**PLAIN, "url": "https://one.example/v2/cache", "override_path": True, "ca": ["/etc/one.crt", f"{at}/two.crt"]},
-        {**PLAIN, "url": "https://two.example", "skip_verify": True, "client": [[f"{at}/a.cert", "/etc/a.key"], ["/etc/b.cert", f"{at}/b.key"]]},
+        {
+            **PLAIN,
+            "url": "https://one.example/v2/cache",
+            "override_path": True,
+            "ca": ["/etc/one.crt", f"{at}/two.crt"],
+        },
+        {
+            **PLAIN,
+            "url": "https://two.example",
+            "skip_verify": True,
+            "client": [[f"{at}/a.cert", "/etc/a.key"], ["/etc/b.cert", f"{at}/b.key"]],
+        },
         {**PLAIN, "url": "http://three.example", "client": [[f"{at}/x.pem"], ["/etc/y.pem"]]},
         {**PLAIN, "url": "http://four.example", "client": [[f"{at}/z.pem"]]},
         {**PLAIN, "url": "https://registry.example", "ca": [f"{at}/ca.crt"]},
@@ -393,17 +563,25 @@ ca = "ca.crt"
 
 def test_without_a_hosts_toml_the_registry_is_asked_with_the_certificates_that_lie_there() -> None:
     for text in (None, ""):
-        assert endpoints(site(text, ca=("/c/ca.crt",), client=(("/c/a.cert", "/c/a.key"),)), text) == [{**PLAIN, "url": SERVER, "ca": ["/c/ca.crt"], "client": [["/c/a.cert", "/c/a.key"]]}]
+        assert endpoints(
+            site(text, ca=("/c/ca.crt",), client=(("/c/a.cert", "/c/a.key"),)), text
+        ) == [{**PLAIN, "url": SERVER, "ca": ["/c/ca.crt"], "client": [["/c/a.cert", "/c/a.key"]]}]
 
 
 def test_with_our_own_file_in_place_those_are_asked_that_were_there_before_us() -> None:
     mirror = '[host."https://mirror.example"]\n'
     ours = compose(site(mirror), mirror, address=ADDRESS, first=False).text
-    assert [each["url"] for each in endpoints(site(ours), mirror)] == ["https://mirror.example", SERVER]
+    assert [each["url"] for each in endpoints(site(ours), mirror)] == [
+        "https://mirror.example",
+        SERVER,
+    ]
 
 
 def test_who_asks_a_file_in_default_is_asked_by_its_hosts() -> None:
-    assert [each["url"] for each in endpoints(site(None, default='[host."https://mirror.example"]\n'), None)] == ["https://mirror.example", SERVER]
+    assert [
+        each["url"]
+        for each in endpoints(site(None, default='[host."https://mirror.example"]\n'), None)
+    ] == ["https://mirror.example", SERVER]
 
 
 @pytest.mark.parametrize("text", ["nonsense", "host = 5\n"])
@@ -428,7 +606,9 @@ def test_nobody_is_asked_by_a_file_that_cannot_be_understood(text: str) -> None:
         (None, False),
     ],
 )
-def test_a_file_lists_the_node_only_where_containerd_would_ask_it(text: str | None, answer: bool) -> None:
+def test_a_file_lists_the_node_only_where_containerd_would_ask_it(
+    text: str | None, answer: bool
+) -> None:
     assert lists(text, ADDRESS, first=False) is answer
     assert lists(text, ADDRESS, first=True) is answer, "it is the only host of each"
 
@@ -442,6 +622,8 @@ def test_a_file_lists_the_node_only_where_containerd_would_ask_it(text: str | No
         (f'# [host."https://mirror.example"]\n[host."{ADDRESS}"]\n', True),
     ],
 )
-def test_a_file_lists_the_node_first_only_where_no_other_host_comes_before_it(text: str, answer: bool) -> None:
+def test_a_file_lists_the_node_first_only_where_no_other_host_comes_before_it(
+    text: str, answer: bool
+) -> None:
     assert lists(text, ADDRESS, first=True) is answer
     assert lists(text, ADDRESS, first=False)

@@ -51,7 +51,13 @@ def raising(error: Exception) -> Callable[[object], None]:
 
 
 def test_nodes_and_unfinished_pods_are_the_json_of_the_api(api: FaultyApi, tmp_path: Path) -> None:
-    api.add_pod("waiting", image="infra-ci:latest", namespace="ci", phase="Pending", waiting="ImagePullBackOff")
+    api.add_pod(
+        "waiting",
+        image="infra-ci:latest",
+        namespace="ci",
+        phase="Pending",
+        waiting="ImagePullBackOff",
+    )
     api.add_pod("over", image="infra-ci:latest", phase="Succeeded")
     api.add_pod("broken", image="infra-ci:latest", phase="Failed")
     adapter = cluster(api, tmp_path)
@@ -59,15 +65,21 @@ def test_nodes_and_unfinished_pods_are_the_json_of_the_api(api: FaultyApi, tmp_p
     assert [pod["metadata"]["name"] for pod in adapter.pods()] == ["waiting"]
 
 
-def test_persistent_volumes_are_the_json_of_the_api_and_a_missing_right_is_named(api: FaultyApi, tmp_path: Path) -> None:
+def test_persistent_volumes_are_the_json_of_the_api_and_a_missing_right_is_named(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     api.add_volume("pv-1", claim="data", namespace="forgejo", nodes=["k8s-node1"])
     adapter = cluster(api, tmp_path)
-    assert [volume["spec"]["claimRef"] for volume in adapter.volumes()] == [{"namespace": "forgejo", "name": "data"}]
+    assert [volume["spec"]["claimRef"] for volume in adapter.volumes()] == [
+        {"namespace": "forgejo", "name": "data"}
+    ]
     api.forbidden.add(("list", "persistentvolumes"))
     assert "does not let us list persistentvolumes (403)" in fault(adapter.volumes).message
 
 
-def test_nothing_is_loaded_or_asked_before_the_first_question(api: FaultyApi, tmp_path: Path) -> None:
+def test_nothing_is_loaded_or_asked_before_the_first_question(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     adapter = Cluster(Kubernetes(kubeconfig=tmp_path / "later"))
     kubeconfig(tmp_path / "later", api.url)
     assert api.requests == []
@@ -82,7 +94,9 @@ def test_a_big_cluster_is_read_in_pages(api: FaultyApi, tmp_path: Path) -> None:
     assert [request.query["limit"] for request in api.requests] == ["500"] * 3
 
 
-def test_a_list_that_grew_too_old_between_its_pages_is_read_again_in_one_piece(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_list_that_grew_too_old_between_its_pages_is_read_again_in_one_piece(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     for number in range(2, 602):
         api.add_node(f"k8s-node{number}", internal_ip="127.0.0.1")
 
@@ -95,7 +109,9 @@ def test_a_list_that_grew_too_old_between_its_pages_is_read_again_in_one_piece(a
     assert "limit" not in api.requests[-1].query
 
 
-def test_whether_we_may_patch_is_known_before_the_first_patch(api: FaultyApi, tmp_path: Path) -> None:
+def test_whether_we_may_patch_is_known_before_the_first_patch(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     adapter = cluster(api, tmp_path)
     assert adapter.can_patch_nodes() is True
     api.forbidden.add(("patch", "nodes"))
@@ -128,7 +144,9 @@ def test_words_of_the_server_are_printed_inert(api: FaultyApi, tmp_path: Path) -
     assert len(message) < 500
 
 
-def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(tmp_path: Path) -> None:
+def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(
+    tmp_path: Path,
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = f"http://127.0.0.1:{listener.getsockname()[1]}"
         silent = fault(at(server, tmp_path).nodes)
@@ -138,13 +156,20 @@ def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(t
 
 
 @pytest.mark.slow
-def test_an_unknown_name_is_told_as_such_and_a_resolver_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+def test_an_unknown_name_is_told_as_such_and_a_resolver_that_hangs_is_not_waited_for(
+    tmp_path: Path,
+) -> None:
     warm(tmp_path)
     started = time.monotonic()
-    message = fault(at("https://api.invalid:6443", tmp_path, operation_timeout_seconds=3.0).nodes).message
+    message = fault(
+        at("https://api.invalid:6443", tmp_path, operation_timeout_seconds=3.0).nodes
+    ).message
     assert time.monotonic() - started < 4
     # The second: where this machine's own resolver does not answer.
-    assert "the name in https://api.invalid:6443 cannot be resolved" in message or "did not finish answering within 3 s" in message
+    assert (
+        "the name in https://api.invalid:6443 cannot be resolved" in message
+        or "did not finish answering within 3 s" in message
+    )
 
 
 def test_a_server_that_trickles_is_given_up_at_the_deadline(tmp_path: Path) -> None:
@@ -164,7 +189,13 @@ def test_a_server_that_trickles_is_given_up_at_the_deadline(tmp_path: Path) -> N
         thread = threading.Thread(target=trickle, args=(listener,))
         thread.start()
         started = time.monotonic()
-        error = fault(at(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path, operation_timeout_seconds=0.5).nodes)
+        error = fault(
+            at(
+                f"http://127.0.0.1:{listener.getsockname()[1]}",
+                tmp_path,
+                operation_timeout_seconds=0.5,
+            ).nodes
+        )
         assert time.monotonic() - started < 2.5
         assert "did not finish answering within 0.5 s" in error.message
         thread.join()
@@ -179,17 +210,27 @@ def test_another_server_than_an_api_server_is_recognised(tmp_path: Path) -> None
         assert "not as a Kubernetes API server" in fault(at(api.url, tmp_path).nodes).message
 
 
-def test_https_works_with_the_right_authority_and_says_what_is_wrong_with_another(tmp_path: Path) -> None:
+def test_https_works_with_the_right_authority_and_says_what_is_wrong_with_another(
+    tmp_path: Path,
+) -> None:
     right, wrong = certificate(tmp_path), certificate(tmp_path, "127.0.0.2")
     with Api(token="secret", certificate=right[0], key=right[1]) as api:
         assert cluster(api, tmp_path).nodes() == []
-        path = kubeconfig(tmp_path / "wrong", api.url, cluster={"certificate-authority": str(wrong[0])})
+        path = kubeconfig(
+            tmp_path / "wrong", api.url, cluster={"certificate-authority": str(wrong[0])}
+        )
         error = fault(Cluster(Kubernetes(kubeconfig=path)).nodes)
-        assert f"no TLS connection to the API server {api.url}: self-signed certificate" in error.message
+        assert (
+            f"no TLS connection to the API server {api.url}: self-signed certificate"
+            in error.message
+        )
         plain = fault(at(api.url.replace("https", "http"), tmp_path).nodes)
         assert "connection" in plain.message
     with Api() as api:
-        assert "no TLS connection" in fault(at(api.url.replace("http", "https"), tmp_path).nodes).message
+        assert (
+            "no TLS connection"
+            in fault(at(api.url.replace("http", "https"), tmp_path).nodes).message
+        )
 
 
 def test_an_authority_without_the_extensions_that_python_3_13_asks_for_is_trusted(
@@ -203,7 +244,9 @@ def test_an_authority_without_the_extensions_that_python_3_13_asks_for_is_truste
         assert Cluster(Kubernetes(kubeconfig=path)).nodes() == []
 
 
-def test_an_unverified_connection_prints_no_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unverified_connection_prints_no_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     pair = certificate(tmp_path)
     with Api(certificate=pair[0], key=pair[1]) as api:
         path = kubeconfig(tmp_path / "config", api.url, cluster={"insecure-skip-tls-verify": True})
@@ -211,7 +254,9 @@ def test_an_unverified_connection_prints_no_warning(tmp_path: Path, capfd: pytes
     assert capfd.readouterr().err == ""
 
 
-def test_the_proxy_of_the_environment_is_used_and_named_when_it_is_down(api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxy_of_the_environment_is_used_and_named_when_it_is_down(
+    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy = f"http://user:hunter2@127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("http_proxy", proxy)

@@ -42,7 +42,9 @@ def fail(error: Exception) -> Callable[[], None]:
     return act
 
 
-def test_pin_and_restore_are_one_patch_each_and_restore_leaves_the_node_as_it_was(api: FaultyApi, tmp_path: Path) -> None:
+def test_pin_and_restore_are_one_patch_each_and_restore_leaves_the_node_as_it_was(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     adapter, before = cluster(api, tmp_path), api.node("k8s-node1")
     assert patch_one(adapter, step(api, "k8s-node1")).outcome == "done"
     assert mark(api, "k8s-node1") == PINNED
@@ -53,12 +55,20 @@ def test_pin_and_restore_are_one_patch_each_and_restore_leaves_the_node_as_it_wa
     assert api.methods() == ["PATCH", "PATCH"]
 
 
-def test_the_request_is_a_merge_patch_guarded_by_the_version_that_was_read(api: FaultyApi, tmp_path: Path) -> None:
+def test_the_request_is_a_merge_patch_guarded_by_the_version_that_was_read(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     wanted = step(api, "k8s-node1")
     patch_one(cluster(api, tmp_path), wanted)
     (request,) = api.requests
     assert request.content_type == "application/merge-patch+json"
-    assert request.body == {"metadata": {"annotations": {ANNOTATION: PINNED.annotation}, "resourceVersion": wanted.resource_version}, "spec": {"unschedulable": True}}
+    assert request.body == {
+        "metadata": {
+            "annotations": {ANNOTATION: PINNED.annotation},
+            "resourceVersion": wanted.resource_version,
+        },
+        "spec": {"unschedulable": True},
+    }
 
 
 def test_a_conflict_with_an_unrelated_change_is_tried_again(api: FaultyApi, tmp_path: Path) -> None:
@@ -95,7 +105,11 @@ def test_a_writer_at_100_hz_does_not_keep_us_out(api: FaultyApi, tmp_path: Path)
 
 def test_a_node_that_is_never_left_alone_is_left_as_it_was(api: FaultyApi, tmp_path: Path) -> None:
     count = iter(range(10_000))
-    api.before = on_patch(lambda: void(api.patch_node("k8s-node1", {"metadata": {"labels": {"count": str(next(count))}}})))
+    api.before = on_patch(
+        lambda: void(
+            api.patch_node("k8s-node1", {"metadata": {"labels": {"count": str(next(count))}}})
+        )
+    )
     result = patch_one(cluster(api, tmp_path), step(api, "k8s-node1"))
     assert (result.outcome, mark(api, "k8s-node1")) == ("changed", FREE)
     assert "keeps changing" in result.why
@@ -109,11 +123,19 @@ def void(_: object) -> None:
     ("theirs", "why"),
     [
         ({"spec": {"unschedulable": True}}, "somebody else cordoned it meanwhile"),
-        ({"metadata": {"annotations": {ANNOTATION: "theirs"}}}, f"somebody else set its annotation {ANNOTATION} meanwhile"),
-        ({"spec": {"unschedulable": True}, "metadata": {"annotations": {ANNOTATION: "theirs"}}}, f"somebody else cordoned it and set its annotation {ANNOTATION} meanwhile"),
+        (
+            {"metadata": {"annotations": {ANNOTATION: "theirs"}}},
+            f"somebody else set its annotation {ANNOTATION} meanwhile",
+        ),
+        (
+            {"spec": {"unschedulable": True}, "metadata": {"annotations": {ANNOTATION: "theirs"}}},
+            f"somebody else cordoned it and set its annotation {ANNOTATION} meanwhile",
+        ),
     ],
 )
-def test_a_node_that_somebody_else_took_meanwhile_is_left_to_them(api: FaultyApi, tmp_path: Path, theirs: dict[str, object], why: str) -> None:
+def test_a_node_that_somebody_else_took_meanwhile_is_left_to_them(
+    api: FaultyApi, tmp_path: Path, theirs: dict[str, object], why: str
+) -> None:
     wanted = step(api, "k8s-node1")
     api.patch_node("k8s-node1", theirs)
     before = api.node("k8s-node1")
@@ -121,29 +143,46 @@ def test_a_node_that_somebody_else_took_meanwhile_is_left_to_them(api: FaultyApi
     assert api.node("k8s-node1") == before
 
 
-def test_a_node_that_another_run_of_ours_already_patched_is_done(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_node_that_another_run_of_ours_already_patched_is_done(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     wanted = step(api, "k8s-node1")
     api.patch_node("k8s-node1", wanted.body())
     assert patch_one(cluster(api, tmp_path), wanted).outcome == "done"
     assert api.methods() == ["PATCH", "GET"]
 
 
-def test_a_patch_that_was_applied_but_whose_answer_was_lost_is_found_done_and_not_sent_twice(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_patch_that_was_applied_but_whose_answer_was_lost_is_found_done_and_not_sent_twice(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     api.after = on_patch(fail(ConnectionAbortedError()))
     assert patch_one(cluster(api, tmp_path), step(api, "k8s-node1")).outcome == "done"
     assert api.methods() == ["PATCH", "GET"]
 
 
-@pytest.mark.parametrize("error", [ConnectionAbortedError(), Declined(500, "InternalError", "etcdserver: request timed out"), Declined(429, "TooManyRequests", "later")])
-def test_a_patch_that_was_lost_before_it_was_applied_is_sent_again(api: FaultyApi, tmp_path: Path, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionAbortedError(),
+        Declined(500, "InternalError", "etcdserver: request timed out"),
+        Declined(429, "TooManyRequests", "later"),
+    ],
+)
+def test_a_patch_that_was_lost_before_it_was_applied_is_sent_again(
+    api: FaultyApi, tmp_path: Path, error: Exception
+) -> None:
     api.before = on_patch(fail(error), times=2)
     assert patch_one(cluster(api, tmp_path), step(api, "k8s-node1")).outcome == "done"
     assert mark(api, "k8s-node1") == PINNED
     assert api.methods() == ["PATCH", "GET"] * 2 + ["PATCH"]
 
 
-def test_a_server_that_takes_the_patch_but_drops_the_annotation_is_not_believed(api: FaultyApi, tmp_path: Path) -> None:
-    api.after = on_patch(lambda: void(api.patch_node("k8s-node1", {"metadata": {"annotations": {ANNOTATION: None}}})))
+def test_a_server_that_takes_the_patch_but_drops_the_annotation_is_not_believed(
+    api: FaultyApi, tmp_path: Path
+) -> None:
+    api.after = on_patch(
+        lambda: void(api.patch_node("k8s-node1", {"metadata": {"annotations": {ANNOTATION: None}}}))
+    )
 
     def strip(request: Request) -> None:
         if request.method == "PATCH":
@@ -154,7 +193,9 @@ def test_a_server_that_takes_the_patch_but_drops_the_annotation_is_not_believed(
     assert result.outcome == "changed"
 
 
-def test_a_server_that_goes_silent_half_way_is_unknown_within_the_deadline(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_server_that_goes_silent_half_way_is_unknown_within_the_deadline(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     for number in range(2, 101):
         api.add_node(f"k8s-node{number}", internal_ip="127.0.0.1")
     steps = [step(api, f"k8s-node{number}") for number in range(1, 101)]
@@ -182,7 +223,9 @@ def test_a_server_that_goes_silent_half_way_is_unknown_within_the_deadline(api: 
     assert any(result.outcome == "unsent" for result in results)
 
 
-def test_a_server_that_only_hangs_on_patches_is_unknown_and_says_how_the_node_was(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_server_that_only_hangs_on_patches_is_unknown_and_says_how_the_node_was(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     api.before = lambda request: api.hang(request) if request.method == "PATCH" else None
     result = patch_one(cluster(api, tmp_path, request=0.3, operation=1.0), step(api, "k8s-node1"))
     assert result.outcome == "unknown"
@@ -190,7 +233,9 @@ def test_a_server_that_only_hangs_on_patches_is_unknown_and_says_how_the_node_wa
     assert result.why.endswith("when last read, the node was as before")
 
 
-def test_who_may_list_but_not_patch_touches_no_node_and_learns_which_right_is_missing(api: FaultyApi, tmp_path: Path) -> None:
+def test_who_may_list_but_not_patch_touches_no_node_and_learns_which_right_is_missing(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     api.add_node("k8s-node2", internal_ip="127.0.0.1")
     api.forbidden.add(("patch", "nodes"))
     adapter = cluster(api, tmp_path)
@@ -206,23 +251,33 @@ def test_a_node_that_left_meanwhile_is_gone(api: FaultyApi, tmp_path: Path) -> N
     assert patch_one(cluster(api, tmp_path), wanted).outcome == "gone"
 
 
-def test_one_bad_node_does_not_keep_the_others_from_being_patched(api: FaultyApi, tmp_path: Path) -> None:
+def test_one_bad_node_does_not_keep_the_others_from_being_patched(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     for name in ("k8s-node2", "k8s-node3"):
         api.add_node(name, internal_ip="127.0.0.1")
     steps = [step(api, f"k8s-node{number}") for number in (1, 2, 3)]
     api.remove_node("k8s-node2")
     api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
-    assert [result.outcome for result in cluster(api, tmp_path).patch(steps, void)] == ["done", "gone", "changed"]
+    assert [result.outcome for result in cluster(api, tmp_path).patch(steps, void)] == [
+        "done",
+        "gone",
+        "changed",
+    ]
 
 
-def test_restore_of_a_node_that_somebody_uncordoned_only_takes_the_annotation(api: FaultyApi, tmp_path: Path) -> None:
+def test_restore_of_a_node_that_somebody_uncordoned_only_takes_the_annotation(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     before = Mark(unschedulable=False, annotation="ours")
     api.patch_node("k8s-node1", {"metadata": {"annotations": {ANNOTATION: "ours"}}})
     assert patch_one(cluster(api, tmp_path), step(api, "k8s-node1", before, FREE)).outcome == "done"
     assert api.requests[0].body.keys() == {"metadata"}
 
 
-def test_an_exception_of_the_caller_stops_the_patches_and_is_raised(api: FaultyApi, tmp_path: Path) -> None:
+def test_an_exception_of_the_caller_stops_the_patches_and_is_raised(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     for number in range(2, 201):
         api.add_node(f"k8s-node{number}", internal_ip="127.0.0.1")
 
@@ -230,11 +285,15 @@ def test_an_exception_of_the_caller_stops_the_patches_and_is_raised(api: FaultyA
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        cluster(api, tmp_path).patch([step(api, f"k8s-node{number}") for number in range(1, 201)], broken)
+        cluster(api, tmp_path).patch(
+            [step(api, f"k8s-node{number}") for number in range(1, 201)], broken
+        )
     assert len(api.requests) < 100
 
 
-def test_after_an_interrupt_no_further_patch_is_sent_and_what_was_done_is_reported(api: FaultyApi, tmp_path: Path) -> None:
+def test_after_an_interrupt_no_further_patch_is_sent_and_what_was_done_is_reported(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     for number in range(2, 401):
         api.add_node(f"k8s-node{number}", internal_ip="127.0.0.1")
     steps = [step(api, f"k8s-node{number}") for number in range(1, 401)]
@@ -263,7 +322,15 @@ def test_a_thousand_nodes_are_patched_in_seconds(api: FaultyApi, tmp_path: Path)
     for number in range(2, 1001):
         api.add_node(f"k8s-node{number}", internal_ip="127.0.0.1")
     adapter = cluster(api, tmp_path, request=10.0, operation=30.0)
-    steps = [PatchNode(node["metadata"]["name"], before=FREE, after=PINNED, resource_version=node["metadata"]["resourceVersion"]) for node in adapter.nodes()]
+    steps = [
+        PatchNode(
+            node["metadata"]["name"],
+            before=FREE,
+            after=PINNED,
+            resource_version=node["metadata"]["resourceVersion"],
+        )
+        for node in adapter.nodes()
+    ]
     started = time.monotonic()
     results = adapter.patch(steps, void)
     # 0.8 s on two idle cores; the margin is for a busy machine.

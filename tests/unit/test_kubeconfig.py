@@ -14,7 +14,7 @@ from breakglass.kube import Cluster
 from breakglass.sandbox.api import Api
 from tests.unit.kube_wire import FaultyApi, kubeconfig, plugin
 
-GOOD = '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"right"}}'
+GOOD = '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"right"}}'  # noqa: E501
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,9 @@ def fault(settings: Kubernetes, *, plugin_seconds: float = 5.0) -> Unreachable:
     return raised.value
 
 
-def test_without_any_kubeconfig_the_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_kubeconfig_the_places_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert f"looked for {tmp_path}/home/.kube/config" in fault(Kubernetes()).message
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/one:{tmp_path}/two")
     assert f"looked for {tmp_path}/one and {tmp_path}/two" in fault(Kubernetes()).message
@@ -53,7 +55,9 @@ def test_the_usual_place_is_used_when_nothing_else_is_said(api: Api, tmp_path: P
     assert Cluster(Kubernetes()).nodes() == []
 
 
-def test_several_files_are_merged_as_kubectl_does_the_first_wins(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_files_are_merged_as_kubectl_does_the_first_wins(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     first.mkdir()
     second.mkdir()
@@ -61,8 +65,12 @@ def test_several_files_are_merged_as_kubectl_does_the_first_wins(api: Api, tmp_p
     (second / "token").write_text("wrong")
     (tmp_path / "empty").write_text("")
     kubeconfig(first / "config", api.url, context="ours", user={"tokenFile": "token"})
-    kubeconfig(second / "config", "http://127.0.0.1:1", context="theirs", user={"tokenFile": "token"})
-    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/absent:{tmp_path}/empty:{first}/config:{second}/config")
+    kubeconfig(
+        second / "config", "http://127.0.0.1:1", context="theirs", user={"tokenFile": "token"}
+    )
+    monkeypatch.setenv(
+        "KUBECONFIG", f"{tmp_path}/absent:{tmp_path}/empty:{first}/config:{second}/config"
+    )
     assert Cluster(Kubernetes()).nodes() == []
     assert "http://127.0.0.1:1 refuses connections" in fault(Kubernetes(context="theirs")).message
 
@@ -71,7 +79,12 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
     error = fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url), context="prod"))
     assert "has no context named prod" in error.message
     assert error.next_step == "set kubernetes.context to one of: sandbox"
-    assert "names no current-context" in fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, current=False))).message
+    assert (
+        "names no current-context"
+        in fault(
+            Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, current=False))
+        ).message
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,13 +95,36 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
         ("users: {token: hunter2}\n", "`users` is not a list"),
         ("users: [{token: hunter2}]\n", "entry 1 of `users`"),
         ("users: [{name: a, user: hunter2}]\n", "entry 1 of `users`"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nclusters: [{name: b, cluster: {}}]\n", "gives no server"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\n", "has no cluster named b"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nclusters: [{name: b, cluster: {server: 'http://127.0.0.1:1'}}]\n", "has no user named c"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: [{name: b, cluster: {server: x, certificate-authority: nowhere.crt}}]\n", "certificate-authority"),
         (
-            "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nclusters: [{name: b, cluster: {server: 'https://127.0.0.1:1'}}]\n"
-            "users: [{name: c, user: {client-key-data: hunter2, client-certificate-data: hunter2}}]\n",
+            (
+                "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: "
+                "c}}]\nclusters: [{name: b, cluster: {}}]\n"
+            ),
+            "gives no server",
+        ),
+        (
+            "current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\n",
+            "has no cluster named b",
+        ),
+        (
+            (
+                "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: "
+                "c}}]\nclusters: [{name: b, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+            ),
+            "has no user named c",
+        ),
+        (
+            (
+                "current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: "
+                "[{name: b, cluster: {server: x, certificate-authority: nowhere.crt}}]\n"
+            ),
+            "certificate-authority",
+        ),
+        (
+            "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: "
+            "c}}]\nclusters: [{name: b, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+            "users: [{name: c, user: {client-key-data: hunter2, client-certificate-data: "
+            "hunter2}}]\n",
             "malformed",
         ),
         ("\x00hunter2", "is not YAML"),
@@ -96,16 +132,28 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
         ("users: !!bool perhaps", "is not YAML of use here"),
         ("[" * 5000, "is not YAML"),
         ("current-context: 0x" + "f" * 5000, "`current-context` is not a text"),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: 5}}]\n", "has no cluster named 5"),
         (
-            "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: c}}]\nclusters: [{name: b, cluster: {server: 'http://127.0.0.1:1'}}]\n"
+            "current-context: a\ncontexts: [{name: a, context: {cluster: 5}}]\n",
+            "has no cluster named 5",
+        ),
+        (
+            "current-context: a\ncontexts: [{name: a, context: {cluster: b, user: "
+            "c}}]\nclusters: [{name: b, cluster: {server: 'http://127.0.0.1:1'}}]\n"
             "users: [{name: c, user: {auth-provider: {name: oidc, config: 5}}}]\n",
             "holds no token",
         ),
-        ("current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: [{name: b, cluster: {server: x, certificate-authority: [hunter2]}}]\n", "is no path"),
+        (
+            (
+                "current-context: a\ncontexts: [{name: a, context: {cluster: b}}]\nclusters: "
+                "[{name: b, cluster: {server: x, certificate-authority: [hunter2]}}]\n"
+            ),
+            "is no path",
+        ),
     ],
 )
-def test_a_malformed_kubeconfig_is_told_without_quoting_it(tmp_path: Path, text: str, told: str) -> None:
+def test_a_malformed_kubeconfig_is_told_without_quoting_it(
+    tmp_path: Path, text: str, told: str
+) -> None:
     (tmp_path / "config").write_text(text)
     error = fault(Kubernetes(kubeconfig=tmp_path / "config"))
     assert told in error.message
@@ -131,10 +179,20 @@ def test_after_credentials_were_refused_the_plugin_is_asked_again(api: Api, tmp_
     assert adapter.nodes() == []
 
 
-def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BREAKGLASS_SSH_KEY", "hunter2")
     script = f"env > {tmp_path}/environment; echo '{GOOD}'"
-    Cluster(with_plugin(api, tmp_path, script, provideClusterInfo=True, env=[{"name": "PROFILE", "value": "admin"}])).nodes()
+    Cluster(
+        with_plugin(
+            api,
+            tmp_path,
+            script,
+            provideClusterInfo=True,
+            env=[{"name": "PROFILE", "value": "admin"}],
+        )
+    ).nodes()
     environment = (tmp_path / "environment").read_text()
     assert f'"server": "{api.url}"' in environment
     assert "PROFILE=admin" in environment
@@ -144,14 +202,22 @@ def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(ap
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo hunter2 >&2; exit 3", "the credential plugin login of the kubeconfig {config} failed with exit status 3"),
+        (
+            "echo hunter2 >&2; exit 3",
+            "the credential plugin login of the kubeconfig {config} failed with exit status 3",
+        ),
         ("echo hunter2", "printed something else than an ExecCredential"),
         ("head -c 5000 /dev/zero | tr '\\0' '['", "printed something else than an ExecCredential"),
-        ('echo \'{"apiVersion":"client.authentication.k8s.io/v1","status":{}}\'', "returned neither a token nor a certificate"),
+        (
+            'echo \'{"apiVersion":"client.authentication.k8s.io/v1","status":{}}\'',
+            "returned neither a token nor a certificate",
+        ),
         (f"echo '{GOOD}' | sed s/v1/v1beta1/", "speaks another apiVersion"),
     ],
 )
-def test_a_plugin_that_fails_is_told_and_nothing_is_asked_without_credentials(api: FaultyApi, tmp_path: Path, capfd: pytest.CaptureFixture[str], script: str, told: str) -> None:
+def test_a_plugin_that_fails_is_told_and_nothing_is_asked_without_credentials(
+    api: FaultyApi, tmp_path: Path, capfd: pytest.CaptureFixture[str], script: str, told: str
+) -> None:
     error = fault(with_plugin(api, tmp_path, script))
     assert told.format(config=tmp_path / "config") in error.message
     assert "kubectl get nodes" in error.next_step
@@ -160,14 +226,18 @@ def test_a_plugin_that_fails_is_told_and_nothing_is_asked_without_credentials(ap
 
 
 def test_a_plugin_that_is_not_installed_is_named(api: FaultyApi, tmp_path: Path) -> None:
-    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "kubelogin-of-nobody"}}
+    user = {
+        "exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "kubelogin-of-nobody"}
+    }
     error = fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, user=user)))
     assert "plugin kubelogin-of-nobody" in error.message
     assert "is not installed" in error.message
     assert api.requests == []
 
 
-def test_a_plugin_that_hangs_is_killed_with_everything_it_started(api: FaultyApi, tmp_path: Path) -> None:
+def test_a_plugin_that_hangs_is_killed_with_everything_it_started(
+    api: FaultyApi, tmp_path: Path
+) -> None:
     script = f"sleep 300 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/parent; wait"
     started = time.monotonic()
     error = fault(with_plugin(api, tmp_path, script), plugin_seconds=0.5)
@@ -192,15 +262,31 @@ def gone(process: int) -> bool:
     return False
 
 
-def test_a_token_that_kubectl_left_for_an_auth_provider_is_used_as_it_is(api: Api, tmp_path: Path) -> None:
-    user = {"auth-provider": {"name": "oidc", "config": {"id-token": "right", "refresh-token": "hunter2", "idp-issuer-url": "http://127.0.0.1:1"}}}
-    assert Cluster(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, user=user))).nodes() == []
+def test_a_token_that_kubectl_left_for_an_auth_provider_is_used_as_it_is(
+    api: Api, tmp_path: Path
+) -> None:
+    user = {
+        "auth-provider": {
+            "name": "oidc",
+            "config": {
+                "id-token": "right",
+                "refresh-token": "hunter2",
+                "idp-issuer-url": "http://127.0.0.1:1",
+            },
+        }
+    }
+    assert (
+        Cluster(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, user=user))).nodes()
+        == []
+    )
     del user["auth-provider"]["config"]["id-token"]  # type: ignore[attr-defined]
     error = fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url, user=user)))
     assert "auth-provider oidc, which holds no token" in error.message
 
 
-def test_inside_a_pod_whose_service_account_is_not_mounted_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inside_a_pod_whose_service_account_is_not_mounted_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():
         pytest.skip("this is a pod with a service account")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")

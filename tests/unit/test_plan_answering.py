@@ -1,4 +1,6 @@
-"""A node that answers pulls, and restore, which takes it back: facts to exact lines, and those lines run over real files."""
+"""A node that answers pulls, and restore, which takes it back: facts to exact lines, and those
+lines run over real files.
+"""
 
 import hashlib
 import json
@@ -17,7 +19,18 @@ from breakglass.commands.answering import Answers, Part, begin, check_config_pat
 from breakglass.commands.hosts_toml import compose
 from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
-from breakglass.observe.answering import MARK, Answering, Pull, Responder, Site, Taken, TakenFile, _config_path, _site, _taken
+from breakglass.observe.answering import (
+    MARK,
+    Answering,
+    Pull,
+    Responder,
+    Site,
+    Taken,
+    TakenFile,
+    _config_path,
+    _site,
+    _taken,
+)
 from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.containerd import Ctr
 from breakglass.plan import Argv, Host, Plan, Run
@@ -30,19 +43,26 @@ CTR = Ctr(("ctr",), "k8s.io")
 PRIVATE, FORGEJO = "registry.example:5050", "forgejo.example"
 FILE, OTHER_FILE = f"{CERTS}/{PRIVATE}/hosts.toml", f"{CERTS}/{FORGEJO}/hosts.toml"
 DIGEST = "sha256:" + "9" * 64
-KEEP, BEFORE = "breakglass.local/keep/aaaaaaaaaaaaaaaa:kept", "breakglass.local/before/0123456789abcdef:kept"
+KEEP, BEFORE = (
+    "breakglass.local/keep/aaaaaaaaaaaaaaaa:kept",
+    "breakglass.local/before/0123456789abcdef:kept",
+)
 NAME, OTHER = f"{REPOSITORY}:latest", f"{FORGEJO}/viktor/infra-ci:latest"
 KEPT = {NAME: KEEP, OTHER: KEEP}
 TARGETS = {KEEP: DIGEST}
 RUNS = Responder(4000, {NAME: DIGEST, OTHER: DIGEST}, 4000)
 DEAD = Responder(None, {}, 4000)
 MIRROR = '[host."https://mirror.example"]\n'
-BROKEN = Pull(PRIVATE, NAME, "broken", "the index names sha256:dead, which is gone", missing=("sha256:dead",))
+BROKEN = Pull(
+    PRIVATE, NAME, "broken", "the index names sha256:dead, which is gone", missing=("sha256:dead",)
+)
 EDITED = "# by hand\n"
 
 
 def answering(*sites: Site, responder: Responder = RUNS, **more: Any) -> Answering:
-    return replace(Answering(sites, responder, "/content", CERTS, "/etc/containerd/config.toml"), **more)
+    return replace(
+        Answering(sites, responder, "/content", CERTS, "/etc/containerd/config.toml"), **more
+    )
 
 
 def recorded(*files: TakenFile, **more: Any) -> Taken:
@@ -50,16 +70,39 @@ def recorded(*files: TakenFile, **more: Any) -> Taken:
     return replace(Taken(True, True, files, True, "k8s.io"), **more)
 
 
-def planned(known: Answering, taken: Taken | None = None, *, pulls: tuple[Pull, ...] = (), host: Host = NODE) -> Part:
-    return set_up(host, DIRECTORY, CERTS, CTR, Answers(taken or recorded(), known, pulls), kept=KEPT, targets=TARGETS)
+def planned(
+    known: Answering, taken: Taken | None = None, *, pulls: tuple[Pull, ...] = (), host: Host = NODE
+) -> Part:
+    return set_up(
+        host,
+        DIRECTORY,
+        CERTS,
+        CTR,
+        Answers(taken or recorded(), known, pulls),
+        kept=KEPT,
+        targets=TARGETS,
+    )
 
 
 def commands(part: Part) -> list[str]:
-    """The steps without the words that every line begins with, and without the lines that are inserted."""
-    return [shlex.join(step.pipeline[0][1:]).partition(" -- ")[0] for step in part.steps if isinstance(step, Run)]
+    """The steps without the words that every line begins with, and without the lines that are
+    inserted.
+    """
+    return [
+        shlex.join(step.pipeline[0][1:]).partition(" -- ")[0]
+        for step in part.steps
+        if isinstance(step, Run)
+    ]
 
 
-def written(registry: str, original: str | None, *, address: str = "http://127.0.0.1:4000", first: bool = False, **more: Any) -> tuple[Site, TakenFile]:
+def written(
+    registry: str,
+    original: str | None,
+    *,
+    address: str = "http://127.0.0.1:4000",
+    first: bool = False,
+    **more: Any,
+) -> tuple[Site, TakenFile]:
     """A registry whose file is ours, and what the record says of it."""
     site = Site(registry, f"{CERTS}/{registry}/hosts.toml", text=original, **more)
     text = compose(site, original, address=address, first=first).text
@@ -72,14 +115,20 @@ def in_place(**more: Any) -> tuple[Answering, Taken]:
     return answering(private, forgejo, **more), recorded(first, second)
 
 
-START = f"responder.py start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} --answer {OTHER}={KEEP}"
+START = (
+    f"responder.py start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} "
+    f"--answer {OTHER}={KEEP}"
+)
 
 
 # set_up
 
 
 def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> None:
-    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE), responder=DEAD), recorded(has_responder=False))
+    part = planned(
+        answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE), responder=DEAD),
+        recorded(has_responder=False),
+    )
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     first, *others = commands(part)
     assert first == START
@@ -94,8 +143,13 @@ def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> 
     assert (part.notes, part.warnings) == ((), ())
 
 
-def test_the_files_are_written_in_the_order_in_which_the_configuration_names_the_registries() -> None:
-    part = planned(answering(Site(PRIVATE, FILE), Site(FORGEJO, OTHER_FILE), responder=DEAD), recorded(has_responder=False))
+def test_the_files_are_written_in_the_order_in_which_the_configuration_names_the_registries() -> (
+    None
+):
+    part = planned(
+        answering(Site(PRIVATE, FILE), Site(FORGEJO, OTHER_FILE), responder=DEAD),
+        recorded(has_responder=False),
+    )
     assert [line.split()[3] for line in commands(part)[1:]] == [FILE, OTHER_FILE]
 
 
@@ -104,7 +158,10 @@ def test_the_lines_that_are_inserted_are_those_that_were_composed() -> None:
     step = planned(answering(site)).steps[0]
     assert isinstance(step, Run)
     argv = step.pipeline[0]
-    assert argv[argv.index("--") + 1 :] == compose(site, MIRROR, address="http://127.0.0.1:4000", first=False).lines
+    assert (
+        argv[argv.index("--") + 1 :]
+        == compose(site, MIRROR, address="http://127.0.0.1:4000", first=False).lines
+    )
 
 
 def test_where_everything_is_in_place_there_is_nothing_to_do() -> None:
@@ -124,7 +181,9 @@ def test_after_a_reboot_only_the_responder_is_started_again() -> None:
         Responder(4000, {NAME: DIGEST, OTHER: DIGEST, f"{REPOSITORY}:old": DIGEST}, 4000),
     ],
 )
-def test_a_responder_that_answers_otherwise_than_it_should_is_started_anew_on_its_own_port(responder: Responder) -> None:
+def test_a_responder_that_answers_otherwise_than_it_should_is_started_anew_on_its_own_port(
+    responder: Responder,
+) -> None:
     assert commands(planned(*in_place(responder=responder))) == [START]
 
 
@@ -135,7 +194,9 @@ def test_a_responder_whose_script_is_gone_is_started_anew() -> None:
 
 def test_a_responder_for_a_name_that_nothing_keeps_yet_is_started() -> None:
     known, taken = in_place()
-    assert commands(set_up(NODE, DIRECTORY, CERTS, CTR, Answers(taken, known), kept=KEPT, targets={})) == [START]
+    assert commands(
+        set_up(NODE, DIRECTORY, CERTS, CTR, Answers(taken, known), kept=KEPT, targets={})
+    ) == [START]
 
 
 def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() -> None:
@@ -144,12 +205,18 @@ def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() ->
     made = commands(planned(known, taken))
     assert made[0] == START.replace("--port 4000", "--port 4001")
     assert len(made) == 5
-    assert made.index(f"taken.py put_back {DIRECTORY} {FILE}") + 1 == made.index(f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end")
-    assert made.index(f"taken.py put_back {DIRECTORY} {OTHER_FILE}") + 1 == made.index(f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end")
+    assert made.index(f"taken.py put_back {DIRECTORY} {FILE}") + 1 == made.index(
+        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"
+    )
+    assert made.index(f"taken.py put_back {DIRECTORY} {OTHER_FILE}") + 1 == made.index(
+        f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"
+    )
 
 
-def test_before_a_registry_whose_image_is_broken_the_node_comes_first_and_it_is_told_which_and_why() -> None:
-    part = planned(answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)), pulls=(BROKEN,))
+def test_where_a_registry_has_a_broken_image_the_node_comes_first_and_the_reason_is_told() -> None:
+    part = planned(
+        answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)), pulls=(BROKEN,)
+    )
     onto = {line.split()[3]: line.split()[-1] for line in commands(part)}
     assert onto == {FILE: "1", OTHER_FILE: "end"}
     (note,) = part.notes
@@ -159,14 +226,20 @@ def test_before_a_registry_whose_image_is_broken_the_node_comes_first_and_it_is_
     assert "k8s-node1" in note
 
 
-def test_a_file_is_written_in_the_other_order_when_the_registry_breaks_and_again_when_it_is_mended() -> None:
+def test_the_order_in_a_file_changes_when_the_registry_breaks_and_when_it_is_mended() -> None:
     known, taken = in_place()
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
-    assert commands(planned(known, taken, pulls=(BROKEN,))) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before 1"]
+    assert commands(planned(known, taken, pulls=(BROKEN,))) == [
+        f"taken.py put_back {DIRECTORY} {FILE}",
+        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before 1",
+    ]
     private, entry = written(PRIVATE, MIRROR, first=True)
     known, taken = answering(private, known.sites[1]), recorded(entry, taken.files[1])
     assert commands(planned(known, taken, pulls=(BROKEN,))) == []
-    assert commands(planned(known, taken)) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"]
+    assert commands(planned(known, taken)) == [
+        f"taken.py put_back {DIRECTORY} {FILE}",
+        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+    ]
 
 
 @pytest.mark.parametrize("state", ["serves", "lacks", "unreachable"])
@@ -175,10 +248,19 @@ def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> No
 
 
 def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -> None:
-    part = planned(*in_place(), pulls=tuple(replace(BROKEN, state="refuses", name=f"{REPOSITORY}:{tag}") for tag in ("latest", "new")))
+    part = planned(
+        *in_place(),
+        pulls=tuple(
+            replace(BROKEN, state="refuses", name=f"{REPOSITORY}:{tag}")
+            for tag in ("latest", "new")
+        ),
+    )
     assert part.steps == ()
     (warning,) = part.warnings
-    assert warning.startswith(f"{PRIVATE} lets nobody look without a login: if its image is broken, pods with Always do not start under its name")
+    assert warning.startswith(
+        f"{PRIVATE} lets nobody look without a login: if its image is broken, pods with "
+        f"Always do not start under its name"
+    )
     assert f"docker login {PRIVATE}" in warning
 
 
@@ -187,31 +269,58 @@ def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -
     [
         ([("a", "serves"), ("a", "broken")], None),
         ([("a", "broken"), ("a", "serves")], "a"),
-        ([("a", "lacks"), ("a", "unreachable"), ("a", "refuses"), ("a", "broken"), ("a", "serves")], "a"),
+        (
+            [
+                ("a", "lacks"),
+                ("a", "unreachable"),
+                ("a", "refuses"),
+                ("a", "broken"),
+                ("a", "serves"),
+            ],
+            "a",
+        ),
         ([("a", "refuses"), ("a", "serves"), ("a", "broken")], None),
         ([("a", "serves"), ("b", "broken"), ("a", "broken")], "b"),
         ([("a", "lacks")], None),
         ([], None),
     ],
 )
-def test_of_each_name_the_first_endpoint_that_has_the_image_decides(states: list[tuple[str, str]], first: str | None) -> None:
+def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
+    states: list[tuple[str, str]], first: str | None
+) -> None:
     """Pulls come in containerd's order: mirrors, and the registry last."""
-    answers = Answers(recorded(), None, tuple(Pull(PRIVATE, name, state, "") for name, state in states))
+    answers = Answers(
+        recorded(), None, tuple(Pull(PRIVATE, name, state, "") for name, state in states)
+    )
     found = answers.first(PRIVATE)
     assert (found and (found.name, found.state)) == (first and (first, "broken"))
     assert answers.first(FORGEJO) is None
 
 
 def test_registries_that_refuse_are_told_once_each() -> None:
-    pulls = (Pull("b", "b/x:1", "refuses", ""), Pull("a", "a/x:1", "refuses", ""), Pull("b", "b/x:2", "refuses", ""), Pull("c", "c/x:1", "serves", ""))
+    pulls = (
+        Pull("b", "b/x:1", "refuses", ""),
+        Pull("a", "a/x:1", "refuses", ""),
+        Pull("b", "b/x:2", "refuses", ""),
+        Pull("c", "c/x:1", "serves", ""),
+    )
     assert Answers(recorded(), None, pulls).refusing == ("b", "a")
 
 
 @pytest.mark.parametrize(
     ("now", "ours", "edited"),
-    [("written", True, False), ("original", False, False), ("written\n# by hand", False, True), ("theirs", False, True), ("", False, True), (None, False, True)],
+    [
+        ("written", True, False),
+        ("original", False, False),
+        ("written\n# by hand", False, True),
+        ("theirs", False, True),
+        ("", False, True),
+        (None, False, True),
+    ],
 )
-def test_edited_is_what_is_neither_as_we_wrote_it_nor_as_it_was(now: str | None, ours: bool, edited: bool) -> None:
+def test_edited_is_what_is_neither_as_we_wrote_it_nor_as_it_was(
+    now: str | None, ours: bool, edited: bool
+) -> None:
     file = TakenFile(FILE, "original", "written", now)
     assert (file.is_ours, file.is_edited) == (ours, edited)
     assert not TakenFile(FILE, None, "written", None).is_edited
@@ -220,36 +329,59 @@ def test_edited_is_what_is_neither_as_we_wrote_it_nor_as_it_was(now: str | None,
 def test_an_edited_file_that_still_lists_the_node_is_left_with_a_warning() -> None:
     known, taken = in_place()
     text = (known.sites[0].text or "") + EDITED
-    part = planned(replace(known, sites=(replace(known.sites[0], text=text), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])))
+    part = planned(
+        replace(known, sites=(replace(known.sites[0], text=text), known.sites[1])),
+        replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])),
+    )
     assert part.steps == ()
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in part.warnings[0]
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_to_type(is_recorded: bool) -> None:
+def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_to_type(
+    is_recorded: bool,
+) -> None:
     text = f"{MARK}\n# the rest was taken out\n"
-    taken = recorded(TakenFile(FILE, None, "ours", text)) if is_recorded else recorded(strays=(FILE,))
+    taken = (
+        recorded(TakenFile(FILE, None, "ours", text)) if is_recorded else recorded(strays=(FILE,))
+    )
     with pytest.raises(Refused, match=r", and does not list http://127\.0\.0\.1:4000$") as caught:
         planned(answering(Site(PRIVATE, FILE, text=text)), taken)
-    why = "was edited after breakglass wrote it" if is_recorded else f"holds lines of breakglass that no record in {DIRECTORY} knows"
+    why = (
+        "was edited after breakglass wrote it"
+        if is_recorded
+        else f"holds lines of breakglass that no record in {DIRECTORY} knows"
+    )
     assert f"k8s-node1:{FILE} {why}" in caught.value.message
     assert "ssh wizard@10.0.20.101 sudo" in caught.value.next_step
     assert FILE in caught.value.next_step
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_before_a_registry_whose_image_is_broken_such_a_file_must_list_the_node_first(is_recorded: bool) -> None:
+def test_before_a_registry_whose_image_is_broken_such_a_file_must_list_the_node_first(
+    is_recorded: bool,
+) -> None:
     site, entry = written(PRIVATE, MIRROR)
     text = (site.text or "") + EDITED
     behind = answering(replace(site, text=text))
     taken = recorded(replace(entry, now=text)) if is_recorded else recorded()
     assert planned(behind, taken).steps == ()
-    with pytest.raises(Refused, match=r"does not list http://127\.0\.0\.1:4000 first, though the image of the registry is broken") as caught:
+    with pytest.raises(
+        Refused,
+        match=(
+            r"does not list http://127\.0\.0\.1:4000 first, though the image of the registry is "
+            r"broken"
+        ),
+    ) as caught:
         planned(behind, taken, pulls=(BROKEN,))
     assert FILE in caught.value.next_step
     site, entry = written(PRIVATE, MIRROR, first=True)
     text = (site.text or "") + EDITED
-    part = planned(answering(replace(site, text=text)), recorded(replace(entry, now=text)) if is_recorded else recorded(), pulls=(BROKEN,))
+    part = planned(
+        answering(replace(site, text=text)),
+        recorded(replace(entry, now=text)) if is_recorded else recorded(),
+        pulls=(BROKEN,),
+    )
     assert (part.steps, len(part.warnings)) == ((), 1)
 
 
@@ -257,27 +389,54 @@ def test_a_file_of_ours_of_which_the_record_knows_nothing_is_left_where_it_lists
     site, _ = written(PRIVATE, MIRROR)
     part = planned(answering(site))
     assert part.steps == ()
-    assert part.warnings == (f"k8s-node1:{FILE} holds lines of breakglass that no record in {DIRECTORY} knows; it lists the node, and is left as it is",)
+    assert part.warnings == (
+        (
+            f"k8s-node1:{FILE} holds lines of breakglass that no record in {DIRECTORY} knows; it "
+            f"lists the node, and is left as it is"
+        ),
+    )
 
 
 def changed(now: str | None) -> tuple[Answering, Taken]:
     """As in_place(), but for the first file, which somebody has changed."""
     known, taken = in_place()
-    return replace(known, sites=(replace(known.sites[0], text=now), known.sites[1])), replace(taken, files=(replace(taken.files[0], now=now), taken.files[1]))
+    return replace(known, sites=(replace(known.sites[0], text=now), known.sites[1])), replace(
+        taken, files=(replace(taken.files[0], now=now), taken.files[1])
+    )
 
 
-def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_that_is_told() -> None:
+def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_that_is_told() -> (
+    None
+):
     theirs = 'server = "https://theirs.example"\n'
     part = planned(*changed(theirs))
-    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto {hashlib.sha256(theirs.encode()).hexdigest()} --before end"]
-    assert part.warnings == (f"k8s-node1:{FILE} was replaced after breakglass wrote it: what is there now is what restore will put back",)
+    assert commands(part) == [
+        (
+            f"taken.py insert {DIRECTORY} {FILE} --onto "
+            f"{hashlib.sha256(theirs.encode()).hexdigest()} --before end"
+        )
+    ]
+    assert part.warnings == (
+        (
+            f"k8s-node1:{FILE} was replaced after breakglass wrote it: what is there now is what "
+            f"restore will put back"
+        ),
+    )
 
 
-def test_a_file_that_somebody_removed_comes_back_as_it_was_before_lines_of_ours_are_put_into_it() -> None:
+def test_a_file_that_somebody_removed_is_put_back_before_our_lines_go_into_it() -> None:
     part = planned(*changed(None))
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
-    assert commands(part) == [f"taken.py put_back {DIRECTORY} {FILE} --although-gone", f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"]
-    assert part.warnings == (f"k8s-node1:{FILE} was deleted after breakglass wrote it: what was there before comes back first",)
+    assert commands(part) == [
+        f"taken.py put_back {DIRECTORY} {FILE} --although-gone",
+        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+    ]
+    assert part.warnings == (
+        (
+            f"k8s-node1:{FILE} was deleted after breakglass wrote it: what was there before "
+            f"comes back first"
+        ),
+    )
 
 
 def test_a_file_that_somebody_has_put_back_by_hand_gets_our_lines_again_without_a_warning() -> None:
@@ -288,52 +447,85 @@ def test_a_file_that_somebody_has_put_back_by_hand_gets_our_lines_again_without_
 
 def test_a_file_that_was_new_and_that_somebody_removed_is_new_again() -> None:
     known, taken = in_place()
-    part = planned(replace(known, sites=(known.sites[0], replace(known.sites[1], text=None))), replace(taken, files=(taken.files[0], replace(taken.files[1], now=None))))
-    assert commands(part) == [f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"]
+    part = planned(
+        replace(known, sites=(known.sites[0], replace(known.sites[1], text=None))),
+        replace(taken, files=(taken.files[0], replace(taken.files[1], now=None))),
+    )
+    assert commands(part) == [
+        f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"
+    ]
     assert part.warnings == ()
 
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_file_that_is_a_copy_of_that_in_default_is_made_on_the_node(broken: bool) -> None:
     default = f"{CERTS}/_default/hosts.toml"
-    part = planned(answering(Site(PRIVATE, FILE, default=MIRROR, default_file=default)), pulls=(BROKEN,) if broken else ())
+    part = planned(
+        answering(Site(PRIVATE, FILE, default=MIRROR, default_file=default)),
+        pulls=(BROKEN,) if broken else (),
+    )
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
-    assert commands(part) == [f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --copy {default} --before {'1' if broken else 'end'}"]
+    assert commands(part) == [
+        (
+            f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --copy {default} --before "
+            f"{'1' if broken else 'end'}"
+        )
+    ]
     assert "mirror.example" not in str(part.steps[0])
 
 
 def test_a_file_of_the_record_that_no_name_concerns_any_more_is_put_back() -> None:
     known, taken = in_place()
-    assert commands(planned(replace(known, sites=known.sites[:1]), taken)) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}"]
+    assert commands(planned(replace(known, sites=known.sites[:1]), taken)) == [
+        f"taken.py put_back {DIRECTORY} {OTHER_FILE}"
+    ]
 
 
 def test_a_file_that_no_name_concerns_any_more_and_that_was_edited_is_left_and_told() -> None:
     known, taken = in_place()
     text = (taken.files[1].now or "") + EDITED
-    part = planned(replace(known, sites=known.sites[:1]), replace(taken, files=(taken.files[0], replace(taken.files[1], now=text))))
+    part = planned(
+        replace(known, sites=known.sites[:1]),
+        replace(taken, files=(taken.files[0], replace(taken.files[1], now=text))),
+    )
     assert part.steps == ()
-    assert any(OTHER_FILE in warning for warning in part.warnings), "nobody else tells that it stays"
+    assert any(OTHER_FILE in warning for warning in part.warnings), (
+        "nobody else tells that it stays"
+    )
 
 
 def test_two_registries_that_share_a_file_get_one_insertion() -> None:
     server = 'server = "https://upstream.example"\n'
     shared = f"{CERTS}/shared/hosts.toml"
-    part = planned(answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)))
-    assert [line.split()[:4] for line in commands(part)] == [["taken.py", "insert", DIRECTORY, shared]]
+    part = planned(
+        answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server))
+    )
+    assert [line.split()[:4] for line in commands(part)] == [
+        ["taken.py", "insert", DIRECTORY, shared]
+    ]
 
 
 @pytest.mark.parametrize("broken", [PRIVATE, FORGEJO])
-def test_a_file_that_registries_share_lists_the_node_first_when_any_of_them_is_broken(broken: str) -> None:
+def test_a_file_that_registries_share_lists_the_node_first_when_any_of_them_is_broken(
+    broken: str,
+) -> None:
     server = f'server = "https://upstream.example"\n{MIRROR}'
     shared = f"{CERTS}/shared/hosts.toml"
-    part = planned(answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)), pulls=(replace(BROKEN, registry=broken),))
+    part = planned(
+        answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)),
+        pulls=(replace(BROKEN, registry=broken),),
+    )
     assert [line.split()[-1] for line in commands(part)] == ["2"]
     assert len(part.notes) == 1
 
 
 @pytest.mark.parametrize("linked", [PRIVATE, FORGEJO])
-def test_a_file_that_one_registry_has_and_another_reaches_over_a_link_has_to_name_its_server(linked: str) -> None:
-    sites = tuple(Site(registry, FILE, registry == linked, MIRROR) for registry in (PRIVATE, FORGEJO))
+def test_a_file_that_one_registry_has_and_another_reaches_over_a_link_has_to_name_its_server(
+    linked: str,
+) -> None:
+    sites = tuple(
+        Site(registry, FILE, registry == linked, MIRROR) for registry in (PRIVATE, FORGEJO)
+    )
     with pytest.raises(Refused, match="names no server"):
         planned(answering(*sites))
 
@@ -350,22 +542,36 @@ def test_a_file_that_cannot_be_read_is_refused() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"config_path": ""}, "config_path is not set in /etc/containerd/config.toml, and to set it containerd has to be restarted, which breakglass never does"),
+        (
+            {"config_path": ""},
+            (
+                "config_path is not set in /etc/containerd/config.toml, and to set it containerd "
+                "has to be restarted, which breakglass never does"
+            ),
+        ),
         ({"config_path": "/etc/containerd/certs.d:/etc/docker/certs.d"}, "is a list"),
-        ({"config_path": "/opt/certs.d"}, "below /opt/certs.d, nodes.registry_config says /etc/containerd/certs.d"),
+        (
+            {"config_path": "/opt/certs.d"},
+            "below /opt/certs.d, nodes.registry_config says /etc/containerd/certs.d",
+        ),
         ({"config_path": None, "config_fault": "no such plugin"}, "no such plugin"),
         ({"config_path": None}, "no containerd command, and no /etc/containerd/config.toml"),
         ({"content": None}, "content store"),
     ],
 )
-def test_where_containerd_would_not_ask_the_refusal_says_what_starts_and_what_does_not(facts: dict[str, Any], words: str) -> None:
+def test_where_containerd_would_not_ask_the_refusal_says_what_starts_and_what_does_not(
+    facts: dict[str, Any], words: str
+) -> None:
     with pytest.raises(Refused) as caught:
         planned(answering(Site(PRIVATE, FILE), **facts))
     error = caught.value
     assert error.exit_code == 3
     assert error.message.startswith("pods with Always would not start: ")
     assert words in error.message
-    assert error.state == "Nothing was changed. With --no-answer-pulls the image comes in, and pods with IfNotPresent start; pods with Always (the default of :latest) do not."
+    assert error.state == (
+        "Nothing was changed. With --no-answer-pulls the image comes in, and pods with "
+        "IfNotPresent start; pods with Always (the default of :latest) do not."
+    )
     assert error.next_step == "breakglass import k8s-node1 --no-answer-pulls"
 
 
@@ -384,8 +590,17 @@ def test_a_configuration_newer_than_containerd_is_a_warning() -> None:
     ("text", "path"),
     [
         ('version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n', "/c"),
-        ('version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n', "/c"),
-        ('[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = ""\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n', "/c"),
+        (
+            'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n',
+            "/c",
+        ),
+        (
+            (
+                '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = '
+                '""\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n'
+            ),
+            "/c",
+        ),
         ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n', ""),
         ("version = 2\n", ""),
         ("", None),
@@ -395,7 +610,9 @@ def test_a_configuration_newer_than_containerd_is_a_warning() -> None:
         ('[plugins."io.containerd.grpc.v1.cri"]\nregistry = 5\n', ""),
     ],
 )
-def test_config_path_is_read_from_the_configuration_of_either_version(text: str, path: str | None) -> None:
+def test_config_path_is_read_from_the_configuration_of_either_version(
+    text: str, path: str | None
+) -> None:
     found, fault = _config_path(text)
     assert found == path
     assert bool(fault) is (text == "nonsense")
@@ -406,7 +623,11 @@ def test_config_path_is_read_from_the_configuration_of_either_version(text: str,
 
 def test_the_files_go_before_the_responder() -> None:
     _, taken = in_place()
-    assert commands(take_back(NODE, DIRECTORY, taken)) == [f"taken.py put_back {DIRECTORY} {FILE}", f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
+    assert commands(take_back(NODE, DIRECTORY, taken)) == [
+        f"taken.py put_back {DIRECTORY} {FILE}",
+        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder.py stop {DIRECTORY}",
+    ]
 
 
 def test_where_nothing_was_taken_nothing_is_taken_back() -> None:
@@ -416,16 +637,28 @@ def test_where_nothing_was_taken_nothing_is_taken_back() -> None:
 def test_an_edited_file_is_left_and_the_others_are_put_back() -> None:
     _, taken = in_place()
     text = (taken.files[0].now or "") + EDITED
-    part = take_back(NODE, DIRECTORY, replace(taken, files=(replace(taken.files[0], now=text), taken.files[1])))
-    assert commands(part) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
-    assert part.warnings == (f"k8s-node1:{FILE} was edited after breakglass wrote it, so it is left as it is",)
+    part = take_back(
+        NODE, DIRECTORY, replace(taken, files=(replace(taken.files[0], now=text), taken.files[1]))
+    )
+    assert commands(part) == [
+        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder.py stop {DIRECTORY}",
+    ]
+    assert part.warnings == (
+        f"k8s-node1:{FILE} was edited after breakglass wrote it, so it is left as it is",
+    )
 
 
 def test_a_deleted_file_is_left_too_and_told_as_deleted() -> None:
     _, taken = changed(None)
     part = take_back(NODE, DIRECTORY, taken)
-    assert commands(part) == [f"taken.py put_back {DIRECTORY} {OTHER_FILE}", f"responder.py stop {DIRECTORY}"]
-    assert part.warnings == (f"k8s-node1:{FILE} was deleted after breakglass wrote it, so it is left as it is",)
+    assert commands(part) == [
+        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder.py stop {DIRECTORY}",
+    ]
+    assert part.warnings == (
+        f"k8s-node1:{FILE} was deleted after breakglass wrote it, so it is left as it is",
+    )
 
 
 # The lines, run over real files
@@ -435,19 +668,41 @@ class Disk:
     """A node's files; `taken.py` runs on them, the responder is only said to run."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.directory, self.certs = root, root / "breakglass", root / "containerd/certs.d"
+        self.root, self.directory, self.certs = (
+            root,
+            root / "breakglass",
+            root / "containerd/certs.d",
+        )
         self.directory.mkdir(parents=True)
 
     def taken(self, *argv: str) -> Any:
         script = Path(__file__).parents[2] / "src/breakglass/remote/taken.py"
-        ended = subprocess.run([sys.executable, "-I", "-S", str(script), *argv], capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+        ended = subprocess.run(
+            [sys.executable, "-I", "-S", str(script), *argv],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         assert (ended.returncode, ended.stderr) == (0, "")
         return json.loads(ended.stdout)
 
     def read(self, port: int) -> tuple[Taken, Answering]:
-        told = self.taken("read", str(self.directory), "--certs", str(self.certs), "--registry", PRIVATE, "--registry", FORGEJO)
+        told = self.taken(
+            "read",
+            str(self.directory),
+            "--certs",
+            str(self.certs),
+            "--registry",
+            PRIVATE,
+            "--registry",
+            FORGEJO,
+        )
         sites = tuple(_site(registry, told["sites"][registry]) for registry in (PRIVATE, FORGEJO))
-        return replace(_taken(told), has_responder=True), Answering(sites, replace(RUNS, port=port), "/content", str(self.certs))
+        return replace(_taken(told), has_responder=True), Answering(
+            sites, replace(RUNS, port=port), "/content", str(self.certs)
+        )
 
     def begin(self) -> None:
         step = begin(NODE, str(self.directory), CTR)
@@ -456,7 +711,15 @@ class Disk:
     def set_up(self, *, port: int, pulls: tuple[Pull, ...]) -> int:
         """How many steps there were."""
         taken, known = self.read(port)
-        part = set_up(NODE, str(self.directory), str(self.certs), CTR, Answers(taken, known, pulls), kept=KEPT, targets=TARGETS)
+        part = set_up(
+            NODE,
+            str(self.directory),
+            str(self.certs),
+            CTR,
+            Answers(taken, known, pulls),
+            kept=KEPT,
+            targets=TARGETS,
+        )
         self.do(part)
         return len(part.steps)
 
@@ -477,7 +740,11 @@ class Disk:
 
     def listing(self) -> dict[str, Any]:
         return {
-            str(path.relative_to(self.root)): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"", path.lstat().st_mtime_ns if path.is_file() else 0)
+            str(path.relative_to(self.root)): (
+                path.lstat().st_mode,
+                path.read_bytes() if path.is_file() else b"",
+                path.lstat().st_mtime_ns if path.is_file() else 0,
+            )
             for path in sorted(self.root.rglob("*"))
         }
 
@@ -487,7 +754,10 @@ def nothing(disk: Disk) -> None:
 
 
 def one_file_and_certificates(disk: Disk) -> None:
-    disk.write(f"{PRIVATE}/hosts.toml", f'server = "https://{PRIVATE}"\nca = "ca.crt"\r\n\n{MIRROR.rstrip()}')
+    disk.write(
+        f"{PRIVATE}/hosts.toml",
+        f'server = "https://{PRIVATE}"\nca = "ca.crt"\r\n\n{MIRROR.rstrip()}',
+    )
     for name in ("ca.crt", "client.cert", "client.key"):
         disk.write(f"{FORGEJO}/{name}")
 
@@ -514,24 +784,45 @@ def certs_is_a_link(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize(
-    "furnish", [nothing, *(pytest.param(each, marks=pytest.mark.slow) for each in (one_file_and_certificates, default_only, shared_over_links, empty_and_other_name, certs_is_a_link))]
+    "furnish",
+    [
+        nothing,
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in (
+                one_file_and_certificates,
+                default_only,
+                shared_over_links,
+                empty_and_other_name,
+                certs_is_a_link,
+            )
+        ),
+    ],
 )
 @pytest.mark.slow
-def test_through_ports_and_registries_that_come_and_go_a_second_run_has_nothing_to_do_and_taking_back_leaves_no_trace(tmp_path: Path, furnish: Callable[[Disk], None]) -> None:
+def test_while_registries_come_and_go_a_second_run_changes_nothing(
+    tmp_path: Path, furnish: Callable[[Disk], None]
+) -> None:
     disk = Disk(tmp_path / "node")
     furnish(disk)
     at_first = disk.listing()
     disk.begin()
     for port, pulls in ((4000, ()), (4001, ()), (4001, (BROKEN,)), (4000, (BROKEN,)), (4000, ())):
         assert disk.set_up(port=port, pulls=pulls) > 0
-        assert disk.set_up(port=port, pulls=pulls) == 0, f"the second time with port {port} and {len(pulls)} broken"
+        assert disk.set_up(port=port, pulls=pulls) == 0, (
+            f"the second time with port {port} and {len(pulls)} broken"
+        )
         told = [site.text or "" for site in disk.read(port)[1].sites]
-        assert all(text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1 for text in told)
+        assert all(
+            text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1 for text in told
+        )
     disk.take_back()
     assert disk.listing() == at_first
 
 
-def test_a_file_that_somebody_deleted_between_two_imports_is_there_as_at_first_in_the_end(tmp_path: Path) -> None:
+def test_a_file_that_somebody_deleted_between_two_imports_is_there_as_at_first_in_the_end(
+    tmp_path: Path,
+) -> None:
     disk = Disk(tmp_path / "node")
     one_file_and_certificates(disk)
     at_first = disk.listing()
@@ -544,7 +835,9 @@ def test_a_file_that_somebody_deleted_between_two_imports_is_there_as_at_first_i
     assert disk.listing() == at_first
 
 
-def test_what_somebody_put_in_the_place_of_ours_between_two_imports_is_there_in_the_end(tmp_path: Path) -> None:
+def test_what_somebody_put_in_the_place_of_ours_between_two_imports_is_there_in_the_end(
+    tmp_path: Path,
+) -> None:
     disk = Disk(tmp_path / "node")
     one_file_and_certificates(disk)
     disk.begin()
@@ -571,13 +864,18 @@ def taken_site(host: Host = NODE, **more: Any) -> restore.Site:
 def edited_site(host: Host = NODE) -> restore.Site:
     site = taken_site(host)
     first, second = site.taken.files
-    return replace(site, taken=replace(site.taken, files=(replace(first, now=(first.now or "") + EDITED), second)))
+    return replace(
+        site,
+        taken=replace(site.taken, files=(replace(first, now=(first.now or "") + EDITED), second)),
+    )
 
 
 UNSERVED = "no registry serves the image"
 
 
-def restore_facts(*sites: restore.Site, nodes: tuple[Node, ...] = (), unserved: str = "", **more: Any) -> restore.Facts:
+def restore_facts(
+    *sites: restore.Site, nodes: tuple[Node, ...] = (), unserved: str = "", **more: Any
+) -> restore.Facts:
     return replace(restore.Facts(nodes, True, unserved, sites), **more)
 
 
@@ -603,7 +901,13 @@ def test_restore_takes_everything_from_a_node_under_its_lock_and_the_record_last
 
 
 def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() -> None:
-    plan = restored(restore_facts(taken_site(), taken_site(SECOND), nodes=(node("k8s-node2", cordoned=True, annotation=OURS),)))
+    plan = restored(
+        restore_facts(
+            taken_site(),
+            taken_site(SECOND),
+            nodes=(node("k8s-node2", cordoned=True, annotation=OURS),),
+        )
+    )
     made = lines(plan)
     assert made[0].startswith("operator$ kubectl patch node k8s-node2")
     first = [f"k8s-node1$ {LOCK}", *GIVING]
@@ -623,11 +927,21 @@ def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
     assert left_over(facts) is None
 
 
-@pytest.mark.parametrize("taken", [recorded(has_responder=False), Taken(has_responder=True), Taken(is_begun=True)])
+@pytest.mark.parametrize(
+    "taken", [recorded(has_responder=False), Taken(has_responder=True), Taken(is_begun=True)]
+)
 def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) -> None:
     made = lines(restored(restore_facts(restore.Site(NODE, taken, (KEEP,)))))
-    stop, end = [line for line in GIVING if "stop" in line], [line for line in GIVING if " end " in line]
-    assert made == [f"k8s-node1$ {LOCK}", *(stop if taken.has_responder else []), GIVING[3], *(end if taken.is_begun else [])]
+    stop, end = (
+        [line for line in GIVING if "stop" in line],
+        [line for line in GIVING if " end " in line],
+    )
+    assert made == [
+        f"k8s-node1$ {LOCK}",
+        *(stop if taken.has_responder else []),
+        GIVING[3],
+        *(end if taken.is_begun else []),
+    ]
 
 
 def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4() -> None:
@@ -640,7 +954,10 @@ def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4(
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in error.message
     assert error.state == "All else was given back."
     record = f"{DIRECTORY}/.breakglass.json"
-    assert error.next_step == f"put it right by hand (what was there before stands in {record}), then let go of it: ssh wizard@10.0.20.101 sudo rm {record}; then: breakglass restore"
+    assert error.next_step == (
+        f"put it right by hand (what was there before stands in {record}), then let go of "
+        f"it: ssh wizard@10.0.20.101 sudo rm {record}; then: breakglass restore"
+    )
 
 
 def test_what_restore_ends_with_names_the_nodes_that_restore_was_given() -> None:
@@ -661,7 +978,10 @@ def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_t
         sentence = f"{host}:{stray} holds lines of breakglass that no record in {DIRECTORY} knows"
         assert sentence in made.warnings
         assert sentence in error.message
-        assert f"take the lines out that follow `{MARK}`: {host.by_hand('editor', stray)}" in error.next_step
+        assert (
+            f"take the lines out that follow `{MARK}`: {host.by_hand('editor', stray)}"
+            in error.next_step
+        )
     alone = left_over(restore_facts(clean))
     assert isinstance(alone, Failed)
     assert alone.state == "Nothing else was there to be given back."
@@ -671,15 +991,25 @@ def test_names_of_ours_without_a_record_are_left_and_told_with_the_line_to_type(
     facts = restore_facts(restore.Site(NODE, Taken(), (KEEP, "breakglass.local/keep/other:kept")))
     made = restored(facts)
     assert made.steps == ()
-    assert made.warnings == (f"containerd on k8s-node1 has names of breakglass that no record in {DIRECTORY} knows: {KEEP}, breakglass.local/keep/other:kept",)
+    assert made.warnings == (
+        (
+            f"containerd on k8s-node1 has names of breakglass that no record in {DIRECTORY} "
+            f"knows: {KEEP}, breakglass.local/keep/other:kept"
+        ),
+    )
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert made.warnings[0] in error.message
-    assert error.next_step == f"ssh wizard@10.0.20.101 sudo ctr -n k8s.io images rm {KEEP} breakglass.local/keep/other:kept; then: breakglass restore"
+    assert error.next_step == (
+        f"ssh wizard@10.0.20.101 sudo ctr -n k8s.io images rm {KEEP} "
+        f"breakglass.local/keep/other:kept; then: breakglass restore"
+    )
 
 
-def test_where_nodes_may_not_be_patched_they_are_cleaned_all_the_same_and_restore_ends_with_exit_code_4() -> None:
-    facts = restore_facts(taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False)
+def test_nodes_that_may_not_be_patched_are_cleaned_all_the_same_and_restore_ends_with_4() -> None:
+    facts = restore_facts(
+        taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False
+    )
     made = restored(facts)
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
     assert "cordoned" not in made.goal
@@ -691,11 +1021,19 @@ def test_where_nodes_may_not_be_patched_they_are_cleaned_all_the_same_and_restor
 
 def test_where_nodes_may_not_be_patched_and_nothing_else_is_to_do_that_is_the_end() -> None:
     with pytest.raises(Unreachable, match="the right patch on nodes is missing"):
-        restored(restore_facts(restore.Site(NODE, Taken()), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False))
+        restored(
+            restore_facts(
+                restore.Site(NODE, Taken()),
+                nodes=(node("k8s-node1", cordoned=True, annotation=OURS),),
+                may_patch=False,
+            )
+        )
 
 
 @pytest.mark.parametrize("names", [("k8s-node1",), ("10.0.20.1",)])
-def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_none_of_it(names: tuple[str, ...]) -> None:
+def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_none_of_it(
+    names: tuple[str, ...],
+) -> None:
     other = replace(node("k8s-node2", annotation=OURS), address="10.0.20.2")
     facts = restore_facts(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
@@ -708,45 +1046,84 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host"))
 @pytest.mark.parametrize(
     ("facts", "names", "goal"),
     [
-        (restore_facts(taken_site()), (), "no node is cordoned by us or carries an annotation of ours; no node answers pulls or keeps an image for us"),
+        (
+            restore_facts(taken_site()),
+            (),
+            (
+                "no node is cordoned by us or carries an annotation of ours; no node answers "
+                "pulls or keeps an image for us"
+            ),
+        ),
         (
             restore_facts(taken_site()),
             ("k8s-node1", "k8s-node2"),
-            "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no pulls are answered, no image is kept for us",
+            (
+                "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no pulls are "
+                "answered, no image is kept for us"
+            ),
         ),
         (
             restore_facts(taken_site(), unread=(UNREAD,)),
             (),
-            "no node that was reached is cordoned by us or carries an annotation of ours; no node that was reached answers pulls or keeps an image for us",
+            (
+                "no node that was reached is cordoned by us or carries an annotation of ours; no "
+                "node that was reached answers pulls or keeps an image for us"
+            ),
         ),
-        (restore_facts(taken_site(), api=DOWN), ("k8s-node1",), "k8s-node1: no pulls are answered, no image is kept for us"),
-        (restore_facts(edited_site(), api=DOWN), ("k8s-node1",), "k8s-node1: no pulls are answered, no image is kept for us, but for what the warnings name"),
         (
-            restore_facts(taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False),
+            restore_facts(taken_site(), api=DOWN),
+            ("k8s-node1",),
+            "k8s-node1: no pulls are answered, no image is kept for us",
+        ),
+        (
+            restore_facts(edited_site(), api=DOWN),
+            ("k8s-node1",),
+            (
+                "k8s-node1: no pulls are answered, no image is kept for us, but for what the "
+                "warnings name"
+            ),
+        ),
+        (
+            restore_facts(
+                taken_site(),
+                nodes=(node("k8s-node1", cordoned=True, annotation=OURS),),
+                may_patch=False,
+            ),
             (),
             "no node answers pulls or keeps an image for us, but for what the warnings name",
         ),
         (
             restore_facts(edited_site()),
             (),
-            "no node is cordoned by us or carries an annotation of ours; no node answers pulls or keeps an image for us, but for what the warnings name",
+            (
+                "no node is cordoned by us or carries an annotation of ours; no node answers "
+                "pulls or keeps an image for us, but for what the warnings name"
+            ),
         ),
     ],
 )
-def test_the_goal_names_what_was_reached_and_no_more(facts: restore.Facts, names: tuple[str, ...], goal: str) -> None:
+def test_the_goal_names_what_was_reached_and_no_more(
+    facts: restore.Facts, names: tuple[str, ...], goal: str
+) -> None:
     assert restored(facts, *names).goal == goal
 
 
 def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_same_again() -> None:
     site = edited_site()
-    facts = restore_facts(replace(site, names=(), taken=replace(site.taken, files=site.taken.files[:1], has_responder=False)))
+    facts = restore_facts(
+        replace(
+            site,
+            names=(),
+            taken=replace(site.taken, files=site.taken.files[:1], has_responder=False),
+        )
+    )
     assert restored(facts).steps == ()
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert FILE in error.message
 
 
-def test_restore_of_a_named_node_succeeds_while_the_api_is_down_and_says_that_nobody_is_uncordoned() -> None:
+def test_restore_of_a_named_node_works_without_the_api_and_says_that_nobody_is_uncordoned() -> None:
     facts = restore_facts(taken_site(), api=DOWN)
     made = restored(facts, "k8s-node1")
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
@@ -770,8 +1147,12 @@ def test_restore_without_names_that_reached_nothing_at_all_is_unreachable() -> N
 
 
 @pytest.mark.parametrize("names", [(), ("k8s-node1", "k8s-node2")])
-def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4(names: tuple[str, ...]) -> None:
-    facts = restore_facts(taken_site(), unread=(Unread("k8s-node2", Unreachable("k8s-node2: no route to host")),))
+def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4(
+    names: tuple[str, ...],
+) -> None:
+    facts = restore_facts(
+        taken_site(), unread=(Unread("k8s-node2", Unreachable("k8s-node2: no route to host")),)
+    )
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
     error = left_over(facts, *names)
     assert isinstance(error, Failed)
@@ -780,20 +1161,35 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
 
 
 def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
-    assert any(f"{UNSERVED}: unless that changes" in warning for warning in restored(restore_facts(taken_site(), unserved=UNSERVED)).warnings)
-    assert restored(restore_facts(restore.Site(NODE, Taken(), ()), unserved=UNSERVED)).warnings == ()
+    assert any(
+        f"{UNSERVED}: unless that changes" in warning
+        for warning in restored(restore_facts(taken_site(), unserved=UNSERVED)).warnings
+    )
+    assert (
+        restored(restore_facts(restore.Site(NODE, Taken(), ()), unserved=UNSERVED)).warnings == ()
+    )
 
 
 def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -> None:
-    facts = restore_facts(taken_site(), taken_site(SECOND), nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)))
-    assert restore.result(facts, restored(facts)) == {"uncordoned": ["a"], "cleaned": ["k8s-node1", "k8s-node2"], "unreached": []}
+    facts = restore_facts(
+        taken_site(),
+        taken_site(SECOND),
+        nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)),
+    )
+    assert restore.result(facts, restored(facts)) == {
+        "uncordoned": ["a"],
+        "cleaned": ["k8s-node1", "k8s-node2"],
+        "unreached": [],
+    }
 
 
 # restore, reading
 
 
 class Reached:
-    """ports.Reads: hosts that answer to `taken.py read`, `ctr images ls` and `true`, and to nothing else; one that is not here is not reached."""
+    """ports.Reads: hosts that answer to `taken.py read`, `ctr images ls` and `true`, and to nothing
+    else; one that is not here is not reached.
+    """
 
     def __init__(self, **taken: Taken | None) -> None:
         self.taken = {f"wizard@{name.replace('_', '.')}": value for name, value in taken.items()}
@@ -808,27 +1204,49 @@ class Reached:
             return Result(0, b"", b"")
         if argv == ("python3", "taken.py", "read", DIRECTORY, "--certs", CERTS):
             if taken is None:
-                return Result(4, b"", b"/var/breakglass/.breakglass.json cannot be read: it is damaged\n")
-            record = json.dumps({"schema": 1, "namespace": taken.namespace, "files": {}}) if taken.is_begun else "null"
+                return Result(
+                    4, b"", b"/var/breakglass/.breakglass.json cannot be read: it is damaged\n"
+                )
+            record = (
+                json.dumps({"schema": 1, "namespace": taken.namespace, "files": {}})
+                if taken.is_begun
+                else "null"
+            )
             told = json.dumps({"responder": taken.has_responder, "now": {}, "strays": taken.strays})
             return Result(0, f'{{"record": {record}, {told[1:]}'.encode(), b"")
-        assert argv == ("ctr", "-n", (taken.namespace if taken else None) or "k8s.io", "images", "ls")
+        assert argv == (
+            "ctr",
+            "-n",
+            (taken.namespace if taken else None) or "k8s.io",
+            "images",
+            "ls",
+        )
         if host.ssh in self.without_containerd:
             return Result(1, b"", b"ctr: containerd is not running\n")
-        listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(f"{name} t {DIGEST} 1 - -\n" for name in ((KEEP, NAME, BEFORE) if taken and taken.is_begun else (NAME,)))
+        listed = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n" + "".join(
+            f"{name} t {DIGEST} 1 - -\n"
+            for name in ((KEEP, NAME, BEFORE) if taken and taken.is_begun else (NAME,))
+        )
         return Result(0, listed.encode(), b"")
 
 
 class Api:
     """ports.ReadsCluster."""
 
-    def __init__(self, *names: str, annotation: str | None = None, address: str = "n{}", down: bool = False) -> None:
+    def __init__(
+        self, *names: str, annotation: str | None = None, address: str = "n{}", down: bool = False
+    ) -> None:
         self.down = down
         self.items = [
             {
-                "metadata": {"name": name, "annotations": {"breakglass/pinned": annotation} if annotation else {}},
+                "metadata": {
+                    "name": name,
+                    "annotations": {"breakglass/pinned": annotation} if annotation else {},
+                },
                 "spec": {"unschedulable": annotation is not None},
-                "status": {"addresses": [{"type": "InternalIP", "address": address.format(number)}]},
+                "status": {
+                    "addresses": [{"type": "InternalIP", "address": address.format(number)}]
+                },
             }
             for number, name in enumerate(names)
         ]
@@ -861,7 +1279,15 @@ def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
     def image_id(*_: str) -> Any:
         raise AssertionError("restore asks for no image ID")
 
-    return Estate(config, hosts, cluster, IDENTITY, lambda _: (Found("forgejo", "serves"),), image_id, lambda: True)
+    return Estate(
+        config,
+        hosts,
+        cluster,
+        IDENTITY,
+        lambda _: (Found("forgejo", "serves"),),
+        image_id,
+        lambda: True,
+    )
 
 
 TOOK = recorded()
@@ -871,8 +1297,10 @@ def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> res
     return restore.observe(estate(hosts, cluster, **addresses), names=names)
 
 
-def test_restore_looks_at_every_node_of_the_api_and_of_the_configuration_and_takes_the_names_of_ours_only() -> None:
-    facts = observed(Reached(n0=TOOK, n1=Taken(), spare=TOOK), Api("k8s-node1", "k8s-node2"), k8s_node9="spare")
+def test_restore_looks_at_every_known_node_and_takes_only_names_of_ours() -> None:
+    facts = observed(
+        Reached(n0=TOOK, n1=Taken(), spare=TOOK), Api("k8s-node1", "k8s-node2"), k8s_node9="spare"
+    )
     assert [site.host.name for site in facts.sites] == ["k8s-node1", "k8s-node2", "k8s-node9"]
     assert facts.sites[0].names == (BEFORE, KEEP)
     assert facts.sites[1].names == ()
@@ -893,7 +1321,10 @@ def test_restore_with_the_api_down_takes_a_name_for_the_ssh_host() -> None:
 def test_a_node_whose_record_is_damaged_or_that_is_not_reached_hides_no_other_node() -> None:
     facts = observed(Reached(n0=None, n1=TOOK), Api("k8s-node1", "k8s-node2", "k8s-node3"))
     assert [site.host.name for site in facts.sites] == ["k8s-node2"]
-    assert {unread.name: unread.error.exit_code for unread in facts.unread} == {"k8s-node1": 4, "k8s-node3": 5}
+    assert {unread.name: unread.error.exit_code for unread in facts.unread} == {
+        "k8s-node1": 4,
+        "k8s-node3": 5,
+    }
     assert "it is damaged" in str(facts.unread[0])
 
 

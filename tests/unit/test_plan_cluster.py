@@ -20,7 +20,15 @@ OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "nig
 
 
 def facts(*nodes: Node, **more: object) -> pin.Facts:
-    known = pin.Facts("k8s-node1", "k8s-node1 is 10.0.20.101 (InternalIP)", nodes, (), True, (), frozenset({"registry.example:5050/infra-ci"}))
+    known = pin.Facts(
+        "k8s-node1",
+        "k8s-node1 is 10.0.20.101 (InternalIP)",
+        nodes,
+        (),
+        True,
+        (),
+        frozenset({"registry.example:5050/infra-ci"}),
+    )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -29,17 +37,29 @@ def pinned(known: pin.Facts) -> list[str]:
 
 
 def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
-    return lines(restore.plan(restore.Facts(nodes, True), names=names, nodes=NODES, identity=IDENTITY))
+    return lines(
+        restore.plan(restore.Facts(nodes, True), names=names, nodes=NODES, identity=IDENTITY)
+    )
 
 
 def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
     made = pinned(facts(node("k8s-node1"), node("k8s-node10"), node("k8s-node2")))
     assert [line.split()[4] for line in made] == ["k8s-node10", "k8s-node2"]
-    patch = json.loads(made[0].partition("--patch=")[2].removesuffix("'")) if "'--patch=" in made[0] else None
+    patch = (
+        json.loads(made[0].partition("--patch=")[2].removesuffix("'"))
+        if "'--patch=" in made[0]
+        else None
+    )
     assert patch is not None
     assert patch["spec"] == {"unschedulable": True}
     annotation = json.loads(patch["metadata"]["annotations"]["breakglass/pinned"])
-    assert annotation == {"run": "0badcafe", "target": "k8s-node1", "by": "root@operator", "at": "2026-04-19T03:00:00Z", "reason": "outage"}
+    assert annotation == {
+        "run": "0badcafe",
+        "target": "k8s-node1",
+        "by": "root@operator",
+        "at": "2026-04-19T03:00:00Z",
+        "reason": "outage",
+    }
 
 
 def test_pin_leaves_nodes_alone_that_somebody_had_cordoned_and_says_so() -> None:
@@ -49,7 +69,16 @@ def test_pin_leaves_nodes_alone_that_somebody_had_cordoned_and_says_so() -> None
 
 
 def test_pin_with_the_same_target_goes_on_where_a_run_was_cut_short() -> None:
-    assert [line.split()[4] for line in pinned(facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS), node("k8s-node3")))] == ["k8s-node3"]
+    assert [
+        line.split()[4]
+        for line in pinned(
+            facts(
+                node("k8s-node1"),
+                node("k8s-node2", cordoned=True, annotation=OURS),
+                node("k8s-node3"),
+            )
+        )
+    ] == ["k8s-node3"]
 
 
 def test_a_second_pin_has_nothing_to_do() -> None:
@@ -62,13 +91,31 @@ def test_a_second_pin_has_nothing_to_do() -> None:
         (facts(node("k8s-node2")), Refused, "there is no node k8s-node1"),
         (facts(node("k8s-node1", cordoned=True), node("k8s-node2")), Refused, "is cordoned"),
         (facts(node("k8s-node1", ready=False), node("k8s-node2")), Refused, "not Ready"),
-        (facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)), Refused, "does not hold the image"),
-        (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OTHER)), Refused, "another pin is in force: target k8s-node9"),
-        (facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation="{broken")), Refused, "cannot be read"),
-        (facts(node("k8s-node1"), node("k8s-node2"), may_patch=False), Unreachable, "patch on nodes"),
+        (
+            facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)),
+            Refused,
+            "does not hold the image",
+        ),
+        (
+            facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OTHER)),
+            Refused,
+            "another pin is in force: target k8s-node9",
+        ),
+        (
+            facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation="{broken")),
+            Refused,
+            "cannot be read",
+        ),
+        (
+            facts(node("k8s-node1"), node("k8s-node2"), may_patch=False),
+            Unreachable,
+            "patch on nodes",
+        ),
     ],
 )
-def test_pin_is_refused_with_its_reason_and_a_next_step(known: pin.Facts, kind: type[BreakglassError], sentence: str) -> None:
+def test_pin_is_refused_with_its_reason_and_a_next_step(
+    known: pin.Facts, kind: type[BreakglassError], sentence: str
+) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         pinned(known)
     assert caught.value.next_step
@@ -76,12 +123,18 @@ def test_pin_is_refused_with_its_reason_and_a_next_step(known: pin.Facts, kind: 
 
 def test_pin_warns_of_pods_that_wait_for_the_image_on_other_nodes() -> None:
     waiting = Pod("ci", "apply", "k8s-node2", ("registry.example:5050/infra-ci:latest",), True)
-    made = pin.plan(facts(node("k8s-node1"), node("k8s-node2"), pods=(waiting,)), identity=IDENTITY, reason="")
+    made = pin.plan(
+        facts(node("k8s-node1"), node("k8s-node2"), pods=(waiting,)), identity=IDENTITY, reason=""
+    )
     assert "ci/apply is bound to k8s-node2" in made.warnings[0]
 
 
 def test_restore_uncordons_exactly_what_carries_our_annotation() -> None:
-    made = restored(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS), node("k8s-node3", cordoned=True))
+    made = restored(
+        node("k8s-node1"),
+        node("k8s-node2", cordoned=True, annotation=OURS),
+        node("k8s-node3", cordoned=True),
+    )
     assert [line.split()[4] for line in made] == ["k8s-node2"]
     assert '"breakglass/pinned":null' in made[0]
     assert '"unschedulable":null' in made[0]
@@ -97,12 +150,24 @@ def test_restore_gives_back_a_node_whose_annotation_cannot_be_read() -> None:
 
 
 def test_restore_with_names_touches_only_these() -> None:
-    nodes = (node("k8s-node1", cordoned=True, annotation=OURS), node("k8s-node10", cordoned=True, annotation=OURS))
+    nodes = (
+        node("k8s-node1", cordoned=True, annotation=OURS),
+        node("k8s-node10", cordoned=True, annotation=OURS),
+    )
     assert [line.split()[4] for line in restored(*nodes, names=("k8s-node1",))] == ["k8s-node1"]
 
 
 def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
-    made = restore.plan(restore.Facts((node("k8s-node2", cordoned=True, annotation=OURS),), True, "no registry serves the image"), names=(), nodes=NODES, identity=IDENTITY)
+    made = restore.plan(
+        restore.Facts(
+            (node("k8s-node2", cordoned=True, annotation=OURS),),
+            True,
+            "no registry serves the image",
+        ),
+        names=(),
+        nodes=NODES,
+        identity=IDENTITY,
+    )
     assert "no registry serves" in made.warnings[0]
 
 
@@ -117,7 +182,9 @@ def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
         ([], 0, 10),
     ],
 )
-def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_code: int, exit_code_when_served_is_expected: int) -> None:
+def test_check_says_start_not_needed_or_nobody_knows(
+    states: list[str], exit_code: int, exit_code_when_served_is_expected: int
+) -> None:
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
     assert judge(registries, expect_served=False).exit_code == exit_code
     assert judge(registries, expect_served=True).exit_code == exit_code_when_served_is_expected
@@ -128,22 +195,66 @@ def test_check_says_start_not_needed_or_nobody_knows(states: list[str], exit_cod
     [
         (["unreachable", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
         (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
-        (["unreachable"], [tarball("0a1b2c3d", recorded=False)], [], RUNBOOK),  # fetch takes it, after a full verification
+        (
+            ["unreachable"],
+            [tarball("0a1b2c3d", recorded=False)],
+            [],
+            RUNBOOK,
+        ),  # fetch takes it, after a full verification
         (
             ["unreachable"],
             [replace(tarball("0a1b2c3d"), size_bytes=1)],
             [],
-            "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)",
+            (
+                "there is no tarball to bring back: repair a registry, or push the image again "
+                "(runbook.md, 7)"
+            ),
         ),  # not of its record's size
-        (["unreachable"], [], ["API server"], "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"),
-        (["broken"], [], ["synology", "API server"], f"reach synology first, for a tarball may be there; then: {RUNBOOK}"),
-        (["lacks the tag"], [], ["synology"], f"push the image to r0, or check the tag: shorter than the runbook, which is: reach synology first, for a tarball may be there; then: {RUNBOOK}"),
-        (["lacks the tag", "unreachable"], [tarball("0a1b2c3d")], [], f"push the image to r0, or check the tag: shorter than the runbook, which is: {RUNBOOK}"),
-        (["lacks the tag", "lacks the tag"], [], [], "push the image to r0 or r1, or check the tag; there is no tarball to bring back"),
+        (
+            ["unreachable"],
+            [],
+            ["API server"],
+            (
+                "there is no tarball to bring back: repair a registry, or push the image again "
+                "(runbook.md, 7)"
+            ),
+        ),
+        (
+            ["broken"],
+            [],
+            ["synology", "API server"],
+            f"reach synology first, for a tarball may be there; then: {RUNBOOK}",
+        ),
+        (
+            ["lacks the tag"],
+            [],
+            ["synology"],
+            (
+                f"push the image to r0, or check the tag: shorter than the runbook, which is: "
+                f"reach synology first, for a tarball may be there; then: {RUNBOOK}"
+            ),
+        ),
+        (
+            ["lacks the tag", "unreachable"],
+            [tarball("0a1b2c3d")],
+            [],
+            (
+                f"push the image to r0, or check the tag: shorter than the runbook, which is: "
+                f"{RUNBOOK}"
+            ),
+        ),
+        (
+            ["lacks the tag", "lacks the tag"],
+            [],
+            [],
+            "push the image to r0 or r1, or check the tag; there is no tarball to bring back",
+        ),
         (["lacks the tag", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
     ],
 )
-def test_check_recommends_the_runbook_only_where_it_can_help(states: list[str], tarballs: list[Tarball], lost: list[str], told: str) -> None:
+def test_check_recommends_the_runbook_only_where_it_can_help(
+    states: list[str], tarballs: list[Tarball], lost: list[str], told: str
+) -> None:
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
     unread = tuple(Unread(name, Unreachable(f"{name} was not reached")) for name in lost)
     shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
@@ -154,7 +265,14 @@ def test_check_recommends_the_runbook_only_where_it_can_help(states: list[str], 
     assert "recover" not in judge(registries, expect_served=True, way_back=way).next_step
 
 
-def candidate(one: Node, *, tarball: bool = False, image: bool = False, free_bytes: int = 10**12, unread: BreakglassError | None = None) -> Candidate:
+def candidate(
+    one: Node,
+    *,
+    tarball: bool = False,
+    image: bool = False,
+    free_bytes: int = 10**12,
+    unread: BreakglassError | None = None,
+) -> Candidate:
     return Candidate(one, unread or machine(NODE, free_bytes=free_bytes), tarball, image)
 
 
@@ -163,7 +281,11 @@ def chosen(*candidates: Candidate, command: str = "fetch") -> str:
 
 
 def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are_told() -> None:
-    why = chosen(candidate(node("k8s-node10")), candidate(node("k8s-node2")), candidate(node("k8s-node1", cordoned=True)))
+    why = chosen(
+        candidate(node("k8s-node10")),
+        candidate(node("k8s-node2")),
+        candidate(node("k8s-node1", cordoned=True)),
+    )
     assert why.startswith("chose k8s-node2")
     assert "k8s-node1: cordoned" in why
 
@@ -174,15 +296,23 @@ def test_a_node_with_a_taint_is_chosen_only_where_no_other_fits() -> None:
     assert why.startswith("chose k8s-node1")
     alone = chosen(candidate(tainted), candidate(node("k8s-node1", cordoned=True)))
     assert alone.startswith("chose k8s-master")
-    assert "it has the taint node-role.kubernetes.io/control-plane, so pods need a toleration" in alone
+    assert (
+        "it has the taint node-role.kubernetes.io/control-plane, so pods need a toleration" in alone
+    )
 
 
 def test_a_node_that_holds_the_image_is_preferred() -> None:
-    assert chosen(candidate(node("a")), candidate(node("b"), image=True)) == "chose b: it has the image already"
+    assert (
+        chosen(candidate(node("a")), candidate(node("b"), image=True))
+        == "chose b: it has the image already"
+    )
 
 
 def test_a_node_that_has_the_tarball_comes_before_one_that_has_the_image() -> None:
-    assert chosen(candidate(node("a"), image=True), candidate(node("b"), tarball=True)) == "chose b: it has the tarball already"
+    assert (
+        chosen(candidate(node("a"), image=True), candidate(node("b"), tarball=True))
+        == "chose b: it has the tarball already"
+    )
 
 
 def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> None:
@@ -203,7 +333,9 @@ def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> No
         (candidate(node("a"), free_bytes=10), "MB needed"),
     ],
 )
-def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(unfit: Candidate, reason: str) -> None:
+def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(
+    unfit: Candidate, reason: str
+) -> None:
     with pytest.raises(Refused, match=f"no node fits: a: .*{reason}"):
         chosen(unfit)
     assert chosen(unfit, candidate(node("b"))).startswith("chose b")
@@ -217,11 +349,20 @@ def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(unfit: Candidat
         (Refusal("unknown", next_step="add the line"), "add the line"),
     ],
 )
-def test_where_no_node_fits_and_one_was_not_reached_that_decides(error: Unreachable, next_step: str) -> None:
-    with pytest.raises(Unreachable, match=f"no node fits: a: cordoned; b: {error.message}") as raised:
-        chosen(candidate(node("a", cordoned=True), unread=Refused("not asked")), candidate(node("b"), unread=error))
+def test_where_no_node_fits_and_one_was_not_reached_that_decides(
+    error: Unreachable, next_step: str
+) -> None:
+    with pytest.raises(
+        Unreachable, match=f"no node fits: a: cordoned; b: {error.message}"
+    ) as raised:
+        chosen(
+            candidate(node("a", cordoned=True), unread=Refused("not asked")),
+            candidate(node("b"), unread=error),
+        )
     assert raised.value.next_step == next_step
     with pytest.raises(Unreachable) as raised:
         chosen(candidate(node("a")), candidate(node("b"), unread=error), command="import")
-    assert raised.value.next_step == f"breakglass fetch; or: {next_step}", "a node that answers is what the tarball can be brought to"
+    assert raised.value.next_step == f"breakglass fetch; or: {next_step}", (
+        "a node that answers is what the tarball can be brought to"
+    )
     assert chosen(candidate(node("b"), unread=error), candidate(node("c"))).startswith("chose c")

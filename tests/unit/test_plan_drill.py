@@ -13,7 +13,20 @@ from breakglass.observe.containerd import Ctr, Namespace
 from breakglass.observe.machine import Disk
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Plan
-from tests.facts import IDENTITY, IMAGE, NAS, NODE, NODES, REPOSITORY, VM, image_id, lines, machine, shelf, tarball
+from tests.facts import (
+    IDENTITY,
+    IMAGE,
+    NAS,
+    NODE,
+    NODES,
+    REPOSITORY,
+    VM,
+    image_id,
+    lines,
+    machine,
+    shelf,
+    tarball,
+)
 
 NEW = tarball("new", 2)
 AT = "2026-04-19T03:00:00Z"
@@ -23,24 +36,52 @@ ANSWERING = Answering((), Responder(None, {}, 22509), "/content", "/etc/containe
 READINGS = readiness.Readings(Answers(Taken(), ANSWERING), True)
 RM = f"k8s-node1$ sudo -n ctr -n breakglass-drill images rm --sync {REPOSITORY}:new"
 NAMESPACES_RM = "k8s-node1$ sudo -n ctr namespaces rm breakglass-drill"
-FILES_RM = f"k8s-node1$ sudo -n rm -f -- {SCRATCH}/infra-ci-new.tar.gz {SCRATCH}/infra-ci-new.tar.gz.sha256 {SCRATCH}/infra-ci-new.json"
+FILES_RM = (
+    f"k8s-node1$ sudo -n rm -f -- {SCRATCH}/infra-ci-new.tar.gz "
+    f"{SCRATCH}/infra-ci-new.tar.gz.sha256 {SCRATCH}/infra-ci-new.json"
+)
 DIRECTORY_RM = f"k8s-node1$ sudo -n rm -df -- {SCRATCH}"
 
 
-def facts(*, login: str = "", scratch: Shelf = NO_SCRATCH, on_vm: Tarball | None = NEW, free_bytes: int = 10**12, **more: object) -> drill.Facts:
+def facts(
+    *,
+    login: str = "",
+    scratch: Shelf = NO_SCRATCH,
+    on_vm: Tarball | None = NEW,
+    free_bytes: int = 10**12,
+    **more: object,
+) -> drill.Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
     unread = (Unread(NAS.name, Unreachable("synology does not answer")),)
     ways = {VM.name: Way(("ssh", *fetch.SSH_OPTIONS, *VM.login), login)}
-    reach = fetch.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE, free_bytes=free_bytes), scratch, sources, unread, ways)
-    known = drill.Facts(reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), drill.NAMESPACE), READINGS)
+    reach = fetch.Facts(
+        NODE,
+        "k8s-node1 is 10.0.20.101 (InternalIP)",
+        machine(NODE, free_bytes=free_bytes),
+        scratch,
+        sources,
+        unread,
+        ways,
+    )
+    known = drill.Facts(
+        reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), drill.NAMESPACE), READINGS
+    )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
 def plan(known: drill.Facts, offered: Tarball = NEW, way: str = "node") -> Plan:
-    return drill.plan(known, Option(known.reach.sources[0], offered, way), image=IMAGE, nodes=NODES, identity=IDENTITY)
+    return drill.plan(
+        known,
+        Option(known.reach.sources[0], offered, way),
+        image=IMAGE,
+        nodes=NODES,
+        identity=IDENTITY,
+    )
 
 
-def candidate(known: drill.Facts, source: str = VM.name, *, max_age_hours: float = 192) -> drill.Candidate:
+def candidate(
+    known: drill.Facts, source: str = VM.name, *, max_age_hours: float = 192
+) -> drill.Candidate:
     return drill.candidate(known, source, at=AT, max_age_hours=max_age_hours)
 
 
@@ -51,14 +92,23 @@ def fault(found: drill.Candidate) -> BreakglassError:
 
 def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_goes_again() -> None:
     made = lines(plan(facts()))
-    assert " | python3 archive.py receive /var/breakglass/.drill infra-ci-new.tar.gz --size 1000 --offset 0 " in made[2]
+    assert (
+        " | python3 archive.py receive /var/breakglass/.drill infra-ci-new.tar.gz --size "
+        "1000 --offset 0 "
+    ) in made[2]
     assert [*made[:2], *made[3:]] == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
         f"k8s-node1$ sudo -n mkdir -p {SCRATCH}",
         f"k8s-node1$ sudo -n python3 archive.py publish {SCRATCH} infra-ci-new.tar.gz",
         f"k8s-node1$ sudo -n python3 archive.py verify {SCRATCH}/infra-ci-new.tar.gz",
-        f"k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc {SCRATCH}/infra-ci-new.tar.gz | ctr -n breakglass-drill images import -'",
-        f"k8s-node1$ sudo -n ctr -n breakglass-drill images ls name=={REPOSITORY}:new  # image ID must be {image_id()}, unpacked",
+        (
+            f"k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc {SCRATCH}/infra-ci-new.tar.gz | "
+            f"ctr -n breakglass-drill images import -'"
+        ),
+        (
+            f"k8s-node1$ sudo -n ctr -n breakglass-drill images ls name=={REPOSITORY}:new  # "
+            f"image ID must be {image_id()}, unpacked"
+        ),
         RM,
         NAMESPACES_RM,
         FILES_RM,
@@ -68,7 +118,10 @@ def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_go
 
 def test_whatever_step_fails_what_had_begun_is_taken_away() -> None:
     made = plan(facts())
-    begun = {str(step): [str(undoing) for other, undoing in made.undo if other == step] for step in made.steps}
+    begun = {
+        str(step): [str(undoing) for other, undoing in made.undo if other == step]
+        for step in made.steps
+    }
     undoings = [undoing for undoing in begun.values() if undoing]
     assert [len(undoing) for undoing in undoings] == [1, 2, 4]
     assert undoings[0] == [DIRECTORY_RM]
@@ -79,7 +132,12 @@ def test_whatever_step_fails_what_had_begun_is_taken_away() -> None:
 
 def test_companions_are_compared_and_removed_as_well() -> None:
     assert NEW.record is not None
-    with_companion = replace(NEW, record=replace(NEW.record, companions=(("docker.io/woodpeckerci/plugin-git:2", image_id("b")),)))
+    with_companion = replace(
+        NEW,
+        record=replace(
+            NEW.record, companions=(("docker.io/woodpeckerci/plugin-git:2", image_id("b")),)
+        ),
+    )
     made = lines(plan(facts(on_vm=with_companion), with_companion))
     assert sum("image ID must be" in line for line in made) == 2
     assert f"{RM} docker.io/woodpeckerci/plugin-git:2" in made
@@ -87,8 +145,17 @@ def test_companions_are_compared_and_removed_as_well() -> None:
 
 def test_what_a_killed_drill_has_left_goes_first() -> None:
     older = tarball("old", 1)
-    left = Shelf(NODE, SCRATCH, "infra-ci", True, (older,), partials=(Partial("infra-ci-new.tar.gz", 5, None),))
-    made = lines(plan(facts(scratch=left, namespace=Namespace((f"{REPOSITORY}:old",), ("123-abc",)))))
+    left = Shelf(
+        NODE,
+        SCRATCH,
+        "infra-ci",
+        True,
+        (older,),
+        partials=(Partial("infra-ci-new.tar.gz", 5, None),),
+    )
+    made = lines(
+        plan(facts(scratch=left, namespace=Namespace((f"{REPOSITORY}:old",), ("123-abc",))))
+    )
     assert made[1:6] == [
         RM.replace(":new", ":old"),
         "k8s-node1$ sudo -n ctr -n breakglass-drill leases rm --sync 123-abc",
@@ -108,21 +175,34 @@ def test_after_a_drill_there_is_nothing_left_to_remove() -> None:
     assert "breakglass-drill" in drill.state(left)
 
 
-def test_where_the_nodes_root_cannot_log_in_it_is_a_warning_and_the_tarball_comes_through_this_machine() -> None:
+def test_where_the_nodes_root_cannot_log_in_the_tarball_comes_through_this_machine() -> None:
     known = facts(login="Permission denied")
     option = candidate(known).option
     assert option is not None
     assert option.way == "operator"
-    check = next(check for check in readiness.checks(READINGS, machine(NODE), nodes=NODES, login=known.reach.ways[VM.name]) if "login" in check.name)
+    check = next(
+        check
+        for check in readiness.checks(
+            READINGS, machine(NODE), nodes=NODES, login=known.reach.ways[VM.name]
+        )
+        if "login" in check.name
+    )
     assert (check.error, check.warns, str(check)[:8]) == (None, True, "warning ")
 
 
 @pytest.mark.parametrize(
     ("disk", "fits"),
-    [(Disk(100_000, 24_000), True), (Disk(100_000, 23_999), False), (Disk(100_000, 9_000), False), (None, True)],
+    [
+        (Disk(100_000, 24_000), True),
+        (Disk(100_000, 23_999), False),
+        (Disk(100_000, 9_000), False),
+        (None, True),
+    ],
     ids=["15 % stay free", "one byte less", "full already", "nobody knows"],
 )
-def test_an_import_that_would_wake_the_image_garbage_collection_is_refused(disk: Disk | None, fits: bool) -> None:
+def test_an_import_that_would_wake_the_image_garbage_collection_is_refused(
+    disk: Disk | None, fits: bool
+) -> None:
     if fits:
         assert bool(plan(facts(disk=disk)).warnings) is (disk is None)
         return
@@ -146,7 +226,10 @@ def test_what_import_would_refuse_drill_refuses() -> None:
 def test_names_that_are_none_never_get_to_ctr() -> None:
     assert NEW.record is not None
     with pytest.raises(Integrity, match="no name of an image"):
-        plan(facts(), replace(NEW, record=replace(NEW.record, companions=(("--all", image_id("b")),))))
+        plan(
+            facts(),
+            replace(NEW, record=replace(NEW.record, companions=(("--all", image_id("b")),))),
+        )
 
 
 def test_the_findings_of_a_source() -> None:
@@ -163,7 +246,9 @@ def test_the_findings_of_a_source() -> None:
 
 
 @pytest.mark.parametrize(("max_age_hours", "is_old"), [(3.0, False), (2.9, True)])
-def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(max_age_hours: float, is_old: bool) -> None:
+def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
+    max_age_hours: float, is_old: bool
+) -> None:
     found = candidate(facts(), max_age_hours=max_age_hours)
     assert (found.fault is not None) is is_old
     assert drill.is_tried(found)
@@ -187,13 +272,21 @@ def test_a_moment_that_is_none_or_yet_to_come_counts_as_too_old(moment: str, sai
 
 CHECKS = {
     "all is well": (READINGS, NODES, []),
-    "config_path elsewhere": (replace(READINGS, answers=Answers(Taken(), replace(ANSWERING, config_path="/elsewhere"))), NODES, [("answering pulls", 3)]),
+    "config_path elsewhere": (
+        replace(READINGS, answers=Answers(Taken(), replace(ANSWERING, config_path="/elsewhere"))),
+        NODES,
+        [("answering pulls", 3)],
+    ),
     "config_path elsewhere, and pulls are not to be answered": (
         replace(READINGS, answers=Answers(Taken(), replace(ANSWERING, config_path="/elsewhere"))),
         replace(NODES, answer_pulls=False),
         [],
     ),
-    "the API is down": (replace(READINGS, may_patch=Unreachable("the API was not reached")), NODES, [("rights", 5)]),
+    "the API is down": (
+        replace(READINGS, may_patch=Unreachable("the API was not reached")),
+        NODES,
+        [("rights", 5)],
+    ),
     "no right to patch": (replace(READINGS, may_patch=False), NODES, [("rights", 5)]),
     "the API does not say": (replace(READINGS, may_patch=None), NODES, []),
 }
@@ -204,9 +297,17 @@ def test_the_checks(name: str) -> None:
     readings, nodes, wrong = CHECKS[name]
     found = readiness.checks(readings, machine(NODE), nodes=nodes, login=Way((), ""))
     assert [(check.name, check.error.exit_code) for check in found if check.error] == wrong
-    assert all(str(check).startswith("FAILED" if check.error else "warning" if check.warns else "ok") for check in found)
+    assert all(
+        str(check).startswith("FAILED" if check.error else "warning" if check.warns else "ok")
+        for check in found
+    )
 
 
 def test_a_missing_program_is_named() -> None:
-    found = readiness.checks(READINGS, machine(NODE, commands=frozenset({"python3", "bash", "sha256sum", "ctr"})), nodes=NODES, login=None)
+    found = readiness.checks(
+        READINGS,
+        machine(NODE, commands=frozenset({"python3", "bash", "sha256sum", "ctr"})),
+        nodes=NODES,
+        login=None,
+    )
     assert [check.detail for check in found if check.error] == ["k8s-node1 has no gzip"]

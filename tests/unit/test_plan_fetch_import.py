@@ -13,27 +13,74 @@ from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Containerd
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Host, Plan
-from tests.facts import IDENTITY, IMAGE, MANY, NAS, NODE, NODES, REPOSITORY, VM, image_id, lines, machine, shelf, tarball
+from tests.facts import (
+    IDENTITY,
+    IMAGE,
+    MANY,
+    NAS,
+    NODE,
+    NODES,
+    REPOSITORY,
+    VM,
+    image_id,
+    lines,
+    machine,
+    shelf,
+    tarball,
+)
 
 Failed = fetch.Failures
 NEW = tarball("new", 2)
-OPTIONS = "-o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o ConnectTimeout=5 -o ServerAliveInterval=10 -o ServerAliveCountMax=2"
+OPTIONS = (
+    "-o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o ConnectTimeout=5 -o "
+    "ServerAliveInterval=10 -o ServerAliveCountMax=2"
+)
 
 
-def facts(on_vm: Iterable[Tarball] | None = (NEW,), on_nas: Iterable[Tarball] | None = (NEW,), on_node: Shelf | None = None, *, login: str = "", **more: object) -> fetch.Facts:
+def facts(
+    on_vm: Iterable[Tarball] | None = (NEW,),
+    on_nas: Iterable[Tarball] | None = (NEW,),
+    on_node: Shelf | None = None,
+    *,
+    login: str = "",
+    **more: object,
+) -> fetch.Facts:
     """`on_vm` or `on_nas` None: not reached."""
-    sources = tuple(shelf(host, held, latest="new") for host, held in ((VM, on_vm), (NAS, on_nas)) if held is not None)
-    unread = tuple(Unread(host.name, Unreachable(f"{host} does not answer")) for host, held in ((VM, on_vm), (NAS, on_nas)) if held is None)
-    ways = {source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *source.host.login), login) for source in sources}
-    known = fetch.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), on_node or shelf(NODE), sources, unread, ways)
+    sources = tuple(
+        shelf(host, held, latest="new")
+        for host, held in ((VM, on_vm), (NAS, on_nas))
+        if held is not None
+    )
+    unread = tuple(
+        Unread(host.name, Unreachable(f"{host} does not answer"))
+        for host, held in ((VM, on_vm), (NAS, on_nas))
+        if held is None
+    )
+    ways = {
+        source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *source.host.login), login)
+        for source in sources
+    }
+    known = fetch.Facts(
+        NODE,
+        "k8s-node1 is 10.0.20.101 (InternalIP)",
+        machine(NODE),
+        on_node or shelf(NODE),
+        sources,
+        unread,
+        ways,
+    )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def planned(known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None) -> list[str]:
+def planned(
+    known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None
+) -> list[str]:
     return lines(plan(known, tag=tag, via=via, failed=failed))
 
 
-def plan(known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None) -> Plan:
+def plan(
+    known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None
+) -> Plan:
     option, others = fetch.choose_way(known, tag=tag, via=via, failed=failed or {})
     return fetch.plan(known, option, image=IMAGE, identity=IDENTITY, tag=tag, others=others)
 
@@ -45,18 +92,30 @@ def copying(made: list[str]) -> str:
 def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     made = planned(facts())
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
-    assert made[1].startswith(f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat /shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass")
+    assert made[1].startswith(
+        f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
+        f"/shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass"
+    )
     assert made[2:] == [
         "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
-        "k8s-node1$ sudo -n ln -sfnT infra-ci-new.tar.gz /var/breakglass/.infra-ci-latest.tar.gz.partial",
-        "k8s-node1$ sudo -n mv -fT /var/breakglass/.infra-ci-latest.tar.gz.partial /var/breakglass/infra-ci-latest.tar.gz",
+        (
+            "k8s-node1$ sudo -n ln -sfnT infra-ci-new.tar.gz "
+            "/var/breakglass/.infra-ci-latest.tar.gz.partial"
+        ),
+        (
+            "k8s-node1$ sudo -n mv -fT /var/breakglass/.infra-ci-latest.tar.gz.partial "
+            "/var/breakglass/infra-ci-latest.tar.gz"
+        ),
         "k8s-node1$ sudo -n sync /var/breakglass",
     ]
 
 
 def test_where_the_nodes_root_cannot_log_in_the_tarball_goes_through_this_machine() -> None:
     made = planned(facts(login="Permission denied"))
-    assert copying(made).startswith("operator$ ssh root@10.0.20.10 'cat /shelf/infra-ci-new.tar.gz' | ssh wizard@10.0.20.101 'sudo -n python3 archive.py receive /var/breakglass")
+    assert copying(made).startswith(
+        "operator$ ssh root@10.0.20.10 'cat /shelf/infra-ci-new.tar.gz' | ssh "
+        "wizard@10.0.20.101 'sudo -n python3 archive.py receive /var/breakglass"
+    )
 
 
 def test_via_node_is_not_replaced_by_anything_else() -> None:
@@ -69,7 +128,9 @@ def test_the_next_source_is_taken_when_the_vm_is_down() -> None:
 
 
 def test_with_every_source_down_each_reason_is_told() -> None:
-    with pytest.raises(Unreachable, match=r"(?s)registry-vm does not answer.*synology does not answer"):
+    with pytest.raises(
+        Unreachable, match=r"(?s)registry-vm does not answer.*synology does not answer"
+    ):
         planned(facts(on_vm=None, on_nas=None))
 
 
@@ -105,7 +166,10 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
 
 def test_left_over_partials_of_other_tarballs_go() -> None:
     made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
-    assert made[1] == "k8s-node1$ sudo -n python3 archive.py discard /var/breakglass infra-ci-old.tar.gz"
+    assert (
+        made[1]
+        == "k8s-node1$ sudo -n python3 archive.py discard /var/breakglass infra-ci-old.tar.gz"
+    )
 
 
 def test_a_node_that_has_it_leaves_nothing_to_do() -> None:
@@ -132,9 +196,22 @@ def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() 
         planned(facts(on_node=shelf(NODE, fault="is not a link")))
 
 
-def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> None:
-    made = planned(facts(on_node=shelf(NODE, [tarball("older", 1, letter="b"), tarball("foreign", recorded=False)], latest="older")))
-    assert made[-1] == "k8s-node1$ sudo -n rm -f -- /var/breakglass/infra-ci-older.tar.gz /var/breakglass/infra-ci-older.tar.gz.sha256 /var/breakglass/infra-ci-older.json"
+def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> (
+    None
+):
+    made = planned(
+        facts(
+            on_node=shelf(
+                NODE,
+                [tarball("older", 1, letter="b"), tarball("foreign", recorded=False)],
+                latest="older",
+            )
+        )
+    )
+    assert made[-1] == (
+        "k8s-node1$ sudo -n rm -f -- /var/breakglass/infra-ci-older.tar.gz "
+        "/var/breakglass/infra-ci-older.tar.gz.sha256 /var/breakglass/infra-ci-older.json"
+    )
     assert not any("infra-ci-foreign" in line for line in made)
 
 
@@ -160,7 +237,9 @@ def test_a_node_without_room_or_python_is_refused_before_anything_is_written() -
         ("fd00::1", ("fd00::1",)),
     ],
 )
-def test_a_destination_becomes_the_arguments_of_the_ssh_client(ssh: str, arguments: tuple[str, ...]) -> None:
+def test_a_destination_becomes_the_arguments_of_the_ssh_client(
+    ssh: str, arguments: tuple[str, ...]
+) -> None:
     assert Host("h", ssh).login == arguments
 
 
@@ -172,15 +251,39 @@ NAMES = IMAGE.names("new")
 MANIFEST = "sha256:" + "9" * 64
 
 
-def imported(*, has: dict[str, str] | None = None, tarballs: Iterable[Tarball] = (NEW,), extra_targets: Iterable[str] = (), latest: str | None = "new", **more: object) -> import_image.Facts:
-    """`has`: name -> image ID in containerd; the names that keep images are there as well. The node is not to answer pulls."""
+def imported(
+    *,
+    has: dict[str, str] | None = None,
+    tarballs: Iterable[Tarball] = (NEW,),
+    extra_targets: Iterable[str] = (),
+    latest: str | None = "new",
+    **more: object,
+) -> import_image.Facts:
+    """`has`: name -> image ID in containerd; the names that keep images are there as well. The node
+    is not to answer pulls.
+    """
     letters = "a" + ("c" if any(one.record and one.record.companions for one in tarballs) else "")
     keeps = {import_image.keep_name(image_id(letter)): image_id(letter) for letter in letters}
     found_ids: dict[str, str | None] = {**keeps, **(has or {})}
     held = shelf(NODE, tarballs, latest=latest)
     found = held.find(latest) if latest else None
-    containerd = Containerd("1.7.24", dict.fromkeys((*found_ids, *extra_targets), MANIFEST), found_ids, frozenset(found_ids), frozenset(keeps))
-    known = import_image.Facts(NODE, "k8s-node1 is 10.0.20.101 (InternalIP)", machine(NODE), held, found, NAMES if found else (), containerd, Answers(Taken(is_recorded=True)))
+    containerd = Containerd(
+        "1.7.24",
+        dict.fromkeys((*found_ids, *extra_targets), MANIFEST),
+        found_ids,
+        frozenset(found_ids),
+        frozenset(keeps),
+    )
+    known = import_image.Facts(
+        NODE,
+        "k8s-node1 is 10.0.20.101 (InternalIP)",
+        machine(NODE),
+        held,
+        found,
+        NAMES if found else (),
+        containerd,
+        Answers(Taken(is_recorded=True)),
+    )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -193,9 +296,18 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
     assert made == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
         "k8s-node1$ sudo -n python3 archive.py verify /var/breakglass/infra-ci-new.tar.gz",
-        "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc /var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'",
-        f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be {image_id('a')}, unpacked",
-        *(f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[0]} {name}" for name in NAMES[1:]),
+        (
+            "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc "
+            "/var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'"
+        ),
+        (
+            f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be "
+            f"{image_id('a')}, unpacked"
+        ),
+        *(
+            f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[0]} {name}"
+            for name in NAMES[1:]
+        ),
     ]
 
 
@@ -209,7 +321,7 @@ def test_only_the_missing_names_are_given_when_the_image_is_there() -> None:
     assert [line.split()[-1] for line in made if " tag " in line] == list(NAMES[2:])
 
 
-def test_what_a_name_meant_before_is_kept_until_the_import_has_succeeded_and_put_back_when_it_fails() -> None:
+def test_what_a_name_meant_before_is_kept_until_the_import_succeeds_or_is_put_back() -> None:
     known = imported(has={NAMES[1]: image_id("b")})
     made = import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None)
     before = import_image.kept_name(NAMES[1])
@@ -223,16 +335,24 @@ def test_what_a_name_meant_before_is_kept_until_the_import_has_succeeded_and_put
 
 
 def test_a_failure_after_the_names_are_given_undoes_nothing() -> None:
-    made = import_image.plan(imported(has={NAMES[1]: image_id("b")}), nodes=NODES, identity=IDENTITY, tag=None)
+    made = import_image.plan(
+        imported(has={NAMES[1]: image_id("b")}), nodes=NODES, identity=IDENTITY, tag=None
+    )
     assert made.settled == len(made.steps) - 1
 
 
 def test_what_a_cut_short_import_has_kept_goes_in_the_end_whatever_tag_it_was_for() -> None:
     before, stale = import_image.kept_name(NAMES[1]), import_image.BEFORE + "0123456789abcdef:kept"
     made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before, stale]))
-    assert not any(f"{NAMES[1]} {before}" in line for line in made), "what it means now is kept already"
-    assert sorted(line.split()[-1] for line in made if " images rm " in line) == sorted([before, stale])
-    assert import_lines(imported(has=dict.fromkeys(NAMES, image_id("a")), extra_targets=[before]))[1:] == [f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"]
+    assert not any(f"{NAMES[1]} {before}" in line for line in made), (
+        "what it means now is kept already"
+    )
+    assert sorted(line.split()[-1] for line in made if " images rm " in line) == sorted(
+        [before, stale]
+    )
+    assert import_lines(imported(has=dict.fromkeys(NAMES, image_id("a")), extra_targets=[before]))[
+        1:
+    ] == [f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"]
 
 
 def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id() -> None:
@@ -243,8 +363,19 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
     known = imported(has=dict.fromkeys(NAMES, image_id("a")), tarballs=[held])
     made = import_lines(known)
     assert any("images import -" in line for line in made)
-    assert f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={companion}  # image ID must be {image_id('c')}, unpacked" in made
-    assert import_lines(imported(has={**dict.fromkeys(NAMES, image_id("a")), companion: image_id("c")}, tarballs=[held])) == []
+    assert (
+        f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={companion}  # image ID must be "
+        f"{image_id('c')}, unpacked"
+    ) in made
+    assert (
+        import_lines(
+            imported(
+                has={**dict.fromkeys(NAMES, image_id("a")), companion: image_id("c")},
+                tarballs=[held],
+            )
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,7 +387,9 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
         (imported(names=("other.example/x:new",)), "not other.example"),
     ],
 )
-def test_import_is_refused_with_its_reason_and_a_next_step(known: import_image.Facts, sentence: str) -> None:
+def test_import_is_refused_with_its_reason_and_a_next_step(
+    known: import_image.Facts, sentence: str
+) -> None:
     with pytest.raises(Refused, match=sentence) as caught:
         import_lines(known)
     assert caught.value.next_step

@@ -10,13 +10,28 @@ from breakglass.observe.shelf import Partial, Tarball
 from breakglass.plan import Plan, Run
 from breakglass.ports import Result
 from breakglass.registry import ImageId
-from tests.facts import IDENTITY, IMAGE, MANY, REPOSITORY, SETTINGS, VM, docker, image_id, lines, machine, shelf, tarball
+from tests.facts import (
+    IDENTITY,
+    IMAGE,
+    MANY,
+    REPOSITORY,
+    SETTINGS,
+    VM,
+    docker,
+    image_id,
+    lines,
+    machine,
+    shelf,
+    tarball,
+)
 
 SERVED = ImageId("serves", image_id("a"))
 
 
 def facts(*, tag: str = "0a1b2c3d", published: ImageId = SERVED, **more: object) -> Facts:
-    known = Facts(VM, machine(VM), docker(), shelf(VM), tag, ((f"{REPOSITORY}:{tag}", published),), None, {})
+    known = Facts(
+        VM, machine(VM), docker(), shelf(VM), tag, ((f"{REPOSITORY}:{tag}", published),), None, {}
+    )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -33,11 +48,15 @@ def removed(known: Facts, keep: int = 5) -> list[str]:
     return [line for line in lines(planned(known, keep)) if " rm " in line]
 
 
-def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_this_order() -> None:
+def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_this_order() -> (
+    None
+):
     assert lines(planned(facts())) == [
         "registry-vm$ flock --nonblock /shelf/.breakglass.lock cat",
         f"registry-vm$ docker pull {REPOSITORY}:0a1b2c3d",
-        f"registry-vm$ bash -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | python3 archive.py write /shelf infra-ci-0a1b2c3d.tar.gz --reference {REPOSITORY}:0a1b2c3d"
+        f"registry-vm$ bash -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | "
+        f"python3 archive.py write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
+        f"{REPOSITORY}:0a1b2c3d"
         f" --image-id {REPOSITORY}:0a1b2c3d={image_id('a')}"
         """ --record '"'"'{"tag":"0a1b2c3d","sequence":1,"version":"0.1.0"}'"'"''""",
         "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz",
@@ -48,24 +67,39 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
 
 
 def test_the_directory_is_made_before_its_lock_where_it_is_not_there() -> None:
-    assert lines(planned(facts(shelf=shelf(VM, present=False))))[0] == "registry-vm$ mkdir -p /shelf"
+    assert (
+        lines(planned(facts(shelf=shelf(VM, present=False))))[0] == "registry-vm$ mkdir -p /shelf"
+    )
 
 
 def test_pigz_is_used_where_the_vm_has_it() -> None:
-    assert any(" | pigz | " in line for line in lines(planned(facts(machine=machine(VM, commands=MANY | {"pigz"})))))
+    assert any(
+        " | pigz | " in line
+        for line in lines(planned(facts(machine=machine(VM, commands=MANY | {"pigz"}))))
+    )
 
 
 def test_the_containerd_image_store_of_docker_28_is_told_the_platform() -> None:
-    assert any("docker save --platform linux/amd64 " in line for line in lines(planned(facts(docker=docker(version="28.1.0", driver="overlayfs")))))
+    assert any(
+        "docker save --platform linux/amd64 " in line
+        for line in lines(planned(facts(docker=docker(version="28.1.0", driver="overlayfs"))))
+    )
 
 
-def test_a_tag_that_is_published_with_the_image_that_the_registry_serves_leaves_nothing_to_do() -> None:
+def test_a_tag_that_is_published_with_the_image_that_the_registry_serves_leaves_nothing_to_do() -> (
+    None
+):
     assert lines(planned(facts(shelf=shelf(VM, [tarball("0a1b2c3d")], latest="0a1b2c3d")))) == []
 
 
 def test_only_the_link_is_missing_when_a_run_was_cut_short_after_publishing() -> None:
     known = facts(shelf=shelf(VM, [tarball("0a1b2c3d", 2), tarball("older", 1)], latest="older"))
-    assert [line.split("$ ")[1].split()[0] for line in lines(planned(known))] == ["flock", "ln", "mv", "sync"]
+    assert [line.split("$ ")[1].split()[0] for line in lines(planned(known))] == [
+        "flock",
+        "ln",
+        "mv",
+        "sync",
+    ]
 
 
 def test_a_tag_that_was_built_again_is_saved_again() -> None:
@@ -75,29 +109,47 @@ def test_a_tag_that_was_built_again_is_saved_again() -> None:
 
 
 def test_a_tarball_whose_content_is_bad_is_saved_again() -> None:
-    known = facts(shelf=shelf(VM, [tarball("0a1b2c3d")], latest="0a1b2c3d"), hashes=bad(tarball("0a1b2c3d")))
+    known = facts(
+        shelf=shelf(VM, [tarball("0a1b2c3d")], latest="0a1b2c3d"), hashes=bad(tarball("0a1b2c3d"))
+    )
     assert any("docker save" in line for line in lines(planned(known)))
 
 
 def test_a_replacement_that_was_cut_short_gets_its_sidecars() -> None:
     known = facts(shelf=shelf(VM, [tarball("0a1b2c3d", being_replaced=True)], latest="0a1b2c3d"))
-    assert lines(planned(known))[1:] == ["registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz"]
+    assert lines(planned(known))[1:] == [
+        "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz"
+    ]
 
 
 def test_left_over_partials_of_other_tags_are_discarded_and_this_tags_is_written_anew() -> None:
-    partials = (Partial("infra-ci-0a1b2c3d.tar.gz", 3, None), Partial("infra-ci-old.tar.gz", 3, None))
-    discards = [line for line in lines(planned(facts(shelf=shelf(VM, partials=partials)))) if "discard" in line]
+    partials = (
+        Partial("infra-ci-0a1b2c3d.tar.gz", 3, None),
+        Partial("infra-ci-old.tar.gz", 3, None),
+    )
+    discards = [
+        line
+        for line in lines(planned(facts(shelf=shelf(VM, partials=partials))))
+        if "discard" in line
+    ]
     assert discards == ["registry-vm$ python3 archive.py discard /shelf infra-ci-old.tar.gz"]
 
 
 def test_rotation_keeps_the_newest_by_sequence_and_names_every_file_that_goes() -> None:
     old = [tarball(f"t{number}", number) for number in range(1, 6)]
-    assert removed(facts(shelf=shelf(VM, old, latest="t5"))) == ["registry-vm$ rm -f -- /shelf/infra-ci-t1.tar.gz /shelf/infra-ci-t1.tar.gz.sha256 /shelf/infra-ci-t1.json"]
+    assert removed(facts(shelf=shelf(VM, old, latest="t5"))) == [
+        (
+            "registry-vm$ rm -f -- /shelf/infra-ci-t1.tar.gz /shelf/infra-ci-t1.tar.gz.sha256 "
+            "/shelf/infra-ci-t1.json"
+        )
+    ]
 
 
 def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> None:
     newest_bad = [tarball(f"t{number}", number) for number in range(2, 7)]
-    known = facts(shelf=shelf(VM, [*newest_bad, tarball("good", 1)], latest="t6"), hashes=bad(*newest_bad))
+    known = facts(
+        shelf=shelf(VM, [*newest_bad, tarball("good", 1)], latest="t6"), hashes=bad(*newest_bad)
+    )
     assert rotation(known, keep=5, adding=True) == ()
 
 
@@ -107,12 +159,17 @@ def test_rotation_leaves_unverified_tarballs_alone_whatever_their_number() -> No
 
 
 def test_rotation_never_takes_what_latest_means() -> None:
-    known = facts(tag="t3", shelf=shelf(VM, [tarball("t3", 3), tarball("t2", 2), tarball("t1", 1)], latest="t1"))
+    known = facts(
+        tag="t3",
+        shelf=shelf(VM, [tarball("t3", 3), tarball("t2", 2), tarball("t1", 1)], latest="t1"),
+    )
     assert [one.tag for one in rotation(known, keep=1, adding=False)] == ["t2"]
 
 
 def test_pointing_comes_before_rotating() -> None:
-    known = facts(shelf=shelf(VM, [tarball(f"t{number}", number) for number in range(1, 6)], latest="t5"))
+    known = facts(
+        shelf=shelf(VM, [tarball(f"t{number}", number) for number in range(1, 6)], latest="t5")
+    )
     words = [line.split("$ ")[1].split()[0] for line in lines(planned(known))]
     assert words.index("mv") < words.index("sync") < words.index("rm")
 
@@ -121,16 +178,32 @@ def test_pointing_comes_before_rotating() -> None:
     ("known", "kind", "sentence"),
     [
         (facts(published=ImageId("lacks the tag")), Refused, "does not have"),
-        (facts(published=ImageId("broken", missing=("sha256:dead",), detail="child 404")), Integrity, "sha256:dead"),
+        (
+            facts(published=ImageId("broken", missing=("sha256:dead",), detail="child 404")),
+            Integrity,
+            "sha256:dead",
+        ),
         (facts(docker=None, machine=machine(VM, commands=MANY - {"docker"})), Refused, "no docker"),
         (facts(machine=machine(VM, commands=MANY - {"python3"})), Refused, "no python3"),
         (facts(shelf=shelf(VM, fault="is not a link")), Refused, "is not a link"),
-        (facts(shelf=shelf(VM, foreign=["infra-ci-0a1b2c3d.tar.gz"])), Refused, "not a regular file"),
-        (facts(machine=machine(VM, free_bytes=10), shelf=shelf(VM, [tarball("old")], latest="old")), Refused, "no room"),
+        (
+            facts(shelf=shelf(VM, foreign=["infra-ci-0a1b2c3d.tar.gz"])),
+            Refused,
+            "not a regular file",
+        ),
+        (
+            facts(
+                machine=machine(VM, free_bytes=10), shelf=shelf(VM, [tarball("old")], latest="old")
+            ),
+            Refused,
+            "no room",
+        ),
         (facts(docker=docker(free_bytes=10), local_size_bytes=11), Refused, "data-root"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(known: Facts, kind: type[BreakglassError], sentence: str) -> None:
+def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(
+    known: Facts, kind: type[BreakglassError], sentence: str
+) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         planned(known)
     assert caught.value.next_step
@@ -139,9 +212,21 @@ def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(known: F
 @pytest.mark.parametrize(
     ("stderr", "kind"),
     [
-        (b"Error response from daemon: manifest for x not found: manifest unknown: manifest unknown", Refused),
-        (b"Error response from daemon: Get https://x/v2/: dial tcp: connect: connection refused", Unreachable),
-        (b"Error response from daemon: Get https://x/v2/: unauthorized: authentication required", Unreachable),
+        (
+            (
+                b"Error response from daemon: manifest for x not found: manifest unknown: "
+                b"manifest unknown"
+            ),
+            Refused,
+        ),
+        (
+            b"Error response from daemon: Get https://x/v2/: dial tcp: connect: connection refused",
+            Unreachable,
+        ),
+        (
+            b"Error response from daemon: Get https://x/v2/: unauthorized: authentication required",
+            Unreachable,
+        ),
         (b"write /var/lib/docker/tmp/x: no space left on device", Refused),
     ],
 )

@@ -1,4 +1,6 @@
-"""Whatever an API server or a registry says: facts of the types that are promised, an outcome, or one of our own errors."""
+"""Whatever an API server or a registry says: facts of the types that are promised, an outcome, or
+one of our own errors.
+"""
 
 import hashlib
 import json
@@ -25,7 +27,11 @@ from tests.unit.strategies import documents, examples, keeps_its_word, outputs
 from tests.unit.test_properties_parsers import INDEX, MANIFEST, NAME
 
 NODE = {
-    "metadata": {"name": "k8s-node1", "annotations": {"breakglass/pinned": "{}"}, "resourceVersion": "1"},
+    "metadata": {
+        "name": "k8s-node1",
+        "annotations": {"breakglass/pinned": "{}"},
+        "resourceVersion": "1",
+    },
     "spec": {"unschedulable": True},
     "status": {
         "conditions": [{"type": "Ready", "status": "True"}],
@@ -35,10 +41,22 @@ NODE = {
 }
 POD = {
     "metadata": {"namespace": "ci", "name": "p"},
-    "spec": {"nodeName": "k8s-node1", "containers": [{"image": NAME}], "initContainers": [{"image": NAME}]},
-    "status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]},
+    "spec": {
+        "nodeName": "k8s-node1",
+        "containers": [{"image": NAME}],
+        "initContainers": [{"image": NAME}],
+    },
+    "status": {
+        "phase": "Pending",
+        "containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}],
+    },
 }
-LISTS = some.sampled_from(({"kind": "NodeList", "metadata": {}, "items": [NODE]}, {"kind": "PodList", "metadata": {"continue": ""}, "items": [POD]}))
+LISTS = some.sampled_from(
+    (
+        {"kind": "NodeList", "metadata": {}, "items": [NODE]},
+        {"kind": "PodList", "metadata": {"continue": ""}, "items": [POD]},
+    )
+)
 
 
 class Api:
@@ -58,8 +76,13 @@ class Api:
 @example("{}", '{"status": {"containerStatuses": [{"state": {"waiting": {"reason": {}}}}]}}')
 @example("{}", '{"spec": {"nodeName": ["x"]}}')
 @given(documents(NODE), documents(POD))
-def test_what_the_api_says_of_nodes_and_pods_is_facts_or_one_of_our_errors(node: str, pod: str) -> None:
-    for text, read, promised in ((node, read_nodes, tuple[Node, ...]), (pod, read_pods, tuple[Pod, ...])):
+def test_what_the_api_says_of_nodes_and_pods_is_facts_or_one_of_our_errors(
+    node: str, pod: str
+) -> None:
+    for text, read, promised in (
+        (node, read_nodes, tuple[Node, ...]),
+        (pod, read_pods, tuple[Pod, ...]),
+    ):
         if (document := parsed(text)) is not None:
             keeps_its_word(lambda document=document, read=read: read(Api(document)), promised)  # type: ignore[misc]
 
@@ -82,26 +105,56 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[bytes],
             """Nobody reads it."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        path = kubeconfig(tmp_path_factory.mktemp("kube") / "config", f"http://127.0.0.1:{server.server_port}")
-        yield body, Cluster(Kubernetes(kubeconfig=path), request_timeout_seconds=2.0, operation_timeout_seconds=3.0)
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
+        path = kubeconfig(
+            tmp_path_factory.mktemp("kube") / "config", f"http://127.0.0.1:{server.server_port}"
+        )
+        yield (
+            body,
+            Cluster(
+                Kubernetes(kubeconfig=path),
+                request_timeout_seconds=2.0,
+                operation_timeout_seconds=3.0,
+            ),
+        )
         server.shutdown()
 
 
 @examples(40)
 @given(data=some.data())
-def test_an_api_that_answers_nonsense_is_one_of_our_errors(api: tuple[list[bytes], Cluster], data: some.DataObject) -> None:
+def test_an_api_that_answers_nonsense_is_one_of_our_errors(
+    api: tuple[list[bytes], Cluster], data: some.DataObject
+) -> None:
     body, cluster = api
     # A list that always goes on is asked for until the deadline.
-    body[0] = data.draw(LISTS.flatmap(lambda each: outputs(json.dumps(each)))).replace(b"continue", b"went on")
+    body[0] = data.draw(LISTS.flatmap(lambda each: outputs(json.dumps(each)))).replace(
+        b"continue", b"went on"
+    )
     keeps_its_word(cluster.nodes, list[dict[str, Any]])
     keeps_its_word(cluster.can_patch_nodes, bool | None)
 
 
-@pytest.mark.parametrize(("name", "is_one"), [("p" * 100, True), ("a.b-c", True), ("a\x1b[31m", False), ("-rf", False), ("$(id)", False), (None, False), (["x"], False)])
-def test_what_is_listed_has_a_name_that_can_be_typed_or_it_is_no_kubernetes(api: tuple[list[bytes], Cluster], name: object, is_one: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("p" * 100, True),
+        ("a.b-c", True),
+        ("a\x1b[31m", False),
+        ("-rf", False),
+        ("$(id)", False),
+        (None, False),
+        (["x"], False),
+    ],
+)
+def test_what_is_listed_has_a_name_that_can_be_typed_or_it_is_no_kubernetes(
+    api: tuple[list[bytes], Cluster], name: object, is_one: bool
+) -> None:
     body, cluster = api
-    body[0] = json.dumps({"kind": "PodList", "items": [{**POD, "metadata": {"name": name}}]}).encode()
+    body[0] = json.dumps(
+        {"kind": "PodList", "items": [{**POD, "metadata": {"name": name}}]}
+    ).encode()
     if is_one:
         assert [pod.name for pod in read_pods(cluster)] == [name]
         return
@@ -110,7 +163,9 @@ def test_what_is_listed_has_a_name_that_can_be_typed_or_it_is_no_kubernetes(api:
 
 
 class NodesApi:
-    """Implements patching.Nodes over one answer, of which the adapter promises the kind and the metadata."""
+    """Implements patching.Nodes over one answer, of which the adapter promises the kind and the
+    metadata.
+    """
 
     def __init__(self, node: dict[str, Any]) -> None:
         self._node = node
@@ -132,7 +187,11 @@ def test_a_patch_that_is_answered_with_nonsense_has_an_outcome(text: str, versio
 
 
 @examples(60)
-@given(outputs(json.dumps({"run": "1", "target": "k8s-node1", "by": "me", "at": "now", "reason": ""})).map(lambda output: output.decode("utf-8", "replace")))
+@given(
+    outputs(
+        json.dumps({"run": "1", "target": "k8s-node1", "by": "me", "at": "now", "reason": ""})
+    ).map(lambda output: output.decode("utf-8", "replace"))
+)
 def test_an_annotation_is_a_pin_of_ours_or_refused(annotation: str) -> None:
     keeps_its_word(lambda: parse_pin(annotation), Pin)
 
@@ -144,12 +203,30 @@ def test_a_manifest_is_what_containerd_can_read_or_broken(body: bytes) -> None:
         manifest = read_manifest(body, f"sha256:{hashlib.sha256(body).hexdigest()}")
     except Ended:
         return
-    assert all(platform_of(child) is None or isinstance(platform_of(child), str) for child in manifest.get("manifests", []))
+    assert all(
+        platform_of(child) is None or isinstance(platform_of(child), str)
+        for child in manifest.get("manifests", [])
+    )
 
 
 @examples(60)
-@given(outputs(json.dumps({"auths": {"https://r/v1/": {"auth": "YTpi"}, "r2": {"username": "x", "password": "y", "identitytoken": "z"}}, "credsStore": "", "credHelpers": {"gcr.io": "gcloud"}})))
-def test_a_file_of_logins_is_read_or_an_excuse(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+@given(
+    outputs(
+        json.dumps(
+            {
+                "auths": {
+                    "https://r/v1/": {"auth": "YTpi"},
+                    "r2": {"username": "x", "password": "y", "identitytoken": "z"},
+                },
+                "credsStore": "",
+                "credHelpers": {"gcr.io": "gcloud"},
+            }
+        )
+    )
+)
+def test_a_file_of_logins_is_read_or_an_excuse(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.getbasetemp() / "logins.json"
     path.write_bytes(content)
     credentials = read_credentials({"REGISTRY_AUTH_FILE": str(path)}, path.parent)

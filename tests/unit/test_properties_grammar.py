@@ -1,4 +1,6 @@
-"""Every grammar of what a person names: against the specifications' own expressions, and against texts that mean harm."""
+"""Every grammar of what a person names: against the specifications' own expressions, and against
+texts that mean harm.
+"""
 
 import ipaddress
 import operator
@@ -29,24 +31,41 @@ SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 ADDRESSES = some.ip_addresses().map(str)
 LOWER, WORD = string.ascii_lowercase + string.digits, string.ascii_letters + string.digits
 LABELS = some.sampled_from(["a", "Z9", "0", "x-y", "a--b", "b" * 63])
-HOSTS = some.sampled_from(["localhost", "k8s-node1", "registry.viktorbarzin.me", "10.0.20.10", "[::1]", "[fe80::1:2]"]) | some.lists(LABELS, min_size=1, max_size=3).map(".".join)
+HOSTS = some.sampled_from(
+    ["localhost", "k8s-node1", "registry.viktorbarzin.me", "10.0.20.10", "[::1]", "[fe80::1:2]"]
+) | some.lists(LABELS, min_size=1, max_size=3).map(".".join)
 PORTS = some.sampled_from(["", ":1", ":22", ":5050", ":65535"])
-REGISTRIES = (some.builds("{}{}".format, HOSTS, PORTS)).filter(lambda text: re.search(r"[.:]|^localhost$", text))
-PARTS = some.sampled_from(["a", "infra-ci", "0", "a.b", "a_b", "a__b", "a---b", "x1.y2_z3-w4"]) | some.text(LOWER, min_size=1, max_size=20)
+REGISTRIES = (some.builds("{}{}".format, HOSTS, PORTS)).filter(
+    lambda text: re.search(r"[.:]|^localhost$", text)
+)
+PARTS = some.sampled_from(
+    ["a", "infra-ci", "0", "a.b", "a_b", "a__b", "a---b", "x1.y2_z3-w4"]
+) | some.text(LOWER, min_size=1, max_size=20)
 PATHS = some.lists(PARTS, min_size=1, max_size=5).map("/".join)
-TAGS = some.builds(operator.add, some.sampled_from(WORD + "_"), some.text(WORD + "._-", max_size=127))
+TAGS = some.builds(
+    operator.add, some.sampled_from(WORD + "_"), some.text(WORD + "._-", max_size=127)
+)
 REPOSITORIES = some.builds("{}/{}".format, REGISTRIES, PATHS).filter(lambda text: len(text) <= 255)
 REFERENCES = some.builds("{}:{}".format, REPOSITORIES, TAGS)
-USERS = some.builds(operator.add, some.sampled_from(WORD + "_"), some.text(WORD + "._-", max_size=63))
+USERS = some.builds(
+    operator.add, some.sampled_from(WORD + "_"), some.text(WORD + "._-", max_size=63)
+)
 
 
 def is_reference(text: str) -> bool:
     """Whether docker and containerd read it as REGISTRY/PATH:TAG."""
-    return re.fullmatch(rf"{DOMAIN}/{PATH}:{TAG}", text) is not None and len(text.rpartition(":")[0]) <= 255
+    return (
+        re.fullmatch(rf"{DOMAIN}/{PATH}:{TAG}", text) is not None
+        and len(text.rpartition(":")[0]) <= 255
+    )
 
 
 def is_node_name(text: str) -> bool:
-    return is_address(text) or (re.fullmatch(SUBDOMAIN, text) is not None and len(text) <= 253 and all(len(label) <= 63 for label in text.split(".")))
+    return is_address(text) or (
+        re.fullmatch(SUBDOMAIN, text) is not None
+        and len(text) <= 253
+        and all(len(label) <= 63 for label in text.split("."))
+    )
 
 
 def is_address(text: str) -> bool:
@@ -58,7 +77,9 @@ def is_address(text: str) -> bool:
 
 
 def is_destination(text: str) -> bool:
-    """`[user@]host[:port]`: what ssh would get is a login name, a host and a port, and nothing that is an option."""
+    """`[user@]host[:port]`: what ssh would get is a login name, a host and a port, and nothing that
+    is an option.
+    """
     user, at, rest = text.rpartition("@")
     if at and not re.fullmatch("[A-Za-z0-9_][A-Za-z0-9._-]*", user):
         return False
@@ -67,7 +88,9 @@ def is_destination(text: str) -> bool:
     host, colon, port = rest.rpartition(":") if re.search(r":[^\]]*\Z", rest) else (rest, "", "")
     if colon and not (port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
         return False
-    return re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?", host) is not None or (host[:1] + host[-1:] == "[]" and is_address(host[1:-1]))
+    return re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?", host) is not None or (
+        host[:1] + host[-1:] == "[]" and is_address(host[1:-1])
+    )
 
 
 @dataclass(frozen=True)
@@ -87,27 +110,59 @@ def whole(expression: str) -> Callable[[str], bool]:
 
 GRAMMARS = {
     "tag": Grammar(grammar.check_tag, TAGS, whole(TAG)),
-    "tag of a snapshot": Grammar(grammar.check_snapshot_tag, TAGS.filter(lambda text: text != "latest"), lambda text: whole(TAG)(text) and text != "latest"),
+    "tag of a snapshot": Grammar(
+        grammar.check_snapshot_tag,
+        TAGS.filter(lambda text: text != "latest"),
+        lambda text: whole(TAG)(text) and text != "latest",
+    ),
     "repository without its registry": Grammar(grammar.check_repository_path, PATHS, whole(PATH)),
-    "repository": Grammar(grammar.check_repository, REPOSITORIES, lambda text: is_reference(text + ":x")),
+    "repository": Grammar(
+        grammar.check_repository, REPOSITORIES, lambda text: is_reference(text + ":x")
+    ),
     "reference": Grammar(grammar.check_reference, REFERENCES, is_reference),
-    "node": Grammar(grammar.check_node_name, some.lists(LABELS.map(str.lower), min_size=1, max_size=3).map(".".join) | ADDRESSES, is_node_name),
+    "node": Grammar(
+        grammar.check_node_name,
+        some.lists(LABELS.map(str.lower), min_size=1, max_size=3).map(".".join) | ADDRESSES,
+        is_node_name,
+    ),
     "user": Grammar(grammar.check_user, USERS, whole("[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")),
     "destination": Grammar(
         grammar.check_destination,
-        some.builds("{}{}{}".format, some.just("") | USERS.map("{}@".format), HOSTS, PORTS) | ADDRESSES | some.builds("{}@{}".format, USERS, ADDRESSES),
+        some.builds("{}{}{}".format, some.just("") | USERS.map("{}@".format), HOSTS, PORTS)
+        | ADDRESSES
+        | some.builds("{}@{}".format, USERS, ADDRESSES),
         is_destination,
     ),
     "path": Grammar(
         grammar.check_path,
         some.lists(TAGS, min_size=1, max_size=5).map(lambda parts: "/" + "/".join(parts)),
-        lambda text: text.startswith("/") and not text.endswith("/") and not {"", ".", ".."} & set(text[1:].split("/")),
+        lambda text: (
+            text.startswith("/")
+            and not text.endswith("/")
+            and not {"", ".", ".."} & set(text[1:].split("/"))
+        ),
         is_word=False,
     ),
-    "name for files": Grammar(grammar.check_file_name, some.builds(operator.add, some.sampled_from(LOWER), some.text(LOWER + "._-", max_size=99)), whole("[a-z0-9][a-z0-9._-]{0,99}")),
-    "source": Grammar(grammar.check_source, some.builds(operator.add, some.sampled_from(WORD), some.text(WORD + "._-", max_size=62)), whole("[A-Za-z0-9][A-Za-z0-9._-]{0,62}")),
-    "namespace": Grammar(grammar.check_namespace, some.sampled_from(["k8s.io", "default", "a_b-c.d"]), whole("[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*")),
-    "word of a command": Grammar(grammar.check_word, some.sampled_from(["ctr", "/usr/local/bin/k3s", "--address=/run/containerd.sock"]), whole("[A-Za-z0-9._:/=@+-]+")),
+    "name for files": Grammar(
+        grammar.check_file_name,
+        some.builds(operator.add, some.sampled_from(LOWER), some.text(LOWER + "._-", max_size=99)),
+        whole("[a-z0-9][a-z0-9._-]{0,99}"),
+    ),
+    "source": Grammar(
+        grammar.check_source,
+        some.builds(operator.add, some.sampled_from(WORD), some.text(WORD + "._-", max_size=62)),
+        whole("[A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
+    ),
+    "namespace": Grammar(
+        grammar.check_namespace,
+        some.sampled_from(["k8s.io", "default", "a_b-c.d"]),
+        whole("[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*"),
+    ),
+    "word of a command": Grammar(
+        grammar.check_word,
+        some.sampled_from(["ctr", "/usr/local/bin/k3s", "--address=/run/containerd.sock"]),
+        whole("[A-Za-z0-9._:/=@+-]+"),
+    ),
     "registry's address": Grammar(
         grammar.check_url,
         some.builds("{}://{}{}".format, some.sampled_from(["http", "https"]), HOSTS, PORTS),
@@ -122,10 +177,24 @@ each = pytest.mark.parametrize("kind", GRAMMARS)
 @each
 @examples(8)
 @given(data=some.data())
-def test_what_the_specification_allows_is_accepted_as_it_is_and_nothing_can_be_hung_onto_it(kind: str, data: some.DataObject) -> None:
+def test_what_the_specification_allows_is_accepted_as_it_is_and_nothing_can_be_hung_onto_it(
+    kind: str, data: some.DataObject
+) -> None:
     text = data.draw(GRAMMARS[kind].good)
     assert GRAMMARS[kind].check(text) == text
-    for hostile in ("\n", "\r", "\0", "\x1b", "\u2028", ";id", "$(id)", "`id`", "\n-rf", "'", *([] if kind == "path" else [" "])):
+    for hostile in (
+        "\n",
+        "\r",
+        "\0",
+        "\x1b",
+        "\u2028",
+        ";id",
+        "$(id)",
+        "`id`",
+        "\n-rf",
+        "'",
+        *([] if kind == "path" else [" "]),
+    ):
         assert_is_refused(kind, text + hostile)
         assert_is_refused(kind, hostile + text)
 
@@ -133,7 +202,9 @@ def test_what_the_specification_allows_is_accepted_as_it_is_and_nothing_can_be_h
 @each
 @examples(25)
 @given(data=some.data())
-def test_what_is_accepted_is_allowed_and_cannot_be_anything_but_an_argument(kind: str, data: some.DataObject) -> None:
+def test_what_is_accepted_is_allowed_and_cannot_be_anything_but_an_argument(
+    kind: str, data: some.DataObject
+) -> None:
     what = GRAMMARS[kind]
     text = data.draw(mangled(what.good) | mangled(mangled(what.good)) | some.text(max_size=9))
     try:
@@ -155,8 +226,14 @@ def test_what_means_harm_is_refused_in_one_printable_line(kind: str) -> None:
 
 
 @examples(30)
-@given(some.sampled_from(["{tag}", "v{tag}", "{tag}-amd64", "latest"]), REPOSITORIES, TAGS | some.just("t" * 128))
-def test_a_template_that_is_accepted_makes_a_reference_of_every_tag_that_leaves_it_room(template: str, repository: str, tag: str) -> None:
+@given(
+    some.sampled_from(["{tag}", "v{tag}", "{tag}-amd64", "latest"]),
+    REPOSITORIES,
+    TAGS | some.just("t" * 128),
+)
+def test_a_template_that_is_accepted_makes_a_reference_of_every_tag_that_leaves_it_room(
+    template: str, repository: str, tag: str
+) -> None:
     accepted = grammar.check_template(f"{repository}:{template}")
     try:
         names = Image(repository, "image", (accepted,)).names(tag)

@@ -1,4 +1,6 @@
-"""Whatever another host says, a reader returns facts of the types that it promises, or raises one of our own errors."""
+"""Whatever another host says, a reader returns facts of the types that it promises, or raises
+one of our own errors.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,8 +12,24 @@ from hypothesis import strategies as some
 
 from breakglass.commands.hosts_toml import compose, endpoints, lists
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.answering import Answering, Pull, Site, Taken, read_answering, read_pulls, read_taken
-from breakglass.observe.containerd import Containerd, Ctr, honours_pinned, read_containerd, read_image_id, read_targets, read_unpacked
+from breakglass.observe.answering import (
+    Answering,
+    Pull,
+    Site,
+    Taken,
+    read_answering,
+    read_pulls,
+    read_taken,
+)
+from breakglass.observe.containerd import (
+    Containerd,
+    Ctr,
+    honours_pinned,
+    read_containerd,
+    read_image_id,
+    read_targets,
+    read_unpacked,
+)
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
@@ -29,18 +47,29 @@ NAME = "registry.example:5050/infra-ci:latest"
 
 
 class Says:
-    """A host that answers every question with the next one of some results; to each is an answer that a host would give."""
+    """A host that answers every question with the next one of some results; to each is an answer
+    that a host would give.
+    """
 
-    def __init__(self, draw: Callable[[some.SearchStrategy[Any]], Any], answers: Callable[[Argv], tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        draw: Callable[[some.SearchStrategy[Any]], Any],
+        answers: Callable[[Argv], tuple[str, ...]],
+    ) -> None:
         self._draw, self._answers = draw, answers
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002
         true = self._answers(pipeline[0])
-        status = self._draw(some.sampled_from([0] * 12 + [1, 2, 3, 4, 5, 6, 7, 10, 126, 127, 255, -1, None]))
+        status = self._draw(
+            some.sampled_from([0] * 12 + [1, 2, 3, 4, 5, 6, 7, 10, 126, 127, 255, -1, None])
+        )
         return Result(
             status,
             self._draw(outputs(*true)),
-            self._draw(some.just(b"") | outputs("sudo: a password is required\n", "cannot open: No such file\n")),
+            self._draw(
+                some.just(b"")
+                | outputs("sudo: a password is required\n", "cannot open: No such file\n")
+            ),
             "the connection was lost" if status is None else "",
         )
 
@@ -74,21 +103,64 @@ orphan infra-ci-3.json
 end
 """
 TAKEN = {
-    "record": {"schema": 1, "namespace": "k8s.io", "files": {"/etc/hosts.toml": {"original": {"text": "x", "mode": 420}, "made": ["/etc"], "written": "y"}}},
+    "record": {
+        "schema": 1,
+        "namespace": "k8s.io",
+        "files": {
+            "/etc/hosts.toml": {
+                "original": {"text": "x", "mode": 420},
+                "made": ["/etc"],
+                "written": "y",
+            }
+        },
+    },
     "responder": True,
     "now": {"/etc/hosts.toml": "y"},
     "strays": ["/etc/other.toml"],
 }
-SITE = {"file": "/certs/r/hosts.toml", "linked": False, "text": 'server = "https://r"\n', "default": None, "default_file": "", "ca": ["/ca"], "client": [["/c", "/k"]], "fault": ""}
-CONFIGURATION = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/certs"\n'
-CONTAINERD = {"configuration": CONFIGURATION, "file": "/etc/containerd/config.toml", "fault": "", "newer": False}
+SITE = {
+    "file": "/certs/r/hosts.toml",
+    "linked": False,
+    "text": 'server = "https://r"\n',
+    "default": None,
+    "default_file": "",
+    "ca": ["/ca"],
+    "client": [["/c", "/k"]],
+    "fault": "",
+}
+CONFIGURATION = (
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/certs"\n'
+)
+CONTAINERD = {
+    "configuration": CONFIGURATION,
+    "file": "/etc/containerd/config.toml",
+    "fault": "",
+    "newer": False,
+}
 READ = {**TAKEN, "sites": {"r": SITE}, "containerd": CONTAINERD, "content": "/var/lib/containerd"}
 STATUS = {"pids": [1], "port": 5000, "answers": {NAME: DIGEST}, "free_port": 5000}
-PULLS = [{"registry": "r", "url": "https://r", "repository": "infra-ci", "tag": "latest", "state": "broken", "detail": "gone", "missing": [DIGEST]}]
-MANIFEST = {"schemaVersion": 2, "config": {"digest": DIGEST, "size": 2}, "layers": [{"digest": DIGEST, "size": 5}]}
+PULLS = [
+    {
+        "registry": "r",
+        "url": "https://r",
+        "repository": "infra-ci",
+        "tag": "latest",
+        "state": "broken",
+        "detail": "gone",
+        "missing": [DIGEST],
+    }
+]
+MANIFEST = {
+    "schemaVersion": 2,
+    "config": {"digest": DIGEST, "size": 2},
+    "layers": [{"digest": DIGEST, "size": 5}],
+}
 INDEX = {"manifests": [{"digest": DIGEST, "platform": {"os": "linux", "architecture": "amd64"}}]}
 TOML = (
-    'server = "https://r"\n[host."https://m"]\n  capabilities = ["pull"]\n  ca = "/ca"\n  client = [["/c", "/k"]]\n  skip_verify = false\n[host."https://m".header]\n  x = ["1"]\n',
+    (
+        'server = "https://r"\n[host."https://m"]\n  capabilities = ["pull"]\n  ca = "/ca"\n  '
+        'client = [["/c", "/k"]]\n  skip_verify = false\n[host."https://m".header]\n  x = ["1"]\n'
+    ),
     '[host]\n  [host."http://a"]\n[host.b]\nca = ["x", "y"]\n',
     'host = "x"\n',
     "server = 1979-05-27T07:32:00Z\nca = { a = 1 }\n",
@@ -97,21 +169,41 @@ TOML = (
 
 def of_a_node(argv: Argv) -> tuple[str, ...]:
     """What each of our questions is answered with."""
-    listing = f"REF TYPE DIGEST SIZE PLATFORMS LABELS\n{NAME} application/x {DIGEST} 5.0 MiB linux/amd64 io.cri-containerd.pinned=pinned\n"
-    check = f"REF TYPE DIGEST STATUS SIZE UNPACKED\n{NAME} application/x {DIGEST} complete (2/2) 5.0 MiB/5.0 MiB true\n"
+    listing = (
+        f"REF TYPE DIGEST SIZE PLATFORMS LABELS\n{NAME} application/x {DIGEST} 5.0 MiB "
+        f"linux/amd64 io.cri-containerd.pinned=pinned\n"
+    )
+    check = (
+        f"REF TYPE DIGEST STATUS SIZE UNPACKED\n{NAME} application/x {DIGEST} complete (2/2) 5.0 "
+        f"MiB/5.0 MiB true\n"
+    )
     known: dict[Argv, tuple[str, ...]] = {
         ("python3", "taken.py"): (json.dumps(READ),),
         ("python3", "responder.py"): (json.dumps(STATUS),),
         ("python3", "registries.py"): (json.dumps(PULLS),),
-        ("sh", "-c"): (SHELF, "absent\n") if "shelf" in argv else ("x86_64\n1000000\npython3\nend\n",),
-        ("docker", "info"): ("20.10.24 overlay2 /var/lib/docker\n", "28.1.0 overlayfs /var/lib/docker\n"),
+        ("sh", "-c"): (SHELF, "absent\n")
+        if "shelf" in argv
+        else ("x86_64\n1000000\npython3\nend\n",),
+        ("docker", "info"): (
+            "20.10.24 overlay2 /var/lib/docker\n",
+            "28.1.0 overlayfs /var/lib/docker\n",
+        ),
         ("docker", "image"): ("777000000\n",),
-        ("df", "-Pk"): ("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 50 50 50% /\n",),
+        ("df", "-Pk"): (
+            (
+                "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 50 50 "
+                "50% /\n"
+            ),
+        ),
         ("sha256sum", "--"): (f"{'a' * 64}  /shelf/x\n",),
         ("ctr", "version"): ("Client:\n  Version:  1.7.24\nServer:\n  Version:  v1.7.24~ds1\n",),
     }
     if argv[:3] == CTR.line()[:3]:
-        return {"ls": (listing,), "check": (check,), "get": (json.dumps(MANIFEST), json.dumps(INDEX))}[argv[4]]
+        return {
+            "ls": (listing,),
+            "check": (check,),
+            "get": (json.dumps(MANIFEST), json.dumps(INDEX)),
+        }[argv[4]]
     return known[argv[:2]]
 
 
@@ -119,24 +211,48 @@ READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "machine": (lambda reads: read_machine(reads, HOST, "/shelf", ("python3",)), Machine),
     "hashes": (lambda reads: read_hashes(reads, HOST, ("/shelf/x",)), dict[str, str]),
     "docker": (lambda reads: read_docker(reads, HOST), Docker),
-    "docker's choice of platform": (lambda reads: read_docker(reads, HOST).save_wants_platform, bool),
+    "docker's choice of platform": (
+        lambda reads: read_docker(reads, HOST).save_wants_platform,
+        bool,
+    ),
     "size of a local image": (lambda reads: read_local_size(reads, HOST, NAME), int | None),
     "shelf": (lambda reads: read_shelf(reads, HOST, "/shelf", "infra-ci"), Shelf),
-    "containerd": (lambda reads: read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64"), Containerd),
-    "whether containerd honours a label": (lambda reads: honours_pinned(read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64").version), bool),
+    "containerd": (
+        lambda reads: read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64"),
+        Containerd,
+    ),
+    "whether containerd honours a label": (
+        lambda reads: honours_pinned(
+            read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64").version
+        ),
+        bool,
+    ),
     "names in containerd": (lambda reads: read_targets(reads, HOST, CTR), dict[str, str]),
     "unpacked": (lambda reads: read_unpacked(reads, HOST, CTR, (NAME,)), frozenset[str]),
     "image ID": (lambda reads: read_image_id(reads, HOST, CTR, DIGEST, "amd64"), str | None),
-    "what was taken": (lambda reads: read_taken(reads, HOST, "/var/breakglass", certs="/certs"), Taken),
-    "what answers": (lambda reads: read_answering(reads, HOST, "/var/breakglass", certs="/certs", registries=("r",), ctr=CTR), tuple[Taken, Answering]),
-    "what registries do": (lambda reads: read_pulls(reads, HOST, [{"registry": "r"}]), tuple[Pull, ...]),
+    "what was taken": (
+        lambda reads: read_taken(reads, HOST, "/var/breakglass", certs="/certs"),
+        Taken,
+    ),
+    "what answers": (
+        lambda reads: read_answering(
+            reads, HOST, "/var/breakglass", certs="/certs", registries=("r",), ctr=CTR
+        ),
+        tuple[Taken, Answering],
+    ),
+    "what registries do": (
+        lambda reads: read_pulls(reads, HOST, [{"registry": "r"}]),
+        tuple[Pull, ...],
+    ),
 }
 
 
 @pytest.mark.parametrize("reader", READERS)
 @examples(40)
 @given(data=some.data())
-def test_a_reader_returns_facts_or_one_of_our_errors_whatever_the_host_answers(reader: str, data: some.DataObject) -> None:
+def test_a_reader_returns_facts_or_one_of_our_errors_whatever_the_host_answers(
+    reader: str, data: some.DataObject
+) -> None:
     read, promised = READERS[reader]
     keeps_its_word(lambda: read(Says(data.draw, of_a_node)), promised)
 
@@ -151,8 +267,22 @@ def test_a_host_that_gave_no_answer_has_neither_bad_content_nor_none(reader: str
         READERS[reader][0](Silent())
 
 
-STATUSES: tuple[dict[str, object], ...] = ({"free_port": "x"}, {"free_port": float("inf")}, {"port": "x"}, {"content": 5}, {"sites": {}}, {"containerd": None})
-SITES: tuple[dict[str, object], ...] = ({"client": [["a"]]}, {"file": ["x"]}, {"text": 5}, {"default": {}}, {"linked": 3}, {"ca": [1]})
+STATUSES: tuple[dict[str, object], ...] = (
+    {"free_port": "x"},
+    {"free_port": float("inf")},
+    {"port": "x"},
+    {"content": 5},
+    {"sites": {}},
+    {"containerd": None},
+)
+SITES: tuple[dict[str, object], ...] = (
+    {"client": [["a"]]},
+    {"file": ["x"]},
+    {"text": 5},
+    {"default": {}},
+    {"linked": 3},
+    {"ca": [1]},
+)
 ONCE_BUGS = [
     ("machine", "x86_64\n²\nend\n"),
     ("machine", f"x86_64\n{HUGE}\nend\n"),
@@ -163,13 +293,26 @@ ONCE_BUGS = [
     ("what registries do", "5"),
     ("what registries do", "[{}]"),
     *(("what answers", json.dumps({**READ, **STATUS, **odd})) for odd in STATUSES),
-    *(("what answers", json.dumps({**READ, **STATUS, "sites": {"r": {**SITE, **odd}}})) for odd in SITES),
-    *(("what answers", json.dumps({**READ, **STATUS, "containerd": {**CONTAINERD, "configuration": f"a = {odd}"}})) for odd in (HUGE, DEEP)),
+    *(
+        ("what answers", json.dumps({**READ, **STATUS, "sites": {"r": {**SITE, **odd}}}))
+        for odd in SITES
+    ),
+    *(
+        (
+            "what answers",
+            json.dumps(
+                {**READ, **STATUS, "containerd": {**CONTAINERD, "configuration": f"a = {odd}"}}
+            ),
+        )
+        for odd in (HUGE, DEEP)
+    ),
 ]
 
 
 @pytest.mark.parametrize(("reader", "answer"), ONCE_BUGS, ids=range(len(ONCE_BUGS)))
-def test_nonsense_that_a_reader_once_fell_over_is_one_of_our_errors(reader: str, answer: str) -> None:
+def test_nonsense_that_a_reader_once_fell_over_is_one_of_our_errors(
+    reader: str, answer: str
+) -> None:
     read, promised = READERS[reader]
 
     class Always:
@@ -190,7 +333,9 @@ def test_a_sidecar_is_a_record_that_can_be_written_again_or_it_is_none(content: 
     for record in records:
         # As snapshot and fetch do with it.
         json.dumps({"sequence": record.sequence + 1}, separators=(",", ":"))
-        "".join((record.text, *record.references, record.platform, record.version, record.created_at)).encode()
+        "".join(
+            (record.text, *record.references, record.platform, record.version, record.created_at)
+        ).encode()
 
 
 @examples(100)
@@ -201,8 +346,15 @@ def test_a_hosts_toml_is_understood_or_refused(content: bytes, first: bool) -> N
     text = content.decode("utf-8", "replace")
     for original, default in ((text, None), (None, text)):
         site = Site("r", "/certs/r/hosts.toml", text=original, default=default)
-        keeps_its_word(lambda site=site, original=original: compose(site, original, address="http://127.0.0.1:5000", first=first).lines, tuple[str, ...])  # type: ignore[misc]
-        keeps_its_word(lambda site=site, original=original: endpoints(site, original), list[dict[str, Any]])  # type: ignore[misc]
+
+        def composed(site: Site = site, original: str | None = original) -> tuple[str, ...]:
+            return compose(site, original, address="http://127.0.0.1:5000", first=first).lines
+
+        def named(site: Site = site, original: str | None = original) -> list[dict[str, Any]]:
+            return endpoints(site, original)
+
+        keeps_its_word(composed, tuple[str, ...])
+        keeps_its_word(named, list[dict[str, Any]])
     keeps_its_word(lambda: lists(text, "http://127.0.0.1:5000", first=first), bool)
 
 
@@ -210,14 +362,27 @@ def test_a_hosts_toml_is_understood_or_refused(content: bytes, first: bool) -> N
 @example(b'{"holder": "x", "age_seconds": []}', 7, b"")
 @example(b'{"holder": "x", "age_seconds": Infinity}', 7, b"")
 @example(DEEP.encode(), 7, b"")
-@given(outputs('{"holder": "root@operator, run 1", "age_seconds": 5}\n'), some.sampled_from([0, 1, 4, 7, 255, None]), outputs("it is a symbolic link\n"))
-def test_a_lock_that_was_not_taken_is_told_whatever_its_script_says(answer: bytes, status: int | None, stderr: bytes) -> None:
-    error = _not_held(Lock(HOST, "/var/breakglass/.breakglass.lock", "me"), Result(status, answer, stderr, "lost"), answer)
+@given(
+    outputs('{"holder": "root@operator, run 1", "age_seconds": 5}\n'),
+    some.sampled_from([0, 1, 4, 7, 255, None]),
+    outputs("it is a symbolic link\n"),
+)
+def test_a_lock_that_was_not_taken_is_told_whatever_its_script_says(
+    answer: bytes, status: int | None, stderr: bytes
+) -> None:
+    error = _not_held(
+        Lock(HOST, "/var/breakglass/.breakglass.lock", "me"),
+        Result(status, answer, stderr, "lost"),
+        answer,
+    )
     assert error.message.isprintable()
 
 
 @examples(60)
-@given(some.lists(outputs("@progress 5\nsudo: a password is required\n"), max_size=4), some.sampled_from([0, 1, None]))
+@given(
+    some.lists(outputs("@progress 5\nsudo: a password is required\n"), max_size=4),
+    some.sampled_from([0, 1, None]),
+)
 def test_no_stderr_is_too_much(parts: list[bytes], status: int | None) -> None:
     stderr = Stderr(lambda done: json.dumps(done))  # type: ignore[arg-type]
     for part in parts:

@@ -1,4 +1,6 @@
-"""Whatever lies on the shelf of the registry VM, no step of a snapshot, nor half of one, loses what must not be lost."""
+"""Whatever lies on the shelf of the registry VM, no step of a snapshot, nor half of one, loses what
+must not be lost.
+"""
 
 import copy
 import hashlib
@@ -46,15 +48,31 @@ def image_of(content: bytes) -> str:
 
 def record(tag: str, content: bytes, sequence: int) -> dict[str, Any]:
     return {
-        **{"tag": tag, "references": [f"r.example/infra-ci:{tag}"], "image_id": image_of(content), "companions": {}, "platform": "linux/amd64", "created_at": "1999", "version": "1"},
-        **{"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "sequence": sequence},
+        **{
+            "tag": tag,
+            "references": [f"r.example/infra-ci:{tag}"],
+            "image_id": image_of(content),
+            "companions": {},
+            "platform": "linux/amd64",
+            "created_at": "1999",
+            "version": "1",
+        },
+        **{
+            "size_bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "sequence": sequence,
+        },
     }
 
 
 def prove(shelf: Directory, tag: str, *records: dict[str, Any]) -> None:
     """The sidecars, the record of the moment first."""
-    shelf[f"infra-ci-{tag}.json"] = json.dumps({**records[0], **({"previous": records[1]} if len(records) > 1 else {})}).encode()
-    shelf[f"{NAMES[tag]}.sha256"] = "".join(f"{each['sha256']}  {NAMES[tag]}\n" for each in records).encode()
+    shelf[f"infra-ci-{tag}.json"] = json.dumps(
+        {**records[0], **({"previous": records[1]} if len(records) > 1 else {})}
+    ).encode()
+    shelf[f"{NAMES[tag]}.sha256"] = "".join(
+        f"{each['sha256']}  {NAMES[tag]}\n" for each in records
+    ).encode()
 
 
 @some.composite
@@ -62,14 +80,48 @@ def shelves(draw: some.DrawFn) -> Directory:
     """Tarballs of every kind, foreign things, left-overs, and a link that may mean anything."""
     shelf: Directory = {}
     for tag in TAGS:
-        kind = draw(some.sampled_from(("absent", "good", "good", "good", "corrupt", "short", "bare", "no sum", "half", "another's", "replaced", "orphan", "link", "directory")))
-        content, sequence = f"tarball of {tag}".encode(), draw(some.integers(0, 9) | some.sampled_from((10**30,)))
+        kind = draw(
+            some.sampled_from(
+                (
+                    "absent",
+                    "good",
+                    "good",
+                    "good",
+                    "corrupt",
+                    "short",
+                    "bare",
+                    "no sum",
+                    "half",
+                    "another's",
+                    "replaced",
+                    "orphan",
+                    "link",
+                    "directory",
+                )
+            )
+        )
+        content, sequence = (
+            f"tarball of {tag}".encode(),
+            draw(some.integers(0, 9) | some.sampled_from((10**30,))),
+        )
         name, proof = NAMES[tag], record(tag, content, sequence)
         if kind in ("link", "directory"):
-            shelf[name] = Link(draw(some.sampled_from((NAMES["t0"], "/etc/passwd")))) if kind == "link" else None
+            shelf[name] = (
+                Link(draw(some.sampled_from((NAMES["t0"], "/etc/passwd"))))
+                if kind == "link"
+                else None
+            )
             continue
         if kind != "absent":
-            prove(shelf, tag, *((record(tag, b"older " + content, sequence), proof) if kind == "replaced" else (proof,)))
+            prove(
+                shelf,
+                tag,
+                *(
+                    (record(tag, b"older " + content, sequence), proof)
+                    if kind == "replaced"
+                    else (proof,)
+                ),
+            )
             shelf[name] = content
         if kind == "corrupt":
             shelf[name] = content.upper()
@@ -79,7 +131,11 @@ def shelves(draw: some.DrawFn) -> Directory:
             shelf[f"infra-ci-{tag}.json"] = json.dumps({**proof, "tag": "t9"}).encode()
         elif kind == "half":
             shelf[f"infra-ci-{tag}.json"] = json.dumps(proof).encode()[:30]
-        for gone in {"bare": (f"{name}.sha256", f"infra-ci-{tag}.json"), "no sum": (f"{name}.sha256",), "orphan": (name,)}.get(kind, ()):
+        for gone in {
+            "bare": (f"{name}.sha256", f"infra-ci-{tag}.json"),
+            "no sum": (f"{name}.sha256",),
+            "orphan": (name,),
+        }.get(kind, ()):
             del shelf[gone]
     foreign = (
         "infra-ci-a b.tar.gz",
@@ -94,9 +150,23 @@ def shelves(draw: some.DrawFn) -> Directory:
     )
     shelf |= dict.fromkeys(draw(some.sets(some.sampled_from(foreign))), b"foreign")
     shelf |= dict.fromkeys(
-        draw(some.sets(some.sampled_from((".infra-ci-t0.tar.gz.partial", ".infra-ci-t8.tar.gz.partial", ".infra-ci-t8.tar.gz.partial.sha256", ".infra-ci-t8.json.partial")))), b"half"
+        draw(
+            some.sets(
+                some.sampled_from(
+                    (
+                        ".infra-ci-t0.tar.gz.partial",
+                        ".infra-ci-t8.tar.gz.partial",
+                        ".infra-ci-t8.tar.gz.partial.sha256",
+                        ".infra-ci-t8.json.partial",
+                    )
+                )
+            )
+        ),
+        b"half",
     )
-    latest = draw(some.sampled_from((None, *NAMES.values(), "infra-ci-gone.tar.gz", "/etc/passwd", LATEST)))
+    latest = draw(
+        some.sampled_from((None, *NAMES.values(), "infra-ci-gone.tar.gz", "/etc/passwd", LATEST))
+    )
     return shelf | ({LATEST: Link(latest)} if latest else {})
 
 
@@ -104,30 +174,60 @@ def listing(shelf: Directory) -> bytes:
     """What the script of observe/shelf.py prints of it; that this is so is the first test below."""
     printed = [b"present"]
     order = [
-        *(name for name in sorted(shelf) if name.startswith("infra-ci-") and name.endswith(".tar.gz")),
-        *(name for end in (".partial", ".partial.sha256", ".new") for name in sorted(shelf) if name.startswith(".infra-ci-") and name.endswith(end)),
+        *(
+            name
+            for name in sorted(shelf)
+            if name.startswith("infra-ci-") and name.endswith(".tar.gz")
+        ),
+        *(
+            name
+            for end in (".partial", ".partial.sha256", ".new")
+            for name in sorted(shelf)
+            if name.startswith(".infra-ci-") and name.endswith(end)
+        ),
     ]
     for name in order:
         what = shelf[name]
         if not set(name) <= GRAMMAR:
             continue
         if not isinstance(what, bytes):
-            printed.append(f"link {name} {what.target}".encode() if what else f"other {name}".encode())
+            printed.append(
+                f"link {name} {what.target}".encode() if what else f"other {name}".encode()
+            )
             continue
         printed.append(f"file {name} -rw-r--r-- 1 0 0 {len(what)} Apr 19 00:00 {name}".encode())
-        proof, sums = (None, what) if name.endswith(".partial.sha256") else (shelf.get(name.removesuffix(".tar.gz") + ".json"), shelf.get(f"{name}.sha256"))
+        proof, sums = (
+            (None, what)
+            if name.endswith(".partial.sha256")
+            else (shelf.get(name.removesuffix(".tar.gz") + ".json"), shelf.get(f"{name}.sha256"))
+        )
         if name.endswith(".tar.gz") and isinstance(proof, bytes):
             printed.append(f"json {name} {len(proof)}\n".encode() + proof)
         if not name.endswith((".partial", ".new")) and isinstance(sums, bytes):
-            printed += [b"sum %s %s" % (name.encode(), line.split()[0]) for line in sums.split(b"\n")[:-1]]
+            printed += [
+                b"sum %s %s" % (name.encode(), line.split()[0]) for line in sums.split(b"\n")[:-1]
+            ]
     for ending in (".json", ".tar.gz.sha256"):
-        alone = [name for name in sorted(shelf) if name.startswith("infra-ci-") and name.endswith(ending) and name.removesuffix(ending) + ".tar.gz" not in shelf]
-        printed += [f"orphan {name} {len(content)}\n".encode() + content for name in alone for content in [shelf[name]] if isinstance(content, bytes) and set(name) <= GRAMMAR]
+        alone = [
+            name
+            for name in sorted(shelf)
+            if name.startswith("infra-ci-")
+            and name.endswith(ending)
+            and name.removesuffix(ending) + ".tar.gz" not in shelf
+        ]
+        printed += [
+            f"orphan {name} {len(content)}\n".encode() + content
+            for name in alone
+            for content in [shelf[name]]
+            if isinstance(content, bytes) and set(name) <= GRAMMAR
+        ]
     return b"\n".join([*printed, b"end", b""])
 
 
 class RegistryVm:
-    """Implements ports.Reads; `do` does a step of a plan, and stops after each thing that it changes."""
+    """Implements ports.Reads; `do` does a step of a plan, and stops after each thing that it
+    changes.
+    """
 
     def __init__(self, shelf: Directory, *, saves: bytes) -> None:
         self.shelf, self._saves = copy.copy(shelf), saves
@@ -137,7 +237,15 @@ class RegistryVm:
         words = pipeline[0]
         if words[0] == "sha256sum":
             files = {path: self.shelf[path.rpartition("/")[2]] for path in words[2:]}
-            return Result(0, "".join(f"{hashlib.sha256(content).hexdigest()}  {path}\n" for path, content in files.items() if isinstance(content, bytes)).encode(), b"")
+            return Result(
+                0,
+                "".join(
+                    f"{hashlib.sha256(content).hexdigest()}  {path}\n"
+                    for path, content in files.items()
+                    if isinstance(content, bytes)
+                ).encode(),
+                b"",
+            )
         answers = {
             "shelf": listing(self.shelf),
             "machine": b"x86_64\n999999999\ndocker\npython3\nbash\ngzip\nend\n",
@@ -145,7 +253,9 @@ class RegistryVm:
             "inspect": b"1\n",
             "/d": b"x\n/dev/x 1 1 999999999 1% /\n",
         }
-        return Result(0, next(answers[word] for word in (*words[3:4], *words[1:]) if word in answers), b"")
+        return Result(
+            0, next(answers[word] for word in (*words[3:4], *words[1:]) if word in answers), b""
+        )
 
     def do(self, step: Step) -> Iterator[None]:
         """Yields after each change of the directory: there a power cut may come."""
@@ -171,7 +281,11 @@ class RegistryVm:
         elif words[:3] == ("python3", "archive.py", "publish"):
             yield from self._publish(words[4].removeprefix("infra-ci-").removesuffix(".tar.gz"))
         elif words[:3] == ("python3", "archive.py", "discard"):
-            for name in [name for name in shelf if name.startswith((f".{words[4]}.", f".{words[4].removesuffix('.tar.gz')}.json"))]:
+            for name in [
+                name
+                for name in shelf
+                if name.startswith((f".{words[4]}.", f".{words[4].removesuffix('.tar.gz')}.json"))
+            ]:
                 del shelf[name]
                 yield
         else:
@@ -180,14 +294,26 @@ class RegistryVm:
     def _publish(self, tag: str) -> Iterator[None]:
         """As remote/archive.py: while a tarball is replaced its sidecars tell both."""
         shelf, file = self.shelf, NAMES[tag]
-        known = [each for each in proofs(shelf, tag) if each["sha256"] == hashlib.sha256(content_of(shelf, tag)).hexdigest()]
+        known = [
+            each
+            for each in proofs(shelf, tag)
+            if each["sha256"] == hashlib.sha256(content_of(shelf, tag)).hexdigest()
+        ]
         fresh = [record(tag, self._saves, self._sequence)] if f".{file}.partial" in shelf else []
         if fresh:
             prove(shelf, tag, *fresh, *known[:1])
             yield
             shelf[file] = shelf.pop(f".{file}.partial")
             yield
-        prove(shelf, tag, *[each for each in (*fresh, *known) if each["sha256"] == hashlib.sha256(content_of(shelf, tag)).hexdigest()][:1])
+        prove(
+            shelf,
+            tag,
+            *[
+                each
+                for each in (*fresh, *known)
+                if each["sha256"] == hashlib.sha256(content_of(shelf, tag)).hexdigest()
+            ][:1],
+        )
         yield
 
 
@@ -198,7 +324,11 @@ def proofs(shelf: Directory, tag: str) -> list[dict[str, Any]]:
         sums = shelf[f"{NAMES[tag]}.sha256"].decode()  # type: ignore[union-attr]
     except (KeyError, ValueError):
         return []
-    return [each for each in (told, told.get("previous")) if each and each["tag"] == tag and each["sha256"] in sums]
+    return [
+        each
+        for each in (told, told.get("previous"))
+        if each and each["tag"] == tag and each["sha256"] in sums
+    ]
 
 
 def content_of(shelf: Directory, tag: str) -> bytes:
@@ -211,7 +341,11 @@ def good(shelf: Directory) -> dict[str, int]:
     found = {}
     for tag in TAGS:
         content = shelf.get(NAMES[tag])
-        sequences = [each["sequence"] for each in proofs(shelf, tag) if isinstance(content, bytes) and each["sha256"] == hashlib.sha256(content).hexdigest()]
+        sequences = [
+            each["sequence"]
+            for each in proofs(shelf, tag)
+            if isinstance(content, bytes) and each["sha256"] == hashlib.sha256(content).hexdigest()
+        ]
         found.update({tag: sequences[0]} if sequences else {})
     return found
 
@@ -219,26 +353,53 @@ def good(shelf: Directory) -> dict[str, int]:
 def meant(shelf: Directory) -> str | None:
     """The tag of the good tarball that `latest` means."""
     link = shelf.get(LATEST)
-    return next((tag for tag in good(shelf) if isinstance(link, Link) and link.target == NAMES[tag]), None)
+    return next(
+        (tag for tag in good(shelf) if isinstance(link, Link) and link.target == NAMES[tag]), None
+    )
 
 
 def check_invariants(before: Directory, now: Directory, tag: str) -> None:
     """I1 and I2; and what is not ours to remove is as it was."""
     assert good(now) or not good(before), "I1: no good tarball is left"
     assert meant(now) or not meant(before), "I1: latest means no good tarball any more"
-    unproven = {one for one in TAGS if isinstance(now.get(NAMES[one]), bytes) and one not in good(now)}
-    assert all(now[NAMES[one]] == before.get(NAMES[one]) for one in unproven), "I2: a tarball is without its proof that was not so before"
-    # What counts as verified may go in its turn; that its content is bad is known only where it was hashed.
-    ours = {NAMES[one] for one in TAGS for each in proofs(before, one) if len(content_of(before, one)) == each["size_bytes"]} | {NAMES[tag]}
+    unproven = {
+        one for one in TAGS if isinstance(now.get(NAMES[one]), bytes) and one not in good(now)
+    }
+    assert all(now[NAMES[one]] == before.get(NAMES[one]) for one in unproven), (
+        "I2: a tarball is without its proof that was not so before"
+    )
+    # What counts as verified may go in its turn; that its content is bad is known only where it was
+    # hashed.
+    ours = {
+        NAMES[one]
+        for one in TAGS
+        for each in proofs(before, one)
+        if len(content_of(before, one)) == each["size_bytes"]
+    } | {NAMES[tag]}
     for name, content in before.items():
         is_sidecar = name.endswith((".json", ".tar.gz.sha256"))
-        if name != LATEST and name not in ours and not is_sidecar and not (name.startswith(".infra-ci-") and ".partial" in name):
+        if (
+            name != LATEST
+            and name not in ours
+            and not is_sidecar
+            and not (name.startswith(".infra-ci-") and ".partial" in name)
+        ):
             assert now.get(name, "gone") == content, name
 
 
 def planned(vm: RegistryVm, tag: str, keep: int) -> Plan:
     settings = replace(SETTINGS, keep=keep)
-    config = Config(IMAGE, settings, (), Nodes(), (), Ssh(Path("c"), Path("k")), Kubernetes(), Status(), Path("f"))
+    config = Config(
+        IMAGE,
+        settings,
+        (),
+        Nodes(),
+        (),
+        Ssh(Path("c"), Path("k")),
+        Kubernetes(),
+        Status(),
+        Path("f"),
+    )
     estate = Estate(config, vm, NoCluster(), IDENTITY, lambda _: (), lambda *_: vm.served)
     return plan(observe(estate, tag=tag), image=IMAGE, settings=settings, identity=IDENTITY)
 
@@ -252,7 +413,9 @@ class NoCluster:
 
 @examples(6)
 @given(shelves())
-def test_the_shelf_of_these_tests_is_listed_as_a_real_directory_is(tmp_path_factory: pytest.TempPathFactory, shelf: Directory) -> None:
+def test_the_shelf_of_these_tests_is_listed_as_a_real_directory_is(
+    tmp_path_factory: pytest.TempPathFactory, shelf: Directory
+) -> None:
     directory = tmp_path_factory.mktemp("shelf")
     for name, what in shelf.items():
         if isinstance(what, Link):
@@ -261,12 +424,18 @@ def test_the_shelf_of_these_tests_is_listed_as_a_real_directory_is(tmp_path_fact
             (directory / name).mkdir()
         else:
             (directory / name).write_bytes(what)
-    assert read_shelf(LocalReads(), HOST, str(directory), "infra-ci") == parse_shelf(listing(shelf), host=HOST, directory=str(directory), name="infra-ci")
+    assert read_shelf(LocalReads(), HOST, str(directory), "infra-ci") == parse_shelf(
+        listing(shelf), host=HOST, directory=str(directory), name="infra-ci"
+    )
 
 
 @examples(150)
-@given(shelves(), some.sampled_from(TAGS), some.integers(1, 5), some.booleans(), some.integers(0, 40))
-def test_no_prefix_of_a_snapshot_loses_what_must_stay_and_the_next_run_finishes(shelf: Directory, tag: str, keep: int, is_served_anew: bool, cut_after: int) -> None:
+@given(
+    shelves(), some.sampled_from(TAGS), some.integers(1, 5), some.booleans(), some.integers(0, 40)
+)
+def test_no_prefix_of_a_snapshot_loses_what_must_stay_and_the_next_run_finishes(
+    shelf: Directory, tag: str, keep: int, is_served_anew: bool, cut_after: int
+) -> None:
     here = shelf.get(NAMES[tag])
     saves = NEW if is_served_anew or not isinstance(here, bytes) else AGAIN + here
     vm = RegistryVm(shelf, saves=saves)
@@ -290,15 +459,22 @@ def test_no_prefix_of_a_snapshot_loses_what_must_stay_and_the_next_run_finishes(
     kept = {one: number for one, number in good(vm.shelf).items() if one != tag}
     gone = {one: number for one, number in good(shelf).items() if one not in kept and one != tag}
     newest = min(keep, len({*good(shelf), tag}))
-    assert newest <= len(good(vm.shelf)) <= newest + (tag in good(shelf)), "bad tarballs count, or too many or too few went; the one that was asked for stays beside the newest"
-    assert not gone or not kept or max(gone.values()) <= min(kept.values()), "a newer one went before an older one"
+    assert newest <= len(good(vm.shelf)) <= newest + (tag in good(shelf)), (
+        "bad tarballs count, or too many or too few went; the one that was asked for stays "
+        "beside the newest"
+    )
+    assert not gone or not kept or max(gone.values()) <= min(kept.values()), (
+        "a newer one went before an older one"
+    )
 
 
 def check_goal(vm: RegistryVm, tag: str, keep: int) -> None:
     assert tag in good(vm.shelf), "the tag that was asked for is not there"
     assert proofs(vm.shelf, tag)[0]["image_id"] == vm.served.image_id
     newest = max(good(vm.shelf).values())
-    assert good(vm.shelf).get(meant(vm.shelf) or "") == newest, "latest means something else than the newest good one"
+    assert good(vm.shelf).get(meant(vm.shelf) or "") == newest, (
+        "latest means something else than the newest good one"
+    )
     assert planned(vm, tag, keep).steps == (), "a second run has something to do"
 
 

@@ -1,4 +1,6 @@
-"""remote/registries.py as it runs on a node: a process of its own that asks real servers on loopback."""
+"""remote/registries.py as it runs on a node: a process of its own that asks real servers on
+loopback.
+"""
 
 import ast
 import hashlib
@@ -36,8 +38,21 @@ class Example:
     arm64: str
     index: str
 
-    def ask(self, *, tags: tuple[str, ...] = ("abc",), seconds: str = "6", architecture: str = "amd64", url: str | None = None, **endpoint: Any) -> list[dict[str, Any]]:
-        return answers(question({"url": url or self.server.url, **endpoint}, tags=tags, architecture=architecture), seconds=seconds)
+    def ask(
+        self,
+        *,
+        tags: tuple[str, ...] = ("abc",),
+        seconds: str = "6",
+        architecture: str = "amd64",
+        url: str | None = None,
+        **endpoint: Any,
+    ) -> list[dict[str, Any]]:
+        return answers(
+            question(
+                {"url": url or self.server.url, **endpoint}, tags=tags, architecture=architecture
+            ),
+            seconds=seconds,
+        )
 
     def verdict(self, **settings: Any) -> tuple[str, str, list[str]]:
         (only,) = self.ask(**settings)
@@ -50,7 +65,10 @@ class Example:
 def fill(server: RegistryServer) -> Example:
     store = server.store
     amd64, arm64 = store.add_image("amd64"), store.add_image("arm64")
-    attestation = {**store.add_image("unknown", salt="of the build"), "platform": {"os": "unknown", "architecture": "unknown"}}
+    attestation = {
+        **store.add_image("unknown", salt="of the build"),
+        "platform": {"os": "unknown", "architecture": "unknown"},
+    }
     index = store.add_index(attestation, arm64, amd64)["digest"]
     store.tags |= {"latest": index, "abc": index}
     return Example(server, amd64["digest"], arm64["digest"], index)
@@ -68,17 +86,38 @@ def elsewhere() -> Iterator[RegistryServer]:
         yield server
 
 
-def question(*endpoints: dict[str, Any], tags: tuple[str, ...] = ("abc",), architecture: str = "amd64") -> dict[str, Any]:
-    return {"registry": REGISTRY, "endpoints": list(endpoints), "repository": "infra-ci", "tags": list(tags), "architecture": architecture}
+def question(
+    *endpoints: dict[str, Any], tags: tuple[str, ...] = ("abc",), architecture: str = "amd64"
+) -> dict[str, Any]:
+    return {
+        "registry": REGISTRY,
+        "endpoints": list(endpoints),
+        "repository": "infra-ci",
+        "tags": list(tags),
+        "architecture": architecture,
+    }
 
 
 def run(*argv: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """As breakglass sends it: text that is executed, without a file."""
-    line = f"import sys; sys.argv[0] = 'registries.py'; exec(compile(open({str(SCRIPT)!r}).read(), 'registries.py', 'exec'), {{'__name__': '__main__', '__lifeline__': 0}})"
-    return subprocess.run([HOST.python, "-c", line, *argv], capture_output=True, text=True, timeout=12, check=False, env=environment, stdin=subprocess.DEVNULL)
+    line = (
+        f"import sys; sys.argv[0] = 'registries.py'; exec(compile(open({str(SCRIPT)!r}).read(), "
+        f"'registries.py', 'exec'), {{'__name__': '__main__', '__lifeline__': 0}})"
+    )
+    return subprocess.run(
+        [HOST.python, "-c", line, *argv],
+        capture_output=True,
+        text=True,
+        timeout=12,
+        check=False,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
 
 
-def answers(*questions: dict[str, Any], seconds: str = "6", environment: dict[str, str] | None = None) -> list[dict[str, Any]]:
+def answers(
+    *questions: dict[str, Any], seconds: str = "6", environment: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     ended = run(json.dumps(list(questions)), seconds, environment=environment)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.count("\n") == 1
@@ -94,7 +133,9 @@ def answers(*questions: dict[str, Any], seconds: str = "6", environment: dict[st
 
 @dataclass
 class Pages:
-    """A server that gives what it was told for a path, and notes what it was asked and with which headers."""
+    """A server that gives what it was told for a path, and notes what it was asked and with which
+    headers.
+    """
 
     url: str
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
@@ -124,7 +165,9 @@ def pages() -> Iterator[Pages]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         told = Pages(f"http://127.0.0.1:{server.server_address[1]}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         try:
             yield told
@@ -138,9 +181,13 @@ def put_image(told: Pages, base: str, *, tag: str = "abc") -> str:
     layer = b"a layer"
     layer_digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     descriptor = {"digest": layer_digest, "size": len(layer)}
-    manifest = json.dumps({"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}).encode()
+    manifest = json.dumps(
+        {"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}
+    ).encode()
     digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-    told.answers[f"{base}/infra-ci/manifests/{tag}"] = told.answers[f"{base}/infra-ci/manifests/{digest}"] = (200, {"Docker-Content-Digest": digest}, manifest)
+    told.answers[f"{base}/infra-ci/manifests/{tag}"] = told.answers[
+        f"{base}/infra-ci/manifests/{digest}"
+    ] = (200, {"Docker-Content-Digest": digest}, manifest)
     told.answers[f"{base}/infra-ci/blobs/{layer_digest}"] = (200, {}, layer)
     return digest
 
@@ -148,9 +195,18 @@ def put_image(told: Pages, base: str, *, tag: str = "abc") -> str:
 # What is served
 
 
-def test_a_whole_image_is_served_and_each_blob_is_asked_for_once_for_all_tags(example: Example) -> None:
+def test_a_whole_image_is_served_and_each_blob_is_asked_for_once_for_all_tags(
+    example: Example,
+) -> None:
     found = example.ask(tags=("latest", "abc"))
-    about = {"registry": REGISTRY, "url": example.server.url, "repository": "infra-ci", "state": "serves", "detail": "", "missing": []}
+    about = {
+        "registry": REGISTRY,
+        "url": example.server.url,
+        "repository": "infra-ci",
+        "state": "serves",
+        "detail": "",
+        "missing": [],
+    }
     assert found == [{**about, "tag": "latest"}, {**about, "tag": "abc"}]
     store = example.server.store
     for blob in [store.config_of(example.amd64), *store.layers_of(example.amd64)]:
@@ -158,14 +214,20 @@ def test_a_whole_image_is_served_and_each_blob_is_asked_for_once_for_all_tags(ex
         assert not example.server.asked("GET", blob)
 
 
-def test_what_other_architectures_and_attestations_need_is_neither_asked_for_nor_counted(example: Example) -> None:
+def test_what_other_architectures_and_attestations_need_is_neither_asked_for_nor_counted(
+    example: Example,
+) -> None:
     store = example.server.store
     for digest in list(store.manifests):
         if digest not in (example.index, example.amd64):
             del store.manifests[digest]
     assert example.verdict()[0] == "serves"
     assert not example.server.asked("GET", example.arm64)
-    assert example.verdict(architecture="arm64") == ("broken", f"HTTP 404 for {example.arm64}, its image for linux/arm64", [example.arm64])
+    assert example.verdict(architecture="arm64") == (
+        "broken",
+        f"HTTP 404 for {example.arm64}, its image for linux/arm64",
+        [example.arm64],
+    )
 
 
 def test_an_image_without_an_index_is_served() -> None:
@@ -174,7 +236,9 @@ def test_an_image_without_an_index_is_served() -> None:
         assert answers(question({"url": told.url}))[0]["state"] == "serves"
 
 
-def test_a_registry_where_head_is_not_allowed_is_asked_with_get_and_no_blob_is_taken_along(elsewhere: RegistryServer) -> None:
+def test_a_registry_where_head_is_not_allowed_is_asked_with_get_and_no_blob_is_taken_along(
+    elsewhere: RegistryServer,
+) -> None:
     with pages() as told:
         put_image(told, "/v2")
         blob = next(path for path in told.answers if "/blobs/" in path)
@@ -187,7 +251,9 @@ def test_a_registry_where_head_is_not_allowed_is_asked_with_get_and_no_blob_is_t
     assert elsewhere.asked("GET", "/blobs/")
 
 
-def test_the_question_names_the_registry_and_accepts_all_four_kinds_of_manifest(example: Example) -> None:
+def test_the_question_names_the_registry_and_accepts_all_four_kinds_of_manifest(
+    example: Example,
+) -> None:
     example.ask()
     for request in example.server.requests:
         assert request.path.endswith("?ns=registry.example%3A5050")
@@ -217,8 +283,13 @@ def test_the_path_is_made_as_containerd_makes_it(path: str, override_path: bool,
         assert {request[1].partition("/infra-ci/")[0] for request in told.asked} == {base}
 
 
-def test_every_endpoint_has_its_own_answer_in_the_order_of_the_question(example: Example, elsewhere: RegistryServer) -> None:
-    found = answers(question({"url": elsewhere.url}, {"url": example.server.url}, tags=("nope", "abc")), question({"url": example.server.url}, tags=("latest",)))
+def test_every_endpoint_has_its_own_answer_in_the_order_of_the_question(
+    example: Example, elsewhere: RegistryServer
+) -> None:
+    found = answers(
+        question({"url": elsewhere.url}, {"url": example.server.url}, tags=("nope", "abc")),
+        question({"url": example.server.url}, tags=("latest",)),
+    )
     assert [(answer["url"], answer["tag"], answer["state"]) for answer in found] == [
         (elsewhere.url, "nope", "lacks"),
         (elsewhere.url, "abc", "lacks"),
@@ -233,12 +304,20 @@ def test_every_endpoint_has_its_own_answer_in_the_order_of_the_question(example:
 
 def test_an_index_whose_child_is_gone_is_broken(example: Example) -> None:
     del example.server.store.manifests[example.amd64]
-    assert example.verdict() == ("broken", f"HTTP 404 for {example.amd64}, its image for linux/amd64", [example.amd64])
+    assert example.verdict() == (
+        "broken",
+        f"HTTP 404 for {example.amd64}, its image for linux/amd64",
+        [example.amd64],
+    )
 
 
 def test_a_tag_whose_index_itself_is_gone_is_broken(example: Example) -> None:
     example.server.faults.status = {f"manifests/{example.index}": 404}
-    assert example.verdict() == ("broken", f"HTTP 404 for {example.index}, which it announced for infra-ci:abc", [example.index])
+    assert example.verdict() == (
+        "broken",
+        f"HTTP 404 for {example.index}, which it announced for infra-ci:abc",
+        [example.index],
+    )
 
 
 def test_blobs_that_are_gone_are_all_named(example: Example) -> None:
@@ -252,26 +331,43 @@ def test_blobs_that_are_gone_are_all_named(example: Example) -> None:
 def test_a_blob_of_the_wrong_length_is_broken(example: Example) -> None:
     example.server.faults.lengths = {example.layer(): 5}
     size = len(example.server.store.blobs[example.layer()])
-    assert example.verdict() == ("broken", f"{example.layer()} has 5 bytes instead of {size}", [example.layer()])
+    assert example.verdict() == (
+        "broken",
+        f"{example.layer()} has 5 bytes instead of {size}",
+        [example.layer()],
+    )
 
 
 def test_bytes_that_do_not_hash_to_their_digest_are_broken(example: Example) -> None:
     content = example.server.store.manifests[example.amd64][0]
     example.server.faults.bodies = {example.amd64: content.replace(b"2", b"3", 1)}
-    assert example.verdict() == ("broken", f"what is served as {example.amd64} is something else", [example.amd64])
+    assert example.verdict() == (
+        "broken",
+        f"what is served as {example.amd64} is something else",
+        [example.amd64],
+    )
 
 
 def test_an_index_that_does_not_hash_to_the_announced_digest_is_broken(example: Example) -> None:
     example.server.faults.bodies = {example.index: b"{}"}
-    assert example.verdict() == ("broken", f"what is served as {example.index} is something else", [example.index])
+    assert example.verdict() == (
+        "broken",
+        f"what is served as {example.index} is something else",
+        [example.index],
+    )
 
 
-@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[" * 100_000, b"[]", b'{"schemaVersion": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"<html>welcome</html>", b"[" * 100_000, b"[]", b'{"schemaVersion": 1}']
+)
 def test_a_page_that_is_no_manifest_is_broken(body: bytes) -> None:
     with pages() as told:
         told.answers["/v2/infra-ci/manifests/abc"] = (200, {}, body)
         (found,) = answers(question({"url": told.url}))
-    assert (found["state"], found["missing"]) == ("broken", [f"sha256:{hashlib.sha256(body).hexdigest()}"])
+    assert (found["state"], found["missing"]) == (
+        "broken",
+        [f"sha256:{hashlib.sha256(body).hexdigest()}"],
+    )
     assert "is no JSON" in found["detail"] or "neither an index nor a manifest" in found["detail"]
 
 
@@ -279,18 +375,31 @@ def test_more_than_four_megabytes_where_a_manifest_should_be_are_broken() -> Non
     with pages() as told:
         told.answers["/v2/infra-ci/manifests/abc"] = (200, {}, bytes((4 << 20) + 1))
         (found,) = answers(question({"url": told.url}))
-    assert (found["state"], found["detail"]) == ("broken", "more than 4194304 bytes where a manifest should be")
+    assert (found["state"], found["detail"]) == (
+        "broken",
+        "more than 4194304 bytes where a manifest should be",
+    )
 
 
 def test_an_index_without_the_architecture_is_broken(example: Example) -> None:
-    assert example.verdict(architecture="s390x") == ("broken", "its index has no image for linux/s390x", [])
+    assert example.verdict(architecture="s390x") == (
+        "broken",
+        "its index has no image for linux/s390x",
+        [],
+    )
 
 
 @pytest.mark.parametrize("fault", ["drip", pytest.param("hang", marks=pytest.mark.slow)])
-def test_what_is_gone_counts_also_where_another_blob_is_never_answered(example: Example, fault: str) -> None:
+def test_what_is_gone_counts_also_where_another_blob_is_never_answered(
+    example: Example, fault: str
+) -> None:
     setattr(example.server.faults, fault, example.layer(0))
     del example.server.store.blobs[example.layer(1)]
-    assert example.verdict(seconds="1") == ("broken", f"HTTP 404 for {example.layer(1)}", [example.layer(1)])
+    assert example.verdict(seconds="1") == (
+        "broken",
+        f"HTTP 404 for {example.layer(1)}",
+        [example.layer(1)],
+    )
 
 
 # What is refused
@@ -298,7 +407,11 @@ def test_what_is_gone_counts_also_where_another_blob_is_never_answered(example: 
 
 def test_a_registry_that_wants_a_login_refuses(example: Example) -> None:
     example.server.faults.login = "ci:secret"
-    assert example.verdict() == ("refuses", "HTTP 401 for infra-ci/manifests/abc: it wants a login", [])
+    assert example.verdict() == (
+        "refuses",
+        "HTTP 401 for infra-ci/manifests/abc: it wants a login",
+        [],
+    )
     assert not any("Authorization" in request.headers for request in example.server.requests)
 
 
@@ -309,7 +422,10 @@ def test_a_registry_that_forbids_refuses(example: Example) -> None:
 
 def test_a_token_for_everybody_is_taken_once_and_used(example: Example) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token",service="a, service"'
-    assert [answer["state"] for answer in example.ask(tags=("latest", "abc"))] == ["serves", "serves"]
+    assert [answer["state"] for answer in example.ask(tags=("latest", "abc"))] == [
+        "serves",
+        "serves",
+    ]
     (request,) = example.server.asked("GET", "/token")
     assert request.path == "/token?service=a%2C+service&scope=repository%3Ainfra-ci%3Apull"
     assert "Authorization" not in request.headers
@@ -317,9 +433,15 @@ def test_a_token_for_everybody_is_taken_once_and_used(example: Example) -> None:
 
 @pytest.mark.parametrize(
     ("status", "state", "words"),
-    [(401, "refuses", "gives no token without a login: HTTP 401"), (403, "refuses", "gives no token without a login: HTTP 403"), (500, "unreachable", "HTTP 500 without a token")],
+    [
+        (401, "refuses", "gives no token without a login: HTTP 401"),
+        (403, "refuses", "gives no token without a login: HTTP 403"),
+        (500, "unreachable", "HTTP 500 without a token"),
+    ],
 )
-def test_a_token_service_that_gives_no_token_is_asked_once(example: Example, status: int, state: str, words: str) -> None:
+def test_a_token_service_that_gives_no_token_is_asked_once(
+    example: Example, status: int, state: str, words: str
+) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     example.server.faults.status = {"/token": status}
     for answer in example.ask(tags=("latest", "abc")):
@@ -330,33 +452,58 @@ def test_a_token_service_that_gives_no_token_is_asked_once(example: Example, sta
 
 def test_a_token_that_is_not_enough_is_a_refusal_and_never_printed() -> None:
     with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (401, {"WWW-Authenticate": f'Bearer realm="{told.url}/token"'}, b"")
+        told.answers["/v2/infra-ci/manifests/abc"] = (
+            401,
+            {"WWW-Authenticate": f'Bearer realm="{told.url}/token"'},
+            b"",
+        )
         told.answers["/token"] = (200, {}, json.dumps({"access_token": TOKEN}).encode())
         (found,) = answers(question({"url": told.url}))
         assert found["state"] == "refuses"
-        assert [request[2].get("Authorization") for request in told.asked] == [None, None, f"Bearer {TOKEN}"]
+        assert [request[2].get("Authorization") for request in told.asked] == [
+            None,
+            None,
+            f"Bearer {TOKEN}",
+        ]
 
 
 def test_a_token_that_comes_back_in_an_address_is_not_printed(example: Example) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     example.server.faults.redirect = ("/blobs/", f"http://{TOKEN}:99999")
-    assert example.verdict() == ("unreachable", "redirected to (token):99999: its address cannot be used", [])
+    assert example.verdict() == (
+        "unreachable",
+        "redirected to (token):99999: its address cannot be used",
+        [],
+    )
 
 
-def test_a_redirect_to_another_host_does_not_carry_the_token(example: Example, elsewhere: RegistryServer) -> None:
+def test_a_redirect_to_another_host_does_not_carry_the_token(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.store.blobs = example.server.store.blobs
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     example.server.faults.redirect = ("/blobs/", elsewhere.url)
     assert example.verdict()[0] == "serves"
-    assert {request.headers.get("Authorization") for request in example.server.asked("HEAD", "/blobs/")} == {f"Bearer {TOKEN}"}
+    assert {
+        request.headers.get("Authorization") for request in example.server.asked("HEAD", "/blobs/")
+    } == {f"Bearer {TOKEN}"}
     assert len(elsewhere.asked("HEAD", "/blobs/")) == 3
     assert not any("Authorization" in request.headers for request in elsewhere.requests)
 
 
-def test_a_challenge_of_another_host_is_not_met(example: Example, elsewhere: RegistryServer) -> None:
+def test_a_challenge_of_another_host_is_not_met(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.faults.bearer = f'Bearer realm="{elsewhere.url}/token"'
     example.server.faults.redirect = ("/manifests/", elsewhere.url)
-    assert example.verdict() == ("refuses", f"HTTP 401 for infra-ci/manifests/abc: it wants a login, says {elsewhere.host}, where it redirects to", [])
+    assert example.verdict() == (
+        "refuses",
+        (
+            f"HTTP 401 for infra-ci/manifests/abc: it wants a login, says {elsewhere.host}, "
+            f"where it redirects to"
+        ),
+        [],
+    )
     assert not elsewhere.asked("GET", "/token")
 
 
@@ -369,9 +516,20 @@ def test_a_server_that_fails_is_unreachable(example: Example, status: int) -> No
     assert example.verdict() == ("unreachable", f"HTTP {status} for infra-ci:abc", [])
 
 
-@pytest.mark.parametrize(("status", "state"), [(502, "unreachable"), (503, "unreachable"), (504, "unreachable"), (500, "broken"), (404, "broken")])
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (502, "unreachable"),
+        (503, "unreachable"),
+        (504, "unreachable"),
+        (500, "broken"),
+        (404, "broken"),
+    ],
+)
 @pytest.mark.parametrize("part", ["child", "blob"])
-def test_a_failure_in_the_middle_speaks_of_the_server_or_of_the_image(example: Example, part: str, status: int, state: str) -> None:
+def test_a_failure_in_the_middle_speaks_of_the_server_or_of_the_image(
+    example: Example, part: str, status: int, state: str
+) -> None:
     digest = example.amd64 if part == "child" else example.layer()
     example.server.faults.status = {digest: status}
     found, detail, missing = example.verdict()
@@ -382,23 +540,44 @@ def test_a_failure_in_the_middle_speaks_of_the_server_or_of_the_image(example: E
 def test_a_refused_connection_is_unreachable(example: Example) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        assert example.verdict(url=f"http://127.0.0.1:{unused.getsockname()[1]}") == ("unreachable", "connection refused", [])
+        assert example.verdict(url=f"http://127.0.0.1:{unused.getsockname()[1]}") == (
+            "unreachable",
+            "connection refused",
+            [],
+        )
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_accepts_and_never_answers_ends_with_the_deadline_and_hides_no_other(example: Example, scheme: str) -> None:
+def test_a_server_that_accepts_and_never_answers_ends_with_the_deadline_and_hides_no_other(
+    example: Example, scheme: str
+) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         began = time.monotonic()
-        found = answers(question({"url": f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"}, {"url": example.server.url}), seconds="1.2")
+        found = answers(
+            question(
+                {"url": f"{scheme}://127.0.0.1:{silent.getsockname()[1]}"},
+                {"url": example.server.url},
+            ),
+            seconds="1.2",
+        )
     assert time.monotonic() - began < 3
-    assert [(answer["state"], answer["detail"]) for answer in found] == [("unreachable", "no answer within 1.2 s"), ("serves", "")]
+    assert [(answer["state"], answer["detail"]) for answer in found] == [
+        ("unreachable", "no answer within 1.2 s"),
+        ("serves", ""),
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["drip", "hang"])
-@pytest.mark.parametrize("part", ["/manifests/", *(pytest.param(part, marks=pytest.mark.slow) for part in ("/blobs/", "/token"))])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "/manifests/",
+        *(pytest.param(part, marks=pytest.mark.slow) for part in ("/blobs/", "/token")),
+    ],
+)
 def test_an_answer_that_never_ends_is_none(example: Example, fault: str, part: str) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     setattr(example.server.faults, fault, part)
@@ -421,7 +600,11 @@ def test_a_connection_that_nobody_accepts_is_unreachable(example: Example) -> No
 
 def test_a_connection_that_is_cut_in_the_middle_is_unreachable(example: Example) -> None:
     example.server.faults.cut = f"manifests/{example.index}"
-    assert example.verdict() == ("unreachable", "the connection was cut in the middle of an answer", [])
+    assert example.verdict() == (
+        "unreachable",
+        "the connection was cut in the middle of an answer",
+        [],
+    )
 
 
 @pytest.mark.parametrize(
@@ -435,13 +618,26 @@ def test_a_connection_that_is_cut_in_the_middle_is_unreachable(example: Example)
 )
 def test_a_redirect_that_leads_nowhere_is_unreachable(location: str, words: str) -> None:
     with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (302, {"Location": location or f"{told.url}/v2/infra-ci/manifests/abc"}, b"")
+        told.answers["/v2/infra-ci/manifests/abc"] = (
+            302,
+            {"Location": location or f"{told.url}/v2/infra-ci/manifests/abc"},
+            b"",
+        )
         (found,) = answers(question({"url": told.url}))
         assert (found["state"], found["detail"]) == ("unreachable", words)
         assert len(told.asked) == (1 if location else 6)
 
 
-@pytest.mark.parametrize("url", ["http://[bad", "ftp://files.example", "http://", "http://127.0.0.1:99999", "http://" + "a" * 70 + ".example"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[bad",
+        "ftp://files.example",
+        "http://",
+        "http://127.0.0.1:99999",
+        "http://" + "a" * 70 + ".example",
+    ],
+)
 def test_an_endpoint_that_is_no_address_is_unreachable(example: Example, url: str) -> None:
     assert example.verdict(url=url)[0] == "unreachable"
 
@@ -482,7 +678,9 @@ def secure(tmp_path: Path) -> Iterator[Secure]:
 
 def test_a_private_ca_vouches_for_a_registry(secure: Secure) -> None:
     assert secure.example.verdict(ca=[str(secure.ca)])[0] == "serves"
-    assert secure.example.verdict(url=secure.example.server.host, ca=[str(secure.ca)])[0] == "serves", "https is what containerd takes where there is no scheme"
+    assert (
+        secure.example.verdict(url=secure.example.server.host, ca=[str(secure.ca)])[0] == "serves"
+    ), "https is what containerd takes where there is no scheme"
 
 
 def test_without_its_ca_a_registry_is_unreachable(secure: Secure) -> None:
@@ -496,7 +694,12 @@ def test_with_skip_verify_no_certificate_matters(secure: Secure) -> None:
 
 
 def test_a_certificate_for_another_name_is_not_trusted(secure: Secure) -> None:
-    assert secure.example.verdict(url=f"https://localhost:{secure.example.server.port}", ca=[str(secure.ca)])[0] == "unreachable"
+    assert (
+        secure.example.verdict(
+            url=f"https://localhost:{secure.example.server.port}", ca=[str(secure.ca)]
+        )[0]
+        == "unreachable"
+    )
 
 
 def test_a_server_without_tls_is_told_apart(example: Example) -> None:
@@ -518,12 +721,22 @@ def test_the_certificate_of_the_client_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", [{"ca": ["FILE"]}, {"client": [["FILE", "FILE"]]}])
-def test_a_tls_file_that_cannot_be_used_is_named(secure: Secure, tmp_path: Path, endpoint: dict[str, Any]) -> None:
+def test_a_tls_file_that_cannot_be_used_is_named(
+    secure: Secure, tmp_path: Path, endpoint: dict[str, Any]
+) -> None:
     file = tmp_path / "odd.pem"
     settings = json.loads(json.dumps(endpoint).replace("FILE", str(file)))
-    assert secure.example.verdict(**settings) == ("unreachable", f"the TLS file {file} cannot be used: no such file or directory", [])
+    assert secure.example.verdict(**settings) == (
+        "unreachable",
+        f"the TLS file {file} cannot be used: no such file or directory",
+        [],
+    )
     file.write_text("nothing")
-    assert secure.example.verdict(**settings) == ("unreachable", f"the TLS file {file} cannot be used: it holds nothing usable", [])
+    assert secure.example.verdict(**settings) == (
+        "unreachable",
+        f"the TLS file {file} cannot be used: it holds nothing usable",
+        [],
+    )
 
 
 def test_proxies_and_stored_logins_are_not_used(example: Example, tmp_path: Path) -> None:
@@ -533,7 +746,15 @@ def test_proxies_and_stored_logins_are_not_used(example: Example, tmp_path: Path
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        (found,) = answers(question({"url": example.server.url}), environment={"HOME": str(tmp_path), "http_proxy": proxy, "HTTP_PROXY": proxy, "ALL_PROXY": proxy})
+        (found,) = answers(
+            question({"url": example.server.url}),
+            environment={
+                "HOME": str(tmp_path),
+                "http_proxy": proxy,
+                "HTTP_PROXY": proxy,
+                "ALL_PROXY": proxy,
+            },
+        )
     assert found["state"] == "refuses"
 
 
@@ -580,5 +801,7 @@ def test_no_questions_have_no_answers() -> None:
 
 def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
     tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
-    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names} | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert {str(name).partition(".")[0] for name in imported} <= sys.stdlib_module_names

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from breakglass.config import Registry
-from breakglass.registry import Credentials, Found, ImageId, Login, image_id, look, look_all, read_credentials
+from breakglass.registry import (
+    Credentials,
+    Found,
+    ImageId,
+    Login,
+    image_id,
+    look,
+    look_all,
+    read_credentials,
+)
 from breakglass.registry.session import MAX_REDIRECTS, challenges_of
 from tests.registry_server import RegistryServer, make_authority
 
@@ -32,11 +41,33 @@ class Example:
     def settings(self) -> Registry:
         return Registry("forgejo", self.server.url, self.server.repository)
 
-    def look(self, *, credentials: Credentials = NOBODY, seconds: float = 4.0, tag: str = "abc", platform: str | None = None, ca: Path | None = None) -> Found:
-        return look(replace(self.settings, ca=ca), tag, credentials=credentials, deadline_seconds=seconds, platform=platform)
+    def look(
+        self,
+        *,
+        credentials: Credentials = NOBODY,
+        seconds: float = 4.0,
+        tag: str = "abc",
+        platform: str | None = None,
+        ca: Path | None = None,
+    ) -> Found:
+        return look(
+            replace(self.settings, ca=ca),
+            tag,
+            credentials=credentials,
+            deadline_seconds=seconds,
+            platform=platform,
+        )
 
-    def image_id(self, *, tag: str = "abc", platform: str = "linux/amd64", credentials: Credentials = NOBODY) -> ImageId:
-        return image_id(f"{self.server.host}/infra-ci:{tag}", [self.settings], platform=platform, credentials=credentials, deadline_seconds=4.0)
+    def image_id(
+        self, *, tag: str = "abc", platform: str = "linux/amd64", credentials: Credentials = NOBODY
+    ) -> ImageId:
+        return image_id(
+            f"{self.server.host}/infra-ci:{tag}",
+            [self.settings],
+            platform=platform,
+            credentials=credentials,
+            deadline_seconds=4.0,
+        )
 
     def login(self, username: str = "ci", password: str = "s3cret:with colon") -> Credentials:
         return Credentials("auth.json", {self.server.host: Login(username, password)})
@@ -64,16 +95,31 @@ def elsewhere() -> Iterator[RegistryServer]:
 
 def test_an_image_whose_every_part_is_there_is_served(example: Example) -> None:
     store = example.server.store
-    assert example.look() == Found("forgejo", "serves", example.index, image_ids={"linux/amd64": store.config_of(example.amd64), "linux/arm64": store.config_of(example.arm64)})
+    assert example.look() == Found(
+        "forgejo",
+        "serves",
+        example.index,
+        image_ids={
+            "linux/amd64": store.config_of(example.amd64),
+            "linux/arm64": store.config_of(example.arm64),
+        },
+    )
     for blob in store.blobs:
         assert example.server.asked("HEAD", blob), "every blob is asked for"
         assert not example.server.asked("GET", blob), "no blob is pulled"
 
 
-def test_an_image_without_an_index_is_served_and_its_platform_comes_from_its_configuration(example: Example) -> None:
+def test_an_image_without_an_index_is_served_and_its_platform_comes_from_its_configuration(
+    example: Example,
+) -> None:
     store = example.server.store
     store.tags["abc"] = example.amd64
-    assert example.look(platform="linux/amd64") == Found("forgejo", "serves", example.amd64, image_ids={"linux/amd64": store.config_of(example.amd64)})
+    assert example.look(platform="linux/amd64") == Found(
+        "forgejo",
+        "serves",
+        example.amd64,
+        image_ids={"linux/amd64": store.config_of(example.amd64)},
+    )
     assert example.look(platform="linux/s390x").state == "broken"
 
 
@@ -179,7 +225,9 @@ def test_an_index_within_an_index_is_followed_but_not_for_ever(example: Example)
 
 
 def test_a_manifest_of_more_than_four_mebibytes_is_not_read(example: Example) -> None:
-    described = example.server.store.add_manifest({"manifests": [], "padding": "x" * (5 << 20)}, "application/json")
+    described = example.server.store.add_manifest(
+        {"manifests": [], "padding": "x" * (5 << 20)}, "application/json"
+    )
     example.server.store.tags["large"] = described["digest"]
     assert example.look(tag="large").state == "broken"
 
@@ -206,7 +254,9 @@ def test_a_server_in_front_of_a_dead_registry_is_unreachable(example: Example, s
     assert f"HTTP {status}" in found.detail
 
 
-def test_a_broken_image_is_not_hidden_by_a_registry_that_falls_over_meanwhile(example: Example) -> None:
+def test_a_broken_image_is_not_hidden_by_a_registry_that_falls_over_meanwhile(
+    example: Example,
+) -> None:
     layers = example.server.store.layers_of(example.amd64)
     example.server.faults.status[layers[0]] = 503
     assert example.look().state == "unreachable"
@@ -217,12 +267,21 @@ def test_a_broken_image_is_not_hidden_by_a_registry_that_falls_over_meanwhile(ex
 def test_a_port_where_nobody_listens_is_unreachable() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        found = look(Registry("gone", f"http://127.0.0.1:{closed.getsockname()[1]}", "infra-ci"), "abc", credentials=NOBODY)
+        found = look(
+            Registry("gone", f"http://127.0.0.1:{closed.getsockname()[1]}", "infra-ci"),
+            "abc",
+            credentials=NOBODY,
+        )
     assert (found.state, found.detail) == ("unreachable", "connection refused")
 
 
 def test_a_name_that_does_not_resolve_is_unreachable() -> None:
-    found = look(Registry("gone", "https://registry.invalid", "infra-ci"), "abc", credentials=NOBODY, deadline_seconds=2)
+    found = look(
+        Registry("gone", "https://registry.invalid", "infra-ci"),
+        "abc",
+        credentials=NOBODY,
+        deadline_seconds=2,
+    )
     assert found.state == "unreachable"
     assert "does not resolve" in found.detail
 
@@ -238,7 +297,12 @@ def test_what_does_not_speak_http_is_unreachable() -> None:
 
         thread = threading.Thread(target=greet)
         thread.start()
-        found = look(Registry("odd", f"http://127.0.0.1:{listener.getsockname()[1]}", "infra-ci"), "abc", credentials=NOBODY, deadline_seconds=2)
+        found = look(
+            Registry("odd", f"http://127.0.0.1:{listener.getsockname()[1]}", "infra-ci"),
+            "abc",
+            credentials=NOBODY,
+            deadline_seconds=2,
+        )
         thread.join()
     assert found.state == "unreachable"
     assert "\x1b" not in found.detail
@@ -246,7 +310,9 @@ def test_what_does_not_speak_http_is_unreachable() -> None:
 
 @pytest.mark.parametrize("where", ["/v2/", "manifests/abc", "blobs/"])
 @pytest.mark.parametrize("how", ["hang", "drip"])
-def test_a_server_that_never_finishes_is_left_at_the_deadline(example: Example, how: str, where: str) -> None:
+def test_a_server_that_never_finishes_is_left_at_the_deadline(
+    example: Example, how: str, where: str
+) -> None:
     setattr(example.server.faults, how, where)
     started = time.monotonic()
     found = example.look(seconds=0.5)
@@ -258,12 +324,19 @@ def test_a_server_that_never_finishes_is_left_at_the_deadline(example: Example, 
 def test_a_tls_handshake_that_never_comes_is_left_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         started = time.monotonic()
-        found = look(Registry("mute", f"https://127.0.0.1:{listener.getsockname()[1]}", "infra-ci"), "abc", credentials=NOBODY, deadline_seconds=0.5)
+        found = look(
+            Registry("mute", f"https://127.0.0.1:{listener.getsockname()[1]}", "infra-ci"),
+            "abc",
+            credentials=NOBODY,
+            deadline_seconds=0.5,
+        )
     assert time.monotonic() - started < 1.5
     assert found.state == "unreachable"
 
 
-def test_all_registries_are_looked_at_at_the_same_time_and_each_has_its_own_deadline(example: Example, elsewhere: RegistryServer) -> None:
+def test_all_registries_are_looked_at_at_the_same_time_and_each_has_its_own_deadline(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.faults.hang = "/v2/"
     silent = [Registry(f"silent-{number}", elsewhere.url, "infra-ci") for number in range(3)]
     started = time.monotonic()
@@ -281,7 +354,12 @@ def test_a_private_ca_is_trusted_only_where_it_is_named(tmp_path: Path) -> None:
         stranger = example.look()
         assert stranger.state == "unreachable"
         assert "certificate" in stranger.detail
-        misnamed = look(Registry("misnamed", f"https://localhost:{server.port}", "infra-ci", ca), "abc", credentials=NOBODY, deadline_seconds=2)
+        misnamed = look(
+            Registry("misnamed", f"https://localhost:{server.port}", "infra-ci", ca),
+            "abc",
+            credentials=NOBODY,
+            deadline_seconds=2,
+        )
         assert misnamed.state == "unreachable"
         assert "certificate" in misnamed.detail
         assert "CA file" in example.look(ca=tmp_path / "missing.pem").detail
@@ -318,19 +396,29 @@ def test_a_refusal_at_any_point_is_a_refusal(example: Example, where: str, statu
 
 
 def test_a_token_is_asked_for_once_and_with_the_scope_of_a_pull(example: Example) -> None:
-    example.server.faults.bearer = f'Bearer realm="{example.server.url}/token",service="the, \\"registry\\"",scope="*"'
+    example.server.faults.bearer = (
+        f'Bearer realm="{example.server.url}/token",service="the, \\"registry\\"",scope="*"'
+    )
     assert example.look().state == "serves"
     (request,) = example.server.asked("GET", "/token")
     assert request.path == "/token?scope=repository%3Ainfra-ci%3Apull&service=the%2C+%22registry%22"
     assert "Authorization" not in request.headers
 
 
-def test_the_login_is_sent_to_the_token_service_and_the_token_to_the_registry(example: Example, elsewhere: RegistryServer) -> None:
-    example.server.faults.bearer = f'Negotiate abc==, Basic realm="x", Bearer realm="{elsewhere.url}/token",service=registry'
+def test_the_login_is_sent_to_the_token_service_and_the_token_to_the_registry(
+    example: Example, elsewhere: RegistryServer
+) -> None:
+    example.server.faults.bearer = (
+        f'Negotiate abc==, Basic realm="x", Bearer realm="{elsewhere.url}/token",service=registry'
+    )
     elsewhere.faults.token_login = "ci:s3cret:with colon"
     assert example.look(credentials=example.login()).state == "serves"
     assert len(elsewhere.requests) == 1
-    assert not [request for request in example.server.requests if request.headers.get("Authorization", "").startswith("Basic")]
+    assert not [
+        request
+        for request in example.server.requests
+        if request.headers.get("Authorization", "").startswith("Basic")
+    ]
     refused = example.look()
     assert refused.state == "refuses"
     assert "token service" in refused.detail
@@ -339,15 +427,23 @@ def test_the_login_is_sent_to_the_token_service_and_the_token_to_the_registry(ex
 def test_an_identity_token_is_exchanged_for_a_token(example: Example) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token",service="registry"'
     example.server.faults.refresh_token = "refresh-me"
-    credentials = Credentials("auth.json", {example.server.host: Login(identity_token="refresh-me")})
+    credentials = Credentials(
+        "auth.json", {example.server.host: Login(identity_token="refresh-me")}
+    )
     assert example.look(credentials=credentials).state == "serves"
-    wrong = example.look(credentials=Credentials("auth.json", {example.server.host: Login(identity_token="stale")}))
+    wrong = example.look(
+        credentials=Credentials("auth.json", {example.server.host: Login(identity_token="stale")})
+    )
     assert wrong.state == "refuses"
     assert "stale" not in wrong.detail
 
 
-@pytest.mark.parametrize("realm", ["http://127.0.0.1:{port}/token", "", "file:///etc/passwd", "https:///x"])
-def test_no_login_goes_to_a_token_service_in_the_clear_where_the_registry_has_tls(tmp_path: Path, elsewhere: RegistryServer, realm: str) -> None:
+@pytest.mark.parametrize(
+    "realm", ["http://127.0.0.1:{port}/token", "", "file:///etc/passwd", "https:///x"]
+)
+def test_no_login_goes_to_a_token_service_in_the_clear_where_the_registry_has_tls(
+    tmp_path: Path, elsewhere: RegistryServer, realm: str
+) -> None:
     ca, context = make_authority(tmp_path)
     with RegistryServer(tls=context) as server:
         example = _fill(server)
@@ -356,8 +452,12 @@ def test_no_login_goes_to_a_token_service_in_the_clear_where_the_registry_has_tl
     assert elsewhere.requests == []
 
 
-@pytest.mark.parametrize(("status", "state"), [(500, "unreachable"), (404, "unreachable"), (403, "refuses")])
-def test_a_token_service_that_fails_is_told_apart_from_one_that_refuses(example: Example, status: int, state: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "state"), [(500, "unreachable"), (404, "unreachable"), (403, "refuses")]
+)
+def test_a_token_service_that_fails_is_told_apart_from_one_that_refuses(
+    example: Example, status: int, state: str
+) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
     example.server.faults.status["/token"] = status
     found = example.look()
@@ -365,7 +465,9 @@ def test_a_token_service_that_fails_is_told_apart_from_one_that_refuses(example:
     assert "token service" in found.detail
 
 
-def test_blobs_elsewhere_are_followed_without_the_login(example: Example, elsewhere: RegistryServer) -> None:
+def test_blobs_elsewhere_are_followed_without_the_login(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.store = example.server.store
     example.server.faults.login = "ci:s3cret:with colon"
     example.server.faults.redirect = ("/blobs/", elsewhere.url)
@@ -375,7 +477,9 @@ def test_blobs_elsewhere_are_followed_without_the_login(example: Example, elsewh
     assert {request.headers["Host"] for request in elsewhere.requests} == {elsewhere.host}
 
 
-def test_a_challenge_from_where_a_redirect_leads_gets_no_login(example: Example, elsewhere: RegistryServer) -> None:
+def test_a_challenge_from_where_a_redirect_leads_gets_no_login(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.faults.login = "ci:s3cret:with colon"
     example.server.faults.redirect = ("/blobs/", elsewhere.url)
     found = example.look(credentials=example.login())
@@ -384,7 +488,9 @@ def test_a_challenge_from_where_a_redirect_leads_gets_no_login(example: Example,
     assert not [request for request in elsewhere.requests if "Authorization" in request.headers]
 
 
-def test_where_a_redirect_leads_names_no_token_service_for_our_login(example: Example, elsewhere: RegistryServer) -> None:
+def test_where_a_redirect_leads_names_no_token_service_for_our_login(
+    example: Example, elsewhere: RegistryServer
+) -> None:
     elsewhere.faults.bearer = f'Bearer realm="{elsewhere.url}/token"'
     example.server.faults.redirect = ("/blobs/", elsewhere.url)
     assert example.look(credentials=example.login()).state == "refuses"
@@ -398,7 +504,10 @@ def test_a_redirect_without_end_is_given_up(example: Example) -> None:
     assert len(example.server.asked("HEAD", "manifests/")) == MAX_REDIRECTS + 1
 
 
-@pytest.mark.parametrize("target", ["ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1", "http://" + "a" * 300, "//"])
+@pytest.mark.parametrize(
+    "target",
+    ["ftp://127.0.0.1", "http://127.0.0.1:99999", "http://[::1", "http://" + "a" * 300, "//"],
+)
 def test_a_redirect_to_nonsense_is_no_bug(example: Example, target: str) -> None:
     example.server.faults.redirect = ("manifests/", target)
     assert example.look(seconds=2).state == "unreachable"
@@ -415,7 +524,9 @@ def test_a_login_page_in_front_is_no_registry(example: Example, elsewhere: Regis
 def test_the_image_id_of_a_reference_is_the_digest_of_its_configuration(example: Example) -> None:
     store = example.server.store
     assert example.image_id() == ImageId("serves", store.config_of(example.amd64))
-    assert example.image_id(platform="linux/arm64") == ImageId("serves", store.config_of(example.arm64))
+    assert example.image_id(platform="linux/arm64") == ImageId(
+        "serves", store.config_of(example.arm64)
+    )
     assert example.image_id(platform="linux/s390x").state == "broken"
     store.tags["single"] = example.amd64
     assert example.image_id(tag="single") == ImageId("serves", store.config_of(example.amd64))
@@ -423,15 +534,24 @@ def test_the_image_id_of_a_reference_is_the_digest_of_its_configuration(example:
 
 
 def test_a_reference_of_this_machine_needs_no_configured_registry(example: Example) -> None:
-    told = image_id(f"{example.server.host}/infra-ci:abc", [], platform="linux/amd64", credentials=NOBODY)
+    told = image_id(
+        f"{example.server.host}/infra-ci:abc", [], platform="linux/amd64", credentials=NOBODY
+    )
     assert told.image_id == example.server.store.config_of(example.amd64)
 
 
-def test_a_companion_of_a_configured_registry_is_asked_there_under_its_own_repository(tmp_path: Path) -> None:
+def test_a_companion_of_a_configured_registry_is_asked_there_under_its_own_repository(
+    tmp_path: Path,
+) -> None:
     ca, context = make_authority(tmp_path)
     with RegistryServer(repository="plugins/git", tls=context) as server:
         example = _fill(server)
-        told = image_id(f"{server.host}/plugins/git:abc", [Registry("forgejo", server.url, "infra-ci", ca)], platform="linux/amd64", credentials=NOBODY)
+        told = image_id(
+            f"{server.host}/plugins/git:abc",
+            [Registry("forgejo", server.url, "infra-ci", ca)],
+            platform="linux/amd64",
+            credentials=NOBODY,
+        )
         assert told.image_id == server.store.config_of(example.amd64)
 
 
@@ -464,8 +584,12 @@ def test_logins_are_read_in_every_form_that_docker_and_podman_write(tmp_path: Pa
     credentials = read_credentials({}, tmp_path)
     assert credentials.find("registry-1.docker.io", "library/debian") == Login("hub", "pass")
     assert credentials.find("forgejo.viktorbarzin.me", "viktor/infra-ci") == Login("ci", "plain")
-    assert credentials.find("registry.viktorbarzin.me:5050", "infra-ci") == Login("ci", "with:colons")
-    assert credentials.find("registry.viktorbarzin.me:5050", "viktor/infra-ci") == Login("narrow", "er")
+    assert credentials.find("registry.viktorbarzin.me:5050", "infra-ci") == Login(
+        "ci", "with:colons"
+    )
+    assert credentials.find("registry.viktorbarzin.me:5050", "viktor/infra-ci") == Login(
+        "narrow", "er"
+    )
     assert credentials.find("token.example", "x") == Login("<token>", "", "refresh")
     assert credentials.find("empty.example", "x") is None
     assert "malformed" in credentials.explain("odd.example")
@@ -473,23 +597,37 @@ def test_logins_are_read_in_every_form_that_docker_and_podman_write(tmp_path: Pa
     assert "no login for other.example" in credentials.explain("other.example")
 
 
-def test_a_helper_that_is_not_run_is_named_when_the_registry_refuses(example: Example, tmp_path: Path) -> None:
+def test_a_helper_that_is_not_run_is_named_when_the_registry_refuses(
+    example: Example, tmp_path: Path
+) -> None:
     example.server.faults.login = "ci:secret"
-    _write_auth(tmp_path / "auth.json", {"auths": {example.server.host: {}}, "credsStore": "desktop"})
-    found = example.look(credentials=read_credentials({"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}, tmp_path))
+    _write_auth(
+        tmp_path / "auth.json", {"auths": {example.server.host: {}}, "credsStore": "desktop"}
+    )
+    found = example.look(
+        credentials=read_credentials({"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}, tmp_path)
+    )
     assert found.state == "refuses"
     assert "docker-credential-desktop" in found.detail
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"auths": 3}', '{"auths": {"a": 3}, "credHelpers": []}', '"text"'])
-def test_a_file_of_logins_that_is_none_is_an_excuse_and_never_a_bug(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"auths": 3}', '{"auths": {"a": 3}, "credHelpers": []}', '"text"']
+)
+def test_a_file_of_logins_that_is_none_is_an_excuse_and_never_a_bug(
+    tmp_path: Path, content: str
+) -> None:
     (tmp_path / "auth.json").write_text(content)
-    assert "auth.json" in read_credentials({"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}, tmp_path).explain("a")
+    assert "auth.json" in read_credentials(
+        {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}, tmp_path
+    ).explain("a")
     assert "cannot be read" in read_credentials({}, tmp_path / "absent").explain("a")
 
 
 def test_no_secret_is_in_the_text_of_credentials() -> None:
-    assert "s3cret" not in repr(Credentials("file", {"host": Login("ci", "s3cret", "s3cret")})) + repr(Login("ci", "s3cret", "s3cret"))
+    assert "s3cret" not in repr(
+        Credentials("file", {"host": Login("ci", "s3cret", "s3cret")})
+    ) + repr(Login("ci", "s3cret", "s3cret"))
 
 
 @given(st.lists(st.text(max_size=60), max_size=3))
@@ -500,4 +638,7 @@ def test_no_challenge_is_a_bug(headers: list[str]) -> None:
 @given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
 def test_a_quoted_value_is_read_as_it_was_meant(value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
-    assert challenges_of([f'Basic realm="a, b", Bearer realm="{quoted}", service=x']) == {"basic": {"realm": "a, b"}, "bearer": {"realm": value, "service": "x"}}
+    assert challenges_of([f'Basic realm="a, b", Bearer realm="{quoted}", service=x']) == {
+        "basic": {"realm": "a, b"},
+        "bearer": {"realm": value, "service": "x"},
+    }

@@ -1,4 +1,6 @@
-"""remote/responder.py over HTTP: what is answered on the node's loopback, and what is not, whoever asks."""
+"""remote/responder.py over HTTP: what is answered on the node's loopback, and what is not, whoever
+asks.
+"""
 
 import contextlib
 import os
@@ -12,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.unit.responder_node import FORGEJO, INDEX, MANIFEST, OCI_MANIFEST, PRIVATE, Node, process_status
+from tests.unit.responder_node import (
+    FORGEJO,
+    INDEX,
+    MANIFEST,
+    OCI_MANIFEST,
+    PRIVATE,
+    Node,
+    process_status,
+)
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
@@ -22,7 +32,9 @@ LIMIT_KB = 40 * 1024
 
 @dataclass(frozen=True)
 class Estate:
-    """Two registries' names: one image under both, one tag that they disagree about, an index of which only one child is there."""
+    """Two registries' names: one image under both, one tag that they disagree about, an index of
+    which only one child is there.
+    """
 
     node: Node
     process: int
@@ -43,9 +55,15 @@ class Estate:
 @pytest.fixture(scope="module")
 def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:  # noqa: ARG001 (anew for each Python)
     node = Node(tmp_path_factory.mktemp("node"))
-    layer, configuration = node.blob(bytes(range(256)) * 8192), node.blob(b'{"os": "linux", "architecture": "amd64"}')
+    layer, configuration = (
+        node.blob(bytes(range(256)) * 8192),
+        node.blob(b'{"os": "linux", "architecture": "amd64"}'),
+    )
     image = node.manifest(layer, config=configuration)
-    child, absent = node.manifest(node.blob(b"arm"), media_type=OCI_MANIFEST), node.manifest(node.blob(b"riscv"), media_type=OCI_MANIFEST)
+    child, absent = (
+        node.manifest(node.blob(b"arm"), media_type=OCI_MANIFEST),
+        node.manifest(node.blob(b"riscv"), media_type=OCI_MANIFEST),
+    )
     index = node.index(child, absent)
     node.path_of(absent).unlink()
     foreign_layer = node.blob(b"another pod's image")
@@ -53,12 +71,30 @@ def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     node.keep("breakglass.local/keep/0000000000000001:kept", image)
     node.keep("breakglass.local/keep/0000000000000002:kept", index)
     node.keep("registry.example:5050/secret:1", foreign)
-    first, second = "=breakglass.local/keep/0000000000000001:kept", "=breakglass.local/keep/0000000000000002:kept"
+    first, second = (
+        "=breakglass.local/keep/0000000000000001:kept",
+        "=breakglass.local/keep/0000000000000002:kept",
+    )
     told = node.start(
-        f"{PRIVATE}:latest{first}", f"{FORGEJO}:latest{first}", f"{FORGEJO}:other{second}", f"registry.example:5050/viktor/infra-ci:other{first}", f"forgejo.example/only/here:1{second}"
+        f"{PRIVATE}:latest{first}",
+        f"{FORGEJO}:latest{first}",
+        f"{FORGEJO}:other{second}",
+        f"registry.example:5050/viktor/infra-ci:other{first}",
+        f"forgejo.example/only/here:1{second}",
     ).told
     try:
-        yield Estate(node, told["pids"][0], layer, configuration, image, index, child, absent, foreign, foreign_layer)
+        yield Estate(
+            node,
+            told["pids"][0],
+            layer,
+            configuration,
+            image,
+            index,
+            child,
+            absent,
+            foreign,
+            foreign_layer,
+        )
     finally:
         assert node.stop().status == 0
 
@@ -79,12 +115,18 @@ def test_a_tag_is_answered_as_containerd_asks_for_it(estate: Estate) -> None:
 
 
 def test_all_that_the_tag_leads_to_is_answered_by_digest(estate: Estate) -> None:
-    manifest = estate.node.ask(f"/v2/viktor/infra-ci/manifests/{estate.image['digest']}{FORGEJO_NS}")
+    manifest = estate.node.ask(
+        f"/v2/viktor/infra-ci/manifests/{estate.image['digest']}{FORGEJO_NS}"
+    )
     assert (manifest.status, manifest.headers["content-type"]) == (200, MANIFEST)
     for blob in (estate.layer, estate.configuration):
         for method in ("GET", "HEAD"):
             got = estate.node.ask(f"/v2/viktor/infra-ci/blobs/{blob['digest']}{FORGEJO_NS}", method)
-            assert (got.status, got.headers["content-type"], got.headers["docker-content-digest"]) == (200, "application/octet-stream", blob["digest"])
+            assert (
+                got.status,
+                got.headers["content-type"],
+                got.headers["docker-content-digest"],
+            ) == (200, "application/octet-stream", blob["digest"])
             assert got.headers["content-length"] == str(blob["size"])
             assert got.body == (estate.node.path_of(blob).read_bytes() if method == "GET" else b"")
 
@@ -100,11 +142,17 @@ def test_an_index_is_answered_with_the_children_that_are_there(estate: Estate) -
 
 def test_the_base_says_which_protocol_it_is(estate: Estate) -> None:
     got = estate.node.ask("/v2/")
-    assert (got.status, got.body, got.headers["docker-distribution-api-version"]) == (200, b"{}", "registry/2.0")
+    assert (got.status, got.body, got.headers["docker-distribution-api-version"]) == (
+        200,
+        b"{}",
+        "registry/2.0",
+    )
 
 
 def test_only_names_of_the_registry_that_is_asked_for_answer(estate: Estate) -> None:
-    assert estate.node.ask(f"/v2/infra-ci/manifests/latest{FORGEJO_NS}", "GET").code == "NAME_UNKNOWN"
+    assert (
+        estate.node.ask(f"/v2/infra-ci/manifests/latest{FORGEJO_NS}", "GET").code == "NAME_UNKNOWN"
+    )
     assert estate.node.ask("/v2/infra-ci/manifests/latest?ns=").status == 404
     assert estate.node.ask("/v2/infra-ci/manifests/latest?ns=docker.io").status == 404
     assert estate.node.ask("/v2/infra-ci/manifests/latest").status == 200
@@ -113,7 +161,10 @@ def test_only_names_of_the_registry_that_is_asked_for_answer(estate: Estate) -> 
 
 def test_without_a_registry_nothing_is_guessed(estate: Estate) -> None:
     assert estate.node.ask("/v2/viktor/infra-ci/manifests/other").code == "MANIFEST_UNKNOWN"
-    digests = [estate.node.ask(f"/v2/viktor/infra-ci/manifests/other{ns}").headers["docker-content-digest"] for ns in (PRIVATE_NS, FORGEJO_NS)]
+    digests = [
+        estate.node.ask(f"/v2/viktor/infra-ci/manifests/other{ns}").headers["docker-content-digest"]
+        for ns in (PRIVATE_NS, FORGEJO_NS)
+    ]
     assert digests == [estate.image["digest"], estate.index["digest"]]
 
 
@@ -192,12 +243,21 @@ def test_what_is_no_http_request_is_refused(estate: Estate, request_bytes: bytes
     assert estate.node.send(request_bytes).startswith(b"HTTP/1.1 400 ")
 
 
-@pytest.mark.parametrize("request_bytes", [b"GET /v2/" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"GET /v2/ HTTP/1.1\r\n" + b"A: b\r\n" * 2000 + b"\r\n", b"a" * 200_000])
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"GET /v2/" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\n" + b"A: b\r\n" * 2000 + b"\r\n",
+        b"a" * 200_000,
+    ],
+)
 def test_a_head_over_8_kib_is_refused(estate: Estate, request_bytes: bytes) -> None:
     assert estate.node.send(request_bytes, ends=True).startswith(b"HTTP/1.1 431 ")
 
 
-@pytest.mark.parametrize("request_bytes", [b"", b"GET /v2/ HT", b"GET /v2/\r\n", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"])
+@pytest.mark.parametrize(
+    "request_bytes", [b"", b"GET /v2/ HT", b"GET /v2/\r\n", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"]
+)
 def test_half_a_request_is_answered_with_nothing(estate: Estate, request_bytes: bytes) -> None:
     with contextlib.suppress(ConnectionResetError):
         assert estate.node.send(request_bytes, ends=True) == b""
@@ -206,7 +266,9 @@ def test_half_a_request_is_answered_with_nothing(estate: Estate, request_bytes: 
 def test_a_client_that_speaks_tls_is_told_at_once(estate: Estate) -> None:
     """skopeo and others try TLS first; they need not wait until half a request is given up."""
     started = time.monotonic()
-    assert estate.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(b"HTTP/1.1 400 ")
+    assert estate.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(
+        b"HTTP/1.1 400 "
+    )
     assert time.monotonic() - started < 3
 
 
@@ -220,7 +282,9 @@ def test_a_blob_of_another_size_is_never_served(tmp_path: Path) -> None:
     image = node.manifest(layer)
     node.keep("breakglass.local/keep/0000000000000001:kept", image)
     try:
-        assert node.start(f"{PRIVATE}:latest=breakglass.local/keep/0000000000000001:kept").status == 0
+        assert (
+            node.start(f"{PRIVATE}:latest=breakglass.local/keep/0000000000000001:kept").status == 0
+        )
         assert node.ask(f"/v2/infra-ci/blobs/{layer['digest']}").body == b"whole"
         node.path_of(layer).chmod(0o644)
         node.path_of(layer).write_bytes(b"cut")
@@ -231,22 +295,35 @@ def test_a_blob_of_another_size_is_never_served(tmp_path: Path) -> None:
         assert node.ask(f"/v2/infra-ci/blobs/{layer['digest']}").code == "BLOB_UNKNOWN"
         manifest = node.path_of(image).read_bytes()
         node.path_of(image).chmod(0o644)
-        node.path_of(image).write_bytes(manifest.replace(b"linux", b"minix").replace(b'"schemaVersion": 2', b'"schemaVersion": 3'))
+        node.path_of(image).write_bytes(
+            manifest.replace(b"linux", b"minix").replace(
+                b'"schemaVersion": 2', b'"schemaVersion": 3'
+            )
+        )
         assert node.ask("/v2/infra-ci/manifests/latest", "HEAD").status == 404
         assert node.status()["answers"] == {}
     finally:
         node.stop()
 
 
-def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_answered_after(estate: Estate) -> None:
+def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_answered_after(
+    estate: Estate,
+) -> None:
     before = estate.memory_kb
-    requests = (b"GET /v2/infra-ci/blobs/%s HTTP/1.1\r\n\r\n" % estate.layer["digest"].encode(), b"x" * 300_000, b"GET /v2/ HT", b"y" * 300_000)
+    requests = (
+        b"GET /v2/infra-ci/blobs/%s HTTP/1.1\r\n\r\n" % estate.layer["digest"].encode(),
+        b"x" * 300_000,
+        b"GET /v2/ HT",
+        b"y" * 300_000,
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     try:
         with contextlib.ExitStack() as held:
             for number in range(1000):
-                connection = held.enter_context(socket.create_connection(("127.0.0.1", estate.node.port), timeout=5))
+                connection = held.enter_context(
+                    socket.create_connection(("127.0.0.1", estate.node.port), timeout=5)
+                )
                 with contextlib.suppress(OSError):  # those over the limit are closed at once
                     connection.sendall(requests[number % len(requests)])
             assert len(os.listdir("/proc/self/fd")) > 1000  # noqa: PTH208
@@ -264,10 +341,18 @@ def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_ans
 
 def test_it_gives_up_root_and_listens_on_loopback_only(estate: Estate) -> None:
     # 16 hexadecimal digits: address and port as the kernel has them.
-    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[1].endswith(f":{estate.node.port:04X}") and line.split()[3] == "0A"]
+    listening = [
+        line.split()[1]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{estate.node.port:04X}") and line.split()[3] == "0A"
+    ]
     assert listening == [f"0100007F:{estate.node.port:04X}"]
     if os.geteuid() == 0:
-        assert process_status(estate.process, "Uid") == process_status(estate.process, "Gid") == ["65534"] * 4
+        assert (
+            process_status(estate.process, "Uid")
+            == process_status(estate.process, "Gid")
+            == ["65534"] * 4
+        )
         assert process_status(estate.process, "Groups") == []
     assert int(process_status(estate.process, "CapEff")[0], 16) == 0
 

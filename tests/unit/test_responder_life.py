@@ -1,4 +1,6 @@
-"""remote/responder.py as a process of a node: started, replaced, asked how it is, ended, and what a wrong node is told."""
+"""remote/responder.py as a process of a node: started, replaced, asked how it is, ended, and what a
+wrong node is told.
+"""
 
 import ast
 import contextlib
@@ -16,7 +18,16 @@ import pytest
 
 from breakglass.ssh.wire import wire
 from tests.interpreters import HOST, python3_in
-from tests.unit.responder_node import FORGEJO, MANIFEST, PRIVATE, SCRIPT, Node, Ran, process_status, unused_port
+from tests.unit.responder_node import (
+    FORGEJO,
+    MANIFEST,
+    PRIVATE,
+    SCRIPT,
+    Node,
+    Ran,
+    process_status,
+    unused_port,
+)
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
@@ -58,9 +69,13 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
     told = node.start(LATEST, f"{FORGEJO}:latest={KEPT}").told
     (process,) = told["pids"]
     assert told["port"] == told["free_port"] == node.port
-    assert told["answers"] == dict.fromkeys((f"{PRIVATE}:latest", f"{FORGEJO}:latest"), node.images[KEPT][1])
+    assert told["answers"] == dict.fromkeys(
+        (f"{PRIVATE}:latest", f"{FORGEJO}:latest"), node.images[KEPT][1]
+    )
     assert os.getsid(process) == process
-    assert {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in range(3)} == {"/dev/null"}
+    assert {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in range(3)} == {
+        "/dev/null"
+    }
     assert node.script.stat().st_mode & 0o777 == 0o644
     assert node.script.read_bytes() == SCRIPT.read_bytes()
     assert sorted(path.name for path in node.directory.iterdir()) == [node.script.name]
@@ -69,8 +84,19 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
 
 def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
     sent = wire((("python3", "responder.py", *node.start_line(LATEST)),), sudo=False)
-    environment = {**os.environ, "PATH": f"{python3_in(node.root / 'bin')}:{os.environ['PATH']}", "http_proxy": "http://127.0.0.1:1"}
-    ended = subprocess.run(["sh", "-c", sent.line], input=sent.opening, capture_output=True, timeout=30, check=False, env=environment)
+    environment = {
+        **os.environ,
+        "PATH": f"{python3_in(node.root / 'bin')}:{os.environ['PATH']}",
+        "http_proxy": "http://127.0.0.1:1",
+    }
+    ended = subprocess.run(
+        ["sh", "-c", sent.line],
+        input=sent.opening,
+        capture_output=True,
+        timeout=30,
+        check=False,
+        env=environment,
+    )
     told = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).told
     assert told["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
     assert node.script.read_bytes() == SCRIPT.read_bytes()
@@ -83,7 +109,11 @@ def test_a_second_start_replaces_the_first(node: Node) -> None:
     other_port = unused_port()
     told = node.start(f"{FORGEJO}:latest={KEPT}", port=other_port).told
     assert not alive(second)
-    assert (len(told["pids"]), told["port"], list(told["answers"])) == (1, other_port, [f"{FORGEJO}:latest"])
+    assert (len(told["pids"]), told["port"], list(told["answers"])) == (
+        1,
+        other_port,
+        [f"{FORGEJO}:latest"],
+    )
 
 
 def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path) -> None:
@@ -92,7 +122,10 @@ def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path)
     elsewhere = Node(tmp_path / "elsewhere")
     elsewhere.keep(KEPT, elsewhere.manifest(elsewhere.blob(b"layer")))
     sleep = "import time; time.sleep(60)"
-    decoys = [subprocess.Popen([HOST.python, "-c", sleep, *argv]) for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])]
+    decoys = [
+        subprocess.Popen([HOST.python, "-c", sleep, *argv])
+        for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])
+    ]
     try:
         (other,) = elsewhere.start(LATEST).told["pids"]
         assert node.stop().told == {"ended": [process]}
@@ -111,15 +144,34 @@ def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path)
 
 @contextlib.contextmanager
 def decoy(node: Node, *before: str, user: int | None = None) -> Iterator[int]:
-    """A process with the responder's own command line, which becomes a user and sleeps; behind `before`, which replaces itself by it."""
+    """A process with the responder's own command line, which becomes a user and sleeps; behind
+    `before`, which replaces itself by it.
+    """
     become = "" if user is None else f"os.setresuid({user}, {user}, {user}); "
     node.script.write_text(f"import os, time; {become}time.sleep(60)\n")
-    line = [HOST.python, "-IS", str(node.script), "serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:{'0' * 64}"]
+    line = [
+        HOST.python,
+        "-IS",
+        str(node.script),
+        "serve",
+        "--port",
+        "1",
+        "--content",
+        "/c",
+        "--answer",
+        f"{PRIVATE}:latest={MANIFEST}@sha256:{'0' * 64}",
+    ]
     process = subprocess.Popen([*before, *line])
     try:
         command_line = Path(f"/proc/{process.pid}/cmdline")
         uid = str(os.geteuid() if user is None else user)
-        assert until(lambda: command_line.read_bytes().split(b"\0")[1:4] == [b"-IS", os.fsencode(node.script), b"serve"] and process_status(process.pid, "Uid")[0] == uid)
+        assert until(
+            lambda: (
+                command_line.read_bytes().split(b"\0")[1:4]
+                == [b"-IS", os.fsencode(node.script), b"serve"]
+                and process_status(process.pid, "Uid")[0] == uid
+            )
+        )
         yield process.pid
     finally:
         process.kill()
@@ -145,8 +197,12 @@ def test_a_process_of_nobody_with_its_command_line_is_the_responder(node: Node) 
         assert node.status()["pids"] == [process]
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root makes a mount namespace")
-def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_ours(node: Node) -> None:
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="only root makes a mount namespace"
+)
+def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_ours(
+    node: Node,
+) -> None:
     with decoy(node, "unshare", "--mount", "--") as process:
         assert node.status()["pids"] == []
         assert node.stop().told == {"ended": []}
@@ -182,7 +238,9 @@ def test_status_tells_of_nothing_running_and_of_a_free_port_that_stays_the_same(
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", told["free_port"]))
         taken.listen()
-        assert node.status()["free_port"] == (told["free_port"] + 1 if told["free_port"] < 29999 else 20000)
+        assert node.status()["free_port"] == (
+            told["free_port"] + 1 if told["free_port"] < 29999 else 20000
+        )
     assert not list(node.directory.iterdir())
 
 
@@ -197,7 +255,10 @@ def test_the_told_port_is_free_again_at_once_after_stop(node: Node) -> None:
 def test_status_names_only_what_is_answered_right_now(node: Node) -> None:
     other = node.manifest(node.blob(b"other"))
     node.keep("breakglass.local/keep/other:kept", other)
-    assert len(node.start(LATEST, f"{FORGEJO}:1=breakglass.local/keep/other:kept").told["answers"]) == 2
+    assert (
+        len(node.start(LATEST, f"{FORGEJO}:1=breakglass.local/keep/other:kept").told["answers"])
+        == 2
+    )
     node.path_of(other).unlink()
     assert list(node.status()["answers"]) == [f"{PRIVATE}:latest"]
 
@@ -209,13 +270,18 @@ def test_a_port_of_another_program_is_a_failure_that_leaves_nothing(node: Node) 
         taken.listen()
         port = taken.getsockname()[1]
         failed = node.start(LATEST, port=port)
-    assert (failed.status, failed.sentence) == (4, f"port {port} of 127.0.0.1 is taken by another program")
+    assert (failed.status, failed.sentence) == (
+        4,
+        f"port {port} of 127.0.0.1 is taken by another program",
+    )
     assert nothing_runs(node)
     assert not list(node.directory.iterdir())
 
 
 def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
-    text = SCRIPT.read_text().replace("    become_nobody(shelf)\n", '    raise Fault(FAILED, "it is dark")\n')
+    text = SCRIPT.read_text().replace(
+        "    become_nobody(shelf)\n", '    raise Fault(FAILED, "it is dark")\n'
+    )
     failed = from_text(node, text, *node.start_line(LATEST))
     assert (failed.status, failed.sentence) == (4, "the responder ended at once: it is dark")
     assert not list(node.directory.iterdir())
@@ -224,18 +290,30 @@ def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
 def test_a_faulty_node_keeps_what_ran_before(node: Node) -> None:
     before = node.start(LATEST).told
     missing = node.start(f"{PRIVATE}:latest=breakglass.local/keep/ffffffffffffffff:kept")
-    assert (missing.status, missing.sentence) == (4, "containerd has no image called breakglass.local/keep/ffffffffffffffff:kept, so there is nothing to answer with")
+    assert (missing.status, missing.sentence) == (
+        4,
+        (
+            "containerd has no image called breakglass.local/keep/ffffffffffffffff:kept, so "
+            "there is nothing to answer with"
+        ),
+    )
     damaged = node.manifest(node.blob(b"second"))
     node.keep("breakglass.local/keep/damaged:kept", damaged)
     node.path_of(damaged).chmod(0o644)
     node.path_of(damaged).write_bytes(b"{}")
     failed = node.start(f"{PRIVATE}:latest=breakglass.local/keep/damaged:kept")
-    assert (failed.status, failed.sentence) == (6, f"the content store is damaged: the file of {damaged['digest']} has another sha256")
+    assert (failed.status, failed.sentence) == (
+        6,
+        f"the content store is damaged: the file of {damaged['digest']} has another sha256",
+    )
     node.path_of(damaged).unlink()
     assert node.start(f"{PRIVATE}:latest=breakglass.local/keep/damaged:kept").status == 6
     node.ctr.write_text("#!/bin/sh\necho 'ctr: containerd is \033[31mnot running' >&2; exit 1\n")
     failed = node.start(LATEST)
-    assert (failed.status, failed.sentence) == (4, f"{node.ctr} -n k8s.io images ls failed: ctr: containerd is  [31mnot running")
+    assert (failed.status, failed.sentence) == (
+        4,
+        f"{node.ctr} -n k8s.io images ls failed: ctr: containerd is  [31mnot running",
+    )
     node.ctr.unlink()
     assert node.start(LATEST).status == 3
     assert node.status() == before
@@ -244,7 +322,13 @@ def test_a_faulty_node_keeps_what_ran_before(node: Node) -> None:
 def test_a_wrong_content_store_is_named(node: Node) -> None:
     shutil.rmtree(node.content)
     failed = node.start(LATEST)
-    assert (failed.status, failed.sentence) == (4, f"{node.content} is not containerd's content store: {node.content}/blobs/sha256: No such file or directory")
+    assert (failed.status, failed.sentence) == (
+        4,
+        (
+            f"{node.content} is not containerd's content store: {node.content}/blobs/sha256: No "
+            f"such file or directory"
+        ),
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,12 +339,74 @@ def test_a_wrong_content_store_is_named(node: Node) -> None:
         ["start", "/d/../e", "--port", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
         ["start", "/d", "--port", "65536", "--content", "/c", "--answer", LATEST, "--", "ctr"],
         ["start", "/d", "--po", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
-        ["start", "/d", "--port", "1", "--content", "/c", "--answer", LATEST, "--answer", LATEST, "--", "ctr"],
-        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"infra-ci:latest={KEPT}", "--", "ctr"],
-        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}/../x:latest={KEPT}", "--", "ctr"],
-        ["start", "/d", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest\n={KEPT}", "--", "ctr"],
-        ["serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:../../x"],
-        ["serve", "--port", "1", "--content", "/c", "--answer", f"{PRIVATE}:latest=text/html@sha256:{'0' * 64}"],
+        [
+            "start",
+            "/d",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            LATEST,
+            "--answer",
+            LATEST,
+            "--",
+            "ctr",
+        ],
+        [
+            "start",
+            "/d",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            f"infra-ci:latest={KEPT}",
+            "--",
+            "ctr",
+        ],
+        [
+            "start",
+            "/d",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            f"{PRIVATE}/../x:latest={KEPT}",
+            "--",
+            "ctr",
+        ],
+        [
+            "start",
+            "/d",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            f"{PRIVATE}:latest\n={KEPT}",
+            "--",
+            "ctr",
+        ],
+        [
+            "serve",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            f"{PRIVATE}:latest={MANIFEST}@sha256:../../x",
+        ],
+        [
+            "serve",
+            "--port",
+            "1",
+            "--content",
+            "/c",
+            "--answer",
+            f"{PRIVATE}:latest=text/html@sha256:{'0' * 64}",
+        ],
         ["stop", "/d", "--", "ctr"],
         ["status", "/d\n"],
         [],
@@ -286,8 +432,18 @@ def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
 def from_text(node: Node, text: str, *argv: str, **names: str) -> Ran:
     """As the loader of the wire runs it, with other globals beside."""
     given = {"__name__": "__main__", "__source__": text.encode(), **names}
-    program = f"import sys; sys.argv[0] = 'responder.py'; given = {given!r}; exec(compile(given['__source__'], 'responder.py', 'exec'), given)"
-    ended = subprocess.run([HOST.python, "-c", program, *argv], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False, env=node.environment)
+    program = (
+        f"import sys; sys.argv[0] = 'responder.py'; given = {given!r}; "
+        f"exec(compile(given['__source__'], 'responder.py', 'exec'), given)"
+    )
+    ended = subprocess.run(
+        [HOST.python, "-c", program, *argv],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+        env=node.environment,
+    )
     return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
@@ -298,7 +454,7 @@ while [ "${{1#--}}" != "$1" ]; do shift; done
 echo "$*" >{unit}
 setsid "$@" </dev/null >/dev/null 2>&1 &
 echo $! >{unit}.pid
-"""
+"""  # noqa: E501
 SYSTEMCTL = """#!/bin/sh
 case $1 in
 show) if [ -e {unit} ]
@@ -310,7 +466,7 @@ reset-failed) code=1;;
 esac
 echo "systemctl $*" >>{log}
 exit ${{code:-0}}
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -336,22 +492,46 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
     (process,) = systemd(*node.start_line(LATEST)).told["pids"]
     assert (node.root / "unit.pid").read_text().split() == [str(process)]
     media_type, digest = node.images[KEPT]
-    serve = f"{HOST.python} -IS {node.script} serve --port {node.port} --content {node.content} --answer {PRIVATE}:latest={media_type}@{digest}"
-    options = "--quiet --collect --unit=breakglass-responder --description=breakglass answers pulls on loopback --property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
-    started, ended = f"systemd-run {options} {serve}", ["systemctl stop breakglass-responder.service", "systemctl reset-failed breakglass-responder.service"]
+    serve = (
+        f"{HOST.python} -IS {node.script} serve --port {node.port} --content {node.content} "
+        f"--answer {PRIVATE}:latest={media_type}@{digest}"
+    )
+    options = (
+        "--quiet --collect --unit=breakglass-responder --description=breakglass answers pulls on "
+        "loopback --property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
+    )
+    started, ended = (
+        f"systemd-run {options} {serve}",
+        [
+            "systemctl stop breakglass-responder.service",
+            "systemctl reset-failed breakglass-responder.service",
+        ],
+    )
     assert (node.root / "log").read_text().splitlines() == [started]
     assert len(systemd(*node.start_line(LATEST)).told["pids"]) == 1
-    assert systemd("stop", str(node.directory)).status == systemd("stop", str(node.directory)).status == 0
+    assert (
+        systemd("stop", str(node.directory)).status
+        == systemd("stop", str(node.directory)).status
+        == 0
+    )
     assert (node.root / "log").read_text().splitlines() == [started, *ended, started, *ended]
     assert nothing_runs(node)
 
 
 def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable[..., Ran]) -> None:
-    (node.root / "unit").write_text("python3 -IS /elsewhere/.breakglass-responder.py serve --port 1")
+    (node.root / "unit").write_text(
+        "python3 -IS /elsewhere/.breakglass-responder.py serve --port 1"
+    )
     (node.root / "unit.pid").write_text("1")
     assert systemd("stop", str(node.directory)).told == {"ended": []}
     failed = systemd(*node.start_line(LATEST))
-    assert (failed.status, failed.sentence) == (4, "systemd-run failed: Failed to start transient service unit: Unit breakglass-responder.service was already loaded")
+    assert (failed.status, failed.sentence) == (
+        4,
+        (
+            "systemd-run failed: Failed to start transient service unit: Unit "
+            "breakglass-responder.service was already loaded"
+        ),
+    )
     assert "systemctl" not in (node.root / "log").read_text()
     assert not node.script.exists()
     (node.root / "unit").unlink()
@@ -362,12 +542,16 @@ def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Callable
     os.kill(process, signal.SIGKILL)
     assert until(lambda: not alive(process))
     (node.root / "unit.pid").write_text("0")  # as systemd has it while it waits to restart
-    (node.root / "bin" / "systemctl").write_text((node.root / "bin" / "systemctl").read_text().replace("kill ", "true "))
+    (node.root / "bin" / "systemctl").write_text(
+        (node.root / "bin" / "systemctl").read_text().replace("kill ", "true ")
+    )
     assert systemd("stop", str(node.directory)).told == {"ended": []}
     assert "systemctl stop breakglass-responder.service" in (node.root / "log").read_text()
 
 
 def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
     tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
-    imported = {name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names} | {each.module or "" for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
+    imported = {
+        name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names
+    } | {each.module or "" for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names

@@ -17,7 +17,15 @@ import pytest
 from breakglass import config
 from breakglass.sandbox.estate import NODES, Estate, raise_estate
 from breakglass.sandbox.ports import ADDRESS
-from tests.unit.sandbox_client import SSH, Ended, connection, on_channel, openssh, ssh_argv, with_paramiko
+from tests.unit.sandbox_client import (
+    SSH,
+    Ended,
+    connection,
+    on_channel,
+    openssh,
+    ssh_argv,
+    with_paramiko,
+)
 
 Client = Callable[..., Ended]
 needs_ssh = pytest.mark.skipif(SSH is None, reason="needs the ssh client")
@@ -29,14 +37,20 @@ def estate() -> Iterator[Estate]:
         yield raised
 
 
-@pytest.fixture(params=[pytest.param(openssh, marks=needs_ssh), with_paramiko], ids=["openssh", "paramiko"])
+@pytest.fixture(
+    params=[pytest.param(openssh, marks=needs_ssh), with_paramiko], ids=["openssh", "paramiko"]
+)
 def client(request: pytest.FixtureRequest) -> Client:
     chosen: Client = request.param
     return chosen
 
 
-def test_a_command_gives_its_status_and_keeps_its_two_outputs_apart(estate: Estate, client: Client) -> None:
-    assert client(estate, "registry-vm", "echo out; echo err >&2; exit 7") == Ended(7, b"out\n", b"err\n")
+def test_a_command_gives_its_status_and_keeps_its_two_outputs_apart(
+    estate: Estate, client: Client
+) -> None:
+    assert client(estate, "registry-vm", "echo out; echo err >&2; exit 7") == Ended(
+        7, b"out\n", b"err\n"
+    )
 
 
 def test_a_very_short_command_is_never_mistaken_for_a_refused_one(estate: Estate) -> None:
@@ -44,17 +58,27 @@ def test_a_very_short_command_is_never_mistaken_for_a_refused_one(estate: Estate
         assert {on_channel(transport, "exit 3").status for _ in range(30)} == {3}
 
 
-def test_standard_input_ends_where_the_client_ends_it_and_output_goes_on(estate: Estate, client: Client) -> None:
-    assert client(estate, "k8s-node1", "cat; sleep 0.1; echo end", b"text\n") == Ended(0, b"text\nend\n", b"")
+def test_standard_input_ends_where_the_client_ends_it_and_output_goes_on(
+    estate: Estate, client: Client
+) -> None:
+    assert client(estate, "k8s-node1", "cat; sleep 0.1; echo end", b"text\n") == Ended(
+        0, b"text\nend\n", b""
+    )
 
 
-def test_large_streams_pass_whole_in_both_directions_at_once(estate: Estate, client: Client) -> None:
+def test_large_streams_pass_whole_in_both_directions_at_once(
+    estate: Estate, client: Client
+) -> None:
     data = os.urandom(1 << 20) * 16
     ended = client(estate, "registry-vm", "tee /dev/stderr", data)
-    assert [hashlib.sha256(stream).digest() for stream in (ended.stdout, ended.stderr)] == [hashlib.sha256(data).digest()] * 2
+    assert [hashlib.sha256(stream).digest() for stream in (ended.stdout, ended.stderr)] == [
+        hashlib.sha256(data).digest()
+    ] * 2
 
 
-def test_a_command_that_reads_nothing_does_not_hang_on_what_it_is_sent(estate: Estate, client: Client) -> None:
+def test_a_command_that_reads_nothing_does_not_hang_on_what_it_is_sent(
+    estate: Estate, client: Client
+) -> None:
     assert client(estate, "registry-vm", "echo done", bytes(16 << 20)).stdout == b"done\n"
 
 
@@ -70,7 +94,10 @@ def test_many_commands_run_at_once_over_one_connection_and_over_several(estate: 
         seen.append(on_channel(transport, f"sleep 0.3; echo {number}").stdout)
 
     with connection(estate, "k8s-node1") as one, connection(estate, "k8s-node1") as other:
-        threads = [threading.Thread(target=ask, args=((one, other)[number % 2], number)) for number in range(16)]
+        threads = [
+            threading.Thread(target=ask, args=((one, other)[number % 2], number))
+            for number in range(16)
+        ]
         started = time.monotonic()
         for thread in threads:
             thread.start()
@@ -82,7 +109,10 @@ def test_many_commands_run_at_once_over_one_connection_and_over_several(estate: 
 
 def test_only_the_right_user_with_the_right_key_comes_in(estate: Estate) -> None:
     for refused in ({"user": "somebody"}, {"key": paramiko.ECDSAKey.generate()}):
-        with pytest.raises(paramiko.AuthenticationException), connection(estate, "registry-vm", **refused):
+        with (
+            pytest.raises(paramiko.AuthenticationException),
+            connection(estate, "registry-vm", **refused),
+        ):
             pass
 
 
@@ -91,15 +121,29 @@ def test_there_is_no_sftp_and_no_forwarding(estate: Estate) -> None:
         with pytest.raises(paramiko.SSHException):
             transport.open_session().invoke_subsystem("sftp")
         with pytest.raises(paramiko.ChannelException):
-            transport.open_channel("direct-tcpip", (ADDRESS, estate.registries["forgejo"].port), (ADDRESS, 1), timeout=5)
+            transport.open_channel(
+                "direct-tcpip",
+                (ADDRESS, estate.registries["forgejo"].port),
+                (ADDRESS, 1),
+                timeout=5,
+            )
 
 
 def test_the_nas_has_six_commands(estate: Estate, client: Client) -> None:
-    ended = client(estate, "synology", 'for c in sh cat ls wc tail readlink rm cp python3 bash gzip sudo docker ctr; do command -v "$c" >/dev/null && echo "$c"; done')
+    ended = client(
+        estate,
+        "synology",
+        (
+            "for c in sh cat ls wc tail readlink rm cp python3 bash gzip sudo docker ctr; do "
+            'command -v "$c" >/dev/null && echo "$c"; done'
+        ),
+    )
     assert ended.stdout.split() == [b"sh", b"cat", b"ls", b"wc", b"tail", b"readlink"]
 
 
-def test_a_client_that_goes_away_ends_the_input_of_a_command_and_not_the_command(estate: Estate) -> None:
+def test_a_client_that_goes_away_ends_the_input_of_a_command_and_not_the_command(
+    estate: Estate,
+) -> None:
     host = estate.hosts["registry-vm"]
     marker = Path(host.environ["HOME"]) / "went-on"
     with connection(estate, "registry-vm") as transport:
@@ -118,15 +162,21 @@ def test_the_lock_of_a_client_that_goes_away_is_free_again(estate: Estate) -> No
     wait_for(lambda: with_paramiko(estate, "k8s-node2", "flock --nonblock lock true").status == 0)
 
 
-def test_a_host_without_power_is_gone_with_its_processes_and_comes_back_with_its_files(estate: Estate) -> None:
+def test_a_host_without_power_is_gone_with_its_processes_and_comes_back_with_its_files(
+    estate: Estate,
+) -> None:
     host = estate.hosts["k8s-node3"]
     port = host.port
-    with_paramiko(estate, "k8s-node3", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null; echo kept > kept")
+    with_paramiko(
+        estate, "k8s-node3", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null; echo kept > kept"
+    )
     with connection(estate, "k8s-node3") as transport:
         channel = transport.open_session()
         channel.exec_command("echo started; sleep 60")
         assert channel.recv(100) == b"started\n"
-        wait_for(lambda: len(processes_of(host.root)) >= 2)  # between fork and exec a process has no environment to be known by
+        wait_for(
+            lambda: len(processes_of(host.root)) >= 2
+        )  # between fork and exec a process has no environment to be known by
         host.stop()
         assert channel.recv_exit_status() == -1
     wait_for(lambda: processes_of(host.root) == [])
@@ -147,36 +197,64 @@ def test_a_broken_connection_leaves_the_command_running(estate: Estate) -> None:
     wait_for((Path(estate.hosts["k8s-node2"].environ["HOME"]) / "after-cut").exists)
 
 
-def test_the_same_path_means_a_file_of_its_own_on_every_node(estate: Estate, client: Client) -> None:
+def test_the_same_path_means_a_file_of_its_own_on_every_node(
+    estate: Estate, client: Client
+) -> None:
     path = f"{estate.this_node}/var/breakglass/name"
     for node in NODES:
-        assert client(estate, node, f"hostname > {path}; readlink -f {path}").stdout == f"{path}\n".encode()
-    assert {node: (estate.hosts[node].root / "var/breakglass/name").read_text() for node in NODES} == {node: f"{node}\n" for node in NODES}
+        assert (
+            client(estate, node, f"hostname > {path}; readlink -f {path}").stdout
+            == f"{path}\n".encode()
+        )
+    assert {
+        node: (estate.hosts[node].root / "var/breakglass/name").read_text() for node in NODES
+    } == {node: f"{node}\n" for node in NODES}
 
 
 @needs_ssh
 def test_root_on_a_node_logs_in_to_the_vm_with_the_known_key_only(estate: Estate) -> None:
     vm = estate.hosts["registry-vm"]
-    command = f"sudo -n ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -p {vm.port} -- root@{ADDRESS} hostname"
+    command = (
+        f"sudo -n ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -p {vm.port} -- "
+        f"root@{ADDRESS} hostname"
+    )
     assert openssh(estate, "k8s-node1", command).stdout == b"registry-vm\n"
 
 
 @needs_ssh
-def test_openssh_refuses_a_host_whose_key_is_not_the_known_one(estate: Estate, tmp_path: Path) -> None:
+def test_openssh_refuses_a_host_whose_key_is_not_the_known_one(
+    estate: Estate, tmp_path: Path
+) -> None:
     lines = [line.split() for line in estate.known_hosts.read_text().splitlines()]
-    (tmp_path / "known_hosts").write_text("".join(f"{line[0]} {line[1]} {lines[at - 1][2]}\n" for at, line in enumerate(lines)))
-    ended = subprocess.run([*ssh_argv(estate, "registry-vm", "-o", f"UserKnownHostsFile={tmp_path}/known_hosts"), "true"], capture_output=True, check=False)
-    assert (ended.returncode, b"REMOTE HOST IDENTIFICATION HAS CHANGED" in ended.stderr) == (255, True)
+    (tmp_path / "known_hosts").write_text(
+        "".join(f"{line[0]} {line[1]} {lines[at - 1][2]}\n" for at, line in enumerate(lines))
+    )
+    ended = subprocess.run(
+        [
+            *ssh_argv(estate, "registry-vm", "-o", f"UserKnownHostsFile={tmp_path}/known_hosts"),
+            "true",
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, b"REMOTE HOST IDENTIFICATION HAS CHANGED" in ended.stderr) == (
+        255,
+        True,
+    )
 
 
 def test_its_configuration_is_valid_and_names_every_part(estate: Estate) -> None:
     loaded = config.load(estate.config)
     assert set(loaded.nodes.hosts) == set(NODES)
-    assert {registry.name: registry.url for registry in loaded.registries} == {name: registry.url for name, registry in estate.registries.items()}
+    assert {registry.name: registry.url for registry in loaded.registries} == {
+        name: registry.url for name, registry in estate.registries.items()
+    }
     assert Path(loaded.registry_vm.directory) == estate.vm_directory
 
 
-def test_the_keys_of_whoever_starts_it_stay_outside(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_of_whoever_starts_it_stay_outside(
+    estate: Estate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SSH_AUTH_SOCK", "BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS"):
         monkeypatch.setenv(name, "mine")
     assert "mine" not in estate.environment().values()
@@ -191,7 +269,11 @@ def test_it_is_raised_and_gone_with_all_its_processes() -> None:
     wait_for(lambda: processes_of(raised.root) == [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGHUP, signal.SIGINT],
+    ids=lambda number: signal.Signals(number).name,
+)
 def test_a_signal_ends_it_with_its_files_and_its_processes(number: int) -> None:
     program = """
 import time
@@ -201,7 +283,12 @@ with raise_estate() as estate:
     print(estate.root, flush=True)
     time.sleep(30)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         assert process.stdout
         root = Path(process.stdout.readline().strip())
         wait_for(lambda: len(processes_of(root)) == 1)

@@ -24,25 +24,39 @@ def api() -> Iterator[Api]:
         yield server
 
 
-def ask(api: Api, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
+def ask(
+    api: Api, method: str, path: str, body: Any = None, **headers: str
+) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection(api.url.removeprefix("http://"), timeout=5)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body=None if body is None else json.dumps(body), headers=named)
+        connection.request(
+            method, path, body=None if body is None else json.dumps(body), headers=named
+        )
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
     finally:
         connection.close()
 
 
-def patch(api: Api, body: Any, content_type: str = MERGE, query: str = "") -> tuple[int, dict[str, Any]]:
+def patch(
+    api: Api, body: Any, content_type: str = MERGE, query: str = ""
+) -> tuple[int, dict[str, Any]]:
     return ask(api, "PATCH", f"/api/v1/nodes/k8s-node1{query}", body, Content_Type=content_type)
 
 
 def test_one_merge_patch_sets_annotation_and_cordon_and_null_takes_both_away(api: Api) -> None:
-    status, node = patch(api, {"metadata": {"annotations": {"a/b": "c"}}, "spec": {"unschedulable": True}})
-    assert (status, node["metadata"]["annotations"], node["spec"]) == (200, {"a/b": "c"}, {"unschedulable": True})
-    status, node = patch(api, {"metadata": {"annotations": {"a/b": None}}, "spec": {"unschedulable": None}})
+    status, node = patch(
+        api, {"metadata": {"annotations": {"a/b": "c"}}, "spec": {"unschedulable": True}}
+    )
+    assert (status, node["metadata"]["annotations"], node["spec"]) == (
+        200,
+        {"a/b": "c"},
+        {"unschedulable": True},
+    )
+    status, node = patch(
+        api, {"metadata": {"annotations": {"a/b": None}}, "spec": {"unschedulable": None}}
+    )
     assert (status, "annotations" in node["metadata"], node["spec"]) == (200, False, {})
 
 
@@ -50,12 +64,16 @@ def test_a_stale_resource_version_is_a_conflict_and_changes_nothing(api: Api) ->
     stale = api.node("k8s-node1")["metadata"]["resourceVersion"]
     patch(api, {"metadata": {"labels": {"a": "b"}}})
     before = api.node("k8s-node1")
-    status, answer = patch(api, {"metadata": {"resourceVersion": stale}, "spec": {"unschedulable": True}})
+    status, answer = patch(
+        api, {"metadata": {"resourceVersion": stale}, "spec": {"unschedulable": True}}
+    )
     assert (status, answer["kind"], answer["reason"]) == (409, "Status", "Conflict")
     assert api.node("k8s-node1") == before
 
 
-def test_every_write_moves_the_resource_version_and_one_that_changes_nothing_does_not(api: Api) -> None:
+def test_every_write_moves_the_resource_version_and_one_that_changes_nothing_does_not(
+    api: Api,
+) -> None:
     first = int(api.node("k8s-node1")["metadata"]["resourceVersion"])
     patch(api, {"spec": {"unschedulable": True}})
     second = int(api.node("k8s-node1")["metadata"]["resourceVersion"])
@@ -83,7 +101,9 @@ def test_a_server_side_dry_run_answers_and_changes_nothing(api: Api) -> None:
         ({"status": {"conditions": []}}, "application/strategic-merge-patch+json", 422),
     ],
 )
-def test_a_patch_that_a_real_server_refuses_or_the_sandbox_does_not_know_is_refused(api: Api, body: Any, content_type: str, code: int) -> None:
+def test_a_patch_that_a_real_server_refuses_or_the_sandbox_does_not_know_is_refused(
+    api: Api, body: Any, content_type: str, code: int
+) -> None:
     before = api.node("k8s-node1")
     assert patch(api, body, content_type)[0] == code
     assert api.node("k8s-node1") == before
@@ -121,7 +141,10 @@ def test_what_is_not_known_is_not_found_and_what_is_not_offered_is_refused(api: 
     assert ask(api, "GET", "/apis/apps/v1/deployments")[0] == 404
     assert ask(api, "DELETE", "/api/v1/nodes/k8s-node1")[0] == 405
     assert ask(api, "GET", "/api/v1/nodes?watch=true")[0] == 405
-    assert ask(api, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": 1})[0] == 400
+    assert (
+        ask(api, "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": 1})[0]
+        == 400
+    )
 
 
 def test_with_a_token_nobody_without_it_has_any_right() -> None:
@@ -152,7 +175,9 @@ def test_the_kubeconfig_is_readable_by_its_owner_only(api: Api, tmp_path: Path) 
 
 
 def real_kubectl() -> str | None:
-    """The first on PATH that is one: a wrapper of that name, or a broken one, may stand before it."""
+    """The first on PATH that is one: a wrapper of that name, or a broken one, may stand before
+    it.
+    """
     for directory in os.get_exec_path():
         found = shutil.which("kubectl", path=directory)
         if found is not None:
@@ -171,11 +196,24 @@ def test_kubectl_cordons_shows_and_uncordons_a_node_over_http_and_https(tmp_path
     for api in (Api(), Api(token="right", certificate=pair[0], key=pair[1])):
         with api:
             api.add_node("k8s-node1", internal_ip="127.0.0.1")
-            api.add_pod("build", image="infra-ci:latest", waiting="ImagePullBackOff", phase="Pending")
-            environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig"))}
+            api.add_pod(
+                "build", image="infra-ci:latest", waiting="ImagePullBackOff", phase="Pending"
+            )
+            environment = {
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")),
+            }
 
             def kubectl(*arguments: str, environment: dict[str, str] = environment) -> str:
-                done = subprocess.run([program, *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False)
+                done = subprocess.run(
+                    [program, *arguments],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=20,
+                    check=False,
+                )
                 assert done.returncode == 0, done.stderr
                 return done.stdout
 

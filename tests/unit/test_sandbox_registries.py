@@ -1,4 +1,6 @@
-"""The sandbox's registries, and the `sandbox` command that stops, fills and damages the estate from within."""
+"""The sandbox's registries, and the `sandbox` command that stops, fills and damages the estate from
+within.
+"""
 
 import http.client
 import json
@@ -29,7 +31,14 @@ def estate(shared: Estate) -> Iterator[Estate]:
     shared.push(TAG)
 
 
-def ask(estate: Estate, registry: str, path: str, *, method: str = "GET", accept: str = f"{INDEX}, {MANIFEST}") -> tuple[int, dict[str, str], bytes]:
+def ask(
+    estate: Estate,
+    registry: str,
+    path: str,
+    *,
+    method: str = "GET",
+    accept: str = f"{INDEX}, {MANIFEST}",
+) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection(estate.registries[registry].authority, timeout=10)
     try:
         connection.request(method, path, headers={"Accept": accept})
@@ -40,12 +49,19 @@ def ask(estate: Estate, registry: str, path: str, *, method: str = "GET", accept
 
 
 @pytest.mark.parametrize("registry", REPOSITORIES)
-def test_a_registry_serves_the_whole_image_by_get_and_tells_of_it_by_head(estate: Estate, registry: str) -> None:
+def test_a_registry_serves_the_whole_image_by_get_and_tells_of_it_by_head(
+    estate: Estate, registry: str
+) -> None:
     image, name = build(f"infra-ci {TAG}\n"), REPOSITORIES[registry]
     assert ask(estate, registry, "/v2/")[0] == 200
     for reference in (TAG, "latest", image.index):
         status, headers, body = ask(estate, registry, f"/v2/{name}/manifests/{reference}")
-        assert (status, headers["Docker-Content-Digest"], headers["Content-Type"], body) == (200, image.index, INDEX, image.blobs[image.index])
+        assert (status, headers["Docker-Content-Digest"], headers["Content-Type"], body) == (
+            200,
+            image.index,
+            INDEX,
+            image.blobs[image.index],
+        )
     for digest, content in image.blobs.items():
         kind = "manifests" if digest in (image.index, *image.children) else "blobs"
         status, headers, body = ask(estate, registry, f"/v2/{name}/{kind}/{digest}", method="HEAD")
@@ -60,7 +76,9 @@ def test_a_registry_says_what_it_lacks_and_takes_nothing(estate: Estate) -> None
     assert ask(estate, "forgejo", "/v2/viktor/infra-ci/manifests/x", method="PUT")[0] == 405
 
 
-def test_a_registry_serves_manifests_as_manifests_only_and_only_to_who_accepts_them(estate: Estate) -> None:
+def test_a_registry_serves_manifests_as_manifests_only_and_only_to_who_accepts_them(
+    estate: Estate,
+) -> None:
     image, registry = build(f"infra-ci {TAG}\n"), estate.registries["forgejo"]
     assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/blobs/{image.index}")[0] == 404
     assert ask(estate, "forgejo", f"/v2/viktor/infra-ci/manifests/{image.image_id}")[0] == 500
@@ -95,7 +113,14 @@ def test_a_stopped_registry_answers_nobody_not_even_on_an_open_connection(estate
 
 
 def sandbox(estate: Estate, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["sandbox", *arguments], env=estate.environment(), capture_output=True, text=True, check=False, timeout=20)
+    return subprocess.run(
+        ["sandbox", *arguments],
+        env=estate.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
 
 
 def test_the_sandbox_command_stops_and_starts_what_it_is_told_to(estate: Estate) -> None:
@@ -104,13 +129,24 @@ def test_the_sandbox_command_stops_and_starts_what_it_is_told_to(estate: Estate)
         assert f"{name}: down\n" in sandbox(estate, "status").stdout
         assert sandbox(estate, "start", name).returncode == 0
     assert set(estate.status().values()) == {"up"}
-    assert [item["metadata"]["name"] for _, item in estate.api.select("nodes", None, "")[1]] == ["k8s-node1", "k8s-node10", "k8s-node2", "k8s-node3"]
+    assert [item["metadata"]["name"] for _, item in estate.api.select("nodes", None, "")[1]] == [
+        "k8s-node1",
+        "k8s-node10",
+        "k8s-node2",
+        "k8s-node3",
+    ]
 
 
 def test_the_sandbox_command_pushes_breaks_refuses_and_runs(estate: Estate) -> None:
     assert sandbox(estate, "push", "1b2c3d4e", "new").stdout.strip() == build("new").image_id
-    assert ask(estate, "forgejo", "/v2/viktor/infra-ci/manifests/latest")[1]["Docker-Content-Digest"] == build("new").index
-    assert sandbox(estate, "break", "forgejo", "1b2c3d4e").stdout == f"deleted {build('new').children[0]}\n"
+    assert (
+        ask(estate, "forgejo", "/v2/viktor/infra-ci/manifests/latest")[1]["Docker-Content-Digest"]
+        == build("new").index
+    )
+    assert (
+        sandbox(estate, "break", "forgejo", "1b2c3d4e").stdout
+        == f"deleted {build('new').children[0]}\n"
+    )
     sandbox(estate, "refuse", "forgejo", "403")
     assert ask(estate, "forgejo", "/v2/")[0] == 403
     sandbox(estate, "refuse", "forgejo")
@@ -119,15 +155,29 @@ def test_the_sandbox_command_pushes_breaks_refuses_and_runs(estate: Estate) -> N
     assert (ran.returncode, ran.stdout) == (3, f"{NODE}\n")
 
 
-@pytest.mark.parametrize("arguments", [("stop", "nothing"), ("break", "forgejo", "none"), ("run", "nowhere", "--", "true"), ("frob",), ()])
-def test_the_sandbox_command_says_what_it_did_not_understand(estate: Estate, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stop", "nothing"),
+        ("break", "forgejo", "none"),
+        ("run", "nowhere", "--", "true"),
+        ("frob",),
+        (),
+    ],
+)
+def test_the_sandbox_command_says_what_it_did_not_understand(
+    estate: Estate, arguments: tuple[str, ...]
+) -> None:
     ended = sandbox(estate, *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith(("sandbox: ", "usage: "))
 
 
 def test_the_mirror_keeps_links_and_times_and_drops_what_is_gone(estate: Estate) -> None:
-    tarball, link = estate.vm_directory / "infra-ci-a.tar.gz", estate.vm_directory / "infra-ci-latest.tar.gz"
+    tarball, link = (
+        estate.vm_directory / "infra-ci-a.tar.gz",
+        estate.vm_directory / "infra-ci-latest.tar.gz",
+    )
     tarball.write_bytes(b"content")
     os.utime(tarball, (1_700_000_000, 1_700_000_000))
     link.symlink_to(tarball.name)

@@ -1,4 +1,6 @@
-"""The sandbox's docker, containerd and registries: they behave as the real ones were measured to, and refuse what they do not know."""
+"""The sandbox's docker, containerd and registries: they behave as the real ones were measured to,
+and refuse what they do not know.
+"""
 
 import gzip
 import hashlib
@@ -41,7 +43,11 @@ def image_name(estate: Estate) -> str:
 
 def saved(estate: Estate, tag: str = TAG) -> bytes:
     """The archive that docker saves of a freshly pulled tag."""
-    ended = with_paramiko(estate, VM, f"docker pull -q {image_name(estate)}:{tag} >&2 && docker save {image_name(estate)}:{tag}")
+    ended = with_paramiko(
+        estate,
+        VM,
+        f"docker pull -q {image_name(estate)}:{tag} >&2 && docker save {image_name(estate)}:{tag}",
+    )
     assert ended.status == 0, ended.stderr
     return ended.stdout
 
@@ -50,10 +56,22 @@ def ctr(estate: Estate, arguments: str, stdin: bytes = b"") -> Ended:
     return with_paramiko(estate, NODE, f"sudo -n ctr -n k8s.io {arguments}", stdin)
 
 
-def edited(archive: bytes, *, drop: str = "", flip: str = "", tags: list[str] | None = None, untag: bool = False) -> bytes:
-    """The archive without a member, with a flipped bit in the first one of that name, or with other RepoTags."""
+def edited(
+    archive: bytes,
+    *,
+    drop: str = "",
+    flip: str = "",
+    tags: list[str] | None = None,
+    untag: bool = False,
+) -> bytes:
+    """The archive without a member, with a flipped bit in the first one of that name, or with other
+    RepoTags.
+    """
     target = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(archive)) as source, tarfile.open(fileobj=target, mode="w") as copy:
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive)) as source,
+        tarfile.open(fileobj=target, mode="w") as copy,
+    ):
         for member in source:
             content = (reader.read() if (reader := source.extractfile(member)) else b"") or b""
             if drop and member.name.endswith(drop):
@@ -61,7 +79,9 @@ def edited(archive: bytes, *, drop: str = "", flip: str = "", tags: list[str] | 
             if flip and member.name.endswith(flip):
                 content, flip = content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:], ""
             if member.name == "manifest.json" and (tags or untag):
-                content = json.dumps([entry | {"RepoTags": None if untag else tags} for entry in json.loads(content)]).encode()
+                content = json.dumps(
+                    [entry | {"RepoTags": None if untag else tags} for entry in json.loads(content)]
+                ).encode()
             member.size = len(content)
             copy.addfile(member, io.BytesIO(content))
     return target.getvalue()
@@ -69,10 +89,22 @@ def edited(archive: bytes, *, drop: str = "", flip: str = "", tags: list[str] | 
 
 def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(estate: Estate) -> None:
     name, path = f"{image_name(estate)}:{TAG}", f"{estate.vm_directory}/x.tar.gz"
-    pulled = with_paramiko(estate, VM, f"docker pull {name} && docker image inspect --format '{{{{.Id}}}}' {name} && bash -o pipefail -c 'docker save {name} | gzip > {path}'")
+    pulled = with_paramiko(
+        estate,
+        VM,
+        (
+            f"docker pull {name} && docker image inspect --format '{{{{.Id}}}}' {name} && bash "
+            f"-o pipefail -c 'docker save {name} | gzip > {path}'"
+        ),
+    )
     assert pulled.stdout.split()[-1].decode() == build(f"infra-ci {TAG}\n").image_id
     tarball = with_paramiko(estate, VM, f"cat {path}").stdout
-    imported = with_paramiko(estate, NODE, "bash -o pipefail -c 'gzip -dc | sudo -n ctr -n k8s.io images import -'", tarball)
+    imported = with_paramiko(
+        estate,
+        NODE,
+        "bash -o pipefail -c 'gzip -dc | sudo -n ctr -n k8s.io images import -'",
+        tarball,
+    )
     assert (imported.status, b"\tsaved\t\n" in imported.stdout) == (0, True)
     row = ctr(estate, f"images ls name=={name}").stdout.decode().splitlines()[1].split()
     manifest = json.loads(ctr(estate, f"content get {row[2]}").stdout)
@@ -82,7 +114,9 @@ def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(estate
     assert ctr(estate, "images ls -q name==nothing").stdout == b""
 
 
-def test_the_saved_archive_has_the_layout_of_docker_20_10_and_the_same_bytes_each_time(estate: Estate) -> None:
+def test_the_saved_archive_has_the_layout_of_docker_20_10_and_the_same_bytes_each_time(
+    estate: Estate,
+) -> None:
     archive = saved(estate)
     with tarfile.open(fileobj=io.BytesIO(archive)) as read:
         [entry] = json.load(read.extractfile("manifest.json") or io.BytesIO())
@@ -90,7 +124,9 @@ def test_the_saved_archive_has_the_layout_of_docker_20_10_and_the_same_bytes_eac
         layers = [(read.extractfile(layer) or io.BytesIO()).read() for layer in entry["Layers"]]
     assert entry["RepoTags"] == [f"{image_name(estate)}:{TAG}"]
     assert entry["Config"] == hashlib.sha256(configuration).hexdigest() + ".json"
-    assert json.loads(configuration)["rootfs"]["diff_ids"] == ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
+    assert json.loads(configuration)["rootfs"]["diff_ids"] == [
+        "sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers
+    ]
     assert saved(estate) == archive
 
 
@@ -102,7 +138,9 @@ def test_docker_never_passes_a_local_copy_off_as_a_pull(estate: Estate) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing tag", "lost child"])
-def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_alike(estate: Estate, damage: str) -> None:
+def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_alike(
+    estate: Estate, damage: str
+) -> None:
     if damage == "lost child":
         estate.break_image("registry-private", TAG)
     tag = TAG if damage == "lost child" else "ffffffff"
@@ -113,8 +151,20 @@ def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_ali
 def test_docker_removes_a_name_first_and_the_image_with_its_last_name(estate: Estate) -> None:
     name = image_name(estate)
     saved(estate)
-    assert with_paramiko(estate, VM, f"docker tag {name}:{TAG} {name}:other && docker rmi {name}:{TAG} && docker image inspect {name}:other").status == 0
-    assert with_paramiko(estate, VM, f"docker image rm {name}:other").stdout.startswith(f"Untagged: {name}:other\nDeleted: sha256:".encode())
+    assert (
+        with_paramiko(
+            estate,
+            VM,
+            (
+                f"docker tag {name}:{TAG} {name}:other && docker rmi {name}:{TAG} && docker "
+                f"image inspect {name}:other"
+            ),
+        ).status
+        == 0
+    )
+    assert with_paramiko(estate, VM, f"docker image rm {name}:other").stdout.startswith(
+        f"Untagged: {name}:other\nDeleted: sha256:".encode()
+    )
     assert with_paramiko(estate, VM, f"docker image inspect {name}:other").status == 1
     assert with_paramiko(estate, VM, f"docker save {name}:other").status == 1
 
@@ -134,7 +184,9 @@ def test_docker_removes_a_name_first_and_the_image_with_its_last_name(estate: Es
         (NODE, "sudo -u root true", "not '-u'"),
     ],
 )
-def test_a_stand_in_refuses_what_it_does_not_know_and_names_it(shared: Estate, host: str, command: str, named: str) -> None:
+def test_a_stand_in_refuses_what_it_does_not_know_and_names_it(
+    shared: Estate, host: str, command: str, named: str
+) -> None:
     ended = with_paramiko(shared, host, command)
     assert (ended.status, ended.stdout) == (2, b"")
     assert named in ended.stderr.decode()
@@ -142,7 +194,10 @@ def test_a_stand_in_refuses_what_it_does_not_know_and_names_it(shared: Estate, h
 
 def test_ctr_takes_a_compressed_archive_as_well(estate: Estate) -> None:
     ended = ctr(estate, "images import -", gzip.compress(saved(estate), 1))
-    assert (ended.status, ctr(estate, "images ls -q").stdout) == (0, f"{image_name(estate)}:{TAG}\n".encode())
+    assert (ended.status, ctr(estate, "images ls -q").stdout) == (
+        0,
+        f"{image_name(estate)}:{TAG}\n".encode(),
+    )
 
 
 @pytest.mark.parametrize("kept", [0, 512 * 3, 100_000])
@@ -161,7 +216,9 @@ def test_a_flipped_bit_fails_the_import_and_leaves_an_empty_namespace(estate: Es
 
 def test_a_layer_whose_file_is_lost_is_not_missed_and_a_manifest_is(estate: Estate) -> None:
     ctr(estate, "images import -", saved(estate))
-    store = estate.hosts[NODE].root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+    store = (
+        estate.hosts[NODE].root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+    )
     manifest = ctr(estate, "images ls").stdout.decode().splitlines()[1].split()[2]
     layer = json.loads(ctr(estate, f"content get {manifest}").stdout)["layers"][0]["digest"]
     (store / layer.removeprefix("sha256:")).unlink()
@@ -195,36 +252,75 @@ def test_an_archive_without_a_layer_fails_by_the_name_of_the_layer(estate: Estat
 def test_names_are_added_moved_labelled_and_removed_as_ctr_does(estate: Estate) -> None:
     ctr(estate, "images import -", edited(saved(estate), tags=["r.example/a:1"]))
     assert ctr(estate, "images tag r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
-    assert ctr(estate, "images tag --force r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
-    assert ctr(estate, "images tag r.example/none:1 r.example/c:1").stderr == b'ctr: image "r.example/none:1": not found\n'
-    assert ctr(estate, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout == b"io.cri-containerd.pinned=pinned\n"
-    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [b"-", b"io.cri-containerd.pinned=pinned"]
+    assert (
+        ctr(estate, "images tag --force r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
+    )
+    assert (
+        ctr(estate, "images tag r.example/none:1 r.example/c:1").stderr
+        == b'ctr: image "r.example/none:1": not found\n'
+    )
+    assert (
+        ctr(estate, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout
+        == b"io.cri-containerd.pinned=pinned\n"
+    )
+    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [
+        b"-",
+        b"io.cri-containerd.pinned=pinned",
+    ]
     assert ctr(estate, "images tag r.example/b:1 r.example/a:1").status == 0
-    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [b"-", b"io.cri-containerd.pinned=pinned"]
+    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [
+        b"-",
+        b"io.cri-containerd.pinned=pinned",
+    ]
     missing = ctr(estate, "images rm r.example/none:1")
     assert (missing.status, missing.stdout, b"not found" in missing.stderr) == (0, b"", True)
     assert ctr(estate, "namespaces rm k8s.io").status == 1
-    assert ctr(estate, "images rm r.example/a:1 r.example/b:1").stdout == b"r.example/a:1\nr.example/b:1\n"
+    assert (
+        ctr(estate, "images rm r.example/a:1 r.example/b:1").stdout
+        == b"r.example/a:1\nr.example/b:1\n"
+    )
     assert ctr(estate, "content ls -q").stdout == b""
-    assert (ctr(estate, "namespaces rm k8s.io").stdout, ctr(estate, "namespaces ls -q").stdout) == (b"k8s.io\n", b"")
+    assert (ctr(estate, "namespaces rm k8s.io").stdout, ctr(estate, "namespaces ls -q").stdout) == (
+        b"k8s.io\n",
+        b"",
+    )
 
 
 def test_namespaces_share_content_and_a_scratch_one_leaves_the_other_whole(estate: Estate) -> None:
     archive = saved(estate)
     ctr(estate, "images import -", archive)
     before = ctr(estate, "content ls -q").stdout
-    scratch = with_paramiko(estate, NODE, "ctr -n scratch images import - && ctr -n scratch images rm $(ctr -n scratch images ls -q) && ctr namespaces rm scratch", archive)
+    scratch = with_paramiko(
+        estate,
+        NODE,
+        (
+            "ctr -n scratch images import - && ctr -n scratch images rm $(ctr -n scratch images "
+            "ls -q) && ctr namespaces rm scratch"
+        ),
+        archive,
+    )
     assert scratch.status == 0, scratch.stderr
     assert ctr(estate, "content ls -q").stdout == before != b""
-    assert all(ctr(estate, f"content get {digest}").status == 0 for digest in before.decode().split())
+    assert all(
+        ctr(estate, f"content get {digest}").status == 0 for digest in before.decode().split()
+    )
 
 
 def test_imports_at_the_same_time_lose_no_name(estate: Estate) -> None:
     archive = saved(estate)
     with ThreadPoolExecutor(4) as pool:
-        ended = list(pool.map(lambda number: ctr(estate, "images import -", edited(archive, tags=[f"r.example/a:{number}"])), range(4)))
+        ended = list(
+            pool.map(
+                lambda number: ctr(
+                    estate, "images import -", edited(archive, tags=[f"r.example/a:{number}"])
+                ),
+                range(4),
+            )
+        )
     assert [result.status for result in ended] == [0] * 4
-    assert ctr(estate, "images ls -q").stdout.split() == [b"r.example/a:%d" % number for number in range(4)]
+    assert ctr(estate, "images ls -q").stdout.split() == [
+        b"r.example/a:%d" % number for number in range(4)
+    ]
 
 
 def test_containerd_names_the_directory_that_the_configuration_names(shared: Estate) -> None:

@@ -60,7 +60,17 @@ def test_what_cannot_be_handled_is_one_kind_of_error(text: str | bytes) -> None:
         parse_json(text)
 
 
-@pytest.mark.parametrize("text", ["a", f"a = {HUGE}", f"a = 0x{'f' * 5000}", f"a = {DEEP}", "a = " + "[" * 200 + "]" * 200, "a" + ".a" * 5000 + " = 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        f"a = {HUGE}",
+        f"a = 0x{'f' * 5000}",
+        f"a = {DEEP}",
+        "a = " + "[" * 200 + "]" * 200,
+        "a" + ".a" * 5000 + " = 1",
+    ],
+)
 def test_a_toml_document_that_cannot_be_handled_likewise(text: str) -> None:
     with pytest.raises(ValueError):
         parse_toml(text)

@@ -14,7 +14,14 @@ from breakglass.observe.shelf import Shelf, parse_records, parse_shelf, read_she
 from tests.local import HOST, LocalReads
 
 
-def put(directory: Path, tag: str, *, sequence: int, content: bytes = b"tarball", size_bytes: int | None = None) -> None:
+def put(
+    directory: Path,
+    tag: str,
+    *,
+    sequence: int,
+    content: bytes = b"tarball",
+    size_bytes: int | None = None,
+) -> None:
     file = directory / f"infra-ci-{tag}.tar.gz"
     file.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
@@ -58,7 +65,9 @@ def test_a_directory_that_is_not_there_is_an_empty_shelf(reads: LocalReads, tmp_
     assert shelf.tarballs == ()
 
 
-def test_tarballs_are_read_newest_first_by_sequence_and_latest_is_what_the_link_means(reads: LocalReads, tmp_path: Path) -> None:
+def test_tarballs_are_read_newest_first_by_sequence_and_latest_is_what_the_link_means(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     put(tmp_path, "bbbb", sequence=1)
     put(tmp_path, "aaaa", sequence=3)
     put(tmp_path, "cccc", sequence=2)
@@ -68,13 +77,17 @@ def test_tarballs_are_read_newest_first_by_sequence_and_latest_is_what_the_link_
     assert (shelf.latest, shelf.latest_fault) == ("aaaa", "")
 
 
-def test_only_a_whole_sidecar_and_an_equal_size_count_as_verified(reads: LocalReads, tmp_path: Path) -> None:
+def test_only_a_whole_sidecar_and_an_equal_size_count_as_verified(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     put(tmp_path, "good", sequence=1)
     put(tmp_path, "cut", sequence=2, size_bytes=99)
     put(tmp_path, "nosum", sequence=3)
     (tmp_path / "infra-ci-nosum.tar.gz.sha256").unlink()
     put(tmp_path, "othersum", sequence=4)
-    (tmp_path / "infra-ci-othersum.tar.gz.sha256").write_text("0" * 64 + "  infra-ci-othersum.tar.gz\n")
+    (tmp_path / "infra-ci-othersum.tar.gz.sha256").write_text(
+        "0" * 64 + "  infra-ci-othersum.tar.gz\n"
+    )
     put(tmp_path, "halfjson", sequence=5)
     (tmp_path / "infra-ci-halfjson.json").write_text('{"tag": "halfjson"')
     put(tmp_path, "stolen", sequence=6)
@@ -82,7 +95,15 @@ def test_only_a_whole_sidecar_and_an_equal_size_count_as_verified(reads: LocalRe
     (tmp_path / "infra-ci-bare.tar.gz").write_bytes(b"old pipeline")
     shelf = read(reads, tmp_path)
     assert [tarball.tag for tarball in shelf.verified] == ["good"]
-    assert {tarball.tag for tarball in shelf.tarballs} == {"good", "cut", "nosum", "othersum", "halfjson", "stolen", "bare"}
+    assert {tarball.tag for tarball in shelf.tarballs} == {
+        "good",
+        "cut",
+        "nosum",
+        "othersum",
+        "halfjson",
+        "stolen",
+        "bare",
+    }
 
 
 @pytest.mark.parametrize(
@@ -95,7 +116,9 @@ def test_only_a_whole_sidecar_and_an_equal_size_count_as_verified(reads: LocalRe
         ("infra-ci-good.tar.gz\nfile infra-ci-x.tar.gz -rw 1 0 0 5", "outside"),
     ],
 )
-def test_a_latest_that_dangles_loops_or_leaves_the_directory_is_a_fault_and_not_followed(reads: LocalReads, tmp_path: Path, target: str, fault: str) -> None:
+def test_a_latest_that_dangles_loops_or_leaves_the_directory_is_a_fault_and_not_followed(
+    reads: LocalReads, tmp_path: Path, target: str, fault: str
+) -> None:
     put(tmp_path, "good", sequence=1)
     (tmp_path / "infra-ci-latest.tar.gz").symlink_to(target)
     shelf = read(reads, tmp_path)
@@ -106,9 +129,16 @@ def test_a_latest_that_dangles_loops_or_leaves_the_directory_is_a_fault_and_not_
     assert fault in shelf.latest_fault
 
 
-def test_names_with_spaces_newlines_and_dashes_and_other_kinds_of_file_are_nothing_of_ours(reads: LocalReads, tmp_path: Path) -> None:
+def test_names_with_spaces_newlines_and_dashes_and_other_kinds_of_file_are_nothing_of_ours(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     put(tmp_path, "good", sequence=1)
-    for name in ("infra-ci-a b.tar.gz", "infra-ci-a\nfile infra-ci-b.tar.gz x 1 0 0 7.tar.gz", "-rf", "infra-ci-$(id).tar.gz"):
+    for name in (
+        "infra-ci-a b.tar.gz",
+        "infra-ci-a\nfile infra-ci-b.tar.gz x 1 0 0 7.tar.gz",
+        "-rf",
+        "infra-ci-$(id).tar.gz",
+    ):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "infra-ci-dir.tar.gz").mkdir()
     (tmp_path / "infra-ci-link.tar.gz").symlink_to("infra-ci-good.tar.gz")
@@ -117,15 +147,22 @@ def test_names_with_spaces_newlines_and_dashes_and_other_kinds_of_file_are_nothi
     assert shelf.foreign == ("infra-ci-dir.tar.gz", "infra-ci-link.tar.gz")
 
 
-def test_a_partial_is_known_with_the_object_that_it_is_the_beginning_of(reads: LocalReads, tmp_path: Path) -> None:
+def test_a_partial_is_known_with_the_object_that_it_is_the_beginning_of(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     (tmp_path / ".infra-ci-aaaa.tar.gz.partial").write_bytes(b"12345")
     (tmp_path / ".infra-ci-aaaa.tar.gz.partial.sha256").write_text("b" * 64 + "\n")
     (tmp_path / ".infra-ci-bbbb.tar.gz.partial").write_bytes(b"1")
     shelf = read(reads, tmp_path)
-    assert [(partial.file, partial.size_bytes, partial.sha256) for partial in shelf.partials] == [("infra-ci-aaaa.tar.gz", 5, "b" * 64), ("infra-ci-bbbb.tar.gz", 1, None)]
+    assert [(partial.file, partial.size_bytes, partial.sha256) for partial in shelf.partials] == [
+        ("infra-ci-aaaa.tar.gz", 5, "b" * 64),
+        ("infra-ci-bbbb.tar.gz", 1, None),
+    ]
 
 
-def test_a_file_that_is_named_latest_and_is_no_link_is_a_fault(reads: LocalReads, tmp_path: Path) -> None:
+def test_a_file_that_is_named_latest_and_is_no_link_is_a_fault(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     (tmp_path / "infra-ci-latest.tar.gz").write_bytes(b"x")
     assert read(reads, tmp_path).latest_fault == "is not a link"
 
@@ -139,17 +176,35 @@ def test_no_output_makes_the_parser_raise_anything_but_our_own_errors(output: by
             continue
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=4)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+        ),
+    )
+)
 def test_no_json_is_taken_for_a_record_that_is_none(data: object) -> None:
     assert parse_records(json.dumps(data).encode()) == []
 
 
-@pytest.mark.parametrize("file", ["infra-ci-.tar.gz", "infra-ci.tar.gz", "other-a.tar.gz", "infra-ci-a b.tar.gz", "infra-ci-" + "a" * 129 + ".tar.gz"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "infra-ci-.tar.gz",
+        "infra-ci.tar.gz",
+        "other-a.tar.gz",
+        "infra-ci-a b.tar.gz",
+        "infra-ci-" + "a" * 129 + ".tar.gz",
+    ],
+)
 def test_a_name_outside_the_grammar_has_no_tag(file: str) -> None:
     assert tag_of(file, "infra-ci") is None
 
 
-def test_sidecars_without_a_tarball_are_left_over_only_where_they_are_ours(reads: LocalReads, tmp_path: Path) -> None:
+def test_sidecars_without_a_tarball_are_left_over_only_where_they_are_ours(
+    reads: LocalReads, tmp_path: Path
+) -> None:
     put(tmp_path, "gone", sequence=1)
     put(tmp_path, "moved", sequence=2)
     (tmp_path / "infra-ci-moved.json").rename(tmp_path / "infra-ci-copy.json")
@@ -159,5 +214,10 @@ def test_sidecars_without_a_tarball_are_left_over_only_where_they_are_ours(reads
     (tmp_path / "infra-ci-notes.json").write_text('{"these": "are notes of mine"}')
     (tmp_path / "infra-ci-list.json").write_text("orphan infra-ci-x.json\n[]")
     (tmp_path / "infra-ci-big.json").write_text(" " * 70000)
-    (tmp_path / "infra-ci-sums.tar.gz.sha256").write_text("0" * 64 + "  infra-ci-sums.tar.gz\nmine\n")
-    assert set(read(reads, tmp_path).orphans) == {"infra-ci-gone.json", "infra-ci-gone.tar.gz.sha256"}
+    (tmp_path / "infra-ci-sums.tar.gz.sha256").write_text(
+        "0" * 64 + "  infra-ci-sums.tar.gz\nmine\n"
+    )
+    assert set(read(reads, tmp_path).orphans) == {
+        "infra-ci-gone.json",
+        "infra-ci-gone.tar.gz.sha256",
+    }

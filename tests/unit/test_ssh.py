@@ -53,7 +53,10 @@ def nothing(_: int) -> None:
 
 
 def test_paramiko_is_not_loaded_before_it_is_needed() -> None:
-    subprocess.run([sys.executable, "-c", "import sys, breakglass.ssh; sys.exit('paramiko' in sys.modules)"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, breakglass.ssh; sys.exit('paramiko' in sys.modules)"],
+        check=True,
+    )
 
 
 def test_it_is_what_apply_asks_for(connections: Connections) -> None:
@@ -86,7 +89,12 @@ def test_a_command_finds_its_input_at_its_end(sshd: Sshd, connections: Connectio
 
 def test_one_connection_serves_every_command(sshd: Sshd, connections: Connections) -> None:
     parents: set[bytes] = set()
-    threads = [threading.Thread(target=lambda: parents.add(connections.ask(sshd.host(), script("echo $PPID")).stdout)) for _ in range(8)]
+    threads = [
+        threading.Thread(
+            target=lambda: parents.add(connections.ask(sshd.host(), script("echo $PPID")).stdout)
+        )
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -94,8 +102,13 @@ def test_one_connection_serves_every_command(sshd: Sshd, connections: Connection
     assert len(parents) == 1
 
 
-def test_megabytes_on_both_streams_do_not_deadlock_and_the_end_of_stderr_is_kept(sshd: Sshd, connections: Connections) -> None:
-    text = "head -c 8000000 /dev/zero; head -c 8000000 /dev/zero >&2; head -c 1000 /dev/zero; echo the end >&2"
+def test_megabytes_on_both_streams_do_not_deadlock_and_the_end_of_stderr_is_kept(
+    sshd: Sshd, connections: Connections
+) -> None:
+    text = (
+        "head -c 8000000 /dev/zero; head -c 8000000 /dev/zero >&2; head -c 1000 /dev/zero; echo "
+        "the end >&2"
+    )
     result = connections.ask(sshd.host(), script(text))
     assert result.ok
     assert len(result.stdout) == 8001000
@@ -103,7 +116,9 @@ def test_megabytes_on_both_streams_do_not_deadlock_and_the_end_of_stderr_is_kept
     assert len(result.stderr) <= 65536
 
 
-def test_a_command_without_a_sign_of_life_is_given_up_after_its_deadline(sshd: Sshd, connections: Connections) -> None:
+def test_a_command_without_a_sign_of_life_is_given_up_after_its_deadline(
+    sshd: Sshd, connections: Connections
+) -> None:
     started = time.monotonic()
     result = connections.ask(sshd.host(), script("echo x; sleep 20"), quiet_seconds=1.5)
     assert result.exit_status is None
@@ -112,17 +127,27 @@ def test_a_command_without_a_sign_of_life_is_given_up_after_its_deadline(sshd: S
     assert time.monotonic() - started < 8
 
 
-def test_a_command_that_gives_signs_of_life_is_not_given_up(sshd: Sshd, connections: Connections) -> None:
-    assert connections.ask(sshd.host(), script("for i in 1 2 3 4 5; do sleep 0.3; echo @progress $i >&2; done"), quiet_seconds=1.2).ok
+def test_a_command_that_gives_signs_of_life_is_not_given_up(
+    sshd: Sshd, connections: Connections
+) -> None:
+    assert connections.ask(
+        sshd.host(),
+        script("for i in 1 2 3 4 5; do sleep 0.3; echo @progress $i >&2; done"),
+        quiet_seconds=1.2,
+    ).ok
 
 
-def test_a_command_killed_by_a_signal_has_an_unknown_outcome(sshd: Sshd, connections: Connections) -> None:
+def test_a_command_killed_by_a_signal_has_an_unknown_outcome(
+    sshd: Sshd, connections: Connections
+) -> None:
     result = connections.ask(sshd.host(), script("kill -9 $$"))
     assert result.exit_status is None
     assert "signal" in result.lost
 
 
-def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_command_connects_anew(sshd: Sshd, connections: Connections) -> None:
+def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_command_connects_anew(
+    sshd: Sshd, connections: Connections
+) -> None:
     session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
     threading.Timer(1.5, os.kill, (session, signal.SIGKILL)).start()
     result = connections.run(Run(sshd.host(), (script("echo begun; sleep 20"),)), nothing)
@@ -131,7 +156,9 @@ def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_comm
     assert connections.ask(sshd.host(), ("true",)).ok
 
 
-def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(sshd: Sshd, connections: Connections) -> None:
+def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(
+    sshd: Sshd, connections: Connections
+) -> None:
     session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(session, signal.SIGSTOP)
@@ -147,7 +174,9 @@ def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(sshd: 
 
 
 @pytest.mark.slow
-def test_progress_lines_are_progress_and_no_part_of_stderr(sshd: Sshd, connections: Connections) -> None:
+def test_progress_lines_are_progress_and_no_part_of_stderr(
+    sshd: Sshd, connections: Connections
+) -> None:
     seen: list[int] = []
     text = "echo @progress 5 >&2; echo careful >&2; echo @progress 70 >&2; echo @progress x >&2"
     result = connections.run(Run(sshd.host(), (script(text),)), seen.append)
@@ -155,31 +184,47 @@ def test_progress_lines_are_progress_and_no_part_of_stderr(sshd: Sshd, connectio
     assert result.stderr == b"careful\n@progress x\n"
 
 
-def test_how_far_a_watched_file_was_read_is_the_progress(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_how_far_a_watched_file_was_read_is_the_progress(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     (tmp_path / "big").write_bytes(bytes(3_000_000))
     seen: list[int] = []
-    text = f"exec < {tmp_path}/big; dd bs=1000000 count=1 of=/dev/null status=none; sleep 1.5; dd bs=1000000 count=1 of=/dev/null status=none; sleep 1.2"
-    result = connections.run(Run(sshd.host(), (script(text),), quiet_seconds=2.0, watch=str(tmp_path / "big")), seen.append)
+    text = (
+        f"exec < {tmp_path}/big; dd bs=1000000 count=1 of=/dev/null status=none; sleep 1.5; dd "
+        f"bs=1000000 count=1 of=/dev/null status=none; sleep 1.2"
+    )
+    result = connections.run(
+        Run(sshd.host(), (script(text),), quiet_seconds=2.0, watch=str(tmp_path / "big")),
+        seen.append,
+    )
     assert result.ok
     assert [position for position in seen if position] == [1_000_000, 2_000_000]
 
 
-def test_a_file_that_can_not_be_watched_does_not_fail_the_step(sshd: Sshd, connections: Connections) -> None:
+def test_a_file_that_can_not_be_watched_does_not_fail_the_step(
+    sshd: Sshd, connections: Connections
+) -> None:
     assert connections.run(Run(sshd.host(), (("true",),), watch="/none"), nothing).ok
 
 
 # Scripts of ours
 
 
-def test_a_script_travels_on_standard_input_and_its_lifeline_is_what_follows(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_a_script_travels_on_standard_input_and_its_lifeline_is_what_follows(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     started = time.monotonic()
-    result = connections.run(Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"),)), nothing)
+    result = connections.run(
+        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"),)), nothing
+    )
     assert (result.exit_status, result.stdout) == (0, b"held\n")
     assert 0.5 <= time.monotonic() - started < 5
     assert not (tmp_path / "lock").exists()
 
 
-def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     for pipeline in (
         (("echo", "data"), ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5")),
         (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"), ("cat",)),
@@ -192,7 +237,9 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(sshd: Sshd, con
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
     line = wire((("cat", "f"), ("python3", "watch.py", "x")), sudo=True).line
-    assert line.startswith("sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c ")
+    assert line.startswith(
+        "sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
+    )
     assert "\n" not in line
 
 
@@ -214,34 +261,64 @@ def fake_sudo(sshd: Sshd, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_a_refusal_of_sudo_is_no_failure_of_the_command(sshd: Sshd, connections: Connections) -> None:
+def test_a_refusal_of_sudo_is_no_failure_of_the_command(
+    sshd: Sshd, connections: Connections
+) -> None:
     fake_sudo(sshd, "echo 'sudo: a password is required' >&2; exit 1")
-    with pytest.raises(Unreachable, match=r"sudo -n was refused for .* on node: sudo: a password is required") as refused:
+    with pytest.raises(
+        Unreachable, match=r"sudo -n was refused for .* on node: sudo: a password is required"
+    ) as refused:
         connections.ask(sshd.host(sudo=True), ("true",))
     assert "NOPASSWD" in refused.value.next_step
-    with pytest.raises(Unreachable, match="sudo"), connections.hold(Lock(sshd.host(sudo=True), "/none/lock", "me")):
+    with (
+        pytest.raises(Unreachable, match="sudo"),
+        connections.hold(Lock(sshd.host(sudo=True), "/none/lock", "me")),
+    ):
         pass
 
 
-def test_a_missing_command_and_a_nameless_host_are_no_refusal_of_sudo(sshd: Sshd, connections: Connections) -> None:
-    fake_sudo(sshd, "shift; echo 'sudo: unable to resolve host node: Name or service not known' >&2; echo \"sudo: $1: command not found\" >&2; exit 1")
+def test_a_missing_command_and_a_nameless_host_are_no_refusal_of_sudo(
+    sshd: Sshd, connections: Connections
+) -> None:
+    fake_sudo(
+        sshd,
+        (
+            "shift; echo 'sudo: unable to resolve host node: Name or service not known' >&2; "
+            'echo "sudo: $1: command not found" >&2; exit 1'
+        ),
+    )
     assert connections.ask(sshd.host(sudo=True), ("docker", "version")).exit_status == 1
 
 
-def test_a_command_with_sudo_is_run_by_it(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_a_command_with_sudo_is_run_by_it(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     fake_sudo(sshd, '[ "$1" = -n ] || exit 9; shift; RIGHTS=yes exec "$@" 3<&-')
     assert connections.ask(sshd.host(sudo=True), ("printenv", "RIGHTS")).stdout == b"yes\n"
-    assert connections.ask(sshd.host(sudo=True), ("echo",), ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.2")).stdout == b"held\n"
+    assert (
+        connections.ask(
+            sshd.host(sudo=True),
+            ("echo",),
+            ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.2"),
+        ).stdout
+        == b"held\n"
+    )
 
 
 # Copies
 
 
-def test_a_copy_streams_from_one_command_into_another(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_a_copy_streams_from_one_command_into_another(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     data = os.urandom(1_000_000) * 20
     (tmp_path / "in").write_bytes(data)
     seen: list[int] = []
-    step = Copy(Run(sshd.host(), (("cat", str(tmp_path / "in")),)), Run(sshd.host(), (script(f"cat > {tmp_path}/out; echo done"),)), len(data))
+    step = Copy(
+        Run(sshd.host(), (("cat", str(tmp_path / "in")),)),
+        Run(sshd.host(), (script(f"cat > {tmp_path}/out; echo done"),)),
+        len(data),
+    )
     source, sink = connections.copy(step, seen.append)
     assert source.ok
     assert sink.ok
@@ -253,39 +330,76 @@ def test_a_copy_streams_from_one_command_into_another(sshd: Sshd, connections: C
 
 def test_a_sink_that_ends_early_ends_the_source(sshd: Sshd, connections: Connections) -> None:
     started = time.monotonic()
-    source, sink = connections.copy(Copy(Run(sshd.host(), (("cat", "/dev/zero"),)), Run(sshd.host(), (script("head -c 1000 >/dev/null; echo full >&2; exit 5"),))), nothing)
+    source, sink = connections.copy(
+        Copy(
+            Run(sshd.host(), (("cat", "/dev/zero"),)),
+            Run(sshd.host(), (script("head -c 1000 >/dev/null; echo full >&2; exit 5"),)),
+        ),
+        nothing,
+    )
     assert (sink.exit_status, sink.stderr) == (5, b"full\n")
     assert source.exit_status is None
     assert "receiving" in source.lost
     assert time.monotonic() - started < 5
 
 
-def test_a_sink_that_ends_before_the_first_byte_ends_a_silent_source(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (script("sleep 20"),)), Run(sshd.host(), (script("exit 6"),))), nothing)
+def test_a_sink_that_ends_before_the_first_byte_ends_a_silent_source(
+    sshd: Sshd, connections: Connections
+) -> None:
+    source, sink = connections.copy(
+        Copy(Run(sshd.host(), (script("sleep 20"),)), Run(sshd.host(), (script("exit 6"),))),
+        nothing,
+    )
     assert (source.exit_status, sink.exit_status) == (None, 6)
 
 
-def test_a_source_that_fails_leaves_the_sink_with_a_short_stream(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (script("echo half; exit 2"),)), Run(sshd.host(), (("wc", "-c"),))), nothing)
+def test_a_source_that_fails_leaves_the_sink_with_a_short_stream(
+    sshd: Sshd, connections: Connections
+) -> None:
+    source, sink = connections.copy(
+        Copy(Run(sshd.host(), (script("echo half; exit 2"),)), Run(sshd.host(), (("wc", "-c"),))),
+        nothing,
+    )
     assert (source.exit_status, sink.exit_status, sink.stdout.strip()) == (2, 0, b"5")
 
 
-def test_a_source_that_goes_silent_is_given_up_and_named(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (script("echo x; sleep 20"),), quiet_seconds=1.5), Run(sshd.host(), (("cat",),), quiet_seconds=5)), nothing)
+def test_a_source_that_goes_silent_is_given_up_and_named(
+    sshd: Sshd, connections: Connections
+) -> None:
+    source, sink = connections.copy(
+        Copy(
+            Run(sshd.host(), (script("echo x; sleep 20"),), quiet_seconds=1.5),
+            Run(sshd.host(), (("cat",),), quiet_seconds=5),
+        ),
+        nothing,
+    )
     assert source.exit_status is None
     assert "1.5 s" in source.lost
     assert (sink.exit_status, sink.stdout) == (0, b"x\n")
 
 
-def test_a_sink_that_takes_nothing_is_given_up_and_named(sshd: Sshd, connections: Connections) -> None:
-    source, sink = connections.copy(Copy(Run(sshd.host(), (("cat", "/dev/zero"),), quiet_seconds=5), Run(sshd.host(), (script("sleep 20"),), quiet_seconds=1.5)), nothing)
+def test_a_sink_that_takes_nothing_is_given_up_and_named(
+    sshd: Sshd, connections: Connections
+) -> None:
+    source, sink = connections.copy(
+        Copy(
+            Run(sshd.host(), (("cat", "/dev/zero"),), quiet_seconds=5),
+            Run(sshd.host(), (script("sleep 20"),), quiet_seconds=1.5),
+        ),
+        nothing,
+    )
     assert (source.exit_status, sink.exit_status) == (None, None)
     assert "1.5 s" in sink.lost
     assert "receiving" in source.lost
 
 
-def test_a_script_as_the_sink_gets_the_data_after_its_own_text(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
-    step = Copy(Run(sshd.host(), (("echo", "x"),)), Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me"),)))
+def test_a_script_as_the_sink_gets_the_data_after_its_own_text(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
+    step = Copy(
+        Run(sshd.host(), (("echo", "x"),)),
+        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me"),)),
+    )
     source, sink = connections.copy(step, nothing)
     assert source.ok
     assert (sink.exit_status, sink.stdout) == (0, b"held\n")
@@ -294,23 +408,34 @@ def test_a_script_as_the_sink_gets_the_data_after_its_own_text(sshd: Sshd, conne
 # Locks
 
 
-def test_the_second_to_come_is_told_who_holds_the_lock_and_since_when(sshd: Sshd, connections: Connections, tmp_path: Path, home: Path) -> None:
+def test_the_second_to_come_is_told_who_holds_the_lock_and_since_when(
+    sshd: Sshd, connections: Connections, tmp_path: Path, home: Path
+) -> None:
     step = Lock(sshd.host(), str(tmp_path / "lock"), "ana@laptop")
     with connections.hold(step) as held:
         assert not held.lost()
         record = json.loads((tmp_path / "lock").read_text())
         assert record["holder"] == "ana@laptop"
-        os.pwrite(descriptor := os.open(tmp_path / "lock", os.O_WRONLY), json.dumps(record | {"at": record["at"] - 200}).encode(), 0)
+        os.pwrite(
+            descriptor := os.open(tmp_path / "lock", os.O_WRONLY),
+            json.dumps(record | {"at": record["at"] - 200}).encode(),
+            0,
+        )
         os.close(descriptor)
         with Connections(sshd.settings(tmp_path), environ={"HOME": str(home)}) as second:
-            with pytest.raises(Busy, match=r"held by ana@laptop for 3 min") as busy, second.hold(Lock(sshd.host(), str(tmp_path / "lock"), "bob")):
+            with (
+                pytest.raises(Busy, match=r"held by ana@laptop for 3 min") as busy,
+                second.hold(Lock(sshd.host(), str(tmp_path / "lock"), "bob")),
+            ):
                 pass
             assert "60 s" in busy.value.next_step
     with connections.hold(step):
         pass
 
 
-def test_a_lock_is_respected_by_flock_and_respects_it(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_a_lock_is_respected_by_flock_and_respects_it(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     if shutil.which("flock") is None:
         pytest.skip("no flock on this machine")
     path = str(tmp_path / "lock")
@@ -324,12 +449,17 @@ def test_a_lock_is_respected_by_flock_and_respects_it(sshd: Sshd, connections: C
     other.stdin.write(b"x")
     other.stdin.flush()
     assert other.stdout.read(1) == b"x"
-    with pytest.raises(Busy, match="another program"), connections.hold(Lock(sshd.host(), path, "me")):
+    with (
+        pytest.raises(Busy, match="another program"),
+        connections.hold(Lock(sshd.host(), path, "me")),
+    ):
         pass
     other.communicate()
 
 
-def test_a_lock_is_gone_when_the_connection_is(sshd: Sshd, connections: Connections, tmp_path: Path, home: Path) -> None:
+def test_a_lock_is_gone_when_the_connection_is(
+    sshd: Sshd, connections: Connections, tmp_path: Path, home: Path
+) -> None:
     step = Lock(sshd.host(), str(tmp_path / "lock"), "me")
     first = Connections(sshd.settings(tmp_path), environ={"HOME": str(home)})
     session = int(first.ask(sshd.host(), script("echo $PPID")).stdout)
@@ -350,7 +480,9 @@ def test_a_lock_is_gone_when_the_connection_is(sshd: Sshd, connections: Connecti
 
 def test_a_lock_is_gone_after_silence(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    silent = threading.Thread(target=connections.ask, args=(sshd.host(), ("python3", "lock.py", path, "silent", "1")))
+    silent = threading.Thread(
+        target=connections.ask, args=(sshd.host(), ("python3", "lock.py", path, "silent", "1"))
+    )
     silent.start()
     deadline = time.monotonic() + 5
     while not Path(path).exists() or not Path(path).read_text():
@@ -363,11 +495,20 @@ def test_a_lock_is_gone_after_silence(sshd: Sshd, connections: Connections, tmp_
         pass
 
 
-def test_a_lock_that_can_not_be_made_is_refused_in_words(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
+def test_a_lock_that_can_not_be_made_is_refused_in_words(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
     (tmp_path / "target").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    for path, words in ((tmp_path / "none" / "lock", "No such file"), (tmp_path / "link", "symbolic link"), (tmp_path, "directory")):
-        with pytest.raises(Refused, match=words), connections.hold(Lock(sshd.host(), str(path), "me")):
+    for path, words in (
+        (tmp_path / "none" / "lock", "No such file"),
+        (tmp_path / "link", "symbolic link"),
+        (tmp_path, "directory"),
+    ):
+        with (
+            pytest.raises(Refused, match=words),
+            connections.hold(Lock(sshd.host(), str(path), "me")),
+        ):
             pass
     assert (tmp_path / "target").read_text() == "precious"
 
@@ -375,41 +516,79 @@ def test_a_lock_that_can_not_be_made_is_refused_in_words(sshd: Sshd, connections
 # Logging in
 
 
-def reach(sshd: Sshd, directory: Path, environ: dict[str, str], ssh_config: str = "GlobalKnownHostsFile none\n", host: Host | None = None, timeout: float = 5.0) -> bool:
-    with Connections(sshd.settings(directory, ssh_config=ssh_config, timeout=timeout), environ=environ) as connections:
+def reach(
+    sshd: Sshd,
+    directory: Path,
+    environ: dict[str, str],
+    ssh_config: str = "GlobalKnownHostsFile none\n",
+    host: Host | None = None,
+    timeout: float = 5.0,
+) -> bool:
+    with Connections(
+        sshd.settings(directory, ssh_config=ssh_config, timeout=timeout), environ=environ
+    ) as connections:
         return connections.ask(host or sshd.host(), ("true",)).ok
 
 
-@pytest.mark.parametrize(("kind", "pem"), [("ed25519", False), ("ecdsa", False), ("rsa", False), ("ecdsa", True), ("rsa", True)])
-def test_a_key_from_the_environment_is_enough(sshd: Sshd, tmp_path: Path, home: Path, kind: str, pem: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "pem"),
+    [("ed25519", False), ("ecdsa", False), ("rsa", False), ("ecdsa", True), ("rsa", True)],
+)
+def test_a_key_from_the_environment_is_enough(
+    sshd: Sshd, tmp_path: Path, home: Path, kind: str, pem: bool
+) -> None:
     key = make_key(tmp_path / "key", kind, pem=pem)
     with (sshd.directory / "authorized_keys").open("a") as keys:
         keys.write(key.with_name("key.pub").read_text())
     text = key.read_text().strip().replace("\n", "\r\n")
     key.unlink()
-    environ = {"HOME": str(home), "BREAKGLASS_SSH_KEY": text, "BREAKGLASS_SSH_KNOWN_HOSTS": sshd.known_hosts()}
+    environ = {
+        "HOME": str(home),
+        "BREAKGLASS_SSH_KEY": text,
+        "BREAKGLASS_SSH_KNOWN_HOSTS": sshd.known_hosts(),
+    }
     assert reach(sshd, tmp_path, environ)
 
 
-def test_a_key_from_the_environment_in_pkcs8_is_understood(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_key_from_the_environment_in_pkcs8_is_understood(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     key = make_key(tmp_path / "key", "ecdsa")
     with (sshd.directory / "authorized_keys").open("a") as keys:
         keys.write(key.with_name("key.pub").read_text())
-    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "", "-m", "PKCS8", "-f", str(key)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-N", "", "-m", "PKCS8", "-f", str(key)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     assert "BEGIN PRIVATE KEY" in key.read_text()
     assert reach(sshd, tmp_path, {"HOME": str(home), "BREAKGLASS_SSH_KEY": key.read_text()})
 
 
 @pytest.mark.parametrize(("pem", "kind"), [(False, "ed25519"), (True, "rsa")])
-def test_an_encrypted_key_in_the_environment_is_refused_without_its_text(sshd: Sshd, tmp_path: Path, home: Path, pem: bool, kind: str) -> None:
+def test_an_encrypted_key_in_the_environment_is_refused_without_its_text(
+    sshd: Sshd, tmp_path: Path, home: Path, pem: bool, kind: str
+) -> None:
     text = make_key(tmp_path / "key", kind, passphrase="secret words", pem=pem).read_text()
     with pytest.raises(Unreachable, match="BREAKGLASS_SSH_KEY is encrypted") as refused:
         reach(sshd, tmp_path, {"HOME": str(home), "BREAKGLASS_SSH_KEY": text})
-    assert text.splitlines()[2] not in str(refused.value) + refused.value.next_step + repr(refused.value.__cause__)
+    assert text.splitlines()[2] not in str(refused.value) + refused.value.next_step + repr(
+        refused.value.__cause__
+    )
 
 
-@pytest.mark.parametrize("text", ["garbage", "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----", "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0", "é"])
-def test_a_malformed_key_in_the_environment_is_refused_without_its_text(sshd: Sshd, tmp_path: Path, home: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----",
+        "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0",
+        "é",
+    ],
+)
+def test_a_malformed_key_in_the_environment_is_refused_without_its_text(
+    sshd: Sshd, tmp_path: Path, home: Path, text: str
+) -> None:
     with pytest.raises(Unreachable, match="BREAKGLASS_SSH_KEY is no private key") as refused:
         reach(sshd, tmp_path, {"HOME": str(home), "BREAKGLASS_SSH_KEY": text})
     assert "c2VjcmV0" not in str(refused.value) + repr(refused.value.__cause__)
@@ -425,7 +604,9 @@ def test_without_any_key_it_says_where_it_looked(sshd: Sshd, tmp_path: Path, hom
         reach(sshd, tmp_path, {"HOME": str(home)})
 
 
-def test_a_private_key_that_others_may_read_is_not_used_and_named(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_private_key_that_others_may_read_is_not_used_and_named(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     shutil.copy(sshd.identity, home / ".ssh" / "id_ed25519")
     (home / ".ssh" / "id_ed25519").chmod(0o644)
     with pytest.raises(Unreachable, match=r"id_ed25519 is open to others \(mode 0644\)") as refused:
@@ -433,16 +614,22 @@ def test_a_private_key_that_others_may_read_is_not_used_and_named(sshd: Sshd, tm
     assert "chmod 600" in refused.value.next_step
 
 
-def test_an_encrypted_key_without_an_agent_is_named_with_ssh_add(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_an_encrypted_key_without_an_agent_is_named_with_ssh_add(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     make_key(home / ".ssh" / "id_ed25519", passphrase="secret words")
     with pytest.raises(Unreachable, match="id_ed25519 is encrypted") as refused:
         reach(sshd, tmp_path, {"HOME": str(home)})
     assert f"ssh-add {home}/.ssh/id_ed25519" in refused.value.next_step
 
 
-def test_a_refused_login_names_every_key_that_was_offered_and_what_the_server_takes(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_refused_login_names_every_key_that_was_offered_and_what_the_server_takes(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     wrong = make_key(home / ".ssh" / "id_ecdsa", "ecdsa")
-    printed = subprocess.run(["ssh-keygen", "-lf", str(wrong)], capture_output=True, text=True, check=True).stdout.split()[1]
+    printed = subprocess.run(
+        ["ssh-keygen", "-lf", str(wrong)], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
     with pytest.raises(Unreachable, match="accepts publickey") as refused:
         reach(sshd, tmp_path, {"HOME": str(home)})
     assert f"{wrong} ({printed})" in refused.value.message
@@ -470,7 +657,12 @@ def agent(tmp_path: Path) -> Iterator[str]:
 
 
 def add(agent: str, key: Path) -> None:
-    subprocess.run(["ssh-add", "-q", str(key)], env=os.environ | {"SSH_AUTH_SOCK": agent}, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["ssh-add", "-q", str(key)],
+        env=os.environ | {"SSH_AUTH_SOCK": agent},
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def test_a_key_of_the_agent_is_used(sshd: Sshd, tmp_path: Path, home: Path, agent: str) -> None:
@@ -479,13 +671,20 @@ def test_a_key_of_the_agent_is_used(sshd: Sshd, tmp_path: Path, home: Path, agen
     assert reach(sshd, tmp_path, {"HOME": str(home)}, f"IdentityAgent {agent}\n")
 
 
-def test_with_identities_only_the_agent_offers_those_that_are_named_and_first(sshd: Sshd, tmp_path: Path, home: Path, agent: str) -> None:
+def test_with_identities_only_the_agent_offers_those_that_are_named_and_first(
+    sshd: Sshd, tmp_path: Path, home: Path, agent: str
+) -> None:
     for number in range(8):
         add(agent, make_key(tmp_path / f"key{number}"))
     add(agent, sshd.identity)
     lines = f"IdentityFile {sshd.identity}.pub\nIdentitiesOnly yes\n"
     assert reach(sshd, tmp_path, {"HOME": str(home), "SSH_AUTH_SOCK": agent}, lines)
-    assert reach(sshd, tmp_path, {"HOME": str(home), "SSH_AUTH_SOCK": agent}, f"IdentityFile {sshd.identity}\n")
+    assert reach(
+        sshd,
+        tmp_path,
+        {"HOME": str(home), "SSH_AUTH_SOCK": agent},
+        f"IdentityFile {sshd.identity}\n",
+    )
 
 
 def test_an_agent_that_is_gone_is_no_obstacle(sshd: Sshd, tmp_path: Path, home: Path) -> None:
@@ -496,15 +695,32 @@ def test_an_agent_that_is_gone_is_no_obstacle(sshd: Sshd, tmp_path: Path, home: 
 # The way there
 
 
-def test_jump_hosts_are_passed_in_order_each_with_its_own_host_key_check(sshd: Sshd, tmp_path: Path, home: Path) -> None:
-    common = f"Host *\n IdentityFile {sshd.identity}\n IdentitiesOnly yes\n Port {sshd.port}\n HostName 127.0.0.1\n HostKeyAlias "
-    known = "".join(f"{name} {sshd.public_key('ed25519')}\n" for name in ("inner", "gate1", "gate2"))
-    text = "".join(f"Host {name}\n HostKeyAlias {name}\n" for name in ("inner", "gate1", "gate2")) + "Host inner\n ProxyJump gate1,gate2\n" + common + "none\n"
+def test_jump_hosts_are_passed_in_order_each_with_its_own_host_key_check(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
+    common = (
+        f"Host *\n IdentityFile {sshd.identity}\n IdentitiesOnly yes\n Port {sshd.port}\n "
+        f"HostName 127.0.0.1\n HostKeyAlias "
+    )
+    known = "".join(
+        f"{name} {sshd.public_key('ed25519')}\n" for name in ("inner", "gate1", "gate2")
+    )
+    text = (
+        "".join(f"Host {name}\n HostKeyAlias {name}\n" for name in ("inner", "gate1", "gate2"))
+        + "Host inner\n ProxyJump gate1,gate2\n"
+        + common
+        + "none\n"
+    )
     before = sshd.log.count("Accepted publickey")
-    with Connections(sshd.settings(tmp_path, ssh_config=text, known_hosts=known), environ={"HOME": str(home)}) as connections:
+    with Connections(
+        sshd.settings(tmp_path, ssh_config=text, known_hosts=known), environ={"HOME": str(home)}
+    ) as connections:
         assert connections.ask(Host("node", "inner"), ("echo", "through")).stdout == b"through\n"
     assert sshd.log.count("Accepted publickey") == before + 3
-    with Connections(sshd.settings(tmp_path, ssh_config=text, known_hosts=known.replace("gate2", "gate9")), environ={"HOME": str(home)}) as connections:
+    with Connections(
+        sshd.settings(tmp_path, ssh_config=text, known_hosts=known.replace("gate2", "gate9")),
+        environ={"HOME": str(home)},
+    ) as connections:
         with pytest.raises(Unreachable, match=r"host key of gate2 \(gate2\) is not known"):
             connections.ask(Host("node", "inner"), ("true",))
 
@@ -515,17 +731,37 @@ def test_jump_hosts_in_a_circle_are_named(sshd: Sshd, tmp_path: Path, home: Path
         reach(sshd, tmp_path, {"HOME": str(home)}, text, Host("node", "inner"))
 
 
-def test_a_target_behind_a_jump_host_is_told_apart_from_the_jump_host(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_target_behind_a_jump_host_is_told_apart_from_the_jump_host(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     with running_sshd_beside(tmp_path, sshd) as second:
-        text = f"IdentityFile {sshd.identity}\nIdentitiesOnly yes\nHost inner\n HostName 127.0.0.1\n Port {sshd.port}\n ProxyJump gate\nHost gate\n HostName 127.0.0.1\n Port {second.port}\n"
+        text = (
+            f"IdentityFile {sshd.identity}\nIdentitiesOnly yes\nHost inner\n HostName "
+            f"127.0.0.1\n Port {sshd.port}\n ProxyJump gate\nHost gate\n HostName 127.0.0.1\n "
+            f"Port {second.port}\n"
+        )
         known = sshd.known_hosts("ed25519") + second.known_hosts("ed25519")
-        with Connections(sshd.settings(tmp_path, ssh_config=text, known_hosts=known), environ={"HOME": str(home)}) as connections:
-            assert connections.ask(Host("node", "inner"), ("echo", "through")).stdout == b"through\n"
+        with Connections(
+            sshd.settings(tmp_path, ssh_config=text, known_hosts=known), environ={"HOME": str(home)}
+        ) as connections:
+            assert (
+                connections.ask(Host("node", "inner"), ("echo", "through")).stdout == b"through\n"
+            )
         assert "Accepted publickey" in second.log
-        with Connections(sshd.settings(tmp_path, ssh_config=text, known_hosts=sshd.known_hosts()), environ={"HOME": str(home)}) as connections:
+        with Connections(
+            sshd.settings(tmp_path, ssh_config=text, known_hosts=sshd.known_hosts()),
+            environ={"HOME": str(home)},
+        ) as connections:
             with pytest.raises(Unreachable, match=r"host key of gate .* is not known"):
                 connections.ask(Host("node", "inner"), ("true",))
-        with Connections(sshd.settings(tmp_path, ssh_config=text.replace(str(sshd.port), str(closed_port())), known_hosts=known), environ={"HOME": str(home)}) as connections:
+        with Connections(
+            sshd.settings(
+                tmp_path,
+                ssh_config=text.replace(str(sshd.port), str(closed_port())),
+                known_hosts=known,
+            ),
+            environ={"HOME": str(home)},
+        ) as connections:
             with pytest.raises(Unreachable, match="not reached through gate"):
                 connections.ask(Host("node", "inner"), ("true",))
 
@@ -551,18 +787,33 @@ def test_a_proxy_command_is_not_run_and_named(sshd: Sshd, tmp_path: Path, home: 
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_port_where_nothing_listens_is_told_as_refused(sshd: Sshd, tmp_path: Path, home: Path) -> None:
-    with pytest.raises(Unreachable, match=r"node was not reached on port \d+ \(127.0.0.1: refused the connection\)"):
+def test_a_port_where_nothing_listens_is_told_as_refused(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
+    with pytest.raises(
+        Unreachable, match=r"node was not reached on port \d+ \(127.0.0.1: refused the connection\)"
+    ):
         reach(sshd, tmp_path, {"HOME": str(home)}, host=Host("node", f"127.0.0.1:{closed_port()}"))
 
 
-def test_a_name_that_does_not_resolve_is_told_as_that(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_name_that_does_not_resolve_is_told_as_that(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     with pytest.raises(Unreachable, match=r"the name no-such-host.invalid was not resolved"):
         reach(sshd, tmp_path, {"HOME": str(home)}, host=Host("node", "no-such-host.invalid"))
 
 
-@pytest.mark.parametrize(("greeting", "words"), [(b"", "within 0.5 s"), (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200, "not as an SSH server"), (b"SSH-2.0-silent\r\n", "key exchange")])
-def test_a_port_that_speaks_no_ssh_is_given_up_within_the_deadline(sshd: Sshd, tmp_path: Path, home: Path, greeting: bytes, words: str) -> None:
+@pytest.mark.parametrize(
+    ("greeting", "words"),
+    [
+        (b"", "within 0.5 s"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n" * 200, "not as an SSH server"),
+        (b"SSH-2.0-silent\r\n", "key exchange"),
+    ],
+)
+def test_a_port_that_speaks_no_ssh_is_given_up_within_the_deadline(
+    sshd: Sshd, tmp_path: Path, home: Path, greeting: bytes, words: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -574,11 +825,19 @@ def test_a_port_that_speaks_no_ssh_is_given_up_within_the_deadline(sshd: Sshd, t
         threading.Thread(target=serve, daemon=True).start()
         started = time.monotonic()
         with pytest.raises(Unreachable, match=words):
-            reach(sshd, tmp_path, {"HOME": str(home)}, host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"), timeout=0.5)
+            reach(
+                sshd,
+                tmp_path,
+                {"HOME": str(home)},
+                host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"),
+                timeout=0.5,
+            )
         assert time.monotonic() - started < 2.5
 
 
-def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(sshd: Sshd, tmp_path: Path, home: Path) -> None:
+def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(
+    sshd: Sshd, tmp_path: Path, home: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         # A full backlog drops what comes after it: a silent black hole on loopback.
         fillers = [socket.socket() for _ in range(4)]
@@ -587,7 +846,13 @@ def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(sshd: Sshd, t
             filler.connect_ex(server.getsockname())
         started = time.monotonic()
         with pytest.raises(Unreachable, match=r"did not answer within 0.5 s"):
-            reach(sshd, tmp_path, {"HOME": str(home)}, host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"), timeout=0.5)
+            reach(
+                sshd,
+                tmp_path,
+                {"HOME": str(home)},
+                host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"),
+                timeout=0.5,
+            )
         assert time.monotonic() - started < 2
         for filler in fillers:
             filler.close()
@@ -608,6 +873,9 @@ def test_a_stderr_without_line_ends_does_not_grow() -> None:
 
 
 def test_neither_key_nor_environment_show_in_a_repr(tmp_path: Path) -> None:
-    made = Connections(config.Ssh(config=tmp_path / "c", known_hosts=tmp_path / "k"), environ={"BREAKGLASS_SSH_KEY": "hidden"})
+    made = Connections(
+        config.Ssh(config=tmp_path / "c", known_hosts=tmp_path / "k"),
+        environ={"BREAKGLASS_SSH_KEY": "hidden"},
+    )
     assert "hidden" not in repr(made)
     assert fingerprint(b"x").startswith("SHA256:")

@@ -19,32 +19,93 @@ from tests.facts import NAS, NODE, VM, node, shelf, tarball
 
 NOW = "2026-04-19T03:00:00Z"
 LAST_NIGHT = "2026-04-18T23:00:00Z"
-FIVE = [tarball(f"{number}a1b2c3d", number, letter="abcdef"[number], size_bytes=243_000_000) for number in range(1, 6)]
+FIVE = [
+    tarball(f"{number}a1b2c3d", number, letter="abcdef"[number], size_bytes=243_000_000)
+    for number in range(1, 6)
+]
 PIN = Pin("0badcafe", "k8s-node1", "root@operator", LAST_NIGHT, "Forgejo is down").text()
 HOSTS_TOML = "/etc/containerd/certs.d/forgejo.example/hosts.toml"
-ANSWERING = Taken(is_recorded=True, is_begun=True, has_responder=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),))
+ANSWERING = Taken(
+    is_recorded=True,
+    is_begun=True,
+    has_responder=True,
+    files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),),
+)
 KEEPING = Taken(is_recorded=True, is_begun=True, namespace="k8s.io")
 """After import --no-answer-pulls."""
 CLEAN = Taken()
-API_DOWN = Unread("API server", Unreachable("the API server https://10.0.20.100:6443 refuses connections", next_step="look at it with: kubectl get nodes"))
+API_DOWN = Unread(
+    "API server",
+    Unreachable(
+        "the API server https://10.0.20.100:6443 refuses connections",
+        next_step="look at it with: kubectl get nodes",
+    ),
+)
 
 
-def source(host: Host, tarballs: list[Tarball], *, latest: str | None = None, fault: str = "", present: bool = True) -> Source:
-    return Source(host, "/shelf", shelf(host, tarballs, latest=latest, fault=fault, present=present))
+def source(
+    host: Host,
+    tarballs: list[Tarball],
+    *,
+    latest: str | None = None,
+    fault: str = "",
+    present: bool = True,
+) -> Source:
+    return Source(
+        host, "/shelf", shelf(host, tarballs, latest=latest, fault=fault, present=present)
+    )
 
 
 def gone(host: Host) -> Source:
-    return Source(host, "/shelf", Unread(host.name, Unreachable(f"{host.name} was not reached on port 22 (it did not answer within 5 s)", next_step="Look whether the machine is up.")))
+    return Source(
+        host,
+        "/shelf",
+        Unread(
+            host.name,
+            Unreachable(
+                f"{host.name} was not reached on port 22 (it did not answer within 5 s)",
+                next_step="Look whether the machine is up.",
+            ),
+        ),
+    )
 
 
-def seen(name: str, *, cordoned: bool = False, annotation: str | None = None, ready: bool = True, taken: Taken = CLEAN, missing: tuple[str, ...] | None = ("x",), port: int | None = None) -> Seen:
-    responder = Responder(port, {"a": "sha256:b"} if port else {}, 5000) if taken.has_responder else None
+def seen(
+    name: str,
+    *,
+    cordoned: bool = False,
+    annotation: str | None = None,
+    ready: bool = True,
+    taken: Taken = CLEAN,
+    missing: tuple[str, ...] | None = ("x",),
+    port: int | None = None,
+) -> Seen:
+    responder = (
+        Responder(port, {"a": "sha256:b"} if port else {}, 5000) if taken.has_responder else None
+    )
     found = shelf(NODE, [FIVE[4]] if not missing else [], latest=None)
-    return Seen(name, node(name, cordoned=cordoned, annotation=annotation, ready=ready), Host(name, f"wizard@{name}"), found, missing, taken, responder)
+    return Seen(
+        name,
+        node(name, cordoned=cordoned, annotation=annotation, ready=ready),
+        Host(name, f"wizard@{name}"),
+        found,
+        missing,
+        taken,
+        responder,
+    )
 
 
 def lost(name: str, *, known: bool = True) -> Seen:
-    return Seen(name, node(name) if known else None, unread=(Unread(name, Unreachable(f"{name}: no route to it", next_step="Look whether the machine is up.")),))
+    return Seen(
+        name,
+        node(name) if known else None,
+        unread=(
+            Unread(
+                name,
+                Unreachable(f"{name}: no route to it", next_step="Look whether the machine is up."),
+            ),
+        ),
+    )
 
 
 WELL = Facts(
@@ -70,10 +131,24 @@ def page(facts: Facts) -> str:
 
 
 def at(moment: str, *tarballs: Tarball) -> list[Tarball]:
-    return [replace(one, record=replace(one.record, created_at=moment)) for one in tarballs if one.record]
+    return [
+        replace(one, record=replace(one.record, created_at=moment))
+        for one in tarballs
+        if one.record
+    ]
 
 
-@pytest.mark.parametrize(("size", "told"), [(0, "0 B"), (999, "999 B"), (2_200_000, "2.2 MB"), (243_000_000, "243 MB"), (1_240_000_000, "1.2 GB"), (12_000_000_000, "12 GB")])
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (2_200_000, "2.2 MB"),
+        (243_000_000, "243 MB"),
+        (1_240_000_000, "1.2 GB"),
+        (12_000_000_000, "12 GB"),
+    ],
+)
 def test_a_size_is_told_as_disks_are(size: int, told: str) -> None:
     assert told_size(size) == told
 
@@ -93,16 +168,30 @@ def test_the_page_says_what_is_there() -> None:
     assert told[2] == "  5a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified, latest"
     assert told[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
     assert told[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
-    assert told[9] == "k8s-node1   Ready            holds the image; tarball 5a1b2c3d; answers pulls"
+    assert (
+        told[9] == "k8s-node1   Ready            holds the image; tarball 5a1b2c3d; answers pulls"
+    )
     assert told[10] == "k8s-node10  Ready, pinned    does not hold the image"
     assert told[12] == "k8s-node3   Ready, cordoned  does not hold the image"
-    assert told[14:16] == ("Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo", "    is down")
-    assert told[16:] == ("  cordoned for it: k8s-node10, k8s-node2", "Next: run the pipeline; then: breakglass restore")
+    assert told[14:16] == (
+        "Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo",
+        "    is down",
+    )
+    assert told[16:] == (
+        "  cordoned for it: k8s-node10, k8s-node2",
+        "Next: run the pipeline; then: breakglass restore",
+    )
 
 
 def test_a_fallback_tells_only_what_differs_and_how_far_it_lags() -> None:
-    facts = replace(WELL, sources=(WELL.sources[0], source(NAS, [tarball("0ld", 0), *FIVE[:3]], latest="3a1b2c3d")))
-    assert "synology: 4 verified tarballs, 3 as on registry-vm; latest is 3a1b2c3d; LAGS by 2: 5a1b2c3d, 4a1b2c3d 0ld 2026" in page(facts)
+    facts = replace(
+        WELL,
+        sources=(WELL.sources[0], source(NAS, [tarball("0ld", 0), *FIVE[:3]], latest="3a1b2c3d")),
+    )
+    assert (
+        "synology: 4 verified tarballs, 3 as on registry-vm; latest is 3a1b2c3d; LAGS by 2: "
+        "5a1b2c3d, 4a1b2c3d 0ld 2026"
+    ) in page(facts)
     assert [len(lacking(facts, each) or ()) for each in facts.sources] == [0, 2]
 
 
@@ -114,13 +203,23 @@ def test_a_fallback_tells_only_what_differs_and_how_far_it_lags() -> None:
         (source(VM, FIVE), source(NAS, []), 5),
         (source(VM, FIVE), source(NAS, [], present=False), 5),
         (source(VM, []), source(NAS, FIVE), 0),
-        (source(VM, [*FIVE[:4], tarball("5a1b2c3d", 9, recorded=False)]), source(NAS, FIVE[:4]), 0),  # what is not verified is none that it lacks
-        (source(VM, [*FIVE[:4], tarball("4a1b2c3d", 6, letter="f")]), source(NAS, FIVE[:4]), 1),  # the same tag, built anew
+        (
+            source(VM, [*FIVE[:4], tarball("5a1b2c3d", 9, recorded=False)]),
+            source(NAS, FIVE[:4]),
+            0,
+        ),  # what is not verified is none that it lacks
+        (
+            source(VM, [*FIVE[:4], tarball("4a1b2c3d", 6, letter="f")]),
+            source(NAS, FIVE[:4]),
+            1,
+        ),  # the same tag, built anew
         (gone(VM), source(NAS, FIVE), None),
         (source(VM, FIVE), gone(NAS), None),
     ],
 )
-def test_a_fallback_lags_by_the_newer_verified_tarballs_that_it_lacks(vm: Source, nas: Source, lags: int | None) -> None:
+def test_a_fallback_lags_by_the_newer_verified_tarballs_that_it_lacks(
+    vm: Source, nas: Source, lags: int | None
+) -> None:
     facts = replace(WELL, sources=(vm, nas))
     told = result(facts)["sources"]
     assert told[1]["lags"] == lags
@@ -137,14 +236,34 @@ def test_a_fallback_lags_by_the_newer_verified_tarballs_that_it_lacks(vm: Source
         ((gone(VM), gone(NAS)), True, None),
         ((source(VM, []), source(NAS, [])), True, None),
         ((source(VM, [tarball("old", recorded=False)]), gone(NAS)), True, None),
-        # A clock that was ahead once: the newest is told by its number, so that the alarm comes all the same.
-        ((source(VM, [*at("2031-01-01T00:00:00Z", FIVE[0]), *at("2026-01-01T00:00:00Z", FIVE[1])]), gone(NAS)), True, "2a1b2c3d"),
-        ((source(VM, [*at(LAST_NIGHT, FIVE[0]), *at("nonsense", FIVE[1])]), gone(NAS)), True, "2a1b2c3d"),
+        # A clock that was ahead once: the newest is told by its number, so that the alarm comes all
+        # the same.
+        (
+            (
+                source(
+                    VM, [*at("2031-01-01T00:00:00Z", FIVE[0]), *at("2026-01-01T00:00:00Z", FIVE[1])]
+                ),
+                gone(NAS),
+            ),
+            True,
+            "2a1b2c3d",
+        ),
+        (
+            (source(VM, [*at(LAST_NIGHT, FIVE[0]), *at("nonsense", FIVE[1])]), gone(NAS)),
+            True,
+            "2a1b2c3d",
+        ),
         # The VM's disk was lost, its numbers have begun anew.
-        ((source(VM, FIVE[:1]), source(NAS, at("2026-01-01T00:00:00Z", *FIVE[1:]))), False, "1a1b2c3d"),
+        (
+            (source(VM, FIVE[:1]), source(NAS, at("2026-01-01T00:00:00Z", *FIVE[1:]))),
+            False,
+            "1a1b2c3d",
+        ),
     ],
 )
-def test_stale_is_whatever_leaves_no_verified_tarball_that_is_young_enough(sources: tuple[Source, ...], stale: bool, tag: str | None) -> None:
+def test_stale_is_whatever_leaves_no_verified_tarball_that_is_young_enough(
+    sources: tuple[Source, ...], stale: bool, tag: str | None
+) -> None:
     facts = replace(WELL, sources=sources)
     found = newest(facts)
     assert (is_stale(facts), found[0].tag if found else None) == (stale, tag)
@@ -160,43 +279,114 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
     [
         (WELL, "nothing to do; in an outage: breakglass check"),
         (PINNED, "run the pipeline; then: breakglass restore"),
-        (replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])), "breakglass import k8s-node1; run the pipeline; then: breakglass restore"),
-        (replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))), "breakglass pin k8s-node1; run the pipeline; then: breakglass restore"),
+        (
+            replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])),
+            "breakglass import k8s-node1; run the pipeline; then: breakglass restore",
+        ),
+        (
+            replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))),
+            "breakglass pin k8s-node1; run the pipeline; then: breakglass restore",
+        ),
         (
             replace(PINNED, nodes=(lost("k8s-node1"), *PINNED.nodes[1:])),
-            "see whether k8s-node1 is up; if it is: run the pipeline, then: breakglass restore; else: breakglass restore, then breakglass recover, which chooses another node",
+            (
+                "see whether k8s-node1 is up; if it is: run the pipeline, then: breakglass "
+                "restore; else: breakglass restore, then breakglass recover, which chooses "
+                "another node"
+            ),
         ),
-        (replace(PINNED, nodes=(seen("k8s-node1", ready=False, missing=()), *PINNED.nodes[1:])), "bring k8s-node1 back; or breakglass restore, then breakglass recover, which chooses another node"),
-        (replace(PINNED, nodes=(lost("k8s-node1", known=False), *PINNED.nodes[1:])), "breakglass restore (the pin is for k8s-node1, which is no node of the cluster)"),
-        (replace(PINNED, sources=(gone(VM), gone(NAS))), "run the pipeline; then: breakglass restore"),
-        (replace(WELL, nodes=(seen("n", annotation="{}"),)), "breakglass restore (the annotation of n cannot be read, it gives these back too)"),
-        (replace(WELL, nodes=(SILENT,), sources=(gone(VM), gone(NAS))), "breakglass import k8s-node1; or, when the outage is over: breakglass restore"),
-        (replace(WELL, nodes=PINNED.nodes[:1]), "breakglass pin k8s-node1; or, when the outage is over: breakglass restore"),
+        (
+            replace(PINNED, nodes=(seen("k8s-node1", ready=False, missing=()), *PINNED.nodes[1:])),
+            (
+                "bring k8s-node1 back; or breakglass restore, then breakglass recover, which "
+                "chooses another node"
+            ),
+        ),
+        (
+            replace(PINNED, nodes=(lost("k8s-node1", known=False), *PINNED.nodes[1:])),
+            "breakglass restore (the pin is for k8s-node1, which is no node of the cluster)",
+        ),
+        (
+            replace(PINNED, sources=(gone(VM), gone(NAS))),
+            "run the pipeline; then: breakglass restore",
+        ),
+        (
+            replace(WELL, nodes=(seen("n", annotation="{}"),)),
+            "breakglass restore (the annotation of n cannot be read, it gives these back too)",
+        ),
+        (
+            replace(WELL, nodes=(SILENT,), sources=(gone(VM), gone(NAS))),
+            "breakglass import k8s-node1; or, when the outage is over: breakglass restore",
+        ),
+        (
+            replace(WELL, nodes=PINNED.nodes[:1]),
+            "breakglass pin k8s-node1; or, when the outage is over: breakglass restore",
+        ),
         (
             replace(WELL, nodes=PINNED.nodes[:1], api=API_DOWN),
-            "bring the API server back, then: breakglass status (k8s-node1 answers pulls; whether a pin is in force is not known)",
+            (
+                "bring the API server back, then: breakglass status (k8s-node1 answers pulls; "
+                "whether a pin is in force is not known)"
+            ),
         ),
-        (replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)), "breakglass pin n; or, when the outage is over: breakglass restore"),
-        (replace(WELL, nodes=(seen("n", taken=KEEPING),)), "breakglass import n; or, when the outage is over: breakglass restore"),
+        (
+            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)),
+            "breakglass pin n; or, when the outage is over: breakglass restore",
+        ),
+        (
+            replace(WELL, nodes=(seen("n", taken=KEEPING),)),
+            "breakglass import n; or, when the outage is over: breakglass restore",
+        ),
         (
             replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
-            "bring the API server back, then: breakglass status (n keeps the image; whether a pin is in force is not known)",
+            (
+                "bring the API server back, then: breakglass status (n keeps the image; whether "
+                "a pin is in force is not known)"
+            ),
         ),
         (replace(WELL, sources=(source(VM, []), source(NAS, []))), "breakglass snapshot --tag TAG"),
         (replace(WELL, max_age_hours=1), "breakglass snapshot --tag TAG"),
-        (replace(WELL, sources=(gone(VM), source(NAS, [])), api=API_DOWN), "API server: look at it with: kubectl get nodes; bring registry-vm back, then: breakglass snapshot --tag TAG"),
         (
-            replace(WELL, sources=(source(VM, FIVE, latest="5a1b2c3d"), source(NAS, FIVE[:4])), api=API_DOWN),
-            "API server: look at it with: kubectl get nodes; look at the job that copies from registry-vm to synology: 1 newer is not there yet",
+            replace(WELL, sources=(gone(VM), source(NAS, [])), api=API_DOWN),
+            (
+                "API server: look at it with: kubectl get nodes; bring registry-vm back, then: "
+                "breakglass snapshot --tag TAG"
+            ),
         ),
-        (replace(WELL, sources=(source(VM, FIVE, fault="is missing"),)), "breakglass snapshot --tag TAG re-points latest, which is missing"),
         (
-            replace(WELL, sources=(source(VM, [*FIVE, tarball("old", recorded=False)], latest="5a1b2c3d"),)),
+            replace(
+                WELL,
+                sources=(source(VM, FIVE, latest="5a1b2c3d"), source(NAS, FIVE[:4])),
+                api=API_DOWN,
+            ),
+            (
+                "API server: look at it with: kubectl get nodes; look at the job that copies "
+                "from registry-vm to synology: 1 newer is not there yet"
+            ),
+        ),
+        (
+            replace(WELL, sources=(source(VM, FIVE, fault="is missing"),)),
+            "breakglass snapshot --tag TAG re-points latest, which is missing",
+        ),
+        (
+            replace(
+                WELL,
+                sources=(source(VM, [*FIVE, tarball("old", recorded=False)], latest="5a1b2c3d"),),
+            ),
             "see whether the unverified ones are wanted: ssh root@10.0.20.10 ls -l /shelf",
         ),
-        (replace(WELL, sources=(*WELL.sources[:1], gone(NAS)), api=API_DOWN), "API server: look at it with: kubectl get nodes; synology: Look whether the machine is up."),
+        (
+            replace(WELL, sources=(*WELL.sources[:1], gone(NAS)), api=API_DOWN),
+            (
+                "API server: look at it with: kubectl get nodes; synology: Look whether the "
+                "machine is up."
+            ),
+        ),
         (replace(WELL, api=API_DOWN), "API server: look at it with: kubectl get nodes"),
-        (replace(WELL, nodes=(*WELL.nodes, lost("k8s-node9"))), "k8s-node9: Look whether the machine is up."),
+        (
+            replace(WELL, nodes=(*WELL.nodes, lost("k8s-node9"))),
+            "k8s-node9: Look whether the machine is up.",
+        ),
     ],
 )
 def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> None:
@@ -207,19 +397,57 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> No
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
-        (replace(WELL, sources=(gone(VM), WELL.sources[1])), "registry-vm: was not reached on port 22 (it did not answer within 5 s)"),
-        (replace(WELL, sources=(source(VM, [], present=False), WELL.sources[1])), "registry-vm: there is no /shelf"),
-        (replace(WELL, sources=(source(VM, [tarball("b", recorded=False, size_bytes=10**9), tarball("a", recorded=False)]),)), "not verified, 1.0 GB, never removed by breakglass: b, a"),
-        (replace(WELL, api=API_DOWN), "API server: not reached: the API server https://10.0.20.100:6443 refuses connections"),
+        (
+            replace(WELL, sources=(gone(VM), WELL.sources[1])),
+            "registry-vm: was not reached on port 22 (it did not answer within 5 s)",
+        ),
+        (
+            replace(WELL, sources=(source(VM, [], present=False), WELL.sources[1])),
+            "registry-vm: there is no /shelf",
+        ),
+        (
+            replace(
+                WELL,
+                sources=(
+                    source(
+                        VM,
+                        [
+                            tarball("b", recorded=False, size_bytes=10**9),
+                            tarball("a", recorded=False),
+                        ],
+                    ),
+                ),
+            ),
+            "not verified, 1.0 GB, never removed by breakglass: b, a",
+        ),
+        (
+            replace(WELL, api=API_DOWN),
+            "API server: not reached: the API server https://10.0.20.100:6443 refuses connections",
+        ),
         (replace(WELL, api=API_DOWN), "Whether a pin is in force is not known"),
-        (replace(WELL, api=API_DOWN, nodes=(lost("n", known=False),)), "n not known no route to it"),
+        (
+            replace(WELL, api=API_DOWN, nodes=(lost("n", known=False),)),
+            "n not known no route to it",
+        ),
         (replace(WELL, api=API_DOWN, nodes=()), "Nodes: none known; nodes.hosts names none."),
-        (replace(WELL, nodes=(lost("old", known=False),)), "old no node of the cluster no route to it"),
-        (replace(WELL, nodes=(seen("n", ready=False, missing=()),)), "n not Ready holds the image; tarball 5a1b2c3d"),
+        (
+            replace(WELL, nodes=(lost("old", known=False),)),
+            "old no node of the cluster no route to it",
+        ),
+        (
+            replace(WELL, nodes=(seen("n", ready=False, missing=()),)),
+            "n not Ready holds the image; tarball 5a1b2c3d",
+        ),
         (replace(WELL, nodes=(SILENT,)), "should answer pulls and does NOT"),
-        (replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)), "n Ready keeps the image; tarball 5a1b2c3d"),
+        (
+            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)),
+            "n Ready keeps the image; tarball 5a1b2c3d",
+        ),
         (replace(WELL, nodes=(seen("n", annotation=PIN),)), "uncordoned by somebody since: n"),
-        (replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))), "joined since, and not cordoned: k8s-node7"),
+        (
+            replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))),
+            "joined since, and not cordoned: k8s-node7",
+        ),
         (WELL, "No pin is in force."),
     ],
 )
@@ -228,20 +456,36 @@ def test_whatever_is_down_or_odd_is_said(facts: Facts, told: str) -> None:
 
 
 def test_a_node_that_would_not_be_chosen_says_why_in_the_words_of_the_choice() -> None:
-    unfit = replace(seen("k8s-node1"), node=node("k8s-node1", ready=False, cordoned=True, pressure=True))
+    unfit = replace(
+        seen("k8s-node1"), node=node("k8s-node1", ready=False, cordoned=True, pressure=True)
+    )
     assert "k8s-node1 not Ready, cordoned, DiskPressure " in page(replace(PINNED, nodes=(unfit,)))
 
 
 def test_a_node_whose_containerd_is_down_still_tells_the_rest() -> None:
     dead = Unread("n", Refused("containerd on n does not answer: exit 1"))
-    facts = replace(WELL, nodes=(replace(seen("n", taken=ANSWERING, port=5000), missing=None, unread=(dead,)),))
-    assert "n Ready image: not known; answers pulls; containerd on n does not answer: exit 1" in page(facts)
+    facts = replace(
+        WELL, nodes=(replace(seen("n", taken=ANSWERING, port=5000), missing=None, unread=(dead,)),)
+    )
+    assert (
+        "n Ready image: not known; answers pulls; containerd on n does not answer: exit 1"
+        in page(facts)
+    )
     told = result(facts)["nodes"][0]
-    assert (told["reached"], told["holds"], told["answers_pulls"], told["error"]) == (True, None, True, "containerd on n does not answer: exit 1")
+    assert (told["reached"], told["holds"], told["answers_pulls"], told["error"]) == (
+        True,
+        None,
+        True,
+        "containerd on n does not answer: exit 1",
+    )
 
 
 def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
-    taken = replace(ANSWERING, files=(TakenFile(HOSTS_TOML, None, "ours", "theirs"),), strays=("/etc/containerd/certs.d/other/hosts.toml",))
+    taken = replace(
+        ANSWERING,
+        files=(TakenFile(HOSTS_TOML, None, "ours", "theirs"),),
+        strays=("/etc/containerd/certs.d/other/hosts.toml",),
+    )
     facts = replace(WELL, nodes=(seen("n", taken=taken, port=5000),))
     assert f"n:{HOSTS_TOML} was edited after breakglass wrote it" in page(facts)
     assert "certs.d/other/hosts.toml holds lines of breakglass that no record knows" in page(facts)
@@ -253,54 +497,150 @@ def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
     [
         (CLEAN, False),
         (KEEPING, False),
-        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", None),)), False),  # cut short before it was written, or put back
-        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),)), True),
-        (Taken(is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", "ours, edited"),)), True),
+        (
+            Taken(
+                is_recorded=True, is_begun=True, files=(TakenFile(HOSTS_TOML, None, "ours", None),)
+            ),
+            False,
+        ),  # cut short before it was written, or put back
+        (
+            Taken(
+                is_recorded=True,
+                is_begun=True,
+                files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),),
+            ),
+            True,
+        ),
+        (
+            Taken(
+                is_recorded=True,
+                is_begun=True,
+                files=(TakenFile(HOSTS_TOML, None, "ours", "ours, edited"),),
+            ),
+            True,
+        ),
         (Taken(has_responder=True), True),
     ],
 )
-def test_a_node_should_answer_pulls_where_an_import_has_left_anything_that_makes_it(taken: Taken, should: bool) -> None:
+def test_a_node_should_answer_pulls_where_an_import_has_left_anything_that_makes_it(
+    taken: Taken, should: bool
+) -> None:
     assert Seen("n", taken=taken).should_answer is should
 
 
 def test_pins_for_several_targets_and_annotations_of_others_are_told_one_by_one() -> None:
     other = Pin("1", "k8s-node2", "ci@runner", "2026-04-18T22:00:00Z", "").text()
-    facts = replace(PINNED, nodes=(*PINNED.nodes, seen("a", cordoned=True, annotation=other), seen("b", cordoned=True, annotation='{"target": 3}'), seen("c", cordoned=True, annotation="\x1b[31m")))
+    facts = replace(
+        PINNED,
+        nodes=(
+            *PINNED.nodes,
+            seen("a", cordoned=True, annotation=other),
+            seen("b", cordoned=True, annotation='{"target": 3}'),
+            seen("c", cordoned=True, annotation="\x1b[31m"),
+        ),
+    )
     told = page(facts)
     assert "Pinned to k8s-node2 for 5 h, since 2026-04-18 22:00Z, by ci@runner" in told
     assert "Pinned to k8s-node1 for 4 h" in told
     assert "the annotation cannot be read: b, c" in told
     found = result(facts)
-    assert (found["pin"]["target"], [pin["target"] for pin in found["other_pins"]], found["unreadable_pins"]) == ("k8s-node2", ["k8s-node1"], ["b", "c"])
+    assert (
+        found["pin"]["target"],
+        [pin["target"] for pin in found["other_pins"]],
+        found["unreadable_pins"],
+    ) == ("k8s-node2", ["k8s-node1"], ["b", "c"])
 
 
-def test_a_pin_that_was_taken_up_again_by_a_second_run_is_one_pin_with_the_first_ones_words() -> None:
+def test_a_pin_that_was_taken_up_again_by_a_second_run_is_one_pin_with_the_first_ones_words() -> (
+    None
+):
     again = Pin("2", "k8s-node1", "other@laptop", NOW, "went on").text()
-    facts = replace(PINNED, nodes=(*PINNED.nodes[:2], seen("k8s-node2", cordoned=True, annotation=again)))
+    facts = replace(
+        PINNED, nodes=(*PINNED.nodes[:2], seen("k8s-node2", cordoned=True, annotation=again))
+    )
     pin = result(facts)["pin"]
-    assert (pin["by"], pin["age_seconds"], pin["cordoned"], pin["joined"]) == ("root@operator", 14400, ["k8s-node10", "k8s-node2"], [])
+    assert (pin["by"], pin["age_seconds"], pin["cordoned"], pin["joined"]) == (
+        "root@operator",
+        14400,
+        ["k8s-node10", "k8s-node2"],
+        [],
+    )
 
 
 def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
-    facts = replace(PINNED, sources=(source(VM, [*FIVE[3:], tarball("old", recorded=False, size_bytes=7)], latest="5a1b2c3d"), gone(NAS)), nodes=(*PINNED.nodes, lost("k8s-node9")))
+    facts = replace(
+        PINNED,
+        sources=(
+            source(
+                VM, [*FIVE[3:], tarball("old", recorded=False, size_bytes=7)], latest="5a1b2c3d"
+            ),
+            gone(NAS),
+        ),
+        nodes=(*PINNED.nodes, lost("k8s-node9")),
+    )
     told: dict[str, Any] = json.loads(json.dumps(result(facts)))
     vm, nas = told["sources"]
-    assert vm["tarballs"][0] == {"tag": "5a1b2c3d", "taken_at": "2026-04-19T00:00:00Z", "age_seconds": 10800, "size_bytes": 243_000_000, "verified": True, "latest": True}
-    assert vm["tarballs"][2] == {"tag": "old", "taken_at": None, "age_seconds": None, "size_bytes": 7, "verified": False, "latest": False}
-    assert (vm["reached"], vm["error"], vm["latest"], vm["unverified_bytes"]) == (True, None, "5a1b2c3d", 7)
-    assert (nas["reached"], nas["tarballs"], nas["lags"], nas["unverified_bytes"]) == (False, [], None, None)
+    assert vm["tarballs"][0] == {
+        "tag": "5a1b2c3d",
+        "taken_at": "2026-04-19T00:00:00Z",
+        "age_seconds": 10800,
+        "size_bytes": 243_000_000,
+        "verified": True,
+        "latest": True,
+    }
+    assert vm["tarballs"][2] == {
+        "tag": "old",
+        "taken_at": None,
+        "age_seconds": None,
+        "size_bytes": 7,
+        "verified": False,
+        "latest": False,
+    }
+    assert (vm["reached"], vm["error"], vm["latest"], vm["unverified_bytes"]) == (
+        True,
+        None,
+        "5a1b2c3d",
+        7,
+    )
+    assert (nas["reached"], nas["tarballs"], nas["lags"], nas["unverified_bytes"]) == (
+        False,
+        [],
+        None,
+        None,
+    )
     assert nas["error"].startswith("synology was not reached")
     assert told["newest"] == {"tag": "5a1b2c3d", "age_seconds": 10800}
     assert told["pin"]["target"] == "k8s-node1"
     assert told["nodes"][1] | {"name": ""} == {
-        **{"name": "", "reached": True, "error": None, "ready": True, "cordoned": True, "pinned": True},
-        **{"tarballs": [], "holds": False, "answers_pulls": False, "should_answer": False, "edited": []},
+        **{
+            "name": "",
+            "reached": True,
+            "error": None,
+            "ready": True,
+            "cordoned": True,
+            "pinned": True,
+        },
+        **{
+            "tarballs": [],
+            "holds": False,
+            "answers_pulls": False,
+            "should_answer": False,
+            "edited": [],
+        },
     }
-    assert (told["nodes"][-1]["reached"], told["nodes"][-1]["holds"], told["nodes"][-1]["should_answer"]) == (False, None, None)
+    assert (
+        told["nodes"][-1]["reached"],
+        told["nodes"][-1]["holds"],
+        told["nodes"][-1]["should_answer"],
+    ) == (False, None, None)
     assert told["api"] == {"reached": True, "error": None}
 
 
 def test_long_names_and_long_errors_stay_within_the_page() -> None:
     long = tarball("t" * 128, 7)
-    facts = replace(WELL, sources=(source(VM, [long], latest=long.tag), gone(NAS)), nodes=(lost("n" * 200), seen("m" * 60, missing=())))
+    facts = replace(
+        WELL,
+        sources=(source(VM, [long], latest=long.tag), gone(NAS)),
+        nodes=(lost("n" * 200), seen("m" * 60, missing=())),
+    )
     assert max(map(len, lines(facts))) <= 80

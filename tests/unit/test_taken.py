@@ -24,9 +24,16 @@ pytestmark = pytest.mark.usefixtures("host_python")
 REMOTE = Path(__file__).parents[2] / "src/breakglass/remote"
 SCRIPT = REMOTE / "taken.py"
 REGISTRY, NAMESPACE = "registry.example:5050", "k8s.io"
-LINES = (f"{MARK}, so that this node answers pulls", '[host."http://127.0.0.1:4000"]', '  capabilities = ["pull", "resolve"]')
+LINES = (
+    f"{MARK}, so that this node answers pulls",
+    '[host."http://127.0.0.1:4000"]',
+    '  capabilities = ["pull", "resolve"]',
+)
 OURS = "".join(f"{line}\n" for line in LINES)
-SERVED = b'server = "https://registry.example:5050"\n\n[host."https://mirror.example"]\n  capabilities = ["pull"]\n'
+SERVED = (
+    b'server = "https://registry.example:5050"\n\n[host."https://mirror.example"]\n  '
+    b'capabilities = ["pull"]\n'
+)
 
 # Ends the process, as a kill does, before its Nth change of the file system.
 KILLED = """
@@ -42,14 +49,18 @@ source = open(sys.argv[1]).read()
 sys.argv = sys.argv[1:]
 sys.addaudithook(count)
 exec(compile(source, "taken.py", "exec"), {"__name__": "__main__"})
-"""
+"""  # noqa: E501
 
 
 class Node:
     """A directory of ours with its record, and a config_path of containerd, below one root."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.directory, self.certs = root, root / "breakglass", root / "containerd/certs.d"
+        self.root, self.directory, self.certs = (
+            root,
+            root / "breakglass",
+            root / "containerd/certs.d",
+        )
         self.record = self.directory / ".breakglass.json"
         self.file = self.certs / REGISTRY / "hosts.toml"
         self.environment = {"PATH": os.environ["PATH"]}
@@ -85,12 +96,37 @@ class Node:
     def end(self) -> None:
         self.told("end", self.directory)
 
-    def insert_line(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES, copy: Path | None = None) -> tuple[object, ...]:
+    def insert_line(
+        self,
+        file: Path | None = None,
+        *,
+        before: object = "end",
+        lines: tuple[str, ...] = LINES,
+        copy: Path | None = None,
+    ) -> tuple[object, ...]:
         path, source = file or self.file, copy or file or self.file
         onto = hashlib.sha256(source.read_bytes()).hexdigest() if source.exists() else "absent"
-        return ("insert", self.directory, path, "--onto", onto, *(("--copy", copy) if copy else ()), "--before", before, "--", *lines)
+        return (
+            "insert",
+            self.directory,
+            path,
+            "--onto",
+            onto,
+            *(("--copy", copy) if copy else ()),
+            "--before",
+            before,
+            "--",
+            *lines,
+        )
 
-    def insert(self, file: Path | None = None, *, before: object = "end", lines: tuple[str, ...] = LINES, copy: Path | None = None) -> None:
+    def insert(
+        self,
+        file: Path | None = None,
+        *,
+        before: object = "end",
+        lines: tuple[str, ...] = LINES,
+        copy: Path | None = None,
+    ) -> None:
         self.told(*self.insert_line(file, before=before, lines=lines, copy=copy))
 
     def put_back(self, file: Path | None = None) -> dict[str, Any]:
@@ -114,16 +150,35 @@ class Node:
         return target
 
     def listing(self) -> dict[str, tuple[object, ...]]:
-        """Everything below the root: kind and mode, owner, content; of files and links the time as well."""
+        """Everything below the root: kind and mode, owner, content; of files and links the time as
+        well.
+        """
         found: dict[str, tuple[object, ...]] = {}
         for path in sorted(self.root.rglob("*")):
             status = path.lstat()
-            what = (os.readlink(path), status.st_mtime_ns) if path.is_symlink() else (path.read_bytes(), status.st_mtime_ns) if path.is_file() else ()  # noqa: PTH115
-            found[str(path.relative_to(self.root))] = (oct(status.st_mode), status.st_uid, status.st_gid, *what)
+            what: tuple[object, ...] = ()
+            if path.is_symlink():
+                what = (str(path.readlink()), status.st_mtime_ns)
+            elif path.is_file():
+                what = (path.read_bytes(), status.st_mtime_ns)
+            found[str(path.relative_to(self.root))] = (
+                oct(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                *what,
+            )
         return found
 
     def _run(self, *argv: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([HOST.python, "-I", "-S", *map(str, argv)], capture_output=True, text=True, timeout=30, check=False, env=self.environment, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            [HOST.python, "-I", "-S", *map(str, argv)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+        )
 
 
 @pytest.fixture
@@ -152,12 +207,18 @@ def fill(node: Node, content: bytes | None, *, mode: int = 0o640) -> None:
         pytest.param(b"\n\n\n", id="newlines only", marks=pytest.mark.slow),
         pytest.param(SERVED.replace(b"\n", b"\r\n"), id="CRLF", marks=pytest.mark.slow),
         pytest.param(SERVED.replace(b"\n", b"\r\n").rstrip(b"\r\n"), id="CRLF, no final newline"),
-        pytest.param("# ein\u2028Kommentar\u0085mit\u2029Trennern\x0b\x0c\n".encode() + SERVED, id="unicode line separators", marks=pytest.mark.slow),
+        pytest.param(
+            "# ein\u2028Kommentar\u0085mit\u2029Trennern\x0b\x0c\n".encode() + SERVED,
+            id="unicode line separators",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(b"\xef\xbb\xbf" + SERVED, id="byte order mark", marks=pytest.mark.slow),
         pytest.param(b"\0 no TOML at all \x1b[31m\n", id="no TOML", marks=pytest.mark.slow),
     ],
 )
-def test_what_is_inserted_into_a_file_is_taken_out_to_the_last_byte_with_mode_owner_and_time(node: Node, content: bytes) -> None:
+def test_what_is_inserted_into_a_file_is_taken_out_to_the_last_byte_with_mode_owner_and_time(
+    node: Node, content: bytes
+) -> None:
     fill(node, content, mode=0o604)
     if os.geteuid() == 0:
         os.chown(node.file, 1234, 4321)
@@ -167,7 +228,11 @@ def test_what_is_inserted_into_a_file_is_taken_out_to_the_last_byte_with_mode_ow
         node.insert(before=before)
         during = node.file.stat()
         assert node.file.read_bytes().decode().count(OURS) == 1
-        assert (during.st_mode, during.st_uid, during.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
+        assert (during.st_mode, during.st_uid, during.st_gid) == (
+            status.st_mode,
+            status.st_uid,
+            status.st_gid,
+        )
         assert node.put_back()["put_back"] is True
         node.end()
         assert node.listing() == at_first
@@ -201,7 +266,9 @@ def test_a_mode_with_set_id_bits_survives_the_change_of_owner(node: Node) -> Non
         (None, "end", OURS),
     ],
 )
-def test_lines_go_before_the_line_that_is_named_where_only_a_newline_ends_a_line(node: Node, content: bytes | None, before: str, wanted: str) -> None:
+def test_lines_go_before_the_line_that_is_named_where_only_a_newline_ends_a_line(
+    node: Node, content: bytes | None, before: str, wanted: str
+) -> None:
     fill(node, content)
     node.begin()
     node.insert(before=before)
@@ -216,7 +283,9 @@ def test_lines_are_written_as_they_are_given_also_where_the_locale_is_c(node: No
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_a_new_file_and_its_directories_can_be_read_by_all_whatever_the_umask_and_go_again(node: Node, umask: int) -> None:
+def test_a_new_file_and_its_directories_can_be_read_by_all_whatever_the_umask_and_go_again(
+    node: Node, umask: int
+) -> None:
     at_first = node.listing()
     node.begin()
     before = os.umask(umask)
@@ -226,7 +295,10 @@ def test_a_new_file_and_its_directories_can_be_read_by_all_whatever_the_umask_an
         os.umask(before)
     assert node.file.read_text() == OURS
     assert stat.S_IMODE(node.file.stat().st_mode) == 0o644
-    assert {stat.S_IMODE(directory.stat().st_mode) for directory in (node.file.parent, node.certs, node.certs.parent)} == {0o755}
+    assert {
+        stat.S_IMODE(directory.stat().st_mode)
+        for directory in (node.file.parent, node.certs, node.certs.parent)
+    } == {0o755}
     assert node.put_back()["put_back"] is True
     node.end()
     assert node.listing() == at_first
@@ -280,7 +352,9 @@ def test_begin_keeps_a_record_that_is_there(node: Node) -> None:
     before = node.listing()
     assert node.told("begin", node.directory, "--namespace", "other") == {"files": [str(node.file)]}
     assert node.listing() == before
-    assert json.loads(node.record.read_text())["namespace"] == NAMESPACE, "names of ours are where the first import has put them"
+    assert json.loads(node.record.read_text())["namespace"] == NAMESPACE, (
+        "names of ours are where the first import has put them"
+    )
 
 
 def test_put_back_twice_is_put_back_once(node: Node) -> None:
@@ -382,8 +456,14 @@ DAMAGED = {
     "nested without end": "[" * 100_000,
     "entry without original": {"made": [], "written": OURS},
     "original is a text": {**ENTRY, "original": "text"},
-    "original without text": {**ENTRY, "original": {"mode": 0o644, "uid": 0, "gid": 0, "mtime_ns": 1}},
-    "original without mode": {**ENTRY, "original": {key: value for key, value in ORIGINAL.items() if key != "mode"}},
+    "original without text": {
+        **ENTRY,
+        "original": {"mode": 0o644, "uid": 0, "gid": 0, "mtime_ns": 1},
+    },
+    "original without mode": {
+        **ENTRY,
+        "original": {key: value for key, value in ORIGINAL.items() if key != "mode"},
+    },
     "mode is a text": {**ENTRY, "original": {**ORIGINAL, "mode": "0644"}},
     "text is a number": {**ENTRY, "original": {**ORIGINAL, "text": 5}},
     "made of numbers": {**ENTRY, "made": [5]},
@@ -392,12 +472,27 @@ DAMAGED = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_with_a_damaged_record_nothing_is_touched_and_one_sentence_says_so(node: Node, damage: str) -> None:
+def test_with_a_damaged_record_nothing_is_touched_and_one_sentence_says_so(
+    node: Node, damage: str
+) -> None:
     node.write(OURS.encode())
     what = DAMAGED[damage]
-    node.record.write_text(what.replace("FILE", str(node.file)) if isinstance(what, str) else json.dumps({"schema": 1, "namespace": NAMESPACE, "files": {str(node.file): what}}))
-    read, begin = ("read", node.directory, "--certs", node.certs), ("begin", node.directory, "--namespace", NAMESPACE)
-    for line in (read, ("put_back", node.directory, node.file), node.insert_line(), begin, ("end", node.directory)):
+    node.record.write_text(
+        what.replace("FILE", str(node.file))
+        if isinstance(what, str)
+        else json.dumps({"schema": 1, "namespace": NAMESPACE, "files": {str(node.file): what}})
+    )
+    read, begin = (
+        ("read", node.directory, "--certs", node.certs),
+        ("begin", node.directory, "--namespace", NAMESPACE),
+    )
+    for line in (
+        read,
+        ("put_back", node.directory, node.file),
+        node.insert_line(),
+        begin,
+        ("end", node.directory),
+    ):
         assert f"{node.record} cannot be read" in node.refused(*line)
 
 
@@ -411,12 +506,25 @@ def test_a_file_that_somebody_edited_after_us_is_left_as_it_is(node: Node) -> No
     node.begin()
     node.insert()
     node.write(node.file.read_bytes() + b"# by hand\n")
-    assert "was edited after breakglass wrote it" in node.refused("put_back", node.directory, node.file)
+    assert "was edited after breakglass wrote it" in node.refused(
+        "put_back", node.directory, node.file
+    )
     assert "not given back" in node.refused("end", node.directory)
 
 
-@pytest.mark.parametrize(("content", "theirs"), [(SERVED, b'server = "https://new.example"\n'), (SERVED, b""), (SERVED, None), (None, b'server = "https://new.example"\n'), (None, b"")])
-def test_a_file_that_somebody_replaced_or_deleted_is_left_and_its_original_is_not_forgotten(node: Node, content: bytes | None, theirs: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "theirs"),
+    [
+        (SERVED, b'server = "https://new.example"\n'),
+        (SERVED, b""),
+        (SERVED, None),
+        (None, b'server = "https://new.example"\n'),
+        (None, b""),
+    ],
+)
+def test_a_file_that_somebody_replaced_or_deleted_is_left_and_its_original_is_not_forgotten(
+    node: Node, content: bytes | None, theirs: bytes | None
+) -> None:
     fill(node, content)
     node.begin()
     node.insert()
@@ -424,14 +532,19 @@ def test_a_file_that_somebody_replaced_or_deleted_is_left_and_its_original_is_no
     node.file.unlink()
     if theirs is not None:
         node.write(theirs)
-    assert f"{node.file} was {'deleted' if theirs is None else 'edited'} after breakglass wrote it; it was left as it is" in node.refused("put_back", node.directory, node.file)
+    assert (
+        f"{node.file} was {'deleted' if theirs is None else 'edited'} after breakglass wrote "
+        f"it; it was left as it is"
+    ) in node.refused("put_back", node.directory, node.file)
     assert "not given back" in node.refused("end", node.directory)
     assert node.recorded() == {str(node.file): entry}
     assert (entry["original"]["text"].encode() if entry["original"] else None) == content
 
 
 @pytest.mark.parametrize("content", [SERVED, None])
-def test_a_file_that_somebody_has_put_back_by_hand_is_forgotten(node: Node, content: bytes | None) -> None:
+def test_a_file_that_somebody_has_put_back_by_hand_is_forgotten(
+    node: Node, content: bytes | None
+) -> None:
     fill(node, content)
     node.begin()
     node.insert()
@@ -441,7 +554,9 @@ def test_a_file_that_somebody_has_put_back_by_hand_is_forgotten(node: Node, cont
     assert node.put_back()["put_back"] is False
     assert (node.file.read_bytes() if node.file.exists() else None) == content
     assert node.recorded() == {}
-    assert node.file.parent.exists() is (content is not None), "an empty directory that we had made goes"
+    assert node.file.parent.exists() is (content is not None), (
+        "an empty directory that we had made goes"
+    )
 
 
 def test_a_file_that_was_new_is_forgotten_when_its_whole_directory_is_gone(node: Node) -> None:
@@ -457,7 +572,9 @@ def test_a_file_that_was_new_is_forgotten_when_its_whole_directory_is_gone(node:
 
 
 @pytest.mark.parametrize("gone", ["file", "directory"])
-def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_that_is_asked_for(node: Node, gone: str) -> None:
+def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_that_is_asked_for(
+    node: Node, gone: str
+) -> None:
     fill(node, SERVED, mode=0o604)
     if os.geteuid() == 0:
         os.chown(node.file, 1234, 4321)
@@ -467,19 +584,28 @@ def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_t
     node.file.unlink()
     if gone == "directory":
         node.file.parent.rmdir()
-    assert node.told("put_back", node.directory, node.file, "--although-gone") == {"file": str(node.file), "put_back": True}
+    assert node.told("put_back", node.directory, node.file, "--although-gone") == {
+        "file": str(node.file),
+        "put_back": True,
+    }
     assert node.recorded() == {}
     node.end()
     assert node.listing() == at_first
 
 
-@pytest.mark.parametrize("theirs", [SERVED + OURS.encode() + b"# by hand\n", b"", b'server = "https://new.example"\n'])
-def test_although_gone_gives_back_no_file_that_is_there_and_was_edited(node: Node, theirs: bytes) -> None:
+@pytest.mark.parametrize(
+    "theirs", [SERVED + OURS.encode() + b"# by hand\n", b"", b'server = "https://new.example"\n']
+)
+def test_although_gone_gives_back_no_file_that_is_there_and_was_edited(
+    node: Node, theirs: bytes
+) -> None:
     fill(node, SERVED)
     node.begin()
     node.insert()
     node.write(theirs)
-    assert "was edited after" in node.refused("put_back", node.directory, node.file, "--although-gone")
+    assert "was edited after" in node.refused(
+        "put_back", node.directory, node.file, "--although-gone"
+    )
 
 
 def test_although_gone_makes_no_file_that_was_none_at_first(node: Node) -> None:
@@ -515,7 +641,11 @@ def test_a_new_file_is_a_copy_of_another_with_its_mode_and_owner_and_goes_again(
     node.insert(copy=default)
     made = node.file.stat()
     assert node.file.read_bytes() == SERVED + OURS.encode()
-    assert (made.st_mode, made.st_uid, made.st_gid) == (status.st_mode, status.st_uid, status.st_gid)
+    assert (made.st_mode, made.st_uid, made.st_gid) == (
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+    )
     assert node.recorded()[str(node.file)]["original"] is None
     assert default.read_bytes() == SERVED
     assert node.put_back()["put_back"] is True
@@ -523,8 +653,12 @@ def test_a_new_file_is_a_copy_of_another_with_its_mode_and_owner_and_goes_again(
     assert node.listing() == at_first
 
 
-@pytest.mark.parametrize(("before", "wanted"), [("1", OURS + "a\nb\n"), ("2", f"a\n{OURS}b\n"), ("end", f"a\nb\n{OURS}")])
-def test_lines_go_into_a_copy_where_they_would_go_into_the_file_itself(node: Node, before: str, wanted: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "wanted"), [("1", OURS + "a\nb\n"), ("2", f"a\n{OURS}b\n"), ("end", f"a\nb\n{OURS}")]
+)
+def test_lines_go_into_a_copy_where_they_would_go_into_the_file_itself(
+    node: Node, before: str, wanted: str
+) -> None:
     default = node.write(b"a\nb", node.certs / "_default/hosts.toml")
     node.begin()
     node.insert(copy=default, before=before)
@@ -540,7 +674,9 @@ def test_a_file_that_is_there_becomes_no_copy(node: Node, content: bytes) -> Non
 
 
 @pytest.mark.parametrize("theirs", [SERVED + b"# by hand\n", None])
-def test_nothing_is_copied_from_a_file_that_changed_since_it_was_read(node: Node, theirs: bytes | None) -> None:
+def test_nothing_is_copied_from_a_file_that_changed_since_it_was_read(
+    node: Node, theirs: bytes | None
+) -> None:
     default = node.write(SERVED, node.certs / "_default/hosts.toml")
     node.begin()
     line = node.insert_line(copy=default)
@@ -554,7 +690,9 @@ def test_nothing_is_copied_from_a_file_that_changed_since_it_was_read(node: Node
 def test_lines_of_ours_are_never_copied(node: Node) -> None:
     default = node.write(SERVED + OURS.encode(), node.certs / "_default/hosts.toml")
     node.begin()
-    assert f"{default} holds lines of breakglass already" in node.refused(*node.insert_line(copy=default))
+    assert f"{default} holds lines of breakglass already" in node.refused(
+        *node.insert_line(copy=default)
+    )
 
 
 def test_one_that_cannot_be_read_is_left_and_the_sentence_names_it(node: Node) -> None:
@@ -631,7 +769,9 @@ def test_arguments_that_make_no_sense_are_usage_errors(node: Node, argv: tuple[s
 
 
 def sweep(node: Node, *line: object) -> Iterator[int]:
-    """Once for each change that the command makes: it is killed before that one. Each time from the same start."""
+    """Once for each change that the command makes: it is killed before that one. Each time from the
+    same start.
+    """
     start = node.root.with_name("start")
     node.root.rename(start)
     for before in range(1, 100):
@@ -645,7 +785,9 @@ def sweep(node: Node, *line: object) -> Iterator[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None, "copy"])
-def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: Node, content: bytes | str | None) -> None:
+def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(
+    node: Node, content: bytes | str | None
+) -> None:
     copy = None
     if isinstance(content, str):
         copy = node.write(SERVED, node.certs / "_default/hosts.toml")
@@ -663,7 +805,9 @@ def test_an_insert_killed_before_any_of_its_changes_is_undone_by_put_back(node: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None])
-def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken_back(node: Node, content: bytes | None) -> None:
+def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken_back(
+    node: Node, content: bytes | None
+) -> None:
     fill(node, content)
     at_first = node.listing()
     node.begin()
@@ -681,7 +825,9 @@ def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [SERVED, None])
-def test_a_put_back_killed_before_any_of_its_changes_is_finished_by_the_next(node: Node, content: bytes | None) -> None:
+def test_a_put_back_killed_before_any_of_its_changes_is_finished_by_the_next(
+    node: Node, content: bytes | None
+) -> None:
     fill(node, content)
     at_first = node.listing()
     node.begin()
@@ -695,7 +841,9 @@ def test_a_put_back_killed_before_any_of_its_changes_is_finished_by_the_next(nod
 
 
 @pytest.mark.slow
-def test_a_put_back_of_what_was_deleted_killed_before_any_of_its_changes_is_finished_by_the_next(node: Node) -> None:
+def test_a_put_back_of_what_was_deleted_killed_before_any_of_its_changes_is_finished_by_the_next(
+    node: Node,
+) -> None:
     fill(node, SERVED)
     at_first = node.listing()
     node.begin()
@@ -709,7 +857,9 @@ def test_a_put_back_of_what_was_deleted_killed_before_any_of_its_changes_is_fini
     assert count >= 4
 
 
-def test_a_begin_that_was_cut_short_reads_as_a_record_without_a_namespace_and_is_begun_again(node: Node) -> None:
+def test_a_begin_that_was_cut_short_reads_as_a_record_without_a_namespace_and_is_begun_again(
+    node: Node,
+) -> None:
     hidden = node.record.with_name(".breakglass.json.partial")
     for content in (b"", b'{"schema": 1, "name'):
         node.write(content, hidden)
@@ -735,11 +885,15 @@ def test_a_partial_beside_a_record_hides_nothing_of_the_record(node: Node) -> No
     assert "not given back" in node.refused("end", node.directory)
 
 
-def test_a_begin_or_end_killed_before_any_of_its_changes_leaves_nothing_behind_in_the_end(node: Node) -> None:
+def test_a_begin_or_end_killed_before_any_of_its_changes_leaves_nothing_behind_in_the_end(
+    node: Node,
+) -> None:
     at_first = node.listing()
     for count in sweep(node, "begin", node.directory, "--namespace", NAMESPACE):
         record = node.read()["record"]
-        assert (record is None) is (count == 1), "from its first trace on it is known that something was begun"
+        assert (record is None) is (count == 1), (
+            "from its first trace on it is known that something was begun"
+        )
         node.end()
         assert node.listing() == at_first
     shutil.rmtree(node.root.with_name("start"))
@@ -749,7 +903,9 @@ def test_a_begin_or_end_killed_before_any_of_its_changes_leaves_nothing_behind_i
         assert node.listing() == at_first
 
 
-def test_what_a_killed_insert_has_recorded_is_not_taken_for_the_original_of_a_file_that_came_since(node: Node) -> None:
+def test_what_a_killed_insert_has_recorded_is_not_taken_for_the_original_of_a_file_that_came_since(
+    node: Node,
+) -> None:
     node.begin()
     assert node.killed(5, *node.insert_line())
     assert str(node.file) in node.recorded()
@@ -770,7 +926,10 @@ def test_a_hidden_partial_that_was_left_over_goes_with_put_back_and_with_insert(
     node.put_back()
     node.end()
     assert node.listing() == at_first
-    node.write(b"half of something that was longer than what is written now" * 100, node.file.parent / ".hosts.toml.breakglass").chmod(0o000)
+    node.write(
+        b"half of something that was longer than what is written now" * 100,
+        node.file.parent / ".hosts.toml.breakglass",
+    ).chmod(0o000)
     node.begin()
     node.insert()
     assert sorted(path.name for path in node.file.parent.iterdir()) == ["hosts.toml"]
@@ -790,7 +949,9 @@ def test_reading_changes_nothing_and_tells_of_a_node_on_which_we_never_were(node
     assert node.listing() == before
 
 
-def test_reading_tells_what_the_files_of_the_record_are_now_and_whether_the_responder_lies_there(node: Node) -> None:
+def test_reading_tells_what_the_files_of_the_record_are_now_and_whether_the_responder_lies_there(
+    node: Node,
+) -> None:
     node.begin()
     node.insert()
     (node.directory / ".breakglass-responder.py").symlink_to("/nowhere")
@@ -815,7 +976,9 @@ def test_reading_tells_of_lines_of_ours_that_the_record_does_not_know(node: Node
 
 
 @pytest.mark.parametrize("linked", [False, True], ids=["", "config_path is a link"])
-def test_a_file_of_the_record_is_no_stray_whatever_was_made_of_it_and_over_whatever_link(node: Node, linked: bool) -> None:
+def test_a_file_of_the_record_is_no_stray_whatever_was_made_of_it_and_over_whatever_link(
+    node: Node, linked: bool
+) -> None:
     fill(node, SERVED)
     if linked:
         link_certs(node)
@@ -837,13 +1000,29 @@ def test_what_cannot_be_read_is_no_stray(node: Node) -> None:
 
 
 def test_a_registry_without_anything_gets_a_file_of_its_own(node: Node) -> None:
-    assert node.site() == {"file": str(node.file), "linked": False, "text": None, "default": None, "default_file": "", "ca": [], "client": [], "fault": ""}
+    assert node.site() == {
+        "file": str(node.file),
+        "linked": False,
+        "text": None,
+        "default": None,
+        "default_file": "",
+        "ca": [],
+        "client": [],
+        "fault": "",
+    }
 
 
-def test_a_registry_that_has_only_default_gets_a_file_of_its_own_and_the_text_of_that(node: Node) -> None:
+def test_a_registry_that_has_only_default_gets_a_file_of_its_own_and_the_text_of_that(
+    node: Node,
+) -> None:
     default = node.write(SERVED, node.certs / "_default/hosts.toml")
     found = node.site()
-    assert (found["file"], found["text"], found["default"], found["default_file"]) == (str(node.file), None, SERVED.decode(), str(default))
+    assert (found["file"], found["text"], found["default"], found["default_file"]) == (
+        str(node.file),
+        None,
+        SERVED.decode(),
+        str(default),
+    )
 
 
 def test_a_link_in_default_is_followed(node: Node) -> None:
@@ -863,10 +1042,16 @@ def test_the_directory_name_with_underscores_comes_before_the_one_with_a_colon(n
     node.write(b"# the other\n")
     underscored = node.write(SERVED, node.certs / "registry.example_5050_/hosts.toml")
     found = node.site()
-    assert (found["file"], found["text"], found["linked"]) == (str(underscored), SERVED.decode(), False)
+    assert (found["file"], found["text"], found["linked"]) == (
+        str(underscored),
+        SERVED.decode(),
+        False,
+    )
 
 
-def test_certificates_in_the_layout_of_docker_are_found_where_there_is_no_hosts_toml(node: Node) -> None:
+def test_certificates_in_the_layout_of_docker_are_found_where_there_is_no_hosts_toml(
+    node: Node,
+) -> None:
     for name in ("ca.crt", "b.crt", "client.cert", "client.key", "lonely.cert"):
         node.write(b"x", node.file.parent / name)
     at = node.file.parent
@@ -903,7 +1088,11 @@ def test_a_link_is_followed_and_told(node: Node, kind: str) -> None:
         node.file.parent.mkdir()
         node.file.symlink_to(real)
     found = node.site()
-    assert (found["file"], found["linked"], found["text"]) == (str(real), True, None if "dangling" in kind else SERVED.decode())
+    assert (found["file"], found["linked"], found["text"]) == (
+        str(real),
+        True,
+        None if "dangling" in kind else SERVED.decode(),
+    )
 
 
 def test_a_config_path_that_is_itself_a_link_makes_no_file_a_shared_one(node: Node) -> None:
@@ -915,8 +1104,13 @@ def test_a_config_path_that_is_itself_a_link_makes_no_file_a_shared_one(node: No
     assert (found["file"], found["linked"]) == (str(real / REGISTRY / "hosts.toml"), False)
 
 
-@pytest.mark.parametrize(("content", "fault"), [(b"\xff\xfe", "is not UTF-8"), (b"#" * (1 << 20) + b"\n", "is larger than")])
-def test_a_hosts_toml_that_cannot_be_read_is_told_as_a_fault_of_that_registry_only(node: Node, content: bytes, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"\xff\xfe", "is not UTF-8"), (b"#" * (1 << 20) + b"\n", "is larger than")],
+)
+def test_a_hosts_toml_that_cannot_be_read_is_told_as_a_fault_of_that_registry_only(
+    node: Node, content: bytes, fault: str
+) -> None:
     fill(node, content)
     told = node.read("--registry", REGISTRY, "--registry", "forgejo.example")
     assert fault in told["sites"][REGISTRY]["fault"]
@@ -941,7 +1135,9 @@ def site_of(told: dict[str, Any]) -> Site:
 
 
 def make_default(node: Node) -> None:
-    node.write(SERVED.replace(b"server", b'ca = "/etc/ca.crt"\nserver'), node.certs / "_default/hosts.toml")
+    node.write(
+        SERVED.replace(b"server", b'ca = "/etc/ca.crt"\nserver'), node.certs / "_default/hosts.toml"
+    )
 
 
 def make_certificates(node: Node) -> None:
@@ -969,9 +1165,22 @@ def link_certs(node: Node) -> None:
     node.certs.symlink_to(node.root / "real")
 
 
-@pytest.mark.parametrize("linked", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "config_path is a link"])
-@pytest.mark.parametrize("make", [make_default, make_certificates, make_certificates_of_default, make_empty_file_with_certificates, make_nothing])
-def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(node: Node, make: Any, linked: bool) -> None:
+@pytest.mark.parametrize(
+    "linked", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "config_path is a link"]
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_default,
+        make_certificates,
+        make_certificates_of_default,
+        make_empty_file_with_certificates,
+        make_nothing,
+    ],
+)
+def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(
+    node: Node, make: Any, linked: bool
+) -> None:
     make(node)
     if linked:
         link_certs(node)
@@ -983,9 +1192,17 @@ def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(node: 
     assert Path(first.file).read_text() == made.text
     again = site_of(node.site())
     assert again.text == made.text
-    assert (again.file, again.linked, again.default, again.ca, again.client) == (first.file, first.linked, first.default, first.ca, first.client)
+    assert (again.file, again.linked, again.default, again.ca, again.client) == (
+        first.file,
+        first.linked,
+        first.default,
+        first.ca,
+        first.client,
+    )
     assert again.default_file == first.default_file
-    assert compose(again, first.text, address="http://127.0.0.1:4000", first=False) == made, "a second import has nothing to do"
+    assert compose(again, first.text, address="http://127.0.0.1:4000", first=False) == made, (
+        "a second import has nothing to do"
+    )
 
 
 # containerd
@@ -1010,14 +1227,22 @@ def containerd_of(node: Node, *ctr: str) -> tuple[dict[str, Any], str | None]:
     return told["containerd"], told["content"]
 
 
-def test_without_containerd_on_path_the_file_beside_config_path_is_read(node: Node, programs: Path) -> None:
+def test_without_containerd_on_path_the_file_beside_config_path_is_read(
+    node: Node, programs: Path
+) -> None:
     file = node.write(b'config_path = "here"\n', node.certs.parent / "config.toml")
     told, _ = containerd_of(node)
-    assert (told["configuration"], told["fault"], told["file"]) == ('config_path = "here"\n', "", str(file))
+    assert (told["configuration"], told["fault"], told["file"]) == (
+        'config_path = "here"\n',
+        "",
+        str(file),
+    )
     assert list(programs.iterdir()) == []
 
 
-def test_without_containerd_and_without_the_file_the_fault_is_told(node: Node, programs: Path) -> None:
+def test_without_containerd_and_without_the_file_the_fault_is_told(
+    node: Node, programs: Path
+) -> None:
     told, content = containerd_of(node)
     assert told["configuration"] == ""
     assert "containerd" in told["fault"]
@@ -1025,15 +1250,22 @@ def test_without_containerd_and_without_the_file_the_fault_is_told(node: Node, p
     assert list(programs.iterdir()) == []
 
 
-def test_containerd_is_asked_about_the_file_beside_config_path_where_there_is_one(node: Node, programs: Path) -> None:
+def test_containerd_is_asked_about_the_file_beside_config_path_where_there_is_one(
+    node: Node, programs: Path
+) -> None:
     program(programs, "containerd", 'echo "asked = \\"$*\\""', "echo noise >&2")
     assert containerd_of(node)[0]["configuration"] == 'asked = "config dump"\n'
     file = node.write(b"", node.certs.parent / "config.toml")
     told, _ = containerd_of(node)
-    assert (told["configuration"], told["fault"]) == (f'asked = "--config {file} config dump"\n', "")
+    assert (told["configuration"], told["fault"]) == (
+        f'asked = "--config {file} config dump"\n',
+        "",
+    )
 
 
-def test_what_containerd_says_of_a_configuration_that_it_refuses_is_told(node: Node, programs: Path) -> None:
+def test_what_containerd_says_of_a_configuration_that_it_refuses_is_told(
+    node: Node, programs: Path
+) -> None:
     program(programs, "containerd", "echo 'containerd: no such plugin' >&2", "exit 1")
     told, _ = containerd_of(node)
     assert (told["configuration"], told["fault"]) == ("", "containerd: no such plugin")
@@ -1051,8 +1283,13 @@ def test_the_content_store_is_where_the_running_containerd_says(node: Node, prog
     assert containerd_of(node, "ctr", "-n", "k8s.io")[1] == "/data/my store/content"
 
 
-@pytest.mark.parametrize("lines", [("exit 1",), ("echo root",), ("echo '   root   relative/path'",), ("printf '\\377\\376'",)])
-def test_where_containerd_does_not_tell_its_content_store_none_is_told(node: Node, programs: Path, lines: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [("exit 1",), ("echo root",), ("echo '   root   relative/path'",), ("printf '\\377\\376'",)],
+)
+def test_where_containerd_does_not_tell_its_content_store_none_is_told(
+    node: Node, programs: Path, lines: tuple[str, ...]
+) -> None:
     program(programs, "ctr", *lines)
     assert containerd_of(node, "ctr")[1] is None
     assert containerd_of(node, "k3s", "ctr")[1] is None
@@ -1077,21 +1314,55 @@ def test_a_configuration_changed_after_containerd_has_started_is_told_as_newer(n
 
 # The scripts themselves
 
-LATER_THAN_3_8 = {"removeprefix", "removesuffix", "is_relative_to", "hardlink_to", "with_stem", "to_thread", "pairwise", "batched", "walk_packages", "TaskGroup", "timeout_at"}
+LATER_THAN_3_8 = {
+    "removeprefix",
+    "removesuffix",
+    "is_relative_to",
+    "hardlink_to",
+    "with_stem",
+    "to_thread",
+    "pairwise",
+    "batched",
+    "walk_packages",
+    "TaskGroup",
+    "timeout_at",
+}
 BUILT_IN = {"list", "dict", "tuple", "set", "frozenset", "type"}
 
 
 @pytest.mark.parametrize("script", sorted(REMOTE.glob("*.py")), ids=lambda path: path.name)
-def test_every_script_for_other_hosts_is_python_3_8_and_imports_only_the_standard_library(script: Path) -> None:
+def test_every_script_for_other_hosts_is_python_3_8_and_imports_only_the_standard_library(
+    script: Path,
+) -> None:
     tree = ast.parse(script.read_text(), feature_version=(3, 8))
-    annotations = {id(inner) for node in ast.walk(tree) for part in ("annotation", "returns") if getattr(node, part, None) for inner in ast.walk(getattr(node, part))}
+    annotations = {
+        id(inner)
+        for node in ast.walk(tree)
+        for part in ("annotation", "returns")
+        if getattr(node, part, None)
+        for inner in ast.walk(getattr(node, part))
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             assert node.attr not in LATER_THAN_3_8, f"{script.name}:{node.lineno}: {node.attr}"
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and id(node) not in annotations:
-            assert node.value.id not in BUILT_IN, f"{script.name}:{node.lineno}: {node.value.id}[...] outside of an annotation"
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names, f"{script.name}: {names}"
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(node.value, ast.Name)
+            and id(node) not in annotations
+        ):
+            assert node.value.id not in BUILT_IN, (
+                f"{script.name}:{node.lineno}: {node.value.id}[...] outside of an annotation"
+            )
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names, (
+            f"{script.name}: {names}"
+        )
 
 
 def test_the_mark_is_the_same_on_the_node_and_here(node: Node) -> None:
@@ -1103,4 +1374,8 @@ def test_the_mark_is_the_same_on_the_node_and_here(node: Node) -> None:
         if isinstance(target, ast.Name)
     }
     assert constants["MARK"] == MARK
-    assert compose(site_of(node.site()), None, address="http://127.0.0.1:4000", first=False).lines[0].startswith(MARK)
+    assert (
+        compose(site_of(node.site()), None, address="http://127.0.0.1:4000", first=False)
+        .lines[0]
+        .startswith(MARK)
+    )

@@ -61,7 +61,9 @@ def test_a_signal_ends_the_waiting_at_once() -> None:
 
     before = signal.signal(signal.SIGUSR1, on)
     try:
-        threading.Timer(0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)).start()
+        threading.Timer(
+            0.1, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        ).start()
         began = time.monotonic()
         with pytest.raises(Came):
             together([for_ever.wait], seconds=20)

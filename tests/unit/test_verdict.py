@@ -15,30 +15,72 @@ from breakglass.errors import Unreachable
 from breakglass.grammar import full_reference
 from breakglass.observe.answering import Answering, Pull, Responder, Taken
 from breakglass.observe.cluster import Pod
-from breakglass.observe.containerd import PINNED, Containerd, honours_pinned, parse_pinned, parse_targets
+from breakglass.observe.containerd import (
+    PINNED,
+    Containerd,
+    honours_pinned,
+    parse_pinned,
+    parse_targets,
+)
 from breakglass.plan import Argv, Host, Plan
 from breakglass.ports import Result
-from tests.facts import IDENTITY, IMAGE, NODE, NODES, SETTINGS, image_id, lines, machine, shelf, tarball
+from tests.facts import (
+    IDENTITY,
+    IMAGE,
+    NODE,
+    NODES,
+    SETTINGS,
+    image_id,
+    lines,
+    machine,
+    shelf,
+    tarball,
+)
 
 NAMES = IMAGE.names("new")
 COMPANION = "docker.io/woodpeckerci/plugin-git:2"
 DIGEST = "sha256:" + "9" * 64
 TAKEN = Taken(True, True, (), True, "k8s.io")
-ANSWERS = Answers(TAKEN, Answering((), Responder(4000, {}, 4000), "/content", "/etc/containerd/certs.d"))
+ANSWERS = Answers(
+    TAKEN, Answering((), Responder(4000, {}, 4000), "/content", "/etc/containerd/certs.d")
+)
 NEW = "v1.30.2"
 
 
-def imported(*, companion: bool = False, version: str = "1.7.24", answers: Answers = ANSWERS, others: Iterable[str] = ()) -> import_image.Facts:
+def imported(
+    *,
+    companion: bool = False,
+    version: str = "1.7.24",
+    answers: Answers = ANSWERS,
+    others: Iterable[str] = (),
+) -> import_image.Facts:
     one = tarball("new")
     if companion and one.record:
         one = replace(one, record=replace(one.record, companions=((COMPANION, image_id("c")),)))
     targets = dict.fromkeys((*NAMES, *others, *((COMPANION,) if companion else ())), DIGEST)
-    containerd = Containerd(version, targets, dict.fromkeys(targets, image_id()), frozenset(targets), frozenset())
-    return import_image.Facts(NODE, "", machine(NODE), shelf(NODE, [one], latest="new"), one, NAMES, containerd, answers)
+    containerd = Containerd(
+        version, targets, dict.fromkeys(targets, image_id()), frozenset(targets), frozenset()
+    )
+    return import_image.Facts(
+        NODE, "", machine(NODE), shelf(NODE, [one], latest="new"), one, NAMES, containerd, answers
+    )
 
 
-def told(facts: import_image.Facts | None = None, *, kubelet: str = NEW, waiting: Iterable[Pod] = (), unread: str = "", before: import_image.Facts | None = None) -> list[str]:
-    return list(verdict(facts or imported(), Cluster(kubelet, tuple(waiting), unread), before=before or imported()))
+def told(
+    facts: import_image.Facts | None = None,
+    *,
+    kubelet: str = NEW,
+    waiting: Iterable[Pod] = (),
+    unread: str = "",
+    before: import_image.Facts | None = None,
+) -> list[str]:
+    return list(
+        verdict(
+            facts or imported(),
+            Cluster(kubelet, tuple(waiting), unread),
+            before=before or imported(),
+        )
+    )
 
 
 def known(**more: Any) -> Answering:
@@ -54,13 +96,16 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
     assert told() == [
         "Pods that start on k8s-node1 now, by image and imagePullPolicy:",
         *(f"  {name}: IfNotPresent, Always" for name in NAMES),
-        "Always is answered by k8s-node1 itself (127.0.0.1:4000): a registry that is back wins again. After a reboot of the node: breakglass import k8s-node1",
+        (
+            "Always is answered by k8s-node1 itself (127.0.0.1:4000): a registry that is back "
+            "wins again. After a reboot of the node: breakglass import k8s-node1"
+        ),
         "By digest no pod starts: docker save changes the manifest's digest.",
         "The image is kept from kubelet's image garbage collection.",
     ]
 
 
-def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_what_does_not() -> None:
+def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_so() -> None:
     lines = told(imported(answers=Answers(Taken(True, True, namespace="k8s.io"))))
     assert lines[1:4] == [f"  {name}: IfNotPresent" for name in NAMES[:3]]
     assert not any(line.startswith("  ") and "Always" in line for line in lines)
@@ -79,40 +124,80 @@ def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
         Pull("a.example", "a.example/x:2", "broken", ""),
         Pull("c.example", "c.example/x:1", "serves", ""),
     )
-    (line,) = [line for line in told(imported(answers=replace(ANSWERS, pulls=pulls))) if line.startswith("Always is answered")]
+    (line,) = [
+        line
+        for line in told(imported(answers=replace(ANSWERS, pulls=pulls)))
+        if line.startswith("Always is answered")
+    ]
     assert "before a.example, b.example, whose image is broken; after the others" in line
     assert "wins again" not in line
 
 
 def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() -> None:
-    pulls = (Pull("a.example", "a.example/x:1", "serves", ""), Pull("a.example", "a.example/x:1", "broken", ""))
-    (line,) = [line for line in told(imported(answers=replace(ANSWERS, pulls=pulls))) if line.startswith("Always is answered")]
+    pulls = (
+        Pull("a.example", "a.example/x:1", "serves", ""),
+        Pull("a.example", "a.example/x:1", "broken", ""),
+    )
+    (line,) = [
+        line
+        for line in told(imported(answers=replace(ANSWERS, pulls=pulls)))
+        if line.startswith("Always is answered")
+    ]
     assert "a registry that is back wins again" in line
 
 
 def test_registries_that_let_nobody_look_are_told_once_each_behind_the_promise() -> None:
-    pulls = tuple(Pull(registry, f"{registry}/x:1", state, "") for registry, state in (("b.example", "refuses"), ("a.example", "refuses"), ("b.example", "refuses"), ("c.example", "serves")))
+    pulls = tuple(
+        Pull(registry, f"{registry}/x:1", state, "")
+        for registry, state in (
+            ("b.example", "refuses"),
+            ("a.example", "refuses"),
+            ("b.example", "refuses"),
+            ("c.example", "serves"),
+        )
+    )
     lines = told(imported(answers=replace(ANSWERS, pulls=pulls)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
-    assert lines[at + 1] == "But b.example, a.example lets nobody look without a login: if its image is broken, Always does not start under its names."
+    assert lines[at + 1] == (
+        "But b.example, a.example lets nobody look without a login: if its image is broken, "
+        "Always does not start under its names."
+    )
 
 
 def test_a_configuration_newer_than_containerd_is_told_behind_the_promise() -> None:
     newer = known(config_is_newer=True, config_file="/etc/containerd/config.toml")
     lines = told(imported(answers=replace(ANSWERS, answering=newer)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
-    assert lines[at + 1] == "But /etc/containerd/config.toml was changed after containerd started: if config_path was what changed, Always starts only after a restart of containerd."
+    assert lines[at + 1] == (
+        "But /etc/containerd/config.toml was changed after containerd started: if "
+        "config_path was what changed, Always starts only after a restart of containerd."
+    )
 
 
 def test_names_that_an_earlier_import_had_answered_are_told() -> None:
     answered = dict.fromkeys((*NAMES, "registry.example:5050/infra-ci:old", COMPANION), DIGEST)
-    before = imported(answers=replace(ANSWERS, answering=known(responder=Responder(4000, answered, 4000))))
+    before = imported(
+        answers=replace(ANSWERS, answering=known(responder=Responder(4000, answered, 4000)))
+    )
     gone = [line for line in told(before=before) if line.startswith("No longer answered")]
-    assert gone == [f"No longer answered, nor kept, from an earlier import: {COMPANION}, registry.example:5050/infra-ci:old"]
-    with_companion = [line for line in told(imported(companion=True), before=before) if line.startswith("No longer answered")]
-    assert with_companion == ["No longer answered, nor kept, from an earlier import: registry.example:5050/infra-ci:old"]
+    assert gone == [
+        (
+            f"No longer answered, nor kept, from an earlier import: {COMPANION}, "
+            f"registry.example:5050/infra-ci:old"
+        )
+    ]
+    with_companion = [
+        line
+        for line in told(imported(companion=True), before=before)
+        if line.startswith("No longer answered")
+    ]
+    assert with_companion == [
+        "No longer answered, nor kept, from an earlier import: registry.example:5050/infra-ci:old"
+    ]
     assert not any(line.startswith("No longer") for line in told(before=imported()))
-    assert not any(line.startswith("No longer") for line in told(before=imported(answers=Answers(TAKEN))))
+    assert not any(
+        line.startswith("No longer") for line in told(before=imported(answers=Answers(TAKEN)))
+    )
 
 
 # The plan, as far as it promises what the verdict tells
@@ -128,30 +213,58 @@ def bare(version: str, *, taken: Taken) -> import_image.Facts:
     return replace(facts, containerd=Containerd(version, {}, {}, frozenset(), frozenset()))
 
 
-@pytest.mark.parametrize(("version", "answer"), [("1.7.24", True), ("1.6.25", True), ("1.6.20", False), ("unknown", False)])
-def test_the_goal_promises_to_keep_the_image_only_where_containerd_honours_the_label(version: str, answer: bool) -> None:
+@pytest.mark.parametrize(
+    ("version", "answer"),
+    [("1.7.24", True), ("1.6.25", True), ("1.6.20", False), ("unknown", False)],
+)
+def test_the_goal_promises_to_keep_the_image_only_where_containerd_honours_the_label(
+    version: str, answer: bool
+) -> None:
     for facts in (imported(version=version), bare(version, taken=Taken())):
         assert (", kept there" in planned(facts).goal) is answer
 
 
-def test_the_record_begins_only_once_the_tarball_is_known_to_be_whole_and_before_anything_is_taken() -> None:
+def test_the_record_begins_after_the_tarball_is_verified_and_before_anything_is_taken() -> None:
     made = [line for line in lines(planned(bare("1.7.24", taken=Taken()))) if "flock" not in line]
     at = made.index("k8s-node1$ sudo -n python3 taken.py begin /var/breakglass --namespace k8s.io")
     (verify,) = [index for index, line in enumerate(made) if "archive.py verify" in line]
-    changing = [index for index, line in enumerate(made) if any(word in line for word in ("images import", "images tag", "images label", "taken.py insert", "responder.py start"))]
+    changing = [
+        index
+        for index, line in enumerate(made)
+        if any(
+            word in line
+            for word in (
+                "images import",
+                "images tag",
+                "images label",
+                "taken.py insert",
+                "responder.py start",
+            )
+        )
+    ]
     assert (verify, at) == (0, 1)
     assert changing
     assert min(changing) > at
 
 
 def test_a_record_whose_first_writing_was_cut_short_is_begun_and_one_that_is_whole_is_not() -> None:
-    assert [line for line in lines(planned(bare("1.7.24", taken=Taken(is_begun=True)))) if "taken.py begin" in line]
-    assert not [line for line in lines(planned(bare("1.7.24", taken=Taken(True, True, namespace="k8s.io")))) if "taken.py begin" in line]
+    assert [
+        line
+        for line in lines(planned(bare("1.7.24", taken=Taken(is_begun=True))))
+        if "taken.py begin" in line
+    ]
+    assert not [
+        line
+        for line in lines(planned(bare("1.7.24", taken=Taken(True, True, namespace="k8s.io"))))
+        if "taken.py begin" in line
+    ]
 
 
 def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
     plan = planned(bare("1.7.24", taken=Taken()))
-    assert [str(undoing) for step, undoing in plan.undo if "taken.py begin" in str(step)] == ["k8s-node1$ sudo -n python3 taken.py end /var/breakglass"]
+    assert [str(undoing) for step, undoing in plan.undo if "taken.py begin" in str(step)] == [
+        "k8s-node1$ sudo -n python3 taken.py end /var/breakglass"
+    ]
     assert "taken.py end" in str(plan.undo[-1][1]), "the names come back first"
 
 
@@ -180,10 +293,14 @@ def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
         ("", False),
     ],
 )
-def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_on(version: str, answer: bool) -> None:
+def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_on(
+    version: str, answer: bool
+) -> None:
     assert honours_pinned(version) is answer
     assert import_image.result(imported(version=version))["kept"] is answer
-    (line,) = [line for line in told(imported(version=version)) if "image garbage collection" in line]
+    (line,) = [
+        line for line in told(imported(version=version)) if "image garbage collection" in line
+    ]
     assert ("cannot keep" in line) is not answer
     assert ("watch the disk" in line) is not answer
 
@@ -211,15 +328,25 @@ def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_o
         ("unknown", None),
     ],
 )
-def test_a_kubelet_heeds_what_is_pinned_from_the_first_version_of_its_minor_that_has_the_change(kubelet: str, answer: bool | None) -> None:
+def test_a_kubelet_heeds_what_is_pinned_from_the_first_version_of_its_minor_that_has_the_change(
+    kubelet: str, answer: bool | None
+) -> None:
     assert heeds_pinned(kubelet) is answer
-    (line,) = [line for line in told(kubelet=kubelet) if "image garbage collection" in line or "pinned" in line]
+    (line,) = [
+        line
+        for line in told(kubelet=kubelet)
+        if "image garbage collection" in line or "pinned" in line
+    ]
     assert ("watch the disk" in line) is (answer is False)
     assert (", if the kubelet is" in line) is (answer is None)
 
 
 def test_where_neither_keeps_the_image_containerd_is_the_one_that_is_told() -> None:
-    lines = [line for line in told(imported(version="1.6.20"), kubelet="v1.20.2") if "watch the disk" in line]
+    lines = [
+        line
+        for line in told(imported(version="1.6.20"), kubelet="v1.20.2")
+        if "watch the disk" in line
+    ]
     assert len(lines) == 1
     assert lines[0].startswith("containerd 1.6.20 on k8s-node1 cannot keep the image")
 
@@ -262,15 +389,41 @@ def test_a_name_is_pinned_only_by_the_label_itself() -> None:
 
 
 def test_images_that_waiting_pods_name_and_the_node_lacks_are_told_with_their_pods() -> None:
-    lines = told(waiting=[waits(NAMES[0], "alpine"), waits("alpine", name="other"), waits("ghcr.io/x/y:1", name="third")])
-    at = next(index for index, line in enumerate(lines) if line.startswith("Waiting pods name images that k8s-node1 does not have"))
+    lines = told(
+        waiting=[
+            waits(NAMES[0], "alpine"),
+            waits("alpine", name="other"),
+            waits("ghcr.io/x/y:1", name="third"),
+        ]
+    )
+    at = next(
+        index
+        for index, line in enumerate(lines)
+        if line.startswith("Waiting pods name images that k8s-node1 does not have")
+    )
     assert lines[at + 1 :] == ["  alpine: ci/apply, ci/other", "  ghcr.io/x/y:1: ci/third"]
 
 
 def test_an_image_that_the_node_has_under_its_full_name_is_not_lacking() -> None:
-    has = ["docker.io/library/alpine:latest", "docker.io/library/debian:12", "docker.io/x/y:1", f"quay.io/z@{DIGEST}"]
-    for image in ("alpine", "alpine:latest", "library/alpine", "docker.io/library/alpine", "debian:12", "x/y:1", f"quay.io/z@{DIGEST}", *NAMES):
-        assert not any("does not have" in line for line in told(imported(others=has), waiting=[waits(image)])), image
+    has = [
+        "docker.io/library/alpine:latest",
+        "docker.io/library/debian:12",
+        "docker.io/x/y:1",
+        f"quay.io/z@{DIGEST}",
+    ]
+    for image in (
+        "alpine",
+        "alpine:latest",
+        "library/alpine",
+        "docker.io/library/alpine",
+        "debian:12",
+        "x/y:1",
+        f"quay.io/z@{DIGEST}",
+        *NAMES,
+    ):
+        assert not any(
+            "does not have" in line for line in told(imported(others=has), waiting=[waits(image)])
+        ), image
 
 
 def test_a_pod_that_names_an_image_twice_is_told_once() -> None:
@@ -278,20 +431,31 @@ def test_a_pod_that_names_an_image_twice_is_told_once() -> None:
 
 
 def test_a_long_list_is_cut_short_with_its_count() -> None:
-    lines = told(waiting=[waits(*(f"image{number:02}" for number in range(12)), name=f"p{pod}") for pod in range(5)])
+    lines = told(
+        waiting=[
+            waits(*(f"image{number:02}" for number in range(12)), name=f"p{pod}")
+            for pod in range(5)
+        ]
+    )
     assert lines[-1] == "  and 2 more images"
     assert lines[-2] == "  image09: ci/p0, ci/p1, ci/p2 and 2 more"
     assert sum(line.startswith("  image") for line in lines) == 10
 
 
 def test_what_a_pod_calls_its_image_is_printed_inert() -> None:
-    lines = told(waiting=[Pod("ci\x1b[31m", "a\nb", None, ("evil\x1b]0;x\x07\u202e:1",), False, True)], kubelet=NEW)
+    lines = told(
+        waiting=[Pod("ci\x1b[31m", "a\nb", None, ("evil\x1b]0;x\x07\u202e:1",), False, True)],
+        kubelet=NEW,
+    )
     assert all(line.isprintable() for line in lines)
 
 
 def test_with_the_api_down_the_verdict_says_what_it_does_not_know() -> None:
     lines = told(kubelet="", unread="the API server was not reached")
-    assert lines[-1] == "Which other images waiting pods name is not known: the API server was not reached"
+    assert (
+        lines[-1]
+        == "Which other images waiting pods name is not known: the API server was not reached"
+    )
     assert any(", if the kubelet is" in line for line in lines)
     assert any("A kubelet from 1.35 on may ask" in line for line in lines)
 
@@ -322,7 +486,9 @@ def test_with_the_api_down_the_verdict_says_what_it_does_not_know() -> None:
         (f"registry.example:5050/x:1@{DIGEST}", f"registry.example:5050/x@{DIGEST}"),
     ],
 )
-def test_what_a_pod_calls_an_image_is_looked_for_as_containerd_names_it(image: str, name: str) -> None:
+def test_what_a_pod_calls_an_image_is_looked_for_as_containerd_names_it(
+    image: str, name: str
+) -> None:
     assert full_reference(image) == name
     assert full_reference(name) == name
 
@@ -339,17 +505,33 @@ class Api:
     def nodes(self) -> list[dict[str, Any]]:
         if not self._nodes:
             raise Unreachable("the API server was not reached")
-        status = {"addresses": [{"type": "InternalIP", "address": "10.0.20.101"}], "nodeInfo": {"kubeletVersion": "v1.30.2\x1b"}}
-        return [{"metadata": {"name": "k8s-node0"}}, {"metadata": {"name": "k8s-node1"}, "status": status}]
+        status = {
+            "addresses": [{"type": "InternalIP", "address": "10.0.20.101"}],
+            "nodeInfo": {"kubeletVersion": "v1.30.2\x1b"},
+        }
+        return [
+            {"metadata": {"name": "k8s-node0"}},
+            {"metadata": {"name": "k8s-node1"}, "status": status},
+        ]
 
     def pods(self) -> list[dict[str, Any]]:
         if not self._pods:
             raise Unreachable("the API does not let us list pods")
 
         def pod(name: str, phase: str, node: str | None) -> dict[str, Any]:
-            return {"metadata": {"namespace": "ci", "name": name}, "spec": {"nodeName": node, "containers": [{"image": "alpine"}]}, "status": {"phase": phase}}
+            return {
+                "metadata": {"namespace": "ci", "name": name},
+                "spec": {"nodeName": node, "containers": [{"image": "alpine"}]},
+                "status": {"phase": phase},
+            }
 
-        return [pod("unbound", "Pending", None), pod("here", "Pending", "k8s-node1"), pod("elsewhere", "Pending", "k8s-node2"), pod("runs", "Running", "k8s-node1"), {}]
+        return [
+            pod("unbound", "Pending", None),
+            pod("here", "Pending", "k8s-node1"),
+            pod("elsewhere", "Pending", "k8s-node2"),
+            pod("runs", "Running", "k8s-node1"),
+            {},
+        ]
 
     def volumes(self) -> list[dict[str, Any]]:
         raise AssertionError("the verdict asks for no volumes")
@@ -363,7 +545,17 @@ class Nobody:
 
 
 def read(api: Api, node: str = "k8s-node1") -> Cluster:
-    config = Config(IMAGE, SETTINGS, (), Nodes(), (), Ssh(Path("c"), Path("k")), Kubernetes(), Status(), Path("f"))
+    config = Config(
+        IMAGE,
+        SETTINGS,
+        (),
+        Nodes(),
+        (),
+        Ssh(Path("c"), Path("k")),
+        Kubernetes(),
+        Status(),
+        Path("f"),
+    )
 
     def image_id(*_: str) -> Any:
         raise AssertionError("no registry is asked")
@@ -372,7 +564,9 @@ def read(api: Api, node: str = "k8s-node1") -> Cluster:
 
 
 @pytest.mark.parametrize("node", ["k8s-node1", "10.0.20.101"])
-def test_pods_that_wait_for_any_node_or_for_this_one_are_read_with_the_kubelets_version(node: str) -> None:
+def test_pods_that_wait_for_any_node_or_for_this_one_are_read_with_the_kubelets_version(
+    node: str,
+) -> None:
     cluster = read(Api(), node)
     assert cluster.kubelet.startswith("v1.30.2")
     assert cluster.kubelet.isprintable()

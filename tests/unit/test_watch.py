@@ -1,4 +1,6 @@
-"""remote/watch.py: how far an import has read its tarball, and its end when nobody is there any more."""
+"""remote/watch.py: how far an import has read its tarball, and its end when nobody is there any
+more.
+"""
 
 import gzip
 import random
@@ -36,10 +38,14 @@ def reading(tarball: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watch(tarball: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([HOST.python, str(WATCH), str(tarball)], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [HOST.python, str(WATCH), str(tarball)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
-def test_it_tells_how_far_the_file_was_read(tarball: Path, reading: subprocess.Popen[bytes]) -> None:
+def test_it_tells_how_far_the_file_was_read(
+    tarball: Path, reading: subprocess.Popen[bytes]
+) -> None:
     with watch(tarball) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
@@ -50,7 +56,9 @@ def test_it_tells_how_far_the_file_was_read(tarball: Path, reading: subprocess.P
     assert 0 < int(position) < tarball.stat().st_size
 
 
-def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(tarball: Path, reading: subprocess.Popen[bytes]) -> None:
+def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(
+    tarball: Path, reading: subprocess.Popen[bytes]
+) -> None:
     with watch(tarball) as process:
         assert process.stderr is not None
         process.stderr.readline()
@@ -60,7 +68,10 @@ def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(tarball: Path, 
 
 def test_the_whole_pipeline_that_reads_it_is_ended_and_nothing_else(tarball: Path) -> None:
     line = f"gzip -dc {tarball} | sh -c 'sleep 61; cat >/dev/null' images import -"
-    with subprocess.Popen(["bash", "-o", "pipefail", "-c", line]) as pipeline, subprocess.Popen(["sleep", "62"]) as other:
+    with (
+        subprocess.Popen(["bash", "-o", "pipefail", "-c", line]) as pipeline,
+        subprocess.Popen(["sleep", "62"]) as other,
+    ):
         try:
             with watch(tarball) as process:
                 assert process.stderr is not None
@@ -74,7 +85,10 @@ def test_the_whole_pipeline_that_reads_it_is_ended_and_nothing_else(tarball: Pat
 
 
 def test_a_reader_that_is_no_gzip_is_left_alone(tarball: Path) -> None:
-    hold = f"import sys, time; f = open({str(tarball)!r}, 'rb'); f.read(9); print('open', flush=True); time.sleep(60)"
+    hold = (
+        f"import sys, time; f = open({str(tarball)!r}, 'rb'); f.read(9); print('open', "
+        f"flush=True); time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()

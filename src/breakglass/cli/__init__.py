@@ -1,4 +1,6 @@
-"""argv -> facts -> plan -> show -> confirm -> apply -> result. The only package with typer, rich, --dry-run and exit codes."""
+"""argv -> facts -> plan -> show -> confirm -> apply -> result. The only package with typer, rich,
+--dry-run and exit codes.
+"""
 
 from breakglass.cli.main import main
 

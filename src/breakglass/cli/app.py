@@ -20,17 +20,33 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Keeps a verified tarball of the CI image outside the cluster, and on the day when every registry is gone brings it back onto a node.",
+    help=(
+        "Keeps a verified tarball of the CI image outside the cluster, and on the day when every "
+        "registry is gone brings it back onto a node."
+    ),
     epilog=explain(),
 )
-look, runbook, all_at_once, practice = (partial(app.command, cls=Command, rich_help_panel=panel) for panel in ("Look", "Runbook", "All at once", "Practice"))
+look, runbook, all_at_once, practice = (
+    partial(app.command, cls=Command, rich_help_panel=panel)
+    for panel in ("Look", "Runbook", "All at once", "Practice")
+)
 
 Node = Annotated[
     str | None,
-    typer.Argument(metavar="NODE", help="A node's name, or its address. Without it one is chosen, and why is printed.", show_default=False, autocompletion=completion.nodes),
+    typer.Argument(
+        metavar="NODE",
+        help="A node's name, or its address. Without it one is chosen, and why is printed.",
+        show_default=False,
+        autocompletion=completion.nodes,
+    ),
 ]
 Tag = partial(typer.Option, "--tag", metavar="TAG", autocompletion=completion.tags)
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, line by line; change nothing, ask nothing.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Show what would be done, line by line; change nothing, ask nothing."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -43,10 +59,27 @@ def _version(context: typer.Context, wanted: bool) -> None:
 @app.callback()
 def main(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", "-c", metavar="PATH", help="The configuration; default: $BREAKGLASS_CONFIG, ./breakglass.yaml, the user's, /etc/breakglass.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell each question that is asked.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="PATH",
+            help=(
+                "The configuration; default: $BREAKGLASS_CONFIG, ./breakglass.yaml, the user's, "
+                "/etc/breakglass."
+            ),
+        ),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Tell each question that is asked.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     del version
     context.obj = Global(config, json, verbose)
@@ -55,23 +88,35 @@ def main(
 @look()
 def check(
     context: typer.Context,
-    tag: Annotated[str | None, Tag(help="Of the image. Default: the registries' own latest.", show_default=False)] = None,
-    expect_served: Annotated[bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")] = False,
+    tag: Annotated[
+        str | None,
+        Tag(help="Of the image. Default: the registries' own latest.", show_default=False),
+    ] = None,
+    expect_served: Annotated[
+        bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")
+    ] = False,
 ) -> int:
-    """Is this the right runbook? Exit 0: no registry serves the image, start it. 10: not needed. 5: nobody knows.
+    """Is this the right runbook? Exit 0: no registry serves the image, start it. 10: not needed. 5:
+    nobody knows.
 
     Example: breakglass check
     """
     from breakglass.cli import verbs
 
-    return carry("check", lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served), given=context.obj)
+    return carry(
+        "check",
+        lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served),
+        given=context.obj,
+    )
 
 
 @look()
 def status(context: typer.Context) -> int:
-    """What is there: tarballs on each source, the image on the nodes, the pin, who answers pulls; and what to type next.
+    """What is there: tarballs on each source, the image on the nodes, the pin, who answers pulls;
+    and what to type next.
 
-    Works with any part of the estate down, and says which. Exit 0, whatever it finds: what is to alert reads `stale` of --json.
+    Works with any part of the estate down, and says which. Exit 0, whatever it finds: what is to
+    alert reads `stale` of --json.
 
     Example: breakglass status
     """
@@ -83,8 +128,23 @@ def status(context: typer.Context) -> int:
 @runbook()
 def snapshot(
     context: typer.Context,
-    tag: Annotated[str | None, Tag(help="Of the image, and of the tarball. Default: the first 8 characters of $CI_COMMIT_SHA.", show_default=False)] = None,
-    tolerate_failure: Annotated[bool, typer.Option("--tolerate-failure", help="Exit 0 for codes 3 to 7; the error is printed, the true code stands in the JSON.")] = False,
+    tag: Annotated[
+        str | None,
+        Tag(
+            help=(
+                "Of the image, and of the tarball. Default: the first 8 characters of "
+                "$CI_COMMIT_SHA."
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    tolerate_failure: Annotated[
+        bool,
+        typer.Option(
+            "--tolerate-failure",
+            help="Exit 0 for codes 3 to 7; the error is printed, the true code stands in the JSON.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> int:
     """On the registry VM: pull, save, compress, verify, publish, re-point latest, rotate.
@@ -106,11 +166,28 @@ def snapshot(
 def fetch(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link of the source means.")] = "latest",
+    tag: Annotated[
+        str, Tag(help="Of the tarball; latest: what the link of the source means.")
+    ] = "latest",
     source: Annotated[
-        str | None, typer.Option("--from", metavar="SOURCE", autocompletion=completion.sources, help="registry-vm or a fallback's name; then there is no falling back.", show_default=False)
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="SOURCE",
+            autocompletion=completion.sources,
+            help="registry-vm or a fallback's name; then there is no falling back.",
+            show_default=False,
+        ),
     ] = None,
-    via: Annotated[str, typer.Option("--via", metavar="|".join(completion.WAYS), autocompletion=completion.ways, help="Who pulls: the node itself, or this machine streams it.")] = "auto",
+    via: Annotated[
+        str,
+        typer.Option(
+            "--via",
+            metavar="|".join(completion.WAYS),
+            autocompletion=completion.ways,
+            help="Who pulls: the node itself, or this machine streams it.",
+        ),
+    ] = "auto",
     dry_run: DryRun = False,
 ) -> int:
     """The tarball from the VM, else from each fallback in order, to the node; verified there.
@@ -133,16 +210,27 @@ def fetch(
 def import_(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link on the node means.")] = "latest",
+    tag: Annotated[
+        str, Tag(help="Of the tarball; latest: what the link on the node means.")
+    ] = "latest",
     answer_pulls: Annotated[
         bool | None,
-        typer.Option("--answer-pulls/--no-answer-pulls", help="The node answers pulls itself while a registry does not, so that Always starts. Default: nodes.answer_pulls.", show_default=False),
+        typer.Option(
+            "--answer-pulls/--no-answer-pulls",
+            help=(
+                "The node answers pulls itself while a registry does not, so that Always starts. "
+                "Default: nodes.answer_pulls."
+            ),
+            show_default=False,
+        ),
     ] = None,
     dry_run: DryRun = False,
 ) -> int:
     """Into the node's containerd; every name the pods use resolves; confirmed by image ID.
 
-    The node then answers pulls of these names while a registry does not (a process on its loopback, hosts.toml), and keeps the image from kubelet's image garbage collection. restore takes that back.
+    The node then answers pulls of these names while a registry does not (a process on its loopback,
+    hosts.toml), and keeps the image from kubelet's image garbage collection. restore takes that
+    back.
 
     Example: breakglass import k8s-node1
     """
@@ -160,7 +248,9 @@ def import_(
 def pin(
     context: typer.Context,
     node: Node = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the annotation.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the annotation.")
+    ] = "",
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -170,7 +260,12 @@ def pin(
     """
     from breakglass.cli import verbs
 
-    return carry("pin", lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes), given=context.obj, dry_run=dry_run)
+    return carry(
+        "pin",
+        lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes),
+        given=context.obj,
+        dry_run=dry_run,
+    )
 
 
 @runbook()
@@ -178,12 +273,21 @@ def restore(
     context: typer.Context,
     nodes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NODE", help="Give back these alone, by name or address. Without it: every node from which something was taken.", show_default=False, autocompletion=completion.nodes),
+        typer.Argument(
+            metavar="NODE",
+            help=(
+                "Give back these alone, by name or address. Without it: every node from which "
+                "something was taken."
+            ),
+            show_default=False,
+            autocompletion=completion.nodes,
+        ),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Gives back what pin and import took: uncordons what we cordoned, removes pull answering and the keep tag. Nothing else.
+    """Gives back what pin and import took: uncordons what we cordoned, removes pull answering and
+    the keep tag. Nothing else.
 
     Example: breakglass restore
     """
@@ -201,20 +305,32 @@ def restore(
 def recover(
     context: typer.Context,
     node: Node = None,
-    tag: Annotated[str, Tag(help="Of the tarball; latest: what the link of the source means.")] = "latest",
+    tag: Annotated[
+        str, Tag(help="Of the tarball; latest: what the link of the source means.")
+    ] = "latest",
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
-    """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry serves the image.
+    """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
+    serves the image.
 
-    With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives back.
+    With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits
+    with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives
+    back.
 
     Example: breakglass recover -- ./repair.sh
     """
     from breakglass.cli import recovering, verbs
 
     command = context.meta["command"] or ()
-    return carry("recover", lambda session: recovering.run_recover(session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes), given=context.obj, dry_run=dry_run)
+    return carry(
+        "recover",
+        lambda session: recovering.run_recover(
+            session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes
+        ),
+        given=context.obj,
+        dry_run=dry_run,
+    )
 
 
 @practice()
@@ -225,21 +341,30 @@ def drill(
 ) -> int:
     """On the real estate, nothing disturbed: does the way back work today? For a weekly timer.
 
-    The newest tarball of every source to a node, verified, into a scratch namespace of containerd, compared, removed again. What import and pin need is looked at. 0: all of it works.
+    The newest tarball of every source to a node, verified, into a scratch namespace of containerd,
+    compared, removed again. What import and pin need is looked at. 0: all of it works.
 
     Example: breakglass drill k8s-node1
     """
     from breakglass.cli.drilling import run_drill
 
-    return carry("drill", lambda session: run_drill(session, node=node), given=context.obj, dry_run=dry_run)
+    return carry(
+        "drill", lambda session: run_drill(session, node=node), given=context.obj, dry_run=dry_run
+    )
 
 
 @practice()
 def sandbox(
     context: typer.Context,
-    command: Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND", help="Run in the sandbox; default: a shell.", show_default=False)] = None,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="-- COMMAND", help="Run in the sandbox; default: a shell.", show_default=False
+        ),
+    ] = None,
 ) -> int:
-    """An estate in a box on loopback, on throw-away data; docker and containerd are simulated there.
+    """An estate in a box on loopback, on throw-away data; docker and containerd are simulated
+    there.
 
     Example: breakglass sandbox -- breakglass snapshot --tag 0a1b2c3d --dry-run
     """

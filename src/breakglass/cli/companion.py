@@ -29,9 +29,11 @@ class Ended:
 def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None) -> Ended:
     """Run it to its end. Raises Failed where it cannot be started.
 
-    SIGTERM and SIGHUP are handed on, and what a key of the terminal sends where no terminal has given it to the command already. A second SIGTERM or SIGHUP kills it.
+    SIGTERM and SIGHUP are handed on, and what a key of the terminal sends where no terminal has
+    given it to the command already. A second SIGTERM or SIGHUP kills it.
     """
-    # Of its own where there is no terminal that would take it from it: then all that it has started gets the signals.
+    # Of its own where there is no terminal that would take it from it: then all that it has started
+    # gets the signals.
     group = not _has_terminal()
     asked: list[int] = []
     child: subprocess.Popen[bytes] | None = None
@@ -47,14 +49,23 @@ def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None
             return
         _signal(child, signal.SIGKILL if again else number, group=group)
 
-    before = {number: signal.signal(number, hand_on) for number in (*KEYS, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, hand_on)
+        for number in (*KEYS, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         sys.stdout.flush()
         given = {name: value for name, value in environ.items() if name not in SECRETS}
         try:
-            child = subprocess.Popen(argv, env=given, stdout=stdout, process_group=0 if group else None)
+            child = subprocess.Popen(
+                argv, env=given, stdout=stdout, process_group=0 if group else None
+            )
         except OSError as error:
-            raise Failed(f"{argv[0]} cannot be run: {error.strerror}", next_step="breakglass recover -- COMMAND ...") from error
+            raise Failed(
+                f"{argv[0]} cannot be run: {error.strerror}",
+                next_step="breakglass recover -- COMMAND ...",
+            ) from error
         for number in asked:  # that came before there was a command
             _signal(child, number, group=group)
         while True:
@@ -68,7 +79,9 @@ def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None
         for number, handler in before.items():
             signal.signal(number, handler)
     status = code if code >= 0 else 128 - code
-    ending = next((number for number in asked if number not in KEYS or status == 128 + number), None)
+    ending = next(
+        (number for number in asked if number not in KEYS or status == 128 + number), None
+    )
     return Ended(status, ending)
 
 
@@ -81,7 +94,9 @@ def _has_terminal() -> bool:
 
 
 def _is_in_front() -> bool:
-    """Whether this process is what the terminal's keys, Ctrl-C among them, go to: then the command is to have them too."""
+    """Whether this process is what the terminal's keys, Ctrl-C among them, go to: then the command
+    is to have them too.
+    """
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError:

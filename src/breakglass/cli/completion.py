@@ -1,4 +1,6 @@
-"""What the shell offers behind TAB. Where something does not answer in time, or at all, it is not offered: nothing is printed, asked or written."""
+"""What the shell offers behind TAB. Where something does not answer in time, or at all, it is not
+offered: nothing is printed, asked or written.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +22,9 @@ SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 
 def answer(complete: Callable[[], object]) -> int:
-    """The exit status for the shell. Whatever happens, the only thing that is said are the offers, on stdout."""
+    """The exit status for the shell. Whatever happens, the only thing that is said are the offers,
+    on stdout.
+    """
     _join_to_options()
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
@@ -45,7 +49,13 @@ def check_shell() -> None:
     except shellingham.ShellDetectionFailure:
         shell = ""
     if shell not in SHELLS:
-        raise Usage(f"{shell or 'what this was typed in'} is no shell in which TAB can complete: bash, zsh and fish are", next_step="start the shell that you will use, and type it there")
+        raise Usage(
+            (
+                f"{shell or 'what this was typed in'} is no shell in which TAB can complete: "
+                f"bash, zsh and fish are"
+            ),
+            next_step="start the shell that you will use, and type it there",
+        )
 
 
 def sources(ctx: Any) -> list[str]:
@@ -62,17 +72,29 @@ def tags(ctx: Any) -> list[str]:
     from breakglass.observe.shelf import read_shelf
     from breakglass.ssh import Connections
 
-    hosts = Connections(replace(config.ssh, connect_timeout_seconds=min(SECONDS, config.ssh.connect_timeout_seconds)), environ=os.environ)
+    hosts = Connections(
+        replace(
+            config.ssh, connect_timeout_seconds=min(SECONDS, config.ssh.connect_timeout_seconds)
+        ),
+        environ=os.environ,
+    )
 
     def ask(host: "Host", directory: str) -> list[str]:
-        return [tarball.tag for tarball in read_shelf(hosts, host, directory, config.image.name, quiet_seconds=SECONDS).verified]
+        return [
+            tarball.tag
+            for tarball in read_shelf(
+                hosts, host, directory, config.image.name, quiet_seconds=SECONDS
+            ).verified
+        ]
 
     questions = [partial(ask, host, directory) for host, directory in _sources(config)]
     return _all_of(questions)
 
 
 def nodes(ctx: Any) -> list[str]:
-    """For NODE: those of nodes.hosts and those of the cluster, without those that stand there already. Behind `--` there is none."""
+    """For NODE: those of nodes.hosts and those of the cluster, without those that stand there
+    already. Behind `--` there is none.
+    """
     config = _config(ctx)
     if config is None or ctx.meta.get("command") is not None:
         return []
@@ -80,7 +102,12 @@ def nodes(ctx: Any) -> list[str]:
     from breakglass.observe.cluster import read_nodes
 
     # A plugin may open a browser, or ask for a touch on a key: none is run for a TAB.
-    cluster = Cluster(config.kubernetes, request_timeout_seconds=SECONDS, operation_timeout_seconds=SECONDS, plugin_timeout_seconds=None)
+    cluster = Cluster(
+        config.kubernetes,
+        request_timeout_seconds=SECONDS,
+        operation_timeout_seconds=SECONDS,
+        plugin_timeout_seconds=None,
+    )
     known = [*config.nodes.hosts, *_all_of([lambda: [node.name for node in read_nodes(cluster)]])]
     return [name for name in dict.fromkeys(known) if name not in (ctx.params.get("nodes") or ())]
 
@@ -91,15 +118,22 @@ def ways() -> list[str]:
 
 
 def _join_to_options() -> None:
-    """bash takes `--tag=0a` for three words. `=` by itself is none: without it the value stands behind its option."""
+    """bash takes `--tag=0a` for three words. `=` by itself is none: without it the value stands
+    behind its option.
+    """
     words, at = os.environ.get("COMP_WORDS", "").split("\n"), os.environ.get("COMP_CWORD", "")
     if "=" in words and at.isdecimal():
         before = [word for word in words[: int(at)] if word != "="]
-        os.environ |= {"COMP_WORDS": "\n".join([*before, *words[int(at) :]]), "COMP_CWORD": str(len(before))}
+        os.environ |= {
+            "COMP_WORDS": "\n".join([*before, *words[int(at) :]]),
+            "COMP_CWORD": str(len(before)),
+        }
 
 
 def _config(ctx: Any) -> "Config | None":
-    """The one that the command would take, if it is whole, and there in time: a FIFO may never be."""
+    """The one that the command would take, if it is whole, and there in time: a FIFO may never
+    be.
+    """
     from breakglass.config import find, load
     from breakglass.errors import BreakglassError
     from breakglass.observe.together import together
@@ -108,7 +142,14 @@ def _config(ctx: Any) -> "Config | None":
 
     def read() -> "Config | None":
         try:
-            return load(find(None if given is None else str(given), environ=os.environ, cwd=Path.cwd(), home=Path.home()))
+            return load(
+                find(
+                    None if given is None else str(given),
+                    environ=os.environ,
+                    cwd=Path.cwd(),
+                    home=Path.home(),
+                )
+            )
         except (BreakglassError, OSError, RuntimeError):
             return None
 

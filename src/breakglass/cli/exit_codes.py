@@ -1,4 +1,6 @@
-"""What the exit codes mean, and which of them each command can end with: one table, from which every --help is told."""
+"""What the exit codes mean, and which of them each command can end with: one table, from which
+every --help is told.
+"""
 
 MEANING = {
     0: "done, or nothing to do",

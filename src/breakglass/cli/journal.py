@@ -20,8 +20,17 @@ from breakglass.shape import fits, parse_json
 LIMIT_BYTES = 4 * 1024 * 1024
 """A run that finds more than this puts it aside, and begins anew."""
 TAIL_BYTES = 4 * LIMIT_BYTES
-"""How much of the file is read to tell of the last run: all of it, unless it could not be put aside."""
-_ENTRY = {"at": str, "run": str, "by": str, "command": str, "result": str, "exit_code": (range(256), None)}
+"""How much of the file is read to tell of the last run: all of it, unless it could not be put
+aside.
+"""
+_ENTRY = {
+    "at": str,
+    "run": str,
+    "by": str,
+    "command": str,
+    "result": str,
+    "exit_code": (range(256), None),
+}
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """No link is followed, and nothing waits for the other end of a FIFO."""
 
@@ -29,20 +38,28 @@ _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 def place(environ: Mapping[str, str], home: Path) -> Path:
     """Where the journal is. The rules: XDG Base Directory Specification."""
     state = Path(environ.get("XDG_STATE_HOME") or "")
-    return (state if state.is_absolute() else home / ".local" / "state") / "breakglass" / "journal.jsonl"
+    return (
+        (state if state.is_absolute() else home / ".local" / "state")
+        / "breakglass"
+        / "journal.jsonl"
+    )
 
 
 class Journal:
     """One run's lines. Where they cannot be written that is said once, and the run goes on."""
 
-    def __init__(self, path: Path, *, run: str, by: str, command: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, path: Path, *, run: str, by: str, command: str, warn: Callable[[str], None]
+    ) -> None:
         self._path, self._who, self._warn = path, {"run": run, "by": by, "command": command}, warn
         self._began: dict[Step, float] = {}
         """The steps that have begun and not ended."""
         self._has_begun = self._has_warned = False
         self._descriptor: int | None = None
         self._lead = b""
-        """What the next line begins with: a line end, where the one before it was cut by a full disk."""
+        """What the next line begins with: a line end, where the one before it was cut by a full
+        disk.
+        """
 
     def begin(self, step: Step) -> None:
         if _changes(step):
@@ -53,7 +70,12 @@ class Journal:
         """The first word on a step counts: done, failed or unknown."""
         began = self._began.pop(step, None)
         if began is not None:
-            self._write(host=_where(step), line=str(step), result=result, seconds=round(time.monotonic() - began, 3))
+            self._write(
+                host=_where(step),
+                line=str(step),
+                result=result,
+                seconds=round(time.monotonic() - began, 3),
+            )
 
     def end(self, exit_code: int) -> None:
         """Of a run that has changed nothing nothing is written."""
@@ -76,11 +98,15 @@ class Journal:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                self._warn(f"the journal {self._path} cannot be written: {_reason(error)}; this run goes on, but what it changes is not recorded there")
+                self._warn(
+                    f"the journal {self._path} cannot be written: {_reason(error)}; this run "
+                    f"goes on, but what it changes is not recorded there"
+                )
 
 
 def last_run(path: Path) -> dict[str, Any] | None:
-    """The last run that the journal tells of: `run`, `by`, `command`, `at`, `changes` (those that are known to be done), `exit_code` (None: its end is not there).
+    """The last run that the journal tells of: `run`, `by`, `command`, `at`, `changes` (those that
+    are known to be done), `exit_code` (None: its end is not there).
 
     Lines that are none of ours are passed over.
     """
@@ -89,7 +115,11 @@ def last_run(path: Path) -> dict[str, Any] | None:
     if last is None:
         return None
     run = json.dumps(last["run"]).encode()
-    its = [entry for entry in (_entry(line) for line in written if run in line) if entry and entry["run"] == last["run"]]
+    its = [
+        entry
+        for entry in (_entry(line) for line in written if run in line)
+        if entry and entry["run"] == last["run"]
+    ]
     return {key: last[key] for key in ("run", "by", "command", "at")} | {
         "changes": sum(entry["result"] == "done" for entry in its),
         "exit_code": last.get("exit_code") if last["result"] == "ended" else None,
@@ -101,27 +131,42 @@ def describe(last: Mapping[str, Any], *, now: str) -> str:
     age = age_seconds(last["at"], now)
     when = f"at {inert(last['at'], limit=40)}" if age is None else f"{told_age(age)} ago"
     changes = f"{last['changes']} change{'' if last['changes'] == 1 else 's'}"
-    end = "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
+    end = (
+        "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
+    )
     return f"{inert(last['command'])} by {inert(last['by'])}, {when}: {changes}, {end}"
 
 
 def _changes(step: Step) -> bool:
-    """All that is done on a host or to the cluster, but for what only looks. A lock is gone with the run."""
-    return not isinstance(step, Lock | Confirm) and not (isinstance(step, Run) and step.pipeline[0][:3] == ("python3", "archive.py", "verify"))
+    """All that is done on a host or to the cluster, but for what only looks. A lock is gone with
+    the run.
+    """
+    return not isinstance(step, Lock | Confirm) and not (
+        isinstance(step, Run) and step.pipeline[0][:3] == ("python3", "archive.py", "verify")
+    )
 
 
 def _where(step: Step) -> str:
-    return "operator" if isinstance(step, PatchNode) else str(step.sink.host if isinstance(step, Copy) else step.host)
+    return (
+        "operator"
+        if isinstance(step, PatchNode)
+        else str(step.sink.host if isinstance(step, Copy) else step.host)
+    )
 
 
 def _put_aside(path: Path) -> None:
-    """A journal that has grown long becomes journal.jsonl.1, unless a run is at work that writes into it: each has a shared lock on it."""
+    """A journal that has grown long becomes journal.jsonl.1, unless a run is at work that writes
+    into it: each has a shared lock on it.
+    """
     with suppress(OSError):
         found = path.lstat()
-        # Of somebody else's, root's perhaps, the next one would be ours, and they could not write there any more.
+        # Of somebody else's, root's perhaps, the next one would be ours, and they could not write
+        # there any more.
         if found.st_size <= LIMIT_BYTES or found.st_uid != os.geteuid():
             return
-        descriptor = os.open(path, os.O_RDWR | _SAFELY)  # to write: NFS gives no exclusive lock otherwise
+        descriptor = os.open(
+            path, os.O_RDWR | _SAFELY
+        )  # to write: NFS gives no exclusive lock otherwise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(path.lstat(), _regular(descriptor)):
@@ -167,7 +212,9 @@ def _open(path: Path) -> int:
 
 
 def _is_cut(descriptor: int) -> bool:
-    """Whether the last line has no end. Looked at twice: another run may be in the middle of writing it."""
+    """Whether the last line has no end. Looked at twice: another run may be in the middle of
+    writing it.
+    """
     for pause in (0.0, 0.05):
         time.sleep(pause)
         size = os.fstat(descriptor).st_size

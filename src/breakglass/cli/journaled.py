@@ -30,7 +30,9 @@ class JournaledHosts:
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
         return self._change(step, lambda: self._hosts.copy(step, progress), lambda results: results)
 
-    def _change(self, step: Run | Copy, do: Callable[[], T], results: Callable[[T], Sequence[Result]]) -> T:
+    def _change(
+        self, step: Run | Copy, do: Callable[[], T], results: Callable[[T], Sequence[Result]]
+    ) -> T:
         outcome = "unknown"
         self._journal.begin(step)
         try:
@@ -60,9 +62,16 @@ class JournaledCluster:
     def volumes(self) -> list[dict[str, Any]]:
         return self._cluster.volumes()
 
-    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
+    def patch(
+        self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
+    ) -> list[Patched]:
         def told(patched: Patched) -> None:
-            self._journal.close(patched.step, {"done": "done", "gone": "done", "unknown": "unknown"}.get(patched.outcome, "failed"))
+            self._journal.close(
+                patched.step,
+                {"done": "done", "gone": "done", "unknown": "unknown"}.get(
+                    patched.outcome, "failed"
+                ),
+            )
             finished(patched)
 
         for step in steps:

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from breakglass.cli.session import Session
 
 
-OUTSIDE = "It came before or after the work itself: if this run had begun to change anything, it was told above."
+OUTSIDE = (
+    "It came before or after the work itself: if this run had begun to change anything, it was "
+    "told above."
+)
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENT_SECONDS = 2.0
-"""While everything is being given back, a signal that comes so soon after the first is the same one once more."""
+"""While everything is being given back, a signal that comes so soon after the first is the same one
+once more.
+"""
 _typed: list[str] = []
 """The arguments of this run."""
 _seen: list[int] = []
@@ -60,7 +65,8 @@ class Global:
 
 def main() -> None:
     """The entry point."""
-    streams = [Unbroken(stream if stream is not None else Path(os.devnull).open("w")) for stream in (sys.stdout, sys.stderr)]  # noqa: SIM115 (it is closed with the process)
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115 (it is closed with the process)
+    streams = [Unbroken(stream or nowhere) for stream in (sys.stdout, sys.stderr)]
     sys.stdout, sys.stderr = cast(list[TextIO], streams)
     status = run(sys.argv[1:])
     for stream in streams:
@@ -68,13 +74,21 @@ def main() -> None:
     fault = next((stream.fault for stream in streams if stream.fault), None)
     if fault is not None and status in (0, 10):
         with suppress(OSError):
-            os.write(2, f"breakglass: failed: what was to be printed could not be written: {fault.strerror}\n".encode())
+            os.write(
+                2,
+                (
+                    f"breakglass: failed: what was to be printed could not be written: "
+                    f"{fault.strerror}\n"
+                ).encode(),
+            )
         status = Failed.exit_code
     sys.exit(status)
 
 
 class Unbroken:
-    """A stream whose reader may go away, a terminal that is closed or `| head`: what is printed then is lost, what is being done goes on."""
+    """A stream whose reader may go away, a terminal that is closed or `| head`: what is printed
+    then is lost, what is being done goes on.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -92,7 +106,9 @@ class Unbroken:
         self._try(self._stream.flush)
 
     def end(self) -> None:
-        """Write what is left. Where that fails Python would try again at its end, and make exit status 120 of it."""
+        """Write what is left. Where that fails Python would try again at its end, and make exit
+        status 120 of it.
+        """
         self.flush()
         try:
             self._stream.flush()
@@ -129,10 +145,17 @@ def run(arguments: list[str]) -> int:
                 raise Signalled(_seen[0])
             return status
     except Signalled as ended:
-        return _report(_command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json)
+        return _report(
+            _command_of(words), Interrupted(ended.number, state=OUTSIDE), wants_json=wants_json
+        )
     except TyperException as error:
-        where = getattr(getattr(error, "ctx", None), "command_path", f"breakglass {_command_of(words)}".strip())
-        usage = Usage(error.format_message() or "a command is missing", next_step=_instead(where, getattr(error, "option_name", "")))
+        where = getattr(
+            getattr(error, "ctx", None), "command_path", f"breakglass {_command_of(words)}".strip()
+        )
+        usage = Usage(
+            error.format_message() or "a command is missing",
+            next_step=_instead(where, getattr(error, "option_name", "")),
+        )
         return _report(_command_of(words), usage, wants_json=wants_json)
     except BreakglassError as error:
         return _report(_command_of(words), error, wants_json=wants_json)
@@ -140,7 +163,9 @@ def run(arguments: list[str]) -> int:
         return 1
     except Exit as error:
         if _seen:
-            return _report(_command_of(words), Interrupted(_seen[0], state=OUTSIDE), wants_json=wants_json)
+            return _report(
+                _command_of(words), Interrupted(_seen[0], state=OUTSIDE), wants_json=wants_json
+            )
         return error.exit_code
 
 
@@ -161,7 +186,14 @@ def carry(
     outcome = Outcome(command, dry_run=dry_run)
     session = None
     try:
-        found = load(find(None if given.config is None else str(given.config), environ=os.environ, cwd=Path.cwd(), home=_home()))
+        found = load(
+            find(
+                None if given.config is None else str(given.config),
+                environ=os.environ,
+                cwd=Path.cwd(),
+                home=_home(),
+            )
+        )
         screen.detail(f"configuration: {found.source}")
         from breakglass.cli import session as sessions
 
@@ -173,14 +205,18 @@ def carry(
         outcome.error = Interrupted(
             ended.number,
             state=_with_notes(progress_of(outcome), ended),
-            next_step="run the same command again: it reads the state first and does only what is missing",
+            next_step=(
+                "run the same command again: it reads the state first and does only what is missing"
+            ),
         )
     except Exception as error:
         screen.bug(error)
         outcome.error = BreakglassError(
             f"a bug in breakglass: {type(error).__name__}",
             state=_with_notes(progress_of(outcome), error),
-            next_step="breakglass status" if command != "status" else "runbook.md, 6: without breakglass",
+            next_step="breakglass status"
+            if command != "status"
+            else "runbook.md, 6: without breakglass",
         )
     finally:
         # How it ended is told whole: a signal that comes now changes nothing any more.
@@ -199,16 +235,23 @@ def carry(
     if given.json:
         screen.object(outcome.told())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
-        screen.warn(f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; ending with 0")
+        screen.warn(
+            f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; "
+            f"ending with 0"
+        )
         return 0
     return outcome.exit_code
 
 
 def typed_with(option: str) -> str:
-    """The command as it was typed, with one more option. What follows the `--` of recover is told by its first word: a COMMAND may hold secrets."""
+    """The command as it was typed, with one more option. What follows the `--` of recover is
+    told by its first word: a COMMAND may hold secrets.
+    """
     at = _typed.index("--") if "--" in _typed else len(_typed)
     shown = at + 2 if _command_of(_typed[:at]) == "recover" else len(_typed)
-    return shlex.join(["breakglass", *_typed[:at], option, *_typed[at:shown]]) + (" ..." if len(_typed) > shown else "")
+    return shlex.join(["breakglass", *_typed[:at], option, *_typed[at:shown]]) + (
+        " ..." if len(_typed) > shown else ""
+    )
 
 
 def _with_notes(state: str, error: BaseException) -> str:
@@ -238,11 +281,15 @@ def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:
 
 
 def _instead(where: str, option: str) -> str:
-    """What to type in place of what cannot be understood. A `-c` may be COMMAND's, whose `--` was forgotten."""
+    """What to type in place of what cannot be understood. A `-c` may be COMMAND's, whose `--` was
+    forgotten.
+    """
     takes_command = where in ("breakglass recover", "breakglass sandbox")
     if where != "breakglass" and (option == "--config" or (option == "-c" and not takes_command)):
         return "--config stands before the command: breakglass --config PATH COMMAND ..."
-    return f"{where} --help" + ("; a COMMAND stands behind --, with its options" if takes_command else "")
+    return f"{where} --help" + (
+        "; a COMMAND stands behind --, with its options" if takes_command else ""
+    )
 
 
 def _command_of(words: list[str]) -> str:
@@ -291,20 +338,38 @@ def _signals() -> Iterator[None]:
         global _came_at
         if _seen:
             # A terminal that is closed may say so twice.
-            if number == signal.SIGHUP or (_is_undisturbed and time.monotonic() - _came_at < IMPATIENT_SECONDS):
+            if number == signal.SIGHUP or (
+                _is_undisturbed and time.monotonic() - _came_at < IMPATIENT_SECONDS
+            ):
                 return
             with suppress(OSError):
-                os.write(2, b"\nbreakglass: ended at once by a second signal; what was under way may be half done. Next: breakglass status\n")
+                os.write(
+                    2,
+                    (
+                        b"\nbreakglass: ended at once by a second signal; what was under way may "
+                        b"be half done. Next: breakglass status\n"
+                    ),
+                )
             os._exit(128 + number)
         _came_at = time.monotonic()
         _seen.append(number)
         if not _is_undisturbed:
             raise Signalled(number)
         with suppress(OSError):
-            os.write(2, b"\nbreakglass: everything is being given back; a further signal, two seconds from now or later, ends that at once\n")
+            os.write(
+                2,
+                (
+                    b"\nbreakglass: everything is being given back; a further signal, two "
+                    b"seconds from now or later, ends that at once\n"
+                ),
+            )
 
     # What was to be ignored, by nohup say, stays ignored.
-    before = {number: signal.signal(number, on) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, on)
+        for number in SIGNALS
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:

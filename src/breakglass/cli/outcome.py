@@ -17,7 +17,11 @@ class StepTold:
     begun: bool = False
 
     def told(self) -> dict[str, Any]:
-        return {"line": str(self.step), "status": self.status, "seconds": None if self.seconds is None else round(self.seconds, 3)}
+        return {
+            "line": str(self.step),
+            "status": self.status,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+        }
 
 
 @dataclass
@@ -34,7 +38,12 @@ class Outcome:
         """The object of contract `--json`: fields are added, never renamed."""
         error = None
         if self.error is not None:
-            error = {"kind": self.error.kind, "message": self.error.message, "state": self.error.state, "next": self.error.next_step}
+            error = {
+                "kind": self.error.kind,
+                "message": self.error.message,
+                "state": self.error.state,
+                "next": self.error.next_step,
+            }
         return {
             "command": self.command,
             "ok": self.exit_code == 0 or (self.exit_code == 10 and self.command == "check"),
@@ -50,7 +59,11 @@ class Outcome:
 def progress_of(outcome: Outcome) -> str:
     """How far the plan went, as one sentence or two."""
     done = [step for step in outcome.steps if step.status == "done"]
-    broken = [f"step {number} ({_begins(str(step.step))})" for number, step in enumerate(outcome.steps, 1) if step.status == "failed"]
+    broken = [
+        f"step {number} ({_begins(str(step.step))})"
+        for number, step in enumerate(outcome.steps, 1)
+        if step.status == "failed"
+    ]
     if not done and not broken:
         return "Nothing was changed."
     more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
@@ -59,5 +72,7 @@ def progress_of(outcome: Outcome) -> str:
 
 
 def _begins(line: str) -> str:
-    """Enough to know it again: the whole line stands in the plan, in the JSON and in the journal."""
+    """Enough to know it again: the whole line stands in the plan, in the JSON and in the
+    journal.
+    """
     return line if len(line) <= 60 else f"{line[:57]}..."

@@ -18,7 +18,10 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
     outcome = Outcome("sandbox")
     try:
         if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
-            raise Refused("this shell is in a sandbox already", next_step="`sandbox` shows what can be done to it; `exit` leaves it")
+            raise Refused(
+                "this shell is in a sandbox already",
+                next_step="`sandbox` shows what can be done to it; `exit` leaves it",
+            )
         with raise_estate() as estate:
             argv = command or estate.shell()
             leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)
@@ -30,9 +33,14 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
             if before != signal.SIG_IGN:
                 signal.signal(signal.SIGINT, lambda *_: None)
             try:
-                status = subprocess.run(argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False).returncode
+                status = subprocess.run(
+                    argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False
+                ).returncode
             except OSError as error:
-                raise Refused(f"{argv[0]} cannot be run: {error.strerror}", next_step="breakglass sandbox -- COMMAND ...") from error
+                raise Refused(
+                    f"{argv[0]} cannot be run: {error.strerror}",
+                    next_step="breakglass sandbox -- COMMAND ...",
+                ) from error
             finally:
                 signal.signal(signal.SIGINT, before)
             outcome.exit_code = status if status >= 0 else 128 - status

@@ -1,4 +1,6 @@
-"""What a person sees. The only module with rich. Text from elsewhere is data: no markup, no highlighting, no control characters."""
+"""What a person sees. The only module with rich. Text from elsewhere is data: no markup, no
+highlighting, no control characters.
+"""
 
 import os
 import sys
@@ -7,15 +9,37 @@ import time
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 from rich.theme import Theme
 
 from breakglass.errors import BreakglassError
 from breakglass.plan import Copy, PatchNode, Plan, Run, Step
 
-BAR = Theme({"bar.complete": "bold", "bar.finished": "bold", "bar.back": "none", **{f"progress.{part}": "none" for part in ("elapsed", "remaining", "download", "data.speed", "spinner")}})
-"""A speed is no error: rich would print it in red. The only colour is that of an error's first words; all else is bold at the most, so that any background will do."""
+BAR = Theme(
+    {
+        "bar.complete": "bold",
+        "bar.finished": "bold",
+        "bar.back": "none",
+        **{
+            f"progress.{part}": "none"
+            for part in ("elapsed", "remaining", "download", "data.speed", "spinner")
+        },
+    }
+)
+"""A speed is no error: rich would print it in red. The only colour is that of an error's first
+words; all else is bold at the most, so that any background will do.
+"""
 PLAIN_EVERY_SECONDS = 10.0
 """Without a terminal a long step says this often how far it is."""
 COLUMNS = 80
@@ -23,7 +47,9 @@ COLUMNS = 80
 
 
 class Screen:
-    """Answers on stdout, questions and errors on stderr; with `--json` everything but the object on stderr."""
+    """Answers on stdout, questions and errors on stderr; with `--json` everything but the object on
+    stderr.
+    """
 
     def __init__(self, *, json: bool, verbose: bool) -> None:
         self.json, self.verbose = json, verbose
@@ -31,7 +57,16 @@ class Screen:
 
         def console(stream: TextIO) -> Console:
             # A terminal is one, whatever FORCE_COLOR and its like say: a log has no use for bars.
-            return Console(file=stream, force_terminal=stream.isatty(), highlight=False, markup=False, emoji=False, no_color=plain or None, soft_wrap=True, theme=BAR)
+            return Console(
+                file=stream,
+                force_terminal=stream.isatty(),
+                highlight=False,
+                markup=False,
+                emoji=False,
+                no_color=plain or None,
+                soft_wrap=True,
+                theme=BAR,
+            )
 
         self._err = console(sys.stderr)
         self._out = self._err if json else console(sys.stdout)
@@ -70,9 +105,19 @@ class Screen:
             self.tell(f"Nothing to do: {plan.goal}.")
             return
         self.tell(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
-        self._out.print(Text("\n".join(f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, first))))
+        self._out.print(
+            Text(
+                "\n".join(
+                    f"{number:>3}. {_printable(str(step))}"
+                    for number, step in enumerate(plan.steps, first)
+                )
+            )
+        )
         if plan.undo:
-            self.say(f"If one of steps {first} to {first - 1 + (plan.settled or len(plan.steps))} fails, what it began is undone:")
+            self.say(
+                f"If one of steps {first} to {first - 1 + (plan.settled or len(plan.steps))} "
+                f"fails, what it began is undone:"
+            )
             for _, step in plan.undo:
                 self.say(f"     {step}")
 
@@ -80,21 +125,52 @@ class Screen:
         self._wrap(self._err, Text.assemble(("warning:", "bold"), f" {_printable(line)}"))
 
     def _wrap(self, console: Console, text: Text) -> None:
-        """Between words on a terminal. What is to be copied, a command say, is left to the terminal, which puts no line end into it."""
+        """Between words on a terminal. What is to be copied, a command say, is left to the
+        terminal, which puts no line end into it.
+        """
         console.print(text, soft_wrap=not console.is_terminal)
 
     def step_started(self, number: int, of: int, step: Step) -> None:
-        """From here on the screen shows that the step is alive, and how far it is: a bar on a terminal, else a line now and then."""
+        """From here on the screen shows that the step is alive, and how far it is: a bar on a
+        terminal, else a line now and then.
+        """
         if isinstance(step, PatchNode):
             return  # they go out together, and none takes long
         self._total, self._done, began = getattr(step, "total_bytes", None), 0, time.monotonic()
         if self._err.is_terminal and not self._err.is_dumb_terminal:
-            moves = isinstance(step, Copy) or (isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1))
+            moves = isinstance(step, Copy) or (
+                isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1)
+            )
             # Without a total a bar would only go to and fro.
-            bar, left = ((BarColumn(bar_width=20),), (TimeRemainingColumn(), TextColumn("left"))) if moves and self._total else ((), ())
+            bar, left = (
+                ((BarColumn(bar_width=20),), (TimeRemainingColumn(), TextColumn("left")))
+                if moves and self._total
+                else ((), ())
+            )
             size = (DownloadColumn(), TransferSpeedColumn()) if moves else ()
-            what = () if bar else (TextColumn(_cut(step, self._err.width - len(f"{number:>3}/{of} | 0:00:00 ") - 34 * moves), markup=False),)
-            self._bar = Progress(TextColumn(f"{number:>3}/{of}", markup=False), SpinnerColumn("line"), TimeElapsedColumn(), *bar, *size, *left, *what, console=self._err, transient=True)
+            what = (
+                ()
+                if bar
+                else (
+                    TextColumn(
+                        _cut(
+                            step, self._err.width - len(f"{number:>3}/{of} | 0:00:00 ") - 34 * moves
+                        ),
+                        markup=False,
+                    ),
+                )
+            )
+            self._bar = Progress(
+                TextColumn(f"{number:>3}/{of}", markup=False),
+                SpinnerColumn("line"),
+                TimeElapsedColumn(),
+                *bar,
+                *size,
+                *left,
+                *what,
+                console=self._err,
+                transient=True,
+            )
             self._task = self._bar.add_task("", total=self._total)
             self._bar.start()
             return
@@ -103,7 +179,9 @@ class Screen:
         def tell() -> None:
             while not over.wait(PLAIN_EVERY_SECONDS):
                 seconds = time.monotonic() - began
-                self._err.print(Text(f"{number:>3}/{of} running, {seconds:.0f} s{self._moved(seconds)}"))
+                self._err.print(
+                    Text(f"{number:>3}/{of} running, {seconds:.0f} s{self._moved(seconds)}")
+                )
 
         threading.Thread(target=tell, daemon=True).start()
 
@@ -122,10 +200,14 @@ class Screen:
         return f", {self._done / 1e6:.0f}{of_total} MB, {rate / 1e6:.1f} MB/s{left}"
 
     def step_ended(self, number: int, of: int, step: Step, *, ok: bool, seconds: float) -> None:
-        """In one line, with the beginning of what the plan said: that has gone from the screen by now."""
+        """In one line, with the beginning of what the plan said: that has gone from the screen by
+        now.
+        """
         self.close()
         told = f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s  "
-        self.say(told + _cut(step, (self._out.width if self._out.is_terminal else COLUMNS) - len(told)))
+        self.say(
+            told + _cut(step, (self._out.width if self._out.is_terminal else COLUMNS) - len(told))
+        )
 
     def close(self) -> None:
         """Take a bar that is still there from the screen."""
@@ -138,7 +220,12 @@ class Screen:
         """One block: what is wrong; what state things are in; what to type next."""
         self.close()
         first, *more = error.message.splitlines() or [""]
-        self._wrap(self._err, Text.assemble((f"breakglass: {error.kind}:", "bold red"), (f" {_printable(first)}", "bold")))
+        self._wrap(
+            self._err,
+            Text.assemble(
+                (f"breakglass: {error.kind}:", "bold red"), (f" {_printable(first)}", "bold")
+            ),
+        )
         for line in more:
             self._err.print(Text(f"  {_printable(line)}"))
         if error.state:
@@ -148,7 +235,9 @@ class Screen:
 
     def bug(self, error: BaseException) -> None:
         self.close()
-        self._err.print(Text("breakglass: this is a bug in breakglass; please report it with the lines below."))
+        self._err.print(
+            Text("breakglass: this is a bug in breakglass; please report it with the lines below.")
+        )
         self.trace(error)
 
     def trace(self, error: BaseException) -> None:

@@ -1,4 +1,6 @@
-"""One run: the configuration, the connections, and the way from facts over a plan to what was confirmed."""
+"""One run: the configuration, the connections, and the way from facts over a plan to what was
+confirmed.
+"""
 
 import getpass
 import os
@@ -40,15 +42,28 @@ class Session:
         self.cluster = Cluster(config.kubernetes)
         credentials = read_credentials(os.environ, Path.home())
         at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        identity = Identity(run=secrets.token_hex(4), by=f"{_user()}@{socket.gethostname()}", at=at, version=__version__)
-        self.journal = journal.Journal(journal.place(os.environ, Path.home()), run=identity.run, by=identity.by, command=outcome.command, warn=screen.warn)
+        identity = Identity(
+            run=secrets.token_hex(4),
+            by=f"{_user()}@{socket.gethostname()}",
+            at=at,
+            version=__version__,
+        )
+        self.journal = journal.Journal(
+            journal.place(os.environ, Path.home()),
+            run=identity.run,
+            by=identity.by,
+            command=outcome.command,
+            warn=screen.warn,
+        )
         self.estate = Estate(
             config=config,
             hosts=_Told(self.hosts, screen),
             cluster=self.cluster,
             identity=identity,
             look=lambda tag: look_all(config.registries, tag, credentials=credentials),
-            image_id=lambda reference, platform: image_id(reference, config.registries, platform=platform, credentials=credentials),
+            image_id=lambda reference, platform: image_id(
+                reference, config.registries, platform=platform, credentials=credentials
+            ),
             may_patch=self.cluster.can_patch_nodes,
             note=screen.aside,
         )
@@ -69,10 +84,11 @@ class Session:
         question: str = "",
         yes: bool = True,
     ) -> tuple[FactsType, Plan]:
-        """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of it is left to do.
+        """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of
+        it is left to do.
 
-        `again` reads the facts anew before anything is changed, `after` (where it differs) when all is done; `left` (where it differs from `decide`) plans from these what
-        is left to do.
+        `again` reads the facts anew before anything is changed, `after` (where it differs) when all
+        is done; `left` (where it differs from `decide`) plans from these what is left to do.
         """
         plan = decide(facts)
         first = len(self.outcome.steps)
@@ -84,7 +100,14 @@ class Session:
             return facts, plan
         self.agree(question, yes=yes)
         read_back = after or again
-        reports = _Reports(self, first, shown_first=first if is_announced else 0, count=sum(len(announced.steps) for announced in self.announced) if is_announced else len(plan.steps))
+        reports = _Reports(
+            self,
+            first,
+            shown_first=first if is_announced else 0,
+            count=sum(len(announced.steps) for announced in self.announced)
+            if is_announced
+            else len(plan.steps),
+        )
         try:
             apply(
                 plan,
@@ -104,14 +127,22 @@ class Session:
         self.screen.tell(f"Done, and read back: {plan.goal}.")
         return reached, plan
 
-    def _read_back(self, read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]) -> FactsType:
+    def _read_back(
+        self, read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]
+    ) -> FactsType:
         try:
             facts = read()
             left = decide(facts).steps
         except BreakglassError as error:
-            raise Failed(f"all steps ended well, but that could not be read back: {error.message}", next_step="run the same command again: it does only what is missing") from error
+            raise Failed(
+                f"all steps ended well, but that could not be read back: {error.message}",
+                next_step="run the same command again: it does only what is missing",
+            ) from error
         if left:
-            raise Failed(f"all steps ended well, but read back there is still something to do: {left[0]}", next_step="run the same command again: it does only what is missing")
+            raise Failed(
+                f"all steps ended well, but read back there is still something to do: {left[0]}",
+                next_step="run the same command again: it does only what is missing",
+            )
         return facts
 
     def agree(self, question: str, *, yes: bool) -> None:
@@ -119,13 +150,24 @@ class Session:
         if yes:
             return
         if not sys.stdin.isatty():
-            raise Usage(f"this is asked first, and there is no terminal to ask on: {question}", state="Nothing was changed.", next_step=typed_with("--yes"))
+            raise Usage(
+                f"this is asked first, and there is no terminal to ask on: {question}",
+                state="Nothing was changed.",
+                next_step=typed_with("--yes"),
+            )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("not confirmed", next_step="the same command again, when it is time")
 
-    def _with_state(self, error: BreakglassError, observe: Callable[[], FactsType], state: Callable[[FactsType], str]) -> BreakglassError:
-        """The error with the state as it is read now. What promises that nothing was changed becomes `failed` where something was."""
+    def _with_state(
+        self,
+        error: BreakglassError,
+        observe: Callable[[], FactsType],
+        state: Callable[[FactsType], str],
+    ) -> BreakglassError:
+        """The error with the state as it is read now. What promises that nothing was changed
+        becomes `failed` where something was.
+        """
         if self.outcome.changed and isinstance(error, Unreachable | Refused | Busy):
             error = Failed(error.message, next_step=error.next_step)
         if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
@@ -140,7 +182,12 @@ class Session:
 
 class _Reports:
     def __init__(self, session: Session, first: int, *, shown_first: int, count: int) -> None:
-        self._session, self._first, self._shown_first, self._count = session, first, shown_first, count
+        self._session, self._first, self._shown_first, self._count = (
+            session,
+            first,
+            shown_first,
+            count,
+        )
 
     def started(self, index: int, step: Step) -> None:
         self._session.outcome.steps[self._first + index].begun = True
@@ -154,7 +201,9 @@ class _Reports:
         told.status, told.seconds = "done" if ok else "failed", seconds
         if ok and _changes(step):
             self._session.outcome.changed = True
-        self._session.screen.step_ended(self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds)
+        self._session.screen.step_ended(
+            self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds
+        )
 
     def undoing(self, step: Step) -> None:
         self._session.screen.say(f"putting back: {step}")
@@ -177,7 +226,10 @@ class _Told:
         self._hosts, self._screen = hosts, screen
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
-        shown = tuple(("sh", "-c", "...", *argv[3:]) if argv[:2] == ("sh", "-c") else argv for argv in pipeline)
+        shown = tuple(
+            ("sh", "-c", "...", *argv[3:]) if argv[:2] == ("sh", "-c") else argv
+            for argv in pipeline
+        )
         self._screen.detail(f"{host}$ {command_line(shown, sudo=host.sudo)}")
         return self._hosts.ask(host, *pipeline, quiet_seconds=quiet_seconds)
 
@@ -187,11 +239,17 @@ def _told(plan: Plan) -> tuple[str, ...]:
 
 
 def _changes(step: Step) -> bool:
-    """Whether a step that ended well has changed something that anybody relies on. A lock, a check and docker's own cache are none of that."""
+    """Whether a step that ended well has changed something that anybody relies on. A lock, a check
+    and docker's own cache are none of that.
+    """
     if isinstance(step, Lock | Confirm):
         return False
     if isinstance(step, Run):
-        return step.pipeline[0][:1] != ("mkdir",) and step.pipeline[0][:2] != ("docker", "pull") and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
+        return (
+            step.pipeline[0][:1] != ("mkdir",)
+            and step.pipeline[0][:2] != ("docker", "pull")
+            and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
+        )
     return True
 
 

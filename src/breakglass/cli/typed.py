@@ -1,5 +1,8 @@
-"""What all commands have in common as they are typed: two options, tidy help with the exit codes at its end, and what follows `--`."""
+"""What all commands have in common as they are typed: two options, tidy help with the exit codes at
+its end, and what follows `--`.
+"""
 
+import inspect
 import shlex
 import sys
 from typing import Any
@@ -12,7 +15,9 @@ from breakglass.errors import Usage
 
 class _Tidy:
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """typer's colours are for a dark terminal, and some variables would put them into a file."""
+        """typer's colours are for a dark terminal, and some variables would put them into a
+        file.
+        """
         from typer import rich_utils
 
         for name, style in vars(rich_utils).items():
@@ -44,7 +49,10 @@ class Group(_Tidy, TyperGroup):
 
 class Command(_Tidy, TyperCommand):
     def __init__(self, name: str, **given: Any) -> None:
-        super().__init__(name, **given | {"epilog": explain(name)})
+        # typer keeps the line ends of a docstring; only an empty line ends a paragraph.
+        paragraphs = inspect.cleandoc(given["help"]).split("\n\n")
+        text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        super().__init__(name, **given | {"help": text, "epilog": explain(name)})
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj = ctx.obj.with_these(json=ctx.params.pop("json"), verbose=ctx.params.pop("verbose"))
@@ -52,19 +60,27 @@ class Command(_Tidy, TyperCommand):
 
 
 class WithCommand(Command):
-    """What follows `--` is a command line of its own, and no argument of ours. None where there is no `--`."""
+    """What follows `--` is a command line of its own, and no argument of ours. None where there is
+    no `--`.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         at = args.index("--") if "--" in args else len(args)
         ctx.meta["command"] = tuple(args[at + 1 :]) if at < len(args) else None
         if at == len(args) - 1 and not ctx.resilient_parsing:
-            raise Usage("there is no command behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+            raise Usage(
+                "there is no command behind --",
+                next_step="breakglass recover [NODE] -- COMMAND ...",
+            )
         ctx.allow_extra_args = True
         extra: list[str] = super().parse_args(ctx, args[:at])
         if extra and not ctx.resilient_parsing:
             # Of what may be a COMMAND only its first word is told: it may hold secrets.
             besides = shlex.join(extra[:1]) + (" ..." if extra[1:] else "")
-            raise Usage(f"recover takes one NODE, and got besides: {besides}; a command goes behind --", next_step="breakglass recover [NODE] -- COMMAND ...")
+            raise Usage(
+                f"recover takes one NODE, and got besides: {besides}; a command goes behind --",
+                next_step="breakglass recover [NODE] -- COMMAND ...",
+            )
         return extra
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

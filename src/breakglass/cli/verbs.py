@@ -1,4 +1,6 @@
-"""Each command from its arguments to its result. What is decided stands in `commands`; here it is put in order."""
+"""Each command from its arguments to its result. What is decided stands in `commands`; here it is
+put in order.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +13,24 @@ from breakglass.errors import BreakglassError, Failed, Unreachable, Usage, worst
 from breakglass.plan import Plan
 
 
-def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def run_snapshot(
+    session: Session, *, tag: str | None, environ: Mapping[str, str]
+) -> dict[str, Any]:
     commit = environ.get("CI_COMMIT_SHA", "")
     wanted = tag if tag is not None else commit[:8]
     if not wanted:
-        raise Usage("no tag: neither --tag nor CI_COMMIT_SHA is there", next_step="breakglass snapshot --tag TAG")
+        raise Usage(
+            "no tag: neither --tag nor CI_COMMIT_SHA is there",
+            next_step="breakglass snapshot --tag TAG",
+        )
     check_snapshot_tag(wanted)
     config, identity = session.config, session.estate.identity
     facts = snapshot.observe(session.estate, tag=wanted)
     after, done = session.carry_out(
         facts,
-        decide=lambda facts: snapshot.plan(facts, image=config.image, settings=config.registry_vm, identity=identity),
+        decide=lambda facts: snapshot.plan(
+            facts, image=config.image, settings=config.registry_vm, identity=identity
+        ),
         again=lambda: snapshot.observe_again(session.estate, facts, saved=False),
         after=lambda: snapshot.observe_again(session.estate, facts, saved=True),
         state=snapshot.state,
@@ -30,20 +39,34 @@ def run_snapshot(session: Session, *, tag: str | None, environ: Mapping[str, str
     return snapshot.result(after, done, image=config.image)
 
 
-def run_fetch(session: Session, *, node: str | None, tag: str | None, source: str | None, via: str) -> dict[str, Any]:
+def run_fetch(
+    session: Session, *, node: str | None, tag: str | None, source: str | None, via: str
+) -> dict[str, Any]:
     wanted = checked_tag(tag)
     if source is not None:
         check_source(source)
     choice = chosen(session, node, command="fetch")
-    known = fetch.observe(session.estate, node=choice.node, source=source, via=via, known=choice.sources)
+    known = fetch.observe(
+        session.estate, node=choice.node, source=source, via=via, known=choice.sources
+    )
     after, option = fetch_to(session, choice.node, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass import {after.node}")
     return fetch.result(after, option, tag=wanted)
 
 
-def fetch_to(session: Session, node: str, *, tag: str | None, source: str | None = None, via: str = "auto", known: fetch.Facts | None = None) -> tuple[fetch.Facts, fetch.Option]:
-    """A transfer that failed is followed by the next source or way: a new read and a new plan, without what has failed. `known`: what was read already."""
+def fetch_to(
+    session: Session,
+    node: str,
+    *,
+    tag: str | None,
+    source: str | None = None,
+    via: str = "auto",
+    known: fetch.Facts | None = None,
+) -> tuple[fetch.Facts, fetch.Option]:
+    """A transfer that failed is followed by the next source or way: a new read and a new plan,
+    without what has failed. `known`: what was read already.
+    """
     failed: fetch.Failures = {}
     from_start: set[tuple[str, str, str]] = set()
     tried: list[str] = []
@@ -55,14 +78,21 @@ def fetch_to(session: Session, node: str, *, tag: str | None, source: str | None
                 raise
             kind = type(worst([Failed(""), *failed.values()]))
             state = f"{node} may hold a hidden partial; no tarball was touched."
-            raise kind("; then ".join([*tried, error.message]), state=state, next_step="run the same command again: it goes on where this one stopped") from error
+            raise kind(
+                "; then ".join([*tried, error.message]),
+                state=state,
+                next_step="run the same command again: it goes on where this one stopped",
+            ) from error
         known = None
         option, others = fetch.choose_way(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
             return _fetch_once(session, facts, option, others=others, tag=tag), option
         except BreakglassError as error:
-            step = next((told.step for told in session.outcome.steps[before:] if told.status == "failed"), None)
+            step = next(
+                (told.step for told in session.outcome.steps[before:] if told.status == "failed"),
+                None,
+            )
             if step is None or not fetch.is_transfer(step):
                 raise
             tried.append(f"{option}: {error.message}")
@@ -71,20 +101,38 @@ def fetch_to(session: Session, node: str, *, tag: str | None, source: str | None
                 session.screen.warn(f"{error.message}; trying the same once more")
             else:
                 failed[option.key] = error
-                session.screen.warn(f"{option}: {error.message}{'; trying the next way' if others else ''}")
+                session.screen.warn(
+                    f"{option}: {error.message}{'; trying the next way' if others else ''}"
+                )
 
 
-def _fetch_once(session: Session, facts: fetch.Facts, option: fetch.Option, *, others: tuple[fetch.Option, ...], tag: str | None) -> fetch.Facts:
+def _fetch_once(
+    session: Session,
+    facts: fetch.Facts,
+    option: fetch.Option,
+    *,
+    others: tuple[fetch.Option, ...],
+    tag: str | None,
+) -> fetch.Facts:
     after, _ = session.carry_out(
         facts,
-        decide=lambda known: fetch.plan(known, option, image=session.config.image, identity=session.estate.identity, tag=tag, others=others),
+        decide=lambda known: fetch.plan(
+            known,
+            option,
+            image=session.config.image,
+            identity=session.estate.identity,
+            tag=tag,
+            others=others,
+        ),
         again=lambda: fetch.observe_again(session.estate, facts),
         state=fetch.state,
     )
     return after
 
 
-def run_import(session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None) -> dict[str, Any]:
+def run_import(
+    session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None
+) -> dict[str, Any]:
     wanted = checked_tag(tag)
     name = chosen(session, node, command="import").node
     after = import_into(session, name, tag=wanted, answer_pulls=answer_pulls)
@@ -93,19 +141,27 @@ def run_import(session: Session, *, node: str | None, tag: str | None, answer_pu
     return import_image.result(after)
 
 
-def import_into(session: Session, node: str, *, tag: str | None, answer_pulls: bool | None = None) -> import_image.Facts:
+def import_into(
+    session: Session, node: str, *, tag: str | None, answer_pulls: bool | None = None
+) -> import_image.Facts:
     """The verdict closes it."""
     config, identity = session.config, session.estate.identity
     answers = config.nodes.answer_pulls if answer_pulls is None else answer_pulls
     facts = import_image.observe(session.estate, node=node, tag=tag, answer_pulls=answers)
     after, _ = session.carry_out(
         facts,
-        again=lambda: import_image.observe_again(session.estate, facts, tag=tag, answer_pulls=answers),
-        decide=lambda known: import_image.plan(known, nodes=config.nodes, identity=identity, tag=tag),
+        again=lambda: import_image.observe_again(
+            session.estate, facts, tag=tag, answer_pulls=answers
+        ),
+        decide=lambda known: import_image.plan(
+            known, nodes=config.nodes, identity=identity, tag=tag
+        ),
         state=import_image.state,
     )
     if not session.outcome.dry_run:
-        for line in verdict.verdict(after, verdict.read_cluster(session.estate, after.node.name), before=facts):
+        for line in verdict.verdict(
+            after, verdict.read_cluster(session.estate, after.node.name), before=facts
+        ):
             session.screen.tell(line)
     return after
 
@@ -131,7 +187,10 @@ def pin_to(session: Session, node: str, *, reason: str, yes: bool) -> tuple[pin.
     )
     if not session.outcome.dry_run:
         for joined in after.newcomers:
-            session.screen.warn(f"{joined} joined while this was at work, and is not cordoned: breakglass pin {node} cordons it")
+            session.screen.warn(
+                f"{joined} joined while this was at work, and is not cordoned: breakglass "
+                f"pin {node} cordons it"
+            )
     return after, done
 
 
@@ -143,19 +202,29 @@ def run_restore(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[
     return restore.result(after, done)
 
 
-def give_back(session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool) -> tuple[restore.Facts, Plan, BreakglassError | None]:
+def give_back(
+    session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool
+) -> tuple[restore.Facts, Plan, BreakglassError | None]:
     """With what could not be given back, though all that was planned was done."""
     config, identity = session.config, session.estate.identity
     facts = restore.observe(session.estate, names=names, own=own)
     after, done = session.carry_out(
         facts,
         again=lambda: restore.observe_again(session.estate, facts),
-        decide=lambda known: restore.plan(known, names=names, nodes=config.nodes, identity=identity),
+        decide=lambda known: restore.plan(
+            known, names=names, nodes=config.nodes, identity=identity
+        ),
         state=restore.state,
         question="Give this back?",
         yes=yes,
     )
-    return after, done, None if session.outcome.dry_run else restore.left_over(after, done, names=names, nodes=config.nodes)
+    return (
+        after,
+        done,
+        None
+        if session.outcome.dry_run
+        else restore.left_over(after, done, names=names, nodes=config.nodes),
+    )
 
 
 def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
@@ -163,7 +232,9 @@ def run_check(session: Session, *, tag: str | None, expect_served: bool) -> dict
     tell_host_keys(session, (unread.error for unread in facts.unread))
     for line in check.lines(facts):
         session.screen.tell(line)
-    verdict = check.judge(facts.registries, expect_served=expect_served, way_back=check.way_back(facts))
+    verdict = check.judge(
+        facts.registries, expect_served=expect_served, way_back=check.way_back(facts)
+    )
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)

@@ -1,4 +1,6 @@
-"""Deciding: one file per command. `observe` gathers the facts, `plan` is a pure function of them, `result` tells what was reached."""
+"""Deciding: one file per command. `observe` gathers the facts, `plan` is a pure function of them,
+`result` tells what was reached.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,9 +59,17 @@ class Estate:
         return sources(self.config)
 
     def source(self, host: Host, directory: str) -> "Shelf | Unread":
-        """The shelf of a source, or why it could not be read. The disks of a NAS may have to spin up."""
+        """The shelf of a source, or why it could not be read. The disks of a NAS may have to spin
+        up.
+        """
         try:
-            return read_shelf(self.hosts, host, directory, self.config.image.name, quiet_seconds=FIRST_BYTE_SECONDS)
+            return read_shelf(
+                self.hosts,
+                host,
+                directory,
+                self.config.image.name,
+                quiet_seconds=FIRST_BYTE_SECONDS,
+            )
         except Unreachable as error:
             return Unread(host.name, error)
 
@@ -71,18 +81,29 @@ class Estate:
         return read_nodes(self.cluster)
 
     def node(self, name: str) -> tuple[Host, str]:
-        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over the API; a name in neither is the SSH host itself.
+        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over
+        the API; a name in neither is the SSH host itself.
 
         Raises Refused for a name that no node has and no host answers to.
         """
         nodes = self.config.nodes
         if name in nodes.hosts:
-            return self._node_host(name, nodes.hosts[name]), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
+            return self._node_host(
+                name, nodes.hosts[name]
+            ), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
         try:
             known = self.nodes()
         except Unreachable as error:
-            return self._node_host(name, name), f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was not reached ({error.message})"
-        found = next((node for node in known if name == node.name), None) or next((node for node in known if name == node.address), None)
+            return (
+                self._node_host(name, name),
+                (
+                    f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
+                    f"not reached ({error.message})"
+                ),
+            )
+        found = next((node for node in known if name == node.name), None) or next(
+            (node for node in known if name == node.address), None
+        )
         if found is not None:
             return self.host_of(found)
         host = self._node_host(name, name)
@@ -90,26 +111,45 @@ class Estate:
             self.hosts.ask(host, ("true",))
         except Unreachable as error:
             raise Refused(
-                f"there is no node {name} in the cluster, and none in nodes.hosts; as an SSH host it was not reached either: {error.message}",
-                next_step="one of: " + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
+                (
+                    f"there is no node {name} in the cluster, and none in nodes.hosts; as an SSH "
+                    f"host it was not reached either: {error.message}"
+                ),
+                next_step="one of: "
+                + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
             ) from error
-        return host, f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the cluster"
+        return (
+            host,
+            (
+                f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the "
+                f"cluster"
+            ),
+        )
 
     def host_of(self, node: Node) -> tuple[Host, str]:
         """The host of a node that the API knows, and the line that says how it was found."""
         hosts = self.config.nodes.hosts
         address = hosts.get(node.name) or node.address or node.name
-        return self._node_host(node.name, address), f"{node.name} is {address} ({'nodes.hosts' if node.name in hosts else 'InternalIP'})"
+        return self._node_host(
+            node.name, address
+        ), f"{node.name} is {address} ({'nodes.hosts' if node.name in hosts else 'InternalIP'})"
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user
-        return Host(name, address if user is None or "@" in address else f"{user}@{address}", sudo=self.config.nodes.sudo)
+        return Host(
+            name,
+            address if user is None or "@" in address else f"{user}@{address}",
+            sudo=self.config.nodes.sudo,
+        )
 
 
 def sources(config: Config) -> tuple[tuple[Host, str], ...]:
     """(host, directory) of each source of tarballs, in the order in which they are tried."""
     vm = Host(REGISTRY_VM, config.registry_vm.ssh, sudo=config.registry_vm.sudo)
-    return ((vm, config.registry_vm.directory), *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in config.fallbacks))
+    return (
+        (vm, config.registry_vm.directory),
+        *((Host(fallback.name, fallback.ssh), fallback.directory) for fallback in config.fallbacks),
+    )
 
 
 @dataclass(frozen=True)
@@ -120,11 +160,17 @@ class Unread:
     error: BreakglassError
 
     def __str__(self) -> str:
-        return self.error.message if self.error.message.startswith(self.name) else f"{self.name}: {self.error.message}"
+        return (
+            self.error.message
+            if self.error.message.startswith(self.name)
+            else f"{self.name}: {self.error.message}"
+        )
 
 
 def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:
-    """The first steps of everything that writes into a directory: it exists, and its lock is ours."""
+    """The first steps of everything that writes into a directory: it exists, and its lock is
+    ours.
+    """
     make = () if present else (Run(host, (("mkdir", "-p", directory),)),)
     return (*make, Lock(host, f"{directory}/.breakglass.lock", identity.holder))
 
@@ -143,13 +189,26 @@ def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...
 def removal(shelf: Shelf, tarball: Tarball) -> Run:
     """The tarball goes before its proof: nothing that is there is ever without it."""
     path = shelf.path(tarball)
-    return Run(shelf.host, (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),))
+    return Run(
+        shelf.host,
+        (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),),
+    )
 
 
 def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
-    """Removes what runs that were cut short have left; `but` is the tarball that is about to be written, whose partial is dealt with there."""
-    discards = tuple(Run(shelf.host, (archive("discard", shelf.directory, partial.file),)) for partial in shelf.partials if partial.file != but)
-    orphans = tuple(f"{shelf.directory}/{orphan}" for orphan in shelf.orphans if but is None or not orphan.startswith((but + ".", but.removesuffix(".tar.gz") + ".json")))
+    """Removes what runs that were cut short have left; `but` is the tarball that is about to be
+    written, whose partial is dealt with there.
+    """
+    discards = tuple(
+        Run(shelf.host, (archive("discard", shelf.directory, partial.file),))
+        for partial in shelf.partials
+        if partial.file != but
+    )
+    orphans = tuple(
+        f"{shelf.directory}/{orphan}"
+        for orphan in shelf.orphans
+        if but is None or not orphan.startswith((but + ".", but.removesuffix(".tar.gz") + ".json"))
+    )
     return (*discards, *((Run(shelf.host, (("rm", "-f", "--", *orphans),)),) if orphans else ()))
 
 

@@ -40,16 +40,29 @@ class Verdict:
 
 def observe(estate: Estate, *, tag: str) -> Facts:
     if not estate.config.registries:
-        raise Usage("the configuration names no registries, so there is nobody to ask", next_step="add them under registries: in " + str(estate.config.source))
+        raise Usage(
+            "the configuration names no registries, so there is nobody to ask",
+            next_step="add them under registries: in " + str(estate.config.source),
+        )
     estate.note("asking the registries, the sources and the API server")
-    questions: dict[str, Callable[[], Answer]] = {host.name: partial(estate.source, host, directory) for host, directory in estate.sources}
+    questions: dict[str, Callable[[], Answer]] = {
+        host.name: partial(estate.source, host, directory) for host, directory in estate.sources
+    }
     questions |= {API: partial(_count, estate), REGISTRIES: lambda: estate.look(tag)}
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
-    others = [Unread(name, Unreachable(f"{name}: {LATE}")) if answer is None else answer for name, answer in answers.items()]
+    others = [
+        Unread(name, Unreachable(f"{name}: {LATE}")) if answer is None else answer
+        for name, answer in answers.items()
+    ]
     return Facts(
         tag,
-        registries if isinstance(registries, tuple) else tuple(Found(registry.name, "unreachable", detail=LATE) for registry in estate.config.registries),
+        registries
+        if isinstance(registries, tuple)
+        else tuple(
+            Found(registry.name, "unreachable", detail=LATE)
+            for registry in estate.config.registries
+        ),
         tuple(answer for answer in others if isinstance(answer, Shelf)),
         tuple(answer for answer in others if isinstance(answer, Unread)),
         next((answer for answer in others if isinstance(answer, int)), None),
@@ -63,57 +76,130 @@ def _count(estate: Estate) -> int | Unread:
         return Unread(API, error)
 
 
-def judge(registries: tuple[Found, ...], *, expect_served: bool, way_back: str = RUNBOOK) -> Verdict:
-    """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one refused us, so nobody knows. `expect_served` swaps 0 and 10.
+def judge(
+    registries: tuple[Found, ...], *, expect_served: bool, way_back: str = RUNBOOK
+) -> Verdict:
+    """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one
+    refused us, so nobody knows. `expect_served` swaps 0 and 10.
 
     `way_back`: what helps where none serves it; it changes no code.
     """
-    by, why_not = " and ".join(found.name for found in registries if found.state == "serves"), unserved(registries)
-    others = [f"{found.name} {SAID.get(found.state, 'does not serve it')}" for found in registries if found.state != "serves"]
+    by, why_not = (
+        " and ".join(found.name for found in registries if found.state == "serves"),
+        unserved(registries),
+    )
+    others = [
+        f"{found.name} {SAID.get(found.state, 'does not serve it')}"
+        for found in registries
+        if found.state != "serves"
+    ]
     if not why_not and expect_served:
         if others:
-            return Verdict("not needed", 0, f"served by {by}, but {' and '.join(others)}", "see above what is wrong there")
+            return Verdict(
+                "not needed",
+                0,
+                f"served by {by}, but {' and '.join(others)}",
+                "see above what is wrong there",
+            )
         return Verdict("not needed", 0, f"served by {by}, as expected", "nothing to do")
     if not why_not:
-        return Verdict("not needed", 10, f"not needed: served by {by}", "pipelines work, so skip the runbook")
+        return Verdict(
+            "not needed", 10, f"not needed: served by {by}", "pipelines work, so skip the runbook"
+        )
     if "refuses" in {found.state for found in registries}:
         return Verdict("unknown", 5, why_not, "log in (docker login), then the same command again")
     if expect_served:
-        return Verdict("start", 10, f"{why_not}, and it should be served", "look at the push step, and above at what each registry says; then the same command again")
-    return Verdict("start", 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back)
+        return Verdict(
+            "start",
+            10,
+            f"{why_not}, and it should be served",
+            (
+                "look at the push step, and above at what each registry says; then the same "
+                "command again"
+            ),
+        )
+    return Verdict(
+        "start", 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back
+    )
 
 
 def way_back(facts: Facts) -> str:
-    """What to type where no registry serves the image: the runbook only where it can help, and a push where that is shorter."""
+    """What to type where no registry serves the image: the runbook only where it can help, and a
+    push where that is shorter.
+    """
     lost = " or ".join(unread.name for unread in facts.unread if unread.name != API)
-    lacking = " or ".join(found.name for found in facts.registries if found.state == "lacks the tag")
-    has_tarball = any(tarball.verified or tarball.record is None for shelf in facts.shelves for tarball in shelf.tarballs)
-    runbook = RUNBOOK if has_tarball else f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}" if lost else ""
+    lacking = " or ".join(
+        found.name for found in facts.registries if found.state == "lacks the tag"
+    )
+    has_tarball = any(
+        tarball.verified or tarball.record is None
+        for shelf in facts.shelves
+        for tarball in shelf.tarballs
+    )
+    runbook = (
+        RUNBOOK
+        if has_tarball
+        else f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}"
+        if lost
+        else ""
+    )
     if lacking and {found.state for found in facts.registries} <= {"lacks the tag", "unreachable"}:
         push = f"push the image to {lacking}, or check the tag"
-        return f"{push}: shorter than the runbook, which is: {runbook}" if runbook else f"{push}; there is no tarball to bring back"
-    return runbook or "there is no tarball to bring back: repair a registry, or push the image again (runbook.md, 7)"
+        return (
+            f"{push}: shorter than the runbook, which is: {runbook}"
+            if runbook
+            else f"{push}; there is no tarball to bring back"
+        )
+    return runbook or (
+        "there is no tarball to bring back: repair a registry, or push the image again "
+        "(runbook.md, 7)"
+    )
 
 
 def unserved(registries: tuple[Found, ...]) -> str:
-    """Whether nobody serves the image, or nobody knows, in words; empty where a registry serves it."""
+    """Whether nobody serves the image, or nobody knows, in words; empty where a registry serves
+    it.
+    """
     refusing = [found.name for found in registries if found.state == "refuses"]
     if any(found.state == "serves" for found in registries):
         return ""
-    return f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves the image" if refusing else "no registry serves the image"
+    return (
+        (
+            f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry "
+            f"serves the image"
+        )
+        if refusing
+        else "no registry serves the image"
+    )
 
 
 def lines(facts: Facts) -> tuple[str, ...]:
     """What was found, a line each."""
     told = []
     for found in facts.registries:
-        told.append(f"{found.name}: {found.state}" + (f", missing {', '.join(found.missing)}" if found.missing else "") + (f" ({found.detail})" if found.detail else ""))
+        told.append(
+            f"{found.name}: {found.state}"
+            + (f", missing {', '.join(found.missing)}" if found.missing else "")
+            + (f" ({found.detail})" if found.detail else "")
+        )
     digests = {found.digest for found in facts.registries if found.digest}
     if len(digests) > 1:
-        told.append("the registries' digests differ: " + ", ".join(f"{found.name} {found.digest}" for found in facts.registries if found.digest))
+        told.append(
+            "the registries' digests differ: "
+            + ", ".join(
+                f"{found.name} {found.digest}" for found in facts.registries if found.digest
+            )
+        )
     for shelf in facts.shelves:
         newest = shelf.verified[0] if shelf.verified else None
-        told.append(f"{shelf.host}: {counted(shelf)}" + (f", the newest {newest.file}, latest is {shelf.latest or shelf.latest_fault}" if newest else f" in {shelf.directory}"))
+        told.append(
+            f"{shelf.host}: {counted(shelf)}"
+            + (
+                f", the newest {newest.file}, latest is {shelf.latest or shelf.latest_fault}"
+                if newest
+                else f" in {shelf.directory}"
+            )
+        )
     told += [str(unread) for unread in facts.unread]
     if facts.nodes is not None:
         told.append(f"API server: answers, {facts.nodes} nodes")
@@ -126,6 +212,27 @@ def counted(shelf: Shelf) -> str:
 
 
 def result(facts: Facts, verdict: Verdict) -> Result:
-    registries = [{"name": found.name, "state": found.state, "digest": found.digest, "missing": list(found.missing), "detail": found.detail} for found in facts.registries]
-    sources = [{"name": shelf.host.name, "verified": [tarball.tag for tarball in shelf.verified], "latest": shelf.latest} for shelf in facts.shelves]
-    return {"verdict": verdict.word, "registries": registries, "sources": sources, "unreached": [unread.name for unread in facts.unread]}
+    registries = [
+        {
+            "name": found.name,
+            "state": found.state,
+            "digest": found.digest,
+            "missing": list(found.missing),
+            "detail": found.detail,
+        }
+        for found in facts.registries
+    ]
+    sources = [
+        {
+            "name": shelf.host.name,
+            "verified": [tarball.tag for tarball in shelf.verified],
+            "latest": shelf.latest,
+        }
+        for shelf in facts.shelves
+    ]
+    return {
+        "verdict": verdict.word,
+        "registries": registries,
+        "sources": sources,
+        "unreached": [unread.name for unread in facts.unread],
+    }

@@ -36,43 +36,95 @@ class Choice:
     """What was read of the sources on the way."""
 
 
-def choose(candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int) -> Choice:
-    """The node that fits best, by number among equals. Raises Refused with a reason for each node, Unreachable where one of them was not reached.
+def choose(
+    candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int
+) -> Choice:
+    """The node that fits best, by number among equals. Raises Refused with a reason for each node,
+    Unreachable where one of them was not reached.
 
-    All prefer a node without a taint, then one that has the tarball, then one that has the image; for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
+    All prefer a node without a taint, then one that has the tarball, then one that has the image;
+    for `import` the tarball, for `pin` the image is a condition. `recover` goes on with the
     target of a pin in force.
     """
-    targets = {parse_pin(candidate.node.mark.annotation).target for candidate in candidates if candidate.node.mark.annotation is not None} if command == "recover" else set()
+    targets = (
+        {
+            parse_pin(candidate.node.mark.annotation).target
+            for candidate in candidates
+            if candidate.node.mark.annotation is not None
+        }
+        if command == "recover"
+        else set()
+    )
     lost = sorted(targets - {candidate.node.name for candidate in candidates})
     if len(targets) > 1 or lost:
-        why = f"is for {', '.join(lost)}, which is no node of the cluster" if lost else f"is not one: there are several, for {', '.join(sorted(targets))}"
+        why = (
+            f"is for {', '.join(lost)}, which is no node of the cluster"
+            if lost
+            else f"is not one: there are several, for {', '.join(sorted(targets))}"
+        )
         raise Refused(f"the pin in force {why}", next_step="end it first: breakglass restore")
     for target in targets:
         return Choice(target, f"chose {target}: it is the target of the pin in force")
-    reasons = {candidate.node.name: why_not(candidate, command=command, architecture=architecture, room_bytes=room_bytes) for candidate in candidates}
+    reasons = {
+        candidate.node.name: why_not(
+            candidate, command=command, architecture=architecture, room_bytes=room_bytes
+        )
+        for candidate in candidates
+    }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        told = "; ".join(_told(name, reason) for name, reason in reasons.items()) or "the cluster has no nodes"
-        next_step = {"import": "breakglass fetch", "pin": "breakglass fetch, then breakglass import"}.get(command, f"name one: breakglass {command} NODE")
-        unread = [candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)]
+        told = (
+            "; ".join(_told(name, reason) for name, reason in reasons.items())
+            or "the cluster has no nodes"
+        )
+        next_step = {
+            "import": "breakglass fetch",
+            "pin": "breakglass fetch, then breakglass import",
+        }.get(command, f"name one: breakglass {command} NODE")
+        unread = [
+            candidate.machine
+            for candidate in candidates
+            if isinstance(candidate.machine, Unreachable)
+        ]
         if unread:
-            let_in = min(unread, key=lambda error: not isinstance(error, Refusal)).next_step or "bring one of them back"
+            let_in = (
+                min(unread, key=lambda error: not isinstance(error, Refusal)).next_step
+                or "bring one of them back"
+            )
             others_answer = any(isinstance(candidate.machine, Machine) for candidate in candidates)
-            raise Unreachable(f"no node fits: {told}", next_step=f"{next_step}; or: {let_in}" if others_answer else let_in)
+            raise Unreachable(
+                f"no node fits: {told}",
+                next_step=f"{next_step}; or: {let_in}" if others_answer else let_in,
+            )
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=_preference)
     passed_over = "".join(f"; {_told(name, reason)}" for name, reason in reasons.items() if reason)
-    has = [word for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image)) if holds]
-    why = f"it has {' and '.join(has)} already" if has else "Ready, not cordoned, answers SSH, has room"
+    has = [
+        word
+        for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image))
+        if holds
+    ]
+    why = (
+        f"it has {' and '.join(has)} already"
+        if has
+        else "Ready, not cordoned, answers SSH, has room"
+    )
     if best.node.taints:
         taints = ", ".join(best.node.taints)
-        why += f"; it has the taint {taints}, so pods need a toleration; no node without a taint fits"
+        why += (
+            f"; it has the taint {taints}, so pods need a toleration; no node without a taint fits"
+        )
     return Choice(best.node.name, f"chose {best.node.name}: {why}{passed_over}")
 
 
 def _preference(candidate: Candidate) -> tuple[object, ...]:
     """The lowest is chosen. A taint comes first: the CI pods may not tolerate it."""
-    return bool(candidate.node.taints), not candidate.has_tarball, not candidate.has_image, _natural(candidate.node.name)
+    return (
+        bool(candidate.node.taints),
+        not candidate.has_tarball,
+        not candidate.has_image,
+        _natural(candidate.node.name),
+    )
 
 
 def _told(name: str, reason: str) -> str:
@@ -108,34 +160,63 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
     except Unreachable as error:
         known = ", ".join(f"{name} ({ssh})" for name, ssh in estate.config.nodes.hosts.items())
         raise Unreachable(
-            f"no NODE was named, and the API, which knows the nodes, was not reached: {error.message}",
-            next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known or 'none: any address will do'}",
+            (
+                f"no NODE was named, and the API, which knows the nodes, was not reached: "
+                f"{error.message}"
+            ),
+            next_step=(
+                f"name one: breakglass {command} NODE; nodes.hosts has "
+                f"{known or 'none: any address will do'}"
+            ),
         ) from error
     # Nodes that the API rules out are not asked.
     asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
     sources = estate.sources if command not in ("import", "pin") else ()
-    estate.note(f"looking at {', '.join([*(host.name for host, _ in sources), *(node.name for node in asked)])}")
+    estate.note(
+        f"looking at "
+        f"{', '.join([*(host.name for host, _ in sources), *(node.name for node in asked)])}"
+    )
     # A NAS may take longer than a node that would be chosen.
-    questions: list[Callable[[], Shelf | Unread | list[Candidate | None]]] = [partial(estate.source, host, directory) for host, directory in sources]
-    *shelves, candidates = together([*questions, lambda: together([partial(_read, estate, node) for node in asked], seconds=SECONDS)])
-    verified = [shelf.verified[0] for shelf in shelves if isinstance(shelf, Shelf) and shelf.verified]
+    questions: list[Callable[[], Shelf | Unread | list[Candidate | None]]] = [
+        partial(estate.source, host, directory) for host, directory in sources
+    ]
+    *shelves, candidates = together(
+        [
+            *questions,
+            lambda: together([partial(_read, estate, node) for node in asked], seconds=SECONDS),
+        ]
+    )
+    verified = [
+        shelf.verified[0] for shelf in shelves if isinstance(shelf, Shelf) and shelf.verified
+    ]
     record = verified[0].record if verified else None
-    read = {candidate.node.name: candidate for candidate in candidates if candidate is not None} if isinstance(candidates, list) else {}
+    read = (
+        {candidate.node.name: candidate for candidate in candidates if candidate is not None}
+        if isinstance(candidates, list)
+        else {}
+    )
     late, unasked = Unreachable(f"no answer within {SECONDS:g} s"), Refused("not asked")
     choice = choose(
-        tuple(read.get(node.name) or Candidate(node, late if node in asked else unasked, False, False) for node in nodes),
+        tuple(
+            read.get(node.name) or Candidate(node, late if node in asked else unasked, False, False)
+            for node in nodes
+        ),
         command=command,
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return replace(choice, sources=tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread)))
+    return replace(
+        choice, sources=tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread))
+    )
 
 
 def _read(estate: Estate, node: Node) -> Candidate:
     try:
         host, _ = estate.host_of(node)
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
-        shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
+        shelf = read_shelf(
+            estate.hosts, host, estate.config.nodes.directory, estate.config.image.name
+        )
         has_image = not missing_names(estate, machine, shelf)
     except BreakglassError as error:
         return Candidate(node, error, False, False)
@@ -143,18 +224,30 @@ def _read(estate: Estate, node: Node) -> Candidate:
 
 
 def missing_names(estate: Estate, machine: Machine, shelf: Shelf) -> tuple[str, ...]:
-    """The names that pods use and that do not resolve to a whole, unpacked image on the node; empty: it holds the image.
+    """The names that pods use and that do not resolve to a whole, unpacked image on the node;
+    empty: it holds the image.
 
-    With a tarball on the node these are the names of its tag, and that tag must be the recorded image; else the names without a tag of their own.
+    With a tarball on the node these are the names of its tag, and that tag must be the recorded
+    image; else the names without a tag of their own.
     """
     image = estate.config.image
     tarball = shelf.find(shelf.latest) if shelf.latest else None
     record = tarball.record if tarball else None
-    names = image.names(record.tag) if record else tuple(name for name in image.also_known_as if "{tag}" not in name)
+    names = (
+        image.names(record.tag)
+        if record
+        else tuple(name for name in image.also_known_as if "{tag}" not in name)
+    )
     if not names:
-        held = tuple(name for name in read_targets(estate.hosts, machine.host, estate.ctr) if repository_of(name) == image.repository)
+        held = tuple(
+            name
+            for name in read_targets(estate.hosts, machine.host, estate.ctr)
+            if repository_of(name) == image.repository
+        )
         names = held[:1] or (image.repository,)
-    found = read_containerd(estate.hosts, machine.host, estate.ctr, names=names, architecture=machine.architecture)
+    found = read_containerd(
+        estate.hosts, machine.host, estate.ctr, names=names, architecture=machine.architecture
+    )
     wrong = [name for name in names if not found.image_ids.get(name) or name not in found.unpacked]
     if record and found.image_ids.get(names[0]) != record.image_id and names[0] not in wrong:
         wrong.append(names[0])

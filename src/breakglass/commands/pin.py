@@ -33,7 +33,9 @@ class Facts:
 
 def observe(estate: Estate, *, node: str) -> Facts:
     nodes = estate.nodes()
-    target = next((known for known in nodes if node == known.name), None) or next((known for known in nodes if node == known.address), None)
+    target = next((known for known in nodes if node == known.name), None) or next(
+        (known for known in nodes if node == known.address), None
+    )
     host, how = estate.host_of(target) if target else estate.node(node)
     target = target or next((known for known in nodes if known.name == host.name), None)
     may_patch = estate.may_patch()
@@ -48,7 +50,16 @@ def observe(estate: Estate, *, node: str) -> Facts:
     estate.note(f"looking at {host} ({host.ssh})")
     machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
     shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
-    return Facts(host.name, how, nodes, missing_names(estate, machine, shelf), may_patch, pods, repositories, volumes)
+    return Facts(
+        host.name,
+        how,
+        nodes,
+        missing_names(estate, machine, shelf),
+        may_patch,
+        pods,
+        repositories,
+        volumes,
+    )
 
 
 def _volumes(estate: Estate) -> tuple[Volume, ...] | None:
@@ -66,49 +77,107 @@ def observe_again(estate: Estate, facts: Facts) -> Facts:
 def without_newcomers(now: Facts, before: Facts) -> Facts:
     """What was read after the patches, of the nodes that there were before them."""
     known = {node.name for node in before.nodes}
-    return replace(now, nodes=tuple(node for node in now.nodes if node.name in known), newcomers=tuple(node.name for node in now.nodes if node.name not in known))
+    return replace(
+        now,
+        nodes=tuple(node for node in now.nodes if node.name in known),
+        newcomers=tuple(node.name for node in now.nodes if node.name not in known),
+    )
 
 
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     """Raises Refused when the target does not fit or another pin is in force."""
     target = next((node for node in facts.nodes if node.name == facts.target), None)
     if target is None:
-        raise Refused(f"there is no node {facts.target} in the cluster", next_step="one of: " + ", ".join(node.name for node in facts.nodes))
+        raise Refused(
+            f"there is no node {facts.target} in the cluster",
+            next_step="one of: " + ", ".join(node.name for node in facts.nodes),
+        )
     if facts.may_patch is False:
-        raise Unreachable("the API lets us list nodes but not patch them: the right patch on nodes is missing", next_step="bind the ClusterRole that README.md prints to this identity")
-    pins = {node.name: parse_pin(node.mark.annotation) for node in facts.nodes if node.mark.annotation is not None}
+        raise Unreachable(
+            "the API lets us list nodes but not patch them: the right patch on nodes is missing",
+            next_step="bind the ClusterRole that README.md prints to this identity",
+        )
+    pins = {
+        node.name: parse_pin(node.mark.annotation)
+        for node in facts.nodes
+        if node.mark.annotation is not None
+    }
     foreign = sorted({pin.target for pin in pins.values() if pin.target != target.name})
     if foreign:
         pin = next(pin for pin in pins.values() if pin.target != target.name)
         raise Refused(
-            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}" + (f", reason: {pin.reason}" if pin.reason else ""),
-            next_step=(f"use it: breakglass pin {foreign[0]}; or end it first: " if foreign[0] in {node.name for node in facts.nodes} else "that node is gone, so end it: ") + "breakglass restore",
+            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}"
+            + (f", reason: {pin.reason}" if pin.reason else ""),
+            next_step=(
+                f"use it: breakglass pin {foreign[0]}; or end it first: "
+                if foreign[0] in {node.name for node in facts.nodes}
+                else "that node is gone, so end it: "
+            )
+            + "breakglass restore",
         )
     if target.mark.unschedulable:
-        raise Refused(f"{target.name} is cordoned, no pod would be scheduled anywhere", next_step=f"kubectl uncordon {target.name}, or choose another node")
+        raise Refused(
+            f"{target.name} is cordoned, no pod would be scheduled anywhere",
+            next_step=f"kubectl uncordon {target.name}, or choose another node",
+        )
     if not target.ready:
-        raise Refused(f"{target.name} is not Ready", next_step="choose another node: kubectl get nodes")
+        raise Refused(
+            f"{target.name} is not Ready", next_step="choose another node: kubectl get nodes"
+        )
     if facts.missing:
-        message = f"{target.name} does not hold the image: {', '.join(facts.missing)} is not there, or not the image of its tarball"
-        raise Refused(message, next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}")
+        message = (
+            f"{target.name} does not hold the image: {', '.join(facts.missing)} is not there, or "
+            f"not the image of its tarball"
+        )
+        raise Refused(
+            message,
+            next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}",
+        )
     text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
     others = [node for node in facts.nodes if node.name != target.name]
-    steps = tuple(PatchNode(node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version) for node in others if not node.mark.unschedulable)
+    steps = tuple(
+        PatchNode(
+            node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version
+        )
+        for node in others
+        if not node.mark.unschedulable
+    )
     alone = left_alone(facts)
     notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
-    return Plan(f"pods are scheduled on {target.name} only; every node that was cordoned for it carries the annotation {ANNOTATION}", steps, notes=notes, warnings=tuple(_warnings(facts)))
+    return Plan(
+        (
+            f"pods are scheduled on {target.name} only; every node that was cordoned for it "
+            f"carries the annotation {ANNOTATION}"
+        ),
+        steps,
+        notes=notes,
+        warnings=tuple(_warnings(facts)),
+    )
 
 
 def left_alone(facts: Facts) -> list[str]:
     """Nodes that somebody else had cordoned."""
-    return [node.name for node in facts.nodes if node.name != facts.target and node.mark.unschedulable and node.mark.annotation is None]
+    return [
+        node.name
+        for node in facts.nodes
+        if node.name != facts.target and node.mark.unschedulable and node.mark.annotation is None
+    ]
 
 
 def result(facts: Facts, done: Plan) -> Result:
     """Of what was read after the patches, or in a dry run before them."""
     patched = {step.node for step in done.steps if isinstance(step, PatchNode)}
-    cordoned = [node.name for node in facts.nodes if node.name in patched or (node.mark.unschedulable and node.mark.annotation is not None)]
-    return {"target": facts.target, "cordoned": cordoned, "left_alone": left_alone(facts), "joined": list(facts.newcomers)}
+    cordoned = [
+        node.name
+        for node in facts.nodes
+        if node.name in patched or (node.mark.unschedulable and node.mark.annotation is not None)
+    ]
+    return {
+        "target": facts.target,
+        "cordoned": cordoned,
+        "left_alone": left_alone(facts),
+        "joined": list(facts.newcomers),
+    }
 
 
 def state(facts: Facts) -> str:
@@ -119,10 +188,38 @@ def state(facts: Facts) -> str:
 def _warnings(facts: Facts) -> list[str]:
     if facts.pods is None:
         return ["the pods could not be listed: pods that wait on other nodes are not known"]
-    waiting = [pod for pod in facts.pods if pod.node not in (None, facts.target) and pod.waiting_for_image and any(repository_of(image) in facts.repositories for image in pod.images)]
-    told = [f"{pod} is bound to {pod.node} and waits there for the image; it will not move: delete it, so that it is scheduled anew" for pod in waiting]
+    waiting = [
+        pod
+        for pod in facts.pods
+        if pod.node not in (None, facts.target)
+        and pod.waiting_for_image
+        and any(repository_of(image) in facts.repositories for image in pod.images)
+    ]
+    told = [
+        (
+            f"{pod} is bound to {pod.node} and waits there for the image; it will not move: "
+            f"delete it, so that it is scheduled anew"
+        )
+        for pod in waiting
+    ]
     if facts.volumes is None:
-        return [*told, "the persistent volumes could not be listed: pods that only other nodes can serve are not known (README.md, the right to list persistentvolumes)"]
+        return [
+            *told,
+            (
+                "the persistent volumes could not be listed: pods that only other nodes can "
+                "serve are not known (README.md, the right to list persistentvolumes)"
+            ),
+        ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)
-    told += [f"{pod} has a volume that only {', '.join(nodes)} can serve: while this is pinned it cannot start anew; to let it: kubectl uncordon {nodes[0]}" for pod, nodes in tied[:5]]
-    return told + ([f"and {len(tied) - 5} more pods have volumes that only other nodes can serve"] if len(tied) > 5 else [])
+    told += [
+        (
+            f"{pod} has a volume that only {', '.join(nodes)} can serve: while this is pinned it "
+            f"cannot start anew; to let it: kubectl uncordon {nodes[0]}"
+        )
+        for pod, nodes in tied[:5]
+    ]
+    return told + (
+        [f"and {len(tied) - 5} more pods have volumes that only other nodes can serve"]
+        if len(tied) > 5
+        else []
+    )

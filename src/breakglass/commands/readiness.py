@@ -1,4 +1,6 @@
-"""What the way back needs besides tarballs, and what can be known of it without changing anything."""
+"""What the way back needs besides tarballs, and what can be known of it without changing
+anything.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +30,18 @@ class Readings:
     @property
     def content(self) -> str | None:
         """The directory of containerd's content store."""
-        return self.answers.answering.content if isinstance(self.answers, Answers) and self.answers.answering else None
+        return (
+            self.answers.answering.content
+            if isinstance(self.answers, Answers) and self.answers.answering
+            else None
+        )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. Without an error it is as it should be, or, as a warning, the way back works without it."""
+    """One finding. Without an error it is as it should be, or, as a warning, the way back works
+    without it.
+    """
 
     name: str
     detail: str
@@ -41,11 +49,16 @@ class Check:
     warns: bool = False
 
     def __str__(self) -> str:
-        return f"{'FAILED' if self.error else 'warning' if self.warns else 'ok':<8}{self.name}: {self.detail}"
+        return (
+            f"{'FAILED' if self.error else 'warning' if self.warns else 'ok':<8}{self.name}: "
+            f"{self.detail}"
+        )
 
 
 def programs(nodes: Nodes) -> tuple[str, ...]:
-    """What fetch and import run on a node; ssh is not among them, for a tarball may come through the operator's machine."""
+    """What fetch and import run on a node; ssh is not among them, for a tarball may come through
+    the operator's machine.
+    """
     return ("python3", "bash", "gzip", "sha256sum", nodes.ctr[0])
 
 
@@ -53,8 +66,11 @@ def observe(estate: Estate, machine: Machine, names: tuple[str, ...]) -> Reading
     """`names`: what the image is to be called."""
 
     def answers() -> Answers:
-        # The registries are not asked: whether they serve the image today says nothing of the way back.
-        return read_answers(estate, machine.host, names, architecture=machine.architecture, wanted=True, pulls=())
+        # The registries are not asked: whether they serve the image today says nothing of the way
+        # back.
+        return read_answers(
+            estate, machine.host, names, architecture=machine.architecture, wanted=True, pulls=()
+        )
 
     ready = not missing(machine, estate.config.nodes)
     return Readings(_attempt(answers) if ready else None, _attempt(estate.may_patch))
@@ -64,21 +80,36 @@ def missing(machine: Machine, nodes: Nodes) -> tuple[str, ...]:
     return tuple(program for program in programs(nodes) if program not in machine.commands)
 
 
-def checks(readings: Readings, machine: Machine, *, nodes: Nodes, login: Way | None) -> tuple[Check, ...]:
+def checks(
+    readings: Readings, machine: Machine, *, nodes: Nodes, login: Way | None
+) -> tuple[Check, ...]:
     """`login`: how the node's root would log in to the VM; None where the VM was not reached."""
     node = machine.host
-    return (_programs(machine, nodes), *(_answering(node, nodes, readings) if nodes.answer_pulls else ()), *(_login(node, login) if login else ()), _rights(readings))
+    return (
+        _programs(machine, nodes),
+        *(_answering(node, nodes, readings) if nodes.answer_pulls else ()),
+        *(_login(node, login) if login else ()),
+        _rights(readings),
+    )
 
 
 def _programs(machine: Machine, nodes: Nodes) -> Check:
     node, lacks = machine.host, missing(machine, nodes)
     if not lacks:
         return Check("programs", f"{node} has {', '.join(programs(nodes))}")
-    return _failed("programs", Refused(f"{node} has no {', '.join(lacks)}", next_step=f"install it on {node}, or choose another node: breakglass drill NODE"))
+    return _failed(
+        "programs",
+        Refused(
+            f"{node} has no {', '.join(lacks)}",
+            next_step=f"install it on {node}, or choose another node: breakglass drill NODE",
+        ),
+    )
 
 
 def _answering(node: Host, nodes: Nodes, readings: Readings) -> tuple[Check, ...]:
-    """Whether an import could let the node answer pulls: containerd looks for hosts.toml, each can be extended, a port is there."""
+    """Whether an import could let the node answer pulls: containerd looks for hosts.toml, each can
+    be extended, a port is there.
+    """
     answers = readings.answers
     if answers is None:
         return ()
@@ -86,18 +117,39 @@ def _answering(node: Host, nodes: Nodes, readings: Readings) -> tuple[Check, ...
         return (_failed("answering pulls", answers),)
     assert answers.answering is not None
     try:
-        warnings = set_up(node, nodes.directory, nodes.registry_config, Ctr(nodes.ctr, nodes.namespace), answers, kept={}, targets={}).warnings
+        warnings = set_up(
+            node,
+            nodes.directory,
+            nodes.registry_config,
+            Ctr(nodes.ctr, nodes.namespace),
+            answers,
+            kept={},
+            targets={},
+        ).warnings
     except Refused as error:
         return (_failed("answering pulls", error),)
     responder = answers.answering.responder
-    port = f"the responder runs on port {responder.port}" if responder.port else f"port {responder.free_port} is free for the responder"
-    found = Check("answering pulls", f"containerd reads hosts.toml below {nodes.registry_config} (config_path); {port}")
+    port = (
+        f"the responder runs on port {responder.port}"
+        if responder.port
+        else f"port {responder.free_port} is free for the responder"
+    )
+    found = Check(
+        "answering pulls",
+        f"containerd reads hosts.toml below {nodes.registry_config} (config_path); {port}",
+    )
     return (found, *(Check("answering pulls", warning, warns=True) for warning in warnings))
 
 
 def _login(node: Host, login: Way) -> tuple[Check, ...]:
     if login.why_not:
-        return (Check("login to the VM", f"{login.why_not}; fetch goes through the operator's machine then", warns=True),)
+        return (
+            Check(
+                "login to the VM",
+                f"{login.why_not}; fetch goes through the operator's machine then",
+                warns=True,
+            ),
+        )
     return (Check("login to the VM", f"{node}'s root logs in to registry-vm"),)
 
 
@@ -108,7 +160,13 @@ def _rights(readings: Readings) -> Check:
     if may is None:
         return Check("rights", "the API does not say whether we may patch nodes", warns=True)
     if not may:
-        return _failed("rights", Unreachable("the API does not let us patch nodes, so pin would not work", next_step="bind the ClusterRole that README.md prints to this identity"))
+        return _failed(
+            "rights",
+            Unreachable(
+                "the API does not let us patch nodes, so pin would not work",
+                next_step="bind the ClusterRole that README.md prints to this identity",
+            ),
+        )
     return Check("rights", "the API lets us patch nodes")
 
 

@@ -1,4 +1,6 @@
-"""recover: the whole runbook as one plan, each part planned on what the part before it will have done."""
+"""recover: the whole runbook as one plan, each part planned on what the part before it will have
+done.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -26,19 +28,33 @@ class Facts:
     others: tuple[fetch.Option, ...]
     """What would be, if that failed."""
     into: import_image.Facts | None
-    """The node as it is, with the tarball that will be there by then; None where only the fetch will tell what is in it."""
+    """The node as it is, with the tarball that will be there by then; None where only the fetch
+    will tell what is in it.
+    """
     pinning: pin.Facts
     """The cluster as it is, and a node that will hold the image by then."""
 
     @property
     def in_force(self) -> tuple[Pin, ...]:
         """Pins that are in force on this node already, each run's once."""
-        return tuple({pin.run: pin for pin in (parse_pin(node.mark.annotation) for node in self.pinning.nodes if node.mark.annotation is not None) if pin.target == self.node.name}.values())
+        return tuple(
+            {
+                pin.run: pin
+                for pin in (
+                    parse_pin(node.mark.annotation)
+                    for node in self.pinning.nodes
+                    if node.mark.annotation is not None
+                )
+                if pin.target == self.node.name
+            }.values()
+        )
 
     @property
     def answers_already(self) -> bool:
         """Whether an earlier import has set up the answering of pulls there."""
-        return self.into is not None and (self.into.answers.taken.is_begun or self.into.answers.taken.has_responder)
+        return self.into is not None and (
+            self.into.answers.taken.is_begun or self.into.answers.taken.has_responder
+        )
 
 
 @dataclass(frozen=True)
@@ -52,19 +68,31 @@ class Stage:
 
 
 def judge(registries: tuple[Found, ...]) -> str:
-    """What was found, in words. Raises Refused when a registry serves the image, Unreachable when nobody knows."""
+    """What was found, in words. Raises Refused when a registry serves the image, Unreachable when
+    nobody knows.
+    """
     verdict = check.judge(registries, expect_served=False)
-    singly = "if a pipeline has to run on one node all the same, the single commands remain: breakglass fetch, import, pin"
+    singly = (
+        "if a pipeline has to run on one node all the same, the single commands remain: "
+        "breakglass fetch, import, pin"
+    )
     if verdict.word == "not needed":
         raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
     if verdict.word == "unknown":
-        raise Unreachable(verdict.sentence, next_step=f"log in (docker login), then the same command again; {singly}")
+        raise Unreachable(
+            verdict.sentence,
+            next_step=f"log in (docker login), then the same command again; {singly}",
+        )
     told = ", ".join(f"{found.name} {found.state}" for found in registries)
     return f"{check.unserved(registries)} ({told or 'the configuration names none'})"
 
 
 def choose(estate: Estate, *, node: str | None) -> Choice:
-    return Choice(node, f"{node} was named") if node is not None else choose_for(estate, command="recover")
+    return (
+        Choice(node, f"{node} was named")
+        if node is not None
+        else choose_for(estate, command="recover")
+    )
 
 
 def observe(estate: Estate, choice: Choice, *, tag: str | None) -> Facts:
@@ -72,14 +100,40 @@ def observe(estate: Estate, choice: Choice, *, tag: str | None) -> Facts:
     fetching = fetch.observe(estate, node=node, source=None, via="auto", known=choice.sources)
     option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
-    into = import_image.observe(estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf) if shelf is not None else None
-    return Facts(fetching.node, fetching, option, others, into, replace(pin.observe(estate, node=node), missing=()))
+    into = (
+        import_image.observe(
+            estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf
+        )
+        if shelf is not None
+        else None
+    )
+    return Facts(
+        fetching.node,
+        fetching,
+        option,
+        others,
+        into,
+        replace(pin.observe(estate, node=node), missing=()),
+    )
 
 
-def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, gives_back: bool) -> tuple[Stage, ...]:
+def plan(
+    facts: Facts, *, config: Config, identity: Identity, tag: str | None, gives_back: bool
+) -> tuple[Stage, ...]:
     """Raises what any part of it would be refused for, before any of it is done."""
-    fetching = fetch.plan(facts.fetching, facts.option, image=config.image, identity=identity, tag=tag, others=facts.others)
-    importing = import_image.plan(facts.into, nodes=config.nodes, identity=identity, tag=tag) if facts.into else None
+    fetching = fetch.plan(
+        facts.fetching,
+        facts.option,
+        image=config.image,
+        identity=identity,
+        tag=tag,
+        others=facts.others,
+    )
+    importing = (
+        import_image.plan(facts.into, nodes=config.nodes, identity=identity, tag=tag)
+        if facts.into
+        else None
+    )
     pinning = pin.plan(facts.pinning, identity=identity, reason=REASON)
     stages = (Stage("fetch", fetching), Stage("import", importing), Stage("pin", pinning))
     if not gives_back:
@@ -87,26 +141,42 @@ def plan(facts: Facts, *, config: Config, identity: Identity, tag: str | None, g
     giving = None
     own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
-        then = restore.Facts(_nodes_then(facts.pinning.nodes, pinning.steps), facts.pinning.may_patch, "", (_site_then(facts.into, importing.steps, config.nodes.namespace),), own=own)
+        then = restore.Facts(
+            _nodes_then(facts.pinning.nodes, pinning.steps),
+            facts.pinning.may_patch,
+            "",
+            (_site_then(facts.into, importing.steps, config.nodes.namespace),),
+            own=own,
+        )
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
     return (*stages, Stage("restore", giving))
 
 
 def own_of(facts: Facts, identity: Identity) -> restore.Own:
-    """What this run may give back: its own and nothing else. Raises Refused where a pin is in force: it may be somebody's at work."""
+    """What this run may give back: its own and nothing else. Raises Refused where a pin is in
+    force: it may be somebody's at work.
+    """
     own = restore.Own(facts.node, identity.run)
     check_alone(facts.pinning.nodes, own)
     return own
 
 
 def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
-    """Raises Refused where another run has pinned the same node: who ends first would take the pin from the other."""
+    """Raises Refused where another run has pinned the same node: who ends first would take the pin
+    from the other.
+    """
     pins = (parse_pin(node.mark.annotation) for node in nodes if node.mark.annotation is not None)
     other = next((pin for pin in pins if pin.run != own.run), None)
     if other is not None:
         raise Refused(
-            f"{other.target} is pinned already, {told(other)}; with a command this run would give back what is not its own",
-            next_step=f"if that run is dead or done: breakglass restore, then this again; else run the command by itself, or join it without a command: breakglass recover {own.host}",
+            (
+                f"{other.target} is pinned already, {told(other)}; with a command this run would "
+                f"give back what is not its own"
+            ),
+            next_step=(
+                f"if that run is dead or done: breakglass restore, then this again; else run the "
+                f"command by itself, or join it without a command: breakglass recover {own.host}"
+            ),
         )
 
 
@@ -114,12 +184,24 @@ def told(pin: Pin) -> str:
     return f"since {pin.at} by {pin.by}" + (f", reason: {pin.reason}" if pin.reason else "")
 
 
-def check_still_pinned(before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own) -> tuple[str, ...]:
-    """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back while the command ran."""
+def check_still_pinned(
+    before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own
+) -> tuple[str, ...]:
+    """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back
+    while the command ran.
+    """
     pinned, standing = (restore.Facts(nodes, None, own=own).marked() for nodes in (before, now))
     if pinned and not standing:
-        raise Failed("somebody gave back the pin while the command ran, so what it started may have run on other nodes", next_step=f"see where it ran; then, if need be: breakglass recover {own.host}")
-    return tuple(node.name for node in now if node.name != own.host.name and not node.mark.unschedulable)
+        raise Failed(
+            (
+                "somebody gave back the pin while the command ran, so what it started may have "
+                "run on other nodes"
+            ),
+            next_step=f"see where it ran; then, if need be: breakglass recover {own.host}",
+        )
+    return tuple(
+        node.name for node in now if node.name != own.host.name and not node.mark.unschedulable
+    )
 
 
 def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...]:
@@ -146,5 +228,12 @@ def _site_then(facts: import_image.Facts, steps: Iterable[Step], namespace: str)
             names.add(words[-1])
         elif "images" in words and "rm" in words:
             names.discard(words[-1])
-    taken = replace(taken, is_recorded=True, is_begun=True, files=tuple(files[path] for path in sorted(files)), has_responder=has_responder, namespace=taken.namespace or namespace)
+    taken = replace(
+        taken,
+        is_recorded=True,
+        is_begun=True,
+        files=tuple(files[path] for path in sorted(files)),
+        has_responder=has_responder,
+        namespace=taken.namespace or namespace,
+    )
     return restore.Site(facts.node, taken, tuple(sorted(names)))

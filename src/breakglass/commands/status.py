@@ -1,4 +1,6 @@
-"""status: what is there, whatever part of the estate is down. It only reads, and what cannot be read is told and gone past."""
+"""status: what is there, whatever part of the estate is down. It only reads, and what cannot be
+read is told and gone past.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,7 +8,18 @@ from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
 from breakglass.commands.choose import missing_names
-from breakglass.commands.status_facts import Facts, PinSeen, Seen, Source, age_of, is_stale, lacking, newest, pins, unverified
+from breakglass.commands.status_facts import (
+    Facts,
+    PinSeen,
+    Seen,
+    Source,
+    age_of,
+    is_stale,
+    lacking,
+    newest,
+    pins,
+    unverified,
+)
 from breakglass.errors import BreakglassError, Unreachable
 from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import read_responder, read_taken
@@ -20,7 +33,9 @@ from breakglass.ports import Result as Ended
 
 API = "API server"
 ALL_SECONDS, API_SECONDS, NODES_SECONDS = 55.0, 15.0, 38.0
-"""For everything, and within it for the API server and then for the nodes. The sources have all of it: the disks of a NAS may sleep."""
+"""For everything, and within it for the API server and then for the nodes. The sources have all of
+it: the disks of a NAS may sleep.
+"""
 SOURCE_QUIET_SECONDS, NODE_QUIET_SECONDS = 45.0, 12.0
 """ctr itself gives up after 10 seconds, and says why."""
 
@@ -29,12 +44,23 @@ Cluster = tuple[tuple[Seen, ...], Unread | None]
 
 
 def observe(estate: Estate) -> Facts:
-    """Everything at the same time; never raises for a part that does not answer, nor waits longer than a minute for it."""
+    """Everything at the same time; never raises for a part that does not answer, nor waits longer
+    than a minute for it.
+    """
     estate.note("looking at the sources, the API server and the nodes")
-    questions: list[Callable[[], Shelf | Unread | Cluster]] = [partial(_source, estate, host, directory) for host, directory in estate.sources]
+    questions: list[Callable[[], Shelf | Unread | Cluster]] = [
+        partial(_source, estate, host, directory) for host, directory in estate.sources
+    ]
     questions.append(partial(_cluster, estate))
     *shelves, cluster = together(questions, seconds=ALL_SECONDS)
-    sources = (Source(host, directory, found if isinstance(found, Shelf | Unread) else _late(host.name, ALL_SECONDS)) for (host, directory), found in zip(estate.sources, shelves, strict=True))
+    sources = (
+        Source(
+            host,
+            directory,
+            found if isinstance(found, Shelf | Unread) else _late(host.name, ALL_SECONDS),
+        )
+        for (host, directory), found in zip(estate.sources, shelves, strict=True)
+    )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
     return Facts(estate.identity.at, estate.config.status.max_age_hours, tuple(sources), nodes, api)
 
@@ -51,7 +77,10 @@ def result(facts: Facts) -> Result:
         "unreadable_pins": list(unreadable),
         "newest": {"tag": first[0].tag, "age_seconds": first[1]} if first else None,
         "stale": is_stale(facts),
-        "api": {"reached": facts.api is None, "error": facts.api.error.message if facts.api else None},
+        "api": {
+            "reached": facts.api is None,
+            "error": facts.api.error.message if facts.api else None,
+        },
     }
 
 
@@ -64,8 +93,12 @@ def _source_result(facts: Facts, source: Source) -> Result:
         "directory": source.directory,
         "latest": shelf.latest if shelf else None,
         "lags": None if lacks is None else len(lacks),
-        "unverified_bytes": sum(tarball.size_bytes for tarball in unverified(shelf)) if shelf else None,
-        "tarballs": [_tarball(tarball, shelf, facts.now) for tarball in shelf.tarballs] if shelf else [],
+        "unverified_bytes": sum(tarball.size_bytes for tarball in unverified(shelf))
+        if shelf
+        else None,
+        "tarballs": [_tarball(tarball, shelf, facts.now) for tarball in shelf.tarballs]
+        if shelf
+        else [],
     }
 
 
@@ -100,19 +133,38 @@ def _node_result(seen: Seen) -> Result:
 
 def _pin(seen: PinSeen, now: str) -> Result:
     pin = seen.pin
-    told = {"target": pin.target, "by": pin.by, "at": pin.at, "reason": pin.reason, "age_seconds": age_seconds(pin.at, now)}
-    return {**told, "cordoned": list(seen.cordoned), "uncordoned": list(seen.uncordoned), "joined": list(seen.joined)}
+    told = {
+        "target": pin.target,
+        "by": pin.by,
+        "at": pin.at,
+        "reason": pin.reason,
+        "age_seconds": age_seconds(pin.at, now),
+    }
+    return {
+        **told,
+        "cordoned": list(seen.cordoned),
+        "uncordoned": list(seen.uncordoned),
+        "joined": list(seen.joined),
+    }
 
 
 def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
     try:
-        return read_shelf(estate.hosts, host, directory, estate.config.image.name, quiet_seconds=SOURCE_QUIET_SECONDS)
+        return read_shelf(
+            estate.hosts,
+            host,
+            directory,
+            estate.config.image.name,
+            quiet_seconds=SOURCE_QUIET_SECONDS,
+        )
     except BreakglassError as error:
         return Unread(host.name, error)
 
 
 def _cluster(estate: Estate) -> Cluster:
-    """Every node that the API, `nodes.hosts` or an annotation names, asked over SSH whatever the API says of it; and why the API was not reached."""
+    """Every node that the API, `nodes.hosts` or an annotation names, asked over SSH whatever the
+    API says of it; and why the API was not reached.
+    """
     known: dict[str, Node | None] = {}
     api = None
     try:
@@ -125,8 +177,14 @@ def _cluster(estate: Estate) -> Cluster:
     for name in (*estate.config.nodes.hosts, *(seen.pin.target for seen in in_force)):
         known.setdefault(name, None)
     brisk = replace(estate, hosts=_Brisk(estate.hosts))
-    seen = together([partial(_look, brisk, Seen(name, node)) for name, node in known.items()], seconds=NODES_SECONDS)
-    return tuple(each or Seen(name, known[name], unread=(_late(name, NODES_SECONDS),)) for name, each in zip(known, seen, strict=True)), api
+    seen = together(
+        [partial(_look, brisk, Seen(name, node)) for name, node in known.items()],
+        seconds=NODES_SECONDS,
+    )
+    return tuple(
+        each or Seen(name, known[name], unread=(_late(name, NODES_SECONDS),))
+        for name, each in zip(known, seen, strict=True)
+    ), api
 
 
 def _look(estate: Estate, seen: Seen) -> Seen:
@@ -146,17 +204,32 @@ def _look(estate: Estate, seen: Seen) -> Seen:
 
 
 def _shelf(estate: Estate, machine: Machine, seen: Seen) -> Seen:
-    return replace(seen, shelf=read_shelf(estate.hosts, machine.host, estate.config.nodes.directory, estate.config.image.name))
+    return replace(
+        seen,
+        shelf=read_shelf(
+            estate.hosts, machine.host, estate.config.nodes.directory, estate.config.image.name
+        ),
+    )
 
 
 def _taken(estate: Estate, machine: Machine, seen: Seen) -> Seen:
     nodes = estate.config.nodes
-    return replace(seen, taken=read_taken(estate.hosts, machine.host, nodes.directory, certs=nodes.registry_config))
+    return replace(
+        seen,
+        taken=read_taken(estate.hosts, machine.host, nodes.directory, certs=nodes.registry_config),
+    )
 
 
 def _responder(estate: Estate, machine: Machine, seen: Seen) -> Seen:
     """Asked only where there should be one."""
-    return replace(seen, responder=read_responder(estate.hosts, machine.host, estate.config.nodes.directory)) if seen.should_answer else seen
+    return (
+        replace(
+            seen,
+            responder=read_responder(estate.hosts, machine.host, estate.config.nodes.directory),
+        )
+        if seen.should_answer
+        else seen
+    )
 
 
 def _image(estate: Estate, machine: Machine, seen: Seen) -> Seen:
@@ -164,14 +237,24 @@ def _image(estate: Estate, machine: Machine, seen: Seen) -> Seen:
 
 
 def _late(name: str, seconds: float) -> Unread:
-    return Unread(name, Unreachable(f"{name} did not answer within {seconds:.0f} s", next_step="breakglass status again, in a minute; disks that sleep are awake then"))
+    return Unread(
+        name,
+        Unreachable(
+            f"{name} did not answer within {seconds:.0f} s",
+            next_step="breakglass status again, in a minute; disks that sleep are awake then",
+        ),
+    )
 
 
 class _Brisk:
-    """Reading that does not wait long: a node's containerd that hangs must not cost us what the node could tell besides."""
+    """Reading that does not wait long: a node's containerd that hangs must not cost us what the
+    node could tell besides.
+    """
 
     def __init__(self, hosts: Reads) -> None:
         self._hosts = hosts
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = NODE_QUIET_SECONDS) -> Ended:
-        return self._hosts.ask(host, *pipeline, quiet_seconds=min(quiet_seconds, NODE_QUIET_SECONDS))
+        return self._hosts.ask(
+            host, *pipeline, quiet_seconds=min(quiet_seconds, NODE_QUIET_SECONDS)
+        )

@@ -49,16 +49,29 @@ class Seen:
     @property
     def should_answer(self) -> bool | None:
         """An import has set up the answering of pulls, and nobody has taken it back."""
-        return None if self.taken is None else self.taken.has_responder or any(file.now != file.original for file in self.taken.files)
+        return (
+            None
+            if self.taken is None
+            else self.taken.has_responder
+            or any(file.now != file.original for file in self.taken.files)
+        )
 
     @property
     def only_keeps(self) -> bool:
-        """An import has set up no answering of pulls, and what it took besides is not given back: the keep tag."""
+        """An import has set up no answering of pulls, and what it took besides is not given back:
+        the keep tag.
+        """
         return self.taken is not None and self.taken.is_begun and not self.should_answer
 
     @property
     def answers_pulls(self) -> bool | None:
-        return False if self.should_answer is False else None if self.responder is None else bool(self.responder.answers)
+        return (
+            False
+            if self.should_answer is False
+            else None
+            if self.responder is None
+            else bool(self.responder.answers)
+        )
 
     @property
     def fails_to_answer(self) -> bool:
@@ -71,7 +84,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class PinSeen:
-    """A pin that is in force: the first annotation with this target, and what has become of the nodes."""
+    """A pin that is in force: the first annotation with this target, and what has become of the
+    nodes.
+    """
 
     pin: Pin
     cordoned: tuple[str, ...]
@@ -94,7 +109,11 @@ class Facts:
     @property
     def unread(self) -> tuple[Unread, ...]:
         sources = [source.found for source in self.sources if isinstance(source.found, Unread)]
-        return (*sources, *((self.api,) if self.api else ()), *(unread for seen in self.nodes for unread in seen.unread))
+        return (
+            *sources,
+            *((self.api,) if self.api else ()),
+            *(unread for seen in self.nodes for unread in seen.unread),
+        )
 
 
 def age_of(tarball: Tarball, now: str) -> int | None:
@@ -102,9 +121,18 @@ def age_of(tarball: Tarball, now: str) -> int | None:
 
 
 def newest(facts: Facts) -> tuple[Tarball, int | None] | None:
-    """The newest verified tarball of all sources, and its age. On one source the newest is told by its number; between sources, where numbers may have begun anew, by age."""
-    found = [(tarball, age_of(tarball, facts.now)) for source in facts.sources if source.shelf for tarball in source.shelf.verified[:1]]
-    return min(found, key=lambda pair: (pair[1] is None, pair[1] or 0, -pair[0].sequence), default=None)
+    """The newest verified tarball of all sources, and its age. On one source the newest is told by
+    its number; between sources, where numbers may have begun anew, by age.
+    """
+    found = [
+        (tarball, age_of(tarball, facts.now))
+        for source in facts.sources
+        if source.shelf
+        for tarball in source.shelf.verified[:1]
+    ]
+    return min(
+        found, key=lambda pair: (pair[1] is None, pair[1] or 0, -pair[0].sequence), default=None
+    )
 
 
 def is_stale(facts: Facts) -> bool:
@@ -114,7 +142,9 @@ def is_stale(facts: Facts) -> bool:
 
 
 def lacking(facts: Facts, source: Source) -> tuple[Tarball, ...] | None:
-    """Verified tarballs of the registry VM that are newer than all that a fallback has; None: not known."""
+    """Verified tarballs of the registry VM that are newer than all that a fallback has; None: not
+    known.
+    """
     vm = facts.sources[0].shelf
     if vm is None or source.shelf is None:
         return None
@@ -138,10 +168,24 @@ def pins(nodes: Iterable[Seen]) -> tuple[tuple[PinSeen, ...], tuple[str, ...]]:
             except Refused:
                 unreadable.append(node.name)
     targets = dict.fromkeys(pin.target for _, pin in sorted(read, key=lambda pair: pair[1].at))
-    joined = tuple(node.name for node in known if node.mark.annotation is None and not node.mark.unschedulable and node.name not in targets)
+    joined = tuple(
+        node.name
+        for node in known
+        if node.mark.annotation is None and not node.mark.unschedulable and node.name not in targets
+    )
     found = []
     for target in targets:
         marked = [(node, pin) for node, pin in read if pin.target == target]
-        cordoned, uncordoned = (tuple(node.name for node, _ in marked if node.mark.unschedulable is wanted) for wanted in (True, False))
-        found.append(PinSeen(min((pin for _, pin in marked), key=lambda pin: pin.at), cordoned, uncordoned, joined))
+        cordoned, uncordoned = (
+            tuple(node.name for node, _ in marked if node.mark.unschedulable is wanted)
+            for wanted in (True, False)
+        )
+        found.append(
+            PinSeen(
+                min((pin for _, pin in marked), key=lambda pin: pin.at),
+                cordoned,
+                uncordoned,
+                joined,
+            )
+        )
     return tuple(found), tuple(unreadable)

@@ -1,4 +1,6 @@
-"""The verdict that closes an import: which pods start on the node now, which do not, and why not."""
+"""The verdict that closes an import: which pods start on the node now, which do not, and why
+not.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from breakglass.observe.containerd import honours_pinned
 from breakglass.observe.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
-"""The first kubelet of each minor version whose image garbage collection heeds the label (kubernetes#119986 and its cherry picks); every later minor does."""
+"""The first kubelet of each minor version whose image garbage collection heeds the label
+(kubernetes#119986 and its cherry picks); every later minor does.
+"""
 ASKS_FOR_CREDENTIALS = (1, 35)
 """From this kubelet on KubeletEnsureSecretPulledImages is on."""
 
@@ -31,9 +35,13 @@ def read_cluster(estate: Estate, node: str) -> Cluster:
     """Never raises: the verdict is told with the API down as well."""
     kubelet = ""
     try:
-        found = next((found for found in estate.nodes() if node in (found.name, found.address)), None)
+        found = next(
+            (found for found in estate.nodes() if node in (found.name, found.address)), None
+        )
         kubelet, name = (inert(found.kubelet), found.name) if found else ("", node)
-        waiting = tuple(pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, name))
+        waiting = tuple(
+            pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, name)
+        )
     except BreakglassError as error:
         return Cluster(kubelet, unread=error.message)
     return Cluster(kubelet, waiting)
@@ -57,7 +65,9 @@ def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]
 
 
 def heeds_pinned(kubelet: str) -> bool | None:
-    """Whether a kubelet's image garbage collection leaves images alone that containerd reports as pinned; None: the version is not known."""
+    """Whether a kubelet's image garbage collection leaves images alone that containerd reports as
+    pinned; None: the version is not known.
+    """
     version = version_numbers(kubelet)
     if version is None:
         return None
@@ -68,12 +78,37 @@ def heeds_pinned(kubelet: str) -> bool | None:
 def _always(facts: Facts) -> tuple[str, ...]:
     assert facts.answers.answering
     answering = facts.answers.answering
-    first = sorted({pull.registry for pull in facts.answers.pulls if facts.answers.first(pull.registry)})
-    rule = "a registry that is back wins again" if not first else f"before {', '.join(first)}, whose image is broken; after the others"
-    told = f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): {rule}. After a reboot of the node: breakglass import {facts.node}"
-    refusing = (f"But {', '.join(facts.answers.refusing)} lets nobody look without a login: if its image is broken, Always does not start under its names.",) if facts.answers.refusing else ()
+    first = sorted(
+        {pull.registry for pull in facts.answers.pulls if facts.answers.first(pull.registry)}
+    )
+    rule = (
+        "a registry that is back wins again"
+        if not first
+        else f"before {', '.join(first)}, whose image is broken; after the others"
+    )
+    told = (
+        f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
+        f"{rule}. After a reboot of the node: breakglass import {facts.node}"
+    )
+    refusing = (
+        (
+            (
+                f"But {', '.join(facts.answers.refusing)} lets nobody look without a login: if "
+                f"its image is broken, Always does not start under its names."
+            ),
+        )
+        if facts.answers.refusing
+        else ()
+    )
     newer = (
-        (f"But {answering.config_file} was changed after containerd started: if config_path was what changed, Always starts only after a restart of containerd.",) if answering.config_is_newer else ()
+        (
+            (
+                f"But {answering.config_file} was changed after containerd started: if "
+                f"config_path was what changed, Always starts only after a restart of containerd."
+            ),
+        )
+        if answering.config_is_newer
+        else ()
     )
     return (told, *refusing, *newer)
 
@@ -81,12 +116,19 @@ def _always(facts: Facts) -> tuple[str, ...]:
 def _no_longer(names: tuple[str, ...], before: Facts) -> tuple[str, ...]:
     answered = before.answers.answering.responder.answers if before.answers.answering else {}
     gone = sorted(set(answered) - set(names))
-    return (f"No longer answered, nor kept, from an earlier import: {', '.join(gone)}",) if gone else ()
+    return (
+        (f"No longer answered, nor kept, from an earlier import: {', '.join(gone)}",)
+        if gone
+        else ()
+    )
 
 
 def _never() -> tuple[str, ...]:
     return (
-        "A pod with Always (the default of :latest) does not start while its registry is gone: the node does not answer pulls (--no-answer-pulls).",
+        (
+            "A pod with Always (the default of :latest) does not start while its registry is "
+            "gone: the node does not answer pulls (--no-answer-pulls)."
+        ),
         "Where the admission plugin AlwaysPullImages is on, every pod is one with Always.",
     )
 
@@ -95,12 +137,23 @@ def _collection(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
     version = facts.containerd.version
     if not honours_pinned(version):
         return (
-            f"containerd {version} on {facts.node} cannot keep the image from kubelet's image garbage collection (1.6.25 and 1.7.10 can): watch the disk, kubelet deletes unused images from 85 % on.",
+            (
+                f"containerd {version} on {facts.node} cannot keep the image from kubelet's "
+                f"image garbage collection (1.6.25 and 1.7.10 can): watch the disk, kubelet "
+                f"deletes unused images from 85 % on."
+            ),
         )
     heeds = heeds_pinned(cluster.kubelet)
     if heeds is False:
-        return (f"kubelet {cluster.kubelet} on {facts.node} does not heed that the image is pinned in containerd (1.25.14, 1.26.9, 1.27.6, 1.28.2 and later do): watch the disk.",)
-    return (f"The image is kept from kubelet's image garbage collection{'' if heeds else ', if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later'}.",)
+        return (
+            (
+                f"kubelet {cluster.kubelet} on {facts.node} does not heed that the image is "
+                f"pinned in containerd (1.25.14, 1.26.9, 1.27.6, 1.28.2 and later do): watch the "
+                f"disk."
+            ),
+        )
+    provided = "" if heeds else ", if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later"
+    return (f"The image is kept from kubelet's image garbage collection{provided}.",)
 
 
 def _credentials(cluster: Cluster) -> tuple[str, ...]:
@@ -108,7 +161,13 @@ def _credentials(cluster: Cluster) -> tuple[str, ...]:
     if version is not None and version[:2] < ASKS_FOR_CREDENTIALS:
         return ()
     which = f"kubelet {cluster.kubelet}" if version else "A kubelet from 1.35 on"
-    return (f"{which} may ask a pod for the credentials of an image that it has once pulled with a secret (KubeletEnsureSecretPulledImages): such pods need that imagePullSecret still.",)
+    return (
+        (
+            f"{which} may ask a pod for the credentials of an image that it has once pulled with "
+            f"a secret (KubeletEnsureSecretPulledImages): such pods need that imagePullSecret "
+            f"still."
+        ),
+    )
 
 
 def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
@@ -121,6 +180,16 @@ def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
                 lacking.setdefault(inert(image, limit=200), []).append(inert(str(pod)))
     if not lacking:
         return ()
-    told = tuple(f"  {image}: {', '.join(pods[:3])}{f' and {len(pods) - 3} more' if len(pods) > 3 else ''}" for image, pods in sorted(lacking.items())[:10])
+    told = tuple(
+        f"  {image}: {', '.join(pods[:3])}{f' and {len(pods) - 3} more' if len(pods) > 3 else ''}"
+        for image, pods in sorted(lacking.items())[:10]
+    )
     more = (f"  and {len(lacking) - 10} more images",) if len(lacking) > 10 else ()
-    return (f"Waiting pods name images that {facts.node} does not have (image.companions brings such images along):", *told, *more)
+    return (
+        (
+            f"Waiting pods name images that {facts.node} does not have (image.companions brings "
+            f"such images along):"
+        ),
+        *told,
+        *more,
+    )

@@ -1,4 +1,6 @@
-"""One section of the configuration after the other: what is asked of it is known, and every fault is kept with its path."""
+"""One section of the configuration after the other: what is asked of it is known, and every
+fault is kept with its path.
+"""
 
 import math
 import os
@@ -32,24 +34,52 @@ class Section:
             self._faults.append(f"{self._at(key)}: is missing")
         return default[0] if default else _nothing()
 
-    def take_or_derive(self, key: str, convert: Callable[[object], T], derived: T, *, origin: str) -> T:
+    def take_or_derive(
+        self, key: str, convert: Callable[[object], T], derived: T, *, origin: str
+    ) -> T:
         """One value, or the one that follows from another key, by the same grammar."""
         self._asked.append(key)
         value = self._values.get(key)
         if value is not None:
             return self._convert(self._at(key), convert, value)
         # Nothing follows from a value that has a fault itself.
-        return self._convert(f"{self._at(key)} (not given, so taken from {origin})", convert, derived) if derived else _nothing()
+        return (
+            self._convert(f"{self._at(key)} (not given, so taken from {origin})", convert, derived)
+            if derived
+            else _nothing()
+        )
 
-    def items(self, key: str, convert: Callable[[object], T], *default: T, first: Callable[[object], T] | None = None) -> tuple[T, ...]:
-        """A list's values, or the default; where there is a default, an empty list is a fault. `first`: what its first value has to be."""
-        values: list[object] = self.take(key, _filled_list if default else _list, list(default)) or []
-        return tuple(self._convert(f"{self._at(key)}[{index}]", first if first and index == 0 else convert, value) for index, value in enumerate(values))
+    def items(
+        self,
+        key: str,
+        convert: Callable[[object], T],
+        *default: T,
+        first: Callable[[object], T] | None = None,
+    ) -> tuple[T, ...]:
+        """A list's values, or the default; where there is a default, an empty list is a fault.
+        `first`: what its first value has to be.
+        """
+        values: list[object] = (
+            self.take(key, _filled_list if default else _list, list(default)) or []
+        )
+        return tuple(
+            self._convert(
+                f"{self._at(key)}[{index}]", first if first and index == 0 else convert, value
+            )
+            for index, value in enumerate(values)
+        )
 
-    def pairs(self, key: str, convert_key: Callable[[object], str], convert: Callable[[object], str]) -> dict[str, str]:
+    def pairs(
+        self, key: str, convert_key: Callable[[object], str], convert: Callable[[object], str]
+    ) -> dict[str, str]:
         """A mapping whose keys are names that a person gives."""
         section = self.section(key)
-        return {self._convert(self._at(key), convert_key, name): self._convert(section._at(name), convert, value) for name, value in section._values.items()}
+        return {
+            self._convert(self._at(key), convert_key, name): self._convert(
+                section._at(name), convert, value
+            )
+            for name, value in section._values.items()
+        }
 
     def section(self, key: str) -> "Section":
         self._asked.append(key)
@@ -57,7 +87,10 @@ class Section:
 
     def sections(self, key: str) -> list["Section"]:
         values: list[object] = self.take(key, _list, []) or []
-        return [Section(value, f"{self._at(key)}[{index}]", self._faults) for index, value in enumerate(values)]
+        return [
+            Section(value, f"{self._at(key)}[{index}]", self._faults)
+            for index, value in enumerate(values)
+        ]
 
     def close(self) -> None:
         """What nobody asked for is unknown."""
@@ -66,7 +99,9 @@ class Section:
                 from difflib import get_close_matches
 
                 meant = get_close_matches(str(key), self._asked, 1)
-                self._faults.append(f"{self._at(key)}: unknown key; {f'did you mean {meant[0]}?' if meant else 'known here: ' + ', '.join(self._asked)}")
+                known = f"known here: {', '.join(self._asked)}"
+                advice = f"did you mean {meant[0]}?" if meant else known
+                self._faults.append(f"{self._at(key)}: unknown key; {advice}")
 
     def _at(self, key: object) -> str:
         return join(self._path, key)
@@ -83,7 +118,14 @@ class Section:
 def text(check: Callable[[str], str]) -> Callable[[object], str]:
     def convert(value: object) -> str:
         if not isinstance(value, str):
-            raise Usage(f"{show(value)} is not text" + ("" if value is None or isinstance(value, (list, dict)) else "; put it in quotes if it is meant as text"))
+            raise Usage(
+                f"{show(value)} is not text"
+                + (
+                    ""
+                    if value is None or isinstance(value, (list, dict))
+                    else "; put it in quotes if it is meant as text"
+                )
+            )
         return check(value)
 
     return convert
@@ -106,18 +148,29 @@ def positive_whole(value: object) -> int:
 
 
 def positive(value: object) -> float:
-    # The upper bound keeps a number of seconds within what the system's clocks and time-outs can hold.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6 or not math.isfinite(value):
+    # The upper bound keeps a number of seconds within what the system's clocks and time-outs can
+    # hold.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value <= 1e6
+        or not math.isfinite(value)
+    ):
         raise Usage(f"{show(value)} is not a positive number (of at most a million)")
     return float(value)
 
 
 def local_path(base: Path) -> Callable[[object], Path]:
-    """For a path on this machine; one that is relative starts at the configuration file's directory."""
+    """For a path on this machine; one that is relative starts at the configuration file's
+    directory.
+    """
 
     def check(text: str) -> str:
         if not text or not text.isprintable() or re.search(r"[`$;|&<>]", text):
-            raise Usage(f"{show(text)} is not a path; a leading ~ is understood, variables and commands are not")
+            raise Usage(
+                f"{show(text)} is not a path; a leading ~ is understood, variables and "
+                f"commands are not"
+            )
         if (expanded := os.path.expanduser(text)).startswith("~"):  # noqa: PTH111 (leaves an unknown user's ~ alone, where Path raises)
             raise Usage(f"{show(text)}: there is no such home directory")
         return expanded

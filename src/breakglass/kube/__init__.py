@@ -1,4 +1,6 @@
-"""The only package that knows the `kubernetes` client, which is loaded with the first question that is asked."""
+"""The only package that knows the `kubernetes` client, which is loaded with the first question that
+is asked.
+"""
 
 from breakglass.kube.cluster import Cluster
 

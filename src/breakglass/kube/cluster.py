@@ -1,4 +1,6 @@
-"""The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the kubernetes package."""
+"""The Kubernetes API: nodes, pods, rights and guarded patches. The only module that knows the
+kubernetes package.
+"""
 
 import os
 import re
@@ -23,28 +25,43 @@ T = TypeVar("T")
 CONNECT_SECONDS = 5.0
 PAGE = 500
 FRESH_SECONDS = 60.0
-"""A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may run for hours while pinned."""
+"""A session older than this is built anew: tokens of plugins and of pods expire, and a COMMAND may
+run for hours while pinned.
+"""
 
 _PAGE = {
     "kind": re.compile("(Node|Pod|PersistentVolume)List"),
     "items": ([{"metadata": {"name": re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")}}], None),
     "metadata": ({"continue": (str, None)}, None),
 }
-"""A list of nodes, pods or persistent volumes. Every name is an RFC 1123 subdomain: it is told in lines to type."""
+"""A list of nodes, pods or persistent volumes. Every name is an RFC 1123 subdomain: it is told in
+lines to type.
+"""
 
 
 @dataclass(frozen=True)
 class _Session:
     api: Any
-    """The client's own layer below its models: those take a second to load, and we read plain JSON."""
+    """The client's own layer below its models: those take a second to load, and we read plain
+    JSON.
+    """
     server: str
     since: float
 
 
 class Cluster:
-    """The cluster that the kubeconfig means. Nothing is loaded or contacted before the first call."""
+    """The cluster that the kubeconfig means. Nothing is loaded or contacted before the first
+    call.
+    """
 
-    def __init__(self, settings: Kubernetes, *, request_timeout_seconds: float = 10.0, operation_timeout_seconds: float = 30.0, plugin_timeout_seconds: float | None = 15.0) -> None:
+    def __init__(
+        self,
+        settings: Kubernetes,
+        *,
+        request_timeout_seconds: float = 10.0,
+        operation_timeout_seconds: float = 30.0,
+        plugin_timeout_seconds: float | None = 15.0,
+    ) -> None:
         self._settings = settings
         self._request_seconds = request_timeout_seconds
         self._operation_seconds = operation_timeout_seconds
@@ -60,34 +77,59 @@ class Cluster:
         """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""
         session = self._session()
         running = "status.phase!=Succeeded,status.phase!=Failed"
-        return self._within(session, "list pods", lambda ask: _pages("/api/v1/pods", ask, fieldSelector=running))
+        return self._within(
+            session, "list pods", lambda ask: _pages("/api/v1/pods", ask, fieldSelector=running)
+        )
 
     def volumes(self) -> list[dict[str, Any]]:
         """Every PersistentVolume object, as the API's JSON. Raises Unreachable."""
         session = self._session()
-        return self._within(session, "list persistentvolumes", lambda ask: _pages("/api/v1/persistentvolumes", ask))
+        return self._within(
+            session, "list persistentvolumes", lambda ask: _pages("/api/v1/persistentvolumes", ask)
+        )
 
     def can_patch_nodes(self) -> bool | None:
-        """Whether the API server would let us patch nodes; None where it does not say. Raises Unreachable."""
+        """Whether the API server would let us patch nodes; None where it does not say. Raises
+        Unreachable.
+        """
         session = self._session()
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": {"verb": "patch", "resource": "nodes"}}}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"verb": "patch", "resource": "nodes"}},
+        }
 
         def reviewed(ask: "_Ask") -> bool | None:
             try:
-                answer = ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+                answer = ask(
+                    "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review
+                )
             except Fault as fault:
                 if fault.status in (403, 404, 405):
                     return None
                 raise
-            return answer["status"]["allowed"] is True if fits(answer, {"status": {"allowed": bool}}) else None
+            return (
+                answer["status"]["allowed"] is True
+                if fits(answer, {"status": {"allowed": bool}})
+                else None
+            )
 
         return self._within(session, "ask for our own rights", reviewed)
 
-    def patch(self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]) -> list[Patched]:
-        """Send the patches in parallel; never raises for a single node. Raises Unreachable before the first is sent."""
+    def patch(
+        self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
+    ) -> list[Patched]:
+        """Send the patches in parallel; never raises for a single node. Raises Unreachable before
+        the first is sent.
+        """
         if not steps:
             return []
-        return patching.patch_all(_Nodes(self._session(), self._request_seconds), steps, finished, quiet_seconds=self._operation_seconds)
+        return patching.patch_all(
+            _Nodes(self._session(), self._request_seconds),
+            steps,
+            finished,
+            quiet_seconds=self._operation_seconds,
+        )
 
     def _session(self) -> _Session:
         if self._last is None or time.monotonic() - self._last.since > FRESH_SECONDS:
@@ -96,7 +138,9 @@ class Cluster:
         return self._last
 
     def _within(self, session: _Session, what: str, work: "Callable[[_Ask], T]") -> T:
-        """Do the requests of one question within the deadline, whatever hangs: the resolver and a trickling server heed no time-out."""
+        """Do the requests of one question within the deadline, whatever hangs: the resolver and a
+        trickling server heed no time-out.
+        """
         ask = _Ask(session, what, self._request_seconds, time.monotonic() + self._operation_seconds)
         answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
@@ -110,7 +154,16 @@ class Cluster:
         try:
             value, error = answers.get(timeout=self._operation_seconds)
         except Empty:
-            value, error = None, Fault(f"the API server {session.server} did not finish answering within {self._operation_seconds:g} s", next_step=NOT_THE_API)
+            value, error = (
+                None,
+                Fault(
+                    (
+                        f"the API server {session.server} did not finish answering within "
+                        f"{self._operation_seconds:g} s"
+                    ),
+                    next_step=NOT_THE_API,
+                ),
+            )
         if isinstance(error, Fault):
             if error.status == 401:
                 self._last = None
@@ -129,7 +182,15 @@ class _Ask:
     request_seconds: float
     deadline: float
 
-    def __call__(self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Mapping[str, object] | None = None, media_type: str = "application/json") -> dict[str, Any]:
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, object] | None = None,
+        media_type: str = "application/json",
+    ) -> dict[str, Any]:
         seconds = min(self.request_seconds, max(0.05, self.deadline - time.monotonic()))
         connect_seconds = min(CONNECT_SECONDS, seconds)
         api, server = self.session.api, self.session.server
@@ -137,9 +198,18 @@ class _Ask:
         from urllib3.exceptions import HTTPError
 
         headers = {"Accept": "application/json", "Content-Type": media_type}
-        _, url, headers, content, _ = api.param_serialize(method, path, query_params=list((query or {}).items()), header_params=headers, body=body, auth_settings=["BearerToken"])
+        _, url, headers, content, _ = api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
         try:
-            response = api.call_api(method, url, headers, content, _request_timeout=(connect_seconds, seconds))
+            response = api.call_api(
+                method, url, headers, content, _request_timeout=(connect_seconds, seconds)
+            )
             text = response.read()
             if not 200 <= response.status < 300:
                 raise declined(response.status, text, server, self.what)
@@ -147,7 +217,9 @@ class _Ask:
         except ApiException as error:
             raise tls(str(error.reason), server) from error
         except (HTTPError, OSError) as error:
-            raise unanswered(error, server, connect_seconds=connect_seconds, seconds=seconds) from error
+            raise unanswered(
+                error, server, connect_seconds=connect_seconds, seconds=seconds
+            ) from error
         except ValueError as error:
             # Not chained: what answered may be anything.
             del error
@@ -165,10 +237,19 @@ class _Nodes:
         self._session, self._request_seconds = session, request_seconds
 
     def read(self, name: str, *, seconds: float) -> dict[str, Any]:
-        return _node(self._ask("get nodes", seconds)("GET", f"/api/v1/nodes/{quote(name, safe='')}"))
+        return _node(
+            self._ask("get nodes", seconds)("GET", f"/api/v1/nodes/{quote(name, safe='')}")
+        )
 
     def send(self, name: str, patch: Mapping[str, object], *, seconds: float) -> dict[str, Any]:
-        return _node(self._ask("patch nodes", seconds)("PATCH", f"/api/v1/nodes/{quote(name, safe='')}", body=dict(patch), media_type="application/merge-patch+json"))
+        return _node(
+            self._ask("patch nodes", seconds)(
+                "PATCH",
+                f"/api/v1/nodes/{quote(name, safe='')}",
+                body=dict(patch),
+                media_type="application/merge-patch+json",
+            )
+        )
 
     def _ask(self, what: str, seconds: float) -> _Ask:
         return _Ask(self._session, what, self._request_seconds, time.monotonic() + seconds)
@@ -202,12 +283,17 @@ def _pages(path: str, ask: _Ask, **options: Any) -> list[dict[str, Any]]:
 
 
 def _connect(settings: Kubernetes, plugin_seconds: float | None) -> _Session:
-    """A client for the kubeconfig in force; in a pod without one, for the pod's own service account."""
+    """A client for the kubeconfig in force; in a pod without one, for the pod's own service
+    account.
+    """
     document = kubeconfig.resolve(settings, plugin_timeout_seconds=plugin_seconds)
     in_cluster = settings.kubeconfig is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
     if document is None and not in_cluster:
         looked = " and ".join(str(path) for path in kubeconfig.places(settings))
-        raise Unreachable(f"no kubeconfig was found, looked for {looked}", next_step="set kubernetes.kubeconfig in the configuration, or KUBECONFIG")
+        raise Unreachable(
+            f"no kubeconfig was found, looked for {looked}",
+            next_step="set kubernetes.kubeconfig in the configuration, or KUBECONFIG",
+        )
     import urllib3
     from kubernetes import client, config
 
@@ -216,11 +302,17 @@ def _connect(settings: Kubernetes, plugin_seconds: float | None) -> _Session:
     texts: dict[str, str] = {}
     try:
         if document is None:
-            loader.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
+            loader.load_incluster_config(
+                client_configuration=configuration, try_refresh_token=False
+            )
         else:
             document, texts = identity.without_texts(document)
-            loader.load_kube_config_from_dict(document, client_configuration=configuration, persist_config=False)
-            configuration.ca_cert_data = texts.get("certificate-authority-data") or configuration.ca_cert_data
+            loader.load_kube_config_from_dict(
+                document, client_configuration=configuration, persist_config=False
+            )
+            configuration.ca_cert_data = (
+                texts.get("certificate-authority-data") or configuration.ca_cert_data
+            )
             # It would load everything again on every request.
             configuration.refresh_api_key_hook = None
         configuration.retries = False
@@ -230,9 +322,18 @@ def _connect(settings: Kubernetes, plugin_seconds: float | None) -> _Session:
         api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
     except Exception:
         # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
-        where = "the pod's service account" if document is None else f"the kubeconfig {', '.join(str(path) for path in kubeconfig.places(settings))}"
-        raise Unreachable(f"the client cannot use {where}: a certificate, key or address in it is malformed", next_step="kubectl config view") from None
+        where = (
+            "the pod's service account"
+            if document is None
+            else f"the kubeconfig {', '.join(str(path) for path in kubeconfig.places(settings))}"
+        )
+        raise Unreachable(
+            f"the client cannot use {where}: a certificate, key or address in it is malformed",
+            next_step="kubectl config view",
+        ) from None
     if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     address = urlsplit(configuration.host)
-    return _Session(api, f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic())
+    return _Session(
+        api, f"{address.scheme}://{address.netloc.rpartition('@')[2]}", time.monotonic()
+    )

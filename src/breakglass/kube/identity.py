@@ -1,4 +1,5 @@
-"""The client certificate and key that a kubeconfig holds as text: into TLS without a file of their own.
+"""The client certificate and key that a kubeconfig holds as text: into TLS without a file of their
+own.
 
 The client library writes them to temporary files, which a run that is killed would leave behind.
 """
@@ -17,15 +18,29 @@ DATA = ("certificate-authority-data", "client-certificate-data", "client-key-dat
 
 
 def without_texts(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A resolved kubeconfig without what would become a file, and these texts as PEM. Raises ValueError for what is no base64."""
+    """A resolved kubeconfig without what would become a file, and these texts as PEM. Raises
+    ValueError for what is no base64.
+    """
     taken: dict[str, str] = {}
 
     def strip(kind: str, key: str) -> list[dict[str, Any]]:
         (entry,) = document[kind]
-        taken.update({name: base64.b64decode(entry[key][name]).decode("latin-1") for name in DATA if entry[key].get(name)})
-        return [{**entry, key: {name: value for name, value in entry[key].items() if name not in DATA}}]
+        taken.update(
+            {
+                name: base64.b64decode(entry[key][name]).decode("latin-1")
+                for name in DATA
+                if entry[key].get(name)
+            }
+        )
+        return [
+            {**entry, key: {name: value for name, value in entry[key].items() if name not in DATA}}
+        ]
 
-    return {**document, "clusters": strip("clusters", "cluster"), "users": strip("users", "user")}, taken
+    return {
+        **document,
+        "clusters": strip("clusters", "cluster"),
+        "users": strip("users", "user"),
+    }, taken
 
 
 def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext:
@@ -43,7 +58,10 @@ def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext:
         made.load_default_certs()
     if pair == (None, None):
         return made
-    with _file(pair[0], configuration.cert_file) as certificate, _file(pair[1], configuration.key_file) as key:
+    with (
+        _file(pair[0], configuration.cert_file) as certificate,
+        _file(pair[1], configuration.key_file) as key,
+    ):
         made.load_cert_chain(certificate or key or "", key, password="")
     configuration.cert_file = configuration.key_file = None
     return made
@@ -51,7 +69,9 @@ def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext:
 
 @contextmanager
 def _file(text: str | None, path: str | None) -> Iterator[str | None]:
-    """A path that OpenSSL can read for a moment. That of a text is in memory, and where a system has no such files, a temporary one of mode 0600."""
+    """A path that OpenSSL can read for a moment. That of a text is in memory, and where a system
+    has no such files, a temporary one of mode 0600.
+    """
     if text is None:
         yield path
         return

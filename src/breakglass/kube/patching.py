@@ -1,4 +1,6 @@
-"""Guarded patches of many nodes in parallel: what each answer means, when to try again, and when to say that nobody knows."""
+"""Guarded patches of many nodes in parallel: what each answer means, when to try again, and when to
+say that nobody knows.
+"""
 
 import queue
 import random
@@ -16,9 +18,14 @@ Node = dict[str, Any]
 
 THREADS = 16
 TRIES = 100
-"""Per node, each some milliseconds. Where reading and patching take nearly the 10 ms between two writes of a writer at 100 Hz, few tries fall into a gap."""
+"""Per node, each some milliseconds. Where reading and patching take nearly the 10 ms between two
+writes of a writer at 100 Hz, few tries fall into a gap.
+"""
 LAST_LOOK_SECONDS = 5.0
-_NODE = {"metadata": {"annotations": ({ANNOTATION: (str, None)}, None)}, "spec": ({"unschedulable": (bool, None)}, None)}
+_NODE = {
+    "metadata": {"annotations": ({ANNOTATION: (str, None)}, None)},
+    "spec": ({"unschedulable": (bool, None)}, None),
+}
 
 
 class Nodes(Protocol):
@@ -29,7 +36,13 @@ class Nodes(Protocol):
     def send(self, name: str, patch: Mapping[str, object], *, seconds: float) -> Node: ...
 
 
-def patch_all(nodes: Nodes, steps: Sequence[PatchNode], finished: Callable[[Patched], None], *, quiet_seconds: float) -> list[Patched]:
+def patch_all(
+    nodes: Nodes,
+    steps: Sequence[PatchNode],
+    finished: Callable[[Patched], None],
+    *,
+    quiet_seconds: float,
+) -> list[Patched]:
     """Send the patches; one result for each, in the order of the steps.
 
     Ends when every node has an outcome, or when for `quiet_seconds` none had one that is certain.
@@ -42,11 +55,18 @@ def mark_of(node: Node) -> Mark:
     if not fits(node, _NODE):
         raise Fault("the API server answered with something else than the node")
     metadata, spec = node.get("metadata") or {}, node.get("spec") or {}
-    return Mark(unschedulable=spec.get("unschedulable") is True, annotation=(metadata.get("annotations") or {}).get(ANNOTATION))
+    return Mark(
+        unschedulable=spec.get("unschedulable") is True,
+        annotation=(metadata.get("annotations") or {}).get(ANNOTATION),
+    )
 
 
-def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_seconds: float) -> Patched:
-    """Bring one node from `before` to `after`; in doubt read it again, and let it be if somebody else has changed it."""
+def patch_one(
+    nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_seconds: float
+) -> Patched:
+    """Bring one node from `before` to `after`; in doubt read it again, and let it be if somebody
+    else has changed it.
+    """
     end = time.monotonic() + quiet_seconds
     version = step.resource_version
     pause = 0.1
@@ -63,7 +83,9 @@ def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_
                     return judged
                 version = str(node["metadata"].get("resourceVersion") or "")
             sent = True
-            node = nodes.send(step.node, _guarded(step, version), seconds=max(0.1, end - time.monotonic()))
+            node = nodes.send(
+                step.node, _guarded(step, version), seconds=max(0.1, end - time.monotonic())
+            )
             if mark_of(node) == step.after:
                 return Patched(step, "done")
             raise Fault("the API server accepted the patch but returned the node without it")
@@ -84,7 +106,14 @@ def patch_one(nodes: Nodes, step: PatchNode, stopped: threading.Event, *, quiet_
     if doubt:
         return _last_look(nodes, step, doubt)
     if failure.status == 409:
-        return Patched(step, "changed", "somebody else keeps changing the node, every try met a newer version; it was left as it was")
+        return Patched(
+            step,
+            "changed",
+            (
+                "somebody else keeps changing the node, every try met a newer version; it was "
+                "left as it was"
+            ),
+        )
     return Patched(step, "refused" if failure.declined else "unsent", failure.why)
 
 
@@ -92,7 +121,11 @@ def _last_look(nodes: Nodes, step: PatchNode, doubt: str) -> Patched:
     try:
         judged = _judge(step, mark_of(nodes.read(step.node, seconds=LAST_LOOK_SECONDS)))
     except Fault as fault:
-        return Patched(step, "gone", fault.why) if fault.status == 404 else Patched(step, "unknown", f"{doubt}; and it could not be read again: {fault.why}")
+        return (
+            Patched(step, "gone", fault.why)
+            if fault.status == 404
+            else Patched(step, "unknown", f"{doubt}; and it could not be read again: {fault.why}")
+        )
     # Read as before proves nothing here: the last patch may still be on its way.
     return judged or Patched(step, "unknown", f"{doubt}; when last read, the node was as before")
 
@@ -107,7 +140,9 @@ def _judge(step: PatchNode, now: Mark) -> Patched | None:
     if now.unschedulable != step.before.unschedulable:
         differences.append("cordoned it" if now.unschedulable else "uncordoned it")
     if now.annotation != step.before.annotation:
-        differences.append(f"{'removed' if now.annotation is None else 'set' if step.before.annotation is None else 'changed'} its annotation {ANNOTATION}")
+        verb = "set" if step.before.annotation is None else "changed"
+        verb = "removed" if now.annotation is None else verb
+        differences.append(f"{verb} its annotation {ANNOTATION}")
     return Patched(step, "changed", f"somebody else {' and '.join(differences)} meanwhile")
 
 
@@ -121,8 +156,19 @@ def _guarded(step: PatchNode, version: str) -> Mapping[str, object]:
 class _Run:
     """The threads of one patch_all, and what is known so far."""
 
-    def __init__(self, nodes: Nodes, steps: Sequence[PatchNode], finished: Callable[[Patched], None], quiet_seconds: float) -> None:
-        self._nodes, self._steps, self._finished, self._quiet_seconds = nodes, steps, finished, quiet_seconds
+    def __init__(
+        self,
+        nodes: Nodes,
+        steps: Sequence[PatchNode],
+        finished: Callable[[Patched], None],
+        quiet_seconds: float,
+    ) -> None:
+        self._nodes, self._steps, self._finished, self._quiet_seconds = (
+            nodes,
+            steps,
+            finished,
+            quiet_seconds,
+        )
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._known: dict[int, Patched] = {}
         self._changed = threading.Condition(threading.RLock())
@@ -134,14 +180,18 @@ class _Run:
         for index in range(len(self._steps)):
             self._waiting.put(index)
         # Daemons: one that hangs in the system's resolver must not keep the command from ending.
-        threads = [threading.Thread(target=self._work, name=f"patch-{number}", daemon=True) for number in range(min(THREADS, len(self._steps)))]
+        threads = [
+            threading.Thread(target=self._work, name=f"patch-{number}", daemon=True)
+            for number in range(min(THREADS, len(self._steps)))
+        ]
         try:
             for thread in threads:
                 thread.start()
             self._wait()
         finally:
             self._stopped.set()
-            # Short: after a signal what is in flight may still end well, and is then reported as done.
+            # Short: after a signal what is in flight may still end well, and is then reported as
+            # done.
             end = time.monotonic() + 2.0
             for thread in threads:
                 if thread.ident is not None and not self._all_known():
@@ -170,9 +220,16 @@ class _Run:
                 index = self._waiting.get_nowait()
                 step = self._steps[index]
                 if time.monotonic() - self._certain_at >= self._quiet_seconds:
-                    self._settle(index, Patched(step, "unsent", "the API server has stopped answering"))
+                    self._settle(
+                        index, Patched(step, "unsent", "the API server has stopped answering")
+                    )
                 else:
-                    self._settle(index, patch_one(self._nodes, step, self._stopped, quiet_seconds=self._quiet_seconds))
+                    self._settle(
+                        index,
+                        patch_one(
+                            self._nodes, step, self._stopped, quiet_seconds=self._quiet_seconds
+                        ),
+                    )
         except queue.Empty:
             pass
         except BaseException as error:
@@ -181,7 +238,9 @@ class _Run:
                 self._changed.notify_all()
 
     def _settle(self, index: int, result: Patched) -> None:
-        """Record and report the first outcome of a node; a later one, of a thread that was given up, does not count."""
+        """Record and report the first outcome of a node; a later one, of a thread that was given
+        up, does not count.
+        """
         with self._changed:
             if index in self._known:
                 return

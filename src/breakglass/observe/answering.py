@@ -1,4 +1,6 @@
-"""What an import has taken from a node beyond the image, and whether and how the node answers pulls."""
+"""What an import has taken from a node beyond the image, and whether and how the node answers
+pulls.
+"""
 
 import json
 import re
@@ -18,13 +20,33 @@ CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 """The plugins that have the registries' configuration: containerd 1, containerd 2."""
 
 # What the scripts print, as shape.py has it.
-_RECORD = {"namespace": (str, None), "files": {str: {"original": ({"text": str}, None), "written": str}}}
+_RECORD = {
+    "namespace": (str, None),
+    "files": {str: {"original": ({"text": str}, None), "written": str}},
+}
 _TAKEN = {"record": (_RECORD, None), "now": {str: (str, None)}, "responder": bool, "strays": [str]}
-_SITE = {"file": str, "linked": bool, "text": (str, None), "default": (str, None), "default_file": str, "ca": [str], "client": [[str, str]], "fault": str}
+_SITE = {
+    "file": str,
+    "linked": bool,
+    "text": (str, None),
+    "default": (str, None),
+    "default_file": str,
+    "ca": [str],
+    "client": [[str, str]],
+    "fault": str,
+}
 _CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
 _STATUS = {"port": (PORT, None), "answers": {str: str}, "free_port": PORT}
 _STATE = re.compile("serves|broken|lacks|refuses|unreachable")
-_PULL = {"registry": str, "repository": str, "tag": str, "url": str, "state": _STATE, "detail": str, "missing": [str]}
+_PULL = {
+    "registry": str,
+    "repository": str,
+    "tag": str,
+    "url": str,
+    "state": _STATE,
+    "detail": str,
+    "missing": [str],
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +65,9 @@ class TakenFile:
 
     @property
     def is_edited(self) -> bool:
-        """Somebody has edited, replaced or deleted it since. What is as it was at first was never written, or somebody has put it back."""
+        """Somebody has edited, replaced or deleted it since. What is as it was at first was never
+        written, or somebody has put it back.
+        """
         return not self.is_ours and self.now != self.original
 
 
@@ -112,7 +136,9 @@ class Answering:
 
 @dataclass(frozen=True)
 class Pull:
-    """What one registry does when the node pulls one name from it. `state`: serves, broken, lacks, refuses, unreachable."""
+    """What one registry does when the node pulls one name from it. `state`: serves, broken, lacks,
+    refuses, unreachable.
+    """
 
     registry: str
     name: str
@@ -124,13 +150,27 @@ class Pull:
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
-    return _taken(_ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs), _TAKEN))
+    return _taken(
+        _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs), _TAKEN)
+    )
 
 
-def read_answering(reads: Reads, host: Host, directory: str, *, certs: str, registries: tuple[str, ...], ctr: Ctr) -> tuple[Taken, Answering]:
+def read_answering(
+    reads: Reads, host: Host, directory: str, *, certs: str, registries: tuple[str, ...], ctr: Ctr
+) -> tuple[Taken, Answering]:
     wanted = tuple(word for registry in registries for word in ("--registry", registry))
-    shape = {**_TAKEN, "sites": dict.fromkeys(registries, _SITE), "containerd": _CONTAINERD, "content": (str, None)}
-    found = _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()), shape)
+    shape = {
+        **_TAKEN,
+        "sites": dict.fromkeys(registries, _SITE),
+        "containerd": _CONTAINERD,
+        "content": (str, None),
+    }
+    found = _ask(
+        reads,
+        host,
+        ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()),
+        shape,
+    )
     responder = read_responder(reads, host, directory)
     told = found["containerd"]
     path, fault = _config_path(told["configuration"])
@@ -156,9 +196,22 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
     """What the registries do, asked from the node, each by its own deadline."""
     if not questions:
         return ()
-    found = _ask(reads, host, ("python3", "registries.py", json.dumps(questions, separators=(",", ":"))), [_PULL])
+    found = _ask(
+        reads,
+        host,
+        ("python3", "registries.py", json.dumps(questions, separators=(",", ":"))),
+        [_PULL],
+    )
     return tuple(
-        Pull(each["registry"], f"{each['registry']}/{each['repository']}:{each['tag']}", each["state"], inert(each["detail"]), each["url"], tuple(map(inert, each["missing"]))) for each in found
+        Pull(
+            each["registry"],
+            f"{each['registry']}/{each['repository']}:{each['tag']}",
+            each["state"],
+            inert(each["detail"]),
+            each["url"],
+            tuple(map(inert, each["missing"])),
+        )
+        for each in found
     )
 
 
@@ -168,14 +221,22 @@ def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
         kind = BY_EXIT_CODE.get(ended.exit_status or 0, Unreachable)
         if kind.exit_code == 2:
             kind = Failed
-        words = inert(ended.stderr.strip().rpartition(b"\n")[2]) or ended.lost or f"{argv[1]} ended with {ended.exit_status}"
-        raise kind(f"{host}: {words}", next_step=f"look at it with: {host.by_hand('ls', '-la', argv[3] if len(argv) > 3 else '/')}")
+        words = (
+            inert(ended.stderr.strip().rpartition(b"\n")[2])
+            or ended.lost
+            or f"{argv[1]} ended with {ended.exit_status}"
+        )
+        look = host.by_hand("ls", "-la", argv[3] if len(argv) > 3 else "/")
+        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}")
     try:
         found = parse_json(ended.stdout)
         if not fits(found, shape):
             raise ValueError("it is of another shape")
     except ValueError as error:
-        raise Unreachable(f"{host}: {argv[1]} answered something else than was asked: {inert(ended.stdout)}", next_step="look at the node's python3") from error
+        raise Unreachable(
+            f"{host}: {argv[1]} answered something else than was asked: {inert(ended.stdout)}",
+            next_step="look at the node's python3",
+        ) from error
     return found
 
 
@@ -185,7 +246,15 @@ def _taken(found: dict[str, Any]) -> Taken:
     return Taken(
         is_recorded=record is not None and record.get("namespace") is not None,
         is_begun=record is not None,
-        files=tuple(TakenFile(path, entry["original"]["text"] if entry.get("original") else None, entry["written"], found["now"].get(path)) for path, entry in sorted(files.items())),
+        files=tuple(
+            TakenFile(
+                path,
+                entry["original"]["text"] if entry.get("original") else None,
+                entry["written"],
+                found["now"].get(path),
+            )
+            for path, entry in sorted(files.items())
+        ),
         has_responder=found["responder"],
         namespace=record.get("namespace") if record else None,
         strays=tuple(inert(path) for path in found["strays"]),
@@ -194,7 +263,17 @@ def _taken(found: dict[str, Any]) -> Taken:
 
 def _site(registry: str, told: dict[str, Any]) -> Site:
     client = tuple((certificate, key) for certificate, key in told["client"])
-    return Site(registry, told["file"], told["linked"], told.get("text"), told.get("default"), told["default_file"], tuple(told["ca"]), client, inert(told["fault"]))
+    return Site(
+        registry,
+        told["file"],
+        told["linked"],
+        told.get("text"),
+        told.get("default"),
+        told["default_file"],
+        tuple(told["ca"]),
+        client,
+        inert(told["fault"]),
+    )
 
 
 def _config_path(configuration: str) -> tuple[str | None, str]:

@@ -42,7 +42,16 @@ class Pin:
     reason: str
 
     def text(self) -> str:
-        return json.dumps({"run": self.run, "target": self.target, "by": self.by, "at": self.at, "reason": self.reason}, separators=(",", ":"))
+        return json.dumps(
+            {
+                "run": self.run,
+                "target": self.target,
+                "by": self.by,
+                "at": self.at,
+                "reason": self.reason,
+            },
+            separators=(",", ":"),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,30 +82,55 @@ def read_pods(cluster: ReadsCluster) -> tuple[Pod, ...]:
 
 def parse_node(item: dict[str, Any]) -> Node:
     metadata, spec, status = (mapping(item.get(key)) for key in ("metadata", "spec", "status"))
-    conditions = {text(condition.get("type")): condition.get("status") for condition in list_of(status.get("conditions"))}
-    addresses = [text(address.get("address")) for address in list_of(status.get("addresses")) if address.get("type") == "InternalIP"]
+    conditions = {
+        text(condition.get("type")): condition.get("status")
+        for condition in list_of(status.get("conditions"))
+    }
+    addresses = [
+        text(address.get("address"))
+        for address in list_of(status.get("addresses"))
+        if address.get("type") == "InternalIP"
+    ]
     annotation = mapping(metadata.get("annotations")).get(ANNOTATION)
     system = mapping(status.get("nodeInfo"))
-    taints = [taint for taint in list_of(spec.get("taints")) if taint.get("effect") in ("NoSchedule", "NoExecute")]
+    taints = [
+        taint
+        for taint in list_of(spec.get("taints"))
+        if taint.get("effect") in ("NoSchedule", "NoExecute")
+    ]
     return Node(
         name=text(metadata.get("name")),
         address=next(filter(None, addresses), None),
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         disk_pressure=conditions.get("DiskPressure") == "True",
-        mark=Mark(unschedulable=spec.get("unschedulable") is True, annotation=annotation if isinstance(annotation, str) else None),
+        mark=Mark(
+            unschedulable=spec.get("unschedulable") is True,
+            annotation=annotation if isinstance(annotation, str) else None,
+        ),
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
         taints=tuple(text(taint.get("key")) for taint in taints),
-        labels=tuple(sorted((name, value) for name, value in mapping(metadata.get("labels")).items() if isinstance(value, str))),
+        labels=tuple(
+            sorted(
+                (name, value)
+                for name, value in mapping(metadata.get("labels")).items()
+                if isinstance(value, str)
+            )
+        ),
     )
 
 
 def parse_pod(item: dict[str, Any]) -> Pod:
     metadata, spec, status = (mapping(item.get(key)) for key in ("metadata", "spec", "status"))
     containers = [*list_of(spec.get("initContainers")), *list_of(spec.get("containers"))]
-    states = [*list_of(status.get("initContainerStatuses")), *list_of(status.get("containerStatuses"))]
-    reasons = {text(mapping(mapping(state.get("state")).get("waiting")).get("reason")) for state in states}
+    states = [
+        *list_of(status.get("initContainerStatuses")),
+        *list_of(status.get("containerStatuses")),
+    ]
+    reasons = {
+        text(mapping(mapping(state.get("state")).get("waiting")).get("reason")) for state in states
+    }
     return Pod(
         namespace=text(metadata.get("namespace")),
         name=text(metadata.get("name")),
@@ -104,14 +138,22 @@ def parse_pod(item: dict[str, Any]) -> Pod:
         images=tuple(filter(None, (text(container.get("image")) for container in containers))),
         pending=status.get("phase") == "Pending",
         claims=tuple(_claims(text(metadata.get("name")), list_of(spec.get("volumes")))),
-        waiting_for_image=bool(reasons & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}),
+        waiting_for_image=bool(
+            reasons
+            & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}
+        ),
     )
 
 
 def _claims(pod: str, volumes: list[dict[str, Any]]) -> list[str]:
     """A volume of the kind `ephemeral` has a claim that is called after the pod."""
-    named = [text(mapping(volume.get("persistentVolumeClaim")).get("claimName")) for volume in volumes]
-    return [*filter(None, named), *(f"{pod}-{text(volume.get('name'))}" for volume in volumes if "ephemeral" in volume)]
+    named = [
+        text(mapping(volume.get("persistentVolumeClaim")).get("claimName")) for volume in volumes
+    ]
+    return [
+        *filter(None, named),
+        *(f"{pod}-{text(volume.get('name'))}" for volume in volumes if "ephemeral" in volume),
+    ]
 
 
 def parse_pin(annotation: str) -> Pin:
@@ -124,7 +166,10 @@ def parse_pin(annotation: str) -> Pin:
     except (ValueError, KeyError, TypeError, Usage) as error:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
-            next_step=f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-",
+            next_step=(
+                f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
+                f"breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-"
+            ),
         ) from error
 
 

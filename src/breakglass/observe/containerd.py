@@ -1,4 +1,6 @@
-"""What a node's containerd has: names, the image IDs they resolve to, and whether it is unpacked."""
+"""What a node's containerd has: names, the image IDs they resolve to, and whether it is
+unpacked.
+"""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +23,9 @@ class Containerd:
     targets: dict[str, str]
     """Name -> digest of the manifest or index it points at, of every image in the namespace."""
     image_ids: dict[str, str | None]
-    """Name -> image ID (sha256 of the configuration), of the names asked for that exist; None: its content is not whole."""
+    """Name -> image ID (sha256 of the configuration), of the names asked for that exist; None: its
+    content is not whole.
+    """
     unpacked: frozenset[str]
     """Of the names asked for, those whose layers are there and unpacked."""
     pinned: frozenset[str] = frozenset()
@@ -39,17 +43,31 @@ class Ctr:
         return (*self.command, "-n", self.namespace, *arguments)
 
 
-def read_containerd(reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...], architecture: str) -> Containerd:
+def read_containerd(
+    reads: Reads, host: Host, ctr: Ctr, *, names: tuple[str, ...], architecture: str
+) -> Containerd:
     """Raises Refused when containerd does not answer on the node."""
     version = reads.ask(host, (*ctr.command, "version"))
     if not version.ok:
-        raise Refused(f"containerd on {host} does not answer: {said(version)}", next_step=f"look at it with: {host.by_hand('systemctl', 'status', 'containerd')}")
+        raise Refused(
+            f"containerd on {host} does not answer: {said(version)}",
+            next_step=f"look at it with: {host.by_hand('systemctl', 'status', 'containerd')}",
+        )
     listing = _listing(reads, host, ctr)
     targets = parse_targets(listing)
     wanted = {name: targets[name] for name in names if name in targets}
-    ids = {target: read_image_id(reads, host, ctr, target, architecture) for target in set(wanted.values())}
+    ids = {
+        target: read_image_id(reads, host, ctr, target, architecture)
+        for target in set(wanted.values())
+    }
     unpacked = read_unpacked(reads, host, ctr, tuple(wanted))
-    return Containerd(_server_version(version.stdout), targets, {name: ids[target] for name, target in wanted.items()}, unpacked, parse_pinned(listing))
+    return Containerd(
+        _server_version(version.stdout),
+        targets,
+        {name: ids[target] for name, target in wanted.items()},
+        unpacked,
+        parse_pinned(listing),
+    )
 
 
 @dataclass(frozen=True)
@@ -58,14 +76,18 @@ class Namespace:
 
     images: tuple[str, ...]
     leases: tuple[str, ...]
-    """They keep content that no image refers to: an import that was killed leaves one, for 24 hours."""
+    """They keep content that no image refers to: an import that was killed leaves one, for 24
+    hours.
+    """
 
 
 def read_namespace(reads: Reads, host: Host, ctr: Ctr) -> Namespace | None:
     """None: there is no such namespace."""
     if ctr.namespace not in _names(reads, host, (*ctr.command, "namespaces", "ls", "-q")):
         return None
-    images, leases = (_names(reads, host, ctr.line(kind, "ls", "-q")) for kind in ("images", "leases"))
+    images, leases = (
+        _names(reads, host, ctr.line(kind, "ls", "-q")) for kind in ("images", "leases")
+    )
     return Namespace(images, leases)
 
 
@@ -73,7 +95,11 @@ def _names(reads: Reads, host: Host, argv: Argv) -> tuple[str, ...]:
     listing = reads.ask(host, argv)
     if not listing.ok:
         raise _not_known(host, argv, listing)
-    return tuple(line for line in listing.stdout.decode("utf-8", "replace").splitlines() if REFERENCE.fullmatch(line))
+    return tuple(
+        line
+        for line in listing.stdout.decode("utf-8", "replace").splitlines()
+        if REFERENCE.fullmatch(line)
+    )
 
 
 def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
@@ -90,7 +116,10 @@ def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:
 def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
     listing = reads.ask(host, ctr.line("images", "ls"))
     if not listing.ok:
-        raise Unreachable(f"{host}: the images could not be listed: {said(listing)}", next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}")
+        raise Unreachable(
+            f"{host}: the images could not be listed: {said(listing)}",
+            next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}",
+        )
     return listing.stdout
 
 
@@ -107,17 +136,23 @@ def parse_targets(output: bytes) -> dict[str, str]:
 def parse_pinned(output: bytes) -> frozenset[str]:
     """Of the same table, the names that carry the label PINNED."""
     lines = [line.split() for line in output.decode("utf-8", "replace").splitlines()]
-    return frozenset(fields[0] for fields in lines if len(fields) > 2 and PINNED in fields[-1].split(","))
+    return frozenset(
+        fields[0] for fields in lines if len(fields) > 2 and PINNED in fields[-1].split(",")
+    )
 
 
 def honours_pinned(version: str) -> bool:
-    """Whether a containerd exempts an image that it knows already from collection once a name of it carries the label: from 1.6.25 and 1.7.10 on."""
+    """Whether a containerd exempts an image that it knows already from collection once a name of it
+    carries the label: from 1.6.25 and 1.7.10 on.
+    """
     numbers = version_numbers(version) or (0, 0, 0)
     return numbers >= (1, 7, 10) or (1, 6, 25) <= numbers < (1, 7, 0)
 
 
 def read_image_id(reads: Reads, host: Host, ctr: Ctr, target: str, architecture: str) -> str | None:
-    """The image ID behind a manifest or index, for the node's architecture; None where its content is not there."""
+    """The image ID behind a manifest or index, for the node's architecture; None where its content
+    is not there.
+    """
     for _ in range(3):
         document = _content(reads, host, ctr, target)
         if document is None:
@@ -130,16 +165,25 @@ def read_image_id(reads: Reads, host: Host, ctr: Ctr, target: str, architecture:
 
 
 def choose(document: dict[str, Any], architecture: str) -> tuple[str | None, bool]:
-    """(digest to follow, whether it is the configuration's), of a manifest or an index (OCI image specification)."""
+    """(digest to follow, whether it is the configuration's), of a manifest or an index (OCI image
+    specification).
+    """
     configuration = document.get("config")
     if isinstance(configuration, dict):
         digest = configuration.get("digest")
         return (digest if isinstance(digest, str) and _DIGEST.fullmatch(digest) else None), True
     children = document.get("manifests")
-    entries = [child for child in children if isinstance(child, dict)] if isinstance(children, list) else []
+    entries = (
+        [child for child in children if isinstance(child, dict)]
+        if isinstance(children, list)
+        else []
+    )
     for child in entries:
         platform = child.get("platform")
-        fits = not isinstance(platform, dict) or (platform.get("os"), platform.get("architecture")) == ("linux", architecture)
+        fits = not isinstance(platform, dict) or (
+            platform.get("os"),
+            platform.get("architecture"),
+        ) == ("linux", architecture)
         digest = child.get("digest")
         if fits and isinstance(digest, str) and _DIGEST.fullmatch(digest):
             return digest, False
@@ -159,17 +203,29 @@ def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] 
 
 
 def read_unpacked(reads: Reads, host: Host, ctr: Ctr, names: tuple[str, ...]) -> frozenset[str]:
-    """Those names whose layers are there and unpacked, by `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED."""
+    """Those names whose layers are there and unpacked, by `ctr images check`: REF TYPE DIGEST
+    STATUS SIZE UNPACKED.
+    """
     if not names:
         return frozenset()
     argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
     result = reads.ask(host, argv)
     if result.exit_status is None:
         raise _not_known(host, argv, result)
-    lines = [line for line in result.stdout.decode("utf-8", "replace").splitlines() if " complete " in line]
-    return frozenset(name for name in names if any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] for line in lines))
+    lines = [
+        line
+        for line in result.stdout.decode("utf-8", "replace").splitlines()
+        if " complete " in line
+    ]
+    return frozenset(
+        name
+        for name in names
+        if any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] for line in lines)
+    )
 
 
 def _server_version(output: bytes) -> str:
-    versions = re.findall(r"^\s*Version:\s*v?(\S+)", output.decode("utf-8", "replace"), re.MULTILINE)
+    versions = re.findall(
+        r"^\s*Version:\s*v?(\S+)", output.decode("utf-8", "replace"), re.MULTILINE
+    )
     return inert(versions[-1]) if versions else "unknown"

@@ -20,17 +20,24 @@ class Docker:
 
     @property
     def save_wants_platform(self) -> bool:
-        """With the containerd image store of docker 28 and later, `save` takes every platform it has a piece of unless told."""
+        """With the containerd image store of docker 28 and later, `save` takes every platform it
+        has a piece of unless told.
+        """
         major = re.match("[0-9]{1,9}", self.version)
         return self.driver == "overlayfs" and major is not None and int(major[0]) >= 28
 
 
 def read_docker(reads: Reads, host: Host) -> Docker:
     """Raises Refused when its daemon does not answer."""
-    result = reads.ask(host, ("docker", "info", "--format", "{{.ServerVersion}} {{.Driver}} {{.DockerRootDir}}"))
+    result = reads.ask(
+        host, ("docker", "info", "--format", "{{.ServerVersion}} {{.Driver}} {{.DockerRootDir}}")
+    )
     fields = inert(result.stdout).split(" ", 2)
     if not result.ok or len(fields) != 3:
-        raise Refused(f"docker on {host} does not answer: {said(result)}", next_step=f"start it: {host.by_hand('systemctl', 'start', 'docker')}")
+        raise Refused(
+            f"docker on {host} does not answer: {said(result)}",
+            next_step=f"start it: {host.by_hand('systemctl', 'start', 'docker')}",
+        )
     room = reads.ask(host, ("df", "-Pk", fields[2]))
     columns = room.stdout.decode("utf-8", "replace").splitlines()[-1:]
     free = whole_number("".join(columns[0].split()[3:4])) if room.ok and columns else None

@@ -1,4 +1,6 @@
-"""What a host has: commands, architecture, room. The same questions for the registry VM and for a node."""
+"""What a host has: commands, architecture, room. The same questions for the registry VM and for a
+node.
+"""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +21,15 @@ for c in "$@"; do command -v "$c" >/dev/null 2>&1 && echo "$c"; done
 echo end
 """
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le", "s390x": "s390x", "riscv64": "riscv64"}
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+}
 """What `uname -m` says, and what images and Kubernetes call it."""
 
 
@@ -40,9 +50,19 @@ class Machine:
 def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, ...]) -> Machine:
     result = reads.ask(host, ("sh", "-c", _SCRIPT, "machine", directory, *commands))
     lines = result.stdout.decode("utf-8", "replace").splitlines()
-    free = whole_number(lines[1]) if result.ok and len(lines) > 2 and lines[-1] == "end" and re.fullmatch("[A-Za-z0-9_.-]+", lines[0]) else None
+    free = (
+        whole_number(lines[1])
+        if result.ok
+        and len(lines) > 2
+        and lines[-1] == "end"
+        and re.fullmatch("[A-Za-z0-9_.-]+", lines[0])
+        else None
+    )
     if free is None:
-        raise Unreachable(f"{host} did not answer as a Linux machine does: {said(result)}", next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}")
+        raise Unreachable(
+            f"{host} did not answer as a Linux machine does: {said(result)}",
+            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+        )
     return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), free * 1024, frozenset(lines[2:-1]))
 
 
@@ -53,12 +73,19 @@ class Disk:
 
 
 def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
-    """The file system that a directory lies on, by `df`: Filesystem 1024-blocks Used Available Capacity Mounted-on."""
+    """The file system that a directory lies on, by `df`: Filesystem 1024-blocks Used Available
+    Capacity Mounted-on.
+    """
     result = reads.ask(host, ("df", "-Pk", "--", directory))
     fields = (result.stdout.decode("utf-8", "replace").splitlines() or [""])[-1].split()
-    size, free = (whole_number(fields[at]) if result.ok and len(fields) > 4 else None for at in (1, 3))
+    size, free = (
+        whole_number(fields[at]) if result.ok and len(fields) > 4 else None for at in (1, 3)
+    )
     if size is None or free is None:
-        raise Unreachable(f"{host} does not tell how much room there is in {directory}: {said(result)}", next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}")
+        raise Unreachable(
+            f"{host} does not tell how much room there is in {directory}: {said(result)}",
+            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+        )
     return Disk(size * 1024, free * 1024)
 
 

@@ -22,14 +22,30 @@ HASH = re.compile(r"[0-9a-f]{64}")
 _HIDDEN = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
 """What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
 _RECORD = {
-    **{"tag": TAG, "references": [str], "image_id": DIGEST, "companions": (None, {str: DIGEST}), "platform": PLATFORM},
-    **{"size_bytes": NATURAL, "sha256": HASH, "sequence": NATURAL, "created_at": str, "version": str},
+    **{
+        "tag": TAG,
+        "references": [str],
+        "image_id": DIGEST,
+        "companions": (None, {str: DIGEST}),
+        "platform": PLATFORM,
+    },
+    **{
+        "size_bytes": NATURAL,
+        "sha256": HASH,
+        "sequence": NATURAL,
+        "created_at": str,
+        "version": str,
+    },
 }
 
-# Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the grammar of file names is
-# nothing of ours and is not even printed. Sidecars are bounded: a foreign file of that name may have any size.
+# Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the
+# grammar of file names is nothing of ours and is not even printed. Sidecars are bounded: a foreign
+# file of that name may have any size.
 _SCRIPT = """
-tell() { n=$(($(wc -c <"$3"))); if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi; }
+tell() {
+  n=$(($(wc -c <"$3")))
+  if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi
+}
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -51,7 +67,8 @@ done
 for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ]; then tell orphan "$j" "$j"; fi
+  if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
 done
 echo end
 """
@@ -140,11 +157,18 @@ class Shelf:
         return f"{self.directory}/{tarball.file}"
 
 
-def read_shelf(reads: Reads, host: Host, directory: str, name: str, *, quiet_seconds: float = 30.0) -> Shelf:
+def read_shelf(
+    reads: Reads, host: Host, directory: str, name: str, *, quiet_seconds: float = 30.0
+) -> Shelf:
     """Raises Unreachable when the host is not reached or its listing was cut short."""
-    result = reads.ask(host, ("sh", "-c", _SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds)
+    result = reads.ask(
+        host, ("sh", "-c", _SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds
+    )
     if not result.ok:
-        raise Unreachable(f"{host}: {directory} could not be listed: {said(result)}", next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}")
+        raise Unreachable(
+            f"{host}: {directory} could not be listed: {said(result)}",
+            next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
+        )
     return parse_shelf(result.stdout, host=host, directory=directory, name=name)
 
 
@@ -154,7 +178,9 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
     if chunks[:1] == [("absent", "", b"")]:
         return Shelf(host=host, directory=directory, name=name, present=False)
     if chunks[:1] != [("present", "", b"")] or chunks[-1:] != [("end", "", b"")]:
-        raise Unreachable(f"{host}: the listing of {directory} is not whole", next_step="run it again")
+        raise Unreachable(
+            f"{host}: the listing of {directory} is not whole", next_step="run it again"
+        )
     files: dict[str, int] = {}
     links: dict[str, str] = {}
     records: dict[str, list[Record]] = {}
@@ -187,18 +213,51 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         if tag is None or tag == "latest":
             foreign.append(file)
             continue
-        told = [record for record in records.get(file, []) if record.tag == tag and record.sha256 in sums.get(file, [])]
+        told = [
+            record
+            for record in records.get(file, [])
+            if record.tag == tag and record.sha256 in sums.get(file, [])
+        ]
         fits = [record for record in told if record.size_bytes == size_bytes]
-        tarballs.append(Tarball(file, tag, size_bytes, next(iter(fits or told), None), being_replaced=bool(fits) and (len(records[file]) > 1 or len(sums[file]) > 1)))
+        tarballs.append(
+            Tarball(
+                file,
+                tag,
+                size_bytes,
+                next(iter(fits or told), None),
+                being_replaced=bool(fits) and (len(records[file]) > 1 or len(sums[file]) > 1),
+            )
+        )
     foreign += [file for file in links if file != latest_name and not file.startswith(".")]
-    partials = [_partial(file, files, sums) for file in sorted(hidden) if (tag_of(file, name) or "latest") != "latest"]
-    tarballs.sort(key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True)
-    latest, fault = _latest(links.get(latest_name), latest_name in foreign, name, {tarball.tag for tarball in tarballs})
-    return Shelf(host, directory, name, True, tuple(tarballs), latest, fault, tuple(partials), tuple(sorted(foreign)), tuple(orphans))
+    partials = [
+        _partial(file, files, sums)
+        for file in sorted(hidden)
+        if (tag_of(file, name) or "latest") != "latest"
+    ]
+    tarballs.sort(
+        key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True
+    )
+    latest, fault = _latest(
+        links.get(latest_name), latest_name in foreign, name, {tarball.tag for tarball in tarballs}
+    )
+    return Shelf(
+        host,
+        directory,
+        name,
+        True,
+        tuple(tarballs),
+        latest,
+        fault,
+        tuple(partials),
+        tuple(sorted(foreign)),
+        tuple(orphans),
+    )
 
 
 def _is_orphan(file: str, content: bytes, name: str) -> bool:
-    """Whether a sidecar without its tarball is one that we have written: others may keep files of such names there."""
+    """Whether a sidecar without its tarball is one that we have written: others may keep files of
+    such names there.
+    """
     tarball = _HIDDEN.sub(".tar.gz", file)
     tag = tag_of(tarball, name)
     if tag is None or tag == "latest":
@@ -206,7 +265,12 @@ def _is_orphan(file: str, content: bytes, name: str) -> bool:
     if file.endswith(".json"):
         records = parse_records(content)
         return bool(records) and all(record.tag == tag for record in records)
-    return re.fullmatch(rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+", content.decode("utf-8", "replace")) is not None
+    return (
+        re.fullmatch(
+            rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+", content.decode("utf-8", "replace")
+        )
+        is not None
+    )
 
 
 def _partial(file: str, files: dict[str, int], sums: dict[str, list[str]]) -> Partial:
@@ -216,12 +280,18 @@ def _partial(file: str, files: dict[str, int], sums: dict[str, list[str]]) -> Pa
 
 def tag_of(file: str, name: str) -> str | None:
     """The tag in `NAME-TAG.tar.gz`, or None."""
-    tag = file[len(name) + 1 : -len(".tar.gz")] if file.startswith(f"{name}-") and file.endswith(".tar.gz") else ""
+    tag = (
+        file[len(name) + 1 : -len(".tar.gz")]
+        if file.startswith(f"{name}-") and file.endswith(".tar.gz")
+        else ""
+    )
     return tag if TAG.fullmatch(tag) else None
 
 
 def parse_records(content: bytes) -> list[Record]:
-    """The records of a sidecar: the current one, and while a tarball is being replaced the previous one; [] for anything else."""
+    """The records of a sidecar: the current one, and while a tarball is being replaced the previous
+    one; [] for anything else.
+    """
     try:
         data = parse_json(content)
     except ValueError:
@@ -255,7 +325,9 @@ def _record(data: dict[str, Any]) -> Record | None:
     )
 
 
-def _latest(target: str | None, is_no_link: bool, name: str, tags: set[str]) -> tuple[str | None, str]:
+def _latest(
+    target: str | None, is_no_link: bool, name: str, tags: set[str]
+) -> tuple[str | None, str]:
     if is_no_link:
         return None, "is not a link"
     if target is None:
@@ -267,7 +339,9 @@ def _latest(target: str | None, is_no_link: bool, name: str, tags: set[str]) -> 
 
 
 def _chunks(output: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """(kind, file, rest) for each line; the bytes of a sidecar are counted, never searched for line ends."""
+    """(kind, file, rest) for each line; the bytes of a sidecar are counted, never searched for line
+    ends.
+    """
     at = 0
     while at < len(output):
         end = output.find(b"\n", at)

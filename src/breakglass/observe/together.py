@@ -11,8 +11,11 @@ T = TypeVar("T")
 AT_ONCE = 32
 
 
-def together(questions: Sequence[Callable[[], T]], *, at_once: int = AT_ONCE, seconds: float | None = None) -> list[T | None]:
-    """The answers in the order of the questions; None for one that is not there after so many seconds. Raises what a question raises.
+def together(
+    questions: Sequence[Callable[[], T]], *, at_once: int = AT_ONCE, seconds: float | None = None
+) -> list[T | None]:
+    """The answers in the order of the questions; None for one that is not there after so many
+    seconds. Raises what a question raises.
 
     Neither a signal nor the end of the process waits for a question that hangs.
     """
@@ -40,7 +43,9 @@ def together(questions: Sequence[Callable[[], T]], *, at_once: int = AT_ONCE, se
     ends_at = None if seconds is None else time.monotonic() + seconds
     try:
         for _ in questions:
-            index, answer, error = answered.get(timeout=None if ends_at is None else max(0.0, ends_at - time.monotonic()))
+            index, answer, error = answered.get(
+                timeout=None if ends_at is None else max(0.0, ends_at - time.monotonic())
+            )
             if error is not None:
                 raise error
             answers[index] = answer

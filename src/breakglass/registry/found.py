@@ -36,6 +36,13 @@ class ImageId:
 class Ended(Exception):
     """The look ended, or one part of it, with this."""
 
-    def __init__(self, state: State, detail: str = "", *, missing: tuple[str, ...] = (), digest: str | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        detail: str = "",
+        *,
+        missing: tuple[str, ...] = (),
+        digest: str | None = None,
+    ) -> None:
         super().__init__(detail)
         self.state, self.detail, self.missing, self.digest = state, detail, missing, digest

@@ -1,4 +1,6 @@
-"""Whether an image could be pulled: its index, every manifest and every blob of it are asked for, and none is taken along."""
+"""Whether an image could be pulled: its index, every manifest and every blob of it are asked for,
+and none is taken along.
+"""
 
 import contextlib
 import hashlib
@@ -14,7 +16,15 @@ from breakglass.observe.text import inert
 from breakglass.observe.together import together
 from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Ended, Found, ImageId
-from breakglass.registry.manifests import DIGEST, normal, platform_of, read_descriptor, read_manifest, spelled, verify
+from breakglass.registry.manifests import (
+    DIGEST,
+    normal,
+    platform_of,
+    read_descriptor,
+    read_manifest,
+    spelled,
+    verify,
+)
 from breakglass.registry.session import Session
 
 T = TypeVar("T")
@@ -24,16 +34,44 @@ AT_ONCE = 8
 MAX_INDEX_DEPTH = 3
 
 
-def look_all(registries: Sequence[Registry], tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> tuple[Found, ...]:
+def look_all(
+    registries: Sequence[Registry],
+    tag: str,
+    *,
+    credentials: Credentials,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    platform: str | None = None,
+) -> tuple[Found, ...]:
     """Look at all registries at the same time, each with its own deadline."""
-    looks = [partial(look, registry, tag, credentials=credentials, deadline_seconds=deadline_seconds, platform=platform) for registry in registries]
+    looks = [
+        partial(
+            look,
+            registry,
+            tag,
+            credentials=credentials,
+            deadline_seconds=deadline_seconds,
+            platform=platform,
+        )
+        for registry in registries
+    ]
     late = f"no complete answer within {deadline_seconds:g} s"
     answers = together(looks, seconds=deadline_seconds + 0.2)
-    return tuple(found or Found(registry.name, "unreachable", detail=late) for registry, found in zip(registries, answers, strict=True))
+    return tuple(
+        found or Found(registry.name, "unreachable", detail=late)
+        for registry, found in zip(registries, answers, strict=True)
+    )
 
 
-def look(registry: Registry, tag: str, *, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS, platform: str | None = None) -> Found:
-    """Whether a pull would succeed, without pulling. Never raises for what a registry does, and ends at the deadline.
+def look(
+    registry: Registry,
+    tag: str,
+    *,
+    credentials: Credentials,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    platform: str | None = None,
+) -> Found:
+    """Whether a pull would succeed, without pulling. Never raises for what a registry does, and
+    ends at the deadline.
 
     With a platform, only what that platform's image needs decides; what else is missing is told.
     """
@@ -44,11 +82,22 @@ def look(registry: Registry, tag: str, *, credentials: Credentials, deadline_sec
         digest, top = _top(session, tag)
         return _judge(session, registry.name, digest, top, platform)
     except Ended as ended:
-        return Found(registry.name, ended.state, digest or ended.digest, ended.missing, detail=ended.detail)
+        return Found(
+            registry.name, ended.state, digest or ended.digest, ended.missing, detail=ended.detail
+        )
 
 
-def image_id(reference: str, registries: Iterable[Registry], *, platform: str, credentials: Credentials, deadline_seconds: float = DEADLINE_SECONDS) -> ImageId:
-    """The configuration's digest of REGISTRY/REPOSITORY:TAG, from the configured registry of that host, else from https://REGISTRY."""
+def image_id(
+    reference: str,
+    registries: Iterable[Registry],
+    *,
+    platform: str,
+    credentials: Credentials,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> ImageId:
+    """The configuration's digest of REGISTRY/REPOSITORY:TAG, from the configured registry of that
+    host, else from https://REGISTRY.
+    """
     host, _, path = reference.partition("/")
     repository, _, tag = path.rpartition(":")
     session = Session(_registry_of(host, repository, registries), credentials, deadline_seconds)
@@ -69,15 +118,26 @@ def image_id(reference: str, registries: Iterable[Registry], *, platform: str, c
 
 def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
     for registry in registries:
-        if registry.url.partition("://")[2].removesuffix(":443" if registry.url.startswith("https:") else ":80") == host.removesuffix(":443"):
+        if registry.url.partition("://")[2].removesuffix(
+            ":443" if registry.url.startswith("https:") else ":80"
+        ) == host.removesuffix(":443"):
             return replace(registry, repository=repository)
-    # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs no TLS.
-    scheme = "http" if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host) else "https"
-    return Registry(host, f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}", repository)
+    # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs
+    # no TLS.
+    scheme = (
+        "http"
+        if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host)
+        else "https"
+    )
+    return Registry(
+        host, f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}", repository
+    )
 
 
 def _top(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
-    """What a tag means: its digest and the index or manifest. As containerd does it: HEAD by tag, GET by the digest that came back."""
+    """What a tag means: its digest and the index or manifest. As containerd does it: HEAD by tag,
+    GET by the digest that came back.
+    """
     head = session.ask("HEAD", f"manifests/{tag}")
     if head.status == 404:
         raise Ended("lacks the tag", f"HTTP 404 for {session.repository}:{tag}")
@@ -96,10 +156,16 @@ def _top(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
     return digest, read_manifest(answer.body, digest)
 
 
-def _judge(session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None) -> Found:
+def _judge(
+    session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None
+) -> Found:
     """Look at every child and every blob; then say what that comes to."""
     descriptors: list[Any] | None = top.get("manifests")
-    reads = _each(lambda child: _leaves(session, child), descriptors) if descriptors is not None else [[(None, top)]]
+    reads = (
+        _each(lambda child: _leaves(session, child), descriptors)
+        if descriptors is not None
+        else [[(None, top)]]
+    )
     lost: list[tuple[str | None, Ended]] = []
     leaves: list[tuple[str | None, dict[str, Any]]] = []
     for index, read in enumerate(reads):
@@ -113,13 +179,23 @@ def _judge(session: Session, name: str, digest: str, top: dict[str, Any], platfo
     for (_, manifest), its in zip(leaves, platforms, strict=True):
         its_platform = None if isinstance(its, Ended) else its
         lost += [(None, its)] if isinstance(its, Ended) else []
-        image_ids |= {its_platform: manifest["config"]["digest"]} if its_platform and not its_platform.startswith("unknown/") else {}
+        image_ids |= (
+            {its_platform: manifest["config"]["digest"]}
+            if its_platform and not its_platform.startswith("unknown/")
+            else {}
+        )
         for descriptor in (manifest["config"], *manifest["layers"]):
             needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
-    for users, ended in zip(needs.values(), _each(lambda need: _find_blob(session, *need), list(needs)), strict=True):
+    for users, ended in zip(
+        needs.values(), _each(lambda need: _find_blob(session, *need), list(needs)), strict=True
+    ):
         if isinstance(ended, Ended):
             lost += [(user, ended) for user in users]
-    return _verdict(Found(name, "serves", digest, image_ids=image_ids), lost, normal(platform) if platform else None)
+    return _verdict(
+        Found(name, "serves", digest, image_ids=image_ids),
+        lost,
+        normal(platform) if platform else None,
+    )
 
 
 def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str | None) -> Found:
@@ -134,8 +210,18 @@ def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str |
     if decisive:
         return replace(found, state=decisive[0].state, detail=decisive[0].detail)
     if platform is not None and platform not in found.image_ids:
-        return replace(found, state="broken", missing=missing, detail=f"there is no image for {platform}, only for {inert(', '.join(found.image_ids)) or 'none'}")
-    return replace(found, missing=missing, detail=f"only for other platforms: {words}" if words else "")
+        return replace(
+            found,
+            state="broken",
+            missing=missing,
+            detail=(
+                f"there is no image for {platform}, only for "
+                f"{inert(', '.join(found.image_ids)) or 'none'}"
+            ),
+        )
+    return replace(
+        found, missing=missing, detail=f"only for other platforms: {words}" if words else ""
+    )
 
 
 def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | Ended | None]:
@@ -150,7 +236,9 @@ def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | Ended |
     return together([partial(caught, argument) for argument in arguments], at_once=AT_ONCE)
 
 
-def _leaves(session: Session, descriptor: Any, depth: int = 1) -> list[tuple[str | None, dict[str, Any]]]:
+def _leaves(
+    session: Session, descriptor: Any, depth: int = 1
+) -> list[tuple[str | None, dict[str, Any]]]:
     """(platform, manifest) of a child, which may be an index itself."""
     manifest = _child(session, descriptor)
     if "manifests" not in manifest:
@@ -166,7 +254,11 @@ def _child(session: Session, descriptor: Any) -> dict[str, Any]:
     if answer.status != 200:
         raise _part_lost(digest, "a child of the index", answer.status)
     if size is not None and len(answer.body) != size:
-        raise Ended("broken", f"{digest} (a child of the index) has {len(answer.body)} bytes instead of {size}", missing=(digest,))
+        raise Ended(
+            "broken",
+            f"{digest} (a child of the index) has {len(answer.body)} bytes instead of {size}",
+            missing=(digest,),
+        )
     return read_manifest(answer.body, digest)
 
 
@@ -176,7 +268,11 @@ def _find_blob(session: Session, digest: str, size: int | None) -> None:
         raise _part_lost(digest, "a blob", answer.status)
     length = answer.headers.get("Content-Length", "")
     if size is not None and length.isascii() and length.isdigit() and int(length[:20]) != size:
-        raise Ended("broken", f"{digest} (a blob) has {length[:20]} bytes instead of {size}", missing=(digest,))
+        raise Ended(
+            "broken",
+            f"{digest} (a blob) has {length[:20]} bytes instead of {size}",
+            missing=(digest,),
+        )
 
 
 def _part_lost(digest: str, what: str, status: int) -> Ended:

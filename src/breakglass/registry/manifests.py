@@ -1,4 +1,6 @@
-"""Indexes and manifests as registries hand them out, believed when their bytes hash to their digest."""
+"""Indexes and manifests as registries hand them out, believed when their bytes hash to their
+digest.
+"""
 
 import hashlib
 import json
@@ -27,16 +29,27 @@ def read_manifest(body: bytes, digest: str) -> dict[str, Any]:
         manifest = None
     if isinstance(manifest, dict) and isinstance(manifest.get("manifests"), list):
         return {"manifests": manifest["manifests"]}
-    if isinstance(manifest, dict) and isinstance(manifest.get("layers"), list) and "config" in manifest:
+    if (
+        isinstance(manifest, dict)
+        and isinstance(manifest.get("layers"), list)
+        and "config" in manifest
+    ):
         for descriptor in (manifest["config"], *manifest["layers"]):
             read_descriptor(descriptor)
         return {"config": manifest["config"], "layers": manifest["layers"]}
-    raise Ended("broken", f"{digest} is not a manifest that containerd can read", missing=(digest,), digest=digest)
+    raise Ended(
+        "broken",
+        f"{digest} is not a manifest that containerd can read",
+        missing=(digest,),
+        digest=digest,
+    )
 
 
 def read_descriptor(value: Any) -> tuple[str, int | None]:
     """Digest and size in bytes."""
-    digest, size = (value.get("digest"), value.get("size")) if isinstance(value, dict) else (None, None)
+    digest, size = (
+        (value.get("digest"), value.get("size")) if isinstance(value, dict) else (None, None)
+    )
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise Ended("broken", "it names a part by something that is no digest")
     return digest, size if isinstance(size, int) else None
@@ -51,14 +64,23 @@ def verify(body: bytes, digest: str) -> None:
     """Raises Ended where the bytes are not those of the digest."""
     algorithm = digest.partition(":")[0]
     if f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}" != digest:
-        raise Ended("broken", f"{digest}: what is served under this digest is something else", missing=(digest,), digest=digest)
+        raise Ended(
+            "broken",
+            f"{digest}: what is served under this digest is something else",
+            missing=(digest,),
+            digest=digest,
+        )
 
 
 def spelled(value: Any) -> str | None:
-    """A platform as OS/ARCHITECTURE[/VARIANT], from the keys of an index's child or of a configuration."""
+    """A platform as OS/ARCHITECTURE[/VARIANT], from the keys of an index's child or of a
+    configuration.
+    """
     if not isinstance(value, dict) or not value.get("os") or not value.get("architecture"):
         return None
-    return normal("/".join(str(value[key]) for key in ("os", "architecture", "variant") if value.get(key)))
+    return normal(
+        "/".join(str(value[key]) for key in ("os", "architecture", "variant") if value.get(key))
+    )
 
 
 def normal(platform: str) -> str:

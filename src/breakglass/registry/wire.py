@@ -1,4 +1,6 @@
-"""HTTP under one deadline for all of it: resolving, connecting, TLS, and every byte of every answer. No proxy is used."""
+"""HTTP under one deadline for all of it: resolving, connecting, TLS, and every byte of every
+answer. No proxy is used.
+"""
 
 import contextlib
 import http.client
@@ -32,29 +34,48 @@ class Answer:
 
 
 class Wire:
-    """What stands between this machine and one registry, and the moment at which everything ends."""
+    """What stands between this machine and one registry, and the moment at which everything
+    ends.
+    """
 
     def __init__(self, ca: Path | None, deadline_seconds: float) -> None:
-        self._ca, self._deadline_seconds, self._ends_at = ca, deadline_seconds, time.monotonic() + deadline_seconds
+        self._ca, self._deadline_seconds, self._ends_at = (
+            ca,
+            deadline_seconds,
+            time.monotonic() + deadline_seconds,
+        )
         self._addresses: dict[tuple[str, int], list[Any]] = {}
         self._tls: ssl.SSLContext | None = None
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Answer:
-        """One request and its answer, without redirects. Raises OSError, HTTPException or ValueError, for which there are `words`, or Ended."""
+        """One request and its answer, without redirects. Raises OSError, HTTPException or
+        ValueError, for which there are `words`, or Ended.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no address for HTTP")
-        with contextlib.closing(self._connect(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), tls=parts.scheme == "https")) as wire:
+        with contextlib.closing(
+            self._connect(
+                parts.hostname,
+                parts.port or (443 if parts.scheme == "https" else 80),
+                tls=parts.scheme == "https",
+            )
+        ) as wire:
             connection = http.client.HTTPConnection(parts.hostname)
             connection.sock = _Timed(wire, self._left)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            about = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": f"breakglass/{__version__}", "Connection": "close"}
+            about = {
+                "Host": parts.netloc.rpartition("@")[2],
+                "User-Agent": f"breakglass/{__version__}",
+                "Connection": "close",
+            }
             connection.request(method, path, body, {**about, **headers})
             with connection.getresponse() as response:
                 content = b"" if method == "HEAD" else response.read(MAX_BYTES + 1)
                 if len(content) > MAX_BYTES:
                     raise Ended("broken", f"more than {MAX_BYTES} bytes for {inert(parts.path)}")
-                # What is left of the announced length when nothing more comes: the connection was cut.
+                # What is left of the announced length when nothing more comes: the connection was
+                # cut.
                 if method != "HEAD" and response.length:
                     raise http.client.IncompleteRead(content, response.length)
                 return Answer(response.status, response.headers, content, url)
@@ -97,7 +118,9 @@ class Wire:
         raise OSError("its name has no address")
 
     def _resolve(self, host: str, port: int) -> list[Any]:
-        """A resolver without servers takes its time and cannot be interrupted: it gets a thread that may be left behind."""
+        """A resolver without servers takes its time and cannot be interrupted: it gets a thread
+        that may be left behind.
+        """
         if (host, port) not in self._addresses:
             answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
 
@@ -111,7 +134,9 @@ class Wire:
             try:
                 found = answers.get(timeout=self._left())
             except queue.Empty:
-                raise socket.gaierror(0, f"no answer for {host} within {self._deadline_seconds:g} s") from None
+                raise socket.gaierror(
+                    0, f"no answer for {host} within {self._deadline_seconds:g} s"
+                ) from None
             if isinstance(found, Exception):
                 raise found
             self._addresses[host, port] = found
@@ -124,7 +149,10 @@ class Wire:
                 try:
                     context.load_verify_locations(self._ca)
                 except OSError as error:
-                    raise Ended("unreachable", f"the CA file {self._ca} cannot be used: {error.strerror or error}") from error
+                    raise Ended(
+                        "unreachable",
+                        f"the CA file {self._ca} cannot be used: {error.strerror or error}",
+                    ) from error
             self._tls = context
         return self._tls
 
@@ -136,7 +164,9 @@ class Wire:
 
 
 class _Timed:
-    """A socket as http.client uses one, where every read ends at one moment, however slowly bytes drip."""
+    """A socket as http.client uses one, where every read ends at one moment, however slowly bytes
+    drip.
+    """
 
     def __init__(self, wire: socket.socket, left: Callable[[], float]) -> None:
         self._wire, self._left = wire, left
@@ -149,7 +179,9 @@ class _Timed:
         return io.BufferedReader(_TimedReads(self._wire, self._left))
 
     def close(self) -> None:
-        """The wire is closed by who opened it: http.client closes its socket while the answer is still being read."""
+        """The wire is closed by who opened it: http.client closes its socket while the answer is
+        still being read.
+        """
 
 
 class _TimedReads(io.RawIOBase):

@@ -1,8 +1,11 @@
-"""Write, receive, verify and publish image tarballs: `archive.py write|receive|verify|publish|discard ...`; each has `--help`.
+"""Write, receive, verify and publish image tarballs: `archive.py
+write|receive|verify|publish|discard ...`; each has `--help`.
 
-A tarball is what `docker save REFERENCE... | gzip` makes. `write` and `receive` leave a hidden partial with its record beside it, `publish` gives both their
-names. The record goes to stdout as one line of JSON, progress to stderr as `@progress COMPRESSED_BYTES`, a failure to stderr as one sentence, with the
-exit codes of breakglass. Python 3.8 or newer, standard library only; it travels as text.
+A tarball is what `docker save REFERENCE... | gzip` makes. `write` and `receive` leave a hidden
+partial with its record beside it, `publish` gives both their names. The record goes to stdout as
+one line of JSON, progress to stderr as `@progress COMPRESSED_BYTES`, a failure to stderr as one
+sentence, with the exit codes of breakglass. Python 3.8 or newer, standard library only; it travels
+as text.
 """
 
 from __future__ import annotations
@@ -37,14 +40,37 @@ CHUNK_BYTES = 1 << 20
 SET_PIPE_SIZE = 1031
 """Linux's F_SETPIPE_SZ, which Python has a name for from 3.10 on."""
 DOCUMENT_BYTES, DOCUMENTS_BYTES, MEMBERS, NAME_BYTES = 2 << 20, 8 << 20, 5000, 4096
-"""The most that is kept of an archive: one JSON document, all of them; files, and the length of a name. docker's are far smaller."""
+"""The most that is kept of an archive: one JSON document, all of them; files, and the length of a
+name. docker's are far smaller.
+"""
 
-FILE = r"(?!.*-latest\.tar\.gz$)(?!.{220})[A-Za-z0-9_][A-Za-z0-9_.-]*-[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar\.gz"
+WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+FILE = rf"(?!.*-latest\.tar\.gz$)(?!.{{220}}){WORD}-{WORD}\.tar\.gz"
 REFERENCE = r"[A-Za-z0-9\[][A-Za-z0-9._:/\[\]-]*"
 IMAGE_ID = r"sha256:[0-9a-f]{64}"
-KEYS = ("schema", "tag", "references", "image_id", "companions", "platform", "size_bytes", "sha256", "sequence", "created_at", "version")
-SHAPES = {"tag": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", "created_at": r"\d{4}-\d\d-\d\d[Tt ][0-9:.]+([Zz]|[+-]\d\d:\d\d)", "version": r".{1,100}"}
-PROOF_SHAPES = {"image_id": IMAGE_ID, "platform": r"[a-z0-9]+/[a-z0-9_]+", "sha256": r"[0-9a-f]{64}"}
+KEYS = (
+    "schema",
+    "tag",
+    "references",
+    "image_id",
+    "companions",
+    "platform",
+    "size_bytes",
+    "sha256",
+    "sequence",
+    "created_at",
+    "version",
+)
+SHAPES = {
+    "tag": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
+    "created_at": r"\d{4}-\d\d-\d\d[Tt ][0-9:.]+([Zz]|[+-]\d\d:\d\d)",
+    "version": r".{1,100}",
+}
+PROOF_SHAPES = {
+    "image_id": IMAGE_ID,
+    "platform": r"[a-z0-9]+/[a-z0-9_]+",
+    "sha256": r"[0-9a-f]{64}",
+}
 
 
 class Fault(Exception):
@@ -89,11 +115,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
         def error(self, message: str) -> NoReturn:
             raise Fault(USAGE, f"archive.py: {message}")
 
-    parser = Parser(prog="archive.py", allow_abbrev=False, description="Write, receive, verify and publish image tarballs.")
+    parser = Parser(
+        prog="archive.py",
+        allow_abbrev=False,
+        description="Write, receive, verify and publish image tarballs.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    def command(run: Any, what: str, *, reads_stdin: bool = False, in_directory: bool = True) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(run.__name__, help=what, description=what, allow_abbrev=False)
+    def command(
+        run: Any, what: str, *, reads_stdin: bool = False, in_directory: bool = True
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(
+            run.__name__, help=what, description=what, allow_abbrev=False
+        )
         added.set_defaults(run=run, reads_stdin=reads_stdin)
         if in_directory:
             added.add_argument("directory", type=Path, metavar="DIRECTORY")
@@ -103,23 +137,83 @@ def parse(argv: list[str]) -> argparse.Namespace:
     name = matching(REFERENCE, "an image reference with a tag")
 
     def expects(added: argparse.ArgumentParser, *, required: bool = False) -> None:
-        added.add_argument("--reference", nargs="+", action="extend", default=[], type=name, required=required, help="what the image is called in the archive, all of it")
-        added.add_argument("--companion", nargs="+", action="extend", default=[], type=name, help="further images in the archive")
+        added.add_argument(
+            "--reference",
+            nargs="+",
+            action="extend",
+            default=[],
+            type=name,
+            required=required,
+            help="what the image is called in the archive, all of it",
+        )
+        added.add_argument(
+            "--companion",
+            nargs="+",
+            action="extend",
+            default=[],
+            type=name,
+            help="further images in the archive",
+        )
 
-    added = command(write, "standard input, a gzip stream from docker save, into a partial; verified by content meanwhile", reads_stdin=True)
+    added = command(
+        write,
+        (
+            "standard input, a gzip stream from docker save, into a partial; verified by content "
+            "meanwhile"
+        ),
+        reads_stdin=True,
+    )
     expects(added, required=True)
-    added.add_argument("--image-id", action="append", default=[], type=matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID"), metavar="REFERENCE=ID")
-    added.add_argument("--docker", default="docker", help="asked for the image ID of each reference")
-    added.add_argument("--record", required=True, type=json_object, help="JSON: tag, sequence, version")
-    added = command(receive, "standard input, a tarball from OFFSET on, into a partial; its hash, or without one its content, is verified", reads_stdin=True)
+    added.add_argument(
+        "--image-id",
+        action="append",
+        default=[],
+        type=matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID"),
+        metavar="REFERENCE=ID",
+    )
+    added.add_argument(
+        "--docker", default="docker", help="asked for the image ID of each reference"
+    )
+    added.add_argument(
+        "--record", required=True, type=json_object, help="JSON: tag, sequence, version"
+    )
+    added = command(
+        receive,
+        (
+            "standard input, a tarball from OFFSET on, into a partial; its hash, or without one "
+            "its content, is verified"
+        ),
+        reads_stdin=True,
+    )
     expects(added)
-    added.add_argument("--size", required=True, type=matching("unknown|[0-9]{1,18}", "a size"), help="of the whole tarball in bytes, or `unknown`")
-    added.add_argument("--offset", required=True, type=matching("[0-9]{1,18}", "a number of bytes"), help="where standard input starts: the size of the partial, or 0")
-    added.add_argument("--record", required=True, type=json_object, help="the tarball's record; where there is none, JSON with tag, sequence, version")
-    added = command(verify, "an existing tarball, by content and against the record beside it", in_directory=False)
+    added.add_argument(
+        "--size",
+        required=True,
+        type=matching("unknown|[0-9]{1,18}", "a size"),
+        help="of the whole tarball in bytes, or `unknown`",
+    )
+    added.add_argument(
+        "--offset",
+        required=True,
+        type=matching("[0-9]{1,18}", "a number of bytes"),
+        help="where standard input starts: the size of the partial, or 0",
+    )
+    added.add_argument(
+        "--record",
+        required=True,
+        type=json_object,
+        help="the tarball's record; where there is none, JSON with tag, sequence, version",
+    )
+    added = command(
+        verify,
+        "an existing tarball, by content and against the record beside it",
+        in_directory=False,
+    )
     expects(added)
     added.add_argument("--image-id", type=matching(IMAGE_ID, "an image ID"), metavar="ID")
-    command(publish, "a partial and its record get their names; finishes what an earlier publish began")
+    command(
+        publish, "a partial and its record get their names; finishes what an earlier publish began"
+    )
     command(discard, "the partial and the other hidden files of one tarball are removed")
     return parser.parse_args(argv)
 
@@ -130,7 +224,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def write(arguments: argparse.Namespace) -> dict[str, Any]:
     names = Names(arguments.directory, arguments.file)
     seed = seed_of(arguments.record, arguments.file)
-    told = {canonical(name): asked_of_docker(arguments.docker, name) for name in arguments.reference + arguments.companion}
+    told = {
+        canonical(name): asked_of_docker(arguments.docker, name)
+        for name in arguments.reference + arguments.companion
+    }
     names.remove(names.partial_record, names.note)
     sink = open_regular(names.partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with removing_on_failure(names):
@@ -138,26 +235,76 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         size_bytes, sha256 = pump(chunks_of(0), sink=sink, checker=checker)
         content = checker.finish()
         images = judge(content, arguments.reference + arguments.companion)
-        confirm(content, images, told=told, wanted={canonical(name): digest for name, _, digest in (told.rpartition("=") for told in arguments.image_id)})
-        record = {"schema": 1, **seed, **describe(images, arguments.reference, arguments.companion), "size_bytes": size_bytes, "sha256": sha256}
+        confirm(
+            content,
+            images,
+            told=told,
+            wanted={
+                canonical(name): digest
+                for name, _, digest in (told.rpartition("=") for told in arguments.image_id)
+            },
+        )
+        record = {
+            "schema": 1,
+            **seed,
+            **describe(images, arguments.reference, arguments.companion),
+            "size_bytes": size_bytes,
+            "sha256": sha256,
+        }
         return keep(names, sink, record)
 
 
 def receive(arguments: argparse.Namespace) -> dict[str, Any]:
-    names, seed = Names(arguments.directory, arguments.file), seed_of(arguments.record, arguments.file)
+    names, seed = (
+        Names(arguments.directory, arguments.file),
+        seed_of(arguments.record, arguments.file),
+    )
     proof = arguments.record if is_complete(arguments.record) else None
-    offset, size_bytes = int(arguments.offset), None if arguments.size == "unknown" else int(arguments.size)
+    offset, size_bytes = (
+        int(arguments.offset),
+        None if arguments.size == "unknown" else int(arguments.size),
+    )
     if proof is None and (offset or not arguments.reference or "sha256" in arguments.record):
-        raise Fault(USAGE, "archive.py: a record without a sha256 needs --reference and --offset 0, and one with a sha256 must be complete")
+        raise Fault(
+            USAGE,
+            (
+                "archive.py: a record without a sha256 needs --reference and --offset 0, and one "
+                "with a sha256 must be complete"
+            ),
+        )
     if proof is not None and size_bytes not in (None, proof["size_bytes"]):
-        raise Fault(INTEGRITY, f"the source's {arguments.file} has {size_bytes} bytes, its record says {proof['size_bytes']}")
+        raise Fault(
+            INTEGRITY,
+            (
+                f"the source's {arguments.file} has {size_bytes} bytes, its record says "
+                f"{proof['size_bytes']}"
+            ),
+        )
     size_bytes = proof["size_bytes"] if proof else size_bytes
-    held = names.partial.stat().st_size if names.partial.is_file() and not names.partial.is_symlink() else 0
-    if offset and (offset != held or proof is None or read_text(names.note).strip() != proof["sha256"]):
-        raise Fault(INTEGRITY, f"{names.partial} holds {held} bytes and is not the beginning of this tarball up to byte {offset}; receive it from the start")
+    held = (
+        names.partial.stat().st_size
+        if names.partial.is_file() and not names.partial.is_symlink()
+        else 0
+    )
+    if offset and (
+        offset != held or proof is None or read_text(names.note).strip() != proof["sha256"]
+    ):
+        raise Fault(
+            INTEGRITY,
+            (
+                f"{names.partial} holds {held} bytes and is not the beginning of this tarball up "
+                f"to byte {offset}; receive it from the start"
+            ),
+        )
     free = free_bytes(arguments.directory)
     if size_bytes is not None and free + held < size_bytes:
-        raise Fault(REFUSED, f"no room in {arguments.directory}: {size_bytes - held} bytes are needed, {free} are free")
+        raise Fault(
+            REFUSED,
+            (
+                f"no room in {arguments.directory}: {size_bytes - held} bytes are needed, {free} "
+                f"are free"
+            ),
+        )
     names.remove(names.partial_record)
     sink = open_regular(names.partial, os.O_RDWR | os.O_CREAT | (0 if offset else os.O_TRUNC))
     with removing_on_failure(names, needed=size_bytes, resumable=proof is not None):
@@ -167,17 +314,50 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
             names.remove(names.note)
         checker = None if proof else Checker(Fault(INTEGRITY, "the source's tarball is empty"))
         sha256 = hashlib.sha256()
-        # Leaves the descriptor at the end, where it goes on. Silent: the first sign of life is the source's first byte.
+        # Leaves the descriptor at the end, where it goes on. Silent: the first sign of life is the
+        # source's first byte.
         pump(chunks_of(sink), sha256=sha256, silent=True)
-        total, found = pump(chunks_of(0, SILENCE_SECONDS if LIFELINE == 0 else None), sink=sink, checker=checker, sha256=sha256, done=offset, most=size_bytes)
+        total, found = pump(
+            chunks_of(0, SILENCE_SECONDS if LIFELINE == 0 else None),
+            sink=sink,
+            checker=checker,
+            sha256=sha256,
+            done=offset,
+            most=size_bytes,
+        )
         if size_bytes is not None and total < size_bytes:
             os.fsync(sink)
-            raise CutShort(FAILED, f"only {total} of {size_bytes} bytes of {arguments.file} arrived; " + ("they are kept, the next run goes on from there" if proof else "they were removed"))
+            raise CutShort(
+                FAILED,
+                f"only {total} of {size_bytes} bytes of {arguments.file} arrived; "
+                + (
+                    "they are kept, the next run goes on from there"
+                    if proof
+                    else "they were removed"
+                ),
+            )
         if proof is not None and found != proof["sha256"]:
-            raise Fault(INTEGRITY, f"what arrived has sha256 {found[:12]}..., the record of {arguments.file} says {proof['sha256'][:12]}..." + ("; it was removed, start again" if offset else ""))
+            raise Fault(
+                INTEGRITY,
+                (
+                    f"what arrived has sha256 {found[:12]}..., the record of {arguments.file} "
+                    f"says {proof['sha256'][:12]}..."
+                )
+                + ("; it was removed, start again" if offset else ""),
+            )
         if checker is not None:
             images = judge(checker.finish(), arguments.reference + arguments.companion)
-            return keep(names, sink, {"schema": 1, **seed, **describe(images, arguments.reference, arguments.companion), "size_bytes": total, "sha256": found})
+            return keep(
+                names,
+                sink,
+                {
+                    "schema": 1,
+                    **seed,
+                    **describe(images, arguments.reference, arguments.companion),
+                    "size_bytes": total,
+                    "sha256": found,
+                },
+            )
         return keep(names, sink, without_previous(arguments.record))
 
 
@@ -191,14 +371,24 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     records = records_of(names.record)
     if not records and os.path.lexists(names.record):
         raise Fault(INTEGRITY, f"{names.record}, the record beside the tarball, is not complete")
-    record = next((record for record in records if record["sha256"] == sha256), records[0] if records else {})
+    record = next(
+        (record for record in records if record["sha256"] == sha256), records[0] if records else {}
+    )
     references = arguments.reference or record.get("references", [])
     companions = arguments.companion or sorted(record.get("companions", {}))
     images = judge(content, references + companions)
     found = {**describe(images, references, companions), "size_bytes": size_bytes, "sha256": sha256}
     expected = {"image_id": arguments.image_id} if arguments.image_id else {}
-    wrong = [f"{key} is {found[key]}, expected {value}" for key, value in expected.items() if found[key] != value]
-    wrong += [f"{key} is {as_text(found[key])}, its record says {as_text(record[key])}" for key in found if key in record and normal(found[key]) != normal(record[key])]
+    wrong = [
+        f"{key} is {found[key]}, expected {value}"
+        for key, value in expected.items()
+        if found[key] != value
+    ]
+    wrong += [
+        f"{key} is {as_text(found[key])}, its record says {as_text(record[key])}"
+        for key in found
+        if key in record and normal(found[key]) != normal(record[key])
+    ]
     if wrong:
         raise Fault(INTEGRITY, f"{path}: " + "; ".join(wrong))
     return {**found, "recorded": bool(record)}
@@ -209,24 +399,42 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     for path in (names.file, names.checksum, names.record):
         if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
             raise Fault(REFUSED, f"{path} is not a regular file, so it is not ours to replace")
-    held = pump(chunks_of(open_regular(names.file, os.O_RDONLY)))[1] if names.file.exists() else None
+    held = (
+        pump(chunks_of(open_regular(names.file, os.O_RDONLY)))[1] if names.file.exists() else None
+    )
     fresh, known = records_of(names.partial_record), records_of(names.record)
     if names.partial.exists():
-        if not fresh or fresh[0]["size_bytes"] != names.partial.lstat().st_size or not stat.S_ISREG(names.partial.lstat().st_mode):
-            raise Fault(INTEGRITY, f"{names.partial} is not whole, or has no complete record; it was not published")
+        if (
+            not fresh
+            or fresh[0]["size_bytes"] != names.partial.lstat().st_size
+            or not stat.S_ISREG(names.partial.lstat().st_mode)
+        ):
+            raise Fault(
+                INTEGRITY,
+                f"{names.partial} is not whole, or has no complete record; it was not published",
+            )
         record = fresh[0]
-        # A file that no record fits is somebody else's, or was never verified: there is no record that could vouch for it while it is replaced, and to
-        # leave it would mean that this tag never gets a verified tarball.
+        # A file that no record fits is somebody else's, or was never verified: there is no record
+        # that could vouch for it while it is replaced, and to leave it would mean that this tag
+        # never gets a verified tarball.
         replaced = next((old for old in known if old["sha256"] == held != record["sha256"]), None)
         lay(names, record, replaced)
         names.partial.replace(names.file)
         sync_directory(names.file.parent)
     elif held is None:
-        raise Fault(REFUSED, f"there is nothing to publish: neither {names.partial} nor {names.file} exists")
+        raise Fault(
+            REFUSED, f"there is nothing to publish: neither {names.partial} nor {names.file} exists"
+        )
     else:
         fitting = [old for old in fresh + known if old["sha256"] == held]
         if not fitting:
-            raise Fault(INTEGRITY, f"there is no partial of {names.file} to publish, and the file has sha256 {held}, which no record beside it names")
+            raise Fault(
+                INTEGRITY,
+                (
+                    f"there is no partial of {names.file} to publish, and the file has sha256 "
+                    f"{held}, which no record beside it names"
+                ),
+            )
         record = fitting[0]
     lay(names, record)
     names.remove(names.partial_record, names.note)
@@ -273,11 +481,24 @@ class Names:
 
     def __init__(self, directory: Path, file: str) -> None:
         stem = file[: -len(".tar.gz")]
-        self.file, self.checksum, self.record = directory / file, directory / f"{file}.sha256", directory / f"{stem}.json"
-        self.partial, self.note, self.partial_record = directory / f".{file}.partial", directory / f".{file}.partial.sha256", directory / f".{stem}.json.partial"
+        self.file, self.checksum, self.record = (
+            directory / file,
+            directory / f"{file}.sha256",
+            directory / f"{stem}.json",
+        )
+        self.partial, self.note, self.partial_record = (
+            directory / f".{file}.partial",
+            directory / f".{file}.partial.sha256",
+            directory / f".{stem}.json.partial",
+        )
 
     def hidden(self) -> list[Path]:
-        return [self.partial, self.note, self.partial_record, *map(temporary, (self.note, self.partial_record, self.checksum, self.record))]
+        return [
+            self.partial,
+            self.note,
+            self.partial_record,
+            *map(temporary, (self.note, self.partial_record, self.checksum, self.record)),
+        ]
 
     def remove(self, *paths: Path) -> list[str]:
         removed = []
@@ -293,21 +514,29 @@ def temporary(path: Path) -> Path:
 
 
 def open_regular(path: Path, flags: int) -> int:
-    """A descriptor of a regular file; a link, a pipe or a directory under that name is refused, never followed."""
+    """A descriptor of a regular file; a link, a pipe or a directory under that name is refused,
+    never followed.
+    """
     try:
         # O_NONBLOCK: to open a pipe would wait for its other end. Regular files do not know it.
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        raise Fault(REFUSED, f"{path}: " + ("is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror))) from error
+        raise Fault(
+            REFUSED,
+            f"{path}: "
+            + ("is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror)),
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise Fault(REFUSED, f"{path} is not a regular file")
     return descriptor
 
 
 def put(path: Path, text: str) -> None:
-    """Replaces a small file: at every moment its old or its new content is there, after a power cut too."""
+    """Replaces a small file: at every moment its old or its new content is there, after a power cut
+    too.
+    """
     descriptor = open_regular(temporary(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         write_all(descriptor, text.encode())
@@ -328,10 +557,18 @@ def sync_directory(directory: Path) -> None:
 
 
 def lay(names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = None) -> None:
-    """The sidecars of a tarball. While it takes the place of another one they tell both, so that either file under the name has its proof."""
+    """The sidecars of a tarball. While it takes the place of another one they tell both, so that
+    either file under the name has its proof.
+    """
     told = [record, replaced] if replaced else [record]
     for path, text in (
-        (names.record, json.dumps({**record, "previous": replaced} if replaced else record, separators=(",", ":")) + "\n"),
+        (
+            names.record,
+            json.dumps(
+                {**record, "previous": replaced} if replaced else record, separators=(",", ":")
+            )
+            + "\n",
+        ),
         (names.checksum, "".join(f"{each['sha256']}  {names.file.name}\n" for each in told)),
     ):
         if read_text(path) != text:
@@ -349,17 +586,33 @@ def keep(names: Names, sink: int, record: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def removing_on_failure(names: Names, *, needed: int | None = None, resumable: bool = False) -> Iterator[None]:
+def removing_on_failure(
+    names: Names, *, needed: int | None = None, resumable: bool = False
+) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
         if not (resumable and isinstance(error, (CutShort, Ended))):
             written = names.partial.lstat().st_size if os.path.lexists(names.partial) else 0
             names.remove(*names.hidden())
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if isinstance(error, OSError) and error.errno in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+                errno.EFBIG,
+            ):
                 free = free_bytes(names.file.parent)
-                want = f"{needed} bytes are needed: {max(needed - free, 1)} are missing" if needed else f"more than the {written} bytes written so far are needed"
-                raise Fault(FAILED, f"no room left in {names.file.parent} for {names.file.name}: {want}; the partial was removed, now {free} bytes are free") from error
+                want = (
+                    f"{needed} bytes are needed: {max(needed - free, 1)} are missing"
+                    if needed
+                    else f"more than the {written} bytes written so far are needed"
+                )
+                raise Fault(
+                    FAILED,
+                    (
+                        f"no room left in {names.file.parent} for {names.file.name}: {want}; the "
+                        f"partial was removed, now {free} bytes are free"
+                    ),
+                ) from error
         raise
 
 
@@ -384,11 +637,17 @@ def read_text(path: Path) -> str:
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:
-    """The record in a sidecar, after it the one of the tarball that it replaces; none that is not complete."""
+    """The record in a sidecar, after it the one of the tarball that it replaces; none that is not
+    complete.
+    """
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(read_text(path))
         told = (found, found.get("previous")) if isinstance(found, dict) else ()
-        return [without_previous(record) for record in told if record is not None and is_complete(record)]
+        return [
+            without_previous(record)
+            for record in told
+            if record is not None and is_complete(record)
+        ]
     return []
 
 
@@ -400,23 +659,40 @@ def is_complete(record: Any) -> bool:
     return (
         isinstance(record, dict)
         and record.get("schema") == 1
-        and all(re.fullmatch(shape, str(record.get(key))) and isinstance(record[key], str) for key, shape in {**SHAPES, **PROOF_SHAPES}.items())
-        and all(type(record.get(key)) is int and record[key] >= 0 for key in ("size_bytes", "sequence"))
+        and all(
+            re.fullmatch(shape, str(record.get(key))) and isinstance(record[key], str)
+            for key, shape in {**SHAPES, **PROOF_SHAPES}.items()
+        )
+        and all(
+            type(record.get(key)) is int and record[key] >= 0 for key in ("size_bytes", "sequence")
+        )
         and is_strings(record.get("references"))
         and len(record["references"]) > 0
         and isinstance(record.get("companions"), dict)
-        and all(isinstance(value, str) and re.fullmatch(IMAGE_ID, value) for value in record["companions"].values())
+        and all(
+            isinstance(value, str) and re.fullmatch(IMAGE_ID, value)
+            for value in record["companions"].values()
+        )
     )
 
 
 def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
-    """What the caller has to say of a tarball; the rest is found out, the time too: a plan must not differ from minute to minute."""
+    """What the caller has to say of a tarball; the rest is found out, the time too: a plan must not
+    differ from minute to minute.
+    """
     record = {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
     seed = {key: record.get(key) for key in ("tag", "sequence", "created_at", "version")}
-    bad = [key for key, shape in SHAPES.items() if not (isinstance(record.get(key), str) and re.fullmatch(shape, record[key]))]
+    bad = [
+        key
+        for key, shape in SHAPES.items()
+        if not (isinstance(record.get(key), str) and re.fullmatch(shape, record[key]))
+    ]
     bad += [] if type(seed["sequence"]) is int and seed["sequence"] >= 0 else ["sequence"]
     if bad or not file.endswith(f"-{seed['tag']}.tar.gz"):
-        raise Fault(USAGE, f"archive.py: the record is not usable: {', '.join(bad) or 'its tag'} does not fit")
+        raise Fault(
+            USAGE,
+            f"archive.py: the record is not usable: {', '.join(bad) or 'its tag'} does not fit",
+        )
     return seed
 
 
@@ -426,7 +702,8 @@ def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
 def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[bytes]:
     """Until the end, or until nothing came for so long."""
     with contextlib.suppress(OSError):  # no pipe, or no room for a larger one
-        # While we hash, whoever writes into a pipe of 64 KiB waits: a fetch of 195 MB took 1.4 s, and takes 0.9 s like this.
+        # While we hash, whoever writes into a pipe of 64 KiB waits: a fetch of 195 MB took 1.4 s,
+        # and takes 0.9 s like this.
         fcntl.fcntl(descriptor, SET_PIPE_SIZE, CHUNK_BYTES)
     while quiet_seconds is None or select.select([descriptor], [], [], quiet_seconds)[0]:
         chunk = os.read(descriptor, CHUNK_BYTES)
@@ -435,8 +712,19 @@ def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[b
         yield chunk
 
 
-def pump(source: Iterable[bytes], *, sink: int | None = None, checker: Checker | None = None, sha256: Any = None, done: int = 0, most: int | None = None, silent: bool = False) -> tuple[int, str]:
-    """Writes, hashes and checks in one pass; returns size and sha256. Tells the progress at most twice a second, unless silent."""
+def pump(
+    source: Iterable[bytes],
+    *,
+    sink: int | None = None,
+    checker: Checker | None = None,
+    sha256: Any = None,
+    done: int = 0,
+    most: int | None = None,
+    silent: bool = False,
+) -> tuple[int, str]:
+    """Writes, hashes and checks in one pass; returns size and sha256. Tells the progress at most
+    twice a second, unless silent.
+    """
     sha256 = hashlib.sha256() if sha256 is None else sha256
     told = 0.0
     for chunk in source:
@@ -462,7 +750,9 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def inflate(chunks: Iterable[Any]) -> Iterator[bytes]:
-    """Gzip of one or several members (pigz), to its very end; raises zlib.error for anything else, also behind it."""
+    """Gzip of one or several members (pigz), to its very end; raises zlib.error for anything else,
+    also behind it.
+    """
     member = zlib.decompressobj(31)
     begun = False
     for chunk in chunks:
@@ -479,7 +769,9 @@ def inflate(chunks: Iterable[Any]) -> Iterator[bytes]:
 
 
 class Checker:
-    """Reads an archive's content in a thread of its own: inflating, hashing and writing go on side by side."""
+    """Reads an archive's content in a thread of its own: inflating, hashing and writing go on side
+    by side.
+    """
 
     def __init__(self, empty: Fault) -> None:
         self.error: BaseException | None = None
@@ -574,17 +866,27 @@ class Tar:
             yield part
 
     def broken(self, why: str) -> Fault:
-        """docker that fails half-way may write its reason, as JSON, where the archive should go on."""
+        """docker that fails half-way may write its reason, as JSON, where the archive should go
+        on.
+        """
         for _ in range(16):
             self.buffer = memoryview(b"")
             if not self.more():
                 break
-        said = re.search(rb'\{"(?:message|error|errorDetail)":.{1,2000}\}\s*\Z', self.tail, re.DOTALL)
-        return Fault(INTEGRITY, f"the archive is not whole: {why}" + (f"; docker wrote into it: {said[0].decode('utf-8', 'replace')}" if said else ""))
+        said = re.search(
+            rb'\{"(?:message|error|errorDetail)":.{1,2000}\}\s*\Z', self.tail, re.DOTALL
+        )
+        return Fault(
+            INTEGRITY,
+            f"the archive is not whole: {why}"
+            + (f"; docker wrote into it: {said[0].decode('utf-8', 'replace')}" if said else ""),
+        )
 
 
 def read_archive(tar: Tar, content: Content) -> None:
-    """Strictly, from the first header to the two zero blocks and the zeros behind them (POSIX ustar and pax, GNU long names)."""
+    """Strictly, from the first header to the two zero blocks and the zeros behind them (POSIX ustar
+    and pax, GNU long names).
+    """
     extra: dict[str, str] = {}
     while True:
         block = tar.take(512, "the place of a header")
@@ -597,13 +899,24 @@ def read_archive(tar: Tar, content: Content) -> None:
         if kind in b"LKx":
             extra.update(long_names(tar, kind, size))
             continue
-        name, link, size = extra.get("path", name), extra.get("linkpath", link), int(extra.get("size", size))
+        name, link, size = (
+            extra.get("path", name),
+            extra.get("linkpath", link),
+            int(extra.get("size", size)),
+        )
         extra = {}
         plain = posixpath.normpath(name)
-        if name.startswith("/") or plain.startswith("..") or len(content.members) + len(content.links) > MEMBERS or kind not in b"0\x0025":
+        if (
+            name.startswith("/")
+            or plain.startswith("..")
+            or len(content.members) + len(content.links) > MEMBERS
+            or kind not in b"0\x0025"
+        ):
             raise tar.broken(f"{name!r} of type {kind!r} does not belong into it")
         if kind == b"2":
-            content.links[plain] = posixpath.normpath(posixpath.join(posixpath.dirname(plain), link))
+            content.links[plain] = posixpath.normpath(
+                posixpath.join(posixpath.dirname(plain), link)
+            )
         elif kind in b"0\0" and not name.endswith("/"):
             read_member(tar, content, plain, size)
     if extra or tar.take(512, "its end").count(0) != 512:
@@ -618,9 +931,16 @@ def parse_header(block: bytes) -> tuple[str, bytes, int, str]:
     """Raises ValueError for a block that is no header."""
     if int(block[148:156].strip(b" \0"), 8) != sum(block) - sum(block[148:156]) + 8 * 32:
         raise ValueError("checksum")
-    fields = [block[start:end].split(b"\0", 1)[0].decode("utf-8", "replace") for start, end in ((0, 100), (157, 257), (345, 500))]
+    fields = [
+        block[start:end].split(b"\0", 1)[0].decode("utf-8", "replace")
+        for start, end in ((0, 100), (157, 257), (345, 500))
+    ]
     name = f"{fields[2]}/{fields[0]}" if block[257:263] == b"ustar\0" and fields[2] else fields[0]
-    size = int.from_bytes(block[125:136], "big") if block[124] == 0x80 else int(block[124:136].strip(b" \0") or b"0", 8)
+    size = (
+        int.from_bytes(block[125:136], "big")
+        if block[124] == 0x80
+        else int(block[124:136].strip(b" \0") or b"0", 8)
+    )
     if size < 0:
         raise ValueError("size")
     return name, block[156:157], size, fields[1]
@@ -632,13 +952,22 @@ def long_names(tar: Tar, kind: bytes, size: int) -> dict[str, str]:
         raise tar.broken("a name in it is too long")
     data = tar.take(size + -size % 512, "a long name")[:size]
     if kind != b"x":
-        return {"path" if kind == b"L" else "linkpath": data.rstrip(b"\0").decode("utf-8", "replace")}
+        return {
+            "path" if kind == b"L" else "linkpath": data.rstrip(b"\0").decode("utf-8", "replace")
+        }
     found = {}
     while data:
         length = re.match(rb"([1-9][0-9]{0,5}) ", data)
         entry = data[: int(length[1])] if length else b""
-        key, equals, value = entry[length.end() if length else 0 : -1].decode("utf-8", "replace").partition("=")
-        if not entry.endswith(b"\n") or not equals or key.startswith("GNU.sparse") or (key == "size" and not re.fullmatch("[0-9]{1,18}", value)):
+        key, equals, value = (
+            entry[length.end() if length else 0 : -1].decode("utf-8", "replace").partition("=")
+        )
+        if (
+            not entry.endswith(b"\n")
+            or not equals
+            or key.startswith("GNU.sparse")
+            or (key == "size" and not re.fullmatch("[0-9]{1,18}", value))
+        ):
             raise tar.broken("an extended header in it is damaged")
         found[key] = value
         data = data[len(entry) :]
@@ -656,7 +985,10 @@ def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
     if is_index or (magic[:1] == b"{" and size <= DOCUMENT_BYTES):
         data = b"".join(parts)
         if is_index or b'"diff_ids"' in data or b'"schemaVersion"' in data:
-            if name not in content.documents and sum(map(len, content.documents.values())) + size > DOCUMENTS_BYTES:
+            if (
+                name not in content.documents
+                and sum(map(len, content.documents.values())) + size > DOCUMENTS_BYTES
+            ):
                 raise tar.broken("there is more JSON in it than any image has")
             content.documents[name] = data
     is_gzip = magic[:2] == b"\x1f\x8b"
@@ -669,7 +1001,9 @@ def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
     for _ in parts:
         pass
     tar.take(-size % 512, name)
-    member = Member(whole.hexdigest(), inner.hexdigest() if is_gzip else "", magic == b"\x28\xb5\x2f\xfd")
+    member = Member(
+        whole.hexdigest(), inner.hexdigest() if is_gzip else "", magic == b"\x28\xb5\x2f\xfd"
+    )
     if name in content.links or content.members.setdefault(name, member) != member:
         raise tar.broken(f"{name} is in it twice, with different content")
     if re.fullmatch("blobs/sha256/[0-9a-f]{64}", name) and not name.endswith(member.sha256):
@@ -688,28 +1022,53 @@ class Image(NamedTuple):
 
 
 def judge(content: Content, expected: list[str]) -> dict[str, Image]:
-    """The images of an archive by their full references; raises Fault unless they are whole, and the expected ones."""
+    """The images of an archive by their full references; raises Fault unless they are whole, and
+    the expected ones.
+    """
     images: dict[str, Image] = {}
     if "manifest.json" not in content.documents:
-        raise Fault(INTEGRITY, "the archive has no manifest.json: it was cut short, or is no archive of docker save")
+        raise Fault(
+            INTEGRITY,
+            "the archive has no manifest.json: it was cut short, or is no archive of docker save",
+        )
     for entry in strict(content, "manifest.json", list):
         path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
         configuration = strict(content, path, dict)
         hexadecimal = hashlib.sha256(content.documents[path]).hexdigest()
         if re.search(r"(^|/)[0-9a-f]{64}(\.json)?$", path) and hexadecimal not in path:
-            raise Fault(INTEGRITY, f"the configuration {path} is not what its name says: its sha256 is {hexadecimal}")
+            raise Fault(
+                INTEGRITY,
+                f"the configuration {path} is not what its name says: its sha256 is {hexadecimal}",
+            )
         diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
-        check_layers(content, [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")], diff_ids)
-        platform = f"{field(configuration, 'os', str, path)}/{field(configuration, 'architecture', str, path)}"
+        check_layers(
+            content,
+            [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")],
+            diff_ids,
+        )
+        system, architecture = (
+            field(configuration, key, str, path) for key in ("os", "architecture")
+        )
+        platform = f"{system}/{architecture}"
         tags = strings(entry, "RepoTags", "manifest.json")
         for tag in tags:
             image = Image(f"sha256:{hexadecimal}", platform, diff_ids, tag)
             if images.setdefault(canonical(tag), image).image_id != image.image_id:
                 raise Fault(INTEGRITY, f"two images in the archive are called {tag}")
         if not tags:
-            raise Fault(INTEGRITY, f"the image {path} in the archive has no RepoTags, so an import would not name it")
+            raise Fault(
+                INTEGRITY,
+                f"the image {path} in the archive has no RepoTags, so an import would not name it",
+            )
     if not images or (expected and {canonical(name) for name in expected} != set(images)):
-        raise Fault(INTEGRITY, f"the archive names {', '.join(sorted(image.spelled for image in images.values())) or 'no image'}; expected was {', '.join(sorted(expected)) or 'one at least'}")
+        raise Fault(
+            INTEGRITY,
+            (
+                f"the archive names "
+                f"{', '.join(sorted(image.spelled for image in images.values())) or 'no image'}; "
+                f"expected was {', '.join(sorted(expected)) or 'one at least'}"
+            ),
+        )
     if "index.json" in content.documents or "oci-layout" in content.documents:
         check_index(content, images)
     return images
@@ -717,32 +1076,57 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
 
 def check_layers(content: Content, paths: list[str], diff_ids: list[str]) -> None:
     if len(paths) != len(diff_ids):
-        raise Fault(INTEGRITY, f"the archive has {len(paths)} layers, the configuration names {len(diff_ids)}")
+        raise Fault(
+            INTEGRITY,
+            f"the archive has {len(paths)} layers, the configuration names {len(diff_ids)}",
+        )
     for position, diff_id in enumerate(diff_ids):
         path = paths[position]
-        member = content.members.get(content.links.get(path, path))  # one link deep, as docker makes them and containerd follows them
+        member = content.members.get(
+            content.links.get(path, path)
+        )  # one link deep, as docker makes them and containerd follows them
         if member is None:
-            raise Fault(INTEGRITY, f"layer {position + 1} of {len(diff_ids)}, {path}, is missing from the archive")
+            raise Fault(
+                INTEGRITY,
+                f"layer {position + 1} of {len(diff_ids)}, {path}, is missing from the archive",
+            )
         if diff_id not in (f"sha256:{member.sha256}", f"sha256:{member.inner_sha256}"):
-            why = "is compressed with zstd, which cannot be verified here" if member.is_zstd else f"is not what the configuration says: expected {diff_id}"
+            why = (
+                "is compressed with zstd, which cannot be verified here"
+                if member.is_zstd
+                else f"is not what the configuration says: expected {diff_id}"
+            )
             raise Fault(INTEGRITY, f"layer {position + 1} of {len(diff_ids)}, {path}, {why}")
 
 
 def check_index(content: Content, images: dict[str, Image]) -> None:
-    """Where there is an index.json containerd reads it in place of manifest.json: both must say the same."""
+    """Where there is an index.json containerd reads it in place of manifest.json: both must say the
+    same.
+    """
     named: dict[str, set[str]] = {}
     for entry in field(strict(content, "index.json", dict), "manifests", list, "index.json"):
         annotations = entry.get("annotations") if isinstance(entry, dict) else None
-        name = annotations.get("io.containerd.image.name") if isinstance(annotations, dict) else None
+        name = (
+            annotations.get("io.containerd.image.name") if isinstance(annotations, dict) else None
+        )
         if isinstance(name, str):
-            named.setdefault(canonical(name), set()).update(reached(content, field(entry, "digest", str, "index.json"), images))
-    wrong = sorted(set(named) ^ set(images)) or [name for name in images if images[name].image_id not in named[name]]
+            named.setdefault(canonical(name), set()).update(
+                reached(content, field(entry, "digest", str, "index.json"), images)
+            )
+    wrong = sorted(set(named) ^ set(images)) or [
+        name for name in images if images[name].image_id not in named[name]
+    ]
     if wrong:
-        raise Fault(INTEGRITY, f"index.json and manifest.json of the archive differ about {', '.join(wrong)}")
+        raise Fault(
+            INTEGRITY,
+            f"index.json and manifest.json of the archive differ about {', '.join(wrong)}",
+        )
 
 
 def reached(content: Content, digest: str, images: dict[str, Image], depth: int = 0) -> set[str]:
-    """The image IDs that a digest leads to, through an index and manifests that are in the archive."""
+    """The image IDs that a digest leads to, through an index and manifests that are in the
+    archive.
+    """
     path = "blobs/" + digest.replace(":", "/", 1)
     if path not in content.documents or depth > 3:
         return set()
@@ -754,36 +1138,76 @@ def reached(content: Content, digest: str, images: dict[str, Image], depth: int 
         image = next((image for image in images.values() if image.image_id == configuration), None)
         if image is not None:
             layers = field(document, "layers", list, path)
-            check_layers(content, ["blobs/" + field(layer, "digest", str, path).replace(":", "/", 1) for layer in layers], image.diff_ids)
+            check_layers(
+                content,
+                [
+                    "blobs/" + field(layer, "digest", str, path).replace(":", "/", 1)
+                    for layer in layers
+                ],
+                image.diff_ids,
+            )
             found.add(configuration)
     return found
 
 
-def confirm(content: Content, images: dict[str, Image], *, told: dict[str, str], wanted: dict[str, str]) -> None:
+def confirm(
+    content: Content, images: dict[str, Image], *, told: dict[str, str], wanted: dict[str, str]
+) -> None:
     """The archive holds the images that docker and the registry tell."""
     for name, image in images.items():
         if wanted.get(name, image.image_id) != image.image_id:
-            raise Fault(INTEGRITY, f"{image.spelled} in the archive is {image.image_id}, the registry's is {wanted[name]}")
-        # With containerd's store docker tells the digest of a manifest or an index. An index that `--platform` left out of the archive leads nowhere:
-        # there the registry's word, the configuration itself, is the proof.
-        if told[name] != image.image_id and image.image_id not in reached(content, told[name], images) and name not in wanted:
-            raise Fault(INTEGRITY, f"{image.spelled} in the archive is {image.image_id}, docker's is {told[name]}")
+            raise Fault(
+                INTEGRITY,
+                (
+                    f"{image.spelled} in the archive is {image.image_id}, the registry's is "
+                    f"{wanted[name]}"
+                ),
+            )
+        # With containerd's store docker tells the digest of a manifest or an index. An index that
+        # `--platform` left out of the archive leads nowhere: there the registry's word, the
+        # configuration itself, is the proof.
+        if (
+            told[name] != image.image_id
+            and image.image_id not in reached(content, told[name], images)
+            and name not in wanted
+        ):
+            raise Fault(
+                INTEGRITY,
+                f"{image.spelled} in the archive is {image.image_id}, docker's is {told[name]}",
+            )
 
 
-def describe(images: dict[str, Image], references: list[str], companions: list[str]) -> dict[str, Any]:
+def describe(
+    images: dict[str, Image], references: list[str], companions: list[str]
+) -> dict[str, Any]:
     """The part of a record that an archive itself tells."""
     spelled = {name: image.spelled for name, image in images.items()}
     spelled.update({canonical(name): name for name in references + companions})
     mains = [canonical(name) for name in references] or sorted(images)
     if len({images[name].image_id for name in mains}) > 1:
-        raise Fault(INTEGRITY, f"{', '.join(spelled[name] for name in mains)} are different images; one image is expected, and the others as --companion")
+        raise Fault(
+            INTEGRITY,
+            (
+                f"{', '.join(spelled[name] for name in mains)} are different images; one image "
+                f"is expected, and the others as --companion"
+            ),
+        )
     image = images[mains[0]]
-    others = {spelled[name]: other.image_id for name, other in sorted(images.items()) if name not in mains}
-    return {"references": [spelled[name] for name in mains], "image_id": image.image_id, "companions": others, "platform": image.platform}
+    others = {
+        spelled[name]: other.image_id for name, other in sorted(images.items()) if name not in mains
+    }
+    return {
+        "references": [spelled[name] for name in mains],
+        "image_id": image.image_id,
+        "companions": others,
+        "platform": image.platform,
+    }
 
 
 def canonical(name: str) -> str:
-    """The full form of a reference: docker writes `busybox:1` for `docker.io/library/busybox:1`, and containerd the other way round."""
+    """The full form of a reference: docker writes `busybox:1` for `docker.io/library/busybox:1`,
+    and containerd the other way round.
+    """
     name = name if ":" in name.rpartition("/")[2] else name + ":latest"
     host, slash, rest = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost"):
@@ -795,12 +1219,30 @@ def canonical(name: str) -> str:
 
 def asked_of_docker(docker: str, name: str) -> str:
     try:
-        ended = subprocess.run([docker, "image", "inspect", "--format", "{{.Id}}", name], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        ended = subprocess.run(
+            [docker, "image", "inspect", "--format", "{{.Id}}", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Fault(REFUSED, f"{docker} does not run here: {getattr(error, 'strerror', None) or 'it did not answer in 60 seconds'}") from error
+        raise Fault(
+            REFUSED,
+            (
+                f"{docker} does not run here: "
+                f"{getattr(error, 'strerror', None) or 'it did not answer in 60 seconds'}"
+            ),
+        ) from error
     told = ended.stdout.decode("utf-8", "replace").strip()
     if ended.returncode or not re.fullmatch(IMAGE_ID, told):
-        raise Fault(REFUSED, f"docker does not tell the image ID of {name}: {ended.stderr.decode('utf-8', 'replace').strip() or told}")
+        raise Fault(
+            REFUSED,
+            (
+                f"docker does not tell the image ID of {name}: "
+                f"{ended.stderr.decode('utf-8', 'replace').strip() or told}"
+            ),
+        )
     return told
 
 
@@ -825,7 +1267,9 @@ def field(value: Any, key: str, kind: type, where: str) -> Any:
 
 
 def strings(value: Any, key: str, where: str) -> list[str]:
-    found = [] if isinstance(value, dict) and value.get(key) is None else field(value, key, list, where)
+    found = (
+        [] if isinstance(value, dict) and value.get(key) is None else field(value, key, list, where)
+    )
     if not is_strings(found):
         raise Fault(INTEGRITY, f"{where} in the archive has no usable {key}")
     return list(found)
@@ -839,7 +1283,11 @@ def normal(value: Any) -> Any:
     """For comparison: references in any order and either spelling."""
     if isinstance(value, list):
         return sorted(map(canonical, value))
-    return {canonical(name): digest for name, digest in value.items()} if isinstance(value, dict) else value
+    return (
+        {canonical(name): digest for name, digest in value.items()}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def as_text(value: Any) -> str:
@@ -861,7 +1309,9 @@ def end(number: int, _frame: object) -> NoReturn:
 
 
 def die_with_the_caller(lifeline: int) -> None:
-    """docker, the compressor and we end when whoever started us is gone: its end of the lifeline closes, or is silent for too long."""
+    """docker, the compressor and we end when whoever started us is gone: its end of the lifeline
+    closes, or is silent for too long.
+    """
     with contextlib.suppress(OSError):
         while select.select([lifeline], [], [], SILENCE_SECONDS)[0] and os.read(lifeline, 4096):
             pass

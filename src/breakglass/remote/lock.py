@@ -1,7 +1,9 @@
-"""Hold a lock file for as long as whoever started this lives: `lock.py PATH HOLDER [SILENCE_SECONDS]`.
+"""Hold a lock file for as long as whoever started this lives: `lock.py PATH HOLDER
+[SILENCE_SECONDS]`.
 
-Prints `held` once it holds it, then reads its lifeline until it ends, or is silent for too long. Held by another: prints who and for how long, exit 7.
-The lock is flock(2) on the file, so util-linux `flock` respects it. Python 3.8 or newer, standard library only.
+Prints `held` once it holds it, then reads its lifeline until it ends, or is silent for too long.
+Held by another: prints who and for how long, exit 7. The lock is flock(2) on the file, so
+util-linux `flock` respects it. Python 3.8 or newer, standard library only.
 """
 
 from __future__ import annotations
@@ -20,9 +22,14 @@ LIFELINE = int(globals().get("__lifeline__", 0))
 
 def main(path: str, holder: str, silence_seconds: float) -> int:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+        )
     except OSError as error:
-        print("it is a symbolic link" if error.errno == errno.ELOOP else error.strerror, file=sys.stderr)
+        print(
+            "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror,
+            file=sys.stderr,
+        )
         return 4
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         print("it is no regular file", file=sys.stderr)
@@ -41,7 +48,9 @@ def main(path: str, holder: str, silence_seconds: float) -> int:
         return main(path, holder, silence_seconds)
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, (json.dumps({"holder": holder, "at": int(time.time())}) + "\n").encode(), 0)
+        os.pwrite(
+            descriptor, (json.dumps({"holder": holder, "at": int(time.time())}) + "\n").encode(), 0
+        )
     except OSError as error:
         print(error.strerror, file=sys.stderr)
         return 4
@@ -66,7 +75,10 @@ def describe(descriptor: int) -> dict[str, str | int | None]:
     for _ in range(5):
         try:
             record = json.loads(os.pread(descriptor, 4096, 0).decode())
-            return {"holder": str(record["holder"]), "age_seconds": max(0, int(time.time()) - int(record["at"]))}
+            return {
+                "holder": str(record["holder"]),
+                "age_seconds": max(0, int(time.time()) - int(record["at"])),
+            }
         except (ValueError, KeyError, TypeError):
             time.sleep(0.1)  # it may have been taken this instant
     return {"holder": None, "age_seconds": None}

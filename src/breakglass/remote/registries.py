@@ -1,12 +1,15 @@
-"""Ask registries what they would give the containerd of this host: `registries.py QUESTIONS [SECONDS]`. It only asks, and changes nothing.
+"""Ask registries what they would give the containerd of this host: `registries.py QUESTIONS
+[SECONDS]`. It only asks, and changes nothing.
 
-QUESTIONS is JSON, a list of {"registry", "endpoints": [{"url", "override_path", "ca": [PATH], "client": [[CERTIFICATE, KEY]], "skip_verify"}],
-"repository", "tags", "architecture"}; an endpoint needs its url only. The answer is one line of JSON, a list of {"registry", "url", "repository", "tag",
-"state", "detail", "missing"}, for each endpoint and tag in their order. The states: serves, broken (it is announced, and parts of it are missing or
-wrong), lacks (404), refuses (also without a login), unreachable. Whatever has no answer after SECONDS (8) is unreachable.
+QUESTIONS is JSON, a list of {"registry", "endpoints": [{"url", "override_path", "ca": [PATH],
+"client": [[CERTIFICATE, KEY]], "skip_verify"}], "repository", "tags", "architecture"}; an endpoint
+needs its url only. The answer is one line of JSON, a list of {"registry", "url", "repository",
+"tag", "state", "detail", "missing"}, for each endpoint and tag in their order. The states: serves,
+broken (it is announced, and parts of it are missing or wrong), lacks (404), refuses (also without a
+login), unreachable. Whatever has no answer after SECONDS (8) is unreachable.
 
-No login is used and no proxy. A manifest counts when its bytes hash to its digest, a blob when it is there at its length.
-Python 3.8 or newer, standard library only; it travels as text.
+No login is used and no proxy. A manifest counts when its bytes hash to its digest, a blob when it
+is there at its length. Python 3.8 or newer, standard library only; it travels as text.
 """
 
 from __future__ import annotations
@@ -83,14 +86,28 @@ def main(argv: list[str]) -> int:
         for endpoint in question["endpoints"]:
             session = Session(question, endpoint, began, seconds)
             for tag in question["tags"]:
-                about = {"registry": question["registry"], "url": endpoint["url"], "repository": question["repository"], "tag": tag}
-                answers.append({**about, "state": "unreachable", "detail": session.no_answer, "missing": []})
+                about = {
+                    "registry": question["registry"],
+                    "url": endpoint["url"],
+                    "repository": question["repository"],
+                    "tag": tag,
+                }
+                answers.append(
+                    {**about, "state": "unreachable", "detail": session.no_answer, "missing": []}
+                )
                 # Daemons: a resolver without servers cannot be interrupted, and is left behind.
-                threads.append(threading.Thread(target=look, args=(session, tag, question["architecture"], answers, len(answers) - 1), daemon=True))
+                threads.append(
+                    threading.Thread(
+                        target=look,
+                        args=(session, tag, question["architecture"], answers, len(answers) - 1),
+                        daemon=True,
+                    )
+                )
     for thread in threads:
         thread.start()
     for thread in threads:
-        # What is still on its way a moment after the deadline has no answer: its entry says so from the start.
+        # What is still on its way a moment after the deadline has no answer: its entry says so from
+        # the start.
         thread.join(max(0.0, began + seconds + GRACE_SECONDS - time.monotonic()))
     try:
         print(json.dumps(list(answers), separators=(",", ":")), flush=True)
@@ -102,7 +119,9 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> tuple[list[dict[str, Any]], float]:
     if len(argv) not in (1, 2):
         raise Fault("expected is QUESTIONS, as JSON, and perhaps SECONDS")
-    if len(argv) == 2 and (not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", argv[1]) or not float(argv[1])):
+    if len(argv) == 2 and (
+        not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", argv[1]) or not float(argv[1])
+    ):
         raise Fault(f"{argv[1]!r} is no number of seconds between 0 and 100")
     try:
         found = json.loads(argv[0])
@@ -114,13 +133,29 @@ def parse(argv: list[str]) -> tuple[list[dict[str, Any]], float]:
 
 
 def read_question(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != {"registry", "endpoints", "repository", "tags", "architecture"}:
+    if not isinstance(value, dict) or set(value) != {
+        "registry",
+        "endpoints",
+        "repository",
+        "tags",
+        "architecture",
+    }:
         raise Fault("a question has exactly registry, endpoints, repository, tags and architecture")
-    shapes = {"registry": r"[A-Za-z0-9\[][A-Za-z0-9.:\]_-]*", "repository": r"[A-Za-z0-9]([A-Za-z0-9/._-]*[A-Za-z0-9])?", "architecture": r"[a-z0-9_]+"}
+    shapes = {
+        "registry": r"[A-Za-z0-9\[][A-Za-z0-9.:\]_-]*",
+        "repository": r"[A-Za-z0-9]([A-Za-z0-9/._-]*[A-Za-z0-9])?",
+        "architecture": r"[a-z0-9_]+",
+    }
     for key, shape in shapes.items():
-        if not isinstance(value[key], str) or not re.fullmatch(shape, value[key]) or ".." in value[key]:
+        if (
+            not isinstance(value[key], str)
+            or not re.fullmatch(shape, value[key])
+            or ".." in value[key]
+        ):
             raise Fault(f"{json.dumps(value[key])} is no {key}")
-    if not is_strings(value["tags"]) or not all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", tag) for tag in value["tags"]):
+    if not is_strings(value["tags"]) or not all(
+        re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", tag) for tag in value["tags"]
+    ):
         raise Fault("the tags are not a list of tags")
     if not isinstance(value["endpoints"], list):
         raise Fault("the endpoints are not a list")
@@ -128,15 +163,28 @@ def read_question(value: Any) -> dict[str, Any]:
 
 
 def read_endpoint(value: Any) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"override_path": False, "ca": [], "client": [], "skip_verify": False}
-    if not isinstance(value, dict) or not isinstance(value.get("url"), str) or set(value) - set(defaults) - {"url"}:
+    defaults: dict[str, Any] = {
+        "override_path": False,
+        "ca": [],
+        "client": [],
+        "skip_verify": False,
+    }
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("url"), str)
+        or set(value) - set(defaults) - {"url"}
+    ):
         raise Fault(f"an endpoint has a url and perhaps {', '.join(defaults)}, and nothing else")
     endpoint = {**defaults, **value}
-    if not isinstance(endpoint["override_path"], bool) or not isinstance(endpoint["skip_verify"], bool):
+    if not isinstance(endpoint["override_path"], bool) or not isinstance(
+        endpoint["skip_verify"], bool
+    ):
         raise Fault("an endpoint's override_path and skip_verify are true or false")
     if not is_strings(endpoint["ca"]):
         raise Fault("an endpoint's ca is a list of paths")
-    if not isinstance(endpoint["client"], list) or not all(is_strings(pair) and len(pair) in (1, 2) for pair in endpoint["client"]):
+    if not isinstance(endpoint["client"], list) or not all(
+        is_strings(pair) and len(pair) in (1, 2) for pair in endpoint["client"]
+    ):
         raise Fault("an endpoint's client is a list of pairs of paths")
     return endpoint
 
@@ -144,7 +192,9 @@ def read_endpoint(value: Any) -> dict[str, Any]:
 # One image
 
 
-def look(session: Session, tag: str, architecture: str, answers: list[dict[str, Any]], position: int) -> None:
+def look(
+    session: Session, tag: str, architecture: str, answers: list[dict[str, Any]], position: int
+) -> None:
     """Put the verdict about one tag where it belongs, unless that has been printed by then."""
     verdict: tuple[str, str, tuple[str, ...]] = ("serves", "", ())
     try:
@@ -152,9 +202,18 @@ def look(session: Session, tag: str, architecture: str, answers: list[dict[str, 
     except Ended as ended:
         verdict = (ended.state, ended.detail, ended.missing)
     except Exception as error:  # a registry that makes us fail must not hide the others
-        verdict = ("unreachable", f"it answers in a way that cannot be judged: {type(error).__name__}", ())
+        verdict = (
+            "unreachable",
+            f"it answers in a way that cannot be judged: {type(error).__name__}",
+            (),
+        )
     state, detail, missing = verdict
-    answers[position] = {**answers[position], "state": state, "detail": inert(session.without_token(detail)), "missing": list(dict.fromkeys(missing))}
+    answers[position] = {
+        **answers[position],
+        "state": state,
+        "detail": inert(session.without_token(detail)),
+        "missing": list(dict.fromkeys(missing)),
+    }
 
 
 def check_image(session: Session, tag: str, architecture: str) -> None:
@@ -169,29 +228,46 @@ def check_image(session: Session, tag: str, architecture: str) -> None:
         if answer.status != 200:
             raise part_lost(answer.status, f"{digest}, its image for linux/{architecture}", digest)
         if size is not None and len(answer.body) != size:
-            raise Ended("broken", f"{digest}, its image for linux/{architecture}, has {len(answer.body)} bytes instead of {size}", digest)
+            raise Ended(
+                "broken",
+                (
+                    f"{digest}, its image for linux/{architecture}, has {len(answer.body)} bytes "
+                    f"instead of {size}"
+                ),
+                digest,
+            )
         document = read_manifest(answer.body, digest)
     raise Ended("broken", "its indexes are nested too deep")
 
 
 def top(session: Session, tag: str) -> dict[str, Any]:
-    """What a tag means. As containerd does it: HEAD by tag (GET where HEAD is not allowed), then GET by the digest that came back."""
+    """What a tag means. As containerd does it: HEAD by tag (GET where HEAD is not allowed), then
+    GET by the digest that came back.
+    """
     name = f"{session.repository}:{tag}"
     head = session.ask("HEAD", f"manifests/{tag}")
     if head.status == 405:
         head = session.ask("GET", f"manifests/{tag}")
     if head.status != 200:
-        raise Ended("lacks" if head.status == 404 else "unreachable", f"HTTP {head.status} for {name}")
+        raise Ended(
+            "lacks" if head.status == 404 else "unreachable", f"HTTP {head.status} for {name}"
+        )
     promised, length = head.headers.get("Docker-Content-Digest"), length_of(head)
     if promised and not re.fullmatch(DIGEST, promised):
         raise Ended("broken", f"what it announces as the digest of {name} is none")
     answer = session.ask("GET", f"manifests/{promised or tag}")
     if answer.status != 200:
-        raise part_lost(answer.status, f"{promised or name}, which it announced for {name}", *([promised] if promised else []))
+        raise part_lost(
+            answer.status,
+            f"{promised or name}, which it announced for {name}",
+            *([promised] if promised else []),
+        )
     digest = promised or f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
     document = read_manifest(answer.body, digest)
     if length is not None and length != len(answer.body):
-        raise Ended("broken", f"{digest} has {len(answer.body)} bytes, announced were {length}", digest)
+        raise Ended(
+            "broken", f"{digest} has {len(answer.body)} bytes, announced were {length}", digest
+        )
     return document
 
 
@@ -209,7 +285,9 @@ def check_blobs(session: Session, descriptors: list[Any]) -> None:
                 lost.append(ended)
     broken = [ended for ended in lost if ended.state == "broken"]
     if broken:
-        words = "; ".join(ended.detail for ended in broken[:2]) + (f"; and {len(broken) - 2} more" if len(broken) > 2 else "")
+        words = "; ".join(ended.detail for ended in broken[:2]) + (
+            f"; and {len(broken) - 2} more" if len(broken) > 2 else ""
+        )
         raise Ended("broken", words, *(digest for ended in broken for digest in ended.missing))
     if lost:
         raise lost[0]
@@ -227,11 +305,17 @@ def judge_blob(answer: Answer, digest: str, size: int | None) -> Iterator[Ended]
 
 def part_lost(status: int, what: str, *missing: str) -> Ended:
     # 502 to 504 speak of the server in front, not of the image.
-    return Ended("unreachable", f"HTTP {status} for {what}") if status in (502, 503, 504) else Ended("broken", f"HTTP {status} for {what}", *missing)
+    return (
+        Ended("unreachable", f"HTTP {status} for {what}")
+        if status in (502, 503, 504)
+        else Ended("broken", f"HTTP {status} for {what}", *missing)
+    )
 
 
 def child_for(children: list[Any], architecture: str) -> Any:
-    """The child that containerd would take. One without a platform is the last resort; attestations are for unknown/unknown."""
+    """The child that containerd would take. One without a platform is the last resort; attestations
+    are for unknown/unknown.
+    """
     wanted = ARCHITECTURES.get(architecture, architecture)
     ranked: list[tuple[int, int]] = []
     for position, child in enumerate(children):
@@ -239,7 +323,11 @@ def child_for(children: list[Any], architecture: str) -> Any:
         variants = VARIANTS.get(wanted, ("",))
         if not isinstance(platform, dict):
             ranked.append((len(variants), position))
-        elif platform.get("os") == "linux" and ARCHITECTURES.get(str(platform.get("architecture")), platform.get("architecture")) == wanted:
+        elif (
+            platform.get("os") == "linux"
+            and ARCHITECTURES.get(str(platform.get("architecture")), platform.get("architecture"))
+            == wanted
+        ):
             variant = platform.get("variant") or ""
             ranked += [(variants.index(variant), position)] if variant in variants else []
     if not ranked:
@@ -261,12 +349,16 @@ def read_manifest(body: bytes, digest: str) -> dict[str, Any]:
             return {"manifests": document["manifests"]}
         if isinstance(document.get("config"), dict) and isinstance(document.get("layers"), list):
             return {"config": document["config"], "layers": document["layers"]}
-    raise Ended("broken", f"{digest} is neither an index nor a manifest that containerd can read", digest)
+    raise Ended(
+        "broken", f"{digest} is neither an index nor a manifest that containerd can read", digest
+    )
 
 
 def read_descriptor(value: Any) -> tuple[str, int | None]:
     """Digest and size in bytes."""
-    digest, size = (value.get("digest"), value.get("size")) if isinstance(value, dict) else (None, None)
+    digest, size = (
+        (value.get("digest"), value.get("size")) if isinstance(value, dict) else (None, None)
+    )
     if not isinstance(digest, str) or not re.fullmatch(DIGEST, digest):
         raise Ended("broken", "it names a part by something that is no digest")
     return digest, size if isinstance(size, int) else None
@@ -281,12 +373,20 @@ def length_of(answer: Answer) -> int | None:
 
 
 class Session:
-    """One endpoint for one repository: its TLS, its anonymous token, and the blobs that were asked for."""
+    """One endpoint for one repository: its TLS, its anonymous token, and the blobs that were asked
+    for.
+    """
 
-    def __init__(self, question: dict[str, Any], endpoint: dict[str, Any], began: float, seconds: float) -> None:
+    def __init__(
+        self, question: dict[str, Any], endpoint: dict[str, Any], began: float, seconds: float
+    ) -> None:
         self.repository: str = question["repository"]
         self.no_answer = f"no answer within {seconds:g} s"
-        self._endpoint, self._ends_at, self._connect_seconds = endpoint, began + seconds, min(CONNECT_SECONDS, seconds)
+        self._endpoint, self._ends_at, self._connect_seconds = (
+            endpoint,
+            began + seconds,
+            min(CONNECT_SECONDS, seconds),
+        )
         self._names = urlencode({"ns": question["registry"]})
         self._blobs: dict[str, Future[Answer]] = {}
         self._tls: ssl.SSLContext | None = None
@@ -296,7 +396,9 @@ class Session:
         self._pool = ThreadPoolExecutor(AT_ONCE)
 
     def ask(self, method: str, path: str) -> Answer:
-        """Ask about the repository. Raises Ended where we are refused or nothing answers; judges no other status."""
+        """Ask about the repository. Raises Ended where we are refused or nothing answers; judges no
+        other status.
+        """
         url, used = f"{base_of(self._endpoint)}/{self.repository}/{path}?{self._names}", self._token
         is_blob = path.startswith("blobs/")
         answer = self._follow(method, url, token=used, is_blob=is_blob)
@@ -305,8 +407,16 @@ class Session:
             answer = self._follow(method, url, token=self._token, is_blob=is_blob)
             is_here = origin(answer.url) == origin(url)
         if answer.status in (401, 403, 429):
-            why = {401: "it wants a login", 403: "it is not for everybody", 429: "too many requests"}[answer.status]
-            raise Ended("refuses", f"HTTP {answer.status} for {self.repository}/{path}: {why}" + ("" if is_here else f", says {host_of(answer.url)}, where it redirects to"))
+            why = {
+                401: "it wants a login",
+                403: "it is not for everybody",
+                429: "too many requests",
+            }[answer.status]
+            raise Ended(
+                "refuses",
+                f"HTTP {answer.status} for {self.repository}/{path}: {why}"
+                + ("" if is_here else f", says {host_of(answer.url)}, where it redirects to"),
+            )
         return answer
 
     def blob(self, digest: str) -> Future[Answer]:
@@ -327,7 +437,9 @@ class Session:
         return self.ask("GET", f"blobs/{digest}") if answer.status == 405 else answer
 
     def _authorize(self, answer: Answer, used: str | None) -> bool:
-        """An anonymous token, asked for once; False where there is none to be had, or the one that there is was not enough."""
+        """An anonymous token, asked for once; False where there is none to be had, or the one that
+        there is was not enough.
+        """
         challenges = challenges_of(answer.headers.get_all("WWW-Authenticate", []))
         with self._authorizing:
             if self._no_token is not None:
@@ -343,7 +455,9 @@ class Session:
     def _ask_token(self, challenge: dict[str, str]) -> str:
         realm, wanted = challenge.get("realm", ""), challenge.get("scope", "")
         form = {"service": challenge["service"]} if challenge.get("service") else {}
-        form["scope"] = wanted if wanted.startswith("repository:") else f"repository:{self.repository}:pull"
+        form["scope"] = (
+            wanted if wanted.startswith("repository:") else f"repository:{self.repository}:pull"
+        )
         where = f"its token service {host_of(realm)}"
         try:
             answer = self._follow("GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(form)}")
@@ -360,37 +474,66 @@ class Session:
             raise Ended("unreachable", f"{where}: HTTP {answer.status} without a token")
         return token
 
-    def _follow(self, method: str, url: str, *, token: str | None = None, is_blob: bool = False) -> Answer:
-        """One request and the redirects that it leads through. The token goes to the first server only."""
+    def _follow(
+        self, method: str, url: str, *, token: str | None = None, is_blob: bool = False
+    ) -> Answer:
+        """One request and the redirects that it leads through. The token goes to the first server
+        only.
+        """
         target, accept = url, {"Accept": "*/*" if is_blob else ACCEPT}
         try:
             for _ in range(REDIRECTS + 1):
-                allowed = {"Authorization": f"Bearer {token}"} if token and origin(target) == origin(url) else {}
+                allowed = (
+                    {"Authorization": f"Bearer {token}"}
+                    if token and origin(target) == origin(url)
+                    else {}
+                )
                 # Of a blob that only GET tells about nothing is taken along.
-                answer = self._send(method, target, {**accept, **allowed}, takes_body=method != "HEAD" and not is_blob)
+                answer = self._send(
+                    method,
+                    target,
+                    {**accept, **allowed},
+                    takes_body=method != "HEAD" and not is_blob,
+                )
                 location = answer.headers.get("Location")
                 if location is None or answer.status not in REDIRECTIONS:
                     return answer
                 target = urljoin(target, location)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Ended("unreachable", self._words(error) if target == url else f"redirected to {host_of(target)}: {self._words(error)}") from error
+            raise Ended(
+                "unreachable",
+                self._words(error)
+                if target == url
+                else f"redirected to {host_of(target)}: {self._words(error)}",
+            ) from error
         raise Ended("unreachable", "it redirects without end")
 
     def _send(self, method: str, url: str, headers: dict[str, str], *, takes_body: bool) -> Answer:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise http.client.InvalidURL
-        wire = self._connect(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), is_tls=parts.scheme == "https")
+        wire = self._connect(
+            parts.hostname,
+            parts.port or (443 if parts.scheme == "https" else 80),
+            is_tls=parts.scheme == "https",
+        )
         connection = http.client.HTTPConnection(parts.hostname)
         connection.sock = wire
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            about = {"Host": parts.netloc.rpartition("@")[2], "User-Agent": "breakglass", "Accept-Encoding": "identity", "Connection": "close"}
+            about = {
+                "Host": parts.netloc.rpartition("@")[2],
+                "User-Agent": "breakglass",
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+            }
             connection.request(method, path, headers={**about, **headers})
             with connection.getresponse() as response:
                 content = response.read(BODY_BYTES + 1) if takes_body else b""
                 if len(content) > BODY_BYTES:
-                    raise Ended("broken", f"more than {BODY_BYTES} bytes where a manifest should be")
+                    raise Ended(
+                        "broken", f"more than {BODY_BYTES} bytes where a manifest should be"
+                    )
                 if takes_body and response.length:
                     raise http.client.IncompleteRead(content, response.length)
                 return Answer(response.status, response.headers, content, url)
@@ -406,14 +549,22 @@ class Session:
             wire = socket.socket(family, kind, protocol)
             try:
                 # An address that swallows everything must leave time for the next.
-                wire.settimeout(self._timeout(min(until - time.monotonic(), self.left()) / (len(addresses) - index)))
+                wire.settimeout(
+                    self._timeout(
+                        min(until - time.monotonic(), self.left()) / (len(addresses) - index)
+                    )
+                )
                 wire.connect(address)
                 wire.settimeout(self._timeout(self.left()))
                 return context.wrap_socket(wire, server_hostname=host) if context else wire
             except OSError as error:
                 wire.close()
                 is_last = index == len(addresses) - 1
-                if is_last and isinstance(error, (TimeoutError, socket.timeout)) and self.left() > 0.05:  # two things until Python 3.10
+                if (
+                    is_last
+                    and isinstance(error, (TimeoutError, socket.timeout))
+                    and self.left() > 0.05
+                ):  # two things until Python 3.10
                     raise OSError(f"no connection within {self._connect_seconds:g} s") from error
                 if is_last or isinstance(error, ssl.SSLError):
                     raise
@@ -433,15 +584,26 @@ class Session:
                 if ssl.HAS_NEVER_CHECK_COMMON_NAME:
                     context.hostname_checks_common_name = False
                 context.load_default_certs()
-                # Python 3.13 judges private CAs more strictly than Go; Go trusts what it was given without looking for a root above it.
-                context.verify_flags = (context.verify_flags | ssl.VerifyFlags(0x80000)) & ~ssl.VERIFY_X509_STRICT
+                # Python 3.13 judges private CAs more strictly than Go; Go trusts what it was given
+                # without looking for a root above it.
+                context.verify_flags = (
+                    context.verify_flags | ssl.VerifyFlags(0x80000)
+                ) & ~ssl.VERIFY_X509_STRICT
                 if self._endpoint["skip_verify"]:
                     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 for file in self._endpoint["ca"]:
                     self._load(file, context.load_verify_locations, file)
-                for pair in reversed(self._endpoint["client"]):  # the last one loaded is the one that is shown
+                for pair in reversed(
+                    self._endpoint["client"]
+                ):  # the last one loaded is the one that is shown
                     # Without a password of its own OpenSSL would ask a terminal for it.
-                    self._load(pair[0], context.load_cert_chain, pair[0], (pair[1:] or [""])[0] or None, lambda: "")
+                    self._load(
+                        pair[0],
+                        context.load_cert_chain,
+                        pair[0],
+                        (pair[1:] or [""])[0] or None,
+                        lambda: "",
+                    )
                 self._tls = context
             return self._tls
 
@@ -449,7 +611,11 @@ class Session:
         try:
             load(*arguments)
         except (OSError, ValueError) as error:
-            reason = "it holds nothing usable" if isinstance(error, (ssl.SSLError, ValueError)) else (error.strerror or "it cannot be read").lower()
+            reason = (
+                "it holds nothing usable"
+                if isinstance(error, (ssl.SSLError, ValueError))
+                else (error.strerror or "it cannot be read").lower()
+            )
             raise Ended("unreachable", f"the TLS file {file} cannot be used: {reason}") from error
 
     def _words(self, error: Exception) -> str:
@@ -473,7 +639,9 @@ class Session:
 
 def base_of(endpoint: dict[str, Any]) -> str:
     """containerd's rule: the path as it is with override_path, else ending in /v2."""
-    url: str = endpoint["url"] if endpoint["url"].startswith("http") else f"https://{endpoint['url']}"
+    url: str = (
+        endpoint["url"] if endpoint["url"].startswith("http") else f"https://{endpoint['url']}"
+    )
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -497,11 +665,15 @@ def host_of(url: str) -> str:
 
 
 def challenges_of(headers: list[str]) -> dict[str, dict[str, str]]:
-    """Scheme -> parameters. Several challenges may share a header, and a quoted value may hold commas (RFC 9110, 11.6.1)."""
+    """Scheme -> parameters. Several challenges may share a header, and a quoted value may hold
+    commas (RFC 9110, 11.6.1).
+    """
     found: dict[str, dict[str, str]] = {}
     for header in headers:
         parameters: dict[str, str] = {}
-        for name, quoted, plain in re.findall(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|([^\s,"]+)))?""", header):
+        for name, quoted, plain in re.findall(
+            r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|([^\s,"]+)))?""", header
+        ):
             if quoted:
                 parameters.setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted[1:-1]))
             else:
@@ -515,7 +687,13 @@ def is_strings(value: Any) -> bool:
 
 def inert(text: str) -> str:
     """Text from elsewhere is data: one line, no control characters, no megabytes."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text if unicodedata.category(character) != "Cf").split())
+    line = " ".join(
+        "".join(
+            character if character.isprintable() else " "
+            for character in text
+            if unicodedata.category(character) != "Cf"
+        ).split()
+    )
     return line if len(line) <= DETAIL_CHARACTERS else line[: DETAIL_CHARACTERS - 1] + "…"
 
 

@@ -1,6 +1,8 @@
-"""Tell how far some process has read a file: `watch.py FILE` prints `@progress POSITION` on stderr twice a second, until its lifeline ends.
+"""Tell how far some process has read a file: `watch.py FILE` prints `@progress POSITION` on stderr
+twice a second, until its lifeline ends.
 
-A pipeline that still reads the file then has lost whom it worked for: it is ended, the import that it feeds included.
+A pipeline that still reads the file then has lost whom it worked for: it is ended, the import that
+it feeds included.
 
 Python 3.8 or newer, standard library only.
 """
@@ -38,7 +40,9 @@ def main(file: Path) -> None:
 
 
 def end_pipeline(reader: Path | None, file: Path) -> None:
-    """End the reader and what it feeds: all that the bash of an import has started; without such a one nothing but a gzip is ours."""
+    """End the reader and what it feeds: all that the bash of an import has started; without such a
+    one nothing but a gzip is ours.
+    """
     if reader is None:
         return
     process = int(reader.parent.parent.name)
@@ -50,7 +54,9 @@ def end_pipeline(reader: Path | None, file: Path) -> None:
         above = parents.get(above)
     below = {process} if name_of(process) == b"gzip" else set()
     while shell:
-        more = {child for child, parent in parents.items() if parent == shell or parent in below} - below
+        more = {
+            child for child, parent in parents.items() if parent == shell or parent in below
+        } - below
         if not more:
             break
         below |= more
@@ -60,9 +66,17 @@ def end_pipeline(reader: Path | None, file: Path) -> None:
 
 
 def is_ours(line: bytes, file: bytes) -> bool:
-    """Whether a command line is `bash -o pipefail -c "gzip -dc FILE | ... import -"`, as the plan has it."""
+    """Whether a command line is `bash -o pipefail -c "gzip -dc FILE | ... import -"`, as the plan
+    has it.
+    """
     words = line.split(b"\0")
-    return words[0].rpartition(b"/")[2] == b"bash" and words[1:4] == [b"-o", b"pipefail", b"-c"] and words[4].startswith(b"gzip -dc ") and file in words[4] and words[4].endswith(b" import -")
+    return (
+        words[0].rpartition(b"/")[2] == b"bash"
+        and words[1:4] == [b"-o", b"pipefail", b"-c"]
+        and words[4].startswith(b"gzip -dc ")
+        and file in words[4]
+        and words[4].endswith(b" import -")
+    )
 
 
 def parent_of(stat: Path) -> int:
@@ -103,7 +117,12 @@ def read_position(descriptor: Path, file: Path) -> int | None:
     try:
         if os.readlink(descriptor) != str(file) or not descriptor.samefile(file):  # noqa: PTH115 (this runs for every descriptor of a node)
             return None
-        fields = dict(re.findall(r"(\w+):\s*(\w+)", (descriptor.parent.parent / "fdinfo" / descriptor.name).read_text()))
+        fields = dict(
+            re.findall(
+                r"(\w+):\s*(\w+)",
+                (descriptor.parent.parent / "fdinfo" / descriptor.name).read_text(),
+            )
+        )
         return int(fields["pos"]) if int(fields["flags"], 8) & os.O_ACCMODE == os.O_RDONLY else None
     except (OSError, KeyError, ValueError):
         return None

@@ -1,7 +1,8 @@
-"""A Kubernetes API server for nodes and pods, in memory, on loopback: enough for breakglass, and for kubectl get, cordon, uncordon.
+"""A Kubernetes API server for nodes and pods, in memory, on loopback: enough for breakglass, and
+for kubectl get, cordon, uncordon.
 
-What it answers is what a real one answers to these requests; what it does not know it refuses. The rules:
-https://kubernetes.io/docs/reference/using-api/api-concepts/
+What it answers is what a real one answers to these requests; what it does not know it refuses. The
+rules: https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 import base64
@@ -38,12 +39,20 @@ class Request:
 
 
 class Api(Objects):
-    """Serves its objects on 127.0.0.1, on a port of the kernel's choice where none is given. With `certificate` and `key` it speaks https.
+    """Serves its objects on 127.0.0.1, on a port of the kernel's choice where none is given. With
+    `certificate` and `key` it speaks https.
 
     With `token`, only who sends it has any right. kubectl sends a token over https only.
     """
 
-    def __init__(self, *, port: int = 0, token: str | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        token: str | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
         super().__init__()
         self._token, self._certificate = token, certificate
         self._server = _Server(self, port)
@@ -51,7 +60,9 @@ class Api(Objects):
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate, key)
             # The handshake comes with the first read, in the connection's own thread.
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     @property
     def port(self) -> int:
@@ -63,7 +74,12 @@ class Api(Objects):
 
     def start(self) -> Self:
         # Short: the time that stop() waits for the accept loop to notice.
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="api", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name="api",
+            daemon=True,
+        ).start()
         return self
 
     def stop(self) -> None:
@@ -75,12 +91,19 @@ class Api(Objects):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig for this server, readable by its owner only."""
-        cluster: Object = {"server": self.url} | ({"certificate-authority": str(self._certificate)} if self._certificate else {})
+        cluster: Object = {"server": self.url} | (
+            {"certificate-authority": str(self._certificate)} if self._certificate else {}
+        )
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -105,7 +128,11 @@ class Api(Objects):
             self._demand(request, "create", REVIEWS[-1], group=REVIEWS[1])
             wanted = request.body["spec"]["resourceAttributes"]
             review: Object = request.body
-            return review | {"status": {"allowed": self.may(str(wanted.get("verb")), str(wanted.get("resource")))}}
+            return review | {
+                "status": {
+                    "allowed": self.may(str(wanted.get("verb")), str(wanted.get("resource")))
+                }
+            }
         if request.method == "GET" and request.path in tables.DISCOVERY:
             return tables.DISCOVERY[request.path]
         match request.path:
@@ -130,12 +157,22 @@ class Api(Objects):
         metadata: Object = {"resourceVersion": version}
         limit = int(request.query.get("limit") or 0)
         if limit and len(found) > limit:
-            metadata |= {"continue": base64.urlsafe_b64encode(json.dumps(found[limit - 1][0]).encode()).decode(), "remainingItemCount": len(found) - limit}
+            metadata |= {
+                "continue": base64.urlsafe_b64encode(
+                    json.dumps(found[limit - 1][0]).encode()
+                ).decode(),
+                "remainingItemCount": len(found) - limit,
+            }
             found = found[:limit]
         items = [item for _, item in found]
         if tables.wanted(request.accept):
             return tables.table(kind, items, metadata)
-        return {"kind": tables.KINDS[kind] + "List", "apiVersion": "v1", "metadata": metadata, "items": items}
+        return {
+            "kind": tables.KINDS[kind] + "List",
+            "apiVersion": "v1",
+            "metadata": metadata,
+            "items": items,
+        }
 
     def _one(self, kind: str, namespace: str, name: str, request: Request) -> Object:
         if request.method == "GET":
@@ -146,14 +183,27 @@ class Api(Objects):
             raise Declined(405, "MethodNotAllowed", "the sandbox changes nodes only, by PATCH")
         self._demand(request, "patch", kind, name=name)
         if request.content_type not in MERGE_PATCHES:
-            raise Declined(415, "UnsupportedMediaType", f"the sandbox knows {' and '.join(MERGE_PATCHES)} only")
+            raise Declined(
+                415, "UnsupportedMediaType", f"the sandbox knows {' and '.join(MERGE_PATCHES)} only"
+            )
         if not isinstance(request.body, dict):
             raise Declined(400, "BadRequest", "the patch is not an object")
         if request.content_type == MERGE_PATCHES[1] and needs_schema(request.body):
-            raise Declined(422, "Invalid", "the sandbox knows no directives and no lists merged by key")
+            raise Declined(
+                422, "Invalid", "the sandbox knows no directives and no lists merged by key"
+            )
         return self.patch_node(name, request.body, dry_run=request.query.get("dryRun") == "All")
 
-    def _demand(self, request: Request, verb: str, resource: str, *, group: str = "", namespace: str | None = None, name: str = "") -> None:
+    def _demand(
+        self,
+        request: Request,
+        verb: str,
+        resource: str,
+        *,
+        group: str = "",
+        namespace: str | None = None,
+        name: str = "",
+    ) -> None:
         is_anonymous = self._token is not None and not request.authorization
         if self.may(verb, resource) and not is_anonymous:
             return
@@ -246,4 +296,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _status(code: int, reason: str, message: str) -> Object:
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }

@@ -48,7 +48,9 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
     try:
         match argv:
             case ["status"]:
-                return Answer(0, "".join(f"{name}: {state}\n" for name, state in estate.status().items()))
+                return Answer(
+                    0, "".join(f"{name}: {state}\n" for name, state in estate.status().items())
+                )
             case ["stop" | "start" | "cut" as verb, _, *_]:
                 act: Callable[[str], None] = getattr(estate, verb)
                 for name in argv[1:]:
@@ -59,7 +61,13 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
             case ["push", tag, content]:
                 return Answer(0, estate.push(tag, content=content) + "\n")
             case ["break", registry, *rest] if len(rest) < 2:
-                return Answer(0, "".join(f"deleted {digest}\n" for digest in estate.break_image(registry, *(rest or ["latest"]))))
+                return Answer(
+                    0,
+                    "".join(
+                        f"deleted {digest}\n"
+                        for digest in estate.break_image(registry, *(rest or ["latest"]))
+                    ),
+                )
             case ["refuse", registry]:
                 estate.refuse(registry, None)
                 return Answer(0)
@@ -70,14 +78,20 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
                 return Answer(0, "".join(f"{line}\n" for line in estate.mirror()))
             case ["run", host, "--", _, *_]:
                 status, stdout, stderr = estate.run(host, argv[3:])
-                return Answer(status if status >= 0 else 128 - status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+                return Answer(
+                    status if status >= 0 else 128 - status,
+                    stdout.decode(errors="replace"),
+                    stderr.decode(errors="replace"),
+                )
     except LookupError as error:
         return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
     except OSError as error:  # the old port of what is to be started has been taken, say
         return Answer(1, stderr=f"sandbox: {shlex.join(argv)}: {error.strerror or error}\n")
     if argv in (["help"], ["--help"], ["-h"]):
         return Answer(0, USAGE)
-    return Answer(2, stderr=f"sandbox: not understood: {shlex.join(argv)}\n{USAGE}" if argv else USAGE)
+    return Answer(
+        2, stderr=f"sandbox: not understood: {shlex.join(argv)}\n{USAGE}" if argv else USAGE
+    )
 
 
 class ControlSocket:
@@ -87,7 +101,9 @@ class ControlSocket:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 if line := self.rfile.readline():
-                    self.wfile.write(json.dumps(asdict(control(estate, json.loads(line)))).encode() + b"\n")
+                    self.wfile.write(
+                        json.dumps(asdict(control(estate, json.loads(line)))).encode() + b"\n"
+                    )
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -98,7 +114,12 @@ class ControlSocket:
 
         self._server = Server(str(path), Handler)
         path.chmod(0o600)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="sandbox control", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name="sandbox control",
+            daemon=True,
+        )
         self._thread.start()
 
     def close(self) -> None:

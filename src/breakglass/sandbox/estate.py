@@ -1,4 +1,6 @@
-"""The estate put together: hosts, registries, API server, keys and configuration in one throw-away directory."""
+"""The estate put together: hosts, registries, API server, keys and configuration in one throw-away
+directory.
+"""
 
 import json
 import os
@@ -39,7 +41,9 @@ eval "$(_BREAKGLASS_COMPLETE=source_bash breakglass 2>/dev/null)"
 
 @contextmanager
 def raise_estate() -> Iterator["Estate"]:
-    """A running estate. When the block ends, by SIGTERM or SIGHUP too, its processes and files are gone."""
+    """A running estate. When the block ends, by SIGTERM or SIGHUP too, its processes and files are
+    gone.
+    """
     # Resolved, so that names the hosts report are the names in the configuration.
     root = Path(tempfile.mkdtemp(prefix="breakglass-")).resolve()
     with _signals_raise():
@@ -55,24 +59,41 @@ def raise_estate() -> Iterator["Estate"]:
 
 
 class Estate:
-    """Everything by name. `environ` is what a command needs in its environment to meet this estate and no other."""
+    """Everything by name. `environ` is what a command needs in its environment to meet this estate
+    and no other.
+    """
 
     def __init__(self, root: Path) -> None:
         import paramiko
 
         self.root = root
-        self.config, self.kubeconfig, self.known_hosts, self.ssh_config, self.key = (root / name for name in ("breakglass.yaml", "kubeconfig", "known_hosts", "ssh_config", "id_ecdsa"))
+        self.config, self.kubeconfig, self.known_hosts, self.ssh_config, self.key = (
+            root / name
+            for name in ("breakglass.yaml", "kubeconfig", "known_hosts", "ssh_config", "id_ecdsa")
+        )
         self.this_node = root / "this-node"
         """What every node's root is called in the configuration, and over SSH."""
         client_key = paramiko.ECDSAKey.generate()
         client_key.write_private_key_file(str(self.key))
         programs = write_programs(root / "programs", ssh_config=self.ssh_config)
         write_control(root / "bin")
-        kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(NODES, ("wizard", "node"))
+        kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(
+            NODES, ("wizard", "node")
+        )
         self.hosts = {
-            name: Host(name, root / name, user=user, programs=programs[kind], client_key=client_key, known_as=self.this_node if kind == "node" else None) for name, (user, kind) in kinds.items()
+            name: Host(
+                name,
+                root / name,
+                user=user,
+                programs=programs[kind],
+                client_key=client_key,
+                known_as=self.this_node if kind == "node" else None,
+            )
+            for name, (user, kind) in kinds.items()
         }
-        self.registries = {name: Registry(name, root / "registries" / name) for name in REPOSITORIES}
+        self.registries = {
+            name: Registry(name, root / "registries" / name) for name in REPOSITORIES
+        }
         self.api = Api(port=free_port())
         self._api_up = False
         self._control: ControlSocket | None = None
@@ -87,7 +108,9 @@ class Estate:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables to lay over one's own; those of `OVERRULED` are to be left out (see `environment`)."""
+        """The variables to lay over one's own; those of `OVERRULED` are to be left out (see
+        `environment`).
+        """
         return {
             "BREAKGLASS_CONFIG": str(self.config),
             "BREAKGLASS_SANDBOX_CONTROL": str(self.root / "control"),
@@ -101,10 +124,14 @@ class Estate:
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a command inside the sandbox."""
-        return {name: value for name, value in os.environ.items() if name not in OVERRULED} | self.environ
+        return {
+            name: value for name, value in os.environ.items() if name not in OVERRULED
+        } | self.environ
 
     def shell(self) -> tuple[str, ...]:
-        """An interactive shell that says where one is. The user's own start-up files stay outside: kubectl must not leave the sandbox."""
+        """An interactive shell that says where one is. The user's own start-up files stay outside:
+        kubectl must not leave the sandbox.
+        """
         if bash := shutil.which("bash"):
             return (bash, "--noprofile", "--rcfile", str(self.root / "bashrc"))
         return ("/usr/bin/env", "-u", "ENV", "/bin/sh")
@@ -129,16 +156,32 @@ class Estate:
         for node in NODES:
             for directory in ("var/breakglass", "etc/containerd/certs.d"):
                 (self.hosts[node].root / directory).mkdir(parents=True)
-            self.api.add_node(node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE, ready=True, unschedulable=False)
+            self.api.add_node(
+                node,
+                internal_ip=ADDRESS,
+                architecture=image.ARCHITECTURE,
+                ready=True,
+                unschedulable=False,
+            )
         self.vm_directory.mkdir(parents=True)
         self.nas_directory.mkdir(parents=True)
         self.start("api")
-        self.known_hosts.write_text("".join(f"{host.known_hosts_line}\n" for host in self.hosts.values()), encoding="ascii")
-        self.ssh_config.write_text(
-            f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  IdentityAgent none\n  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile /dev/null\n", encoding="utf-8"
+        self.known_hosts.write_text(
+            "".join(f"{host.known_hosts_line}\n" for host in self.hosts.values()), encoding="ascii"
         )
-        # Once more what the environment says: bash may have read the machine's own bashrc, with a KUBECONFIG in it.
-        again = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self.environ.items())
+        self.ssh_config.write_text(
+            (
+                f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  IdentityAgent "
+                f"none\n  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile "
+                f"/dev/null\n"
+            ),
+            encoding="utf-8",
+        )
+        # Once more what the environment says: bash may have read the machine's own bashrc, with a
+        # KUBECONFIG in it.
+        again = "".join(
+            f"export {name}={shlex.quote(value)}\n" for name, value in self.environ.items()
+        )
         (self.root / "bashrc").write_text(again + BASHRC, encoding="utf-8")
         (self.root / "auth.json").write_text("{}\n", encoding="ascii")
         # JSON is YAML.
@@ -153,7 +196,11 @@ class Estate:
                 self.stop(name)
 
     def status(self) -> dict[str, str]:
-        parts = {name: host.up for name, host in self.hosts.items()} | {name: registry.up for name, registry in self.registries.items()} | {"api": self._api_up}
+        parts = (
+            {name: host.up for name, host in self.hosts.items()}
+            | {name: registry.up for name, registry in self.registries.items()}
+            | {"api": self._api_up}
+        )
         return {name: "up" if up else "down" for name, up in parts.items()}
 
     def stop(self, name: str) -> None:
@@ -180,9 +227,14 @@ class Estate:
         self._host(name).cut()
 
     def push(self, tag: str, *, content: str | None = None) -> str:
-        """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises LookupError."""
+        """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises
+        LookupError.
+        """
         if down := [name for name, registry in self.registries.items() if not registry.up]:
-            raise LookupError(f"nothing pushed: {' and '.join(down)} {'is' if len(down) == 1 else 'are'} down; first: sandbox start {' '.join(down)}")
+            raise LookupError(
+                f"nothing pushed: {' and '.join(down)} {'is' if len(down) == 1 else 'are'} "
+                f"down; first: sandbox start {' '.join(down)}"
+            )
         if tag.startswith((".", "-")) or "/" in tag or not tag:
             raise LookupError(f"{tag!r} is not a tag")
         pushed = image.build(f"infra-ci {tag}\n" if content is None else content)
@@ -192,7 +244,9 @@ class Estate:
         return pushed.image_id
 
     def break_image(self, registry: str, tag: str) -> list[str]:
-        """Delete what the tag's index refers to, in one registry. Returns the digests. Raises LookupError."""
+        """Delete what the tag's index refers to, in one registry. Returns the digests. Raises
+        LookupError.
+        """
         try:
             return self._registry(registry).delete_children(REPOSITORIES[registry], tag)
         except OSError:
@@ -202,7 +256,9 @@ class Estate:
         self._registry(registry).refuses_with = code
 
     def mirror(self) -> list[str]:
-        """The offsite copy: the VM's directory on the NAS, links and times kept, what is gone there gone here. Returns what it did."""
+        """The offsite copy: the VM's directory on the NAS, links and times kept, what is gone there
+        gone here. Returns what it did.
+        """
         done = []
         for old in sorted(self.nas_directory.iterdir()):
             if not os.path.lexists(self.vm_directory / old.name):
@@ -218,7 +274,9 @@ class Estate:
         return done
 
     def run(self, host: str, argv: Sequence[str]) -> tuple[int, bytes, bytes]:
-        """Run a command on a host, without SSH. Returns exit status, stdout, stderr. Raises LookupError."""
+        """Run a command on a host, without SSH. Returns exit status, stdout, stderr. Raises
+        LookupError.
+        """
         result = self._host(host).run(argv)
         return result.returncode, result.stdout, result.stderr
 
@@ -236,11 +294,24 @@ class Estate:
         return self.registries[name]
 
     def _configuration(self) -> dict[str, object]:
-        forgejo, private = (f"{self.registries[name].authority}/{repository}" for name, repository in REPOSITORIES.items())
+        forgejo, private = (
+            f"{self.registries[name].authority}/{repository}"
+            for name, repository in REPOSITORIES.items()
+        )
         return {
-            "image": {"repository": private, "name": "infra-ci", "also_known_as": [f"{private}:latest", f"{forgejo}:{{tag}}", f"{forgejo}:latest"]},
-            "registry_vm": {"ssh": self.hosts[VM].address, "directory": str(self.vm_directory), "keep": 5},
-            "fallbacks": [{"name": NAS, "ssh": self.hosts[NAS].address, "directory": str(self.nas_directory)}],
+            "image": {
+                "repository": private,
+                "name": "infra-ci",
+                "also_known_as": [f"{private}:latest", f"{forgejo}:{{tag}}", f"{forgejo}:latest"],
+            },
+            "registry_vm": {
+                "ssh": self.hosts[VM].address,
+                "directory": str(self.vm_directory),
+                "keep": 5,
+            },
+            "fallbacks": [
+                {"name": NAS, "ssh": self.hosts[NAS].address, "directory": str(self.nas_directory)}
+            ],
             "nodes": {
                 "ssh_user": "wizard",
                 "hosts": {node: f"{ADDRESS}:{self.hosts[node].port}" for node in NODES},
@@ -248,7 +319,10 @@ class Estate:
                 "sudo": True,
                 "registry_config": str(self.this_node / "etc/containerd/certs.d"),
             },
-            "registries": [{"name": name, "url": self.registries[name].url, "repository": repository} for name, repository in REPOSITORIES.items()],
+            "registries": [
+                {"name": name, "url": self.registries[name].url, "repository": repository}
+                for name, repository in REPOSITORIES.items()
+            ],
             "ssh": {"config": str(self.ssh_config), "known_hosts": str(self.known_hosts)},
             "kubernetes": {"kubeconfig": str(self.kubeconfig)},
         }
@@ -263,14 +337,20 @@ def _successor(stopped: Api) -> Api:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a Python program without its `finally`; here they raise, unless somebody handles them already."""
+    """SIGTERM and SIGHUP end a Python program without its `finally`; here they raise, unless
+    somebody handles them already.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise Interrupted(number)
 
     ours = []
     if threading.current_thread() is threading.main_thread():
-        ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+        ours = [
+            number
+            for number in (signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is signal.SIG_DFL
+        ]
     for number in ours:
         signal.signal(number, end)
     try:

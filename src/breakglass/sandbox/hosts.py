@@ -1,4 +1,6 @@
-"""SSH servers on loopback: each a host of the estate with a directory, programs and processes of its own."""
+"""SSH servers on loopback: each a host of the estate with a directory, programs and processes of
+its own.
+"""
 
 import logging
 import os
@@ -10,22 +12,40 @@ from contextlib import suppress
 from pathlib import Path
 
 import paramiko
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED, OPEN_SUCCEEDED
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
 
 from breakglass.sandbox.ports import ADDRESS, free_port
 from breakglass.sandbox.sessions import Naming, Session, end_processes
 
 MARK = "BREAKGLASS_SANDBOX_HOST"
-"""The environment variable that tells the stand-ins where their host's files are, and us whose process it is."""
+"""The environment variable that tells the stand-ins where their host's files are, and us whose
+process it is.
+"""
 LOGGER = "breakglass.sandbox.ssh"
 MESSAGE_CHANNEL_SUCCESS = 99
 NEVER_REKEY = 2**36
 
 
 class Host:
-    """A host: commands run with the machine's own shell, as the user who started the sandbox, below `root`."""
+    """A host: commands run with the machine's own shell, as the user who started the sandbox, below
+    `root`.
+    """
 
-    def __init__(self, name: str, root: Path, *, user: str, programs: Sequence[Path], client_key: paramiko.PKey, known_as: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        *,
+        user: str,
+        programs: Sequence[Path],
+        client_key: paramiko.PKey,
+        known_as: Path | None = None,
+    ) -> None:
         """`known_as`: what whoever talks to the host calls its `root`."""
         self.name, self.root, self.user = name, root, user
         self.port = 0
@@ -71,7 +91,9 @@ class Host:
             return
         self.port = self.port or free_port()
         self._listener = socket.create_server((ADDRESS, self.port))
-        self._listening = threading.Thread(target=self._listen, args=(self._listener,), name=f"sandbox {self.name}", daemon=True)
+        self._listening = threading.Thread(
+            target=self._listen, args=(self._listener,), name=f"sandbox {self.name}", daemon=True
+        )
         self._listening.start()
 
     def stop(self) -> None:
@@ -103,14 +125,33 @@ class Host:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command on the host without SSH, as somebody who sits at its console would."""
         command = [self._naming.come_in(os.fsencode(word)) for word in ("/usr/bin/env", *argv)]
-        ended = subprocess.run(command, input=stdin, capture_output=True, cwd=self.environ["HOME"], env=dict(self.environ), start_new_session=True, check=False)
-        return subprocess.CompletedProcess(argv, ended.returncode, self._naming.go_out(ended.stdout), self._naming.go_out(ended.stderr))
+        ended = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            cwd=self.environ["HOME"],
+            env=dict(self.environ),
+            start_new_session=True,
+            check=False,
+        )
+        return subprocess.CompletedProcess(
+            argv,
+            ended.returncode,
+            self._naming.go_out(ended.stdout),
+            self._naming.go_out(ended.stderr),
+        )
 
     def lets_in(self, user: str, key: paramiko.PKey) -> bool:
         return user == self.user and key == self._client_key
 
     def execute(self, channel: paramiko.Channel, argv: list[bytes]) -> Session:
-        session = Session(channel, argv, directory=Path(self.environ["HOME"]), environ=self.environ, naming=self._naming)
+        session = Session(
+            channel,
+            argv,
+            directory=Path(self.environ["HOME"]),
+            environ=self.environ,
+            naming=self._naming,
+        )
         with self._lock:
             self._sessions = {known for known in self._sessions if known.running} | {session}
         session.start()
@@ -121,10 +162,18 @@ class Host:
             while True:
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                thread = threading.Thread(target=self._serve, args=(connection,), name=f"sandbox {self.name} connection", daemon=True)
+                thread = threading.Thread(
+                    target=self._serve,
+                    args=(connection,),
+                    name=f"sandbox {self.name} connection",
+                    daemon=True,
+                )
                 with self._lock:
-                    self._serving = {known for known in self._serving if known.is_alive()} | {thread}
-                    # Registered before it is negotiated, so that a host that stops breaks this one as well.
+                    self._serving = {known for known in self._serving if known.is_alive()} | {
+                        thread
+                    }
+                    # Registered before it is negotiated, so that a host that stops breaks this one
+                    # as well.
                     thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -134,11 +183,14 @@ class Host:
         try:
             transport.add_server_key(self._key)
             transport.start_server(server=_Door(self, transport))
-            # paramiko itself keeps no hold of a channel: one that nobody holds is gone before its command comes.
+            # paramiko itself keeps no hold of a channel: one that nobody holds is gone before its
+            # command comes.
             channels: list[paramiko.Channel] = []
             while transport.is_active() and self.up:
                 accepted = transport.accept(1.0)
-                channels = [channel for channel in channels if not channel.closed] + ([accepted] if accepted else [])
+                channels = [channel for channel in channels if not channel.closed] + (
+                    [accepted] if accepted else []
+                )
         except (paramiko.SSHException, OSError, EOFError):
             pass  # a client that changed its mind, or a host that was stopped meanwhile
         finally:
@@ -168,12 +220,18 @@ class _Transport(paramiko.Transport):
         super()._send_user_message(data)  # type: ignore[misc]  # the stubs know public names only
         sent = data.asbytes()
         if sent[:1] == bytes((MESSAGE_CHANNEL_SUCCESS,)) and self.starting:
-            for session in [self.starting.pop(number) for number in list(self.starting) if self.starting[number].channel.remote_chanid == int.from_bytes(sent[1:5], "big")]:
+            for session in [
+                self.starting.pop(number)
+                for number in list(self.starting)
+                if self.starting[number].channel.remote_chanid == int.from_bytes(sent[1:5], "big")
+            ]:
                 session.answered.set()
 
 
 class _Door(paramiko.ServerInterface):
-    """Who may come in and what may be asked: one key, commands and a shell; no terminal, no forwarding, no SFTP."""
+    """Who may come in and what may be asked: one key, commands and a shell; no terminal, no
+    forwarding, no SFTP.
+    """
 
     def __init__(self, host: Host, transport: _Transport) -> None:
         self._host, self._transport = host, transport

@@ -1,4 +1,6 @@
-"""A small image as `docker buildx` pushes it: gzip layers, configuration, manifest, and an index over it. The same bytes every time."""
+"""A small image as `docker buildx` pushes it: gzip layers, configuration, manifest, and an index
+over it. The same bytes every time.
+"""
 
 import functools
 import gzip
@@ -15,7 +17,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIGURATION = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 CREATED = "2026-04-19T09:41:00Z"
-ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "amd64")
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
+    platform.machine(), "amd64"
+)
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,21 @@ def build(content: str) -> Image:
             "architecture": ARCHITECTURE,
             "os": "linux",
             "created": CREATED,
-            "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"], "Cmd": ["/bin/sh"], "WorkingDir": "/workspace"},
+            "config": {
+                "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
+                "Cmd": ["/bin/sh"],
+                "WorkingDir": "/workspace",
+            },
             "rootfs": {"type": "layers", "diff_ids": [_digest(plain) for plain, _ in layers]},
-            "history": [{"created": CREATED, "created_by": f"COPY layer-{number} / # sandbox"} for number in range(len(layers))],
+            "history": [
+                {"created": CREATED, "created_by": f"COPY layer-{number} / # sandbox"}
+                for number in range(len(layers))
+            ],
         }
     )
-    blobs = {_digest(packed): packed for _, packed in layers} | {_digest(configuration): configuration}
+    blobs = {_digest(packed): packed for _, packed in layers} | {
+        _digest(configuration): configuration
+    }
     manifest = _json(
         {
             "schemaVersion": 2,
@@ -53,9 +66,23 @@ def build(content: str) -> Image:
             "layers": [_descriptor(LAYER, packed) for _, packed in layers],
         }
     )
-    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [_descriptor(MANIFEST, manifest) | {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}]})
+    index = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [
+                _descriptor(MANIFEST, manifest)
+                | {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}
+            ],
+        }
+    )
     blobs |= {_digest(manifest): manifest, _digest(index): index}
-    return Image(index=_digest(index), children=(_digest(manifest),), image_id=_digest(configuration), blobs=blobs)
+    return Image(
+        index=_digest(index),
+        children=(_digest(manifest),),
+        image_id=_digest(configuration),
+        blobs=blobs,
+    )
 
 
 @functools.cache
@@ -64,10 +91,21 @@ def _common_layers() -> tuple[tuple[bytes, bytes], ...]:
     noise = random.Random("infra-ci")
 
     def program(kilobytes: int) -> bytes:
-        return b"".join(noise.randbytes(512) + b"the quick brown fox ".ljust(512, b".") for _ in range(kilobytes))
+        return b"".join(
+            noise.randbytes(512) + b"the quick brown fox ".ljust(512, b".")
+            for _ in range(kilobytes)
+        )
 
-    base = {"bin/sh": program(1200), "bin/busybox": program(300), "etc/os-release": b"ID=sandbox\n", "etc/passwd": b"root:x:0:0::/root:/bin/sh\n"}
-    tools = {f"usr/local/bin/{name}": program(kilobytes) for name, kilobytes in (("terraform", 1400), ("kubectl", 900), ("terragrunt", 500))}
+    base = {
+        "bin/sh": program(1200),
+        "bin/busybox": program(300),
+        "etc/os-release": b"ID=sandbox\n",
+        "etc/passwd": b"root:x:0:0::/root:/bin/sh\n",
+    }
+    tools = {
+        f"usr/local/bin/{name}": program(kilobytes)
+        for name, kilobytes in (("terraform", 1400), ("kubectl", 900), ("terragrunt", 500))
+    }
     return _layer(base), _layer(tools)
 
 

@@ -1,6 +1,8 @@
-"""The directories of programs that the hosts' PATH consists of: stand-ins, and links to chosen tools of this machine.
+"""The directories of programs that the hosts' PATH consists of: stand-ins, and links to chosen
+tools of this machine.
 
-What is not chosen is not there: no command of a host can reach this machine's own docker, containerd or systemd.
+What is not chosen is not there: no command of a host can reach this machine's own docker,
+containerd or systemd.
 """
 
 import shlex
@@ -12,9 +14,10 @@ import breakglass
 
 # What a server has, and nothing that could reach beyond the sandbox.
 TOOLS = """
-[ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr false fallocate find flock
-fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum mkdir mkfifo mktemp mv nice nohup nproc od pgrep pigz
-printenv printf ps pwd readlink realpath rm rmdir sed seq setsid sh sha256sum sleep sort ss stat stty sync tac tail tar tee
+[ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr
+false fallocate find flock fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum
+mkdir mkfifo mktemp mv nice nohup nproc od pgrep pigz printenv printf ps pwd readlink realpath rm
+rmdir sed seq setsid sh sha256sum sleep sort ss stat stty sync tac tail tar tee
 test timeout touch tr true truncate uname uniq unlink wc which xargs zcat
 """
 NAS_TOOLS = ("cat", "ls", "wc", "tail", "readlink")
@@ -24,7 +27,10 @@ SUDO = """#!/bin/sh
 [ "$1" = -n ] && shift
 [ "$1" = -- ] && shift
 case $1 in
-    '' | -*) echo "sudo: the sandbox's stand-in knows only: sudo [-n] COMMAND, not '$1'" >&2; exit 2 ;;
+    '' | -*)
+        echo "sudo: the sandbox's stand-in knows only: sudo [-n] COMMAND, not '$1'" >&2
+        exit 2
+        ;;
 esac
 if ! command -v "$1" >/dev/null; then
     echo "sudo: $1: command not found" >&2
@@ -48,7 +54,9 @@ basename "$BREAKGLASS_SANDBOX_HOST"
 
 def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     """Write them below `root`. Returns the PATH of a `vm`, a `nas` and a `node`."""
-    tools, nas, common, vm, node = (root / name for name in ("tools", "nas", "common", "vm", "node"))
+    tools, nas, common, vm, node = (
+        root / name for name in ("tools", "nas", "common", "vm", "node")
+    )
     for directory in (tools, nas, common, vm, node):
         directory.mkdir(parents=True)
     for name in TOOLS.split():
@@ -57,7 +65,9 @@ def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     # Not the python3 of PATH, which may be a shim that looks for itself in HOME.
     (tools / "python3").symlink_to(Path(sys.executable).resolve())
     busybox = shutil.which("busybox")
-    (nas / "sh").symlink_to(shutil.which("sh") or "/bin/sh")  # not busybox's: that one brings all its tools along
+    (nas / "sh").symlink_to(
+        shutil.which("sh") or "/bin/sh"
+    )  # not busybox's: that one brings all its tools along
     for name in NAS_TOOLS:
         if found := busybox or shutil.which(name):
             (nas / name).symlink_to(found)
@@ -68,12 +78,17 @@ def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     _stand_in(node, "ctr")
     _stand_in(node, "containerd")
     if ssh := shutil.which("ssh"):
-        _script(node / "ssh", f'#!/bin/sh\nexec {shlex.quote(ssh)} -F {shlex.quote(str(ssh_config))} "$@"\n')
+        _script(
+            node / "ssh",
+            f'#!/bin/sh\nexec {shlex.quote(ssh)} -F {shlex.quote(str(ssh_config))} "$@"\n',
+        )
     return {"vm": [vm, common, tools], "nas": [nas], "node": [node, common, tools]}
 
 
 def write_control(directory: Path) -> None:
-    """Write the `sandbox` command that stops, starts and fills the estate from within, and `breakglass` beside it."""
+    """Write the `sandbox` command that stops, starts and fills the estate from within, and
+    `breakglass` beside it.
+    """
     directory.mkdir(parents=True)
     _script(directory / "sandbox", _module("breakglass.sandbox.standins.control"))
     own = Path(sys.executable).with_name("breakglass")
@@ -87,10 +102,15 @@ def _stand_in(directory: Path, name: str) -> None:
 
 def _module(name: str) -> str:
     source = Path(breakglass.__file__).resolve().parents[1]
-    # Nothing is left to do when it has spoken: to take an interpreter down takes as long as to raise it.
-    program = f"import os, sys; sys.path.insert(0, {str(source)!r}); from {name} import main; status = main(sys.argv[1:]); sys.stdout.flush(); os._exit(status)"
+    # Nothing is left to do when it has spoken: to take an interpreter down takes as long as to
+    # raise it.
+    program = (
+        f"import os, sys; sys.path.insert(0, {str(source)!r}); from {name} import main; status = "
+        f"main(sys.argv[1:]); sys.stdout.flush(); os._exit(status)"
+    )
     # -S: the stand-ins need the standard library only, and start in half the time.
-    return f'#!/bin/sh\n{shlex.join(("exec", str(Path(sys.executable).resolve()), "-I", "-S", "-c", program))} "$@"\n'
+    line = shlex.join(("exec", str(Path(sys.executable).resolve()), "-I", "-S", "-c", program))
+    return f'#!/bin/sh\n{line} "$@"\n'
 
 
 def _script(path: Path, text: str) -> None:

@@ -1,4 +1,5 @@
-"""Registries over plain HTTP on loopback, as far as pulling goes (OCI distribution specification), served from files.
+"""Registries over plain HTTP on loopback, as far as pulling goes (OCI distribution specification),
+served from files.
 
 The files are there to be damaged: what is deleted below `root` is gone for whoever asks next.
 """
@@ -17,12 +18,16 @@ from breakglass.sandbox.ports import ADDRESS, free_port
 
 NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
-OBJECT = re.compile(rf"/v2/(?P<name>{NAME})/(?P<kind>manifests|blobs)/(?P<reference>{DIGEST}|\w[\w.-]{{0,127}})")
+OBJECT = re.compile(
+    rf"/v2/(?P<name>{NAME})/(?P<kind>manifests|blobs)/(?P<reference>{DIGEST}|\w[\w.-]{{0,127}})"
+)
 TAGS = re.compile(rf"/v2/(?P<name>{NAME})/tags/list")
 
 
 class Registry:
-    """A registry that can be stopped, started again on the same port, and made to refuse everybody."""
+    """A registry that can be stopped, started again on the same port, and made to refuse
+    everybody.
+    """
 
     def __init__(self, name: str, root: Path) -> None:
         self.name, self.root = name, root
@@ -69,9 +74,14 @@ class Registry:
         (tags / tag).write_text(image.index, encoding="ascii")
 
     def delete_children(self, repository: str, tag: str) -> list[str]:
-        """Delete the manifests of the tag's index, and keep the index: the fault of 2026-04-19. Returns their digests."""
+        """Delete the manifests of the tag's index, and keep the index: the fault of 2026-04-19.
+        Returns their digests.
+        """
         digest = (self.root / "repositories" / repository / tag).read_text(encoding="ascii")
-        children = [str(child["digest"]) for child in json.loads(self.blob(digest).read_bytes())["manifests"]]
+        children = [
+            str(child["digest"])
+            for child in json.loads(self.blob(digest).read_bytes())["manifests"]
+        ]
         for child in children:
             self.blob(child).unlink(missing_ok=True)
         return children
@@ -88,7 +98,12 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, registry: Registry) -> None:
         super().__init__((ADDRESS, registry.port), _Handler)
         self.registry = registry
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, name=f"sandbox {registry.name}", daemon=True)
+        self.thread = threading.Thread(
+            target=self.serve_forever,
+            kwargs={"poll_interval": 0.05},
+            name=f"sandbox {registry.name}",
+            daemon=True,
+        )
         self._connections: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -116,7 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         path = self.path.partition("?")[0]
         if registry.refuses_with is not None:
-            self._error(registry.refuses_with, "UNAUTHORIZED" if registry.refuses_with == 401 else "DENIED", "authentication required")
+            self._error(
+                registry.refuses_with,
+                "UNAUTHORIZED" if registry.refuses_with == 401 else "DENIED",
+                "authentication required",
+            )
         elif path == "/v2/":
             self._answer(200, "application/json", b"{}")
         elif match := TAGS.fullmatch(path):
@@ -130,7 +149,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.close_connection = True  # its body is not read
-        self._error(405, "UNSUPPORTED", "The operation is unsupported: this registry is filled by the sandbox.")
+        self._error(
+            405,
+            "UNSUPPORTED",
+            "The operation is unsupported: this registry is filled by the sandbox.",
+        )
 
     do_POST = do_PATCH = do_DELETE = do_PUT
 
@@ -139,7 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not directory.is_dir():
             return self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
         tags = sorted(entry.name for entry in directory.iterdir() if entry.is_file())
-        return self._answer(200, "application/json", json.dumps({"name": name, "tags": tags}).encode())
+        return self._answer(
+            200, "application/json", json.dumps({"name": name, "tags": tags}).encode()
+        )
 
     def _object(self, name: str, kind: str, reference: str) -> None:
         registry = self.server.registry
@@ -147,7 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if not repository.is_dir():
                 raise FileNotFoundError(name)
-            digest = reference if ":" in reference else (repository / reference).read_text(encoding="ascii")
+            digest = (
+                reference
+                if ":" in reference
+                else (repository / reference).read_text(encoding="ascii")
+            )
             content = registry.blob(digest).read_bytes()
         except OSError:
             return self._unknown(kind)
@@ -171,9 +200,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self._error(404, "BLOB_UNKNOWN", "blob unknown to registry")
 
     def _error(self, status: int, code: str, message: str) -> None:
-        self._answer(status, "application/json", json.dumps({"errors": [{"code": code, "message": message}]}).encode())
+        self._answer(
+            status,
+            "application/json",
+            json.dumps({"errors": [{"code": code, "message": message}]}).encode(),
+        )
 
-    def _answer(self, status: int, media_type: str, body: bytes, *, digest: str | None = None) -> None:
+    def _answer(
+        self, status: int, media_type: str, body: bytes, *, digest: str | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", media_type)
         self.send_header("Content-Length", str(len(body)))

@@ -1,6 +1,8 @@
-"""One command of an SSH client: a process in a session of its own, its three streams tied to the client's channel.
+"""One command of an SSH client: a process in a session of its own, its three streams tied to the
+client's channel.
 
-As with a real sshd, a client that goes away ends no process: its standard input ends and its output has nowhere to go.
+As with a real sshd, a client that goes away ends no process: its standard input ends and its output
+has nowhere to go.
 """
 
 import os
@@ -24,7 +26,9 @@ GLANCE_MILLISECONDS = 100
 
 @dataclass(frozen=True)
 class Naming:
-    """Nodes share one configuration, hence one set of paths, and here one file system: outside, each node's root has the same name."""
+    """Nodes share one configuration, hence one set of paths, and here one file system: outside,
+    each node's root has the same name.
+    """
 
     outside: bytes
     inside: bytes
@@ -37,14 +41,31 @@ class Naming:
 
 
 class Session:
-    """A running command. `answered` is set when the client has been told that its request was accepted."""
+    """A running command. `answered` is set when the client has been told that its request was
+    accepted.
+    """
 
-    def __init__(self, channel: Channel, argv: list[bytes], *, directory: Path, environ: Mapping[str, str], naming: Naming) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        argv: list[bytes],
+        *,
+        directory: Path,
+        environ: Mapping[str, str],
+        naming: Naming,
+    ) -> None:
         self.channel = channel
         self.answered = threading.Event()
-        self._argv, self._directory, self._environ, self._naming = [naming.come_in(word) for word in argv], directory, dict(environ), naming
+        self._argv, self._directory, self._environ, self._naming = (
+            [naming.come_in(word) for word in argv],
+            directory,
+            dict(environ),
+            naming,
+        )
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"sandbox session {channel.chanid}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"sandbox session {channel.chanid}", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -63,18 +84,30 @@ class Session:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        # A client that sees its channel closed before its request was accepted calls that a failure.
+        # A client that sees its channel closed before its request was accepted calls that a
+        # failure.
         self.answered.wait(1.0)
         process = self._process = subprocess.Popen(
-            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self._directory, env=self._environ, start_new_session=True, bufsize=0
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self._directory,
+            env=self._environ,
+            start_new_session=True,
+            bufsize=0,
         )
         assert process.stdin
         assert process.stdout
         assert process.stderr
         feeding = self._spawn(self._feed, process.stdin)
-        draining = [self._spawn(self._drain, process.stdout, self.channel.sendall), self._spawn(self._drain, process.stderr, self.channel.sendall_stderr)]
+        draining = [
+            self._spawn(self._drain, process.stdout, self.channel.sendall),
+            self._spawn(self._drain, process.stderr, self.channel.sendall_stderr),
+        ]
         status = process.wait()
-        # Like sshd: the status goes out at once, the channel stays until whoever inherited the output has closed it.
+        # Like sshd: the status goes out at once, the channel stays until whoever inherited the
+        # output has closed it.
         with suppress(OSError, EOFError):
             self._tell(status)
         for thread in draining:
@@ -131,7 +164,9 @@ class Session:
 
 
 def end_processes(mark: str) -> None:
-    """Kill every process whose environment carries the mark, daemons that left their session included."""
+    """Kill every process whose environment carries the mark, daemons that left their session
+    included.
+    """
     for _ in range(20):
         found = _marked(mark)
         for pid in found:
@@ -146,6 +181,9 @@ def _marked(mark: str) -> list[int]:
     wanted = mark.encode()
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if wanted in (directory / "environ").read_bytes().split(b"\0") and int(directory.name) != os.getpid():
+            if (
+                wanted in (directory / "environ").read_bytes().split(b"\0")
+                and int(directory.name) != os.getpid()
+            ):
                 found.append(int(directory.name))
     return found

@@ -1,4 +1,6 @@
-"""What kubectl asks of an API server besides objects: which resources there are, and lists as printable tables."""
+"""What kubectl asks of an API server besides objects: which resources there are, and lists as
+printable tables.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +10,12 @@ Object = dict[str, Any]
 KINDS = {"nodes": "Node", "pods": "Pod", "persistentvolumes": "PersistentVolume"}
 
 DISCOVERY: dict[tuple[str, ...], Object] = {
-    ("version",): {"major": "1", "minor": "34", "gitVersion": "v1.34.0+breakglass-sandbox", "platform": "linux/amd64"},
+    ("version",): {
+        "major": "1",
+        "minor": "34",
+        "gitVersion": "v1.34.0+breakglass-sandbox",
+        "platform": "linux/amd64",
+    },
     ("api",): {"kind": "APIVersions", "versions": ["v1"]},
     ("apis",): {
         "kind": "APIGroupList",
@@ -25,15 +32,44 @@ DISCOVERY: dict[tuple[str, ...], Object] = {
         "kind": "APIResourceList",
         "groupVersion": "v1",
         "resources": [
-            {"name": "nodes", "singularName": "node", "namespaced": False, "kind": "Node", "verbs": ["get", "list", "patch"], "shortNames": ["no"]},
-            {"name": "pods", "singularName": "pod", "namespaced": True, "kind": "Pod", "verbs": ["get", "list"], "shortNames": ["po"]},
-            {"name": "persistentvolumes", "singularName": "persistentvolume", "namespaced": False, "kind": "PersistentVolume", "verbs": ["get", "list"], "shortNames": ["pv"]},
+            {
+                "name": "nodes",
+                "singularName": "node",
+                "namespaced": False,
+                "kind": "Node",
+                "verbs": ["get", "list", "patch"],
+                "shortNames": ["no"],
+            },
+            {
+                "name": "pods",
+                "singularName": "pod",
+                "namespaced": True,
+                "kind": "Pod",
+                "verbs": ["get", "list"],
+                "shortNames": ["po"],
+            },
+            {
+                "name": "persistentvolumes",
+                "singularName": "persistentvolume",
+                "namespaced": False,
+                "kind": "PersistentVolume",
+                "verbs": ["get", "list"],
+                "shortNames": ["pv"],
+            },
         ],
     },
     ("apis", "authorization.k8s.io", "v1"): {
         "kind": "APIResourceList",
         "groupVersion": "authorization.k8s.io/v1",
-        "resources": [{"name": "selfsubjectaccessreviews", "singularName": "", "namespaced": False, "kind": "SelfSubjectAccessReview", "verbs": ["create"]}],
+        "resources": [
+            {
+                "name": "selfsubjectaccessreviews",
+                "singularName": "",
+                "namespaced": False,
+                "kind": "SelfSubjectAccessReview",
+                "verbs": ["create"],
+            }
+        ],
     },
 }
 
@@ -50,26 +86,74 @@ def wanted(accept: str) -> bool:
 
 
 def table(kind: str, items: Sequence[Object], metadata: Object) -> Object:
-    """The items as a Table: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables"""
+    """The items as a Table:
+    https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
+    """
     cells = {"nodes": _node_cells, "pods": _pod_cells, "persistentvolumes": _volume_cells}[kind]
-    rows = [{"cells": cells(item), "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"]}} for item in items]
-    columns = [{"name": name, "type": "string", "format": "name" if name == "Name" else "", "description": "", "priority": 0} for name in COLUMNS[kind]]
-    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows}
+    rows = [
+        {
+            "cells": cells(item),
+            "object": {
+                "kind": "PartialObjectMetadata",
+                "apiVersion": "meta.k8s.io/v1",
+                "metadata": item["metadata"],
+            },
+        }
+        for item in items
+    ]
+    columns = [
+        {
+            "name": name,
+            "type": "string",
+            "format": "name" if name == "Name" else "",
+            "description": "",
+            "priority": 0,
+        }
+        for name in COLUMNS[kind]
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": columns,
+        "rows": rows,
+    }
 
 
 def _node_cells(node: Object) -> list[str]:
-    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in node["status"]["conditions"])
-    status = ("Ready" if ready else "NotReady") + (",SchedulingDisabled" if node["spec"].get("unschedulable") else "")
+    ready = any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in node["status"]["conditions"]
+    )
+    status = ("Ready" if ready else "NotReady") + (
+        ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
+    )
     information = node["status"]["nodeInfo"]
-    return [node["metadata"]["name"], status, node["status"]["addresses"][0]["address"], information["architecture"], information["containerRuntimeVersion"]]
+    return [
+        node["metadata"]["name"],
+        status,
+        node["status"]["addresses"][0]["address"],
+        information["architecture"],
+        information["containerRuntimeVersion"],
+    ]
 
 
 def _volume_cells(volume: Object) -> list[str]:
     claim = volume["spec"]["claimRef"]
-    return [volume["metadata"]["name"], volume["status"]["phase"], f"{claim['namespace']}/{claim['name']}"]
+    return [
+        volume["metadata"]["name"],
+        volume["status"]["phase"],
+        f"{claim['namespace']}/{claim['name']}",
+    ]
 
 
 def _pod_cells(pod: Object) -> list[str]:
     container = pod["status"]["containerStatuses"][0]
     waiting = container["state"].get("waiting", {}).get("reason")
-    return [pod["metadata"]["name"], "1/1" if container["ready"] else "0/1", waiting or pod["status"]["phase"], pod["spec"].get("nodeName", "<none>"), container["image"]]
+    return [
+        pod["metadata"]["name"],
+        "1/1" if container["ready"] else "0/1",
+        waiting or pod["status"]["phase"],
+        pod["spec"].get("nodeName", "<none>"),
+        container["image"],
+    ]

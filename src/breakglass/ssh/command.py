@@ -1,4 +1,6 @@
-"""One command on one channel: both streams drained at once, and a clock that every byte winds up again."""
+"""One command on one channel: both streams drained at once, and a clock that every byte winds up
+again.
+"""
 
 import threading
 import time
@@ -13,9 +15,13 @@ if TYPE_CHECKING:
 
 KEPT_STDOUT_BYTES = 64 * 2**20
 READ_BYTES = 2**20
-"""At most so much at once. The library moves all that stays behind to the front, so to take a window of 4 MiB in small bites costs more than deciphering it."""
+"""At most so much at once. The library moves all that stays behind to the front, so to take a
+window of 4 MiB in small bites costs more than deciphering it.
+"""
 SEND_BYTES = 2**15 - 64
-"""What the library makes one packet of; of a larger piece it would copy the rest for each packet."""
+"""What the library makes one packet of; of a larger piece it would copy the rest for each
+packet.
+"""
 ACCEPT_SECONDS = 15.0
 """A busy host may take its time to start a shell, however soon its command is to speak."""
 TICK_SECONDS = 0.25
@@ -27,10 +33,18 @@ def no_progress(_: int) -> None:
 
 
 class Command:
-    """A remote command from its start to its end. `deliver` gets its stdout, from another thread; without it the result has it."""
+    """A remote command from its start to its end. `deliver` gets its stdout, from another thread;
+    without it the result has it.
+    """
 
     def __init__(
-        self, channel: "paramiko.Channel", *, quiet_seconds: float, first_seconds: float | None = None, progress: Progress = no_progress, deliver: Callable[[bytes], None] | None = None
+        self,
+        channel: "paramiko.Channel",
+        *,
+        quiet_seconds: float,
+        first_seconds: float | None = None,
+        progress: Progress = no_progress,
+        deliver: Callable[[bytes], None] | None = None,
     ) -> None:
         self.channel = channel
         self.quiet_seconds = quiet_seconds
@@ -48,8 +62,18 @@ class Command:
         self._heard = self._beaten = time.monotonic()
         self.has_lifeline = False
         self._threads = (
-            threading.Thread(target=self._drain, args=(channel.recv, self._deliver), name="ssh stdout", daemon=True),
-            threading.Thread(target=self._drain, args=(channel.recv_stderr, self._stderr.feed), name="ssh stderr", daemon=True),
+            threading.Thread(
+                target=self._drain,
+                args=(channel.recv, self._deliver),
+                name="ssh stdout",
+                daemon=True,
+            ),
+            threading.Thread(
+                target=self._drain,
+                args=(channel.recv_stderr, self._stderr.feed),
+                name="ssh stderr",
+                daemon=True,
+            ),
         )
 
     def start(self, wire: Wire, *, takes_data: bool = False) -> bool:
@@ -60,7 +84,9 @@ class Command:
         self.channel.settimeout(TICK_SECONDS)
         # The library waits for the server's answer without a deadline of its own.
         seconds = max(self.quiet_seconds, ACCEPT_SECONDS)
-        alarm = threading.Timer(seconds, self.stop, (f"the host did not take the command within {seconds:g} s",))
+        alarm = threading.Timer(
+            seconds, self.stop, (f"the host did not take the command within {seconds:g} s",)
+        )
         alarm.daemon = True
         alarm.start()
         try:
@@ -106,7 +132,9 @@ class Command:
         self._heard = time.monotonic()
 
     def wait(self, seconds: float = TICK_SECONDS) -> bool:
-        """Whether it has ended, after at most so long. Looks at the clock, keeps the lifeline alive."""
+        """Whether it has ended, after at most so long. Looks at the clock, keeps the lifeline
+        alive.
+        """
         deadline = time.monotonic() + seconds
         started = [thread for thread in self._threads if thread.ident is not None]
         for thread in started:

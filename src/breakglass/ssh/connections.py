@@ -1,4 +1,6 @@
-"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared. paramiko is known here and in `ssh_{transport,login,identities,command,relay}`."""
+"""Commands, copies and locks on other hosts: one SSH connection per destination, held and shared.
+paramiko is known here and in `ssh_{transport,login,identities,command,relay}`.
+"""
 
 import threading
 import time
@@ -78,7 +80,12 @@ class Connections:
         Raises Unreachable when it could not even be started, or sudo refused; Refused where
         python3 is too old for our script.
         """
-        command = Command(self._channel(step.host), quiet_seconds=step.quiet_seconds, first_seconds=step.first_seconds, progress=progress)
+        command = Command(
+            self._channel(step.host),
+            quiet_seconds=step.quiet_seconds,
+            first_seconds=step.first_seconds,
+            progress=progress,
+        )
         watch: Command | None = None
         try:
             watch = self._watch(step, command, progress)
@@ -97,23 +104,35 @@ class Connections:
                 watch.channel.close()
 
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
-        """Stream the source's stdout into the sink, through this machine's memory. Raises Unreachable as `run` does."""
+        """Stream the source's stdout into the sink, through this machine's memory. Raises
+        Unreachable as `run` does.
+        """
         sink = Command(self._channel(step.sink.host), quiet_seconds=step.sink.quiet_seconds)
         try:
-            relay = Relay(sink, self._channel(step.source.host), quiet_seconds=step.source.quiet_seconds, first_seconds=step.source.first_seconds, progress=progress)
+            relay = Relay(
+                sink,
+                self._channel(step.source.host),
+                quiet_seconds=step.source.quiet_seconds,
+                first_seconds=step.source.first_seconds,
+                progress=progress,
+            )
         except BaseException:
             sink.channel.close()
             raise
         try:
             source_wire = wire(step.source.pipeline, sudo=step.source.host.sudo)
-            source, received = relay.carry(source_wire, wire(step.sink.pipeline, sudo=step.sink.host.sudo, takes_data=True))
+            source, received = relay.carry(
+                source_wire, wire(step.sink.pipeline, sudo=step.sink.host.sudo, takes_data=True)
+            )
             return self._judged(step.source, source), self._judged(step.sink, received)
         finally:
             relay.close()
 
     @contextmanager
     def hold(self, step: Lock) -> Iterator[Held]:
-        """Hold a lock file within the context. Raises Busy, naming the holder and since when, Refused where it can not be made, Unreachable."""
+        """Hold a lock file within the context. Raises Busy, naming the holder and since when,
+        Refused where it can not be made, Unreachable.
+        """
         run = Run(step.host, (("python3", "lock.py", step.path, step.holder),), LOCK_SECONDS)
         answered = threading.Event()
         answer = bytearray()
@@ -140,7 +159,9 @@ class Connections:
             command.channel.close()
 
     def _watch(self, step: Run, command: Command, progress: Progress) -> Command | None:
-        """Look how far the command has come with its file; whatever fails here is no failure of the step."""
+        """Look how far the command has come with its file; whatever fails here is no failure of the
+        step.
+        """
         if step.watch is None:
             return None
         last = -1
@@ -170,13 +191,20 @@ class Connections:
                 f"{run.host}: python3 is {version} there, and breakglass needs {oldest} or newer",
                 next_step=f"install a newer python3 there; to see which it is: {version_there}",
             )
-        line = sudo_refusal(run.pipeline, result.exit_status, result.stdout, result.stderr) if run.host.sudo else None
+        line = (
+            sudo_refusal(run.pipeline, result.exit_status, result.stdout, result.stderr)
+            if run.host.sudo
+            else None
+        )
         if line is None:
             return result
         user = self.resolve(run.host.ssh).login
         raise Unreachable(
             f"sudo -n was refused for {user} on {run.host}: {line}",
-            next_step=f"Give {user} NOPASSWD rights in the sudoers file of {run.host}; to see them there: sudo -n -l",
+            next_step=(
+                f"Give {user} NOPASSWD rights in the sudoers file of {run.host}; to see them "
+                f"there: sudo -n -l"
+            ),
         )
 
     def _channel(self, host: Host) -> "paramiko.Channel":
@@ -190,10 +218,15 @@ class Connections:
             except (paramiko.SSHException, EOFError, OSError) as error:
                 # One that was used before may have died since; a new one has not.
                 if fresh or transport.is_active() or attempt == 2:
-                    raise Unreachable(f"{host} logged us in but opens no session ({inert(str(error)) or 'the connection was lost'})") from error
+                    raise Unreachable(
+                        f"{host} logged us in but opens no session "
+                        f"({inert(str(error)) or 'the connection was lost'})"
+                    ) from error
         raise AssertionError("unreachable")
 
-    def _transport(self, target: Target, shown: str, way: tuple[Target, ...]) -> tuple["paramiko.Transport", bool]:
+    def _transport(
+        self, target: Target, shown: str, way: tuple[Target, ...]
+    ) -> tuple["paramiko.Transport", bool]:
         """The connection, and whether it is a new one."""
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
@@ -210,46 +243,97 @@ class Connections:
     def _connect(self, target: Target, shown: str, way: tuple[Target, ...]) -> "paramiko.Transport":
         seconds = self._settings.connect_timeout_seconds
         if target.proxy_command is not None:
-            raise Unreachable(f"{shown}: the SSH configuration names a ProxyCommand, which breakglass does not run", next_step="Use ProxyJump in its place.")
-        login = Login(host=shown, entries=self._entries(target), key_text=self._environ.get(KEY_VARIABLE) or None, timeout_seconds=seconds)
+            raise Unreachable(
+                (
+                    f"{shown}: the SSH configuration names a ProxyCommand, which breakglass does "
+                    f"not run"
+                ),
+                next_step="Use ProxyJump in its place.",
+            )
+        login = Login(
+            host=shown,
+            entries=self._entries(target),
+            key_text=self._environ.get(KEY_VARIABLE) or None,
+            timeout_seconds=seconds,
+        )
         if not target.jumps:
-            return log_in(login, target, dial.dial(target.hostname, target.port, shown=shown, timeout_seconds=seconds, family=target.address_family))
+            return log_in(
+                login,
+                target,
+                dial.dial(
+                    target.hostname,
+                    target.port,
+                    shown=shown,
+                    timeout_seconds=seconds,
+                    family=target.address_family,
+                ),
+            )
         *before, last = target.jumps
         gate = self._resolve(last, tuple(before) or None)
-        if any((step.typed, step.login, step.port) == (gate.typed, gate.login, gate.port) for step in (*way, target)):
-            raise Unreachable(f"{shown}: the jump hosts of the SSH configuration lead in a circle, through {last}")
+        if any(
+            (step.typed, step.login, step.port) == (gate.typed, gate.login, gate.port)
+            for step in (*way, target)
+        ):
+            raise Unreachable(
+                f"{shown}: the jump hosts of the SSH configuration lead in a circle, through {last}"
+            )
         transport, _ = self._transport(gate, last, (*way, target))
         return log_in(login, target, self._tunnel(transport, last, target, shown))
 
-    def _tunnel(self, transport: "paramiko.Transport", gate: str, target: Target, shown: str) -> "paramiko.Channel":
+    def _tunnel(
+        self, transport: "paramiko.Transport", gate: str, target: Target, shown: str
+    ) -> "paramiko.Channel":
         import paramiko
 
         try:
-            return transport.open_channel("direct-tcpip", (target.hostname, target.port), ("127.0.0.1", 0), timeout=self._settings.connect_timeout_seconds)
+            return transport.open_channel(
+                "direct-tcpip",
+                (target.hostname, target.port),
+                ("127.0.0.1", 0),
+                timeout=self._settings.connect_timeout_seconds,
+            )
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise Unreachable(
-                f"{shown} ({target.hostname} port {target.port}) was not reached through {gate}: {inert(str(error)) or 'the connection was lost'}",
-                next_step=f"Look from there: {Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}",
+                (
+                    f"{shown} ({target.hostname} port {target.port}) was not reached through "
+                    f"{gate}: {inert(str(error)) or 'the connection was lost'}"
+                ),
+                next_step=(
+                    f"Look from there: "
+                    f"{Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}"
+                ),
             ) from error
 
     def _entries(self, target: Target) -> list[known_hosts.Entry]:
         """What is on record: the environment's lines first, then the files."""
-        entries = known_hosts.parse(self._environ.get(KNOWN_HOSTS_VARIABLE, ""), source=f"${KNOWN_HOSTS_VARIABLE}")
+        entries = known_hosts.parse(
+            self._environ.get(KNOWN_HOSTS_VARIABLE, ""), source=f"${KNOWN_HOSTS_VARIABLE}"
+        )
         for file in target.known_hosts:
             with suppress(OSError):
-                entries += known_hosts.parse(file.read_text(encoding="utf-8", errors="replace"), source=str(file))
+                entries += known_hosts.parse(
+                    file.read_text(encoding="utf-8", errors="replace"), source=str(file)
+                )
         return entries
 
     def _resolve(self, ssh: str, jumps: tuple[str, ...] | None) -> Target:
         target = self._targets.get((ssh, jumps))
         if target is None:
-            target = settings.resolve(ssh, config=self._settings.config, known_hosts=self._settings.known_hosts, environ=self._environ, jumps=jumps)
+            target = settings.resolve(
+                ssh,
+                config=self._settings.config,
+                known_hosts=self._settings.known_hosts,
+                environ=self._environ,
+                jumps=jumps,
+            )
             self._targets[ssh, jumps] = target
         return target
 
 
 def _winds_down(command: Command, watch: Command | None) -> bool:
-    """Whether a command that nobody wants any more ends in time: only then it is known what it has left. One that is watched loses what it reads."""
+    """Whether a command that nobody wants any more ends in time: only then it is known what it has
+    left. One that is watched loses what it reads.
+    """
     for one in (command, watch):
         if one is not None and one.has_lifeline:
             one.end_input()
@@ -287,18 +371,32 @@ class _Lock:
 def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unreachable:
     words = inert(result.stderr).strip().replace("\n", "; ")
     if result.exit_status is None:
-        return Unreachable(f"the lock {step.path} on {step.host} was not taken: {result.lost}", next_step="run the same command again")
+        return Unreachable(
+            f"the lock {step.path} on {step.host} was not taken: {result.lost}",
+            next_step="run the same command again",
+        )
     if result.exit_status != 7:
+        look = step.host.by_hand("ls", "-la", step.path.rpartition("/")[0])
         return Refused(
-            f"the lock {step.path} on {step.host} can not be made: {words or f'exit {result.exit_status}'}",
-            next_step=f"look at it with: {step.host.by_hand('ls', '-la', step.path.rpartition('/')[0])}",
+            (
+                f"the lock {step.path} on {step.host} can not be made: "
+                f"{words or f'exit {result.exit_status}'}"
+            ),
+            next_step=f"look at it with: {look}",
         )
     try:
         record = parse_json(answer)
     except ValueError:
         record = None
-    by = f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}" if fits(record, {"holder": str, "age_seconds": NATURAL}) else "by another program"
+    by = (
+        f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}"
+        if fits(record, {"holder": str, "age_seconds": NATURAL})
+        else "by another program"
+    )
     return Busy(
         f"{step.host} is busy: {step.path} is held {by}",
-        next_step="Wait for it, then run this again; a holder that has gone silent loses the lock within 60 s.",
+        next_step=(
+            "Wait for it, then run this again; a holder that has gone silent loses the lock "
+            "within 60 s."
+        ),
     )

@@ -1,4 +1,6 @@
-"""Opening the TCP connection: every address of a name gets its chance, within one deadline (after RFC 8305)."""
+"""Opening the TCP connection: every address of a name gets its chance, within one deadline (after
+RFC 8305).
+"""
 
 import errno
 import queue
@@ -15,7 +17,9 @@ from breakglass.errors import Unreachable
 HEAD_START_SECONDS = 0.25
 """How long an address is waited for before the next one is tried beside it."""
 DEAD_PEER_MILLISECONDS = 20_000
-"""Data that stays unacknowledged for so long ends the connection: SSH's own keepalive does not notice a pulled cable."""
+"""Data that stays unacknowledged for so long ends the connection: SSH's own keepalive does not
+notice a pulled cable.
+"""
 
 WORDS = {
     errno.ECONNREFUSED: "refused the connection",
@@ -35,22 +39,38 @@ class Address:
         return str(self.socket_address[0])
 
 
-def dial(hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int = socket.AF_UNSPEC) -> socket.socket:
-    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable naming every address that was tried and why it failed."""
+def dial(
+    hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int = socket.AF_UNSPEC
+) -> socket.socket:
+    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable naming
+    every address that was tried and why it failed.
+    """
     deadline = time.monotonic() + timeout_seconds
-    addresses = _look_up(hostname, port, shown=shown, timeout_seconds=timeout_seconds, family=family)
-    connected = _race(addresses, shown=shown, port=port, deadline=deadline, timeout_seconds=timeout_seconds)
+    addresses = _look_up(
+        hostname, port, shown=shown, timeout_seconds=timeout_seconds, family=family
+    )
+    connected = _race(
+        addresses, shown=shown, port=port, deadline=deadline, timeout_seconds=timeout_seconds
+    )
     connected.setblocking(True)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_USER_TIMEOUT", DEAD_PEER_MILLISECONDS), ("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5)):
+    for option, value in (
+        ("TCP_USER_TIMEOUT", DEAD_PEER_MILLISECONDS),
+        ("TCP_KEEPIDLE", 10),
+        ("TCP_KEEPINTVL", 5),
+    ):
         if hasattr(socket, option):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return connected
 
 
-def _look_up(hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int) -> list[Address]:
-    """The addresses, IPv6 and IPv4 by turns. The resolver knows no deadline, so it is left behind in a thread when it takes too long."""
+def _look_up(
+    hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int
+) -> list[Address]:
+    """The addresses, IPv6 and IPv4 by turns. The resolver knows no deadline, so it is left
+    behind in a thread when it takes too long.
+    """
     answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -61,19 +81,33 @@ def _look_up(hostname: str, port: int, *, shown: str, timeout_seconds: float, fa
             answers.put(error)
 
     threading.Thread(target=ask, name="look-up", daemon=True).start()
-    check = f"Use its address, in the configuration or the SSH configuration, if the name service is down: getent hosts {hostname}"
+    check = (
+        f"Use its address, in the configuration or the SSH configuration, if the name service is "
+        f"down: getent hosts {hostname}"
+    )
     try:
         answer = answers.get(timeout=timeout_seconds)
     except queue.Empty:
-        raise Unreachable(f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s", next_step=check) from None
+        raise Unreachable(
+            f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s",
+            next_step=check,
+        ) from None
     if not isinstance(answer, list):
-        raise Unreachable(f"{shown}: the name {hostname} was not resolved ({getattr(answer, 'strerror', None) or answer})", next_step=check) from answer
+        raise Unreachable(
+            (
+                f"{shown}: the name {hostname} was not resolved "
+                f"({getattr(answer, 'strerror', None) or answer})"
+            ),
+            next_step=check,
+        ) from answer
     first = [one for one in answer if one.family == answer[0].family]
     second = [one for one in answer if one.family != answer[0].family]
     return [one for one in chain.from_iterable(zip_longest(first, second)) if one is not None]
 
 
-def _race(addresses: list[Address], *, shown: str, port: int, deadline: float, timeout_seconds: float) -> socket.socket:
+def _race(
+    addresses: list[Address], *, shown: str, port: int, deadline: float, timeout_seconds: float
+) -> socket.socket:
     failures: dict[str, str] = {}
     waiting = list(addresses)
     next_start = time.monotonic()
@@ -87,7 +121,9 @@ def _race(addresses: list[Address], *, shown: str, port: int, deadline: float, t
                     _start(waiting.pop(0), selector, failures)
                     next_start = time.monotonic() + HEAD_START_SECONDS
                     continue
-                for key, _ in selector.select(max(0.0, min(deadline, next_start if waiting else deadline) - now)):
+                for key, _ in selector.select(
+                    max(0.0, min(deadline, next_start if waiting else deadline) - now)
+                ):
                     attempt = key.fileobj
                     assert isinstance(attempt, socket.socket)
                     selector.unregister(attempt)
@@ -103,7 +139,10 @@ def _race(addresses: list[Address], *, shown: str, port: int, deadline: float, t
                 assert isinstance(key.fileobj, socket.socket)
                 key.fileobj.close()
     causes = "; ".join(f"{address}: {words}" for address, words in failures.items())
-    raise Unreachable(f"{shown} was not reached on port {port} ({causes})", next_step="Look whether the machine is up, and whether this one is in the right network.")
+    raise Unreachable(
+        f"{shown} was not reached on port {port} ({causes})",
+        next_step="Look whether the machine is up, and whether this one is in the right network.",
+    )
 
 
 def _start(address: Address, selector: selectors.BaseSelector, failures: dict[str, str]) -> None:

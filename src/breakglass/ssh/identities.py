@@ -1,4 +1,6 @@
-"""With which keys to log in, in OpenSSH's order: the environment's, then what the agent holds, then files. Knows paramiko."""
+"""With which keys to log in, in OpenSSH's order: the environment's, then what the agent holds, then
+files. Knows paramiko.
+"""
 
 import base64
 import binascii
@@ -50,18 +52,28 @@ class Identities:
         self.remedies.append(remedy)
 
     def explain(self) -> str:
-        return "; ".join(self.unusable) or f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
+        return (
+            "; ".join(self.unusable)
+            or f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
+        )
 
     def advice(self) -> str:
-        return "; ".join(self.remedies) or f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, or set {KEY_VARIABLE}."
+        return "; ".join(self.remedies) or (
+            f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, "
+            f"or set {KEY_VARIABLE}."
+        )
 
     def unusable_words(self) -> str:
         return f"; not used: {'; '.join(self.unusable)}" if self.unusable else ""
 
 
 @contextmanager
-def collect(target: Target, *, key_text: str | None, timeout_seconds: float) -> Iterator[Identities]:
-    """The identities to offer. An agent stays connected within the context. Raises Unreachable when the environment's key is of no use."""
+def collect(
+    target: Target, *, key_text: str | None, timeout_seconds: float
+) -> Iterator[Identities]:
+    """The identities to offer. An agent stays connected within the context. Raises Unreachable when
+    the environment's key is of no use.
+    """
     found = Identities()
     if key_text is not None:
         found.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
@@ -89,10 +101,15 @@ def _add_file(path: Path, found: Identities, *, named: bool) -> None:
         status = path.stat()
         text = path.read_bytes()
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
-            found.refuse(f"{path} is a public key, and no agent holds the private one", f"ssh-add {path.with_suffix('')}")
+            found.refuse(
+                f"{path} is a public key, and no agent holds the private one",
+                f"ssh-add {path.with_suffix('')}",
+            )
             return
         if status.st_mode & 0o077:
-            found.refuse(f"{path} is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}")
+            found.refuse(
+                f"{path} is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}"
+            )
             return
         found.usable.append(Identity(str(path), load(text)))
     except FileNotFoundError:
@@ -101,7 +118,10 @@ def _add_file(path: Path, found: Identities, *, named: bool) -> None:
     except OSError as error:
         found.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
     except KeyRefused as error:
-        found.refuse(f"{path} {error}", f"ssh-add {path}" if "encrypted" in str(error) else f"ssh-keygen -y -f {path}")
+        found.refuse(
+            f"{path} {error}",
+            f"ssh-add {path}" if "encrypted" in str(error) else f"ssh-keygen -y -f {path}",
+        )
 
 
 def load(text: bytes) -> "paramiko.PKey":
@@ -114,11 +134,19 @@ def load(text: bytes) -> "paramiko.PKey":
     text = b"\n".join(line.strip() for line in text.strip().splitlines()) + b"\n"
     encrypted = "is encrypted, and no agent holds it"
     try:
-        loaded = serialization.load_ssh_private_key(text, None) if b"BEGIN OPENSSH" in text else serialization.load_pem_private_key(text, None)
+        loaded = (
+            serialization.load_ssh_private_key(text, None)
+            if b"BEGIN OPENSSH" in text
+            else serialization.load_pem_private_key(text, None)
+        )
     except TypeError as error:
         raise KeyRefused(encrypted) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyRefused(encrypted if "password" in str(error).lower() and "protected" in str(error) else "is no private key that can be read") from error
+        raise KeyRefused(
+            encrypted
+            if "password" in str(error).lower() and "protected" in str(error)
+            else "is no private key that can be read"
+        ) from error
     kinds: list[tuple[type, type[paramiko.PKey]]] = [
         (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
         (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
@@ -126,7 +154,11 @@ def load(text: bytes) -> "paramiko.PKey":
     ]
     for kind, wrapper in kinds:
         if isinstance(loaded, kind):
-            plain = loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+            plain = loaded.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.OpenSSH,
+                serialization.NoEncryption(),
+            )
             return wrapper.from_private_key(StringIO(plain.decode()))
     raise KeyRefused("is of a kind that is not used for logging in")
 
@@ -136,10 +168,18 @@ def _from_environment(text: str) -> "paramiko.PKey":
         return load(text.encode())
     except KeyRefused as error:
         words = str(error).replace(", and no agent holds it", "")
-        raise Unreachable(f"${KEY_VARIABLE} {words}", next_step=f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase (ed25519, ecdsa or rsa).") from error
+        raise Unreachable(
+            f"${KEY_VARIABLE} {words}",
+            next_step=(
+                f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
+                f"(ed25519, ecdsa or rsa)."
+            ),
+        ) from error
 
 
-def _agent_keys(path: str | None, *, timeout_seconds: float) -> tuple[socket.socket | None, list[Identity]]:
+def _agent_keys(
+    path: str | None, *, timeout_seconds: float
+) -> tuple[socket.socket | None, list[Identity]]:
     """What the agent holds; an agent that is gone or silent holds nothing."""
     if path is None:
         return None, []
@@ -156,17 +196,25 @@ def _agent_keys(path: str | None, *, timeout_seconds: float) -> tuple[socket.soc
         connection.close()
         return None, []
     connection.settimeout(AGENT_SECONDS)
-    return connection, [Identity(f"agent key {inert(key.comment)!r}", key) for key in agent.get_keys() if "-cert-v01@" not in key.get_name()]
+    return connection, [
+        Identity(f"agent key {inert(key.comment)!r}", key)
+        for key in agent.get_keys()
+        if "-cert-v01@" not in key.get_name()
+    ]
 
 
 def _public_part(path: Path) -> bytes | None:
-    """The public key of an identity file, readable without the passphrase: of `PATH.pub`, of a public key at PATH, or of OpenSSH's private form."""
+    """The public key of an identity file, readable without the passphrase: of `PATH.pub`, of a
+    public key at PATH, or of OpenSSH's private form.
+    """
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
             text = candidate.read_text(errors="replace")
             fields = text.split()
             if "BEGIN OPENSSH PRIVATE KEY" in text:
-                data = base64.b64decode("".join(line for line in text.split("\n") if not line.startswith("-----")))
+                data = base64.b64decode(
+                    "".join(line for line in text.split("\n") if not line.startswith("-----"))
+                )
                 return _public_field(data)
             if len(fields) > 1 and not text.startswith("-----"):
                 return base64.b64decode(fields[1], validate=True)
@@ -176,7 +224,9 @@ def _public_part(path: Path) -> bytes | None:
 
 
 def _public_field(data: bytes) -> bytes | None:
-    """PROTOCOL.key of OpenSSH: magic, then cipher, kdf and its options as strings, a count, then the public key."""
+    """PROTOCOL.key of OpenSSH: magic, then cipher, kdf and its options as strings, a count, then
+    the public key.
+    """
     magic = b"openssh-key-v1\0"
     if not data.startswith(magic):
         return None

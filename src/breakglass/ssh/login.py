@@ -1,4 +1,6 @@
-"""One logged-in connection: key exchange, the host key judged before anything is sent, then the identities in OpenSSH's order. Knows paramiko."""
+"""One logged-in connection: key exchange, the host key judged before anything is sent, then the
+identities in OpenSSH's order. Knows paramiko.
+"""
 
 import logging
 import socket
@@ -17,9 +19,27 @@ from breakglass.ssh.wire import inert
 if TYPE_CHECKING:
     import paramiko
 
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
-DIGESTS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512")
-HOST_KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256")
+CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes256-ctr",
+    "aes192-ctr",
+    "aes128-ctr",
+)
+DIGESTS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+HOST_KEYS = (
+    "ssh-ed25519",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
 WINDOW_BYTES = 4 * 2**20
 """How much of a stream may wait in our memory when its reader stalls."""
 PACKET_BYTES = 2**15
@@ -41,14 +61,20 @@ class Login:
         return f"Login({self.host!r})"
 
 
-def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel") -> "paramiko.Transport":
-    """An authenticated transport over a connected socket. Raises Unreachable; the socket is closed then."""
+def log_in(
+    login: Login, target: Target, sock: "socket.socket | paramiko.Channel"
+) -> "paramiko.Transport":
+    """An authenticated transport over a connected socket. Raises Unreachable; the socket is closed
+    then.
+    """
     from breakglass.ssh.transport import LOST, Transport
 
     # Its threads log tracebacks; everything worth saying is raised.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
     try:
-        transport = Transport(sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES)
+        transport = Transport(
+            sock, default_window_size=WINDOW_BYTES, default_max_packet_size=PACKET_BYTES
+        )
     except BaseException:
         sock.close()
         raise
@@ -59,7 +85,9 @@ def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel
     except LOST as error:
         transport.close()
         where = f"{login.host} ({target.hostname} port {target.port})"
-        raise Unreachable(f"{where} ended the connection during the login{_because(error)}") from error
+        raise Unreachable(
+            f"{where} ended the connection during the login{_because(error)}"
+        ) from error
     except BaseException:
         transport.close()
         raise
@@ -67,13 +95,22 @@ def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel
 
 
 def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) -> None:
-    # paramiko's own re-keying loses the end of long streams (its issue 822); AES-GCM needs none below 2**36 bytes.
+    # paramiko's own re-keying loses the end of long streams (its issue 822); AES-GCM needs none
+    # below 2**36 bytes.
     transport.packetizer.REKEY_BYTES = 2**36
     transport.packetizer.REKEY_PACKETS = 2**31
     options = transport.get_security_options()
     options.ciphers, options.digests = CIPHERS, DIGESTS
-    options.key_types = known_hosts.prefer(HOST_KEYS, login.entries, host=target.hostname, port=target.port, alias=target.host_key_alias)
-    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = login.timeout_seconds
+    options.key_types = known_hosts.prefer(
+        HOST_KEYS,
+        login.entries,
+        host=target.hostname,
+        port=target.port,
+        alias=target.host_key_alias,
+    )
+    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = (
+        login.timeout_seconds
+    )
     done = threading.Event()
     transport.start_client(event=done)
     deadline = time.monotonic() + 2 * login.timeout_seconds
@@ -86,66 +123,116 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
     error = transport.get_exception()
     where = f"{login.host} ({target.hostname} port {target.port})"
     if not transport.remote_version:
-        cause = f"answers, but not as an SSH server within {login.timeout_seconds:g} s{_because(error)}"
+        cause = (
+            f"answers, but not as an SSH server within {login.timeout_seconds:g} s{_because(error)}"
+        )
     else:
         cause = f"and this machine did not agree on a key exchange{_because(error)}"
-    raise Unreachable(f"{where} {cause}", next_step=f"See what the server says there: ssh -v {target.typed} true") from error
+    raise Unreachable(
+        f"{where} {cause}", next_step=f"See what the server says there: ssh -v {target.typed} true"
+    ) from error
 
 
 def _check_host_key(transport: "paramiko.Transport", login: Login, target: Target) -> None:
     key = transport.get_remote_server_key()
     blob = key.asbytes()
-    verdict = known_hosts.judge(login.entries, host=target.hostname, port=target.port, key=blob, alias=target.host_key_alias)
+    verdict = known_hosts.judge(
+        login.entries, host=target.hostname, port=target.port, key=blob, alias=target.host_key_alias
+    )
     if verdict.status is not known_hosts.Status.ACCEPTED:
         file = str(target.known_hosts[0]) if target.known_hosts else "the known_hosts file"
-        raise known_hosts.refusal(verdict, host=login.host, key_type=key.get_name(), key=blob, file=file)
+        raise known_hosts.refusal(
+            verdict, host=login.host, key_type=key.get_name(), key=blob, file=file
+        )
 
 
 def _authenticate(transport: "paramiko.Transport", login: Login, target: Target) -> None:
     import paramiko
 
-    with collect(target, key_text=login.key_text, timeout_seconds=login.timeout_seconds) as identities:
+    with collect(
+        target, key_text=login.key_text, timeout_seconds=login.timeout_seconds
+    ) as identities:
         where = f"{login.host} as {target.login}"
         if not identities.usable:
-            raise Unreachable(f"there is no key to log in to {where} with: {identities.explain()}", next_step=identities.advice())
+            raise Unreachable(
+                f"there is no key to log in to {where} with: {identities.explain()}",
+                next_step=identities.advice(),
+            )
         try:
             transport.auth_none(target.login)
             return
         except paramiko.BadAuthenticationType as error:
             accepts = list(error.allowed_types)
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise Unreachable(f"the login to {where} did not get under way{_because(error)}") from error
+            raise Unreachable(
+                f"the login to {where} did not get under way{_because(error)}"
+            ) from error
         if "publickey" not in accepts:
-            raise Unreachable(f"the login to {where} is not possible with a key: the server accepts {_listed(accepts)} only")
+            raise Unreachable(
+                f"the login to {where} is not possible with a key: the server accepts "
+                f"{_listed(accepts)} only"
+            )
         offered: list[Identity] = []
         for identity in identities.usable:
             offered.append(identity)
             if _offer(transport, target.login, identity, login, where, offered):
                 return
     raise Unreachable(
-        f"the login to {where} was refused: offered {_listed(offered)}; the server accepts {_listed(accepts)}{identities.unusable_words()}",
-        next_step=f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or name the right key or user in the SSH configuration.",
+        (
+            f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
+            f"{_listed(accepts)}{identities.unusable_words()}"
+        ),
+        next_step=(
+            f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or "
+            f"name the right key or user in the SSH configuration."
+        ),
     )
 
 
-def _offer(transport: "paramiko.Transport", user: str, identity: Identity, login: Login, where: str, offered: list[Identity]) -> bool:
+def _offer(
+    transport: "paramiko.Transport",
+    user: str,
+    identity: Identity,
+    login: Login,
+    where: str,
+    offered: list[Identity],
+) -> bool:
     import paramiko
 
     try:
         wanted = transport.auth_publickey(user, identity.key)
     except paramiko.BadAuthenticationType as error:
-        raise Unreachable(f"the login to {where} was refused: the server no longer accepts a key, it accepts {_listed(error.allowed_types)}") from error
+        raise Unreachable(
+            f"the login to {where} was refused: the server no longer accepts a key, it "
+            f"accepts {_listed(error.allowed_types)}"
+        ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if isinstance(error, paramiko.AuthenticationException) and transport.is_active() and "timeout" not in str(error).lower():
+        if (
+            isinstance(error, paramiko.AuthenticationException)
+            and transport.is_active()
+            and "timeout" not in str(error).lower()
+        ):
             return False
         if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
-            raise Unreachable(f"the login to {where} got no answer within {login.timeout_seconds:g} s after {identity}") from error
+            raise Unreachable(
+                f"the login to {where} got no answer within {login.timeout_seconds:g} s "
+                f"after {identity}"
+            ) from error
         raise Unreachable(
-            f"{login.host} ended the connection during the login to {where}, after {_listed(offered)}{_because(error)}",
-            next_step="If that were too many keys for it, name one with IdentityFile and IdentitiesOnly in the SSH configuration.",
+            (
+                f"{login.host} ended the connection during the login to {where}, after "
+                f"{_listed(offered)}{_because(error)}"
+            ),
+            next_step=(
+                "If that were too many keys for it, name one with IdentityFile and "
+                "IdentitiesOnly in the SSH configuration."
+            ),
         ) from error
     if wanted:
-        raise Unreachable(f"the login to {where} needs more than a key: the server took {identity} and asks for {_listed(wanted)} besides")
+        raise Unreachable(
+            f"the login to {where} needs more than a key: the server took {identity} and "
+            f"asks for {_listed(wanted)} besides"
+        )
     return True
 
 

@@ -16,9 +16,19 @@ PROGRESS_SECONDS = 0.2
 class Relay:
     """A source, a sink, and the bytes between them. Whichever ends early takes the other along."""
 
-    def __init__(self, sink: Command, channel: "paramiko.Channel", *, quiet_seconds: float, first_seconds: float | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        sink: Command,
+        channel: "paramiko.Channel",
+        *,
+        quiet_seconds: float,
+        first_seconds: float | None,
+        progress: Progress,
+    ) -> None:
         self._sink = sink
-        self._source = Command(channel, quiet_seconds=quiet_seconds, first_seconds=first_seconds, deliver=self._pass_on)
+        self._source = Command(
+            channel, quiet_seconds=quiet_seconds, first_seconds=first_seconds, deliver=self._pass_on
+        )
         self._progress = progress
         self._moved = 0
         self._told = 0.0
@@ -49,7 +59,9 @@ class Relay:
         self._sink.channel.close()
 
     def _pass_on(self, data: bytes) -> None:
-        """Called by the source's thread. While it writes, waiting is the sink's doing, and the source's clock stands."""
+        """Called by the source's thread. While it writes, waiting is the sink's doing, and the
+        source's clock stands.
+        """
         self._sink.touch()
         self._source.paused, self._sink.paused = True, False
         written = self._sink.write(data)

@@ -1,6 +1,8 @@
-"""The OpenSSH client's configuration, resolved for one destination as `ssh -G` would. The format: ssh_config(5).
+"""The OpenSSH client's configuration, resolved for one destination as `ssh -G` would. The format:
+ssh_config(5).
 
-Left out on purpose: `Match exec` is never run and so never matches; names are not canonicalised, so `canonical` and `final` are never true.
+Left out on purpose: `Match exec` is never run and so never matches; names are not canonicalised, so
+`canonical` and `final` are never true.
 """
 
 import getpass
@@ -17,7 +19,13 @@ from breakglass.known_hosts import match_list, match_pattern
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
-DEFAULT_IDENTITIES = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519", "~/.ssh/id_ed25519_sk")
+DEFAULT_IDENTITIES = (
+    "~/.ssh/id_rsa",
+    "~/.ssh/id_ecdsa",
+    "~/.ssh/id_ecdsa_sk",
+    "~/.ssh/id_ed25519",
+    "~/.ssh/id_ed25519_sk",
+)
 MAX_INCLUDE_DEPTH = 16
 
 
@@ -58,7 +66,14 @@ class Target:
         return self.user or getpass.getuser()
 
 
-def resolve(ssh: str, *, config: Path, known_hosts: Path, environ: Mapping[str, str], jumps: tuple[str, ...] | None = None) -> Target:
+def resolve(
+    ssh: str,
+    *,
+    config: Path,
+    known_hosts: Path,
+    environ: Mapping[str, str],
+    jumps: tuple[str, ...] | None = None,
+) -> Target:
     """Resolve a destination. `jumps` overrides ProxyJump, as `ssh -J` does. Raises Usage."""
     destination = parse_destination(ssh)
     home = Path(environ.get("HOME") or Path.home())
@@ -74,19 +89,34 @@ def resolve(ssh: str, *, config: Path, known_hosts: Path, environ: Mapping[str, 
 
 
 def parse_destination(ssh: str) -> Destination:
-    """The parts of `[user@]host[:port]`; an IPv6 address with a port needs brackets. Raises Usage."""
+    """The parts of `[user@]host[:port]`; an IPv6 address with a port needs brackets. Raises
+    Usage.
+    """
     user, at, rest = ssh.rpartition("@")
     bracketed = re.fullmatch(r"\[([^\[\]]+)\](?::(\d+))?", rest)
-    host, port = (bracketed[1], bracketed[2]) if bracketed else (rest, None) if rest.count(":") != 1 else rest.split(":")
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*", host) or (at and not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\+-]*\$?", user)):
+    host, port = (
+        (bracketed[1], bracketed[2])
+        if bracketed
+        else (rest, None)
+        if rest.count(":") != 1
+        else rest.split(":")
+    )
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*", host) or (
+        at and not re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\+-]*\$?", user)
+    ):
         raise Usage(f"{ssh!r} is no SSH destination", next_step="Write it as [user@]host[:port].")
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Usage(f"{ssh!r} names no port between 1 and 65535", next_step="Write it as [user@]host[:port].")
+        raise Usage(
+            f"{ssh!r} names no port between 1 and 65535",
+            next_step="Write it as [user@]host[:port].",
+        )
     return Destination(host, user or None, int(port) if port else None)
 
 
 class _Reading:
-    """Reads configuration files for one destination; for each keyword the first value found counts."""
+    """Reads configuration files for one destination; for each keyword the first value found
+    counts.
+    """
 
     def __init__(self, destination: Destination, *, home: Path) -> None:
         self.destination = destination
@@ -105,7 +135,9 @@ class _Reading:
         return expand(value[0], {"h": self.destination.host}) if value else self.destination.host
 
     def read(self, file: Path, *, active: bool, never: bool = False, depth: int = 0) -> None:
-        """`active`: outside of any Host block. `never`: included from a block that does not apply, so that no block within does."""
+        """`active`: outside of any Host block. `never`: included from a block that does not apply,
+        so that no block within does.
+        """
         try:
             lines = file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
         except OSError:
@@ -128,12 +160,16 @@ class _Reading:
                 for pattern in values:
                     directory = self.home / ".ssh" if self.user_config else SYSTEM_CONFIG.parent
                     for name in sorted(glob(str(directory / self.tilde(pattern)))):  # noqa: PTH207 (an absolute pattern)
-                        self.read(Path(name), active=active, never=never or not active, depth=depth + 1)
+                        self.read(
+                            Path(name), active=active, never=never or not active, depth=depth + 1
+                        )
             elif values:
                 self._set(keyword, values, active=active)
 
     def tilde(self, path: str) -> str:
-        return str(self.home) + path[1:] if path == "~" or path.startswith("~/") else os.path.expanduser(path)  # noqa: PTH111 (~user)
+        if path == "~" or path.startswith("~/"):
+            return str(self.home) + path[1:]
+        return os.path.expanduser(path)  # noqa: PTH111 (~user)
 
     def _set(self, keyword: str, values: list[str], *, active: bool) -> None:
         if not active:
@@ -177,7 +213,9 @@ class _Reading:
                 if subject is None or not words:
                     return False
                 patterns = words.pop(0)
-                result = match_list(subject, patterns.lower() if word.endswith("host") else patterns)
+                result = match_list(
+                    subject, patterns.lower() if word.endswith("host") else patterns
+                )
             if result == negated:
                 return False
         return True
@@ -192,7 +230,9 @@ def _target(reading: _Reading, *, environ: Mapping[str, str], known_hosts: Path)
 
     port = first("port") or "22"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise Usage(f"the SSH configuration names {port!r} as the port of {reading.destination.host}")
+        raise Usage(
+            f"the SSH configuration names {port!r} as the port of {reading.destination.host}"
+        )
     hostname, user = reading.hostname.lower(), first("user")
     host_name = socket.gethostname()
     tokens = {
@@ -214,8 +254,16 @@ def _target(reading: _Reading, *, environ: Mapping[str, str], known_hosts: Path)
 
     named = [value for value in found.get("identityfile", ()) if value.lower() != "none"]
     identities = named if "identityfile" in found else list(DEFAULT_IDENTITIES)
-    user_files = [path(value) for value in found["userknownhostsfile"] if value.lower() != "none"] if "userknownhostsfile" in found else [known_hosts]
-    global_files = [path(value) for value in found.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS) if value.lower() != "none"]
+    user_files = (
+        [path(value) for value in found["userknownhostsfile"] if value.lower() != "none"]
+        if "userknownhostsfile" in found
+        else [known_hosts]
+    )
+    global_files = [
+        path(value)
+        for value in found.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS)
+        if value.lower() != "none"
+    ]
     jump = first("proxyjump")
     families = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
     return Target(
@@ -227,15 +275,21 @@ def _target(reading: _Reading, *, environ: Mapping[str, str], known_hosts: Path)
         identity_files=tuple(map(path, identities)),
         identity_files_named="identityfile" in found,
         identities_only=(first("identitiesonly") or "no").lower() in ("yes", "true"),
-        agent_socket=_agent_socket(found.get("identityagent", [None])[0], environ=environ, path=path),
-        jumps=tuple(expand(part.strip().removeprefix("ssh://"), tokens) for part in jump.split(",")) if jump else (),
+        agent_socket=_agent_socket(
+            found.get("identityagent", [None])[0], environ=environ, path=path
+        ),
+        jumps=tuple(expand(part.strip().removeprefix("ssh://"), tokens) for part in jump.split(","))
+        if jump
+        else (),
         proxy_command=first("proxycommand"),
         known_hosts=tuple(dict.fromkeys((*user_files, *global_files))),
         address_family=families.get((first("addressfamily") or "any").lower(), socket.AF_UNSPEC),
     )
 
 
-def _agent_socket(value: str | None, *, environ: Mapping[str, str], path: Callable[[str], Path]) -> str | None:
+def _agent_socket(
+    value: str | None, *, environ: Mapping[str, str], path: Callable[[str], Path]
+) -> str | None:
     """IdentityAgent: `none`, a variable's name, or a path; without it $SSH_AUTH_SOCK."""
     if value is None or value == "SSH_AUTH_SOCK":
         return environ.get("SSH_AUTH_SOCK") or None
@@ -248,7 +302,9 @@ def _agent_socket(value: str | None, *, environ: Mapping[str, str], path: Callab
 
 def expand(text: str, tokens: Mapping[str, str]) -> str:
     """Replace %h and its like; a token that is not known stays as it is."""
-    return re.sub(r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text)
+    return re.sub(
+        r"%(.)", lambda match: "%" if match[1] == "%" else tokens.get(match[1], match[0]), text
+    )
 
 
 def _variables(text: str, environ: Mapping[str, str]) -> str:
@@ -256,7 +312,9 @@ def _variables(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _split(text: str, *, where: str) -> list[str]:
-    """The words of a line: quotes of both kinds, a backslash before a quote, a backslash or a space; a word that starts with # ends it."""
+    """The words of a line: quotes of both kinds, a backslash before a quote, a backslash or a
+    space; a word that starts with # ends it.
+    """
     words: list[str] = []
     position = 0
     while position < len(text):
@@ -268,7 +326,12 @@ def _split(text: str, *, where: str) -> list[str]:
         word, quote = "", ""
         while position < len(text) and (quote or text[position] not in " \t"):
             character = text[position]
-            if character == "\\" and text[position + 1 : position + 2] in ("'", '"', "\\", *(() if quote else (" ",))):
+            if character == "\\" and text[position + 1 : position + 2] in (
+                "'",
+                '"',
+                "\\",
+                *(() if quote else (" ",)),
+            ):
                 position += 1
                 word += text[position]
             elif character == quote:

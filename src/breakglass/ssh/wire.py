@@ -1,4 +1,6 @@
-"""What travels to a host and back, without the library that carries it: the command line, our scripts, the heartbeat, progress on stderr."""
+"""What travels to a host and back, without the library that carries it: the command line, our
+scripts, the heartbeat, progress on stderr.
+"""
 
 import json
 import re
@@ -18,9 +20,9 @@ OLDEST_PYTHON = (3, 8)
 _PROGRESS = re.compile(rb"@progress (\d{1,18})\s*")
 _TOO_OLD = re.compile(r"^python3 is (\d{1,2}\.\d{1,3}), too old$", re.MULTILINE)
 
-# An older Python can not even compile a script: so it is asked here, in words that every
-# Python 3 understands. Then read byte by byte up to the newline, then exactly the script:
-# whatever follows on the stream is the script's own.
+# An older Python can not even compile a script: so it is asked here, in words that every Python 3
+# understands. Then read byte by byte up to the newline, then exactly the script: whatever follows
+# on the stream is the script's own.
 _RECEIVE = """\
 import os, sys
 if sys.version_info < OLDEST:
@@ -39,7 +41,8 @@ while size[-1:] != b"\\n":
     size += read(1)
 source = read(int(size))
 sys.argv = sys.argv[1:]
-exec(compile(source, sys.argv[0], "exec"), {"__name__": "__main__", "__lifeline__": FD, "__source__": source})
+given = {"__name__": "__main__", "__lifeline__": FD, "__source__": source}
+exec(compile(source, sys.argv[0], "exec"), given)
 """
 
 
@@ -55,36 +58,51 @@ class Wire:
 
 
 def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) -> Wire:
-    """The command line of a plan; `python3 NAME.py` in it becomes a loader that takes `remote/NAME.py` from standard input.
+    """The command line of a plan; `python3 NAME.py` in it becomes a loader that takes
+    `remote/NAME.py` from standard input.
 
-    In a pipeline standard input is the pipe's, so the script comes on descriptor 3, which sudo would close: hence sudo is outside of bash.
+    In a pipeline standard input is the pipe's, so the script comes on descriptor 3, which sudo
+    would close: hence sudo is outside of bash.
     """
     scripts = [index for index, argv in enumerate(pipeline) if _names_script(argv)]
     if not scripts:
         return Wire(command_line(pipeline, sudo=sudo))
     if len(scripts) > 1 or (takes_data and scripts != [0]):
-        raise ValueError(f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}")
+        raise ValueError(
+            f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}"
+        )
     script = pipeline[scripts[0]]
     source = (resources.files("breakglass") / "remote" / script[1]).read_bytes()
     opening = b"%d\n%s" % (len(source), source)
     descriptor = 0 if len(pipeline) == 1 or takes_data else 3
     loaded = list(pipeline)
-    # Isolated, and without site: nothing that lies about there is imported, and it starts in half the time.
+    # Isolated, and without site: nothing that lies about there is imported, and it starts in half
+    # the time.
     loaded[scripts[0]] = ("python3", "-IS", "-c", _loader(descriptor), *script[1:])
     if descriptor == 0:
         return Wire(command_line(tuple(loaded), sudo=sudo), opening, lifeline=not takes_data)
     first, *others = (shlex.join(argv) for argv in loaded)
     text = "exec 3<&0; " + " | ".join((first + " </dev/null", *others))
-    return Wire(command_line((("bash", "-o", "pipefail", "-c", text),), sudo=sudo), opening, lifeline=True)
+    return Wire(
+        command_line((("bash", "-o", "pipefail", "-c", text),), sudo=sudo), opening, lifeline=True
+    )
 
 
-def sudo_refusal(pipeline: tuple[Argv, ...], exit_status: int | None, stdout: bytes, stderr: bytes) -> str | None:
-    """The line in which sudo says no. `sudo: COMMAND: command not found` and a host name that does not resolve are no refusal."""
+def sudo_refusal(
+    pipeline: tuple[Argv, ...], exit_status: int | None, stdout: bytes, stderr: bytes
+) -> str | None:
+    """The line in which sudo says no. `sudo: COMMAND: command not found` and a host name that does
+    not resolve are no refusal.
+    """
     if exit_status != 1 or stdout:
         return None
     command = pipeline[0][0] if len(pipeline) == 1 else "bash"
     for line in inert(stderr).splitlines():
-        if line.startswith("Sorry, user ") or (line.startswith("sudo: ") and not line.startswith(f"sudo: {command}: ") and "unable to resolve host" not in line):
+        if line.startswith("Sorry, user ") or (
+            line.startswith("sudo: ")
+            and not line.startswith(f"sudo: {command}: ")
+            and "unable to resolve host" not in line
+        ):
             return line
     return None
 
@@ -98,7 +116,9 @@ def python_too_old(exit_status: int | None, stderr: bytes) -> str | None:
 def inert(data: bytes | str) -> str:
     """Text from another host without anything that a terminal would obey."""
     text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data
-    return "".join(character if character == "\n" or character.isprintable() else " " for character in text)
+    return "".join(
+        character if character == "\n" or character.isprintable() else " " for character in text
+    )
 
 
 class Stderr:
@@ -131,7 +151,9 @@ class Stderr:
 
 
 def _names_script(argv: Argv) -> bool:
-    return len(argv) > 1 and argv[0] == "python3" and re.fullmatch(r"[a-z_]+\.py", argv[1]) is not None
+    return (
+        len(argv) > 1 and argv[0] == "python3" and re.fullmatch(r"[a-z_]+\.py", argv[1]) is not None
+    )
 
 
 def _loader(descriptor: int) -> str:

@@ -1,4 +1,6 @@
-"""How things are before a fault: made by breakglass itself the first time in a session, later laid down as a copy of what it made."""
+"""How things are before a fault: made by breakglass itself the first time in a session, later laid
+down as a copy of what it made.
+"""
 
 import gzip
 import hashlib
@@ -25,7 +27,9 @@ _kept: dict[tuple[str, ...], Files] = {}
 
 
 def published(estate: Estate, *tags: str) -> dict[str, Image]:
-    """A verified tarball of each tag on the VM, the first the oldest; each tag's content is its name. Both registries serve them, `latest` is the last."""
+    """A verified tarball of each tag on the VM, the first the oldest; each tag's content is its
+    name. Both registries serve them, `latest` is the last.
+    """
     tags = tags or (TAG,)
     images = {}
     for tag in tags:
@@ -51,17 +55,42 @@ def fetched(estate: Estate, *nodes: str) -> Image:
 
 
 def held(estate: Estate, *nodes: str) -> Image:
-    """The tarball on these nodes and the image in their containerd under every name: by the lines that a person would type."""
+    """The tarball on these nodes and the image in their containerd under every name: by the lines
+    that a person would type.
+    """
     image = fetched(estate, *nodes)
-    loads = [f"gzip -dc {NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz | ctr -n k8s.io images import - >/dev/null"]
+    loads = [
+        (
+            f"gzip -dc {NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz | ctr -n k8s.io images import - "
+            f">/dev/null"
+        )
+    ]
     for node in nodes:
-        estate.nodes[node].run("sh", "-ec", "\n".join([*loads, *(f"ctr -n k8s.io images tag --force {NAMES[0]} {name} >/dev/null" for name in NAMES[1:])]))
+        estate.nodes[node].run(
+            "sh",
+            "-ec",
+            "\n".join(
+                [
+                    *loads,
+                    *(
+                        f"ctr -n k8s.io images tag --force {NAMES[0]} {name} >/dev/null"
+                        for name in NAMES[1:]
+                    ),
+                ]
+            ),
+        )
     return image
 
 
 def keep(host: Host, directory: str) -> Files:
     """A directory's links and files, their modes and contents."""
-    return {path.name: (stat.S_IMODE(path.lstat().st_mode), str(path.readlink()) if path.is_symlink() else path.read_bytes()) for path in host.path(directory).iterdir()}
+    return {
+        path.name: (
+            stat.S_IMODE(path.lstat().st_mode),
+            str(path.readlink()) if path.is_symlink() else path.read_bytes(),
+        )
+        for path in host.path(directory).iterdir()
+    }
 
 
 def lay(host: Host, directory: str, files: Files) -> None:
@@ -77,18 +106,32 @@ def lay(host: Host, directory: str, files: Files) -> None:
 
 
 def stocked(estate: Estate, *tags: str, created_at: str | None = None) -> None:
-    """Verified tarballs of these tags on the VM, the first the oldest, each with a content of its own: made by hand of one that breakglass made. `latest` is the last."""
+    """Verified tarballs of these tags on the VM, the first the oldest, each with a content of its
+    own: made by hand of one that breakglass made. `latest` is the last.
+    """
     published(estate)
     content, record = (_kept[TAG,][f"infra-ci-{TAG}.{suffix}"][1] for suffix in ("tar.gz", "json"))
     assert isinstance(content, bytes)
     files: Files = {"infra-ci-latest.tar.gz": (0o777, f"infra-ci-{tags[-1]}.tar.gz")}
     for number, tag in enumerate(tags, 1):
-        longer = content + gzip.compress(bytes(512 * number), mtime=0)  # what follows an archive is zeros, as many as one likes
+        longer = content + gzip.compress(
+            bytes(512 * number), mtime=0
+        )  # what follows an archive is zeros, as many as one likes
         sha256 = hashlib.sha256(longer).hexdigest()
-        told = json.loads(record) | {"tag": tag, "sequence": number, "size_bytes": len(longer), "sha256": sha256} | ({"created_at": created_at} if created_at else {})
+        told = (
+            json.loads(record)
+            | {"tag": tag, "sequence": number, "size_bytes": len(longer), "sha256": sha256}
+            | ({"created_at": created_at} if created_at else {})
+        )
         files[f"infra-ci-{tag}.tar.gz"] = (0o644, longer)
-        files[f"infra-ci-{tag}.tar.gz.sha256"] = (0o644, f"{sha256}  infra-ci-{tag}.tar.gz\n".encode())
-        files[f"infra-ci-{tag}.json"] = (0o644, json.dumps(told, separators=(",", ":")).encode() + b"\n")
+        files[f"infra-ci-{tag}.tar.gz.sha256"] = (
+            0o644,
+            f"{sha256}  infra-ci-{tag}.tar.gz\n".encode(),
+        )
+        files[f"infra-ci-{tag}.json"] = (
+            0o644,
+            json.dumps(told, separators=(",", ":")).encode() + b"\n",
+        )
     empty(estate.vm.path(VM_DIRECTORY))
     lay(estate.vm, VM_DIRECTORY, files)
 

@@ -1,4 +1,6 @@
-"""docs/faults.md, made from the tests: `python -m tests.lab.faults.document` prints it, `make docs` writes it."""
+"""docs/faults.md, made from the tests: `python -m tests.lab.faults.document` prints it, `make docs`
+writes it.
+"""
 
 import contextlib
 import io
@@ -12,8 +14,29 @@ from .rows import NOT_HERE, Row
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-COMMANDS = ("check", "status", "snapshot", "fetch", "import", "pin", "restore", "recover", "drill", "any")
-WORDS = {0: "ok", 2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity", 7: "busy", 10: "not needed", -9: "killed"}
+COMMANDS = (
+    "check",
+    "status",
+    "snapshot",
+    "fetch",
+    "import",
+    "pin",
+    "restore",
+    "recover",
+    "drill",
+    "any",
+)
+WORDS = {
+    0: "ok",
+    2: "usage",
+    3: "refused",
+    4: "failed",
+    5: "unreachable",
+    6: "integrity",
+    7: "busy",
+    10: "not needed",
+    -9: "killed",
+}
 
 HEAD = """# Faults
 
@@ -35,7 +58,7 @@ After each fault the invariants are checked, from outside, by `tests/lab/faults/
 
 | command | fault | outcome | exit code | tested by |
 | --- | --- | --- | --- | --- |
-"""
+"""  # noqa: E501
 
 FOOT = """
 ## Not injected here
@@ -60,8 +83,16 @@ class Collector:
 def document() -> str:
     """The whole page."""
     rows = sorted(collected(), key=lambda pair: place(pair[0].command))
-    lines = [cells(row.command, row.fault, row.outcome, ", ".join(map(code, row.exit_codes)), f"`{test}`") for row, test in rows]
-    missing = [cells(one.command, one.fault, one.why) for one in sorted(NOT_HERE, key=lambda one: place(one.command))]
+    lines = [
+        cells(
+            row.command, row.fault, row.outcome, ", ".join(map(code, row.exit_codes)), f"`{test}`"
+        )
+        for row, test in rows
+    ]
+    missing = [
+        cells(one.command, one.fault, one.why)
+        for one in sorted(NOT_HERE, key=lambda one: place(one.command))
+    ]
     return HEAD + "".join(lines) + FOOT + "".join(missing)
 
 
@@ -69,7 +100,10 @@ def collected() -> Iterable[tuple[Row, str]]:
     collector = Collector()
     os.chdir(ROOT)
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        status = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/lab"], plugins=[collector])
+        status = pytest.main(
+            ["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/lab"],
+            plugins=[collector],
+        )
     assert status == 0, said.getvalue()
     return collector.found
 
@@ -79,7 +113,13 @@ def place(command: str) -> tuple[int, str]:
 
 
 def code(number: int) -> str:
-    return f"128+{number - 128} signal" if number > 128 else WORDS[number] if number < 0 else f"{number} {WORDS[number]}"
+    return (
+        f"128+{number - 128} signal"
+        if number > 128
+        else WORDS[number]
+        if number < 0
+        else f"{number} {WORDS[number]}"
+    )
 
 
 def cells(*texts: str) -> str:

@@ -1,8 +1,10 @@
-"""A validating admission webhook of the lab's API server, run beside it: lets so many patches of Node objects by breakglass through and holds the others.
+"""A validating admission webhook of the lab's API server, run beside it: lets so many patches of
+Node objects by breakglass through and holds the others.
 
-Arguments: directory, certificate, key, port. `DIRECTORY/let` says how many may pass (a number), or `all`, or `none` (those that are held are denied, and
-those to come), or `outrun` (before each of them somebody else changes the node, so that it meets a newer version); who passed
-and who is held stands as an empty file `DIRECTORY/passed.NODE` and `DIRECTORY/held.NODE`.
+Arguments: directory, certificate, key, port. `DIRECTORY/let` says how many may pass (a number), or
+`all`, or `none` (those that are held are denied, and those to come), or `outrun` (before each of
+them somebody else changes the node, so that it meets a newer version); who passed and who is held
+stands as an empty file `DIRECTORY/passed.NODE` and `DIRECTORY/held.NODE`.
 """
 
 import json
@@ -42,8 +44,15 @@ def change(node: str) -> None:
     """As the administrator."""
     context = ssl.create_default_context(cafile="/etc/lab/pki/ca.crt")
     context.load_cert_chain("/etc/lab/pki/admin.crt", "/etc/lab/pki/admin.key")
-    body = json.dumps({"metadata": {"labels": {"breakglass-lab/writer": str(time.monotonic_ns())}}}).encode()
-    request = urllib.request.Request(f"https://127.0.0.1:6443/api/v1/nodes/{node}", body, {"Content-Type": "application/merge-patch+json"}, method="PATCH")
+    body = json.dumps(
+        {"metadata": {"labels": {"breakglass-lab/writer": str(time.monotonic_ns())}}}
+    ).encode()
+    request = urllib.request.Request(
+        f"https://127.0.0.1:6443/api/v1/nodes/{node}",
+        body,
+        {"Content-Type": "application/merge-patch+json"},
+        method="PATCH",
+    )
     urllib.request.urlopen(request, context=context, timeout=10).close()
 
 
@@ -53,8 +62,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
         allowed = request["userInfo"]["username"] != "breakglass" or decide(request["name"])
-        answer = {"uid": request["uid"], "allowed": allowed, "status": {"code": 500, "message": "the lab's gate is shut"}}
-        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}).encode()
+        answer = {
+            "uid": request["uid"],
+            "allowed": allowed,
+            "status": {"code": 500, "message": "the lab's gate is shut"},
+        }
+        body = json.dumps(
+            {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        ).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

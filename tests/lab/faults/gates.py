@@ -1,4 +1,6 @@
-"""A gate in front of the API's Node objects: exactly so many of breakglass's patches get through, the others are held until the test says what becomes of them."""
+"""A gate in front of the API's Node objects: exactly so many of breakglass's patches get through,
+the others are held until the test says what becomes of them.
+"""
 
 import base64
 import contextlib
@@ -18,7 +20,9 @@ NAME = "breakglass-lab-gate"
 
 
 class Gate:
-    """What the test has in its hands: `gate.py` beside the API server, and the files through which it is told."""
+    """What the test has in its hands: `gate.py` beside the API server, and the files through which
+    it is told.
+    """
 
     def __init__(self, estate: Estate) -> None:
         self.estate = estate
@@ -29,7 +33,9 @@ class Gate:
         return self.estate.api.path("/run/lab/gate")
 
     def let(self, number: int) -> None:
-        """From now on so many patches pass, and all others are held; whoever passed or was held before is forgotten."""
+        """From now on so many patches pass, and all others are held; whoever passed or was held
+        before is forgotten.
+        """
         self.say("none")
         for path in self.directory.glob("*.*"):
             path.unlink()
@@ -37,7 +43,9 @@ class Gate:
         self.say(str(number))
 
     def say(self, word: str) -> None:
-        """A number, `all`, `none` (all that are held are denied), `outrun` (each meets a newer version of its node)."""
+        """A number, `all`, `none` (all that are held are denied), `outrun` (each meets a newer
+        version of its node).
+        """
         new = self.directory / "new"
         new.write_text(word)
         new.rename(self.directory / "let")
@@ -48,8 +56,13 @@ class Gate:
 
     def await_standstill(self, child: HostProcess, *, passed: int, held: int) -> None:
         """Until exactly so many patches have passed and landed, and so many are held."""
-        until(lambda: (len(self.names("passed")), len(self.names("held"))) == (passed, held), child=child, what=f"{passed} patches through the gate, {held} before it")
-        # Behind the gate is etcd: a patch has landed when a read sees it. Of a restore nothing can be marked any more, of a pin everything is.
+        until(
+            lambda: (len(self.names("passed")), len(self.names("held"))) == (passed, held),
+            child=child,
+            what=f"{passed} patches through the gate, {held} before it",
+        )
+        # Behind the gate is etcd: a patch has landed when a read sees it. Of a restore nothing can
+        # be marked any more, of a pin everything is.
         if passed:
             until(lambda: self.have_landed(passed), child=child, what="the patches have landed")
 
@@ -58,7 +71,11 @@ class Gate:
         return now != self.before and len(now & self.names("passed")) in (0, passed)
 
     def marked(self) -> set[str]:
-        return {name for name, node in self.estate.cluster.nodes().items() if "breakglass/pinned" in node["metadata"].get("annotations", {})}
+        return {
+            name
+            for name, node in self.estate.cluster.nodes().items()
+            if "breakglass/pinned" in node["metadata"].get("annotations", {})
+        }
 
     def kill(self, child: HostProcess) -> None:
         """breakglass is killed; what is before the gate is denied, and the gate opens."""
@@ -77,13 +94,30 @@ def gate(estate: Estate) -> Iterator[Gate]:
     found.directory.mkdir(exist_ok=True)
     found.let(0)
     found.say("none")
-    server = api.popen("python3", "/etc/lab/gate.py", "/run/lab/gate", "/etc/lab/pki/api.crt", "/etc/lab/pki/api.key", str(PORT), stdout=None, stderr=None)
+    server = api.popen(
+        "python3",
+        "/etc/lab/gate.py",
+        "/run/lab/gate",
+        "/etc/lab/pki/api.crt",
+        "/etc/lab/pki/api.key",
+        str(PORT),
+        stdout=None,
+        stderr=None,
+    )
     until(lambda: PORT in api.listening(), child=server, what="the gate listens")
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE"],
+        "resources": ["nodes"],
+    }
     authority = pki.text("ca.crt").encode()
     webhook = {
         "name": "gate.breakglass.lab",
-        "clientConfig": {"url": f"https://127.0.0.1:{PORT}/", "caBundle": base64.b64encode(authority).decode()},
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{PORT}/",
+            "caBundle": base64.b64encode(authority).decode(),
+        },
         "rules": [rule],
         "failurePolicy": "Ignore",
         "sideEffects": "None",
@@ -91,9 +125,28 @@ def gate(estate: Estate) -> Iterator[Gate]:
         "timeoutSeconds": 30,
     }
     try:
-        estate.cluster.apply({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": NAME}, "webhooks": [webhook]})
-        probe = ("--as=breakglass", "patch", "node", "k8s-node1", "--dry-run=server", "--type=merge", "-p", json.dumps({"metadata": {"labels": {"x": "y"}}}))
-        until(lambda: "gate is shut" in estate.cluster.kubectl(*probe, check=False).stderr, what="the API server asks the gate")
+        estate.cluster.apply(
+            {
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": NAME},
+                "webhooks": [webhook],
+            }
+        )
+        probe = (
+            "--as=breakglass",
+            "patch",
+            "node",
+            "k8s-node1",
+            "--dry-run=server",
+            "--type=merge",
+            "-p",
+            json.dumps({"metadata": {"labels": {"x": "y"}}}),
+        )
+        until(
+            lambda: "gate is shut" in estate.cluster.kubectl(*probe, check=False).stderr,
+            what="the API server asks the gate",
+        )
         found.say("all")
         yield found
     finally:

@@ -1,4 +1,6 @@
-"""Archives made by hand, laid on a node as a fetch leaves a tarball: with sidecars that vouch for these very bytes."""
+"""Archives made by hand, laid on a node as a fetch leaves a tarball: with sidecars that vouch for
+these very bytes.
+"""
 
 import functools
 import hashlib
@@ -18,7 +20,9 @@ def whole(kilobytes: int = 64) -> tuple[bytes, str]:
     return archives.tarball(archives.classic(image)), image.image_id
 
 
-def lay_tarball(node: Host, content: bytes, image_id: str, *, platform: str = "linux/amd64") -> None:
+def lay_tarball(
+    node: Host, content: bytes, image_id: str, *, platform: str = "linux/amd64"
+) -> None:
     """`latest` is this tarball, and its sidecars say so."""
     sha256 = hashlib.sha256(content).hexdigest()
     record = {
@@ -37,7 +41,9 @@ def lay_tarball(node: Host, content: bytes, image_id: str, *, platform: str = "l
     file = f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz"
     node.write(file, content)
     node.write(f"{file}.sha256", f"{sha256}  infra-ci-{TAG}.tar.gz\n")
-    node.write(f"{NODE_DIRECTORY}/infra-ci-{TAG}.json", json.dumps(record, separators=(",", ":")) + "\n")
+    node.write(
+        f"{NODE_DIRECTORY}/infra-ci-{TAG}.json", json.dumps(record, separators=(",", ":")) + "\n"
+    )
     link = node.path(f"{NODE_DIRECTORY}/infra-ci-latest.tar.gz")
     link.unlink(missing_ok=True)
     link.symlink_to(f"infra-ci-{TAG}.tar.gz")

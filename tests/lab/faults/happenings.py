@@ -1,4 +1,6 @@
-"""What may happen in a soak: things that break before a command, and things that happen to it in its middle."""
+"""What may happen in a soak: things that break before a command, and things that happen to it in
+its middle.
+"""
 
 import random
 from collections.abc import Callable
@@ -27,12 +29,30 @@ def breaking(estate: Estate, chance: random.Random, broken: set[str]) -> str:
     )
     damages: tuple[tuple[str, Callable[[], object]], ...] = (
         ("the NAS is brought up to date", lambda: mirror(estate)),
-        ("a tarball on the VM is damaged", lambda: damage(estate.vm, VM_DIRECTORY, ".tar.gz", chance)),
+        (
+            "a tarball on the VM is damaged",
+            lambda: damage(estate.vm, VM_DIRECTORY, ".tar.gz", chance),
+        ),
         ("a sidecar on the VM is lost", lambda: damage(estate.vm, VM_DIRECTORY, ".json", chance)),
-        (f"a tarball on {node.name} is damaged", lambda: damage(node, NODE_DIRECTORY, ".tar.gz", chance)),
-        (f"a partial is left on {node.name}", lambda: node.write(f"{NODE_DIRECTORY}/.infra-ci-{chance.choice(TAGS)}.tar.gz.partial", chance.randbytes(1000))),
-        (f"somebody cordons {node.name}", lambda: estate.cluster.kubectl("cordon", node.name, check=False, timeout=20)),
-        (f"somebody uncordons {node.name}", lambda: estate.cluster.kubectl("uncordon", node.name, check=False, timeout=20)),
+        (
+            f"a tarball on {node.name} is damaged",
+            lambda: damage(node, NODE_DIRECTORY, ".tar.gz", chance),
+        ),
+        (
+            f"a partial is left on {node.name}",
+            lambda: node.write(
+                f"{NODE_DIRECTORY}/.infra-ci-{chance.choice(TAGS)}.tar.gz.partial",
+                chance.randbytes(1000),
+            ),
+        ),
+        (
+            f"somebody cordons {node.name}",
+            lambda: estate.cluster.kubectl("cordon", node.name, check=False, timeout=20),
+        ),
+        (
+            f"somebody uncordons {node.name}",
+            lambda: estate.cluster.kubectl("uncordon", node.name, check=False, timeout=20),
+        ),
         (f"the responder of {node.name} is killed", lambda: end_responder(node)),
         (f"{node.name} loses power and boots again", lambda: power_cycle(node)),
     )
@@ -77,7 +97,13 @@ def damage(host: Host, directory: str, suffix: str, chance: random.Random) -> No
     """Flip a bit in a tarball, or take a sidecar away."""
     if not host.running or not host.path(directory).is_dir():
         return
-    files = sorted(path for path in host.path(directory).iterdir() if path.name.startswith("infra-ci-") and path.name.endswith(suffix) and not path.is_symlink())
+    files = sorted(
+        path
+        for path in host.path(directory).iterdir()
+        if path.name.startswith("infra-ci-")
+        and path.name.endswith(suffix)
+        and not path.is_symlink()
+    )
     if files and suffix == ".json":
         chance.choice(files).unlink()
     elif files:

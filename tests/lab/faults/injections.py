@@ -54,24 +54,33 @@ def black_hole(host: Host) -> Iterator[None]:
         host.black_hole(on=False)
 
 
-def until(so: Callable[[], bool], *, child: HostProcess | None = None, timeout: float = 60, what: str = "") -> None:
+def until(
+    so: Callable[[], bool], *, child: HostProcess | None = None, timeout: float = 60, what: str = ""
+) -> None:
     """Wait for the moment to inject: until it is so. The run must not have ended before."""
     deadline = time.monotonic() + timeout
     while not so():
         if child is not None and child.poll() is not None:
             stdout, stderr = child.communicate()
-            raise AssertionError(f"the run ended before the fault was injected{what and ': ' + what}\n{stdout}\n{stderr}")
+            raise AssertionError(
+                f"the run ended before the fault was "
+                f"injected{what and ': ' + what}\n{stdout}\n{stderr}"
+            )
         assert time.monotonic() < deadline, f"it did not come to it: {what}"
         time.sleep(0.005)
 
 
 def running(host: Host, words: str) -> list[int]:
-    """PIDs, as the machine sees them, of the host's processes whose command line begins with these words."""
+    """PIDs, as the machine sees them, of the host's processes whose command line begins with these
+    words.
+    """
     return [pid for pid, _ in within(host.init_pid) if command_line(pid).startswith(words)]
 
 
 def signal_all(host: Host, words: str, sig: int) -> int:
-    """Signal every process of the host whose command line begins with these words; how many there were."""
+    """Signal every process of the host whose command line begins with these words; how many there
+    were.
+    """
     found = running(host, words)
     for pid in found:
         send(pid, sig)
@@ -80,7 +89,9 @@ def signal_all(host: Host, words: str, sig: int) -> int:
 
 @contextlib.contextmanager
 def in_front_of(host: Host, command: str, script: str) -> Iterator[None]:
-    """A sh script is found in a program's place (in /usr/local/bin, where a login and sudo look first); `$real` in it is the program."""
+    """A sh script is found in a program's place (in /usr/local/bin, where a login and sudo look
+    first); `$real` in it is the program.
+    """
     real = host.run("sh", "-c", f"command -v {command}").stdout.strip()
     path = f"/usr/local/bin/{command}"
     assert real != path, f"{host.name}: there is something in front of {command} already"
@@ -92,11 +103,16 @@ def in_front_of(host: Host, command: str, script: str) -> Iterator[None]:
 
 
 def contacts(host: Host) -> int:
-    """How many TCP connections the host has begun, and datagrams it has sent, since it was raised."""
+    """How many TCP connections the host has begun, and datagrams it has sent, since it was
+    raised.
+    """
     found: dict[str, int] = {}
     lines = Path(f"/proc/{host.init_pid}/net/snmp").read_text().splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=True):
-        found |= {f"{names.split(':')[0]} {name}": int(value) for name, value in zip(names.split()[1:], values.split()[1:], strict=True)}
+        found |= {
+            f"{names.split(':')[0]} {name}": int(value)
+            for name, value in zip(names.split()[1:], values.split()[1:], strict=True)
+        }
     return found["Tcp ActiveOpens"] + found["Udp OutDatagrams"]
 
 
@@ -104,7 +120,23 @@ def contacts(host: Host) -> int:
 def slow(host: Host, *, kilobytes_per_second: int) -> Iterator[None]:
     """What a host sends goes at this speed, so that a moment of a stream can be hit."""
     device = ["tc", "-n", network.namespace(host.name), "qdisc"]
-    subprocess.run([*device, "add", "dev", "eth0", "root", "tbf", "rate", f"{kilobytes_per_second * 8}kbit", "burst", "16kb", "latency", "300ms"], check=True)
+    subprocess.run(
+        [
+            *device,
+            "add",
+            "dev",
+            "eth0",
+            "root",
+            "tbf",
+            "rate",
+            f"{kilobytes_per_second * 8}kbit",
+            "burst",
+            "16kb",
+            "latency",
+            "300ms",
+        ],
+        check=True,
+    )
     try:
         yield
     finally:
@@ -124,8 +156,12 @@ def read_only(host: Host, directory: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def disk_of_its_own(host: Host, directory: str, *, kilobytes: int) -> Iterator[Callable[[int], None]]:
-    """A directory is an empty disk of this size, until the end; what is given gives it another size."""
+def disk_of_its_own(
+    host: Host, directory: str, *, kilobytes: int
+) -> Iterator[Callable[[int], None]]:
+    """A directory is an empty disk of this size, until the end; what is given gives it another
+    size.
+    """
     host.path(directory).mkdir(parents=True, exist_ok=True)
     host.run("mount", "-t", "tmpfs", "-o", f"mode=755,size={kilobytes}k", "lab", directory)
 
@@ -139,10 +175,15 @@ def disk_of_its_own(host: Host, directory: str, *, kilobytes: int) -> Iterator[C
 
 
 class Threshold:
-    """A program that has been started and waits before it does anything: that somebody is there, and that all may go on."""
+    """A program that has been started and waits before it does anything: that somebody is there,
+    and that all may go on.
+    """
 
     def __init__(self, host: Host) -> None:
-        self.there, self.closed = host.path("/run/lab/threshold.there"), host.path("/run/lab/threshold.closed")
+        self.there, self.closed = (
+            host.path("/run/lab/threshold.there"),
+            host.path("/run/lab/threshold.closed"),
+        )
 
     def reached(self) -> bool:
         return self.there.exists()
@@ -168,7 +209,9 @@ def _threshold(host: Host, command: str, script: str) -> Iterator[Threshold]:
 
 @contextlib.contextmanager
 def before(host: Host, command: str, words: str = "*") -> Iterator[Threshold]:
-    """A program waits before it begins, where its arguments match this pattern of sh; what it is fed with, or is to feed, waits with it."""
+    """A program waits before it begins, where its arguments match this pattern of sh; what it is
+    fed with, or is to feed, waits with it.
+    """
     with _threshold(host, command, f'case "$*" in {words}) {WAIT} ;; esac') as threshold:
         yield threshold
 

@@ -1,7 +1,9 @@
-"""A disk whose power can be cut: a file system in a file, mounted over a directory of a host, its file copied while it is mounted.
+"""A disk whose power can be cut: a file system in a file, mounted over a directory of a host, its
+file copied while it is mounted.
 
-The copy has what the kernel had written to the disk by then, and nothing of what it still held in memory. A disk that loses what it has taken, or takes it
-in another order, is not imitated: what was written counts as lasting.
+The copy has what the kernel had written to the disk by then, and nothing of what it still held in
+memory. A disk that loses what it has taken, or takes it in another order, is not imitated: what was
+written counts as lasting.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""A random sequence of commands and faults that follows from its seed; after each the invariants hold, and where breakglass ended with 0, what it promised is there."""
+"""A random sequence of commands and faults that follows from its seed; after each the invariants
+hold, and where breakglass ended with 0, what it promised is there.
+"""
 
 import json
 import random
@@ -47,11 +49,16 @@ class Soak:
         self.look()
 
     def act(self) -> None:
-        """One command, perhaps with something broken before it, perhaps with something that happens to it."""
+        """One command, perhaps with something broken before it, perhaps with something that happens
+        to it.
+        """
         words = []
         if self.random.random() < 0.35:
             words.append(breaking(self.estate, self.random, self.broken))
-        argv, happening = self.command(), blow(self.estate, self.random) if self.random.random() < 0.35 else None
+        argv, happening = (
+            self.command(),
+            blow(self.estate, self.random) if self.random.random() < 0.35 else None,
+        )
         self.look()
         began = time.monotonic()
         child = self.estate.operator.start_breakglass("--json", *argv)
@@ -65,7 +72,9 @@ class Soak:
         seconds = time.monotonic() - began
         self.codes[code] = self.codes.get(code, 0) + 1
         self.say(
-            f"{next(self.numbers):>4}. {' '.join(argv)}{''.join(f'; {word}' for word in words)}{'; broken: ' + ', '.join(sorted(self.broken)) if self.broken else ''}: exit {code} in {seconds:.1f} s"
+            f"{next(self.numbers):>4}. "
+            f"{' '.join(argv)}{''.join(f'; {word}' for word in words)}{'; broken: ' + ', '.join(sorted(self.broken)) if self.broken else ''}: "  # noqa: E501
+            f"exit {code} in {seconds:.1f} s"
         )
         assert seconds < LONGEST_SECONDS, f"I6: {seconds:.0f} s"
         if happening or self.random.random() < 0.5:
@@ -78,7 +87,9 @@ class Soak:
         assert found == [], "\n".join(found)
 
     def end(self) -> None:
-        """Everything healed: the whole runbook, each command reaching its goal and leaving nothing behind."""
+        """Everything healed: the whole runbook, each command reaching its goal and leaving nothing
+        behind.
+        """
         self.heal()
         tag, node = TAGS[-1], NODES[0]
         self.push(tag)
@@ -97,9 +108,15 @@ class Soak:
             ran = judge(self.estate.operator.breakglass("--json", *argv), expect=0)
             self.look()
             assert self.seen is not None
-            found = violations(before, self.seen, next_run=hosts if argv[0] != "restore" else ()) + self.lies(argv, ran)
+            found = violations(
+                before, self.seen, next_run=hosts if argv[0] != "restore" else ()
+            ) + self.lies(argv, ran)
             assert found == [], f"{ALONE}: {' '.join(argv)}: " + "\n".join(found)
-        assert not [name for name, node_object in self.estate.cluster.nodes().items() if ANNOTATION in node_object["metadata"].get("annotations", {})]
+        assert not [
+            name
+            for name, node_object in self.estate.cluster.nodes().items()
+            if ANNOTATION in node_object["metadata"].get("annotations", {})
+        ]
 
     # what is done
 
@@ -144,7 +161,9 @@ class Soak:
         if child.returncode in (-9, *(128 + number for number in SIGNALS)) or child.returncode < 0:
             assert "Traceback" not in stderr, stderr
             return child.returncode, None
-        ran = judge(subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None)
+        ran = judge(
+            subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None
+        )
         assert ran.exit_code in MAY_END_WITH, f"exit {ran.exit_code}: {ran.told['error']}\n{stderr}"
         assert ran.exit_code in (0, 10) or (ran.error["message"] and ran.error["next"]), ran.told
         return ran.exit_code, ran
@@ -166,15 +185,35 @@ class Soak:
         assert self.seen is not None
         seen = self.seen
         command, target, *_ = (*argv, "")
-        marked = {name: json.loads(node["annotations"][ANNOTATION])["target"] for name, node in seen.nodes.items() if ANNOTATION in node["annotations"]}
+        marked = {
+            name: json.loads(node["annotations"][ANNOTATION])["target"]
+            for name, node in seen.nodes.items()
+            if ANNOTATION in node["annotations"]
+        }
         if command == "snapshot":
             shelf, file = seen.shelves["registry-vm"], f"infra-ci-{argv[2]}.tar.gz"
-            return [] if file in shelf.proven and shelf.latest in shelf.proven else [f"{file} is not proven, or latest is not: {shelf}"]
+            return (
+                []
+                if file in shelf.proven and shelf.latest in shelf.proven
+                else [f"{file} is not proven, or latest is not: {shelf}"]
+            )
         if command == "fetch":
-            return [] if seen.shelves[target].latest in seen.shelves[target].proven else [f"{LATEST} on {target} is not proven"]
+            return (
+                []
+                if seen.shelves[target].latest in seen.shelves[target].proven
+                else [f"{LATEST} on {target} is not proven"]
+            )
         if command == "import":
             found = {name: seen.names[target].get(name) for name in ran.result["names"]}
-            return [] if len(found) == 4 and set(found.values()) == {ran.result["image_id"]} else [f"names on {target}: {found}"]
+            return (
+                []
+                if len(found) == 4 and set(found.values()) == {ran.result["image_id"]}
+                else [f"names on {target}: {found}"]
+            )
         if command == "pin":
-            return [f"{name} is open" for name, node in seen.nodes.items() if name != target and not node["spec"].get("unschedulable")] + ([f"{target} is cordoned"] if target in marked else [])
+            return [
+                f"{name} is open"
+                for name, node in seen.nodes.items()
+                if name != target and not node["spec"].get("unschedulable")
+            ] + ([f"{target} is cordoned"] if target in marked else [])
         return [f"still annotated: {marked}"] if marked and argv[:2] == ("restore", "--yes") else []

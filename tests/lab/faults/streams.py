@@ -1,4 +1,6 @@
-"""A tarball on its way to a node: one that is large enough for the middle of its stream to be hit, and how far it has come."""
+"""A tarball on its way to a node: one that is large enough for the middle of its stream to be hit,
+and how far it has come.
+"""
 
 import signal
 from collections.abc import Callable
@@ -37,7 +39,9 @@ def partial(node: Host) -> Path:
 
 def hidden(node: Host) -> list[str]:
     """What of ours lies on a node without a final name."""
-    return sorted(path.name for path in node.path(NODE_DIRECTORY).iterdir() if path.name.startswith("."))
+    return sorted(
+        path.name for path in node.path(NODE_DIRECTORY).iterdir() if path.name.startswith(".")
+    )
 
 
 def arrived(node: Host) -> int:
@@ -50,12 +54,18 @@ def third(estate: Estate) -> int:
 
 def at_a_third(estate: Estate, child: HostProcess, node: str = NODE) -> None:
     """The moment at which a third of the tarball has arrived on the node."""
-    until(lambda: arrived(estate.nodes[node]) >= third(estate), child=child, what="no third of the tarball")
+    until(
+        lambda: arrived(estate.nodes[node]) >= third(estate),
+        child=child,
+        what="no third of the tarball",
+    )
     assert 0 < arrived(estate.nodes[node]) < 3 * third(estate)
 
 
 def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
-    """On each of these nodes the receiving end stands still when a third has arrived, until all have come so far; what is given lets them go on."""
+    """On each of these nodes the receiving end stands still when a third has arrived, until all
+    have come so far; what is given lets them go on.
+    """
     waiting = set(nodes)
 
     def all_held() -> bool:
@@ -66,7 +76,11 @@ def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
         return not waiting
 
     until(all_held, what="no third of the tarball")
-    assert {node: arrived(estate.nodes[node]) for node in nodes if not 0 < arrived(estate.nodes[node]) < 3 * third(estate)} == {}
+    assert {
+        node: arrived(estate.nodes[node])
+        for node in nodes
+        if not 0 < arrived(estate.nodes[node]) < 3 * third(estate)
+    } == {}
 
     def all_go_on() -> None:
         for node in nodes:
@@ -92,7 +106,9 @@ def go_on(host: Host, script: str) -> None:
 
 def is_whole(estate: Estate, node: str = NODE) -> bool:
     """The node's tarball is the VM's, byte by byte."""
-    return sha256_of(estate.nodes[node].path(f"{NODE_DIRECTORY}/{FILE}")) == sha256_of(estate.vm.path(f"{VM_DIRECTORY}/{FILE}"))
+    return sha256_of(estate.nodes[node].path(f"{NODE_DIRECTORY}/{FILE}")) == sha256_of(
+        estate.vm.path(f"{VM_DIRECTORY}/{FILE}")
+    )
 
 
 def is_locked(node: Host) -> bool:

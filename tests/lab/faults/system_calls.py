@@ -1,4 +1,6 @@
-"""System calls of programs on a host, counted, made to fail, or made the last one: strace stands in front of the programs for as long as the block lasts."""
+"""System calls of programs on a host, counted, made to fail, or made the last one: strace stands in
+front of the programs for as long as the block lasts.
+"""
 
 import contextlib
 import re
@@ -10,15 +12,18 @@ from ..host import Host
 from ..reset import empty
 from .injections import in_front_of
 
-CALLS = "fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,exit_group"
-"""What changes a name or makes a change last; and the end, which is the moment after the last of these."""
+CALLS = "fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,exit_group"  # noqa: E501
+"""What changes a name or makes a change last; and the end, which is the moment after the last of
+these.
+"""
 LOGS = "/run/lab/strace"
 LINE = re.compile(r"^(\w+)\((.*)\) += ", re.MULTILINE)
 
-# Our lock is held by a program of its own, which is left alone. Threads and children are not followed: none of them changes a file.
+# Our lock is held by a program of its own, which is left alone. Threads and children are not
+# followed: none of them changes a file.
 SCRIPT = f"""case "$*" in *lock.py*) exec "$real" "$@" ;; *DIRECTORY*) ;; *) exec "$real" "$@" ;; esac
 n=$(($(cat {LOGS}/count) + 1)); echo $n >{LOGS}/count
-exec strace -qq -o {LOGS}/log.$n -e trace=CALLS $(cat {LOGS}/inject.$n 2>/dev/null) "$real" "$@" """
+exec strace -qq -o {LOGS}/log.$n -e trace=CALLS $(cat {LOGS}/inject.$n 2>/dev/null) "$real" "$@" """  # noqa: E501
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,20 @@ class Traced:
         return found
 
     def inject(self, call: Call, what: str) -> None:
-        """From now on this call gets `signal=KILL`, which comes before the call is done, or `error=EIO`, which comes in place of it."""
+        """From now on this call gets `signal=KILL`, which comes before the call is done, or
+        `error=EIO`, which comes in place of it.
+        """
         self.forget()
-        self.host.write(f"{LOGS}/inject.{call.program}", f"-e inject={call.name}:{what}:when={call.number}")
+        self.host.write(
+            f"{LOGS}/inject.{call.program}", f"-e inject={call.name}:{what}:when={call.number}"
+        )
 
     def happened(self, call: Call) -> bool:
         """Whether what was injected has come to pass."""
         log = self.host.path(f"{LOGS}/log.{call.program}")
-        return log.exists() and ("killed by SIGKILL" in log.read_text() or "(INJECTED)" in log.read_text())
+        return log.exists() and (
+            "killed by SIGKILL" in log.read_text() or "(INJECTED)" in log.read_text()
+        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,6 @@
-"""The faults that any command can meet: host keys, no terminal, what hosts print, what people type."""
+"""The faults that any command can meet: host keys, no terminal, what hosts print, what people
+type.
+"""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +21,11 @@ from .test_pin import OTHERS, PIN, RESTORE, is_pinned, is_unchanged, open_nodes
 from .trial import Trial
 
 KNOWN = "/root/.ssh/known_hosts"
-WHERE = {"registry-vm": ("snapshot", "--tag", TAG), "synology": ("fetch", "k8s-node1", "--from", "synology", "--via", "operator"), "k8s-node1": ("fetch", "k8s-node1")}
+WHERE = {
+    "registry-vm": ("snapshot", "--tag", TAG),
+    "synology": ("fetch", "k8s-node1", "--from", "synology", "--via", "operator"),
+    "k8s-node1": ("fetch", "k8s-node1"),
+}
 
 
 def fingerprint(host: Host, public: str) -> str:
@@ -36,38 +42,79 @@ def another_key(host: Host) -> str:
 
 
 def is_not_logged_in_to(host: Host, since: int, *, client: str) -> None:
-    """A connection came and ended, and nobody asked to be let in: sshd at VERBOSE tells every attempt."""
+    """A connection came and ended, and nobody asked to be let in: sshd at VERBOSE tells every
+    attempt.
+    """
     told = host.log("sshd")[since:]
     assert f"Connection from {ADDRESSES[client]}" in told, told
-    attempts = [line for line in told.splitlines() if any(word in line for word in ("Accepted", "Failed", "Postponed", "authenticating user", "Invalid user", "userauth"))]
+    attempts = [
+        line
+        for line in told.splitlines()
+        if any(
+            word in line
+            for word in (
+                "Accepted",
+                "Failed",
+                "Postponed",
+                "authenticating user",
+                "Invalid user",
+                "userauth",
+            )
+        )
+    ]
     assert [line for line in attempts if ADDRESSES[client] in line] == []
 
 
 @pytest.mark.parametrize("where", WHERE)
-@row("any", "host key unknown, or changed", "exit 5 before any login: the server's log has no attempt; the fingerprints and the line to pin are shown", exit_code=5, within_seconds=30)
-def test_a_host_key_that_is_not_on_record_is_refused_before_anything_is_sent(trial: Trial, where: str) -> None:
+@row(
+    "any",
+    "host key unknown, or changed",
+    (
+        "exit 5 before any login: the server's log has no attempt; the fingerprints and the line "
+        "to pin are shown"
+    ),
+    exit_code=5,
+    within_seconds=30,
+)
+def test_a_host_key_that_is_not_on_record_is_refused_before_anything_is_sent(
+    trial: Trial, where: str
+) -> None:
     estate, operator, host = trial.estate, trial.estate.operator, trial.estate.host(where)
     published(estate)
     estate.mirror()
     trial.arranged()
     others = tuple(name for name in SSH_HOSTS if name != where)
-    known, offered, wrong = operator.read(KNOWN), pki.text(f"{where}-ed25519.pub"), another_key(operator)
+    known, offered, wrong = (
+        operator.read(KNOWN),
+        pki.text(f"{where}-ed25519.pub"),
+        another_key(operator),
+    )
     for line in ("", f"{ADDRESSES[where]} {wrong}\n"):
         operator.write(KNOWN, seed.known_hosts(others) + line, mode=0o600)
         since = len(host.log("sshd"))
         error = trial.run(*WHERE[where]).error
         assert fingerprint(operator, offered) in error["message"]
-        assert f"{ADDRESSES[where]} {' '.join(offered.split()[:2])}" in error["message"] + error["next"]
+        assert (
+            f"{ADDRESSES[where]} {' '.join(offered.split()[:2])}"
+            in error["message"] + error["next"]
+        )
         if line:
             assert "is not the one on record" in error["message"]
             assert fingerprint(operator, wrong) in error["message"]
-            assert f"ssh-keygen -R '{ADDRESSES[where]}' -f {KNOWN}" in error["message"] + error["next"]
+            assert (
+                f"ssh-keygen -R '{ADDRESSES[where]}' -f {KNOWN}" in error["message"] + error["next"]
+            )
         is_not_logged_in_to(host, since, client="operator")
     operator.write(KNOWN, known, mode=0o600)
     trial.recovers(*({"k8s-node1"} if WHERE[where][0] == "fetch" else {where}))
 
 
-@row("fetch", "the node does not know its source's host key, or knows another one (--via node)", "exit 5 before any login of the node; the host key is named as the reason", exit_code=5)
+@row(
+    "fetch",
+    "the node does not know its source's host key, or knows another one (--via node)",
+    "exit 5 before any login of the node; the host key is named as the reason",
+    exit_code=5,
+)
 def test_a_node_that_does_not_know_the_source_sends_nothing_to_it(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
     published(estate)
@@ -85,8 +132,16 @@ def test_a_node_that_does_not_know_the_source_sends_nothing_to_it(trial: Trial) 
     trial.recovers("k8s-node1")
 
 
-@row("pin, restore", "no terminal and a confirmation needed", "exit 2 naming --yes, nothing changed", exit_code=2, within_seconds=30)
-def test_without_a_terminal_and_without_yes_nothing_is_changed_and_the_flag_is_named(trial: Trial) -> None:
+@row(
+    "pin, restore",
+    "no terminal and a confirmation needed",
+    "exit 2 naming --yes, nothing changed",
+    exit_code=2,
+    within_seconds=30,
+)
+def test_without_a_terminal_and_without_yes_nothing_is_changed_and_the_flag_is_named(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     trial.arranged()
@@ -95,10 +150,15 @@ def test_without_a_terminal_and_without_yes_nothing_is_changed_and_the_flag_is_n
     assert estate.operator.breakglass(*PIN).returncode == 0
     assert "--yes" in trial.run("restore").error["next"]
     assert is_pinned(estate)
-    trial.recovers("k8s-node1", argv=RESTORE, goal=lambda: open_nodes(estate) == {"k8s-node1", *OTHERS})
+    trial.recovers(
+        "k8s-node1", argv=RESTORE, goal=lambda: open_nodes(estate) == {"k8s-node1", *OTHERS}
+    )
 
 
-LINE = rb"[/root] [bold]x[/bold] \x1b[31mred\x1b]0;title\x07\x1b[2J \xff\xfe\xc3( \xe2\x80\xae \x9b31m {0}"
+LINE = (
+    rb"[/root] [bold]x[/bold] \x1b[31mred\x1b]0;title\x07\x1b[2J \xff\xfe\xc3( \xe2\x80\xae "
+    rb"\x9b31m {0}"
+)
 NOISE = "/usr/local/share/noise"
 NOISY = {
     ("snapshot", "--tag", TAG): ("registry-vm", "docker"),
@@ -127,8 +187,18 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(each)
 
 
-@row("any", "remote output with [/root], ESC, invalid UTF-8 and megabytes on stderr, and the command succeeds", "no dead-lock, nothing of it obeyed by the terminal, the goal is reached", exit_code=0)
-def test_megabytes_of_noise_on_stderr_neither_stop_a_command_nor_reach_the_terminal(trial: Trial) -> None:
+@row(
+    "any",
+    (
+        "remote output with [/root], ESC, invalid UTF-8 and megabytes on stderr, and the command "
+        "succeeds"
+    ),
+    "no dead-lock, nothing of it obeyed by the terminal, the goal is reached",
+    exit_code=0,
+)
+def test_megabytes_of_noise_on_stderr_neither_stop_a_command_nor_reach_the_terminal(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     published(estate)
     trial.arranged()
@@ -143,7 +213,12 @@ def test_megabytes_of_noise_on_stderr_neither_stop_a_command_nor_reach_the_termi
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-@row("any", "such output, and the command fails", "the words are printed inert in the error block", exit_code=(3, 4, 5, 6))
+@row(
+    "any",
+    "such output, and the command fails",
+    "the words are printed inert in the error block",
+    exit_code=(3, 4, 5, 6),
+)
 def test_what_a_failing_command_prints_is_shown_inert(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
@@ -163,23 +238,59 @@ def test_what_a_failing_command_prints_is_shown_inert(trial: Trial) -> None:
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-WORDS = (";touch /tmp/x", "$(id)", "`id`", "-rf", "a b", f"{TAG}\n", "a\nb", "../../etc", "/etc", "a\x1b[31m", "é", "a'b", 'a"b', "x" * 300, "|id", "a&b", "*", "~", "\u202ea", "a\\b")
+WORDS = (
+    ";touch /tmp/x",
+    "$(id)",
+    "`id`",
+    "-rf",
+    "a b",
+    f"{TAG}\n",
+    "a\nb",
+    "../../etc",
+    "/etc",
+    "a\x1b[31m",
+    "é",
+    "a'b",
+    'a"b',
+    "x" * 300,
+    "|id",
+    "a&b",
+    "*",
+    "~",
+    "\u202ea",
+    "a\\b",
+)
 """None is a tag, a node, a host, a user, a reference or an absolute path."""
 
 
-def typed(estate: Estate, *table: tuple[tuple[str, ...], dict[str, str]]) -> list[tuple[int, str, str]]:
+def typed(
+    estate: Estate, *table: tuple[tuple[str, ...], dict[str, str]]
+) -> list[tuple[int, str, str]]:
     python = str(Path(program()).with_name("python"))
     script = Path(__file__).with_name("typed.py")
-    ended = estate.operator.run(python, "-I", str(script), input=json.dumps(table), env=environment(None), cwd="/root")
+    ended = estate.operator.run(
+        python, "-I", str(script), input=json.dumps(table), env=environment(None), cwd="/root"
+    )
     return [(code, out, err) for code, out, err in json.loads(ended.stdout)]
 
 
-@row("any", "tags, nodes, sources such as `;touch x`, `$(id)`, `-rf`, with newlines", "exit 2 before anything is contacted: not one packet leaves", exit_code=2)
+@row(
+    "any",
+    "tags, nodes, sources such as `;touch x`, `$(id)`, `-rf`, with newlines",
+    "exit 2 before anything is contacted: not one packet leaves",
+    exit_code=2,
+)
 def test_hostile_arguments_end_with_2_before_a_packet_is_sent(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
     before, began = listing.files(estate.operator, "/tmp"), contacts(estate.operator)
-    shapes = [("snapshot", "--tag={}"), ("check", "--tag={}"), ("fetch", "k8s-node1", "--tag={}"), ("fetch", "k8s-node1", "--from={}"), ("fetch", "k8s-node1", "--via={}")]
+    shapes = [
+        ("snapshot", "--tag={}"),
+        ("check", "--tag={}"),
+        ("fetch", "k8s-node1", "--tag={}"),
+        ("fetch", "k8s-node1", "--from={}"),
+        ("fetch", "k8s-node1", "--via={}"),
+    ]
     shapes += [
         ("import", "k8s-node1", "--tag={}"),
         ("--config={}", "check"),
@@ -187,10 +298,17 @@ def test_hostile_arguments_end_with_2_before_a_packet_is_sent(trial: Trial) -> N
         ("restore", "--yes", "--", "k8s-node1", "{}"),
     ]
     table: list[tuple[tuple[str, ...], dict[str, str]]] = [
-        (("--json", *(part.replace("{}", word) for part in shape)), {}) for shape in shapes for word in WORDS if (shape[0], word) != ("--config={}", "/etc")
+        (("--json", *(part.replace("{}", word) for part in shape)), {})
+        for shape in shapes
+        for word in WORDS
+        if (shape[0], word) != ("--config={}", "/etc")
     ]
     # Of a commit the first 8 characters count.
-    table += [(("--json", "snapshot"), {"CI_COMMIT_SHA": word}) for word in WORDS if not word.startswith(("x", TAG))]
+    table += [
+        (("--json", "snapshot"), {"CI_COMMIT_SHA": word})
+        for word in WORDS
+        if not word.startswith(("x", TAG))
+    ]
     for (argv, _), (code, out, err) in zip(table, typed(estate, *table), strict=True):
         assert code == 2, f"{argv}: exit {code}\n{out}{err}"
         assert json.loads(out)["error"]["kind"] == "usage", f"{argv}: {out}"
@@ -204,7 +322,12 @@ def test_hostile_arguments_end_with_2_before_a_packet_is_sent(trial: Trial) -> N
 def hostile_configuration(word: str) -> dict[str, Any]:
     """Every key has the word for its value."""
     return {
-        "image": {"repository": f"registry.example/{word}", "name": word, "also_known_as": [f"registry.example/x:{word}"], "companions": [f"registry.example/{word}:x"]},
+        "image": {
+            "repository": f"registry.example/{word}",
+            "name": word,
+            "also_known_as": [f"registry.example/x:{word}"],
+            "companions": [f"registry.example/{word}:x"],
+        },
         "registry_vm": {"ssh": word, "directory": f"/opt/{word}", "keep": word, "sudo": word},
         "fallbacks": [{"name": word, "ssh": f"root@{word}", "directory": word}],
         "nodes": {
@@ -236,9 +359,26 @@ def keys(document: Any, at: str = "") -> Iterator[str]:
 FILES = ("ssh.config", "ssh.known_hosts", "kubernetes.kubeconfig", "registries[0].ca")
 
 
-@pytest.mark.parametrize("word", [";touch /tmp/x", "-rf", *(pytest.param(word, marks=pytest.mark.thorough) for word in ("$(id)", "`id`", "a\nb", "\x1b[31m"))])
-@row("any", "such values in every key of the configuration", "exit 2, every key is named, nothing contacted", exit_code=2)
-def test_hostile_values_in_the_configuration_are_all_named_before_a_packet_is_sent(trial: Trial, word: str) -> None:
+@pytest.mark.parametrize(
+    "word",
+    [
+        ";touch /tmp/x",
+        "-rf",
+        *(
+            pytest.param(word, marks=pytest.mark.thorough)
+            for word in ("$(id)", "`id`", "a\nb", "\x1b[31m")
+        ),
+    ],
+)
+@row(
+    "any",
+    "such values in every key of the configuration",
+    "exit 2, every key is named, nothing contacted",
+    exit_code=2,
+)
+def test_hostile_values_in_the_configuration_are_all_named_before_a_packet_is_sent(
+    trial: Trial, word: str
+) -> None:
     estate = trial.estate
     document = hostile_configuration(word)
     estate.operator.write("/root/hostile.yaml", json.dumps(document))
@@ -246,9 +386,12 @@ def test_hostile_values_in_the_configuration_are_all_named_before_a_packet_is_se
     [(code, out, err)] = typed(estate, (("--json", "--config", "/root/hostile.yaml", "check"), {}))
     error = json.loads(out)["error"]
     assert code == 2, err
-    # A file of this machine may be called -rf, and so may a directory's part on another host: a path is never taken for an option.
+    # A file of this machine may be called -rf, and so may a directory's part on another host: a
+    # path is never taken for an option.
     fine = {*FILES, "registry_vm.directory"} if word == "-rf" else set()
-    unnamed = {key for key in keys(document) if key.replace(f".{word}", "") not in error["message"]} - fine
+    unnamed = {
+        key for key in keys(document) if key.replace(f".{word}", "") not in error["message"]
+    } - fine
     assert unnamed == set(), f"not named: {unnamed}\n{error['message']}"
     assert contacts(estate.operator) == began
     is_inert(err)

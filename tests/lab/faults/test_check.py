@@ -1,4 +1,6 @@
-"""What `check` finds, done for real to the registries and to everything else that it asks: what it says, and that it says it within ten seconds."""
+"""What `check` finds, done for real to the registries and to everything else that it asks: what it
+says, and that it says it within ten seconds.
+"""
 
 import base64
 import contextlib
@@ -25,7 +27,9 @@ NAMES = ("registry.viktorbarzin.me:5050", "forgejo.viktorbarzin.me")
 
 
 def pushed(registry: Registry, tag: str = "latest", content: str = "one") -> dict[str, list[str]]:
-    """An index of two platforms as buildx pushes it. Digest of the index and of each child -> what it names; of a child its configuration comes first."""
+    """An index of two platforms as buildx pushes it. Digest of the index and of each child -> what
+    it names; of a child its configuration comes first.
+    """
     children, blobs = {}, {}
     for architecture in ("amd64", "arm64"):
         bundle = small_bundle(content, architecture=architecture)
@@ -35,27 +39,45 @@ def pushed(registry: Registry, tag: str = "latest", content: str = "one") -> dic
     return {registry.put_index(tag, children=children): list(children.values())} | blobs
 
 
-def told(trial: Trial, *argv: str, env: dict[str, str] | None = None) -> dict[str, dict[str, object]]:
+def told(
+    trial: Trial, *argv: str, env: dict[str, str] | None = None
+) -> dict[str, dict[str, object]]:
     """What `check` says of each registry."""
     ran = trial.run("check", *argv, env=env)
     assert PASSWORD not in ran.stderr + json.dumps(ran.told)
     return {registry["name"]: registry for registry in ran.result["registries"]}
 
 
-@row("check", "a child of the index deleted through the registry's API (2026-04-13, 2026-04-19); elsewhere a layer cut short on the registry's disk", "`broken`, the digest named", exit_code=0)
-def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_named(trial: Trial) -> None:
+@row(
+    "check",
+    (
+        "a child of the index deleted through the registry's API (2026-04-13, 2026-04-19); "
+        "elsewhere a layer cut short on the registry's disk"
+    ),
+    "`broken`, the digest named",
+    exit_code=0,
+)
+def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_named(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     (index, (child, _)), *_ = pushed(estate.private).items()
     *_, (_, (_, layer, *_)) = pushed(estate.forgejo).items()
     trial.arranged()
     url = f"https://{NAMES[0]}/v2/infra-ci/manifests"
     estate.operator.run("curl", "-fsS", "-X", "DELETE", f"{url}/{child}")
-    assert estate.operator.run("curl", "-fsS", "-o", "/dev/null", "-I", "-w", "%{http_code}", f"{url}/{index}").stdout.endswith("200"), "the index is served as before"
+    assert estate.operator.run(
+        "curl", "-fsS", "-o", "/dev/null", "-I", "-w", "%{http_code}", f"{url}/{index}"
+    ).stdout.endswith("200"), "the index is served as before"
     whole = estate.forgejo.blob(layer)
     size = whole.stat().st_size
     os.truncate(whole, 1000)
     found = told(trial)
-    assert (found["registry-private"]["state"], found["registry-private"]["digest"], found["registry-private"]["missing"]) == ("broken", index, [child])
+    assert (
+        found["registry-private"]["state"],
+        found["registry-private"]["digest"],
+        found["registry-private"]["missing"],
+    ) == ("broken", index, [child])
     assert "HTTP 404" in str(found["registry-private"]["detail"])
     assert (found["forgejo"]["state"], found["forgejo"]["missing"]) == ("broken", [layer])
     assert f"has 1000 bytes instead of {size}" in str(found["forgejo"]["detail"])
@@ -65,7 +87,12 @@ def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_n
     trial.recovers(argv=SERVED)
 
 
-@row("check", "a layer's file gone from the registry's disk; elsewhere the tag gone", "`broken`, the digest named; `lacks the tag`", exit_code=0)
+@row(
+    "check",
+    "a layer's file gone from the registry's disk; elsewhere the tag gone",
+    "`broken`, the digest named; `lacks the tag`",
+    exit_code=0,
+)
 def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_told_apart(trial: Trial) -> None:
     estate = trial.estate
     *_, (_, (_, layer, *_)) = pushed(estate.private).items()
@@ -74,17 +101,27 @@ def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_told_apart(tria
     estate.private.blob(layer).unlink()
     estate.forgejo.untag("latest")
     found = told(trial)
-    assert (found["registry-private"]["state"], found["registry-private"]["missing"]) == ("broken", [layer])
+    assert (found["registry-private"]["state"], found["registry-private"]["missing"]) == (
+        "broken",
+        [layer],
+    )
     assert (found["forgejo"]["state"], found["forgejo"]["missing"]) == ("lacks the tag", [])
     for registry in estate.registries:
         pushed(registry)
     trial.recovers(argv=SERVED)
 
 
-@row("check", "the registries hold different images under the tag", "both digests are told", exit_code=10)
+@row(
+    "check",
+    "the registries hold different images under the tag",
+    "both digests are told",
+    exit_code=10,
+)
 def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) -> None:
     estate = trial.estate
-    digests = [next(iter(pushed(registry, content=registry.host.name))) for registry in estate.registries]
+    digests = [
+        next(iter(pushed(registry, content=registry.host.name))) for registry in estate.registries
+    ]
     trial.arranged()
     (line,) = [line for line in trial.run("check").stderr.splitlines() if "differ" in line]
     assert all(digest in line for digest in digests)
@@ -99,15 +136,23 @@ def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) 
     exit_code=0,
     within_seconds=WITHIN,
 )
-def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_holds_nobody_up(trial: Trial) -> None:
+def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_holds_nobody_up(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     for registry in estate.registries:
         pushed(registry)
     trial.arranged()
-    with stopped((estate.vm, "registry")), black_hole(estate.host("forgejo")), paused(estate.nas, "sshd"):
+    with (
+        stopped((estate.vm, "registry")),
+        black_hole(estate.host("forgejo")),
+        paused(estate.nas, "sshd"),
+    ):
         ran = trial.run("check")
     found = {registry["name"]: registry for registry in ran.result["registries"]}
-    assert {name: one["state"] for name, one in found.items()} == dict.fromkeys(("forgejo", "registry-private"), "unreachable")
+    assert {name: one["state"] for name, one in found.items()} == dict.fromkeys(
+        ("forgejo", "registry-private"), "unreachable"
+    )
     assert "refused" in found["registry-private"]["detail"]
     assert ran.result["unreached"] == ["synology"]
     assert [source["name"] for source in ran.result["sources"]] == ["registry-vm"]
@@ -115,7 +160,13 @@ def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_ho
     trial.recovers(argv=SERVED)
 
 
-@row("check", "everything is black-holed at once: registries, VM, NAS, API", "each is told as unreachable; exit 0 within 10 s: start the runbook", exit_code=0, within_seconds=WITHIN)
+@row(
+    "check",
+    "everything is black-holed at once: registries, VM, NAS, API",
+    "each is told as unreachable; exit 0 within 10 s: start the runbook",
+    exit_code=0,
+    within_seconds=WITHIN,
+)
 def test_with_everything_down_at_once_the_answer_comes_within_ten_seconds(trial: Trial) -> None:
     estate = trial.estate
     for registry in estate.registries:
@@ -126,22 +177,37 @@ def test_with_everything_down_at_once_the_answer_comes_within_ten_seconds(trial:
             holes.enter_context(black_hole(host))
         ran = trial.run("check")
     assert ran.result["verdict"] == "start"
-    assert [registry["state"] for registry in ran.result["registries"]] == ["unreachable", "unreachable"]
+    assert [registry["state"] for registry in ran.result["registries"]] == [
+        "unreachable",
+        "unreachable",
+    ]
     assert sorted(ran.result["unreached"]) == ["API server", "registry-vm", "synology"]
     trial.recovers(argv=SERVED)
 
 
 def logins(password: str) -> str:
-    return json.dumps({"auths": {name: {"auth": base64.b64encode(f"{USER}:{password}".encode()).decode()} for name in NAMES}})
+    return json.dumps(
+        {
+            "auths": {
+                name: {"auth": base64.b64encode(f"{USER}:{password}".encode()).decode()}
+                for name in NAMES
+            }
+        }
+    )
 
 
 @row(
     "check",
-    "the registries want a login (basic): none there, a wrong one, the right one in ~/.docker/config.json or $REGISTRY_AUTH_FILE",
+    (
+        "the registries want a login (basic): none there, a wrong one, the right one in "
+        "~/.docker/config.json or $REGISTRY_AUTH_FILE"
+    ),
     "`refuses`, exit 5; with the right one: served",
     exit_code=(5, 10),
 )
-def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_it(trial: Trial) -> None:
+def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_it(
+    trial: Trial,
+) -> None:
     estate, operator = trial.estate, trial.estate.operator
     for registry in estate.registries:
         pushed(registry)
@@ -150,10 +216,15 @@ def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_
     elsewhere = {"REGISTRY_AUTH_FILE": "/root/logins.json"}
     refused = told(trial)
     assert {str(one["state"]) for one in refused.values()} == {"refuses"}
-    assert "there is no login for forgejo.viktorbarzin.me in /root/.docker/config.json" in str(refused["forgejo"]["detail"])
+    assert "there is no login for forgejo.viktorbarzin.me in /root/.docker/config.json" in str(
+        refused["forgejo"]["detail"]
+    )
     operator.write("/root/logins.json", logins("a wrong one"), mode=0o600)
     wrong = told(trial, env=elsewhere)
-    assert ["the login in /root/logins.json was not enough" in str(one["detail"]) for one in wrong.values()] == [True, True]
+    assert [
+        "the login in /root/logins.json was not enough" in str(one["detail"])
+        for one in wrong.values()
+    ] == [True, True]
     operator.write("/root/logins.json", logins(PASSWORD), mode=0o600)
     assert {str(one["state"]) for one in told(trial, env=elsewhere).values()} == {"serves"}
     operator.write("/root/.docker/config.json", logins(PASSWORD), mode=0o600)
@@ -162,14 +233,28 @@ def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_
     trial.recovers(argv=SERVED)
 
 
-@row("check", "the registry wants a token (Bearer challenge) of a service that wants a login: without it, and with it", "`refuses`, exit 5; with the login: served", exit_code=(5, 10))
-def test_a_registry_that_wants_a_token_serves_us_with_the_login_for_its_token_service(trial: Trial) -> None:
+@row(
+    "check",
+    (
+        "the registry wants a token (Bearer challenge) of a service that wants a login: without "
+        "it, and with it"
+    ),
+    "`refuses`, exit 5; with the login: served",
+    exit_code=(5, 10),
+)
+def test_a_registry_that_wants_a_token_serves_us_with_the_login_for_its_token_service(
+    trial: Trial,
+) -> None:
     estate, operator = trial.estate, trial.estate.operator
     pushed(estate.forgejo)
     trial.arranged()
     with estate.forgejo.token_service():
         refused = told(trial)["forgejo"]
-        assert (refused["state"], "its token service https://forgejo.viktorbarzin.me:5001/token: HTTP 401" in str(refused["detail"])) == ("refuses", True), refused
+        assert (
+            refused["state"],
+            "its token service https://forgejo.viktorbarzin.me:5001/token: HTTP 401"
+            in str(refused["detail"]),
+        ) == ("refuses", True), refused
         operator.write("/root/.docker/config.json", logins(PASSWORD), mode=0o600)
         assert told(trial)["forgejo"]["state"] == "serves"
     trial.recovers(argv=SERVED)
@@ -177,7 +262,9 @@ def test_a_registry_that_wants_a_token_serves_us_with_the_login_for_its_token_se
 
 @contextlib.contextmanager
 def another_certificate(estate: Estate, host: Host) -> Iterator[str]:
-    """The registry's certificate is of a CA that nobody knows; the file with that CA, on the operator's machine."""
+    """The registry's certificate is of a CA that nobody knows; the file with that CA, on the
+    operator's machine.
+    """
     pki.make_authority("strange")
     pki.make_certificate("strange-registry", "/CN=registry", f"DNS:{NAMES[1]}", authority="strange")
     estate.operator.write("/root/strange.crt", pki.text("strange.crt"))
@@ -195,8 +282,15 @@ def lay_certificate(host: Host, name: str) -> None:
     host.start("registry")
 
 
-@row("check", "the registry's TLS certificate is of an unknown CA", "`unreachable`, and said why; served where the configuration names that CA", exit_code=(0, 10))
-def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_named(trial: Trial) -> None:
+@row(
+    "check",
+    "the registry's TLS certificate is of an unknown CA",
+    "`unreachable`, and said why; served where the configuration names that CA",
+    exit_code=(0, 10),
+)
+def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_named(
+    trial: Trial,
+) -> None:
     estate, operator = trial.estate, trial.estate.operator
     pushed(estate.forgejo)
     trial.arranged()
@@ -207,5 +301,8 @@ def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_
         document = yaml.safe_load(operator.read(CONFIGURATION))
         document["registries"][0]["ca"] = authority
         operator.write("/root/named.yaml", json.dumps(document))
-        assert told(trial, env={"BREAKGLASS_CONFIG": "/root/named.yaml"})["forgejo"]["state"] == "serves"
+        assert (
+            told(trial, env={"BREAKGLASS_CONFIG": "/root/named.yaml"})["forgejo"]["state"]
+            == "serves"
+        )
     trial.recovers(argv=SERVED)

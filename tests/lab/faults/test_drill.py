@@ -39,14 +39,21 @@ def works_again(trial: Trial) -> None:
 
 @pytest.fixture
 def practised(trial: Trial) -> Trial:
-    """The tarball on the VM and the NAS; the node holds it and the image, as one that people work with."""
+    """The tarball on the VM and the NAS; the node holds it and the image, as one that people work
+    with.
+    """
     held(trial.estate, NODE)
     trial.estate.mirror()
     trial.arranged()
     return trial
 
 
-@row("drill", "the copy on the NAS is corrupt", "told with both hashes; the VM's is tried all the same; nothing is left on the node", exit_code=6)
+@row(
+    "drill",
+    "the copy on the NAS is corrupt",
+    "told with both hashes; the VM's is tried all the same; nothing is left on the node",
+    exit_code=6,
+)
 def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
     path = practised.estate.nas.path(FILE)
     flip_a_bit(path)
@@ -58,7 +65,12 @@ def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
     works_again(practised)
 
 
-@row("drill", "a sidecar is missing on the NAS", "refused by that name, and that fetch would still take it; the VM's is tried all the same", exit_code=3)
+@row(
+    "drill",
+    "a sidecar is missing on the NAS",
+    "refused by that name, and that fetch would still take it; the VM's is tried all the same",
+    exit_code=3,
+)
 @pytest.mark.thorough
 def test_a_missing_sidecar_is_named(practised: Trial) -> None:
     path = practised.estate.nas.path(SIDECAR)
@@ -71,7 +83,12 @@ def test_a_missing_sidecar_is_named(practised: Trial) -> None:
     works_again(practised)
 
 
-@row("drill", "the newest tarball of the NAS is old: the mirroring job has stopped", "told with its age; it is tried all the same", exit_code=3)
+@row(
+    "drill",
+    "the newest tarball of the NAS is old: the mirroring job has stopped",
+    "told with its age; it is tried all the same",
+    exit_code=3,
+)
 @pytest.mark.thorough
 def test_an_old_tarball_is_told_and_tried_all_the_same(practised: Trial) -> None:
     path = practised.estate.nas.path(SIDECAR)
@@ -79,7 +96,10 @@ def test_an_old_tarball_is_told_and_tried_all_the_same(practised: Trial) -> None
     path.write_text(json.dumps(json.loads(text) | {"created_at": "2026-01-01T00:00:00Z"}))
     ran = drilled(practised)
     assert "max_age_hours" in ran.error["message"]
-    assert sum(IMPORTING in step["line"] and step["status"] == "done" for step in ran.told["steps"]) == 2
+    assert (
+        sum(IMPORTING in step["line"] and step["status"] == "done" for step in ran.told["steps"])
+        == 2
+    )
     path.write_text(text)
     works_again(practised)
 
@@ -93,7 +113,12 @@ def test_with_the_vm_down_the_nas_is_tried(practised: Trial) -> None:
     works_again(practised)
 
 
-@row("drill", "the node's disk is full at the start", "refused before anything is copied, so that kubelet deletes no image for it", exit_code=3)
+@row(
+    "drill",
+    "the node's disk is full at the start",
+    "refused before anything is copied, so that kubelet deletes no image for it",
+    exit_code=3,
+)
 def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> None:
     with practised.estate.nodes[NODE].room("data", free_megabytes=2):
         ran = drilled(practised)
@@ -103,7 +128,12 @@ def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> N
     works_again(practised)
 
 
-@row("drill", "the node's disk is full half-way through the import", "told; what is left of it, if anything, is told as well and removed by the next drill", exit_code=4)
+@row(
+    "drill",
+    "the node's disk is full half-way through the import",
+    "told; what is left of it, if anything, is told as well and removed by the next drill",
+    exit_code=4,
+)
 @pytest.mark.thorough
 def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: Trial) -> None:
     estate = practised.estate
@@ -116,13 +146,26 @@ def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: 
             waiting.open()
             ran = practised.ended(child)
     assert "no space left" in ran.error["message"]
-    assert ("Nothing of the drill is left" in ran.error["state"]) == (everything(estate, NODE) == was)
+    assert ("Nothing of the drill is left" in ran.error["state"]) == (
+        everything(estate, NODE) == was
+    )
     works_again(practised)
     assert everything(estate, NODE) == was
 
 
-@row("drill", "breakglass itself killed mid-import", "the next drill first removes what is left: files, namespace, the lease of 24 hours", exit_code=-signal.SIGKILL)
-@pytest.mark.parametrize("name", [NODE, *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3"))])
+@row(
+    "drill",
+    "breakglass itself killed mid-import",
+    "the next drill first removes what is left: files, namespace, the lease of 24 hours",
+    exit_code=-signal.SIGKILL,
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        NODE,
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3")),
+    ],
+)
 def test_what_a_killed_drill_has_left_is_removed_by_the_next(practised: Trial, name: str) -> None:
     estate = practised.estate
     node = estate.nodes[name]

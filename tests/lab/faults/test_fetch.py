@@ -1,4 +1,6 @@
-"""The faults of fetch: hosts and sessions that go away while the tarball streams, and the node's disk."""
+"""The faults of fetch: hosts and sessions that go away while the tarball streams, and the node's
+disk.
+"""
 
 import os
 import signal
@@ -7,13 +9,24 @@ from pathlib import Path
 import pytest
 
 from .arrangements import published
-from .injections import before, disk_of_its_own, read_only, signal_all, slow, stopped, unplugged, until
+from .injections import (
+    before,
+    disk_of_its_own,
+    read_only,
+    signal_all,
+    slow,
+    stopped,
+    unplugged,
+    until,
+)
 from .invariants import NODE_DIRECTORY
 from .rows import row
 from .streams import NODE, at_a_third, hidden, is_locked, is_whole, long_stream, resumes
 from .trial import Trial
 
-WAYS = pytest.mark.parametrize("via", ["node", pytest.param("operator", marks=pytest.mark.thorough)])
+WAYS = pytest.mark.parametrize(
+    "via", ["node", pytest.param("operator", marks=pytest.mark.thorough)]
+)
 
 
 @row("fetch", "VM down", "falls back to the NAS", exit_code=0)
@@ -26,7 +39,12 @@ def test_with_the_vm_down_the_tarball_comes_from_the_nas(trial: Trial) -> None:
     trial.recovers(NODE, goal=lambda: is_whole(trial.estate))
 
 
-@row("fetch", "VM and NAS down", "each is named with its reason; once one of them is back it is fetched from there", exit_code=5)
+@row(
+    "fetch",
+    "VM and NAS down",
+    "each is named with its reason; once one of them is back it is fetched from there",
+    exit_code=5,
+)
 def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
@@ -44,7 +62,12 @@ def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> Non
     assert is_whole(estate)
 
 
-@row("fetch", "the source's SSH server dies at a third", "the other way goes on where the first one stopped", exit_code=0)
+@row(
+    "fetch",
+    "the source's SSH server dies at a third",
+    "the other way goes on where the first one stopped",
+    exit_code=0,
+)
 def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: Trial) -> None:
     estate = trial.estate
     long_stream(estate)
@@ -61,9 +84,16 @@ def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: T
     trial.recovers(NODE, "registry-vm")
 
 
-@row("fetch", "the node's SSH server dies at a third, every session with it", "told; the next run goes on where this one stopped", exit_code=4)
+@row(
+    "fetch",
+    "the node's SSH server dies at a third, every session with it",
+    "told; the next run goes on where this one stopped",
+    exit_code=4,
+)
 @WAYS
-def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(trial: Trial, via: str) -> None:
+def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
+    trial: Trial, via: str
+) -> None:
     estate = trial.estate
     node = estate.nodes[NODE]
     long_stream(estate)
@@ -82,7 +112,12 @@ def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(trial: T
     assert resumes(again.lines), again.lines
 
 
-@row("fetch", "breakglass itself killed at a third", "its partial is hidden; the next run goes on from there", exit_code=-signal.SIGKILL)
+@row(
+    "fetch",
+    "breakglass itself killed at a third",
+    "its partial is hidden; the next run goes on from there",
+    exit_code=-signal.SIGKILL,
+)
 @WAYS
 def test_a_fetch_that_was_killed_is_gone_on_with(trial: Trial, via: str) -> None:
     estate = trial.estate
@@ -114,7 +149,12 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
     trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
 
 
-@row("fetch", "the node's disk is full at the start", "refused before anything is sent, with what is missing", exit_code=3)
+@row(
+    "fetch",
+    "the node's disk is full at the start",
+    "refused before anything is sent, with what is missing",
+    exit_code=3,
+)
 @WAYS
 def test_a_node_without_room_is_refused_before_anything_is_sent(trial: Trial, via: str) -> None:
     estate = trial.estate
@@ -130,7 +170,12 @@ def test_a_node_without_room_is_refused_before_anything_is_sent(trial: Trial, vi
         trial.recovers(NODE, goal=lambda: is_whole(estate))
 
 
-@row("fetch", "the node's disk is full half-way", "the partial is removed, what is missing is said", exit_code=4)
+@row(
+    "fetch",
+    "the node's disk is full half-way",
+    "the partial is removed, what is missing is said",
+    exit_code=4,
+)
 @WAYS
 def test_a_disk_that_becomes_full_half_way_is_cleaned_up_and_told(trial: Trial, via: str) -> None:
     estate = trial.estate
@@ -163,7 +208,12 @@ def fill(path: Path) -> None:
         os.close(descriptor)
 
 
-@row("fetch", "the node's directory is on a disk that is read-only", "refused, nothing changed", exit_code=3)
+@row(
+    "fetch",
+    "the node's directory is on a disk that is read-only",
+    "refused, nothing changed",
+    exit_code=3,
+)
 def test_a_read_only_disk_is_named(trial: Trial) -> None:
     published(trial.estate)
     trial.arranged()

@@ -1,4 +1,6 @@
-"""The faults of fetch: what lies at the sources, and what an earlier run has left on the node. Nothing here is slow: the sources answer."""
+"""The faults of fetch: what lies at the sources, and what an earlier run has left on the node.
+Nothing here is slow: the sources answer.
+"""
 
 import gzip
 import json
@@ -28,7 +30,11 @@ def damage(host: Host, path: str, change: Callable[[bytes], bytes]) -> None:
 
 
 def flipped(content: bytes) -> bytes:
-    return content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+    return (
+        content[: len(content) // 2]
+        + bytes([content[len(content) // 2] ^ 1])
+        + content[len(content) // 2 + 1 :]
+    )
 
 
 def cut(content: bytes) -> bytes:
@@ -55,14 +61,40 @@ def holds(estate: Estate, tag: str) -> bool:
 
 
 DAMAGES = [
-    pytest.param(flipped, marks=row("fetch", "the source's tarball is corrupt at rest", "never published; the next source", exit_code=0)),
-    pytest.param(cut, marks=row("fetch", "the source's tarball is cut short", "never published; the next source", exit_code=0)),
-    pytest.param(cut_before_it_was_compressed, marks=row("fetch", "the source's tarball is truncated but `gzip -t`-clean", "never published; the next source", exit_code=0)),
+    pytest.param(
+        flipped,
+        marks=row(
+            "fetch",
+            "the source's tarball is corrupt at rest",
+            "never published; the next source",
+            exit_code=0,
+        ),
+    ),
+    pytest.param(
+        cut,
+        marks=row(
+            "fetch",
+            "the source's tarball is cut short",
+            "never published; the next source",
+            exit_code=0,
+        ),
+    ),
+    pytest.param(
+        cut_before_it_was_compressed,
+        marks=row(
+            "fetch",
+            "the source's tarball is truncated but `gzip -t`-clean",
+            "never published; the next source",
+            exit_code=0,
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize("change", DAMAGES)
-def test_a_damaged_source_is_passed_over_for_the_next_one(trial: Trial, change: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_source_is_passed_over_for_the_next_one(
+    trial: Trial, change: Callable[[bytes], bytes]
+) -> None:
     estate = trial.estate
     published(estate, OLD, NEW)
     estate.mirror()
@@ -70,18 +102,42 @@ def test_a_damaged_source_is_passed_over_for_the_next_one(trial: Trial, change: 
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert (ran.result["source"], ran.result["tag"]) == ("synology", NEW)
-    assert any(f"infra-ci-{NEW}.tar.gz" in line and "registry-vm" in line for line in ran.stderr.splitlines() if line.strip().startswith("warning")), ran.stderr
+    assert any(
+        f"infra-ci-{NEW}.tar.gz" in line and "registry-vm" in line
+        for line in ran.stderr.splitlines()
+        if line.strip().startswith("warning")
+    ), ran.stderr
     trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
 
 
 OLDER = [
-    pytest.param(flipped, False, marks=row("fetch", "corrupt at rest at the only source", "its next good tarball; the newest once it is mended", exit_code=0)),
-    pytest.param(cut_before_it_was_compressed, True, marks=row("fetch", "truncated, `gzip -t`-clean, without sidecars at the only source", "its next good tarball", exit_code=0)),
+    pytest.param(
+        flipped,
+        False,
+        marks=row(
+            "fetch",
+            "corrupt at rest at the only source",
+            "its next good tarball; the newest once it is mended",
+            exit_code=0,
+        ),
+    ),
+    pytest.param(
+        cut_before_it_was_compressed,
+        True,
+        marks=row(
+            "fetch",
+            "truncated, `gzip -t`-clean, without sidecars at the only source",
+            "its next good tarball",
+            exit_code=0,
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "bare"), OLDER)
-def test_where_the_only_source_has_a_damaged_latest_its_next_good_tarball_comes(trial: Trial, change: Callable[[bytes], bytes], bare: bool) -> None:
+def test_where_the_only_source_has_a_damaged_latest_its_next_good_tarball_comes(
+    trial: Trial, change: Callable[[bytes], bytes], bare: bool
+) -> None:
     estate = trial.estate
     published(estate, OLD, NEW)
     damage(estate.vm, file_of(NEW), change)
@@ -96,13 +152,22 @@ def test_where_the_only_source_has_a_damaged_latest_its_next_good_tarball_comes(
     trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
 
 
-@row("fetch", "corrupt at rest at every source", "exit 6 with each reason, nothing published", exit_code=6)
+@row(
+    "fetch",
+    "corrupt at rest at every source",
+    "exit 6 with each reason, nothing published",
+    exit_code=6,
+)
 def test_where_every_source_is_damaged_nothing_is_published(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
     estate.mirror()
     damage(estate.vm, file_of(TAG), flipped)
-    damage(estate.nas, f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz", lambda content: flipped(content[:-4096] + bytes(4096)))
+    damage(
+        estate.nas,
+        f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz",
+        lambda content: flipped(content[:-4096] + bytes(4096)),
+    )
     trial.arranged()
     error = trial.run("fetch", NODE).error
     assert error["message"].count("sha256") >= 2
@@ -112,7 +177,12 @@ def test_where_every_source_is_damaged_nothing_is_published(trial: Trial) -> Non
     trial.recovers(NODE, "registry-vm", "synology", goal=lambda: holds(estate, TAG))
 
 
-@row("fetch", "sidecar missing", "verified by content on the node, which gives it a sidecar", exit_code=0)
+@row(
+    "fetch",
+    "sidecar missing",
+    "verified by content on the node, which gives it a sidecar",
+    exit_code=0,
+)
 def test_a_tarball_without_sidecars_is_verified_by_its_content(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
@@ -120,15 +190,36 @@ def test_a_tarball_without_sidecars_is_verified_by_its_content(trial: Trial) -> 
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert "no sidecars" in ran.stderr
-    assert sha256_of(estate.nodes[NODE].path(f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz")) == sha256_of(estate.vm.path(file_of(TAG)))
+    assert sha256_of(
+        estate.nodes[NODE].path(f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz")
+    ) == sha256_of(estate.vm.path(file_of(TAG)))
     trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, TAG))
 
 
 LINKS = [
-    pytest.param("infra-ci-99999999.tar.gz", marks=row("fetch", "`latest` dangling", "the newest verified tarball", exit_code=0)),
-    pytest.param("infra-ci-latest.tar.gz", marks=row("fetch", "`latest` looping", "the newest verified tarball", exit_code=0)),
-    pytest.param("/root/elsewhere/infra-ci-00000003.tar.gz", marks=row("fetch", "`latest` absolute", "never followed; the newest verified tarball", exit_code=0)),
-    pytest.param("../elsewhere/infra-ci-00000003.tar.gz", marks=row("fetch", "`latest` outside the directory", "never followed; the newest verified tarball", exit_code=0)),
+    pytest.param(
+        "infra-ci-99999999.tar.gz",
+        marks=row("fetch", "`latest` dangling", "the newest verified tarball", exit_code=0),
+    ),
+    pytest.param(
+        "infra-ci-latest.tar.gz",
+        marks=row("fetch", "`latest` looping", "the newest verified tarball", exit_code=0),
+    ),
+    pytest.param(
+        "/root/elsewhere/infra-ci-00000003.tar.gz",
+        marks=row(
+            "fetch", "`latest` absolute", "never followed; the newest verified tarball", exit_code=0
+        ),
+    ),
+    pytest.param(
+        "../elsewhere/infra-ci-00000003.tar.gz",
+        marks=row(
+            "fetch",
+            "`latest` outside the directory",
+            "never followed; the newest verified tarball",
+            exit_code=0,
+        ),
+    ),
 ]
 
 
@@ -137,14 +228,20 @@ def test_a_latest_that_means_nothing_here_is_not_followed(trial: Trial, target: 
     estate = trial.estate
     published(estate, OLD, NEW)
     for directory in ("/root/elsewhere", f"{VM_DIRECTORY}/../elsewhere"):
-        estate.vm.write(f"{directory}/infra-ci-00000003.tar.gz", estate.vm.path(file_of(OLD)).read_bytes())
+        estate.vm.write(
+            f"{directory}/infra-ci-00000003.tar.gz", estate.vm.path(file_of(OLD)).read_bytes()
+        )
     link = estate.vm.path(f"{VM_DIRECTORY}/infra-ci-latest.tar.gz")
     link.unlink()
     link.symlink_to(target)
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert ran.result["tag"] == NEW
-    assert any("infra-ci-latest.tar.gz" in line for line in ran.stderr.splitlines() if line.strip().startswith("warning")), ran.stderr
+    assert any(
+        "infra-ci-latest.tar.gz" in line
+        for line in ran.stderr.splitlines()
+        if line.strip().startswith("warning")
+    ), ran.stderr
     assert "elsewhere" not in "".join(ran.lines)
     trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
 
@@ -163,16 +260,55 @@ def more_than_all(whole: bytes) -> bytes:
 
 ANOTHER = "0" * 64
 PARTIALS = [
-    pytest.param(OLD, third, None, marks=row("fetch", "a left-over partial of another tag", "removed", exit_code=0)),
-    pytest.param(TAG, another_third, ANOTHER, marks=row("fetch", "a left-over partial of another tarball under this name", "never spliced: from the start", exit_code=0)),
-    pytest.param(TAG, another_third, None, marks=row("fetch", "a left-over partial whose bytes are not what its note says", "never spliced: found out by sha256, then from the start", exit_code=0)),
-    pytest.param(TAG, more_than_all, "", marks=row("fetch", "a left-over partial that nobody vouches for, longer than the tarball", "never spliced: from the start", exit_code=0)),
+    pytest.param(
+        OLD,
+        third,
+        None,
+        marks=row("fetch", "a left-over partial of another tag", "removed", exit_code=0),
+    ),
+    pytest.param(
+        TAG,
+        another_third,
+        ANOTHER,
+        marks=row(
+            "fetch",
+            "a left-over partial of another tarball under this name",
+            "never spliced: from the start",
+            exit_code=0,
+        ),
+    ),
+    pytest.param(
+        TAG,
+        another_third,
+        None,
+        marks=row(
+            "fetch",
+            "a left-over partial whose bytes are not what its note says",
+            "never spliced: found out by sha256, then from the start",
+            exit_code=0,
+        ),
+    ),
+    pytest.param(
+        TAG,
+        more_than_all,
+        "",
+        marks=row(
+            "fetch",
+            "a left-over partial that nobody vouches for, longer than the tarball",
+            "never spliced: from the start",
+            exit_code=0,
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("tag", "content", "noted"), PARTIALS)
-def test_a_partial_of_something_else_is_never_spliced(trial: Trial, tag: str, content: Callable[[bytes], bytes], noted: str | None) -> None:
-    """`noted`: what the note beside the partial says it is the beginning of; None: the tarball at the source."""
+def test_a_partial_of_something_else_is_never_spliced(
+    trial: Trial, tag: str, content: Callable[[bytes], bytes], noted: str | None
+) -> None:
+    """`noted`: what the note beside the partial says it is the beginning of; None: the tarball at
+    the source.
+    """
     estate = trial.estate
     published(estate)
     whole = estate.vm.path(file_of(TAG))
@@ -183,5 +319,9 @@ def test_a_partial_of_something_else_is_never_spliced(trial: Trial, tag: str, co
     trial.arranged()
     trial.run("fetch", NODE)
     assert holds(estate, TAG)
-    assert [path.name for path in estate.nodes[NODE].path(NODE_DIRECTORY).iterdir() if path.name.startswith(".")] == []
+    assert [
+        path.name
+        for path in estate.nodes[NODE].path(NODE_DIRECTORY).iterdir()
+        if path.name.startswith(".")
+    ] == []
     trial.recovers(NODE, "registry-vm")

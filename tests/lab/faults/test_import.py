@@ -1,4 +1,6 @@
-"""The faults of import while it runs: containerd, ctr, gzip, sudo and disks that fail in the middle of it. A good image is there before, and resolves whatever happens."""
+"""The faults of import while it runs: containerd, ctr, gzip, sudo and disks that fail in the middle
+of it. A good image is there before, and resolves whatever happens.
+"""
 
 import contextlib
 import signal
@@ -17,12 +19,23 @@ from .trial import Trial
 
 NODE = "k8s-node1"
 LARGE = 16_000
-VERSIONS = pytest.mark.parametrize("name", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3", "k8s-node10"))])
+VERSIONS = pytest.mark.parametrize(
+    "name",
+    [
+        "k8s-node1",
+        *(
+            pytest.param(name, marks=pytest.mark.thorough)
+            for name in ("k8s-node2", "k8s-node3", "k8s-node10")
+        ),
+    ],
+)
 IMPORTING = "ctr -n k8s.io images import"
 
 
 def over_a_good_image(trial: Trial, name: str = NODE) -> str:
-    """The image ID of what every name means on the node; the tarball there is another one, large enough to be caught on its way."""
+    """The image ID of what every name means on the node; the tarball there is another one, large
+    enough to be caught on its way.
+    """
     good = held(trial.estate, name)
     lay_tarball(trial.estate.nodes[name], *whole(LARGE))
     trial.arranged()
@@ -44,9 +57,16 @@ def importing(node: Host, half: Threshold, child: HostProcess) -> None:
     until(lambda: bool(running(node, IMPORTING)), child=child, what="no ctr")
 
 
-@row("import", "containerd killed mid-import, and back at once", "names as before; the rerun finishes", exit_code=4)
+@row(
+    "import",
+    "containerd killed mid-import, and back at once",
+    "names as before; the rerun finishes",
+    exit_code=4,
+)
 @VERSIONS
-def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Trial, name: str) -> None:
+def test_when_containerd_is_killed_mid_import_the_names_are_as_before(
+    trial: Trial, name: str
+) -> None:
     node = trial.estate.nodes[name]
     good = over_a_good_image(trial, name)
     with unpacking(node) as half:
@@ -61,7 +81,16 @@ def test_when_containerd_is_killed_mid_import_the_names_are_as_before(trial: Tri
     trial.recovers(name, goal=lambda: is_new(trial.estate, name))
 
 
-@row("import", "containerd killed mid-import, and gone for good", "said that the state is not known; once it is back the good image resolves and the rerun finishes", exit_code=4, within_seconds=400)
+@row(
+    "import",
+    "containerd killed mid-import, and gone for good",
+    (
+        "said that the state is not known; once it is back the good image resolves and the rerun "
+        "finishes"
+    ),
+    exit_code=4,
+    within_seconds=400,
+)
 @pytest.mark.thorough
 def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
@@ -78,9 +107,16 @@ def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> No
     trial.recovers(NODE, goal=lambda: is_new(trial.estate))
 
 
-@row("import", "`ctr` or `gzip` killed mid-import", "names as before; the rerun finishes", exit_code=4)
+@row(
+    "import",
+    "`ctr` or `gzip` killed mid-import",
+    "names as before; the rerun finishes",
+    exit_code=4,
+)
 @pytest.mark.parametrize("victim", [IMPORTING, "gzip -dc"])
-def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(trial: Trial, victim: str) -> None:
+def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(
+    trial: Trial, victim: str
+) -> None:
     node = trial.estate.nodes[NODE]
     good = over_a_good_image(trial)
     with unpacking(node) as half:
@@ -94,7 +130,12 @@ def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(trial: T
     trial.recovers(NODE, goal=lambda: is_new(trial.estate))
 
 
-@row("import", "sudo taken away mid-import", "named; nothing is claimed that was not read; the rerun finishes", exit_code=4)
+@row(
+    "import",
+    "sudo taken away mid-import",
+    "named; nothing is claimed that was not read; the rerun finishes",
+    exit_code=4,
+)
 def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
     node = trial.estate.nodes[NODE]
     over_a_good_image(trial)
@@ -124,9 +165,16 @@ def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: T
     trial.recovers(NODE, goal=lambda: is_new(trial.estate))
 
 
-@row("import", "containerd's disk full mid-import", "named, with what to do; names as before", exit_code=4)
+@row(
+    "import",
+    "containerd's disk full mid-import",
+    "named, with what to do; names as before",
+    exit_code=4,
+)
 @VERSIONS
-def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(trial: Trial, name: str) -> None:
+def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(
+    trial: Trial, name: str
+) -> None:
     node = trial.estate.nodes[name]
     good = over_a_good_image(trial, name)
     with node.room("data", free_megabytes=4):
@@ -137,7 +185,12 @@ def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(
     trial.recovers(name, goal=lambda: is_new(trial.estate, name))
 
 
-@row("import", "the node's directory is on a disk that is read-only", "refused, nothing changed", exit_code=3)
+@row(
+    "import",
+    "the node's directory is on a disk that is read-only",
+    "refused, nothing changed",
+    exit_code=3,
+)
 def test_a_read_only_disk_is_named_and_nothing_changed(trial: Trial) -> None:
     good = over_a_good_image(trial)
     with read_only(trial.estate.nodes[NODE], NODE_DIRECTORY):

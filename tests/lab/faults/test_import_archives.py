@@ -1,4 +1,6 @@
-"""The faults of import: what the archive is. Sidecars vouch for the very bytes, so that only its content can tell."""
+"""The faults of import: what the archive is. Sidecars vouch for the very bytes, so that only its
+content can tell.
+"""
 
 from collections.abc import Callable
 
@@ -23,24 +25,40 @@ def wanted(name: str, *, exit_code: int | tuple[int, ...] = 6) -> pytest.MarkDec
 
 ARCHIVES = [
     pytest.param(archives.flipped_bit, "is not what|damaged", marks=wanted("flipped bit")),
-    pytest.param(archives.edited_configuration, "configuration|damaged", marks=wanted("edited configuration")),
+    pytest.param(
+        archives.edited_configuration, "configuration|damaged", marks=wanted("edited configuration")
+    ),
     pytest.param(archives.without_layer, "missing", marks=wanted("missing layer")),
     pytest.param(archives.with_tags(), "RepoTags|names no image", marks=wanted("no RepoTags")),
-    pytest.param(archives.renamed_configuration, "image_id|image ID", marks=wanted("a whole archive of another image")),
+    pytest.param(
+        archives.renamed_configuration,
+        "image_id|image ID",
+        marks=wanted("a whole archive of another image"),
+    ),
 ]
 
 
 def is_caught(ran: Ran, why: str) -> None:
     """What is wrong is named, and nothing was given to containerd."""
     assert any(word in ran.error["message"] for word in why.split("|")), ran.error
-    assert "names" in ran.error["state"] or "absent" in ran.error["state"] or "another image" in ran.error["state"], ran.error
+    assert (
+        "names" in ran.error["state"]
+        or "absent" in ran.error["state"]
+        or "another image" in ran.error["state"]
+    ), ran.error
     assert "fetch" in ran.error["next"] or "choose" in ran.error["next"]
-    given = [step for step in ran.told["steps"] if " ctr " in step["line"] and step["status"] not in ("planned", "not run")]
+    given = [
+        step
+        for step in ran.told["steps"]
+        if " ctr " in step["line"] and step["status"] not in ("planned", "not run")
+    ]
     assert given == []
 
 
 @pytest.mark.parametrize(("damage", "why"), ARCHIVES)
-def test_a_bad_archive_is_caught_before_containerd_sees_it(trial: Trial, damage: Callable[[Entries], Entries], why: str) -> None:
+def test_a_bad_archive_is_caught_before_containerd_sees_it(
+    trial: Trial, damage: Callable[[Entries], Entries], why: str
+) -> None:
     estate = trial.estate
     node = estate.nodes[NODE]
     lay_tarball(node, archives.tarball(damage(archives.classic())), Image().image_id)
@@ -50,7 +68,15 @@ def test_a_bad_archive_is_caught_before_containerd_sees_it(trial: Trial, damage:
     trial.holds(NODE)
 
     good = held(estate, NODE)
-    lay_tarball(node, archives.tarball(damage(archives.oci()) if damage is not archives.renamed_configuration else damage(archives.classic())), Image().image_id)
+    lay_tarball(
+        node,
+        archives.tarball(
+            damage(archives.oci())
+            if damage is not archives.renamed_configuration
+            else damage(archives.classic())
+        ),
+        Image().image_id,
+    )
     trial.arranged()
     is_caught(trial.run("import", NODE), why)
     assert means(estate, NODE, good.image_id)
@@ -59,7 +85,9 @@ def test_a_bad_archive_is_caught_before_containerd_sees_it(trial: Trial, damage:
 
 
 @wanted("wrong architecture", exit_code=(3, 6))
-def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_or_not(trial: Trial) -> None:
+def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_or_not(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     node = estate.nodes[NODE]
     foreign = Image(architecture="arm64")
@@ -80,7 +108,12 @@ def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_
     trial.recovers(NODE, goal=lambda: means(estate, NODE, whole()[1]))
 
 
-@row("import", "the node's tarball has rotted under its sidecars", "caught before `ctr`; the next step is a fetch, which replaces it", exit_code=6)
+@row(
+    "import",
+    "the node's tarball has rotted under its sidecars",
+    "caught before `ctr`; the next step is a fetch, which replaces it",
+    exit_code=6,
+)
 def test_a_tarball_that_rotted_on_the_node_is_replaced_by_a_fetch(trial: Trial) -> None:
     estate = trial.estate
     node = estate.nodes[NODE]

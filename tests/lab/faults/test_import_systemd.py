@@ -1,4 +1,6 @@
-"""The responder as a unit of a real systemd: it starts, comes back after a kill, is ended by somebody, is refused, and is gone after a reboot."""
+"""The responder as a unit of a real systemd: it starts, comes back after a kill, is ended by
+somebody, is refused, and is gone after a reboot.
+"""
 
 import signal
 
@@ -24,7 +26,9 @@ def answers_anew(node: Host, first: tuple[int, int]) -> bool:
     return now is not None and now != first and now[1] in node.listening()
 
 
-def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes_it_away(fresh: Estate) -> None:
+def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes_it_away(
+    fresh: Estate,
+) -> None:
     node = fresh.nodes[NODE]
     image = outage(fresh, NODE)
     before = traces(node)
@@ -39,11 +43,21 @@ def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes
     run(fresh, "restore", NODE, "--yes")
     is_taken_back(node, before)
     assert not is_active(node)
-    assert "breakglass" not in node.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+    assert (
+        "breakglass"
+        not in node.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+    )
 
 
-@row("import", "somebody ends the responder's unit", "`status` says that the node should answer and does not; `import` starts it again", exit_code=0)
-def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import(trial: Trial) -> None:
+@row(
+    "import",
+    "somebody ends the responder's unit",
+    "`status` says that the node should answer and does not; `import` starts it again",
+    exit_code=0,
+)
+def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import(
+    trial: Trial,
+) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]
     fetched(estate, NODE)
     trial.arranged()
@@ -55,7 +69,12 @@ def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import
     trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
 
 
-@row("import", "systemd refuses the responder's unit", "systemd's own words; the names resolve; the next run starts it", exit_code=4)
+@row(
+    "import",
+    "systemd refuses the responder's unit",
+    "systemd's own words; the names resolve; the next run starts it",
+    exit_code=4,
+)
 def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]
     fetched(estate, NODE)
@@ -70,8 +89,16 @@ def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: 
     trial.recovers(NODE, goal=lambda: is_active(node))
 
 
-@row("import", "the node is shut down and boots again", "`status` says that it does not answer; `import` mends it without another import", exit_code=0, within_seconds=120)
-def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_mends_it(trial: Trial) -> None:
+@row(
+    "import",
+    "the node is shut down and boots again",
+    "`status` says that it does not answer; `import` mends it without another import",
+    exit_code=0,
+    within_seconds=120,
+)
+def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_mends_it(
+    trial: Trial,
+) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]
     fetched(estate, NODE)
     trial.arranged()

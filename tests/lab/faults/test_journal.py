@@ -1,4 +1,6 @@
-"""The journal when a run is killed in the middle of a step, and when the operator's disk will not have it."""
+"""The journal when a run is killed in the middle of a step, and when the operator's disk will not
+have it.
+"""
 
 import json
 import signal
@@ -23,7 +25,12 @@ def entries(operator: Host) -> list[dict[str, Any]]:
     return [json.loads(line) for line in found]
 
 
-@row("import", "breakglass killed in the middle of a step", "the journal ends with that step, begun; the next run finishes, and is written down behind it", exit_code=0)
+@row(
+    "import",
+    "breakglass killed in the middle of a step",
+    "the journal ends with that step, begun; the next run finishes, and is written down behind it",
+    exit_code=0,
+)
 def test_the_journal_of_a_killed_run_ends_with_what_it_was_at(trial: Trial) -> None:
     estate, operator = trial.estate, trial.estate.operator
     fetched(estate, NODE)
@@ -40,12 +47,22 @@ def test_the_journal_of_a_killed_run_ends_with_what_it_was_at(trial: Trial) -> N
     assert operator.run("stat", "-c", "%a %U", JOURNAL).stdout == "600 root\n"
     trial.recovers(NODE)
     after = [entry for entry in entries(operator) if entry["run"] != last["run"]]
-    assert (after[0]["result"], after[-1]["result"], after[-1]["exit_code"]) == ("begun", "ended", 0)
+    assert (after[0]["result"], after[-1]["result"], after[-1]["exit_code"]) == (
+        "begun",
+        "ended",
+        0,
+    )
 
 
 @pytest.mark.parametrize("how", ["read-only", "full half-way"])
 @row(
-    "any", "the operator's state directory is read-only, or its disk full half-way", "said once, naming the file and the reason; the run goes on, its exit code is what it would have been", exit_code=0
+    "any",
+    "the operator's state directory is read-only, or its disk full half-way",
+    (
+        "said once, naming the file and the reason; the run goes on, its exit code is what it "
+        "would have been"
+    ),
+    exit_code=0,
 )
 def test_a_journal_that_cannot_be_written_stops_nothing(trial: Trial, how: str) -> None:
     estate, operator = trial.estate, trial.estate.operator
@@ -62,5 +79,10 @@ def test_a_journal_that_cannot_be_written_stops_nothing(trial: Trial, how: str) 
         reason = "No space left on device"
     assert ran.told["changed"] is True
     warnings = [line for line in ran.stderr.splitlines() if "journal" in line]
-    assert warnings == [f"warning: the journal {JOURNAL} cannot be written: {reason}; this run goes on, but what it changes is not recorded there"]
+    assert warnings == [
+        (
+            f"warning: the journal {JOURNAL} cannot be written: {reason}; this run goes on, but "
+            f"what it changes is not recorded there"
+        )
+    ]
     trial.recovers(NODE)

@@ -1,4 +1,6 @@
-"""snapshot, fetch, import and restore killed with SIGKILL after every single step of their plans; pin is in test_pin.py, the inside of one step of snapshot in test_snapshot_kills.py."""
+"""snapshot, fetch, import and restore killed with SIGKILL after every single step of their plans;
+pin is in test_pin.py, the inside of one step of snapshot in test_snapshot_kills.py.
+"""
 
 import os
 from itertools import cycle
@@ -18,7 +20,9 @@ from .trial import Trial
 NODE = "k8s-node1"
 KILLED = -9
 EVERY = 1 if os.environ.get("BREAKGLASS_ALL_KILLS") else 4
-"""Each run takes its time: here every fourth step, the sandbox's sweep takes every one, `make thorough` does it here too."""
+"""Each run takes its time: here every fourth step, the sandbox's sweep takes every one, `make
+thorough` does it here too.
+"""
 
 
 def steps(estate: Estate, *argv: str) -> int:
@@ -28,7 +32,12 @@ def steps(estate: Estate, *argv: str) -> int:
     return number
 
 
-@row("snapshot", "killed after any step of its plan", "nothing lost, nothing unproven; the next run finishes", exit_code=KILLED)
+@row(
+    "snapshot",
+    "killed after any step of its plan",
+    "nothing lost, nothing unproven; the next run finishes",
+    exit_code=KILLED,
+)
 def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> None:
     estate = trial.estate
     settings = estate.operator.read("/root/breakglass.yaml")
@@ -48,7 +57,12 @@ def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) 
         assert verified(estate) == ["newer", "newest"], f"killed after step {step}"
 
 
-@row("fetch", "killed after any step of its plan", "nothing lost, nothing unproven; the next run finishes", exit_code=KILLED)
+@row(
+    "fetch",
+    "killed after any step of its plan",
+    "nothing lost, nothing unproven; the next run finishes",
+    exit_code=KILLED,
+)
 def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> None:
     estate = trial.estate
     published(estate, "older")
@@ -64,11 +78,24 @@ def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> 
         trial.holds()
         run(estate, *command)
         trial.holds(NODE)
-        assert node.path(f"{NODE_DIRECTORY}/infra-ci-latest.tar.gz").readlink().name == "infra-ci-newer.tar.gz", f"killed after step {step}"
+        assert (
+            node.path(f"{NODE_DIRECTORY}/infra-ci-latest.tar.gz").readlink().name
+            == "infra-ci-newer.tar.gz"
+        ), f"killed after step {step}"
 
 
-@row("import, restore", "killed after any step of its plan", "each name is the recorded image or what it was; the next run finishes; `restore` gives everything back", exit_code=KILLED)
-def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(trial: Trial) -> None:
+@row(
+    "import, restore",
+    "killed after any step of its plan",
+    (
+        "each name is the recorded image or what it was; the next run finishes; `restore` gives "
+        "everything back"
+    ),
+    exit_code=KILLED,
+)
+def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
+    trial: Trial,
+) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]
     image = fetched(estate, NODE)
     tarball = keep(node, NODE_DIRECTORY)
@@ -87,7 +114,9 @@ def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
         trial.holds()
         run(estate, *bring)
         trial.holds(NODE)
-        assert {name: image_ids(estate, NODE).get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id), f"killed after step {step}"
+        assert {name: image_ids(estate, NODE).get(name) for name in NAMES} == dict.fromkeys(
+            NAMES, image.image_id
+        ), f"killed after step {step}"
         cut_short(estate, *give_back, after=next(back))
         trial.holds()
         run(estate, *give_back)
@@ -97,7 +126,12 @@ def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
         lay(node, NODE_DIRECTORY, tarball)
 
 
-@row("import", "killed after some steps of its plan, and given up: `restore` is what comes next", "everything is given back", exit_code=KILLED)
+@row(
+    "import",
+    "killed after some steps of its plan, and given up: `restore` is what comes next",
+    "everything is given back",
+    exit_code=KILLED,
+)
 @pytest.mark.thorough
 def test_an_import_that_was_killed_is_undone_by_restore(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes[NODE]

@@ -1,4 +1,6 @@
-"""The network goes away without a word, in the middle of fetch and import. Deadlines take their time, so several runs wait for theirs at once."""
+"""The network goes away without a word, in the middle of fetch and import. Deadlines take their
+time, so several runs wait for theirs at once.
+"""
 
 import contextlib
 import signal
@@ -26,11 +28,37 @@ def without_cables(*hosts: Host) -> Iterator[None]:
             host.cable(up=True)
 
 
-@row("fetch", "the node's cable pulled at a third", "told within the deadlines; the next run goes on from there", exit_code=(4, 5), within_seconds=120)
-@row("fetch", "the source's disk hangs at a third (it sends no more, the connection lives)", "given up after 30 s without progress", exit_code=4, within_seconds=120)
-@row("import", "link lost mid-import", "the outcome is said to be unknown; the rerun finishes", exit_code=4, within_seconds=120)
-@row("fetch", "the source vanishes at a third (a black hole), for each way", "told within the deadlines and resumed: from the NAS at once, or by the next run", exit_code=(0, 4, 5), within_seconds=120)
-def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resumes(trial: Trial) -> None:
+@row(
+    "fetch",
+    "the node's cable pulled at a third",
+    "told within the deadlines; the next run goes on from there",
+    exit_code=(4, 5),
+    within_seconds=120,
+)
+@row(
+    "fetch",
+    "the source's disk hangs at a third (it sends no more, the connection lives)",
+    "given up after 30 s without progress",
+    exit_code=4,
+    within_seconds=120,
+)
+@row(
+    "import",
+    "link lost mid-import",
+    "the outcome is said to be unknown; the rerun finishes",
+    exit_code=4,
+    within_seconds=120,
+)
+@row(
+    "fetch",
+    "the source vanishes at a third (a black hole), for each way",
+    "told within the deadlines and resumed: from the NAS at once, or by the next run",
+    exit_code=(0, 4, 5),
+    within_seconds=120,
+)
+def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resumes(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     image = fetched(estate, "k8s-node3")
     long_stream(estate)
@@ -45,12 +73,18 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
     }
     importing = ("import", "k8s-node3")
     with halfway(estate.nodes["k8s-node3"], "gzip", '"-dc "*') as unpacking:
-        with slow(estate.vm, kilobytes_per_second=3000), slow(estate.nas, kilobytes_per_second=1000):
+        with (
+            slow(estate.vm, kilobytes_per_second=3000),
+            slow(estate.nas, kilobytes_per_second=1000),
+        ):
             children = {"k8s-node3": trial.start(*importing)}
             until(unpacking.reached, child=children["k8s-node3"], what="gzip -dc")
             children |= {node: trial.start(*argv) for node, argv in commands.items()}
             go_on = hold_at_a_third(estate, *commands)
-        with black_hole(estate.vm), without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]):
+        with (
+            black_hole(estate.vm),
+            without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]),
+        ):
             assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
             unpacking.open()
             go_on()
@@ -60,7 +94,11 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
             ended = {node: trial.ended(child) for node, child in children.items()}
     signal_all(estate.nas, "cat ", signal.SIGCONT)
 
-    assert {node: ran.exit_code for node, ran in ended.items() if node in ("k8s-node1", "k8s-node10", "k8s-node3")} == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node3": 4}
+    assert {
+        node: ran.exit_code
+        for node, ran in ended.items()
+        if node in ("k8s-node1", "k8s-node10", "k8s-node3")
+    } == {"k8s-node1": 4, "k8s-node10": 4, "k8s-node3": 4}
     assert "registry-vm" in ended["k8s-node1"].error["message"]
     assert "is kept for the next run" in ended["k8s-node1"].error["state"]
     assert "no sign of life" in ended["k8s-node10"].error["message"]
@@ -73,12 +111,20 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         assert "same command" in ended[node].error["next"]
     assert "not known" in ended["k8s-node3"].error["message"]
 
-    until(lambda: not any(is_locked(host) for host in estate.nodes.values()), timeout=70, what="a lock outlives its holder's silence of 60 s")
+    until(
+        lambda: not any(is_locked(host) for host in estate.nodes.values()),
+        timeout=70,
+        what="a lock outlives its holder's silence of 60 s",
+    )
     for node, argv in commands.items():
         again = trial.recovers(node, argv=argv)
         assert is_whole(estate, node)
         assert resumes(again.lines) or node == "k8s-master"
     trial.recovers("k8s-node3", argv=importing)
-    assert {name: names_on(estate.nodes["k8s-node3"]).get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id)
+    assert {name: names_on(estate.nodes["k8s-node3"]).get(name) for name in NAMES} == dict.fromkeys(
+        NAMES, image.image_id
+    )
     # What sshd had read before goes on for some seconds.
-    assert hung < 45, f"I6: {hung:.0f} s without progress, 30 are allowed; 60 are for the first byte of a NAS"
+    assert hung < 45, (
+        f"I6: {hung:.0f} s without progress, 30 are allowed; 60 are for the first byte of a NAS"
+    )

@@ -1,4 +1,6 @@
-"""The faults of pin, and of restore where it patches nodes as well: the API, the target, the moment of death, the rights."""
+"""The faults of pin, and of restore where it patches nodes as well: the API, the target, the moment
+of death, the rights.
+"""
 
 import functools
 import json
@@ -24,7 +26,11 @@ def nodes(estate: Estate) -> dict[str, Any]:
 
 def open_nodes(estate: Estate) -> set[str]:
     """Nodes that the scheduler may use."""
-    return {name for name, node in estate.cluster.nodes().items() if not node["spec"].get("unschedulable")}
+    return {
+        name
+        for name, node in estate.cluster.nodes().items()
+        if not node["spec"].get("unschedulable")
+    }
 
 
 def is_pinned(estate: Estate) -> bool:
@@ -36,7 +42,13 @@ def is_unchanged(trial: Trial) -> None:
     assert nodes(trial.estate) == trial.before.nodes
 
 
-@row("pin, restore", "API refused: its port is closed", "exit 5, nothing changed; fetch and import are named as the way that is left", exit_code=5, within_seconds=15)
+@row(
+    "pin, restore",
+    "API refused: its port is closed",
+    "exit 5, nothing changed; fetch and import are named as the way that is left",
+    exit_code=5,
+    within_seconds=15,
+)
 def test_with_the_api_server_down_neither_pin_nor_restore_changes_anything(trial: Trial) -> None:
     held(trial.estate, "k8s-node1")
     trial.arranged()
@@ -51,7 +63,13 @@ def test_with_the_api_server_down_neither_pin_nor_restore_changes_anything(trial
     trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
 
 
-@row("pin, restore", "the API server accepts connections and never answers", "exit 5 within the deadline, nothing changed", exit_code=5, within_seconds=25)
+@row(
+    "pin, restore",
+    "the API server accepts connections and never answers",
+    "exit 5 within the deadline, nothing changed",
+    exit_code=5,
+    within_seconds=25,
+)
 def test_an_api_server_that_never_answers_ends_pin_and_restore_in_time(trial: Trial) -> None:
     held(trial.estate, "k8s-node1")
     trial.arranged()
@@ -63,7 +81,13 @@ def test_an_api_server_that_never_answers_ends_pin_and_restore_in_time(trial: Tr
     trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
 
 
-@row("pin, restore", "packets to the API server vanish", "exit 5 within the connect time-out, nothing changed", exit_code=5, within_seconds=20)
+@row(
+    "pin, restore",
+    "packets to the API server vanish",
+    "exit 5 within the connect time-out, nothing changed",
+    exit_code=5,
+    within_seconds=20,
+)
 def test_a_black_hole_before_the_api_server_ends_pin_and_restore_in_time(trial: Trial) -> None:
     held(trial.estate, "k8s-node1")
     trial.arranged()
@@ -76,7 +100,16 @@ def test_a_black_hole_before_the_api_server_ends_pin_and_restore_in_time(trial: 
     trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
 
 
-@row("pin", "etcd paused after 2 of 4 patches", "exit 4 in time: it is said of which nodes nobody knows, and restore gives the exact state before", exit_code=4, within_seconds=60)
+@row(
+    "pin",
+    "etcd paused after 2 of 4 patches",
+    (
+        "exit 4 in time: it is said of which nodes nobody knows, and restore gives the exact "
+        "state before"
+    ),
+    exit_code=4,
+    within_seconds=60,
+)
 def test_with_etcd_paused_half_way_unknown_is_said_to_be_unknown(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
@@ -97,7 +130,13 @@ def test_with_etcd_paused_half_way_unknown_is_said_to_be_unknown(trial: Trial) -
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-@row("pin", "API server killed after 2 of 4 patches, back some seconds later", "the rest is tried again; done, or what is not known is said", exit_code=(0, 4), within_seconds=60)
+@row(
+    "pin",
+    "API server killed after 2 of 4 patches, back some seconds later",
+    "the rest is tried again; done, or what is not known is said",
+    exit_code=(0, 4),
+    within_seconds=60,
+)
 def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
@@ -118,13 +157,23 @@ def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: T
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-@row("pin", "target unknown, cordoned, without the image, or not Ready", "exit 3, nothing changed; said what to type", exit_code=3, within_seconds=30)
+@row(
+    "pin",
+    "target unknown, cordoned, without the image, or not Ready",
+    "exit 3, nothing changed; said what to type",
+    exit_code=3,
+    within_seconds=30,
+)
 def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1", "k8s-node3", "k8s-node10")
     estate.cluster.cordon("k8s-node3")
     trial.arranged()
-    for target, said in {"k8s-node77": "there is no node k8s-node77", "k8s-node3": "k8s-node3 is cordoned", "k8s-node2": "k8s-node2 does not hold the image"}.items():
+    for target, said in {
+        "k8s-node77": "there is no node k8s-node77",
+        "k8s-node3": "k8s-node3 is cordoned",
+        "k8s-node2": "k8s-node2 does not hold the image",
+    }.items():
         error = trial.run("pin", target, "--yes").error
         assert said in error["message"]
         assert error["next"]
@@ -145,11 +194,23 @@ def not_ready(estate: Estate, node: str) -> None:
     del found["metadata"]["resourceVersion"]  # whoever writes at the same time is overruled
     for condition in found["status"]["conditions"]:
         condition["status"] = "False"
-    estate.cluster.kubectl("replace", "--raw", f"/api/v1/nodes/{node}/status", "-f", "-", input=json.dumps(found))
+    estate.cluster.kubectl(
+        "replace", "--raw", f"/api/v1/nodes/{node}/status", "-f", "-", input=json.dumps(found)
+    )
 
 
-@row("pin, restore", "killed after k of n patches, every k", "`restore` gives the exact state before; `pin` again completes; so does `restore` after a `restore` that was killed", exit_code=(-9, 0))
-def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_the_next_run(trial: Trial) -> None:
+@row(
+    "pin, restore",
+    "killed after k of n patches, every k",
+    (
+        "`restore` gives the exact state before; `pin` again completes; so does `restore` after "
+        "a `restore` that was killed"
+    ),
+    exit_code=(-9, 0),
+)
+def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_the_next_run(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     trial.arranged()
@@ -161,7 +222,9 @@ def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_th
         passed = patches.names("passed")
         patches.kill(child)
         left = OTHERS - open_nodes(estate)
-        assert left == (passed if argv == PIN else OTHERS - passed), f"{argv[0]} killed after {k}: {sorted(left)} are cordoned"
+        assert left == (passed if argv == PIN else OTHERS - passed), (
+            f"{argv[0]} killed after {k}: {sorted(left)} are cordoned"
+        )
 
     with gate(estate) as patches:
         for k in range(5):
@@ -178,8 +241,18 @@ def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_th
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-@row("pin", "allowed to patch k of n nodes only, every k below n", "exit 4 (5 where none was patched), the nodes and the right are named; `restore` gives the exact state before", exit_code=(4, 5))
-def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_given_back_exactly(trial: Trial) -> None:
+@row(
+    "pin",
+    "allowed to patch k of n nodes only, every k below n",
+    (
+        "exit 4 (5 where none was patched), the nodes and the right are named; `restore` gives "
+        "the exact state before"
+    ),
+    exit_code=(4, 5),
+)
+def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_given_back_exactly(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     trial.arranged()
@@ -190,27 +263,46 @@ def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_given_back_exactl
         estate.cluster.kubectl("delete", "clusterrolebinding", "system:basic-user")
         for k in range(4):
             grant_on(estate, allowed[:k])
-            until(functools.partial(are_in_force, estate, allowed, k), what="the rights are in force")
+            until(
+                functools.partial(are_in_force, estate, allowed, k), what="the rights are in force"
+            )
             error = trial.run(*PIN).error
             assert OTHERS - open_nodes(estate) == set(allowed[:k])
-            assert all(node in error["message"] for node in OTHERS - set(allowed[:k])), error["message"]
+            assert all(node in error["message"] for node in OTHERS - set(allowed[:k])), error[
+                "message"
+            ]
             assert "patch" in error["message"], error["message"]
             assert "ClusterRole" in error["next"] or k, error["next"]
             trial.holds()
             assert run(estate, *RESTORE).result["uncordoned"] == sorted(allowed[:k])
             is_unchanged(trial)
     finally:
-        estate.cluster.apply({key: self_review[key] for key in ("apiVersion", "kind", "roleRef", "subjects")} | {"metadata": {"name": "system:basic-user"}})
+        estate.cluster.apply(
+            {key: self_review[key] for key in ("apiVersion", "kind", "roleRef", "subjects")}
+            | {"metadata": {"name": "system:basic-user"}}
+        )
         estate.cluster.grant()
     trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
 
 
 def grant_on(estate: Estate, names: list[str]) -> None:
     """List everything, patch these nodes only."""
-    rules: list[dict[str, Any]] = [{"apiGroups": [""], "resources": [resource], "verbs": ["get", "list"]} for resource in ("nodes", "pods")]
+    rules: list[dict[str, Any]] = [
+        {"apiGroups": [""], "resources": [resource], "verbs": ["get", "list"]}
+        for resource in ("nodes", "pods")
+    ]
     if names:
-        rules.append({"apiGroups": [""], "resources": ["nodes"], "resourceNames": names, "verbs": ["patch"]})
-    estate.cluster.apply({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "breakglass"}, "rules": rules})
+        rules.append(
+            {"apiGroups": [""], "resources": ["nodes"], "resourceNames": names, "verbs": ["patch"]}
+        )
+    estate.cluster.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": "breakglass"},
+            "rules": rules,
+        }
+    )
 
 
 def are_in_force(estate: Estate, allowed: list[str], k: int) -> bool:
@@ -218,12 +310,32 @@ def are_in_force(estate: Estate, allowed: list[str], k: int) -> bool:
 
 
 def may_patch(estate: Estate, node: str) -> bool:
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "breakglass", "resourceAttributes": {"verb": "patch", "resource": "nodes", "name": node}}}
-    answer = estate.cluster.kubectl("create", "--raw", "/apis/authorization.k8s.io/v1/subjectaccessreviews", "-f", "-", input=json.dumps(review)).stdout
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": "breakglass",
+            "resourceAttributes": {"verb": "patch", "resource": "nodes", "name": node},
+        },
+    }
+    answer = estate.cluster.kubectl(
+        "create",
+        "--raw",
+        "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "-f",
+        "-",
+        input=json.dumps(review),
+    ).stdout
     return bool(json.loads(answer)["status"]["allowed"])
 
 
-@row("pin, restore", "may list but not patch", "zero nodes touched; the missing right is named", exit_code=5, within_seconds=30)
+@row(
+    "pin, restore",
+    "may list but not patch",
+    "zero nodes touched; the missing right is named",
+    exit_code=5,
+    within_seconds=30,
+)
 def test_without_the_right_to_patch_no_node_is_touched_and_the_right_is_named(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")

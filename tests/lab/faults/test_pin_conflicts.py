@@ -1,4 +1,6 @@
-"""The faults of pin when others write to the cluster at the same time: people with kubectl, controllers, nodes that come and go."""
+"""The faults of pin when others write to the cluster at the same time: people with kubectl,
+controllers, nodes that come and go.
+"""
 
 import contextlib
 import json
@@ -21,11 +23,20 @@ WRITER = Path(__file__).with_name("writers.py")
 
 
 def marked(estate: Estate) -> set[str]:
-    return {name for name, node in nodes(estate).items() if "breakglass/pinned" in node["annotations"]}
+    return {
+        name for name, node in nodes(estate).items() if "breakglass/pinned" in node["annotations"]
+    }
 
 
-@row("pin", "a node cordoned by somebody else before the pin", "left alone and reported; never given back by us", exit_code=0)
-def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_back(trial: Trial) -> None:
+@row(
+    "pin",
+    "a node cordoned by somebody else before the pin",
+    "left alone and reported; never given back by us",
+    exit_code=0,
+)
+def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_back(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     estate.cluster.cordon("k8s-node3")
@@ -39,8 +50,15 @@ def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_ba
     is_unchanged(trial)
 
 
-@row("pin", "a node that we cordoned is uncordoned by somebody while the pin is still at work", "exit 4, the node is named; `restore` takes the annotation only", exit_code=4)
-def test_a_node_that_somebody_uncordons_during_the_pin_only_loses_the_annotation(trial: Trial) -> None:
+@row(
+    "pin",
+    "a node that we cordoned is uncordoned by somebody while the pin is still at work",
+    "exit 4, the node is named; `restore` takes the annotation only",
+    exit_code=4,
+)
+def test_a_node_that_somebody_uncordons_during_the_pin_only_loses_the_annotation(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     trial.arranged()
@@ -60,7 +78,12 @@ def test_a_node_that_somebody_uncordons_during_the_pin_only_loses_the_annotation
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
 
-@row("pin", "a node is cordoned by somebody else while our patch of it is on its way", "exit 4: it is left to them and named; `restore` leaves it cordoned", exit_code=4)
+@row(
+    "pin",
+    "a node is cordoned by somebody else while our patch of it is on its way",
+    "exit 4: it is left to them and named; `restore` leaves it cordoned",
+    exit_code=4,
+)
 def test_a_node_that_somebody_cordons_during_the_pin_stays_theirs(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
@@ -81,7 +104,9 @@ def test_a_node_that_somebody_cordons_during_the_pin_stays_theirs(trial: Trial) 
     assert open_nodes(estate) == {"k8s-node1", *OTHERS} - {node}
     assert theirs[node] == nodes(estate)[node]
     trial.arranged()
-    assert trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate)).result["left_alone"] == [node]
+    assert trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate)).result[
+        "left_alone"
+    ] == [node]
 
 
 @row(
@@ -99,7 +124,9 @@ def test_writers_at_a_hundred_hertz_do_not_keep_pin_and_restore_from_ending(tria
         for argv in (PIN, RESTORE):
             ended = trial.run(*argv)
             if ended.exit_code == 4:
-                assert "somebody else keeps changing the node" in ended.error["message"], ended.error
+                assert "somebody else keeps changing the node" in ended.error["message"], (
+                    ended.error
+                )
             trial.holds()
     print(f"writes per second and node: {hertz}")
     # A hundred on a quiet machine; what counts is that each of our patches meets some.
@@ -115,8 +142,16 @@ def writers(estate: Estate) -> Iterator[dict[str, float]]:
     api, hertz = estate.api, dict[str, float]()
     api.write("/etc/lab/writers.py", WRITER.read_bytes())
     api.write("/run/lab/writers", "")
-    child = api.popen("python3", "/etc/lab/writers.py", "/run/lab/writers", "k8s-node2", "k8s-node3")
-    wait(lambda: "breakglass-lab/writer" in estate.cluster.nodes()["k8s-node3"]["metadata"]["labels"], 30, lambda: "the writers do not write")
+    child = api.popen(
+        "python3", "/etc/lab/writers.py", "/run/lab/writers", "k8s-node2", "k8s-node3"
+    )
+    wait(
+        lambda: (
+            "breakglass-lab/writer" in estate.cluster.nodes()["k8s-node3"]["metadata"]["labels"]
+        ),
+        30,
+        lambda: "the writers do not write",
+    )
     try:
         yield hertz
     finally:
@@ -152,15 +187,30 @@ def test_a_pin_that_is_always_outrun_gives_up_and_says_so(trial: Trial) -> None:
 
 def join(estate: Estate, name: str) -> None:
     """A node joins; its address is that of a machine that answers."""
-    estate.cluster.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64"}}})
+    estate.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64"}},
+        }
+    )
     node = estate.cluster.get("node", name)
     del node["metadata"]["resourceVersion"]  # whoever writes at the same time is overruled
     node["status"]["addresses"] = [{"type": "InternalIP", "address": ADDRESSES["k8s-node3"]}]
-    estate.cluster.kubectl("replace", "--raw", f"/api/v1/nodes/{name}/status", "-f", "-", input=json.dumps(node))
+    estate.cluster.kubectl(
+        "replace", "--raw", f"/api/v1/nodes/{name}/status", "-f", "-", input=json.dumps(node)
+    )
 
 
-@row("pin", "a node joins while the pin is at work", "a warning names it; the next run cordons it", exit_code=0)
-def test_a_node_that_joins_during_the_pin_is_reported_and_cordoned_by_the_next_run(trial: Trial) -> None:
+@row(
+    "pin",
+    "a node joins while the pin is at work",
+    "a warning names it; the next run cordons it",
+    exit_code=0,
+)
+def test_a_node_that_joins_during_the_pin_is_reported_and_cordoned_by_the_next_run(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
     trial.arranged()
@@ -177,7 +227,12 @@ def test_a_node_that_joins_during_the_pin_is_reported_and_cordoned_by_the_next_r
     estate.cluster.kubectl("delete", "node", "k8s-node99")
 
 
-@row("pin, restore", "a node leaves while its patch is on its way", "a node that is gone is no failure: exit 0", exit_code=0)
+@row(
+    "pin, restore",
+    "a node leaves while its patch is on its way",
+    "a node that is gone is no failure: exit 0",
+    exit_code=0,
+)
 def test_a_node_that_leaves_during_the_pin_is_no_failure(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")

@@ -1,4 +1,6 @@
-"""The power of the registry VM goes when snapshot has said that it is done: at once, and eight seconds later. What it is like in the middle is in test_snapshot_kills.py."""
+"""The power of the registry VM goes when snapshot has said that it is done: at once, and eight
+seconds later. What it is like in the middle is in test_snapshot_kills.py.
+"""
 
 import contextlib
 import time
@@ -17,13 +19,24 @@ from .trial import Trial
 NEW = "2b3c4d5e"
 SNAPSHOT = ("snapshot", "--tag", NEW)
 FILE = f"infra-ci-{NEW}.tar.gz"
-SITUATIONS: dict[str, tuple[str, ...]] = {"the first": (), "the same tag once more": (NEW,), "the old one goes": (TAG,)}
+SITUATIONS: dict[str, tuple[str, ...]] = {
+    "the first": (),
+    "the same tag once more": (NEW,),
+    "the old one goes": (TAG,),
+}
 SECONDS = 8.0
 
 
-@row("snapshot", "the power goes at once when it has ended, or eight seconds after", "what was promised is on the disk", exit_code=0)
+@row(
+    "snapshot",
+    "the power goes at once when it has ended, or eight seconds after",
+    "what was promised is on the disk",
+    exit_code=0,
+)
 def test_what_snapshot_has_promised_survives_a_power_cut(trial: Trial) -> None:
-    """Each situation has a disk of its own, one over the other, so that the eight seconds are waited for once."""
+    """Each situation has a disk of its own, one over the other, so that the eight seconds are
+    waited for once.
+    """
     estate, vm = trial.estate, trial.estate.vm
     lying = {situation: files_of(estate, tags) for situation, tags in SITUATIONS.items()}
     keeping(estate, 1)
@@ -47,7 +60,9 @@ def test_what_snapshot_has_promised_survives_a_power_cut(trial: Trial) -> None:
         trial.holds("registry-vm")
         with cut.mounted(VM_DIRECTORY):
             again = run(estate, *SNAPSHOT)
-            assert not any("docker" in line for line in again.lines), "after the power cut it has to be saved again"
+            assert not any("docker" in line for line in again.lines), (
+                "after the power cut it has to be saved again"
+            )
             assert read_shelf(vm.path(VM_DIRECTORY)).hidden == frozenset()
     empty(vm.path(VM_DIRECTORY))
 
@@ -61,7 +76,10 @@ def files_of(estate: Estate, tags: tuple[str, ...]) -> Files:
 
 
 def survived(situation: str, before: Shelf, cut: PowerDisk, image: Image) -> None:
-    """I1 and I2 on what is left on the disk; and more: what exit 0 promised is there. What was removed, an old tarball with its proof or a hidden file, may have come back: the next run removes it."""
+    """I1 and I2 on what is left on the disk; and more: what exit 0 promised is there. What was
+    removed, an old tarball with its proof or a hidden file, may have come back: the next run
+    removes it.
+    """
     now = cut.shelf()
     assert violated("registry-vm", before, now) == [], situation
     assert now.latest == FILE, situation

@@ -1,4 +1,6 @@
-"""With as few rights as possible: the ClusterRole that README.md prints, and a key that may only read on the NAS."""
+"""With as few rights as possible: the ClusterRole that README.md prints, and a key that may only
+read on the NAS.
+"""
 
 import contextlib
 import re
@@ -25,18 +27,33 @@ TARBALL = f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz"
 
 
 def role_of_the_readme() -> str:
-    found = re.search(r"<!-- clusterrole -->\n```yaml\n(.*?)```", (REPOSITORY_ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(
+        r"<!-- clusterrole -->\n```yaml\n(.*?)```",
+        (REPOSITORY_ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
     assert found, "README.md prints no ClusterRole"
     return found[1]
 
 
 def test_the_lab_grants_exactly_the_rights_that_the_readme_prints() -> None:
     rules = yaml.safe_load(role_of_the_readme())["rules"]
-    printed = {(group, resource, verb) for rule in rules for group in rule["apiGroups"] for resource in rule["resources"] for verb in rule["verbs"]}
+    printed = {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
     assert printed == {("", resource, verb) for resource, verbs in RIGHTS.items() for verb in verbs}
 
 
-@row("any", "the API grants what README.md prints and no more", "import, pin and restore do all they do, warnings about pods included", exit_code=0)
+@row(
+    "any",
+    "the API grants what README.md prints and no more",
+    "import, pin and restore do all they do, warnings about pods included",
+    exit_code=0,
+)
 def test_with_the_printed_role_as_it_stands_every_command_works(trial: Trial) -> None:
     estate = trial.estate
     fetched(estate, "k8s-node1")
@@ -44,7 +61,11 @@ def test_with_the_printed_role_as_it_stands_every_command_works(trial: Trial) ->
     estate.cluster.grant({})
     estate.cluster.kubectl("apply", "-f", "-", input=role_of_the_readme())
     told = [trial.run(*argv) for argv in (("import", "k8s-node1"), PIN, RESTORE)]
-    assert [ran.stderr for ran in told if "403" in ran.stderr or "could not be listed" in ran.stderr or "cannot" in ran.stderr] == []
+    assert [
+        ran.stderr
+        for ran in told
+        if "403" in ran.stderr or "could not be listed" in ran.stderr or "cannot" in ran.stderr
+    ] == []
     is_unchanged(trial)
     trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
 
@@ -56,7 +77,11 @@ def read_only(estate: Estate) -> Iterator[None]:
     keys = nas.read("/root/.ssh/authorized_keys")
     forced = f'command="/bin/sh {INSTALLED} {NAS_DIRECTORY} infra-ci",restrict '
     nas.write(INSTALLED, SCRIPT.read_bytes())
-    nas.write("/root/.ssh/authorized_keys", "".join(f"{forced}{line}\n" for line in keys.splitlines()), mode=0o600)
+    nas.write(
+        "/root/.ssh/authorized_keys",
+        "".join(f"{forced}{line}\n" for line in keys.splitlines()),
+        mode=0o600,
+    )
     try:
         yield
     finally:
@@ -64,7 +89,12 @@ def read_only(estate: Estate) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("via", ["node", pytest.param("operator", marks=pytest.mark.thorough)])
-@row("fetch", "the NAS key may only read (forced command), the VM is down", "works by both ways, from the start and resumed", exit_code=0)
+@row(
+    "fetch",
+    "the NAS key may only read (forced command), the VM is down",
+    "works by both ways, from the start and resumed",
+    exit_code=0,
+)
 def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -> None:
     estate = trial.estate
     published(estate)
@@ -80,9 +110,13 @@ def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -
         for path in node.path(NODE_DIRECTORY).iterdir():
             path.unlink()
         node.write(f"{NODE_DIRECTORY}/.infra-ci-{TAG}.tar.gz.partial", whole[: len(whole) // 3])
-        node.write(f"{NODE_DIRECTORY}/.infra-ci-{TAG}.tar.gz.partial.sha256", f"{ran.result['sha256']}\n")
+        node.write(
+            f"{NODE_DIRECTORY}/.infra-ci-{TAG}.tar.gz.partial.sha256", f"{ran.result['sha256']}\n"
+        )
         resumed = trial.run("fetch", "k8s-node1", "--via", via)
-        assert any(f"tail -c +{len(whole) // 3 + 1} " in line for line in resumed.lines), resumed.lines
+        assert any(f"tail -c +{len(whole) // 3 + 1} " in line for line in resumed.lines), (
+            resumed.lines
+        )
         trial.recovers("k8s-node1")
     assert listing.files(estate.nas, NAS_DIRECTORY) == before
 
@@ -130,7 +164,12 @@ FORBIDDEN = (
 )
 
 
-@row("any", "the NAS key may only read, and somebody else has it", "only tarballs of that directory are read: no other file, no write, no shell, no forwarding", exit_code=0)
+@row(
+    "any",
+    "the NAS key may only read, and somebody else has it",
+    "only tarballs of that directory are read: no other file, no write, no shell, no forwarding",
+    exit_code=0,
+)
 def test_a_nas_key_that_may_only_read_does_nothing_else(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
@@ -142,19 +181,31 @@ def test_a_nas_key_that_may_only_read_does_nothing_else(trial: Trial) -> None:
     ssh = ("ssh", "-o", "BatchMode=yes", ADDRESSES["synology"])
     with read_only(estate):
         before = listing.files(nas, NAS_DIRECTORY) | listing.files(nas, "/etc")
-        running = {command: estate.operator.popen(*ssh, *((command,) if command else ("-T",))) for command in FORBIDDEN}
+        running = {
+            command: estate.operator.popen(*ssh, *((command,) if command else ("-T",)))
+            for command in FORBIDDEN
+        }
         for command, child in running.items():
             stdout, stderr = child.communicate(timeout=60)
-            assert child.returncode == 126, f"{command!r}: exit {child.returncode}\n{stdout[:200]}{stderr}"
+            assert child.returncode == 126, (
+                f"{command!r}: exit {child.returncode}\n{stdout[:200]}{stderr}"
+            )
             assert "may only read the tarballs" in stderr, f"{command!r}: {stderr}"
             assert stdout == "", f"{command!r}: {stdout[:200]}"
-        listed = estate.operator.run(*ssh, f"sh -c 'id; cat /etc/shadow' shelf {NAS_DIRECTORY} infra-ci").stdout
+        listed = estate.operator.run(
+            *ssh, f"sh -c 'id; cat /etc/shadow' shelf {NAS_DIRECTORY} infra-ci"
+        ).stdout
         assert listed.startswith("present\n")
         assert listed.endswith("end\n")
         assert "uid=" not in listed
         assert shadow not in listed
         assert estate.operator.run(*ssh, f"cat {TARBALL} ", check=False).returncode == 126
-        assert estate.operator.run(*ssh[:1], "-W", "127.0.0.1:22", *ssh[1:], check=False, timeout=30).returncode != 0
+        assert (
+            estate.operator.run(
+                *ssh[:1], "-W", "127.0.0.1:22", *ssh[1:], check=False, timeout=30
+            ).returncode
+            != 0
+        )
         assert estate.operator.run(*ssh, "-s", "sftp", check=False, timeout=30).returncode != 0
         assert listing.files(nas, NAS_DIRECTORY) | listing.files(nas, "/etc") == before
 

@@ -1,4 +1,6 @@
-"""No secret in what is printed, in argv, in the environment of a child, in a file: planted strings, looked for on every host while the commands run."""
+"""No secret in what is printed, in argv, in the environment of a child, in a file: planted strings,
+looked for on every host while the commands run.
+"""
 
 import base64
 import functools
@@ -25,7 +27,9 @@ AUTHS = "/root/auths.json"
 
 
 def middle(text: str) -> bytes:
-    """A line of a private key that only its owner has: the first ones are the same for all, or public."""
+    """A line of a private key that only its owner has: the first ones are the same for all, or
+    public.
+    """
     return [line for line in text.splitlines() if not line.startswith("-----")][-2].encode()
 
 
@@ -34,11 +38,18 @@ def plant(estate: Estate) -> tuple[dict[str, bytes], dict[str, str]]:
     operator = estate.operator
     ssh_key, tls_key = pki.text("operator"), pki.text("breakglass.key")
     login = {"username": "ci", "password": PASSWORD}
-    operator.write(AUTHS, json.dumps({"auths": dict.fromkeys(furniture.REGISTRY_HOSTS, login)}), mode=0o600)
+    operator.write(
+        AUTHS, json.dumps({"auths": dict.fromkeys(furniture.REGISTRY_HOSTS, login)}), mode=0o600
+    )
     for registry in furniture.REGISTRY_HOSTS:
         for node in estate.nodes.values():
-            header = f'  [host."https://{registry}".header]\n    authorization = ["Bearer {HEADER}"]\n'
-            node.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", furniture.hosts_toml(registry) + header)
+            header = (
+                f'  [host."https://{registry}".header]\n    authorization = ["Bearer {HEADER}"]\n'
+            )
+            node.write(
+                f"/etc/containerd/certs.d/{registry}/hosts.toml",
+                furniture.hosts_toml(registry) + header,
+            )
     canaries = {
         "SSH key": middle(ssh_key),
         "registry password": PASSWORD.encode(),
@@ -52,7 +63,9 @@ def plant(estate: Estate) -> tuple[dict[str, bytes], dict[str, str]]:
 
 
 def fails(trial: Trial, canaries: Mapping[str, bytes], env: Mapping[str, str], *argv: str) -> None:
-    """--verbose shows chained causes, so that a traceback is none of a bug; an exit code is among the row's."""
+    """--verbose shows chained causes, so that a traceback is none of a bug; an exit code is among
+    the row's.
+    """
     ended = trial.estate.operator.breakglass("--json", "--verbose", *argv, env=env)
     assert ended.returncode in trial.row.exit_codes, ended.stderr
     is_silent(ended.stdout + ended.stderr, canaries)
@@ -64,8 +77,17 @@ def is_silent(told: str, canaries: Mapping[str, bytes]) -> None:
 
 def left_over(estate: Estate, canaries: Mapping[str, bytes]) -> list[str]:
     """Where the secrets lie afterwards: nowhere but where they were put."""
-    planted = (AUTHS, "/root/.kube/config", "/root/.kube/admin.config", "/root/.kube/other-admin.config")
-    return [line for name in ("operator", "registry-vm", *estate.nodes) for line in in_files(estate.host(name), canaries, but=planted)]
+    planted = (
+        AUTHS,
+        "/root/.kube/config",
+        "/root/.kube/admin.config",
+        "/root/.kube/other-admin.config",
+    )
+    return [
+        line
+        for name in ("operator", "registry-vm", *estate.nodes)
+        for line in in_files(estate.host(name), canaries, but=planted)
+    ]
 
 
 def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Estate) -> None:
@@ -73,14 +95,25 @@ def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Es
     with watched(fresh, canaries) as seen:
         fresh.vm.run("sh", "-c", "sleep 0.3; :", TOKEN)
         fresh.nodes["k8s-node3"].run("sleep", "0.3", env={"X": PASSWORD})
-    assert {line.partition(" of ")[0] for line in seen} == {"token: registry-vm: argv", "registry password: k8s-node3: environment"}
+    assert {line.partition(" of ")[0] for line in seen} == {
+        "token: registry-vm: argv",
+        "registry password: k8s-node3: environment",
+    }
     fresh.operator.write("/tmp/x", HEADER)
     fresh.vm.write("/var/tmp/x/y", f"a{TOKEN}")
-    assert left_over(fresh, canaries) == ["header of hosts.toml in operator:/tmp/x", "token in registry-vm:/var/tmp/x/y"]
+    assert left_over(fresh, canaries) == [
+        "header of hosts.toml in operator:/tmp/x",
+        "token in registry-vm:/var/tmp/x/y",
+    ]
     fresh.operator.path("/tmp/x").unlink()
 
 
-@row("any", "all five commands with secrets planted in every place that is read", "none in output, argv, environments, temporary files", exit_code=0)
+@row(
+    "any",
+    "all five commands with secrets planted in every place that is read",
+    "none in output, argv, environments, temporary files",
+    exit_code=0,
+)
 def test_no_secret_is_seen_anywhere_while_all_five_commands_do_their_work(trial: Trial) -> None:
     estate = trial.estate
     published(estate, TAG)
@@ -88,7 +121,9 @@ def test_no_secret_is_seen_anywhere_while_all_five_commands_do_their_work(trial:
     trial.arranged()
     canaries, environment = plant(estate)
     empty(estate.operator.path("/tmp"))
-    estate.operator.path("/root/.ssh/id_ed25519").rename(estate.operator.path("/root/.ssh/id_ed25519.away"))
+    estate.operator.path("/root/.ssh/id_ed25519").rename(
+        estate.operator.path("/root/.ssh/id_ed25519.away")
+    )
     commands = (
         ("snapshot", "--tag", "1b2c3d4e"),
         ("fetch", "k8s-node1"),
@@ -105,9 +140,13 @@ def test_no_secret_is_seen_anywhere_while_all_five_commands_do_their_work(trial:
                 if argv[0] == "import":
                     record = estate.nodes["k8s-node1"].path("/var/breakglass/.breakglass.json")
                     assert HEADER in record.read_text()
-                    assert record.stat().st_mode & 0o077 == 0, "what hosts.toml holds is readable for others in our record"
+                    assert record.stat().st_mode & 0o077 == 0, (
+                        "what hosts.toml holds is readable for others in our record"
+                    )
     finally:
-        estate.operator.path("/root/.ssh/id_ed25519.away").rename(estate.operator.path("/root/.ssh/id_ed25519"))
+        estate.operator.path("/root/.ssh/id_ed25519.away").rename(
+            estate.operator.path("/root/.ssh/id_ed25519")
+        )
     assert seen == set()
     assert left_over(estate, canaries) == []
     is_unchanged(trial)
@@ -118,7 +157,12 @@ def has_called(host: Host, since: int) -> bool:
     return contacts(host) > since
 
 
-@row("any", "killed while it talks to the API, with secrets planted", "no key of the kubeconfig is left in a file", exit_code=(-9, 0))
+@row(
+    "any",
+    "killed while it talks to the API, with secrets planted",
+    "no key of the kubeconfig is left in a file",
+    exit_code=(-9, 0),
+)
 def test_a_run_that_is_killed_leaves_no_key_in_a_temporary_file(trial: Trial) -> None:
     estate, operator = trial.estate, trial.estate.operator
     canaries, environment = plant(estate)
@@ -128,7 +172,9 @@ def test_a_run_that_is_killed_leaves_no_key_in_a_temporary_file(trial: Trial) ->
         for signals in ((signal.SIGKILL,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)):
             since = contacts(operator)
             child = trial.start("restore", "--yes", env=environment)
-            until(functools.partial(has_called, operator, since), child=child, what="the API is asked")
+            until(
+                functools.partial(has_called, operator, since), child=child, what="the API is asked"
+            )
             for number in signals:
                 child.send_signal(number)
             trial.killed(child)
@@ -146,7 +192,10 @@ def kubeconfig(**changed: Any) -> str:
 
 @row(
     "any",
-    "secrets planted, and it goes wrong: wrong password, key refused, key damaged, TLS not trusted, token refused, kubeconfig damaged",
+    (
+        "secrets planted, and it goes wrong: wrong password, key refused, key damaged, TLS not "
+        "trusted, token refused, kubeconfig damaged"
+    ),
     "the error says what is wrong and shows no secret, --verbose included",
     exit_code=(2, 3, 4, 5),
 )
@@ -162,15 +211,35 @@ def test_no_secret_is_seen_when_logins_fail(trial: Trial) -> None:
     operator.path("/root/.ssh/id_ed25519").rename(operator.path("/root/.ssh/id_ed25519.away"))
     good = operator.read("/root/.kube/config")
     other_authority = base64.b64encode(pki.text("kubernetes-ca.crt").encode()).decode()
-    tokens = ({"token": TOKEN}, {"tokenFile": "/root/.kube/token"}, {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/echo", "args": [TOKEN], "interactiveMode": "Never"}})
-    documents = [*(kubeconfig(user=user) for user in tokens), kubeconfig(**{"certificate-authority-data": other_authority}), f"users:\n- name: {TOKEN}\n   token: {TOKEN}\n", f'"{TOKEN}"']
+    tokens = (
+        {"token": TOKEN},
+        {"tokenFile": "/root/.kube/token"},
+        {
+            "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1",
+                "command": "/bin/echo",
+                "args": [TOKEN],
+                "interactiveMode": "Never",
+            }
+        },
+    )
+    documents = [
+        *(kubeconfig(user=user) for user in tokens),
+        kubeconfig(**{"certificate-authority-data": other_authority}),
+        f"users:\n- name: {TOKEN}\n   token: {TOKEN}\n",
+        f'"{TOKEN}"',
+    ]
     operator.write("/root/.kube/token", TOKEN, mode=0o600)
     trial.arranged()
     seen: set[str] = set()
     snapshot, check, restore = ("snapshot", "--tag", "1b2c3d4e"), ("check",), ("restore", "--yes")
     try:
         with watched(estate, canaries) as seen:
-            for text in (stranger, key.replace("\n", "\n ")[: len(key) // 2], key[:-60] + "AAAA" + key[-56:]):
+            for text in (
+                stranger,
+                key.replace("\n", "\n ")[: len(key) // 2],
+                key[:-60] + "AAAA" + key[-56:],
+            ):
                 fails(trial, canaries, environment | {"BREAKGLASS_SSH_KEY": text}, *snapshot)
             for document in documents:
                 operator.write("/root/.kube/config", document, mode=0o600)
@@ -184,7 +253,9 @@ def test_no_secret_is_seen_when_logins_fail(trial: Trial) -> None:
             fails(trial, canaries, environment, *check)
             settings = operator.read("/root/breakglass.yaml")
             operator.write("/root/other-ca.pem", pki.text("kubernetes-ca.crt"))
-            operator.write("/root/breakglass.yaml", settings.replace("ca: null", "ca: /root/other-ca.pem"))
+            operator.write(
+                "/root/breakglass.yaml", settings.replace("ca: null", "ca: /root/other-ca.pem")
+            )
             fails(trial, canaries, environment, *check)
     finally:
         operator.path("/root/.ssh/id_ed25519.away").rename(operator.path("/root/.ssh/id_ed25519"))

@@ -1,4 +1,6 @@
-"""A signal in the middle of each command: the state is told, nothing is left behind, the next run finishes. A second one ends it at once."""
+"""A signal in the middle of each command: the state is told, nothing is left behind, the next run
+finishes. A second one ends it at once.
+"""
 
 import contextlib
 import functools
@@ -23,16 +25,23 @@ from .trial import Trial
 SIGNALS = ((signal.SIGINT,), (signal.SIGTERM,), (signal.SIGHUP,), (signal.SIGINT, signal.SIGTERM))
 CODES = (129, 130, 143)
 HOLD, BEGUN = "/run/lab/hold", "/run/lab/begun"
-TRICKLES = f"| {{ head -c 1000; touch {BEGUN}; while [ -e {HOLD} ]; do dd bs=16 count=1 2>/dev/null || exit 1; sleep 0.05; done; cat; }}"
+TRICKLES = (
+    f"| {{ head -c 1000; touch {BEGUN}; while [ -e {HOLD} ]; do dd bs=16 count=1 2>/dev/null || "
+    f"exit 1; sleep 0.05; done; cat; }}"
+)
 """Behind a program: its output comes drop by drop while HOLD is there."""
 
 
 @contextlib.contextmanager
 def slow(host: Host, command: str, arguments: str, *, then: str) -> Iterator[Callable[[], bool]]:
-    """A program, called with such arguments, has begun and does not end; every other call of it is as ever."""
+    """A program, called with such arguments, has begun and does not end; every other call of it is
+    as ever.
+    """
     host.write(HOLD, "")
     try:
-        with in_front_of(host, command, f'case "$*" in {arguments}) ;; *) exec $real "$@" ;; esac\n{then}'):
+        with in_front_of(
+            host, command, f'case "$*" in {arguments}) ;; *) exec $real "$@" ;; esac\n{then}'
+        ):
             yield lambda: host.path(BEGUN).exists()
     finally:
         for path in (HOLD, BEGUN):
@@ -47,7 +56,8 @@ def end(trial: Trial, child: HostProcess, signals: tuple[signal.Signals, ...]) -
         time.sleep(0.1)  # two at once would be one
     if len(signals) > 1:
         trial.killed(child)
-        # In order it may have ended before the second came; that one that hangs ends at once is seen in the sandbox.
+        # In order it may have ended before the second came; that one that hangs ends at once is
+        # seen in the sandbox.
         assert child.returncode in {128 + number for number in signals}
         assert time.monotonic() - began < 3, "the second signal does not end it at once"
         return
@@ -58,7 +68,9 @@ def end(trial: Trial, child: HostProcess, signals: tuple[signal.Signals, ...]) -
     assert "the same command again" in ended.error["next"], ended.error
 
 
-def each_signal(trial: Trial, argv: tuple[str, ...], begun: Callable[[], bool], again: Callable[[], object]) -> None:
+def each_signal(
+    trial: Trial, argv: tuple[str, ...], begun: Callable[[], bool], again: Callable[[], object]
+) -> None:
     for signals in SIGNALS:
         child = trial.start(*argv)
         until(begun, child=child, what="the step has begun")
@@ -67,37 +79,65 @@ def each_signal(trial: Trial, argv: tuple[str, ...], begun: Callable[[], bool], 
         again()
 
 
-@row("snapshot", "SIGINT, SIGTERM, SIGHUP, a second signal in the middle of docker save", "128+n, the state told; nothing published, the next run finishes", exit_code=CODES)
-def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishes(trial: Trial) -> None:
+@row(
+    "snapshot",
+    "SIGINT, SIGTERM, SIGHUP, a second signal in the middle of docker save",
+    "128+n, the state told; nothing published, the next run finishes",
+    exit_code=CODES,
+)
+def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishes(
+    trial: Trial,
+) -> None:
     estate = trial.estate
     published(estate)
     estate.small("1b2c3d4e", "two")
     trial.arranged()
     with slow(estate.vm, "docker", '"save "*', then=f'$real "$@" {TRICKLES}') as begun:
-        each_signal(trial, ("snapshot", "--tag", "1b2c3d4e"), begun, lambda: estate.vm.path(BEGUN).unlink())
+        each_signal(
+            trial, ("snapshot", "--tag", "1b2c3d4e"), begun, lambda: estate.vm.path(BEGUN).unlink()
+        )
     trial.recovers("registry-vm")
 
 
-@row("fetch", "SIGINT, SIGTERM, SIGHUP, a second signal half-way through the transfer", "128+n, the state told; no final name, the next run resumes", exit_code=CODES)
+@row(
+    "fetch",
+    "SIGINT, SIGTERM, SIGHUP, a second signal half-way through the transfer",
+    "128+n, the state told; no final name, the next run resumes",
+    exit_code=CODES,
+)
 def test_a_fetch_ended_by_a_signal_is_resumed_by_the_next_one(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
     published(estate)
     trial.arranged()
-    with slow(node, "ssh", '*"cat /"*.tar.gz | *"tail -c "*', then=f'$real "$@" {TRICKLES}') as begun:
-        each_signal(trial, ("fetch", "k8s-node1", "--via", "node"), begun, lambda: node.path(BEGUN).unlink())
+    with slow(
+        node, "ssh", '*"cat /"*.tar.gz | *"tail -c "*', then=f'$real "$@" {TRICKLES}'
+    ) as begun:
+        each_signal(
+            trial, ("fetch", "k8s-node1", "--via", "node"), begun, lambda: node.path(BEGUN).unlink()
+        )
     assert "tail -c +" in "\n".join(trial.recovers("k8s-node1").lines)
 
 
 MOMENTS = {
     "while the archive is read": ("gzip", '"-dc "*', f'$real "$@" {TRICKLES}'),
-    "after a name was set": ("ctr", '*"images tag"*"/viktor/infra-ci:latest"', f'$real "$@"; touch {BEGUN}; while [ -e {HOLD} ]; do sleep 0.05; done'),
+    "after a name was set": (
+        "ctr",
+        '*"images tag"*"/viktor/infra-ci:latest"',
+        f'$real "$@"; touch {BEGUN}; while [ -e {HOLD} ]; do sleep 0.05; done',
+    ),
 }
 
 
-@pytest.mark.parametrize("moment", ["while the archive is read", pytest.param("after a name was set", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "moment",
+    ["while the archive is read", pytest.param("after a name was set", marks=pytest.mark.thorough)],
+)
 @row(
     "import",
-    "SIGINT, SIGTERM, SIGHUP, a second signal while the archive is read or names are set, over a good image",
+    (
+        "SIGINT, SIGTERM, SIGHUP, a second signal while the archive is read or names are set, "
+        "over a good image"
+    ),
     "128+n, the state told; each name means what it meant before, the next run finishes",
     exit_code=CODES,
 )
@@ -105,7 +145,16 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
     estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
     other = estate.small("0ther", "other", registries=[estate.private])
     image = fetched(estate, "k8s-node1")
-    node.run("ctr", "-n", "k8s.io", "images", "pull", "--hosts-dir", "/etc/containerd/certs.d", f"{estate.private.reference}:0ther")
+    node.run(
+        "ctr",
+        "-n",
+        "k8s.io",
+        "images",
+        "pull",
+        "--hosts-dir",
+        "/etc/containerd/certs.d",
+        f"{estate.private.reference}:0ther",
+    )
     for name in NAMES[:3]:
         node.run("ctr", "-n", "k8s.io", "images", "tag", f"{estate.private.reference}:0ther", name)
     trial.arranged()
@@ -125,10 +174,21 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
     command, arguments, then = MOMENTS[moment]
     with slow(node, command, arguments, then=then) as begun:
         each_signal(trial, ("import", "k8s-node1", "--no-answer-pulls"), begun, are_as_before)
-    trial.recovers("k8s-node1", goal=lambda: {name: image_ids(estate, "k8s-node1").get(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id))
+    trial.recovers(
+        "k8s-node1",
+        goal=lambda: (
+            {name: image_ids(estate, "k8s-node1").get(name) for name in NAMES}
+            == dict.fromkeys(NAMES, image.image_id)
+        ),
+    )
 
 
-@row("pin", "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches", "128+n, the state told; the nodes carry our annotation, the next run finishes", exit_code=CODES)
+@row(
+    "pin",
+    "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches",
+    "128+n, the state told; the nodes carry our annotation, the next run finishes",
+    exit_code=CODES,
+)
 def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:
     estate = trial.estate
     held(estate, "k8s-node1")
@@ -150,7 +210,12 @@ def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> No
     is_unchanged(trial)
 
 
-@row("restore", "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches, and while a node is given back", "128+n, the state told; the next run gives back the rest", exit_code=CODES)
+@row(
+    "restore",
+    "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches, and while a node is given back",
+    "128+n, the state told; the next run gives back the rest",
+    exit_code=CODES,
+)
 def test_a_restore_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:
     estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
     fetched(estate, "k8s-node1")
@@ -167,7 +232,12 @@ def test_a_restore_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -
         trial.holds()
         assert len(OTHERS - open_nodes(estate)) == 2
         patches.say("all")
-    with slow(node, "ctr", '*"images rm breakglass.local/keep/"*', then=f"touch {BEGUN}; while [ -e {HOLD} ]; do sleep 0.05; done; exit 1") as begun:
+    with slow(
+        node,
+        "ctr",
+        '*"images rm breakglass.local/keep/"*',
+        then=f"touch {BEGUN}; while [ -e {HOLD} ]; do sleep 0.05; done; exit 1",
+    ) as begun:
         for signals in SIGNALS[1:]:
             child = trial.start(*RESTORE)
             until(begun, child=child, what="the step has begun")

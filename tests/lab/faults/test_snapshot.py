@@ -1,4 +1,6 @@
-"""The faults of snapshot: registries, docker, the run itself. Those of the disk are in test_snapshot_disk.py, those of what lies there in test_snapshot_shelf.py."""
+"""The faults of snapshot: registries, docker, the run itself. Those of the disk are in
+test_snapshot_disk.py, those of what lies there in test_snapshot_shelf.py.
+"""
 
 import contextlib
 import signal
@@ -30,7 +32,9 @@ def large(estate: Estate) -> Image:
 
 
 def exported(estate: Estate) -> list[Path]:
-    """The layers of the directory that docker streams, in the order in which it does; none until all of it has been written."""
+    """The layers of the directory that docker streams, in the order in which it does; none until
+    all of it has been written.
+    """
     for directory in estate.vm.path("/var/lib/docker/tmp").glob("docker-export-*"):
         if (directory / "manifest.json").exists():
             return sorted(directory.glob("*/layer.tar"))
@@ -38,9 +42,15 @@ def exported(estate: Estate) -> list[Path]:
 
 
 def await_stream(estate: Estate, compressor: Threshold, child: HostProcess) -> None:
-    """docker has written the export and waits for the compressor to take it, and the script on its other side has asked what it needs to know."""
+    """docker has written the export and waits for the compressor to take it, and the script on its
+    other side has asked what it needs to know.
+    """
     partial = estate.vm.path(f"{VM_DIRECTORY}/.{FILE}.partial")
-    until(lambda: compressor.reached() and bool(exported(estate)) and partial.exists(), child=child, what="docker save streams")
+    until(
+        lambda: compressor.reached() and bool(exported(estate)) and partial.exists(),
+        child=child,
+        what="docker save streams",
+    )
 
 
 def is_latest(estate: Estate) -> bool:
@@ -48,8 +58,14 @@ def is_latest(estate: Estate) -> bool:
 
 
 @row("snapshot", "registry down with a local copy present", "not published as fresh", exit_code=5)
-@pytest.mark.parametrize("already", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["not published yet", "published before"])
-def test_with_the_registry_down_the_local_copy_is_not_published_as_fresh(trial: Trial, already: bool) -> None:
+@pytest.mark.parametrize(
+    "already",
+    [False, pytest.param(True, marks=pytest.mark.thorough)],
+    ids=["not published yet", "published before"],
+)
+def test_with_the_registry_down_the_local_copy_is_not_published_as_fresh(
+    trial: Trial, already: bool
+) -> None:
     estate = trial.estate
     published(estate, *((TAG, NEW) if already else (TAG,)))
     image = estate.small(NEW, "rebuilt")
@@ -63,7 +79,13 @@ def test_with_the_registry_down_the_local_copy_is_not_published_as_fresh(trial: 
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
-@row("snapshot", "registry accepts and never answers", "not published as fresh; deadlines kept", exit_code=5, within_seconds=45)
+@row(
+    "snapshot",
+    "registry accepts and never answers",
+    "not published as fresh; deadlines kept",
+    exit_code=5,
+    within_seconds=45,
+)
 def test_a_registry_that_never_answers_ends_the_run_within_its_deadline(trial: Trial) -> None:
     published(trial.estate)
     trial.estate.small(NEW)
@@ -73,7 +95,12 @@ def test_a_registry_that_never_answers_ends_the_run_within_its_deadline(trial: T
     trial.recovers("registry-vm")
 
 
-@row("snapshot", "tag points at an index whose child is gone", "the message says so and names the child; a missing tag is told in other words", exit_code=(6, 3))
+@row(
+    "snapshot",
+    "tag points at an index whose child is gone",
+    "the message says so and names the child; a missing tag is told in other words",
+    exit_code=(6, 3),
+)
 def test_an_index_whose_child_is_gone_is_told_from_a_missing_tag(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
@@ -94,28 +121,44 @@ def test_an_index_whose_child_is_gone_is_told_from_a_missing_tag(trial: Trial) -
 
 
 @row("snapshot", "dockerd killed mid-save; SIGTERM mid-save", "nothing published", exit_code=(4, 6))
-@pytest.mark.parametrize(("sig", "compressor"), [(signal.SIGKILL, "gzip"), (signal.SIGTERM, "pigz")])
-def test_dockerd_ended_while_it_saves_leaves_nothing_published(trial: Trial, sig: signal.Signals, compressor: str) -> None:
+@pytest.mark.parametrize(
+    ("sig", "compressor"), [(signal.SIGKILL, "gzip"), (signal.SIGTERM, "pigz")]
+)
+def test_dockerd_ended_while_it_saves_leaves_nothing_published(
+    trial: Trial, sig: signal.Signals, compressor: str
+) -> None:
     estate = trial.estate
     published(estate)
     image = large(estate)
     trial.arranged()
-    with estate.vm.hidden("/usr/bin/pigz") if compressor == "gzip" else contextlib.nullcontext(), before(estate.vm, compressor) as waiting:
+    with (
+        estate.vm.hidden("/usr/bin/pigz") if compressor == "gzip" else contextlib.nullcontext(),
+        before(estate.vm, compressor) as waiting,
+    ):
         child = trial.start(*SNAPSHOT)
         await_stream(estate, waiting, child)
         estate.vm.signal("dockerd", sig)
         waiting.open()
         ran = trial.ended(child)
-    estate.vm.path("/run/docker.pid").unlink(missing_ok=True)  # what systemd would have to do as well, if another process has its PID by then
+    estate.vm.path("/run/docker.pid").unlink(
+        missing_ok=True
+    )  # what systemd would have to do as well, if another process has its PID by then
     estate.vm.start("dockerd")
     told(ran, "registry-vm")
     assert FILE not in shelf(estate)
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
-@row("snapshot", "a layer of the export vanishes or shrinks mid-save (docker exits 0)", "not published, exit 6", exit_code=6)
+@row(
+    "snapshot",
+    "a layer of the export vanishes or shrinks mid-save (docker exits 0)",
+    "not published, exit 6",
+    exit_code=6,
+)
 @pytest.mark.parametrize("how", ["vanishes", "shrinks"])
-def test_a_layer_lost_from_the_export_is_noticed_though_docker_exits_0(trial: Trial, how: str) -> None:
+def test_a_layer_lost_from_the_export_is_noticed_though_docker_exits_0(
+    trial: Trial, how: str
+) -> None:
     estate = trial.estate
     published(estate)
     image = large(estate)
@@ -124,7 +167,9 @@ def test_a_layer_lost_from_the_export_is_noticed_though_docker_exits_0(trial: Tr
         child = trial.start(*SNAPSHOT)
         await_stream(estate, waiting, child)
         *others, last = exported(estate)
-        assert sum(layer.stat().st_size for layer in others) > 2 << 20, "docker may have come to the last layer already"
+        assert sum(layer.stat().st_size for layer in others) > 2 << 20, (
+            "docker may have come to the last layer already"
+        )
         if how == "vanishes":
             last.unlink()
         else:
@@ -137,7 +182,12 @@ def test_a_layer_lost_from_the_export_is_noticed_though_docker_exits_0(trial: Tr
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
-@row("snapshot", "breakglass killed mid-save", "the remote job ends; the next run succeeds", exit_code=(-9, 0))
+@row(
+    "snapshot",
+    "breakglass killed mid-save",
+    "the remote job ends; the next run succeeds",
+    exit_code=(-9, 0),
+)
 def test_breakglass_killed_while_it_saves_ends_the_job_on_the_vm(trial: Trial) -> None:
     estate, vm = trial.estate, trial.estate.vm
     published(estate)
@@ -149,12 +199,18 @@ def test_breakglass_killed_while_it_saves_ends_the_job_on_the_vm(trial: Trial) -
         assert ours(vm) != ()
         child.send_signal(signal.SIGKILL)
         trial.killed(child)
-        until(lambda: ours(vm) == (), timeout=15, what="the job on the VM ends, its compressor still standing still")
+        until(
+            lambda: ours(vm) == (),
+            timeout=15,
+            what="the job on the VM ends, its compressor still standing still",
+        )
     trial.holds()
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
-@row("snapshot", "two at once", "one wins, the other exits 7 and names the holder", exit_code=(0, 7))
+@row(
+    "snapshot", "two at once", "one wins, the other exits 7 and names the holder", exit_code=(0, 7)
+)
 def test_of_two_at_once_one_wins_and_the_other_names_the_holder(trial: Trial) -> None:
     estate = trial.estate
     published(estate)

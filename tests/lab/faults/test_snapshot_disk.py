@@ -26,7 +26,12 @@ def kilobytes(files: dict[str, tuple[int, bytes | str]]) -> int:
     return sum(len(content) // 1024 + 8 for _, content in files.values())
 
 
-@row("snapshot", "directory full at half", "the partial is removed, the five stay; says what is missing", exit_code=4)
+@row(
+    "snapshot",
+    "directory full at half",
+    "the partial is removed, the five stay; says what is missing",
+    exit_code=4,
+)
 def test_a_directory_that_is_full_at_half_keeps_the_five(trial: Trial) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)
@@ -44,7 +49,12 @@ def test_a_directory_that_is_full_at_half_keeps_the_five(trial: Trial) -> None:
         assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
-@row("snapshot", "directory too full to begin with", "refused; the five stay; says what is missing", exit_code=3)
+@row(
+    "snapshot",
+    "directory too full to begin with",
+    "refused; the five stay; says what is missing",
+    exit_code=3,
+)
 def test_a_directory_without_room_is_refused_before_anything_is_done(trial: Trial) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)
@@ -60,8 +70,22 @@ def test_a_directory_without_room_is_refused_before_anything_is_done(trial: Tria
         trial.recovers("registry-vm")
 
 
-@row("snapshot", "data-root full", "refused, or nothing published; the five stay; says what is missing", exit_code=(3, 4))
-@pytest.mark.parametrize("when", ["at the save", *(pytest.param(when, marks=pytest.mark.thorough) for when in ("at the pull", "at the planning"))])
+@row(
+    "snapshot",
+    "data-root full",
+    "refused, or nothing published; the five stay; says what is missing",
+    exit_code=(3, 4),
+)
+@pytest.mark.parametrize(
+    "when",
+    [
+        "at the save",
+        *(
+            pytest.param(when, marks=pytest.mark.thorough)
+            for when in ("at the pull", "at the planning")
+        ),
+    ],
+)
 def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: str) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)
@@ -81,7 +105,12 @@ def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: 
         with vm.room("data", free_megabytes=2):
             ran = trial.run(*SNAPSHOT)
         assert ran.exit_code == 3
-    told(ran, "no space left" if when != "at the planning" else "no room in docker's data-root /var/lib/docker")
+    told(
+        ran,
+        "no space left"
+        if when != "at the planning"
+        else "no room in docker's data-root /var/lib/docker",
+    )
     assert "make room" in ran.error["next"]
     assert FILE not in shelf(estate)
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
@@ -98,7 +127,9 @@ def test_a_read_only_directory_is_refused(trial: Trial) -> None:
 
 
 @row("snapshot", "directory becomes read-only mid-save", "nothing published; said so", exit_code=4)
-def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it_has(trial: Trial) -> None:
+def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it_has(
+    trial: Trial,
+) -> None:
     estate, vm = trial.estate, trial.estate.vm
     published(estate)
     estate.small(NEW, "new")
@@ -113,12 +144,27 @@ def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it
     trial.recovers("registry-vm")
 
 
-ERRORS = {"fsync": "EIO", "rename": "ENOSPC", "symlinkat": "ENOSPC", "renameat2": "EIO", "unlink": "EIO", "unlinkat": "EROFS"}
+ERRORS = {
+    "fsync": "EIO",
+    "rename": "ENOSPC",
+    "symlinkat": "ENOSPC",
+    "renameat2": "EIO",
+    "unlink": "EIO",
+    "unlinkat": "EROFS",
+}
 
 
-@row("snapshot", "the disk fails at one fsync, rename, symlink or unlink", "nothing lost; says what failed; the next run finishes", exit_code=(4, 0), within_seconds=30)
+@row(
+    "snapshot",
+    "the disk fails at one fsync, rename, symlink or unlink",
+    "nothing lost; says what failed; the next run finishes",
+    exit_code=(4, 0),
+    within_seconds=30,
+)
 def test_a_disk_that_fails_at_one_call_costs_nothing(trial: Trial) -> None:
-    """Each kind of call once, or with BREAKGLASS_ALL_KILLS=1 every call. What fails when all is done already may end with 0, if that is so."""
+    """Each kind of call once, or with BREAKGLASS_ALL_KILLS=1 every call. What fails when all is
+    done already may end with 0, if that is so.
+    """
     estate, vm = trial.estate, trial.estate.vm
     published(estate, "1a2b3c4d")
     keeping(estate, 1)
@@ -126,7 +172,11 @@ def test_a_disk_that_fails_at_one_call_costs_nothing(trial: Trial) -> None:
     image = estate.small(NEW, "a later one")
     with traced(vm, VM_DIRECTORY, "python3", "ln", "mv", "sync", "rm") as calls:
         run(estate, *SNAPSHOT)
-        every = [call for call in calls.calls() if call.name in ERRORS and "partial.sha256" not in call.shown]
+        every = [
+            call
+            for call in calls.calls()
+            if call.name in ERRORS and "partial.sha256" not in call.shown
+        ]
         assert {call.name for call in every} == set(ERRORS), every
         points = every if os.environ.get("BREAKGLASS_ALL_KILLS") else some(every)
         print(f"\n{len(points)} of {len(every)} calls fail")
@@ -141,18 +191,27 @@ def test_a_disk_that_fails_at_one_call_costs_nothing(trial: Trial) -> None:
             if ran.exit_code:
                 told(ran, "registry-vm")
             trial.holds()
-            assert run(estate, *SNAPSHOT).result["image_id"] == image.image_id, f"after an error at {call}"
+            assert run(estate, *SNAPSHOT).result["image_id"] == image.image_id, (
+                f"after an error at {call}"
+            )
             trial.holds("registry-vm")
             assert shelf(estate)["infra-ci-latest.tar.gz"] == f"-> {FILE}"
 
 
 def some(calls: list[Call]) -> list[Call]:
-    """The last of each kind: what was done before it has to be made good. And the first fsync: that of the tarball itself."""
+    """The last of each kind: what was done before it has to be made good. And the first fsync: that
+    of the tarball itself.
+    """
     last = {call.name: call for call in calls}
     return [next(call for call in calls if call.name == "fsync"), *last.values()]
 
 
-@row("snapshot", "directory full at the last small files", "nothing lost; says what is missing; the next run finishes", exit_code=4)
+@row(
+    "snapshot",
+    "directory full at the last small files",
+    "nothing lost; says what is missing; the next run finishes",
+    exit_code=4,
+)
 def test_a_disk_that_is_full_when_the_sidecars_are_due_keeps_what_it_has(trial: Trial) -> None:
     estate, vm = trial.estate, trial.estate.vm
     published(estate, TAG)
@@ -164,7 +223,13 @@ def test_a_disk_that_is_full_when_the_sidecars_are_due_keeps_what_it_has(trial: 
         with before(vm, "python3", "*publish*") as waiting:
             child = trial.start(*SNAPSHOT)
             until(waiting.reached, child=child, what="publish")
-            resize(int(vm.run("sh", "-c", f"df -Pk {VM_DIRECTORY} | awk 'NR == 2 {{ print $3 }}'").stdout))
+            resize(
+                int(
+                    vm.run(
+                        "sh", "-c", f"df -Pk {VM_DIRECTORY} | awk 'NR == 2 {{ print $3 }}'"
+                    ).stdout
+                )
+            )
             waiting.open()
             ran = trial.ended(child)
         told(ran, "no space left")

@@ -1,6 +1,8 @@
-"""The remote side of snapshot, killed at every rename, fsync, symlink and unlink, and at its end; the power cut at the same moment.
+"""The remote side of snapshot, killed at every rename, fsync, symlink and unlink, and at its end;
+the power cut at the same moment.
 
-A full sweep takes some minutes: without BREAKGLASS_ALL_KILLS=1 only some of the points are taken, of each kind of call at least one.
+A full sweep takes some minutes: without BREAKGLASS_ALL_KILLS=1 only some of the points are taken,
+of each kind of call at least one.
 """
 
 import os
@@ -29,7 +31,9 @@ NEW = "2b3c4d5e"
 
 @dataclass(frozen=True)
 class Situation:
-    """What is there before (tags, the first the oldest), how many kill points there are at least, and which of them are always taken."""
+    """What is there before (tags, the first the oldest), how many kill points there are at least,
+    and which of them are always taken.
+    """
 
     tags: tuple[str, ...]
     at_least: int
@@ -40,13 +44,31 @@ class Situation:
 SITUATIONS = {
     "first": Situation((), 25, 9),
     "replacement": Situation((NEW,), 25, 8),
-    "rotation": Situation(("1a2b3c4d",), 30, 13, frozenset({"symlinkat", "renameat2", "rename", "unlinkat"})),
+    "rotation": Situation(
+        ("1a2b3c4d",), 30, 13, frozenset({"symlinkat", "renameat2", "rename", "unlinkat"})
+    ),
 }
 
 
-@row("snapshot", "the remote side killed at any rename, fsync, symlink or unlink; the power cut then", "nothing lost; the next run finishes", exit_code=4, within_seconds=30)
-@pytest.mark.parametrize("situation", [pytest.param(situation, id=name, marks=pytest.mark.thorough if name == "replacement" else ()) for name, situation in SITUATIONS.items()])
-def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(trial: Trial, situation: Situation) -> None:
+@row(
+    "snapshot",
+    "the remote side killed at any rename, fsync, symlink or unlink; the power cut then",
+    "nothing lost; the next run finishes",
+    exit_code=4,
+    within_seconds=30,
+)
+@pytest.mark.parametrize(
+    "situation",
+    [
+        pytest.param(
+            situation, id=name, marks=pytest.mark.thorough if name == "replacement" else ()
+        )
+        for name, situation in SITUATIONS.items()
+    ],
+)
+def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(
+    trial: Trial, situation: Situation
+) -> None:
     estate, vm = trial.estate, trial.estate.vm
     if situation.tags:
         published(estate, *situation.tags)
@@ -70,8 +92,12 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(trial: Tri
             cut = disk.cut()
             assert calls.happened(call), f"not killed at {call}"
             calls.forget()
-            assert violated("registry-vm", before, read_shelf(vm.path(VM_DIRECTORY))) == [], f"the kill at {call}"
-            assert violated("registry-vm", before, cut.shelf()) == [], f"the power cut after the kill at {call}"
+            assert violated("registry-vm", before, read_shelf(vm.path(VM_DIRECTORY))) == [], (
+                f"the kill at {call}"
+            )
+            assert violated("registry-vm", before, cut.shelf()) == [], (
+                f"the power cut after the kill at {call}"
+            )
             cut.discard()
             finishes(estate, image, call)
         trial.holds("registry-vm")
@@ -89,7 +115,11 @@ def some(points: list[Call], situation: Situation) -> list[Call]:
     """Every so many, and the last of each kind that this situation is there for."""
     last = {point.name: point for point in points if point.name in situation.kinds}
     assert set(last) == situation.kinds
-    return [point for index, point in enumerate(points) if point in last.values() or index % situation.every == situation.every // 2]
+    return [
+        point
+        for index, point in enumerate(points)
+        if point in last.values() or index % situation.every == situation.every // 2
+    ]
 
 
 def finishes(estate: Estate, image: Image, call: Call) -> None:
@@ -98,7 +128,18 @@ def finishes(estate: Estate, image: Image, call: Call) -> None:
     shelf = read_shelf(estate.vm.path(VM_DIRECTORY))
     file = f"infra-ci-{NEW}.tar.gz"
     assert again.result["image_id"] == image.image_id, f"after the kill at {call}"
-    assert (shelf.latest, set(shelf.files), shelf.proven) == (file, {file}, frozenset({file})), f"after the kill at {call}"
-    left = [path.name for path in estate.vm.path(VM_DIRECTORY).iterdir() if path.name not in (file, f"{file}.sha256", f"infra-ci-{NEW}.json", "infra-ci-latest.tar.gz")]
+    assert (shelf.latest, set(shelf.files), shelf.proven) == (file, {file}, frozenset({file})), (
+        f"after the kill at {call}"
+    )
+    left = [
+        path.name
+        for path in estate.vm.path(VM_DIRECTORY).iterdir()
+        if path.name
+        not in (file, f"{file}.sha256", f"infra-ci-{NEW}.json", "infra-ci-latest.tar.gz")
+    ]
     assert left == [], f"after the kill at {call}"
-    until(lambda: ours(estate.vm) == (), timeout=10, what=f"nothing of ours runs on, after the kill at {call}")
+    until(
+        lambda: ours(estate.vm) == (),
+        timeout=10,
+        what=f"nothing of ours runs on, after the kill at {call}",
+    )

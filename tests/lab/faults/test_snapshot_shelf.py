@@ -1,4 +1,6 @@
-"""The faults of what lies in snapshot's directory: names that are not ours, tarballs gone bad, a clock that lies."""
+"""The faults of what lies in snapshot's directory: names that are not ours, tarballs gone bad, a
+clock that lies.
+"""
 
 import os
 import stat
@@ -41,7 +43,9 @@ FILES = (
     ".infra-ci-00000001.tar.gz.swp",
     "README",
 )
-"""Names of files that are none of ours: not of our form, or without the sidecars that make a tarball ours."""
+"""Names of files that are none of ours: not of our form, or without the sidecars that make a
+tarball ours.
+"""
 
 
 def lay_foreign(directory: Path) -> None:
@@ -59,18 +63,42 @@ def lay_foreign(directory: Path) -> None:
 
 def foreign(directory: Path) -> dict[str, str]:
     """What each foreign thing is."""
-    ours = {*(f"infra-ci-{tag}{suffix}" for tag in (*SIX, NEW) for suffix in (".tar.gz", ".tar.gz.sha256", ".json")), "infra-ci-latest.tar.gz", ".breakglass.lock"}
+    ours = {
+        *(
+            f"infra-ci-{tag}{suffix}"
+            for tag in (*SIX, NEW)
+            for suffix in (".tar.gz", ".tar.gz.sha256", ".json")
+        ),
+        "infra-ci-latest.tar.gz",
+        ".breakglass.lock",
+    }
     found = {}
     for path in directory.iterdir():
         if path.name in ours:
             continue
         mode = path.lstat().st_mode
-        content = str(path.readlink()) if stat.S_ISLNK(mode) else str(path.read_bytes()) if stat.S_ISREG(mode) else str(sorted(path.iterdir())) if stat.S_ISDIR(mode) else ""
+        content = (
+            str(path.readlink())
+            if stat.S_ISLNK(mode)
+            else str(path.read_bytes())
+            if stat.S_ISREG(mode)
+            else str(sorted(path.iterdir()))
+            if stat.S_ISDIR(mode)
+            else ""
+        )
         found[path.name] = f"{stat.filemode(mode)} {path.lstat().st_mtime_ns} {content}"
     return found
 
 
-@row("snapshot", "foreign files, directories and links named like tarballs, names with spaces, newlines, leading dashes", "left alone", exit_code=0)
+@row(
+    "snapshot",
+    (
+        "foreign files, directories and links named like tarballs, names with spaces, newlines, "
+        "leading dashes"
+    ),
+    "left alone",
+    exit_code=0,
+)
 def test_what_is_not_ours_is_left_alone_while_the_oldest_of_ours_goes(trial: Trial) -> None:
     estate, directory = trial.estate, trial.estate.vm.path(VM_DIRECTORY)
     stocked(estate, *FIVE)
@@ -98,11 +126,25 @@ IN_THE_WAY = (
 )
 
 
-@row("snapshot", "a directory or a link under a name that is to be written", "named; left alone", exit_code=(3, 4))
-@pytest.mark.parametrize(
-    "things", [IN_THE_WAY, pytest.param(((".infra-ci-latest.tar.gz.partial", "directory"),), marks=pytest.mark.thorough)], ids=["any name", "the name that latest has before its rename"]
+@row(
+    "snapshot",
+    "a directory or a link under a name that is to be written",
+    "named; left alone",
+    exit_code=(3, 4),
 )
-def test_what_stands_in_the_way_is_named_and_left_alone(trial: Trial, things: tuple[tuple[str, str], ...]) -> None:
+@pytest.mark.parametrize(
+    "things",
+    [
+        IN_THE_WAY,
+        pytest.param(
+            ((".infra-ci-latest.tar.gz.partial", "directory"),), marks=pytest.mark.thorough
+        ),
+    ],
+    ids=["any name", "the name that latest has before its rename"],
+)
+def test_what_stands_in_the_way_is_named_and_left_alone(
+    trial: Trial, things: tuple[tuple[str, str], ...]
+) -> None:
     estate, vm = trial.estate, trial.estate.vm
     stocked(estate, *FIVE)
     image = estate.small(NEW, "new")
@@ -118,7 +160,11 @@ def test_what_stands_in_the_way_is_named_and_left_alone(trial: Trial, things: tu
         trial.arranged()
         told(trial.run(*SNAPSHOT), name)
         trial.holds()
-        assert [one.name for one in path.iterdir()] == ["mine"] if kind == "directory" else path.is_symlink()
+        assert (
+            [one.name for one in path.iterdir()] == ["mine"]
+            if kind == "directory"
+            else path.is_symlink()
+        )
         assert vm.read("/etc/hostname") == hostname
         vm.run("rm", "-r", f"{VM_DIRECTORY}/{name}")
     assert run(estate, *SNAPSHOT).result["image_id"] == image.image_id
@@ -128,18 +174,26 @@ def test_what_stands_in_the_way_is_named_and_left_alone(trial: Trial, things: tu
 @row("snapshot", "the newest five all corrupt, the sixth good", "the sixth stays", exit_code=0)
 @pytest.mark.parametrize("kept", [5, pytest.param(1, marks=pytest.mark.thorough)])
 def test_with_the_newest_five_corrupt_the_sixth_stays(trial: Trial, kept: int) -> None:
-    """With five to be kept the new one and the sixth are two. With one to be kept that is the new one, and of all others only the good one is known well enough to go."""
+    """With five to be kept the new one and the sixth are two. With one to be kept that is the new
+    one, and of all others only the good one is known well enough to go.
+    """
     estate = trial.estate
     stocked(estate, *SIX)
     keeping(estate, kept)
     for tag in SIX[1:]:
         flip(estate, f"infra-ci-{tag}.tar.gz")
-    corrupt = {file: sha256 for file, sha256 in shelf(estate).items() if any(tag in file for tag in SIX[1:])}
+    corrupt = {
+        file: sha256
+        for file, sha256 in shelf(estate).items()
+        if any(tag in file for tag in SIX[1:])
+    }
     image = estate.small(NEW, "new")
     trial.arranged()
     ran = trial.run(*SNAPSHOT)
     assert ran.result["image_id"] == image.image_id
-    assert all(f"infra-ci-{tag}.tar.gz" in ran.stderr for tag in SIX[1:]), "the corrupt ones are not named"
+    assert all(f"infra-ci-{tag}.tar.gz" in ran.stderr for tag in SIX[1:]), (
+        "the corrupt ones are not named"
+    )
     now = shelf(estate)
     assert corrupt.items() <= now.items()
     assert ran.result["removed"] == ([] if kept == 5 else [SIX[0]])
@@ -148,7 +202,12 @@ def test_with_the_newest_five_corrupt_the_sixth_stays(trial: Trial, kept: int) -
     trial.holds("registry-vm")
 
 
-@row("snapshot", "the newest five all corrupt, the sixth good, and the save fails", "the sixth stays", exit_code=(4, 6))
+@row(
+    "snapshot",
+    "the newest five all corrupt, the sixth good, and the save fails",
+    "the sixth stays",
+    exit_code=(4, 6),
+)
 def test_with_the_newest_five_corrupt_and_a_save_that_fails_the_sixth_stays(trial: Trial) -> None:
     estate = trial.estate
     stocked(estate, *SIX)
@@ -172,8 +231,9 @@ def flip(estate: Estate, file: str) -> None:
         stream.write(bytes([byte ^ 1]))
 
 
-# The wall clock belongs to the machine: no namespace has one of its own. The one place where breakglass reads it on the VM is the Python of archive.py, so
-# that is told another time; the times of files and sidecars are set to what they would be.
+# The wall clock belongs to the machine: no namespace has one of its own. The one place where
+# breakglass reads it on the VM is the Python of archive.py, so that is told another time; the times
+# of files and sidecars are set to what they would be.
 CLOCK = """case "$*" in *" archive.py "*) ;; *) exec "$real" "$@" ;; esac
 flags=$1; loader=$3; shift 3
 exec "$real" $flags -c "import time
@@ -182,7 +242,12 @@ time.gmtime = lambda seconds=None: gmtime(NOW if seconds is None else seconds)
 $loader" "$@" """
 
 
-@row("snapshot", "clock a year back", "no good tarball lost: the sequence decides, not the clock", exit_code=0)
+@row(
+    "snapshot",
+    "clock a year back",
+    "no good tarball lost: the sequence decides, not the clock",
+    exit_code=0,
+)
 def test_with_the_clock_a_year_back_the_newest_is_still_the_newest(trial: Trial) -> None:
     estate = trial.estate
     stocked(estate, *FIVE, created_at="2036-01-01T00:00:00Z")
@@ -192,16 +257,25 @@ def test_with_the_clock_a_year_back_the_newest_is_still_the_newest(trial: Trial)
     trial.arranged()
     with in_front_of(estate.vm, "python3", CLOCK.replace("NOW", "1745107200")):
         ran = trial.run(*SNAPSHOT)
-        assert '"created_at":"2025-04-20T00:00:00Z"' in estate.vm.read(f"{VM_DIRECTORY}/infra-ci-{NEW}.json")
+        assert '"created_at":"2025-04-20T00:00:00Z"' in estate.vm.read(
+            f"{VM_DIRECTORY}/infra-ci-{NEW}.json"
+        )
         assert (ran.result["image_id"], ran.result["removed"]) == (image.image_id, ["00000001"])
         now = shelf(estate)
         assert now["infra-ci-latest.tar.gz"] == f"-> {FILE}"
         assert {f"infra-ci-{tag}.tar.gz" for tag in FIVE[1:]} <= set(now)
-    assert run(estate, *SNAPSHOT).lines == [], "the clock is right again, and something else is wanted"
+    assert run(estate, *SNAPSHOT).lines == [], (
+        "the clock is right again, and something else is wanted"
+    )
     trial.holds("registry-vm")
 
 
-@row("snapshot", "two runs in a second", "no good tarball lost: the sequence decides, not the clock", exit_code=0)
+@row(
+    "snapshot",
+    "two runs in a second",
+    "no good tarball lost: the sequence decides, not the clock",
+    exit_code=0,
+)
 def test_two_runs_in_one_second_leave_both_and_the_later_is_latest(trial: Trial) -> None:
     estate = trial.estate
     published(estate)
@@ -211,7 +285,9 @@ def test_two_runs_in_one_second_leave_both_and_the_later_is_latest(trial: Trial)
         for tag in ("zzzzzzzz", "aaaaaaaa"):
             estate.small(tag, tag)
             trial.run("snapshot", "--tag", tag)
-    records = [estate.vm.read(f"{VM_DIRECTORY}/infra-ci-{tag}.json") for tag in ("zzzzzzzz", "aaaaaaaa")]
+    records = [
+        estate.vm.read(f"{VM_DIRECTORY}/infra-ci-{tag}.json") for tag in ("zzzzzzzz", "aaaaaaaa")
+    ]
     assert all('"created_at":"2025-04-20T00:00:00Z"' in record for record in records)
     found = read_shelf(estate.vm.path(VM_DIRECTORY))
     assert found.proven == {"infra-ci-zzzzzzzz.tar.gz", "infra-ci-aaaaaaaa.tar.gz"}

@@ -1,4 +1,6 @@
-"""Commands and faults in a random order: some minutes of it in CI, BREAKGLASS_SOAK=200 of them by `make soak`. BREAKGLASS_SOAK_SEED repeats a sequence."""
+"""Commands and faults in a random order: some minutes of it in CI, BREAKGLASS_SOAK=200 of them by
+`make soak`. BREAKGLASS_SOAK_SEED repeats a sequence.
+"""
 
 import os
 import random
@@ -10,7 +12,9 @@ from .soak import Soak
 from .trial import plant_canaries
 
 SECONDS, LEAST = 45, 8
-"""How long it goes on where no number is given, and how many commands that are at the least, however slow the machine."""
+"""How long it goes on where no number is given, and how many commands that are at the least,
+however slow the machine.
+"""
 
 
 @row(
@@ -31,4 +35,7 @@ def test_whatever_happens_in_whatever_order_nothing_is_lost(fresh: Estate) -> No
         soak.act()
         done += 1
     soak.end()
-    print(f"seed {seed}: {done} commands, {soak.faults} faults, exit codes {dict(sorted(soak.codes.items()))}")
+    print(
+        f"seed {seed}: {done} commands, {soak.faults} faults, exit codes "
+        f"{dict(sorted(soak.codes.items()))}"
+    )

@@ -1,4 +1,6 @@
-"""One fault, from before it to the second run: what every test of this directory has in its hands."""
+"""One fault, from before it to the second run: what every test of this directory has in its
+hands.
+"""
 
 import json
 import time
@@ -18,7 +20,9 @@ CANARY = "canary-7d1f-never-shown"
 
 @dataclass
 class Trial:
-    """Use: arrange; `arranged()`; inject and `run(...)`, or `start(...)`, inject, `ended(...)`; heal; `recovers()`."""
+    """Use: arrange; `arranged()`; inject and `run(...)`, or `start(...)`, inject, `ended(...)`;
+    heal; `recovers()`.
+    """
 
     estate: Estate
     row: Row
@@ -54,8 +58,13 @@ class Trial:
         seconds = time.monotonic() - self._began.pop(child.pid)
         is_silent(stdout + stderr)
         ran = judge(CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None)
-        assert ran.exit_code in self.row.exit_codes, f"exit {ran.exit_code}, the row says {self.row.exit_codes}: {ran.told['error']}\n{stderr}"
-        assert seconds < self.row.within_seconds, f"I6: took {seconds:.0f} s of {self.row.within_seconds:.0f}\n{stderr}"
+        assert ran.exit_code in self.row.exit_codes, (
+            f"exit {ran.exit_code}, the row says {self.row.exit_codes}: "
+            f"{ran.told['error']}\n{stderr}"
+        )
+        assert seconds < self.row.within_seconds, (
+            f"I6: took {seconds:.0f} s of {self.row.within_seconds:.0f}\n{stderr}"
+        )
         return ran
 
     def killed(self, child: HostProcess) -> None:
@@ -72,14 +81,26 @@ class Trial:
 
         def found() -> list[str]:
             assert self.before is not None
-            return [one for one in violations(self.before, observe(self.estate), next_run=next_run) if one not in unseen]
+            return [
+                one
+                for one in violations(self.before, observe(self.estate), next_run=next_run)
+                if one not in unseen
+            ]
 
-        while (left := found()) and all(one.startswith("I8") for one in left) and time.monotonic() < deadline:
+        while (
+            (left := found())
+            and all(one.startswith("I8") for one in left)
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.2)
         assert left == [], "\n".join(left)
 
-    def recovers(self, *next_run: str, argv: tuple[str, ...] = (), goal: Callable[[], bool] | None = None) -> Ran:
-        """With the fault healed: the invariants hold, the same command reaches the goal and leaves nothing behind on these hosts."""
+    def recovers(
+        self, *next_run: str, argv: tuple[str, ...] = (), goal: Callable[[], bool] | None = None
+    ) -> Ran:
+        """With the fault healed: the invariants hold, the same command reaches the goal and leaves
+        nothing behind on these hosts.
+        """
         self.holds()
         argv = argv or self.argv
         ended = self.estate.operator.breakglass("--json", *argv)

@@ -1,4 +1,5 @@
-"""Run on the operator's machine: a JSON list of (arguments, environment) on stdin, each typed into breakglass in turn; [exit code, stdout, stderr] of each comes out as JSON.
+"""Run on the operator's machine: a JSON list of (arguments, environment) on stdin, each typed into
+breakglass in turn; [exit code, stdout, stderr] of each comes out as JSON.
 
 One process, so that a long table is quick.
 """

@@ -1,4 +1,7 @@
-"""Run beside the API server: patches a label of these Node objects a hundred times a second each, as a controller gone wild would. Arguments: the file that ends it by going away, and the nodes."""
+"""Run beside the API server: patches a label of these Node objects a hundred times a second
+each, as a controller gone wild would. Arguments: the file that ends it by going away, and the
+nodes.
+"""
 
 import http.client
 import json
@@ -16,7 +19,9 @@ def write(name: str, running: Path, counts: dict[str, int]) -> None:
     due = time.monotonic()
     while running.exists():
         body = json.dumps({"metadata": {"labels": {"breakglass-lab/writer": str(counts[name])}}})
-        connection.request("PATCH", f"/api/v1/nodes/{name}", body, {"Content-Type": "application/merge-patch+json"})
+        connection.request(
+            "PATCH", f"/api/v1/nodes/{name}", body, {"Content-Type": "application/merge-patch+json"}
+        )
         connection.getresponse().read()
         counts[name] += 1
         due = max(due + 0.01, time.monotonic() - 0.05)
@@ -31,7 +36,11 @@ def main(path: str, *names: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps({name: round(count / (time.monotonic() - began), 1) for name, count in counts.items()}))
+    print(
+        json.dumps(
+            {name: round(count / (time.monotonic() - began), 1) for name, count in counts.items()}
+        )
+    )
 
 
 main(*sys.argv[1:])

@@ -1,4 +1,6 @@
-"""A stand-in for `containerd`, which nodes are only ever asked for its version and configuration."""
+"""A stand-in for `containerd`, which nodes are only ever asked for its version and
+configuration.
+"""
 
 import sys
 

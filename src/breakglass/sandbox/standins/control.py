@@ -1,4 +1,6 @@
-"""The `sandbox` command inside the sandbox: hands its arguments to the estate's process, and prints the answer."""
+"""The `sandbox` command inside the sandbox: hands its arguments to the estate's process, and prints
+the answer.
+"""
 
 import json
 import os
@@ -12,12 +14,17 @@ def main(argv: list[str]) -> int:
     try:
         connection.connect(path)
     except OSError:
-        sys.stderr.write("sandbox: there is no sandbox around this shell; run: breakglass sandbox\n")
+        sys.stderr.write(
+            "sandbox: there is no sandbox around this shell; run: breakglass sandbox\n"
+        )
         return 2
     with connection, connection.makefile("rwb") as stream:
         stream.write(json.dumps(argv).encode() + b"\n")
         stream.flush()
-        answer = json.loads(stream.readline() or b'{"exit_status": 1, "stdout": "", "stderr": "sandbox: no answer\\n"}')
+        answer = json.loads(
+            stream.readline()
+            or b'{"exit_status": 1, "stdout": "", "stderr": "sandbox: no answer\\n"}'
+        )
     sys.stdout.write(answer["stdout"])
     sys.stderr.write(answer["stderr"])
     return int(answer["exit_status"])

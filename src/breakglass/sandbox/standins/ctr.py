@@ -1,4 +1,6 @@
-"""A stand-in for ctr of containerd 2.4: images and content of one host, kept in files as containerd keeps its content."""
+"""A stand-in for ctr of containerd 2.4: images and content of one host, kept in files as containerd
+keeps its content.
+"""
 
 import os
 import sys
@@ -9,7 +11,18 @@ from breakglass.sandbox.standins import ctr_store as store
 from breakglass.sandbox.standins.state import Failure, unknown
 
 VERSION = "2.4.2+sandbox"
-ALIASES = {"image": "images", "i": "images", "ns": "namespaces", "namespace": "namespaces", "list": "ls", "remove": "rm", "delete": "rm", "del": "rm", "v": "version", "plugin": "plugins"}
+ALIASES = {
+    "image": "images",
+    "i": "images",
+    "ns": "namespaces",
+    "namespace": "namespaces",
+    "list": "ls",
+    "remove": "rm",
+    "delete": "rm",
+    "del": "rm",
+    "v": "version",
+    "plugin": "plugins",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +54,11 @@ def ls(namespace: str, argv: list[str]) -> int:
     quiet, filters = _options(argv, {"-q", "--quiet"})
     if (wanted := _names(filters)) is None:
         return unknown("ctr", " ".join(filters))
-    chosen = {name: image for name, image in sorted(store.load(namespace)["images"].items()) if not filters or name in wanted}
+    chosen = {
+        name: image
+        for name, image in sorted(store.load(namespace)["images"].items())
+        if not filters or name in wanted
+    }
     if quiet:
         sys.stdout.write("".join(f"{name}\n" for name in chosen))
         return 0
@@ -53,7 +70,9 @@ def ls(namespace: str, argv: list[str]) -> int:
             configuration = store.configuration(image)
             platform = f"{configuration['os']}/{configuration['architecture']}"
         except Failure as failure:
-            sys.stderr.write(f'level=error msg="failed resolving platform for image {name}" error="{failure}"\n')
+            sys.stderr.write(
+                f'level=error msg="failed resolving platform for image {name}" error="{failure}"\n'
+            )
         labels = ",".join(f"{key}={value}" for key, value in sorted(image["labels"].items())) or "-"
         rows.append([name, image["type"], image["digest"], _size(size), platform, labels])
     _table(rows)
@@ -73,17 +92,25 @@ def check(namespace: str, argv: list[str]) -> int:
         status, size, unpacked = "unavailable (0/?)", "0.0 B/?", False
         try:
             parts = _parts(image)
-            # By its own records only, like the original: a layer whose file is gone or damaged counts.
+            # By its own records only, like the original: a layer whose file is gone or damaged
+            # counts.
             there = [part for part in parts if part["digest"] in state["content"]]
-            status = f"{'complete' if len(there) == len(parts) else 'incomplete'} ({len(there)}/{len(parts)})"
+            status = (
+                f"{'complete' if len(there) == len(parts) else 'incomplete'} "
+                f"({len(there)}/{len(parts)})"
+            )
             size = "/".join(_size(sum(part["size"] for part in each)) for each in (there, parts))
             chain = store.chain(store.configuration(image)["rootfs"]["diff_ids"])
             unpacked = chain in state["snapshots"]
         except Failure as failure:
             failures.append(f"unable to check unpack for {name}: {failure}")
-        rows.append([name, image["type"], image["digest"], status, size, "true" if unpacked else "false"])
+        rows.append(
+            [name, image["type"], image["digest"], status, size, "true" if unpacked else "false"]
+        )
     if quiet:
-        sys.stdout.write("".join(f"{row[0]}\n" for row in rows[1:] if row[3].startswith("complete")))
+        sys.stdout.write(
+            "".join(f"{row[0]}\n" for row in rows[1:] if row[3].startswith("complete"))
+        )
     elif rows[1:]:
         _table(rows)
     if failures:
@@ -149,7 +176,11 @@ def content_ls(namespace: str, argv: list[str]) -> int:
     if not quiet:
         sys.stdout.write("DIGEST\tSIZE\tAGE\tLABELS\n")
     for digest in sorted(store.load(namespace)["content"]):
-        sys.stdout.write(f"{digest}\n" if quiet else f"{digest}\t{store.blob(digest).stat().st_size}B\t1 minute\t-\n")
+        sys.stdout.write(
+            f"{digest}\n"
+            if quiet
+            else f"{digest}\t{store.blob(digest).stat().st_size}B\t1 minute\t-\n"
+        )
     return 0
 
 
@@ -202,7 +233,11 @@ def namespaces_rm(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
         return unknown("ctr", " ".join(argv))
     for name in argv:
         if (state := store.load(name))["images"] or state["content"] or state["snapshots"]:
-            raise Failure(f'unable to delete {name}: namespace "{name}" must be empty, but it still has images, blobs, snapshots on "overlayfs" snapshotter: failed precondition')
+            raise Failure(
+                f'unable to delete {name}: namespace "{name}" must be empty, but it still '
+                f'has images, blobs, snapshots on "overlayfs" snapshotter: failed '
+                f"precondition"
+            )
         store.forget(name)
         sys.stdout.write(f"{name}\n")
     return 0
@@ -211,7 +246,10 @@ def namespaces_rm(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
 def plugins_ls(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
     if argv != ["-d", "id==content"]:
         return unknown("ctr", " ".join(argv))
-    sys.stdout.write(f"Type:         io.containerd.content.v1\nID:           content\nExports:     \n              root      {store.BLOBS.parent.parent}\n")
+    sys.stdout.write(
+        f"Type:         io.containerd.content.v1\nID:           content\nExports:     \n     "
+        f"         root      {store.BLOBS.parent.parent}\n"
+    )
     return 0
 
 
@@ -219,7 +257,10 @@ def version(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
     if argv:
         return unknown("ctr", argv[0])
     facts = f"  Version:  {VERSION}\n  Revision: simulated\n"
-    sys.stdout.write(f"Client:\n{facts}  Go version: none\n\nServer:\n{facts}  UUID: 00000000-0000-0000-0000-000000000000\n")
+    sys.stdout.write(
+        f"Client:\n{facts}  Go version: none\n\nServer:\n{facts}  UUID: "
+        f"00000000-0000-0000-0000-000000000000\n"
+    )
     return 0
 
 
@@ -238,7 +279,9 @@ def _parts(image: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _options(argv: list[str], known: set[str]) -> tuple[bool, list[str]]:
     """Whether one of the known options is there, and the rest."""
-    return any(argument in known for argument in argv), [argument for argument in argv if argument not in known]
+    return any(argument in known for argument in argv), [
+        argument for argument in argv if argument not in known
+    ]
 
 
 def _names(filters: list[str]) -> set[str] | None:
@@ -259,7 +302,9 @@ def _size(size_bytes: float) -> str:
 def _table(rows: list[list[str]]) -> None:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
-        sys.stdout.write("".join(f"{cell:{width}} " for cell, width in zip(row, widths, strict=True)) + "\n")
+        sys.stdout.write(
+            "".join(f"{cell:{width}} " for cell, width in zip(row, widths, strict=True)) + "\n"
+        )
 
 
 COMMANDS: dict[str, Callable[[str, list[str]], int]] = {

@@ -1,4 +1,5 @@
-"""`ctr images import -`: a classic docker archive from standard input into the content store, and unpacked.
+"""`ctr images import -`: a classic docker archive from standard input into the content store, and
+unpacked.
 
 As with containerd 2 the names are set last, so a bad layer leaves nothing behind; and a layer that
 was unpacked before is not looked at again.
@@ -130,7 +131,12 @@ def _store(state: dict[str, Any], image: dict[str, Any], members: Members) -> di
         size = store.blob(digest).stat().st_size
         descriptors.append({"mediaType": media_type, "digest": digest, "size": size})
         state["content"].setdefault(digest, [])
-    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptors[0], "layers": descriptors[1:]}
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptors[0],
+        "layers": descriptors[1:],
+    }
     manifest = json.dumps(document, separators=(",", ":")).encode()
     digest = sha256(manifest)
     # Like the original: what is on record is not written again, whatever became of the file.
@@ -167,5 +173,8 @@ def _unpack_one(state: dict[str, Any], target: dict[str, Any], diff_ids: list[st
             continue
         found = sha256(store.read(layer["digest"]))
         if found != diff_id:
-            raise Failure(f'wrong diff id "{found}" calculated on extraction "{diff_id}", desc "{layer["digest"]}"')
+            raise Failure(
+                f'wrong diff id "{found}" calculated on extraction "{diff_id}", desc '
+                f'"{layer["digest"]}"'
+            )
         state["snapshots"].append(chain)

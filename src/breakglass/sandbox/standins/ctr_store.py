@@ -1,4 +1,6 @@
-"""Where the ctr stand-in keeps things: blobs where containerd has them, names and snapshots for each namespace in a state."""
+"""Where the ctr stand-in keeps things: blobs where containerd has them, names and snapshots for
+each namespace in a state.
+"""
 
 import hashlib
 import json
@@ -26,7 +28,9 @@ def load(namespace: str) -> dict[str, Any]:
 
 @contextmanager
 def changing(namespace: str) -> Iterator[dict[str, Any]]:
-    """The namespace's state, to be changed in place. Afterwards what no image refers to is collected."""
+    """The namespace's state, to be changed in place. Afterwards what no image refers to is
+    collected.
+    """
     with files.changing(STATE, empty={}) as state:
         is_new = namespace not in state
         own = state.setdefault(namespace, _nothing())

@@ -9,7 +9,15 @@ from typing import Any
 
 from breakglass.sandbox.standins.docker_pull import pull
 from breakglass.sandbox.standins.docker_save import save
-from breakglass.sandbox.standins.docker_store import ROOT, changing, configuration_file, find, layer_file, load, with_tag
+from breakglass.sandbox.standins.docker_store import (
+    ROOT,
+    changing,
+    configuration_file,
+    find,
+    layer_file,
+    load,
+    with_tag,
+)
 from breakglass.sandbox.standins.state import Failure, architecture, unknown
 
 VERSION = "20.10.24"
@@ -17,9 +25,15 @@ FIELD = re.compile(r"{{\s*(?P<json>json\s+)?\.(?P<path>[\w.]*)\s*}}")
 
 
 def main(argv: list[str]) -> int:
-    argv = [part for argument in argv for part in (argument.split("=", 1) if argument.startswith("--format=") else [argument])]
+    argv = [
+        part
+        for argument in argv
+        for part in (argument.split("=", 1) if argument.startswith("--format=") else [argument])
+    ]
     if argv[:1] == ["image"]:
-        argv = {"ls": ["images"], "rm": ["rmi"], "inspect": ["image inspect"]}.get(argv[1] if argv[1:] else "", argv[1:2]) + argv[2:]
+        argv = {"ls": ["images"], "rm": ["rmi"], "inspect": ["image inspect"]}.get(
+            argv[1] if argv[1:] else "", argv[1:2]
+        ) + argv[2:]
     command = COMMANDS.get(argv[0] if argv else "")
     if command is None:
         return unknown("docker", argv[0] if argv else "(nothing)")
@@ -32,12 +46,25 @@ def main(argv: list[str]) -> int:
 
 def version(argv: list[str]) -> int:
     engine = {"Version": VERSION, "ApiVersion": "1.41", "Os": "linux", "Arch": architecture()}
-    return show({"Client": engine, "Server": engine}, argv, plain=f"Client:\n Version: {VERSION} (sandbox)\nServer:\n Version: {VERSION} (sandbox)")
+    return show(
+        {"Client": engine, "Server": engine},
+        argv,
+        plain=f"Client:\n Version: {VERSION} (sandbox)\nServer:\n Version: {VERSION} (sandbox)",
+    )
 
 
 def info(argv: list[str]) -> int:
-    facts: dict[str, Any] = {"DockerRootDir": str(ROOT), "Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]], "ServerVersion": VERSION}
-    facts |= {"OSType": "linux", "Architecture": os.uname().machine, "Images": len(set(load()["tags"].values()))}
+    facts: dict[str, Any] = {
+        "DockerRootDir": str(ROOT),
+        "Driver": "overlay2",
+        "DriverStatus": [["Backing Filesystem", "extfs"]],
+        "ServerVersion": VERSION,
+    }
+    facts |= {
+        "OSType": "linux",
+        "Architecture": os.uname().machine,
+        "Images": len(set(load()["tags"].values())),
+    }
     return show(facts, argv, plain=f"Server Version: {VERSION} (sandbox)\nDocker Root Dir: {ROOT}")
 
 
@@ -61,7 +88,11 @@ def render(template: str, facts: dict[str, Any]) -> str | None:
         found: Any = facts
         for name in filter(None, match["path"].split(".")):
             found = found[name]
-        return json.dumps(found, separators=(",", ":")) if match["json"] or isinstance(found, dict | list) else str(found)
+        return (
+            json.dumps(found, separators=(",", ":"))
+            if match["json"] or isinstance(found, dict | list)
+            else str(found)
+        )
 
     try:
         text = FIELD.sub(value, template)
@@ -71,8 +102,14 @@ def render(template: str, facts: dict[str, Any]) -> str | None:
 
 
 def inspect(argv: list[str]) -> int:
-    template, names = (argv[1], argv[2:]) if argv[:1] in (["--format"], ["-f"]) and len(argv) > 1 else (None, argv)
-    if option := next((name for name in names if name.startswith("-")), None) or ("" if names else "(no image)"):
+    template, names = (
+        (argv[1], argv[2:])
+        if argv[:1] in (["--format"], ["-f"]) and len(argv) > 1
+        else (None, argv)
+    )
+    if option := next((name for name in names if name.startswith("-")), None) or (
+        "" if names else "(no image)"
+    ):
         return unknown("docker", option)
     store, found, missing = load(), [], 0
     for name in names:
@@ -98,11 +135,15 @@ def describe(store: dict[str, Any], image_id: str) -> dict[str, Any]:
     return {
         "Id": image_id,
         "RepoTags": tags,
-        "RepoDigests": sorted({store["digests"][name] for name in tags if name in store["digests"]}),
+        "RepoDigests": sorted(
+            {store["digests"][name] for name in tags if name in store["digests"]}
+        ),
         "Created": configuration["created"],
         "Architecture": configuration["architecture"],
         "Os": configuration["os"],
-        "Size": sum(layer_file(diff_id).stat().st_size for diff_id in configuration["rootfs"]["diff_ids"]),
+        "Size": sum(
+            layer_file(diff_id).stat().st_size for diff_id in configuration["rootfs"]["diff_ids"]
+        ),
         "Config": configuration["config"],
         "RootFS": {"Type": "layers", "Layers": configuration["rootfs"]["diff_ids"]},
     }
@@ -111,9 +152,14 @@ def describe(store: dict[str, Any], image_id: str) -> dict[str, Any]:
 def images(argv: list[str]) -> int:
     if argv not in ([], ["-q"], ["--quiet"], ["--no-trunc"]):
         return unknown("docker", argv[0])
-    rows = [(*name.rpartition(":")[::2], image_id if "--no-trunc" in argv else image_id[7:19]) for name, image_id in sorted(load()["tags"].items())]
+    rows = [
+        (*name.rpartition(":")[::2], image_id if "--no-trunc" in argv else image_id[7:19])
+        for name, image_id in sorted(load()["tags"].items())
+    ]
     if argv in (["-q"], ["--quiet"]):
-        sys.stdout.write("".join(f"{image_id}\n" for image_id in dict.fromkeys(row[2] for row in rows)))
+        sys.stdout.write(
+            "".join(f"{image_id}\n" for image_id in dict.fromkeys(row[2] for row in rows))
+        )
         return 0
     for row in [("REPOSITORY", "TAG", "IMAGE ID"), *rows]:
         sys.stdout.write(f"{row[0]:40}  {row[1]:12}  {row[2]}\n")
@@ -122,21 +168,31 @@ def images(argv: list[str]) -> int:
 
 def rmi(argv: list[str]) -> int:
     names = [name for name in argv if name not in ("-f", "--force")]
-    if option := next((name for name in names if name.startswith("-")), None) or ("" if names else "(no image)"):
+    if option := next((name for name in names if name.startswith("-")), None) or (
+        "" if names else "(no image)"
+    ):
         return unknown("docker", option)
     with changing() as store:
         for name in names:
             image_id = find(store, name)
             if image_id is None:
                 raise Failure(f"Error: No such image: {name}")
-            for tag in [with_tag(name)] if with_tag(name) in store["tags"] else [tag for tag, known in store["tags"].items() if known == image_id]:
+            for tag in (
+                [with_tag(name)]
+                if with_tag(name) in store["tags"]
+                else [tag for tag, known in store["tags"].items() if known == image_id]
+            ):
                 del store["tags"][tag]
                 store["digests"].pop(tag, None)
                 sys.stdout.write(f"Untagged: {tag}\n")
             if image_id not in store["tags"].values():
                 configuration_file(image_id).unlink()
                 sys.stdout.write(f"Deleted: {image_id}\n")
-        kept = {diff_id for known in store["tags"].values() for diff_id in json.loads(configuration_file(known).read_bytes())["rootfs"]["diff_ids"]}
+        kept = {
+            diff_id
+            for known in store["tags"].values()
+            for diff_id in json.loads(configuration_file(known).read_bytes())["rootfs"]["diff_ids"]
+        }
         for layer in (ROOT / "layers").glob("*.tar"):
             if f"sha256:{layer.stem}" not in kept:
                 layer.unlink()

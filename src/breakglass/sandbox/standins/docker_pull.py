@@ -1,4 +1,6 @@
-"""`docker pull`: manifest, configuration and layers over plain HTTP into the store; never a copy that was there before."""
+"""`docker pull`: manifest, configuration and layers over plain HTTP into the store; never a copy
+that was there before.
+"""
 
 import gzip
 import http.client
@@ -10,8 +12,18 @@ from typing import Any
 from breakglass.sandbox.standins.docker_store import changing, configuration_file, layer_file
 from breakglass.sandbox.standins.state import Failure, architecture, sha256, unknown, write
 
-ACCEPT = ", ".join(f"application/vnd.{kind}" for kind in ("oci.image.index.v1+json", "oci.image.manifest.v1+json", "docker.distribution.manifest.list.v2+json", "docker.distribution.manifest.v2+json"))
-REFERENCE = re.compile(r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]{0,127}))?")
+ACCEPT = ", ".join(
+    f"application/vnd.{kind}"
+    for kind in (
+        "oci.image.index.v1+json",
+        "oci.image.manifest.v1+json",
+        "docker.distribution.manifest.list.v2+json",
+        "docker.distribution.manifest.v2+json",
+    )
+)
+REFERENCE = re.compile(
+    r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]{0,127}))?"
+)
 
 
 def pull(argv: list[str]) -> int:
@@ -26,12 +38,20 @@ def pull(argv: list[str]) -> int:
     fetch(registry, "/v2/")
     digest, manifest = get_manifest(registry, name, tag, reference=reference)
     if "manifests" in manifest:
-        fitting = [child["digest"] for child in manifest["manifests"] if child.get("platform", {}).get("architecture") == architecture()]
+        fitting = [
+            child["digest"]
+            for child in manifest["manifests"]
+            if child.get("platform", {}).get("architecture") == architecture()
+        ]
         if not fitting:
-            raise Failure(f"no matching manifest for linux/{architecture()} in the manifest list entries")
+            raise Failure(
+                f"no matching manifest for linux/{architecture()} in the manifest list entries"
+            )
         _, manifest = get_manifest(registry, name, fitting[0], reference=reference)
     configuration = get_blob(registry, name, manifest["config"]["digest"])
-    for layer, diff_id in zip(manifest["layers"], json.loads(configuration)["rootfs"]["diff_ids"], strict=True):
+    for layer, diff_id in zip(
+        manifest["layers"], json.loads(configuration)["rootfs"]["diff_ids"], strict=True
+    ):
         if not layer_file(diff_id).exists():
             plain = gzip.decompress(get_blob(registry, name, layer["digest"]))
             if sha256(plain) != diff_id:
@@ -41,26 +61,44 @@ def pull(argv: list[str]) -> int:
     write(configuration_file(image_id), configuration)
     with changing() as state:
         known = state["tags"].get(reference) == image_id
-        state["tags"][reference], state["digests"][reference] = image_id, f"{registry}/{name}@{digest}"
+        state["tags"][reference], state["digests"][reference] = (
+            image_id,
+            f"{registry}/{name}@{digest}",
+        )
     if not quiet:
-        sys.stdout.write(f"{tag}: Pulling from {name}\nDigest: {digest}\nStatus: {'Image is up to date' if known else 'Downloaded newer image'} for {reference}\n")
+        sys.stdout.write(
+            f"{tag}: Pulling from {name}\nDigest: {digest}\nStatus: "
+            f"{'Image is up to date' if known else 'Downloaded newer image'} for "
+            f"{reference}\n"
+        )
     sys.stdout.write(reference + "\n")
     return 0
 
 
-def get_manifest(registry: str, name: str, wanted: str, *, reference: str) -> tuple[str, dict[str, Any]]:
+def get_manifest(
+    registry: str, name: str, wanted: str, *, reference: str
+) -> tuple[str, dict[str, Any]]:
     status, body = fetch(registry, f"/v2/{name}/manifests/{wanted}")
     if status == 404:
-        raise Failure(f"Error response from daemon: manifest for {reference} not found: manifest unknown: manifest unknown")
+        raise Failure(
+            f"Error response from daemon: manifest for {reference} not found: manifest "
+            f"unknown: manifest unknown"
+        )
     if status != 200 or (wanted.startswith("sha256:") and sha256(body) != wanted):
-        raise Failure(f"Error response from daemon: received unexpected HTTP status: {status}" if status != 200 else f"manifest verification failed for digest {wanted}")
+        raise Failure(
+            f"Error response from daemon: received unexpected HTTP status: {status}"
+            if status != 200
+            else f"manifest verification failed for digest {wanted}"
+        )
     return sha256(body), json.loads(body)
 
 
 def get_blob(registry: str, name: str, digest: str) -> bytes:
     status, body = fetch(registry, f"/v2/{name}/blobs/{digest}")
     if status != 200:
-        raise Failure("unknown blob" if status == 404 else f"received unexpected HTTP status: {status}")
+        raise Failure(
+            "unknown blob" if status == 404 else f"received unexpected HTTP status: {status}"
+        )
     if sha256(body) != digest:
         raise Failure(f"filesystem layer verification failed for digest {digest}")
     return body
@@ -74,9 +112,16 @@ def fetch(registry: str, path: str) -> tuple[int, bytes]:
             status, body = response.status, response.read()
         connection.close()
     except ConnectionRefusedError:
-        raise Failure(f'Error response from daemon: Get "http://{registry}/v2/": dial tcp {registry}: connect: connection refused') from None
+        raise Failure(
+            f'Error response from daemon: Get "http://{registry}/v2/": dial tcp {registry}: '
+            f"connect: connection refused"
+        ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise Failure(f'Error response from daemon: Get "http://{registry}{path}": {error}') from None
+        raise Failure(
+            f'Error response from daemon: Get "http://{registry}{path}": {error}'
+        ) from None
     if status in (401, 403):
-        raise Failure(f'Error response from daemon: Head "http://{registry}{path}": {"no basic auth credentials" if status == 401 else "denied: requested access to the resource is denied"}')
+        denied = "denied: requested access to the resource is denied"
+        why = "no basic auth credentials" if status == 401 else denied
+        raise Failure(f'Error response from daemon: Head "http://{registry}{path}": {why}')
     return status, body

@@ -12,29 +12,50 @@ from breakglass.sandbox.standins.state import Failure, unknown
 
 
 def save(argv: list[str]) -> int:
-    if option := next((argument for argument in argv if argument.startswith("-")), None) or ("" if argv else "(no image)"):
+    if option := next((argument for argument in argv if argument.startswith("-")), None) or (
+        "" if argv else "(no image)"
+    ):
         return unknown("docker", option)
     if sys.stdout.isatty():
         raise Failure("cowardly refusing to save to a terminal. Use the -o flag or redirect")
     tags = load()["tags"]
     wanted = {with_tag(name): tags.get(with_tag(name)) for name in argv}
     if None in wanted.values():
-        raise Failure(f"Error response from daemon: reference does not exist: {next(name for name, image_id in wanted.items() if image_id is None)}")
+        raise Failure(
+            f"Error response from daemon: reference does not exist: "
+            f"{next(name for name, image_id in wanted.items() if image_id is None)}"
+        )
     manifests: dict[str, Any] = {}
     written: dict[str, str] = {}
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.GNU_FORMAT) as archive:
         for reference, image_id in wanted.items():
             if image_id not in manifests:
-                layers = save_layers(archive, json.loads(configuration_file(image_id).read_bytes())["rootfs"]["diff_ids"], written)
+                layers = save_layers(
+                    archive,
+                    json.loads(configuration_file(image_id).read_bytes())["rootfs"]["diff_ids"],
+                    written,
+                )
                 add(archive, f"{image_id[7:]}.json", configuration_file(image_id).read_bytes())
-                manifests[image_id] = {"Config": f"{image_id[7:]}.json", "RepoTags": [], "Layers": layers}
+                manifests[image_id] = {
+                    "Config": f"{image_id[7:]}.json",
+                    "RepoTags": [],
+                    "Layers": layers,
+                }
             manifests[image_id]["RepoTags"].append(reference)
-        add(archive, "manifest.json", json.dumps(list(manifests.values()), separators=(",", ":")).encode() + b"\n")
+        add(
+            archive,
+            "manifest.json",
+            json.dumps(list(manifests.values()), separators=(",", ":")).encode() + b"\n",
+        )
     return 0
 
 
-def save_layers(archive: tarfile.TarFile, diff_ids: list[str], written: dict[str, str]) -> list[str]:
-    """The layout of docker 20.10: a directory for each layer, a link where the same bytes are in the archive already."""
+def save_layers(
+    archive: tarfile.TarFile, diff_ids: list[str], written: dict[str, str]
+) -> list[str]:
+    """The layout of docker 20.10: a directory for each layer, a link where the same bytes are in
+    the archive already.
+    """
     names, chain = [], ""
     for diff_id in diff_ids:
         parent, chain = chain, hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
@@ -46,7 +67,11 @@ def save_layers(archive: tarfile.TarFile, diff_ids: list[str], written: dict[str
         directory.type, directory.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(directory)
         add(archive, f"{chain}/VERSION", b"1.0")
-        add(archive, f"{chain}/json", json.dumps({"id": chain} | ({"parent": parent} if parent else {})).encode())
+        add(
+            archive,
+            f"{chain}/json",
+            json.dumps({"id": chain} | ({"parent": parent} if parent else {})).encode(),
+        )
         member = tarfile.TarInfo(names[-1])
         if diff_id in written:
             member.type, member.linkname = tarfile.SYMTYPE, f"../{written[diff_id]}"

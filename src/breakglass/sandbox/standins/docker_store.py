@@ -1,4 +1,6 @@
-"""Where the docker stand-in keeps images: configurations, uncompressed layers, and which names mean what."""
+"""Where the docker stand-in keeps images: configurations, uncompressed layers, and which names mean
+what.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,9 @@ def changing() -> Iterator[dict[str, Any]]:
 def find(names: dict[str, Any], name: str) -> str | None:
     """The image ID of a reference or of an ID."""
     by_id = {image_id: image_id for image_id in names["tags"].values()}
-    found: str | None = by_id.get(name) or by_id.get(f"sha256:{name}") or names["tags"].get(with_tag(name))
+    found: str | None = (
+        by_id.get(name) or by_id.get(f"sha256:{name}") or names["tags"].get(with_tag(name))
+    )
     return found
 
 

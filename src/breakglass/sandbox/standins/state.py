@@ -1,4 +1,6 @@
-"""What the stand-ins share: their host's files, a state that one process at a time changes, and how they refuse."""
+"""What the stand-ins share: their host's files, a state that one process at a time changes, and how
+they refuse.
+"""
 
 import fcntl
 import hashlib
@@ -54,4 +56,6 @@ def sha256(content: bytes) -> str:
 
 
 def architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(os.uname().machine, "amd64")
+    return {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
+        os.uname().machine, "amd64"
+    )

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,6 +262,19 @@ def test_status_names_only_what_is_answered_right_now(node: Node) -> None:
     )
     node.path_of(other).unlink()
     assert list(node.status()["answers"]) == [f"{PRIVATE}:latest"]
+
+
+def test_a_port_that_is_let_go_of_in_a_moment_is_waited_for(node: Node) -> None:
+    """The kernel closes the sockets of the one that was ended after its command line is gone."""
+    node.start(LATEST)
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        letting_go = threading.Timer(0.5, taken.close)
+        letting_go.start()
+        started = node.start(LATEST, port=taken.getsockname()[1])
+        letting_go.join()
+    assert len(started.told["pids"]) == 1
 
 
 def test_a_port_of_another_program_is_a_failure_that_leaves_nothing(node: Node) -> None:

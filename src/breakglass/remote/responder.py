@@ -291,10 +291,8 @@ def start(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     stage(source, script)
     try:
-        end(script)
-        listen(
-            arguments.port, backlog=1
-        ).close()  # whoever has it might take our questions, and never answer
+        ended = end(script)
+        wait_for_port(arguments.port, seconds=STOP_SECONDS if ended else 0)
         os.rename(f"{script}.new", script)  # noqa: PTH104
         sync(arguments.directory)
         (start_unit if has_systemd() else start_process)(
@@ -638,6 +636,16 @@ def free_port(directory: str) -> int:
             listen(number, backlog=1).close()
             return number
     raise Fault(FAILED, "no port from 20000 to 29999 is free on 127.0.0.1")
+
+
+def wait_for_port(number: int, *, seconds: float) -> None:
+    """Raises Fault where another program keeps it: that might take our questions for itself."""
+    # The kernel closes the sockets of a process a moment after its command line is gone.
+    for _ in ticks(seconds):
+        with contextlib.suppress(Fault):
+            listen(number, backlog=1).close()
+            return
+    listen(number, backlog=1).close()
 
 
 def listen(number: int, *, backlog: int) -> socket.socket:

@@ -22,7 +22,10 @@ refuse() {
 # The same text as _SCRIPT of src/breakglass/observe/shelf.py.
 list() {
 # --- listing
-tell() { n=$(($(wc -c <"$3"))); if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi; }
+tell() {
+  n=$(($(wc -c <"$3")))
+  if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi
+}
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -44,7 +47,8 @@ done
 for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ]; then tell orphan "$j" "$j"; fi
+  if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
 done
 echo end
 # --- end of the listing

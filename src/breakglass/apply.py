@@ -54,8 +54,8 @@ def apply(
     """
     errors: list[BreakglassError] = []
     failed: set[Host] = set()
-    patches = [step for step in plan.steps if isinstance(step, PatchNode)]
-    if patches:
+    may_patch = True
+    if any(isinstance(step, PatchNode) for step in plan.steps):
         try:
             _check_unchanged(
                 *(
@@ -71,15 +71,20 @@ def apply(
             if not plan.independent:
                 raise
             errors.append(error)
-            patches = []
+            may_patch = False
     with ExitStack() as locks:
         held: list[tuple[Host, Held]] = []
         index = 0
         for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
             batch = list(group)
             try:
-                if is_patch and patches:
-                    _patch(index, patches, cluster, reports)
+                if is_patch and may_patch:
+                    _patch(
+                        index,
+                        [step for step in batch if isinstance(step, PatchNode)],
+                        cluster,
+                        reports,
+                    )
             except BreakglassError as error:
                 if not plan.independent:
                     raise
@@ -145,7 +150,9 @@ def _do(
         elif isinstance(step, Confirm):
             _confirm(step, hosts)
         elif isinstance(step, Copy):
-            _judge_copy(step, *hosts.copy(step, reports.progress))
+            # A copy is counted as it passes through this machine, so from the resumed bytes on.
+            resumed = step.resumed_bytes
+            _judge_copy(step, *hosts.copy(step, lambda done: reports.progress(resumed + done)))
         elif isinstance(step, Run):
             _judge(step, hosts.run(step, reports.progress), explain)
     except BaseException:

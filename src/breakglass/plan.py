@@ -76,6 +76,8 @@ class Run:
     """What the progress is measured against, where that is known, or about known."""
     watch: str | None = None
     """A file on the host: how far the command has read it is the progress."""
+    resumed_bytes: int = field(default=0, compare=False, kw_only=True)
+    """How much of `total_bytes` an earlier run has transferred already."""
 
     def __str__(self) -> str:
         return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
@@ -90,6 +92,8 @@ class Copy:
     source: Run
     sink: Run
     total_bytes: int | None = None
+    resumed_bytes: int = field(default=0, compare=False, kw_only=True)
+    """How much of `total_bytes` an earlier run has transferred already."""
 
     def __str__(self) -> str:
         left, right = (

@@ -160,6 +160,8 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
     same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
     assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
     assert "--offset 300" in copying(planned(same))
+    for via in ("node", "operator"):
+        assert 300 in [getattr(each, "resumed_bytes", 0) for each in plan(same, via=via).steps]
     for partial in (_partial(300, "c" * 64), _partial(300, None), _partial(5000, "a" * 64)):
         assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
 

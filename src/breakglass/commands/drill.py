@@ -80,8 +80,8 @@ class Candidate:
         return self.option.tarball.record if self.option else None
 
 
-def observe(estate: Estate, *, node: str) -> Facts:
-    """Raises Unreachable for the node."""
+def observe(estate: Estate, *, node: str, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
+    """`known`: sources that were read already. Raises Unreachable for the node."""
     nodes = estate.config.nodes
     if nodes.namespace == NAMESPACE:
         raise Refused(
@@ -93,7 +93,7 @@ def observe(estate: Estate, *, node: str) -> Facts:
     scratch = f"{nodes.directory}/{SCRATCH}"
     machine = read_machine(estate.hosts, host, scratch, (*readiness.programs(nodes), "ssh"))
     shelf = _read_scratch(estate, host, scratch)
-    sources = fetch.read_sources(estate, host, machine, source=None, via="auto")
+    sources = fetch.read_sources(estate, host, machine, source=None, via="auto", known=known)
     reach = fetch.Facts(host, how, machine, shelf, *sources)
     newest = next(
         (tarball.tag for each in reach.sources for tarball in fetch.designated(each, None)),

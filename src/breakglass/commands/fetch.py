@@ -344,6 +344,7 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
                 ((*line, remote), receive),
                 first_seconds=FIRST_BYTE_SECONDS,
                 total_bytes=size_bytes,
+                resumed_bytes=offset,
             ),
             publish,
         )
@@ -351,7 +352,7 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
         Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS),
         Run(facts.node, (receive,)),
     )
-    return (Copy(source, sink, total_bytes=size_bytes), publish)
+    return (Copy(source, sink, total_bytes=size_bytes, resumed_bytes=offset), publish)
 
 
 def is_transfer(step: Step) -> bool:

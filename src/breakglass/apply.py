@@ -185,19 +185,14 @@ def _meaning(step: Run, ended: Result) -> BreakglassError:
     """Our own scripts exit with the codes of the table and say one sentence; of any other command
     only its words are known.
     """
-    script = step.pipeline[-1][:1] == ("python3",)
     full = b"no space left" in ended.stderr.lower()
     make_room = f"make room: {step.host.by_hand('df', '-h')}; then the same command again"
-    if script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
+    if step.is_script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
         others, _, sentence = ended.stderr.strip().rpartition(b"\n")
         words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
         next_step = make_room if full or b"no room" in sentence else "run the same command again"
-        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == (
-            "python3",
-            "archive.py",
-            "verify",
-        ):
-            next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"
+        if ended.exit_status == Integrity.exit_code and step.repair:
+            next_step = step.repair
         return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step=next_step)
     if ended.exit_status is None:
         return Failed(

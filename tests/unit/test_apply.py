@@ -27,7 +27,7 @@ def run(host: Host, what: str) -> Run:
 
 
 def script(host: Host, *argv: str) -> Run:
-    return Run(host, (("python3", "taken.py", *argv),))
+    return Run(host, (("python3", "taken.py", *argv),), is_script=True)
 
 
 def patch(node: str) -> PatchNode:

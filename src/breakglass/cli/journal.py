@@ -14,7 +14,7 @@ from typing import Any
 
 from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.text import inert
-from breakglass.plan import Confirm, Copy, Lock, PatchNode, Run, Step
+from breakglass.plan import Copy, Lock, PatchNode, Purpose, Step
 from breakglass.shape import fits, parse_json
 
 LIMIT_BYTES = 4 * 1024 * 1024
@@ -62,7 +62,8 @@ class Journal:
         """
 
     def begin(self, step: Step) -> None:
-        if _changes(step):
+        if not isinstance(step, Lock) and step.purpose is not Purpose.LOOKS:
+            # A lock is gone with the run.
             self._has_begun, self._began[step] = True, time.monotonic()
             self._write(host=_where(step), line=str(step), result="begun", seconds=None)
 
@@ -135,15 +136,6 @@ def describe(last: Mapping[str, Any], *, now: str) -> str:
         "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
     )
     return f"{inert(last['command'])} by {inert(last['by'])}, {when}: {changes}, {end}"
-
-
-def _changes(step: Step) -> bool:
-    """All that is done on a host or to the cluster, but for what only looks. A lock is gone with
-    the run.
-    """
-    return not isinstance(step, Lock | Confirm) and not (
-        isinstance(step, Run) and step.pipeline[0][:3] == ("python3", "archive.py", "verify")
-    )
 
 
 def _where(step: Step) -> str:

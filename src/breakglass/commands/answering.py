@@ -19,7 +19,7 @@ from breakglass.observe.answering import (
     read_taken,
 )
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Host, Run, Step
+from breakglass.plan import Argv, Host, Run, Step, title
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ def set_up(
                 *ctr.line(),
             ),
         ),
+        title=f"start the responder on port {port}",
+        is_script=True,
     )
     runs = (
         responder.port is not None
@@ -180,7 +182,14 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
     """
     putting = tuple(_put_back(node, directory, file) for file in taken.files if not file.is_edited)
     stop = (
-        (Run(node, (("python3", "responder.py", "stop", directory),)),)
+        (
+            Run(
+                node,
+                (("python3", "responder.py", "stop", directory),),
+                title="stop the responder",
+                is_script=True,
+            ),
+        )
         if taken.has_responder
         else ()
     )
@@ -201,12 +210,14 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """There is a record of what is taken from the node."""
-    return Run(node, (("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace),))
+    line = ("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace)
+    return Run(node, (line,), title=title("begin the record in", directory), is_script=True)
 
 
 def end(node: Host, directory: str) -> Run:
     """The record goes: all is given back."""
-    return Run(node, (("python3", "taken.py", "end", directory),))
+    line = ("python3", "taken.py", "end", directory)
+    return Run(node, (line,), title=title("remove the record in", directory), is_script=True)
 
 
 def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]:
@@ -318,12 +329,7 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                 f"before comes back first"
             ),
         )
-        before = (
-            Run(
-                node,
-                (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),),
-            ),
-        )
+        before = (_put_back(node, directory, entry, "--although-gone"),)
     elif entry and entry.is_edited:
         warnings = (
             (
@@ -355,6 +361,8 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                 *insertion.lines,
             ),
         ),
+        title=title("edit", _short(site.file)),
+        is_script=True,
     )
     return Part((*before, insert), notes, warnings)
 
@@ -366,8 +374,14 @@ def _refuses(registry: str) -> str:
     )
 
 
-def _put_back(node: Host, directory: str, file: TakenFile) -> Run:
-    return Run(node, (("python3", "taken.py", "put_back", directory, file.path),))
+def _put_back(node: Host, directory: str, file: TakenFile, *options: str) -> Run:
+    line: Argv = ("python3", "taken.py", "put_back", directory, file.path, *options)
+    return Run(node, (line,), title=title("restore", _short(file.path)), is_script=True)
+
+
+def _short(path: str) -> str:
+    """The directory that is called after the registry, and the file in it."""
+    return "/".join(path.split("/")[-2:])
 
 
 def _original(site: Site, taken: Taken) -> str | None:

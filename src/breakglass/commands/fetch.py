@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 from breakglass.commands import (
     FIRST_BYTE_SECONDS,
@@ -16,6 +15,7 @@ from breakglass.commands import (
     Unread,
     archive,
     enter,
+    publish,
     removal,
     repoint,
     tidying,
@@ -26,7 +26,7 @@ from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.observe.text import inert
 from breakglass.observe.together import together
-from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
+from breakglass.plan import Argv, Copy, Host, Plan, Purpose, Run, Step, title
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
 
@@ -333,7 +333,8 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
     )
     path = shelf.path(tarball)
     read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
-    publish = Run(facts.node, (archive("publish", directory, file),))
+    publishing = publish(facts.node, directory, file)
+    what = title("fetch", file, f" from {shelf.host}")
     if way == "node":
         remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
         known = facts.ways.get(shelf.host.name)
@@ -345,35 +346,32 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
                 first_seconds=FIRST_BYTE_SECONDS,
                 total_bytes=size_bytes,
                 resumed_bytes=offset,
+                title=what,
+                purpose=Purpose.TRANSFERS,
+                is_script=True,
             ),
-            publish,
+            publishing,
         )
     source, sink = (
         Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,)),
+        Run(facts.node, (receive,), is_script=True),
     )
-    return (Copy(source, sink, total_bytes=size_bytes, resumed_bytes=offset), publish)
+    copy = Copy(source, sink, total_bytes=size_bytes, resumed_bytes=offset, title=what)
+    return (copy, publishing)
 
 
 def is_transfer(step: Step) -> bool:
     """Whether a failure of this step is one of the source or the way: then the next one is
     tried.
     """
-    return isinstance(step, Copy) or (
-        isinstance(step, Run) and step.pipeline[-1][:3] == ("python3", "archive.py", "receive")
-    )
+    return step.purpose is Purpose.TRANSFERS
 
 
 def resumes(step: Step) -> bool:
     """Whether it goes on with a partial: if that fails, the partial may be what was bad, and the
     same way is tried once more from the start.
     """
-    run = step.sink if isinstance(step, Copy) else step
-    return (
-        is_transfer(step)
-        and isinstance(run, Run)
-        and ("--offset", "0") not in pairwise(run.pipeline[-1])
-    )
+    return isinstance(step, Run | Copy) and step.resumed_bytes > 0
 
 
 def result(facts: Facts, option: Option, *, tag: str | None) -> Result:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from breakglass.commands import Estate
 from breakglass.commands.hosts_toml import compose, endpoints, lists, registry_of
@@ -55,6 +55,8 @@ class Part:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    taken: Taken = field(default_factory=Taken, compare=False)
+    """What is taken from the node once these steps are done."""
 
 
 def read_answers(
@@ -146,16 +148,12 @@ def set_up(
         )
     ]
     files = dict.fromkeys(site.file for site in answering.sites)
-    parts += [
-        _list(
-            node,
-            directory,
-            [site for site in answering.sites if site.file == file],
-            answers,
-            f"http://127.0.0.1:{port}",
-        )
-        for file in files
-    ]
+    listed: list[TakenFile] = []
+    for file in files:
+        sharing = [site for site in answering.sites if site.file == file]
+        part, taken_file = _list(node, directory, sharing, answers, f"http://127.0.0.1:{port}")
+        parts.append(part)
+        listed += [taken_file] if taken_file else []
     # Files that no name concerns any more.
     parts.append(
         take_back(
@@ -168,11 +166,16 @@ def set_up(
             ),
         )
     )
+    listed += parts[-1].taken.files
     return Part(
-        *(
-            tuple(each for part in parts for each in getattr(part, kind))
-            for kind in ("steps", "notes", "warnings")
-        )
+        tuple(step for part in parts for step in part.steps),
+        tuple(note for part in parts for note in part.notes),
+        tuple(warning for part in parts for warning in part.warnings),
+        replace(
+            taken,
+            files=tuple(sorted(listed, key=lambda file: file.path)),
+            has_responder=True,
+        ),
     )
 
 
@@ -193,7 +196,12 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
         if taken.has_responder
         else ()
     )
-    return Part((*putting, *stop), warnings=tuple(edited(node, taken)))
+    left = tuple(file for file in taken.files if file.is_edited)
+    return Part(
+        (*putting, *stop),
+        warnings=tuple(edited(node, taken)),
+        taken=replace(taken, files=left, has_responder=False),
+    )
 
 
 def edited(node: Host, taken: Taken) -> list[str]:
@@ -268,9 +276,11 @@ def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]
     )
 
 
-def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, address: str) -> Part:
+def _list(
+    node: Host, directory: str, sharing: list[Site], answers: Answers, address: str
+) -> tuple[Part, TakenFile | None]:
     """One hosts.toml, of one registry or of several that share it, lists the node; steps only where
-    it does not, or not in the right place.
+    it does not, or not in the right place. With what the record says of the file then.
     """
     taken = answers.taken
     site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
@@ -311,16 +321,15 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                     f"{node.by_hand('editor', site.file)}; then run the same command again"
                 ),
             )
-        return Part(
-            (), notes, (f"{node}:{site.file} {why}; it lists the node, and is left as it is",)
-        )
+        left = f"{node}:{site.file} {why}; it lists the node, and is left as it is"
+        return Part((), notes, (left,)), entry
     original = _original(site, taken)
     insertion = compose(site, original, address=address, first=bool(broken))
     before: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     if entry and entry.is_ours:
         if insertion.text == entry.written:
-            return Part((), notes)
+            return Part((), notes), entry
         before = (_put_back(node, directory, entry),)
     elif entry and entry.now is None and entry.original is not None:
         warnings = (
@@ -364,7 +373,8 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
         title=title("edit", _short(site.file)),
         is_script=True,
     )
-    return Part((*before, insert), notes, warnings)
+    inserted = TakenFile(site.file, original, insertion.text, insertion.text)
+    return Part((*before, insert), notes, warnings), inserted
 
 
 def _refuses(registry: str) -> str:

@@ -3,12 +3,13 @@ recorded image ID.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, Result, enter, verify
 from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
 from breakglass.config import Nodes
 from breakglass.errors import Refused
+from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import PINNED, Containerd, Ctr, honours_pinned, read_containerd
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
@@ -175,6 +176,25 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         settled=len(first) + len(steps),
         notes=notes,
         warnings=answering.warnings,
+    )
+
+
+def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
+    """What is taken from the node, and the names of ours in its containerd, once the plan is
+    done.
+    """
+    expected = _expected(facts.tarball, facts.names)
+    keeps = {keep_name(image_id) for image_id in expected.values()}
+    others = {
+        name
+        for name in facts.containerd.targets
+        if name.startswith(OURS) and not name.startswith((BEFORE, KEEP))
+    }
+    taken = _answering(facts, expected, Ctr(nodes.ctr, nodes.namespace), nodes).taken
+    namespace = taken.namespace or nodes.namespace
+    return (
+        replace(taken, is_recorded=True, is_begun=True, namespace=namespace),
+        tuple(sorted(keeps | others)),
     )
 
 

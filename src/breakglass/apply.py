@@ -18,9 +18,9 @@ from breakglass.errors import (
     worst,
 )
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
-from breakglass.observe.text import inert, said
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
-from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster
+from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster, said
+from breakglass.text import inert
 
 Explain = Callable[[Step, Result], BreakglassError | None]
 """What a failed step means, where the command knows better than its exit status."""

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from breakglass.observe.age import age_seconds, moment_of, told_age
-from breakglass.observe.text import inert
+from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.plan import Copy, Lock, PatchNode, Purpose, Step
 from breakglass.shape import fits, parse_json
+from breakglass.text import inert
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """A run that finds more than this puts it aside, and begins anew."""
@@ -130,7 +130,7 @@ def last_run(path: Path) -> dict[str, Any] | None:
 def describe(last: Mapping[str, Any], *, now: str) -> str:
     """The last run in one line."""
     age = age_seconds(last["at"], now)
-    when = f"at {inert(last['at'], limit=40)}" if age is None else f"{told_age(age)} ago"
+    when = f"at {inert(last['at'], limit=40)}" if age is None else f"{age_in_words(age)} ago"
     changes = f"{last['changes']} change{'' if last['changes'] == 1 else 's'}"
     end = (
         "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"

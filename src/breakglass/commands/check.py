@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
+from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
-from breakglass.observe.together import together
 from breakglass.registry import Found
 
 SECONDS = 8.5

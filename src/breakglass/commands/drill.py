@@ -4,6 +4,7 @@ alone, and out again.
 
 from dataclasses import dataclass, replace
 
+from breakglass.age import age_in_words, age_seconds
 from breakglass.commands import (
     Estate,
     Identity,
@@ -21,12 +22,12 @@ from breakglass.commands import (
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
-from breakglass.observe.age import age_seconds, told_age
 from breakglass.observe.containerd import REFERENCE, Ctr, Namespace, read_namespace
 from breakglass.observe.machine import Disk, read_disk, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
-from breakglass.observe.text import inert, said
 from breakglass.plan import Argv, Confirm, Host, Plan, Run, Step, title
+from breakglass.ports import said
+from breakglass.text import inert
 
 NAMESPACE = "breakglass-drill"
 """Neither kubelet nor its image garbage collection looks into it."""
@@ -258,7 +259,7 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
             how_old = f"was taken {inert(record.created_at)}" + (
                 ", which is no moment, or yet to come: then a clock is wrong"
                 if age is None
-                else f", {told_age(age)} ago"
+                else f", {age_in_words(age)} ago"
             )
             fault = Refused(
                 f"{tarball.file} {how_old}; status.max_age_hours allows {max_age_hours:g}",

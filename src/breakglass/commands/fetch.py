@@ -21,12 +21,12 @@ from breakglass.commands import (
     tidying,
 )
 from breakglass.config import Image
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
 from breakglass.plan import Argv, Copy, Host, Plan, Purpose, Run, Step, title
+from breakglass.text import inert
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
 

@@ -8,11 +8,11 @@ from breakglass.commands import Estate, Identity, Result, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
 from breakglass.commands.import_image import OURS, untag
 from breakglass.config import Nodes
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import MARK, Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import Ctr, read_targets
-from breakglass.observe.together import together
 from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step, title
 
 

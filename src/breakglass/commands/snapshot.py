@@ -21,9 +21,9 @@ from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.text import said
 from breakglass.plan import Argv, Host, Plan, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
+from breakglass.ports import said
 from breakglass.registry import ImageId
 
 COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Unreachable
-from breakglass.observe.text import said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import NATURAL, fits, parse_json
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from breakglass import config, known_hosts
+from breakglass.age import age_in_words
 from breakglass.errors import Busy, Refused, Unreachable
-from breakglass.observe.age import told_age
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
 from breakglass.shape import NATURAL, fits, parse_json
@@ -20,7 +20,8 @@ from breakglass.ssh.identities import KEY_VARIABLE
 from breakglass.ssh.login import Login, log_in
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import OLDEST_PYTHON, inert, python_too_old, sudo_refusal, wire
+from breakglass.ssh.wire import OLDEST_PYTHON, python_too_old, sudo_refusal, wire
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -223,7 +224,7 @@ class Connections:
                 if fresh or transport.is_active() or attempt == 2:
                     raise Unreachable(
                         f"{host} logged us in but opens no session "
-                        f"({inert(str(error)) or 'the connection was lost'})"
+                        f"({printable(str(error)) or 'the connection was lost'})"
                     ) from error
         raise AssertionError("unreachable")
 
@@ -318,7 +319,7 @@ class Connections:
             raise Unreachable(
                 (
                     f"{shown} ({target.hostname} port {target.port}) was not reached through "
-                    f"{gate}: {inert(str(error)) or 'the connection was lost'}"
+                    f"{gate}: {printable(str(error)) or 'the connection was lost'}"
                 ),
                 next_step=(
                     f"Look from there: "
@@ -391,7 +392,7 @@ class _Lock:
 
 
 def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unreachable:
-    words = inert(result.stderr).strip().replace("\n", "; ")
+    words = printable(result.stderr).strip().replace("\n", "; ")
     if result.exit_status is None:
         return Unreachable(
             f"the lock {step.path} on {step.host} was not taken: {result.lost}",
@@ -411,7 +412,7 @@ def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     except ValueError:
         record = None
     by = (
-        f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}"
+        f"by {printable(record['holder'])} for {age_in_words(record['age_seconds'])}"
         if fits(record, {"holder": str, "age_seconds": NATURAL})
         else "by another program"
     )

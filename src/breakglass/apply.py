@@ -19,7 +19,7 @@ from breakglass.errors import (
 )
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
-from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster, said
+from breakglass.ports import Held, Patched, PatchOutcome, Reads, Result, Writes, WritesCluster, said
 from breakglass.text import inert
 
 Explain = Callable[[Step, Result], BreakglassError | None]
@@ -112,8 +112,9 @@ def apply(
                         if signalled is not None:
                             signalled.add_note(f"Before that: {error.message}. {told}")
                             raise signalled from error
-                        error.state = f"{error.state} {told}".strip()
-                        raise
+                        raise error.replaced(
+                            state=f"{error.state} {told}".strip()
+                        ) from error.__cause__
                     errors.append(error)
                     failed.add(host)
                 except KeyboardInterrupt as signalled:
@@ -170,8 +171,8 @@ def _judge(step: Run, ended: Result, explain: Explain) -> None:
 def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
     if sink.exit_status not in (0, None) and source.exit_status in (0, None):
         error = _meaning(step.sink, sink)
-        error.message += f" ({step.source.host}: {source.lost})" if source.lost else ""
-        raise error
+        cause = f" ({step.source.host}: {source.lost})" if source.lost else ""
+        raise error.replaced(message=error.message + cause)
     if not source.ok:
         raise Failed(
             f"the copy from {step.source.host} broke off: {said(source)}",
@@ -245,19 +246,16 @@ def _confirm(step: Confirm, hosts: Reads) -> None:
 
 def _all_of(errors: list[BreakglassError]) -> BreakglassError:
     """The one that decides the exit code, with the words of all."""
-    decisive = worst(errors)
-    decisive.message = "; ".join(
-        dict.fromkeys([decisive.message, *(error.message for error in errors)])
+    messages = [worst(errors).message, *(error.message for error in errors)]
+    next_steps = [
+        *(error.next_step for error in errors if error.next_step),
+        "then the same command again: it does only what is missing",
+    ]
+    return worst(
+        errors,
+        message="; ".join(dict.fromkeys(messages)),
+        next_step="; ".join(dict.fromkeys(next_steps)),
     )
-    decisive.next_step = "; ".join(
-        dict.fromkeys(
-            [
-                *(error.next_step for error in errors if error.next_step),
-                "then the same command again: it does only what is missing",
-            ]
-        )
-    )
-    return decisive
 
 
 def _host(step: Step) -> Host | None:
@@ -324,13 +322,11 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
         reports.started(at[step.node], step)
 
     def finished(patched: Patched) -> None:
-        ok = patched.outcome in ("done", "gone")
-        reports.ended(
-            at[patched.step.node], patched.step, ok=ok, seconds=time.monotonic() - started
-        )
+        seconds = time.monotonic() - started
+        reports.ended(at[patched.step.node], patched.step, ok=patched.ok, seconds=seconds)
 
     outcomes = cluster.patch(steps, finished)
-    wrong = [patched for patched in outcomes if patched.outcome not in ("done", "gone")]
+    wrong = [patched for patched in outcomes if not patched.ok]
     if not wrong:
         return
     told = "; ".join(
@@ -345,9 +341,9 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
         "run the same command again; breakglass restore gives back whatever carries our annotation"
     )
     if len(wrong) == len(outcomes) and all(
-        patched.outcome in ("refused", "unsent") for patched in wrong
+        patched.outcome in (PatchOutcome.REFUSED, PatchOutcome.UNSENT) for patched in wrong
     ):
-        refused = any(patched.outcome == "refused" for patched in wrong)
+        refused = any(patched.outcome is PatchOutcome.REFUSED for patched in wrong)
         raise Unreachable(
             f"no node was patched: {told}{more}",
             next_step="bind the ClusterRole that README.md prints to this identity"
@@ -360,10 +356,10 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
 
 
 _OUTCOMES = {
-    "changed": "somebody else changed it meanwhile, it was left alone",
-    "refused": "the API refused",
-    "unsent": "not sent",
-    "unknown": "it is not known whether it was patched",
+    PatchOutcome.CHANGED: "somebody else changed it meanwhile, it was left alone",
+    PatchOutcome.REFUSED: "the API refused",
+    PatchOutcome.UNSENT: "not sent",
+    PatchOutcome.UNKNOWN: "it is not known whether it was patched",
 }
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
@@ -78,16 +79,29 @@ class Writes(Reads, Protocol):
         ...
 
 
+class PatchOutcome(StrEnum):
+    DONE = "done"
+    CHANGED = "changed"
+    """Somebody else changed the node; it is left alone."""
+    GONE = "gone"
+    """There is no such node any more."""
+    REFUSED = "refused"
+    UNSENT = "unsent"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class Patched:
     """What became of one patch."""
 
     step: PatchNode
-    outcome: str
-    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused`
-    (403); `unsent`; `unknown`.
-    """
+    outcome: PatchOutcome
     why: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to do for this node."""
+        return self.outcome in (PatchOutcome.DONE, PatchOutcome.GONE)
 
 
 class ReadsCluster(Protocol):

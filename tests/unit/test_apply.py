@@ -12,7 +12,7 @@ import pytest
 from breakglass.apply import apply
 from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Mark, PatchNode, Plan, Run, Step
-from breakglass.ports import Patched, Progress, Result
+from breakglass.ports import Patched, PatchOutcome, Progress, Result
 
 A, B, C = Host("a", "a"), Host("b", "b"), Host("c", "c")
 CHANGED = "things have changed since they were read"
@@ -137,7 +137,7 @@ class Cluster:
             )
             if outcome == "done":
                 self.nodes_[step.node] = step.after
-            outcomes.append(Patched(step, outcome))
+            outcomes.append(Patched(step, PatchOutcome(outcome)))
             finished(outcomes[-1])
         return outcomes
 

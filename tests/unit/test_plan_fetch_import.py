@@ -195,7 +195,9 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
 
 def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
-        planned(facts(on_node=shelf(NODE, fault="is not a link")))
+        planned(
+            facts(on_node=shelf(NODE, fault="is not a link", foreign=["infra-ci-latest.tar.gz"]))
+        )
 
 
 def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> (

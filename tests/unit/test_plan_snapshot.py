@@ -193,7 +193,11 @@ def test_pointing_comes_before_rotating() -> None:
         ),
         (facts(docker=None, machine=machine(VM, commands=MANY - {"docker"})), Refused, "no docker"),
         (facts(machine=machine(VM, commands=MANY - {"python3"})), Refused, "no python3"),
-        (facts(shelf=shelf(VM, fault="is not a link")), Refused, "is not a link"),
+        (
+            facts(shelf=shelf(VM, fault="is not a link", foreign=["infra-ci-latest.tar.gz"])),
+            Refused,
+            "is not a link",
+        ),
         (
             facts(shelf=shelf(VM, foreign=["infra-ci-0a1b2c3d.tar.gz"])),
             Refused,

@@ -203,13 +203,12 @@ def plan(
     """One tarball from one source by one way."""
     shelf, tarball, way = option.shelf, option.tarball, option.way
     directory, file = facts.shelf.directory, tarball.file
-    if facts.shelf.latest_fault == "is not a link" or file in facts.shelf.foreign:
-        path = (
-            facts.shelf.path_of_latest if file not in facts.shelf.foreign else f"{directory}/{file}"
-        )
+    for name in (file, facts.shelf.latest_file):
+        if name not in facts.shelf.foreign:
+            continue
         look = facts.node.by_hand("ls", "-la", directory)
         raise Refused(
-            f"{path} on {facts.node} is not what belongs there",
+            f"{directory}/{name} on {facts.node} is not what belongs there",
             next_step=f"see what it is, then move it away: {look}",
         )
     held = facts.shelf.find(tarball.tag)
@@ -523,7 +522,6 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
         for (source, file, way), error in failed.items()
     )
     reasons += [str(unread) for unread in facts.unread] + unused
-    kind = type(worst(causes)) if causes else Refused
     held = facts.shelf.verified
     there = (
         (
@@ -558,8 +556,9 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
             ]
         )
     )
-    return kind(
-        "\n".join((f"no source has a usable {wanted}:", *reasons))
+    return worst(
+        causes or [Refused("")],
+        message="\n".join((f"no source has a usable {wanted}:", *reasons))
         if len(reasons) > 1
         else f"no source has a usable {wanted}: {''.join(reasons)}",
         state=state(facts),

@@ -74,9 +74,9 @@ def judge(registries: tuple[Found, ...]) -> str:
         "if a pipeline has to run on one node all the same, the single commands remain: "
         "breakglass fetch, import, pin"
     )
-    if verdict.word == "not needed":
+    if verdict.word is check.Need.NOT_NEEDED:
         raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
-    if verdict.word == "unknown":
+    if verdict.word is check.Need.UNKNOWN:
         raise Unreachable(
             verdict.sentence,
             next_step=f"log in (docker login), then the same command again; {singly}",

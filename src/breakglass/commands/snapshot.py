@@ -95,7 +95,7 @@ def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
 def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
     """Raises Refused, Unreachable or Integrity where it cannot be done."""
     shelf, file = facts.shelf, image.tarball(facts.tag)
-    if shelf.latest_fault == "is not a link":
+    if shelf.latest_file in shelf.foreign:
         raise Refused(
             f"{shelf.path_of_latest} on {facts.vm} is not a link",
             next_step=(

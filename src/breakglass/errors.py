@@ -2,6 +2,9 @@
 traceback.
 """
 
+from collections.abc import Sequence
+from typing import Self
+
 
 class BreakglassError(Exception):
     """A fault told as three sentences: what is wrong, what state things are in, what to type
@@ -17,6 +20,18 @@ class BreakglassError(Exception):
         self.message = message
         self.state = state or self.state_by_default
         self.next_step = next_step
+
+    def replaced(
+        self, *, message: str | None = None, state: str | None = None, next_step: str | None = None
+    ) -> Self:
+        """A new error of the same kind that differs in these sentences only."""
+        error = type(self).__new__(type(self))
+        error.__dict__ |= self.__dict__
+        error.message = self.message if message is None else message
+        error.state = self.state if state is None else state
+        error.next_step = self.next_step if next_step is None else next_step
+        error.args = (error.message,)
+        return error
 
 
 class Usage(BreakglassError):
@@ -70,9 +85,18 @@ BY_EXIT_CODE: dict[int, type[BreakglassError]] = {
 }
 
 
-def worst(errors: list[BreakglassError]) -> BreakglassError:
-    """Of several causes the one that decides the exit code: 6 before 4 before 5 before 3."""
+def worst(
+    errors: Sequence[BreakglassError],
+    *,
+    message: str | None = None,
+    state: str | None = None,
+    next_step: str | None = None,
+) -> BreakglassError:
+    """A new error like the one of several that decides the exit code, with other sentences where
+    they are given: 6 before 4 before 5 before 3.
+    """
     order = [6, 4, 5, 3, 7, 2]
-    return min(
+    decisive = min(
         errors, key=lambda error: order.index(error.exit_code) if error.exit_code in order else -1
     )
+    return decisive.replaced(message=message, state=state, next_step=next_step)

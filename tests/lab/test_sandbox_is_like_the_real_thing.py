@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.observe.containerd import PINNED
-from breakglass.observe.text import version_numbers
 from breakglass.plan import ANNOTATION
 from breakglass.registry.manifests import ACCEPT
 from breakglass.sandbox import image
@@ -23,6 +22,7 @@ from breakglass.sandbox.estate import raise_estate
 from breakglass.sandbox.hosts import Host as SandboxHost
 from breakglass.sandbox.objects import Objects
 from breakglass.sandbox.registries import Registry as SandboxRegistry
+from breakglass.text import version_numbers
 from tests import archives
 
 from . import beside

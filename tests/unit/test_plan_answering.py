@@ -721,6 +721,7 @@ class Disk:
             targets=TARGETS,
         )
         self.do(part)
+        assert self.read(port)[0] == part.taken, "what was planned on is not what came"
         return len(part.steps)
 
     def do(self, part: Part) -> None:
@@ -731,7 +732,9 @@ class Disk:
 
     def take_back(self) -> None:
         taken, _ = self.read(4000)
-        self.do(take_back(NODE, str(self.directory), taken))
+        part = take_back(NODE, str(self.directory), taken)
+        self.do(part)
+        assert self.read(4000)[0] == replace(part.taken, has_responder=True)
         self.taken("end", str(self.directory))
 
     def write(self, path: str, content: str = "") -> None:

@@ -160,6 +160,8 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
     same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
     assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
     assert "--offset 300" in copying(planned(same))
+    for via in ("node", "operator"):
+        assert 300 in [getattr(each, "resumed_bytes", 0) for each in plan(same, via=via).steps]
     for partial in (_partial(300, "c" * 64), _partial(300, None), _partial(5000, "a" * 64)):
         assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
 
@@ -193,7 +195,9 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
 
 def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
-        planned(facts(on_node=shelf(NODE, fault="is not a link")))
+        planned(
+            facts(on_node=shelf(NODE, fault="is not a link", foreign=["infra-ci-latest.tar.gz"]))
+        )
 
 
 def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> (

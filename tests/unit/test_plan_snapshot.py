@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands.snapshot import Facts, explain, plan, rotation
+from breakglass.commands.snapshot import Facts, explain, plan, result, rotation
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.shelf import Partial, Tarball
-from breakglass.plan import Plan, Run
+from breakglass.plan import Plan
 from breakglass.ports import Result
 from breakglass.registry import ImageId
 from tests.facts import (
@@ -145,6 +145,14 @@ def test_rotation_keeps_the_newest_by_sequence_and_names_every_file_that_goes() 
     ]
 
 
+def test_what_was_removed_are_tarballs_and_not_the_sidecars_that_a_removal_cut_short_left() -> None:
+    there = shelf(VM, [tarball(f"t{number}", number) for number in range(1, 6)], latest="t5")
+    known = facts(shelf=replace(there, orphans=("infra-ci-gone.json",)))
+    made = planned(known)
+    assert made.steps[1].title == "remove 1 sidecar without a tarball"
+    assert result(known, made, before=known)["removed"] == ["t1"]
+
+
 def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> None:
     newest_bad = [tarball(f"t{number}", number) for number in range(2, 7)]
     known = facts(
@@ -185,7 +193,11 @@ def test_pointing_comes_before_rotating() -> None:
         ),
         (facts(docker=None, machine=machine(VM, commands=MANY - {"docker"})), Refused, "no docker"),
         (facts(machine=machine(VM, commands=MANY - {"python3"})), Refused, "no python3"),
-        (facts(shelf=shelf(VM, fault="is not a link")), Refused, "is not a link"),
+        (
+            facts(shelf=shelf(VM, fault="is not a link", foreign=["infra-ci-latest.tar.gz"])),
+            Refused,
+            "is not a link",
+        ),
         (
             facts(shelf=shelf(VM, foreign=["infra-ci-0a1b2c3d.tar.gz"])),
             Refused,
@@ -231,7 +243,7 @@ def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(
     ],
 )
 def test_a_failed_pull_means_what_docker_says(stderr: bytes, kind: type[BreakglassError]) -> None:
-    step = Run(VM, (("docker", "pull", f"{REPOSITORY}:0a1b2c3d"),))
+    step = next(step for step in planned(facts()).steps if "docker pull" in str(step))
     error = explain(step, Result(1, b"", stderr), facts=facts())
     assert type(error) is kind
     assert "local" in error.state

@@ -33,11 +33,11 @@ from breakglass.observe.containerd import (
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
-from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host, Lock
-from breakglass.ports import Result
+from breakglass.ports import Result, said
 from breakglass.ssh.connections import _not_held
 from breakglass.ssh.wire import Stderr, sudo_refusal
+from breakglass.text import inert, version_numbers
 from tests.unit.strategies import DEEP, HUGE, examples, keeps_its_word, misfits, outputs
 
 HOST = Host("node", "root@10.0.20.10:2222", sudo=True)

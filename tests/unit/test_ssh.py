@@ -22,7 +22,8 @@ from breakglass.known_hosts import fingerprint
 from breakglass.plan import Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
-from breakglass.ssh.wire import BEAT_SECONDS, Stderr, inert, wire
+from breakglass.ssh.wire import BEAT_SECONDS, Stderr, wire
+from breakglass.text import printable
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 
 
@@ -862,7 +863,7 @@ def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(
 
 
 def test_text_from_another_host_can_not_move_the_cursor() -> None:
-    assert inert(b"a\x1b[31m\xffb\r\x9b\nc") == "a [31m\ufffdb \ufffd\nc"
+    assert printable(b"a\x1b[31m\xffb\r\x9b\nc") == "a [31m\ufffdb \ufffd\nc"
 
 
 def test_a_stderr_without_line_ends_does_not_grow() -> None:

@@ -135,8 +135,8 @@ def _config(ctx: Any) -> "Config | None":
     be.
     """
     from breakglass.config import find, load
+    from breakglass.deadline import together
     from breakglass.errors import BreakglassError
-    from breakglass.observe.together import together
 
     given = ctx.find_root().params.get("config")
 
@@ -164,7 +164,7 @@ def _sources(config: "Config") -> "tuple[tuple[Host, str], ...]":
 
 def _all_of(questions: Sequence[Callable[[], list[str]]]) -> list[str]:
     """What was answered in time, each once."""
-    from breakglass.observe.together import together
+    from breakglass.deadline import together
 
     def quietly(question: Callable[[], list[str]]) -> list[str]:
         try:

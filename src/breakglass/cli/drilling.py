@@ -18,7 +18,8 @@ def run_drill(session: Session, *, node: str | None) -> dict[str, Any]:
     unusable as such.
     """
     estate, config = session.estate, session.config
-    facts = drill.observe(estate, node=chosen(session, node, command="drill").node)
+    choice = chosen(session, node, command="drill")
+    facts = drill.observe(estate, node=choice.node, known=choice.sources)
     checks = readiness.checks(
         facts.readings,
         facts.reach.machine,

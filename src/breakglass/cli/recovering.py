@@ -18,6 +18,7 @@ from breakglass.cli.verbs import fetch_to, give_back, import_into, pin_to
 from breakglass.commands import fetch, import_image, pin, recover, restore
 from breakglass.commands.choose import Choice
 from breakglass.config import check_node_name
+from breakglass.deadline import together
 from breakglass.errors import (
     BreakglassError,
     Busy,
@@ -29,10 +30,9 @@ from breakglass.errors import (
     worst,
 )
 from breakglass.observe.cluster import Node
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
 from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
+from breakglass.text import inert
 
 Result = dict[str, Any]
 

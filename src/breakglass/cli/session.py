@@ -23,7 +23,7 @@ from breakglass.commands import Estate, Identity
 from breakglass.config import Config
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
 from breakglass.kube import Cluster
-from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_line
+from breakglass.plan import Argv, Host, Plan, Step, command_line
 from breakglass.ports import Result
 from breakglass.registry import image_id, look_all, read_credentials
 from breakglass.ssh import Connections
@@ -199,7 +199,7 @@ class _Reports:
     def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
         told = self._session.outcome.steps[self._first + index]
         told.status, told.seconds = "done" if ok else "failed", seconds
-        if ok and _changes(step):
+        if ok and step.is_change:
             self._session.outcome.changed = True
         self._session.screen.step_ended(
             self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds
@@ -214,9 +214,9 @@ class _Reports:
         for told in self._session.outcome.steps[self._first :]:
             if told.status == "planned":
                 told.status = "failed" if told.begun else "not run"
-                self._session.outcome.changed |= told.begun and _changes(told.step)
+                self._session.outcome.changed |= told.begun and told.step.is_change
             elif told.status == "failed" and signalled:
-                self._session.outcome.changed |= _changes(told.step)
+                self._session.outcome.changed |= told.step.is_change
 
 
 class _Told:
@@ -236,21 +236,6 @@ class _Told:
 
 def _told(plan: Plan) -> tuple[str, ...]:
     return (plan.goal, *map(str, plan.steps))
-
-
-def _changes(step: Step) -> bool:
-    """Whether a step that ended well has changed something that anybody relies on. A lock, a check
-    and docker's own cache are none of that.
-    """
-    if isinstance(step, Lock | Confirm):
-        return False
-    if isinstance(step, Run):
-        return (
-            step.pipeline[0][:1] != ("mkdir",)
-            and step.pipeline[0][:2] != ("docker", "pull")
-            and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
-        )
-    return True
 
 
 def _user() -> str:

@@ -36,7 +36,7 @@ def run_snapshot(
         state=snapshot.state,
         explain=lambda step, ended: snapshot.explain(step, ended, facts=facts),
     )
-    return snapshot.result(after, done, image=config.image)
+    return snapshot.result(after, done, before=facts)
 
 
 def run_fetch(

@@ -11,7 +11,7 @@ from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.plan import Argv, Host, Lock, Run, Step
+from breakglass.plan import Argv, Host, Lock, Purpose, Run, Step, title
 from breakglass.ports import Reads, ReadsCluster
 from breakglass.registry import Found, ImageId
 
@@ -171,8 +171,22 @@ def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> t
     """The first steps of everything that writes into a directory: it exists, and its lock is
     ours.
     """
-    make = () if present else (Run(host, (("mkdir", "-p", directory),)),)
-    return (*make, Lock(host, f"{directory}/.breakglass.lock", identity.holder))
+    lock = Lock(
+        host,
+        f"{directory}/.breakglass.lock",
+        identity.holder,
+        title=title("lock", directory),
+    )
+    return (lock,) if present else (create(host, directory), lock)
+
+
+def create(host: Host, directory: str) -> Run:
+    return Run(
+        host,
+        (("mkdir", "-p", directory),),
+        title=title("create", directory),
+        purpose=Purpose.PREPARES,
+    )
 
 
 def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...]:
@@ -180,9 +194,9 @@ def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...
     link = f"{directory}/{name}-latest.tar.gz"
     hidden = f"{directory}/.{name}-latest.tar.gz.partial"
     return (
-        Run(host, (("ln", "-sfnT", file, hidden),)),
-        Run(host, (("mv", "-fT", hidden, link),)),
-        Run(host, (("sync", directory),)),
+        Run(host, (("ln", "-sfnT", file, hidden),), title=title("link the new latest to", file)),
+        Run(host, (("mv", "-fT", hidden, link),), title=title("point latest at", file)),
+        Run(host, (("sync", directory),), title=title("flush", directory, " to disk")),
     )
 
 
@@ -192,6 +206,7 @@ def removal(shelf: Shelf, tarball: Tarball) -> Run:
     return Run(
         shelf.host,
         (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),),
+        title=title("remove", tarball.file),
     )
 
 
@@ -200,7 +215,7 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
     written, whose partial is dealt with there.
     """
     discards = tuple(
-        Run(shelf.host, (archive("discard", shelf.directory, partial.file),))
+        discard(shelf.host, shelf.directory, partial.file)
         for partial in shelf.partials
         if partial.file != but
     )
@@ -209,7 +224,41 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
         for orphan in shelf.orphans
         if but is None or not orphan.startswith((but + ".", but.removesuffix(".tar.gz") + ".json"))
     )
-    return (*discards, *((Run(shelf.host, (("rm", "-f", "--", *orphans),)),) if orphans else ()))
+    if not orphans:
+        return discards
+    count = f"{len(orphans)} sidecar{'' if len(orphans) == 1 else 's'}"
+    line = ("rm", "-f", "--", *orphans)
+    return (*discards, Run(shelf.host, (line,), title=f"remove {count} without a tarball"))
+
+
+def discard(host: Host, directory: str, file: str) -> Run:
+    """Removes the hidden files of a tarball that has not arrived whole."""
+    return Run(
+        host,
+        (archive("discard", directory, file),),
+        title=title("discard the partial", file),
+        is_script=True,
+    )
+
+
+def publish(host: Host, directory: str, file: str) -> Run:
+    """The partial gets its name, and its sidecars are there before it."""
+    return Run(
+        host, (archive("publish", directory, file),), title=title("publish", file), is_script=True
+    )
+
+
+def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
+    """Reads a tarball to its end and compares it with its record."""
+    return Run(
+        host,
+        (archive("verify", path),),
+        total_bytes=total_bytes,
+        title=title("verify", path.rpartition("/")[2]),
+        purpose=Purpose.LOOKS,
+        is_script=True,
+        repair=repair,
+    )
 
 
 def archive(*arguments: str) -> Argv:

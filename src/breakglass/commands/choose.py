@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Estate, Unread
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
-from breakglass.observe.together import together
 
 SECONDS = 30.0
 """A node that hangs is not chosen, and holds up no choice."""

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 from breakglass.commands import (
     FIRST_BYTE_SECONDS,
@@ -16,17 +15,18 @@ from breakglass.commands import (
     Unread,
     archive,
     enter,
+    publish,
     removal,
     repoint,
     tidying,
 )
 from breakglass.config import Image
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
-from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
+from breakglass.plan import Argv, Copy, Host, Plan, Purpose, Run, Step, title
+from breakglass.text import inert
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
 
@@ -203,13 +203,12 @@ def plan(
     """One tarball from one source by one way."""
     shelf, tarball, way = option.shelf, option.tarball, option.way
     directory, file = facts.shelf.directory, tarball.file
-    if facts.shelf.latest_fault == "is not a link" or file in facts.shelf.foreign:
-        path = (
-            facts.shelf.path_of_latest if file not in facts.shelf.foreign else f"{directory}/{file}"
-        )
+    for name in (file, facts.shelf.latest_file):
+        if name not in facts.shelf.foreign:
+            continue
         look = facts.node.by_hand("ls", "-la", directory)
         raise Refused(
-            f"{path} on {facts.node} is not what belongs there",
+            f"{directory}/{name} on {facts.node} is not what belongs there",
             next_step=f"see what it is, then move it away: {look}",
         )
     held = facts.shelf.find(tarball.tag)
@@ -333,7 +332,8 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
     )
     path = shelf.path(tarball)
     read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
-    publish = Run(facts.node, (archive("publish", directory, file),))
+    publishing = publish(facts.node, directory, file)
+    what = title("fetch", file, f" from {shelf.host}")
     if way == "node":
         remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
         known = facts.ways.get(shelf.host.name)
@@ -344,35 +344,33 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
                 ((*line, remote), receive),
                 first_seconds=FIRST_BYTE_SECONDS,
                 total_bytes=size_bytes,
+                resumed_bytes=offset,
+                title=what,
+                purpose=Purpose.TRANSFERS,
+                is_script=True,
             ),
-            publish,
+            publishing,
         )
     source, sink = (
         Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,)),
+        Run(facts.node, (receive,), is_script=True),
     )
-    return (Copy(source, sink, total_bytes=size_bytes), publish)
+    copy = Copy(source, sink, total_bytes=size_bytes, resumed_bytes=offset, title=what)
+    return (copy, publishing)
 
 
 def is_transfer(step: Step) -> bool:
     """Whether a failure of this step is one of the source or the way: then the next one is
     tried.
     """
-    return isinstance(step, Copy) or (
-        isinstance(step, Run) and step.pipeline[-1][:3] == ("python3", "archive.py", "receive")
-    )
+    return step.purpose is Purpose.TRANSFERS
 
 
 def resumes(step: Step) -> bool:
     """Whether it goes on with a partial: if that fails, the partial may be what was bad, and the
     same way is tried once more from the start.
     """
-    run = step.sink if isinstance(step, Copy) else step
-    return (
-        is_transfer(step)
-        and isinstance(run, Run)
-        and ("--offset", "0") not in pairwise(run.pipeline[-1])
-    )
+    return isinstance(step, Run | Copy) and step.resumed_bytes > 0
 
 
 def result(facts: Facts, option: Option, *, tag: str | None) -> Result:
@@ -524,7 +522,6 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
         for (source, file, way), error in failed.items()
     )
     reasons += [str(unread) for unread in facts.unread] + unused
-    kind = type(worst(causes)) if causes else Refused
     held = facts.shelf.verified
     there = (
         (
@@ -559,8 +556,9 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
             ]
         )
     )
-    return kind(
-        "\n".join((f"no source has a usable {wanted}:", *reasons))
+    return worst(
+        causes or [Refused("")],
+        message="\n".join((f"no source has a usable {wanted}:", *reasons))
         if len(reasons) > 1
         else f"no source has a usable {wanted}: {''.join(reasons)}",
         state=state(facts),

@@ -9,7 +9,7 @@ from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
-from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan
+from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,11 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     others = [node for node in facts.nodes if node.name != target.name]
     steps = tuple(
         PatchNode(
-            node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version
+            node.name,
+            node.mark,
+            Mark(True, node.mark.annotation or text),
+            node.resource_version,
+            title=title("cordon", node.name),
         )
         for node in others
         if not node.mark.unschedulable

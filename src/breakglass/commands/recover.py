@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 
 from breakglass.commands import Estate, Identity, check, fetch, import_image, pin, restore
 from breakglass.commands.choose import Choice, choose_for
-from breakglass.commands.import_image import OURS
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
-from breakglass.observe.answering import TakenFile
 from breakglass.observe.cluster import Node, Pin, parse_pin
-from breakglass.plan import Host, PatchNode, Plan, Run, Step
+from breakglass.plan import Host, PatchNode, Plan, Step
 from breakglass.registry import Found
 
 REASON = "breakglass recover"
@@ -76,9 +74,9 @@ def judge(registries: tuple[Found, ...]) -> str:
         "if a pipeline has to run on one node all the same, the single commands remain: "
         "breakglass fetch, import, pin"
     )
-    if verdict.word == "not needed":
+    if verdict.word is check.Need.NOT_NEEDED:
         raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
-    if verdict.word == "unknown":
+    if verdict.word is check.Need.UNKNOWN:
         raise Unreachable(
             verdict.sentence,
             next_step=f"log in (docker login), then the same command again; {singly}",
@@ -145,7 +143,7 @@ def plan(
             _nodes_then(facts.pinning.nodes, pinning.steps),
             facts.pinning.may_patch,
             "",
-            (_site_then(facts.into, importing.steps, config.nodes.namespace),),
+            (restore.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
             own=own,
         )
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
@@ -208,32 +206,3 @@ def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...
     """The nodes after the patches."""
     marks = {step.node: step.after for step in steps if isinstance(step, PatchNode)}
     return tuple(replace(node, mark=marks.get(node.name, node.mark)) for node in nodes)
-
-
-def _site_then(facts: import_image.Facts, steps: Iterable[Step], namespace: str) -> restore.Site:
-    """What the steps of an import will have left on its node beside the image."""
-    taken = facts.answers.taken
-    files = {file.path: file for file in taken.files}
-    names = {name for name in facts.containerd.targets if name.startswith(OURS)}
-    has_responder = taken.has_responder
-    for step in steps:
-        words = step.pipeline[-1] if isinstance(step, Run) else ()
-        if words[:3] == ("python3", "taken.py", "insert"):
-            files[words[4]] = TakenFile(words[4], None, "", "")
-        elif words[:3] == ("python3", "taken.py", "put_back"):
-            files.pop(words[4], None)
-        elif words[:2] == ("python3", "responder.py"):
-            has_responder = words[2] == "start"
-        elif "images" in words and "tag" in words and words[-1].startswith(OURS):
-            names.add(words[-1])
-        elif "images" in words and "rm" in words:
-            names.discard(words[-1])
-    taken = replace(
-        taken,
-        is_recorded=True,
-        is_begun=True,
-        files=tuple(files[path] for path in sorted(files)),
-        has_responder=has_responder,
-        namespace=taken.namespace or namespace,
-    )
-    return restore.Site(facts.node, taken, tuple(sorted(names)))

@@ -6,14 +6,14 @@ from functools import partial
 
 from breakglass.commands import Estate, Identity, Result, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
-from breakglass.commands.import_image import OURS
+from breakglass.commands.import_image import OURS, untag
 from breakglass.config import Nodes
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import MARK, Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import Ctr, read_targets
-from breakglass.observe.together import together
-from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
+from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step, title
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,15 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
         ()
         if may_not
         else tuple(
-            PatchNode(node.name, node.mark, Mark(False, None), node.resource_version)
+            PatchNode(
+                node.name,
+                node.mark,
+                Mark(False, None),
+                node.resource_version,
+                title=title("uncordon", node.name)
+                if node.mark.unschedulable
+                else title("remove our annotation from", node.name),
+            )
             for node in taken
         )
     )
@@ -258,14 +266,18 @@ def _give_back(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]
     if site.is_clean:
         return ()
     ctr = Ctr(nodes.ctr, site.taken.namespace or nodes.namespace)
-    names = tuple(Run(site.host, (ctr.line("images", "rm", name),)) for name in site.names)
+    names = tuple(untag(site.host, ctr, name) for name in site.names)
     last = (
         (end(site.host, nodes.directory),)
         if site.taken.is_begun and not any(file.is_edited for file in site.taken.files)
         else ()
     )
     giving = (*take_back(site.host, nodes.directory, site.taken).steps, *names, *last)
-    return (*enter(site.host, nodes.directory, identity, present=True), *giving) if giving else ()
+    if not giving:
+        return ()
+    steps = (*enter(site.host, nodes.directory, identity, present=True), *giving)
+    # The same is done on several nodes.
+    return tuple(replace(step, title=title(f"{site.host}:", step.title)) for step in steps)
 
 
 def _left(site: Site, nodes: Nodes) -> list[str]:

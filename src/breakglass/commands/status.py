@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from breakglass.age import age_seconds
 from breakglass.commands import Estate, Result, Unread
 from breakglass.commands.choose import missing_names
 from breakglass.commands.status_facts import (
@@ -20,13 +21,12 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Unreachable
-from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.together import together
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.ports import Result as Ended

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.commands import Unread
 from breakglass.commands.answering import edited
 from breakglass.commands.check import counted
@@ -16,9 +17,8 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
-from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.shelf import Shelf, Tarball
-from breakglass.observe.text import inert
+from breakglass.text import inert
 
 COLUMNS = 80
 
@@ -142,13 +142,13 @@ def _newest(facts: Facts) -> str:
         if source.shelf and any(_same(tarball, each) for each in source.shelf.verified)
     ]
     stale = (
-        f"STALE, older than {told_age(int(facts.max_age_hours * 3600))}. "
+        f"STALE, older than {age_in_words(int(facts.max_age_hours * 3600))}. "
         if is_stale(facts)
         else ""
     )
     return (
         f"{stale}Newest verified tarball: {tarball.tag}, "
-        f"{'of unknown age' if age is None else f'{told_age(age)} old'}, on "
+        f"{'of unknown age' if age is None else f'{age_in_words(age)} old'}, on "
         f"{' and '.join(where)}."
     )
 
@@ -200,8 +200,9 @@ def _tarball(tarball: Tarball, shelf: Shelf, now: str, width: int) -> str:
     at = tarball.record.created_at if tarball.record else ""
     age, moment = age_seconds(at, now), moment_of(at)
     taken = f"{moment:%Y-%m-%d %H:%M}Z" if moment else "unknown"
+    words = "?" if age is None else age_in_words(age)
     return (
-        f"  {tarball.tag:<{width}}  {taken:<17}  {'?' if age is None else told_age(age):>6} old  "
+        f"  {tarball.tag:<{width}}  {taken:<17}  {words:>6} old  "
         f"{told_size(tarball.size_bytes):>7}  "
         f"verified{', latest' if tarball.tag == shelf.latest else ''}"
     )
@@ -305,7 +306,7 @@ def _pins(facts: Facts) -> list[str]:
 def _pin(seen: PinSeen, now: str) -> list[str]:
     pin, age, moment = seen.pin, age_seconds(seen.pin.at, now), moment_of(seen.pin.at)
     since = (
-        f"for {told_age(age)}, since {moment:%Y-%m-%d %H:%M}Z,"
+        f"for {age_in_words(age)}, since {moment:%Y-%m-%d %H:%M}Z,"
         if moment and age is not None
         else f"at {inert(pin.at, limit=40)}"
     )

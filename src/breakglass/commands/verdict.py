@@ -10,7 +10,7 @@ from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Pod, read_pods
 from breakglass.observe.containerd import honours_pinned
-from breakglass.observe.text import inert, version_numbers
+from breakglass.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
 """The first kubelet of each minor version whose image garbage collection heeds the label

@@ -4,15 +4,14 @@ kubernetes package.
 
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from breakglass.config import Kubernetes
+from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
 from breakglass.kube import identity, kubeconfig, patching
 from breakglass.kube.faults import NOT_THE_API, Fault, declined, no_api, tls, unanswered
@@ -142,35 +141,18 @@ class Cluster:
         trickling server heed no time-out.
         """
         ask = _Ask(session, what, self._request_seconds, time.monotonic() + self._operation_seconds)
-        answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-        def answer() -> None:
-            try:
-                answers.put((work(ask), None))
-            except BaseException as error:
-                answers.put((None, error))
-
-        threading.Thread(target=answer, name="kubernetes", daemon=True).start()
         try:
-            value, error = answers.get(timeout=self._operation_seconds)
-        except Empty:
-            value, error = (
-                None,
-                Fault(
-                    (
-                        f"the API server {session.server} did not finish answering within "
-                        f"{self._operation_seconds:g} s"
-                    ),
-                    next_step=NOT_THE_API,
-                ),
-            )
-        if isinstance(error, Fault):
-            if error.status == 401:
+            return within(self._operation_seconds, lambda: work(ask))
+        except Late:
+            raise Unreachable(
+                f"the API server {session.server} did not finish answering within "
+                f"{self._operation_seconds:g} s",
+                next_step=NOT_THE_API,
+            ) from None
+        except Fault as fault:
+            if fault.status == 401:
                 self._last = None
-            raise Unreachable(error.why, next_step=error.next_step) from error.__cause__
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
+            raise Unreachable(fault.why, next_step=fault.next_step) from fault.__cause__
 
 
 @dataclass(frozen=True)

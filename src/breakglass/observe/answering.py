@@ -9,10 +9,10 @@ from typing import Any
 
 from breakglass.errors import BY_EXIT_CODE, Failed, Unreachable
 from breakglass.observe.containerd import Ctr
-from breakglass.observe.text import inert
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.shape import PORT, fits, parse_json, parse_toml
+from breakglass.text import inert
 
 MARK = "# added by breakglass"
 """What the first line that we put into a file begins with; `remote/taken.py` has the same."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host
-from breakglass.ports import Reads, Result
+from breakglass.ports import Reads, Result, said
 from breakglass.shape import parse_json
+from breakglass.text import inert, version_numbers
 
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"

@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 
 from breakglass.errors import Unreachable
-from breakglass.observe.text import said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import whole_number
 
 # Room is asked of the nearest directory that exists.

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Unreachable
-from breakglass.observe.text import said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import NATURAL, fits, parse_json
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -138,7 +137,9 @@ class Shelf:
     latest_fault: str = ""
     partials: tuple[Partial, ...] = ()
     foreign: tuple[str, ...] = ()
-    """Names like tarballs that are none: directories, links, tags outside the grammar."""
+    """Names like tarballs that are none: directories, links, tags outside the grammar. The name of
+    the `latest` link is among them where it is no link.
+    """
     orphans: tuple[str, ...] = ()
     """Sidecars whose tarball is gone: a removal that was cut short between them has left them."""
 
@@ -150,8 +151,12 @@ class Shelf:
         return tuple(tarball for tarball in self.tarballs if tarball.verified)
 
     @property
+    def latest_file(self) -> str:
+        return f"{self.name}-latest.tar.gz"
+
+    @property
     def path_of_latest(self) -> str:
-        return f"{self.directory}/{self.name}-latest.tar.gz"
+        return f"{self.directory}/{self.latest_file}"
 
     def path(self, tarball: Tarball) -> str:
         return f"{self.directory}/{tarball.file}"

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from breakglass.config import Registry
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
+from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Ended, Found, ImageId
 from breakglass.registry.manifests import (
@@ -26,6 +25,7 @@ from breakglass.registry.manifests import (
     verify,
 )
 from breakglass.registry.session import Session
+from breakglass.text import inert
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from breakglass.config import Registry
-from breakglass.observe.text import inert
 from breakglass.registry.credentials import Credentials, Login
 from breakglass.registry.found import Ended
 from breakglass.registry.manifests import ACCEPT
 from breakglass.registry.wire import Answer, Wire
+from breakglass.text import inert
 
 MAX_REDIRECTS = 5
 

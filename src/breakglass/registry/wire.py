@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from breakglass import __version__
-from breakglass.observe.text import inert
 from breakglass.registry.found import Ended
+from breakglass.text import inert
 from breakglass.tls import judge_as_go
 
 MAX_BYTES = 4 << 20

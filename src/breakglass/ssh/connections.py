@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from breakglass import config, known_hosts
+from breakglass.age import age_in_words
 from breakglass.errors import Busy, Refused, Unreachable
-from breakglass.observe.age import told_age
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
 from breakglass.shape import NATURAL, fits, parse_json
@@ -20,7 +20,8 @@ from breakglass.ssh.identities import KEY_VARIABLE
 from breakglass.ssh.login import Login, log_in
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import OLDEST_PYTHON, inert, python_too_old, sudo_refusal, wire
+from breakglass.ssh.wire import OLDEST_PYTHON, python_too_old, sudo_refusal, wire
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -30,6 +31,8 @@ CHANNEL_SECONDS = 15.0
 LOCK_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
 END_SECONDS = 3.0
+MAX_JUMPS = 32
+"""No network is that deep: a configuration whose jump hosts each name a new one has no end."""
 WATCHED_SECONDS = 20.0
 """An import whose archive was read to its end unpacks it before it ends."""
 
@@ -211,8 +214,9 @@ class Connections:
         import paramiko
 
         target = self.resolve(host.ssh)
+        self._check_jumps(target, host.name)
         for attempt in (1, 2):
-            transport, fresh = self._transport(target, host.name, ())
+            transport, fresh = self._transport(target, host.name)
             try:
                 return transport.open_session(timeout=CHANNEL_SECONDS)
             except (paramiko.SSHException, EOFError, OSError) as error:
@@ -220,13 +224,40 @@ class Connections:
                 if fresh or transport.is_active() or attempt == 2:
                     raise Unreachable(
                         f"{host} logged us in but opens no session "
-                        f"({inert(str(error)) or 'the connection was lost'})"
+                        f"({printable(str(error)) or 'the connection was lost'})"
                     ) from error
         raise AssertionError("unreachable")
 
-    def _transport(
-        self, target: Target, shown: str, way: tuple[Target, ...]
-    ) -> tuple["paramiko.Transport", bool]:
+    def _check_jumps(self, target: Target, shown: str) -> None:
+        """Raises Unreachable where the jump hosts never lead to an end.
+
+        Before any connection is made: each is made under a lock of its own while the lock of the
+        one behind it is held, so two threads that enter a circle at different hosts would wait for
+        each other.
+        """
+        passed = [target]
+        while target.jumps:
+            target = self._gate(target)
+            if any(
+                (step.typed, step.login, step.port) == (target.typed, target.login, target.port)
+                for step in passed
+            ):
+                raise Unreachable(
+                    f"{shown}: the jump hosts of the SSH configuration lead in a circle, through "
+                    f"{target.typed}"
+                )
+            passed.append(target)
+            if len(passed) > MAX_JUMPS:
+                raise Unreachable(
+                    f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts"
+                )
+
+    def _gate(self, target: Target) -> Target:
+        """The last jump host before a target."""
+        *before, last = target.jumps
+        return self._resolve(last, tuple(before) or None)
+
+    def _transport(self, target: Target, shown: str) -> tuple["paramiko.Transport", bool]:
         """The connection, and whether it is a new one."""
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
@@ -234,13 +265,13 @@ class Connections:
             transport = self._transports.get(target)
             if transport is not None and transport.is_active():
                 return transport, False
-            transport = self._connect(target, shown, way)
+            transport = self._connect(target, shown)
             with self._lock:
                 self._transports.pop(target, None)
                 self._transports[target] = transport
             return transport, True
 
-    def _connect(self, target: Target, shown: str, way: tuple[Target, ...]) -> "paramiko.Transport":
+    def _connect(self, target: Target, shown: str) -> "paramiko.Transport":
         seconds = self._settings.connect_timeout_seconds
         if target.proxy_command is not None:
             raise Unreachable(
@@ -268,16 +299,8 @@ class Connections:
                     family=target.address_family,
                 ),
             )
-        *before, last = target.jumps
-        gate = self._resolve(last, tuple(before) or None)
-        if any(
-            (step.typed, step.login, step.port) == (gate.typed, gate.login, gate.port)
-            for step in (*way, target)
-        ):
-            raise Unreachable(
-                f"{shown}: the jump hosts of the SSH configuration lead in a circle, through {last}"
-            )
-        transport, _ = self._transport(gate, last, (*way, target))
+        last = target.jumps[-1]
+        transport, _ = self._transport(self._gate(target), last)
         return log_in(login, target, self._tunnel(transport, last, target, shown))
 
     def _tunnel(
@@ -296,7 +319,7 @@ class Connections:
             raise Unreachable(
                 (
                     f"{shown} ({target.hostname} port {target.port}) was not reached through "
-                    f"{gate}: {inert(str(error)) or 'the connection was lost'}"
+                    f"{gate}: {printable(str(error)) or 'the connection was lost'}"
                 ),
                 next_step=(
                     f"Look from there: "
@@ -369,7 +392,7 @@ class _Lock:
 
 
 def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unreachable:
-    words = inert(result.stderr).strip().replace("\n", "; ")
+    words = printable(result.stderr).strip().replace("\n", "; ")
     if result.exit_status is None:
         return Unreachable(
             f"the lock {step.path} on {step.host} was not taken: {result.lost}",
@@ -389,7 +412,7 @@ def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     except ValueError:
         record = None
     by = (
-        f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}"
+        f"by {printable(record['holder'])} for {age_in_words(record['age_seconds'])}"
         if fits(record, {"holder": str, "age_seconds": NATURAL})
         else "by another program"
     )

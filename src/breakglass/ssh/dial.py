@@ -3,15 +3,14 @@ RFC 8305).
 """
 
 import errno
-import queue
 import selectors
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
+from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
 
 HEAD_START_SECONDS = 0.25
@@ -68,41 +67,31 @@ def dial(
 def _look_up(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int
 ) -> list[Address]:
-    """The addresses, IPv6 and IPv4 by turns. The resolver knows no deadline, so it is left
-    behind in a thread when it takes too long.
-    """
-    answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM)
-            answers.put([Address(one[0], one[4]) for one in found])
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
+    """The addresses, IPv6 and IPv4 by turns."""
     check = (
         f"Use its address, in the configuration or the SSH configuration, if the name service is "
         f"down: getent hosts {hostname}"
     )
     try:
-        answer = answers.get(timeout=timeout_seconds)
-    except queue.Empty:
+        records = within(
+            timeout_seconds,
+            lambda: socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM),
+        )
+    except Late:
         raise Unreachable(
             f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s",
             next_step=check,
         ) from None
-    if not isinstance(answer, list):
+    except (OSError, UnicodeError) as error:
         raise Unreachable(
-            (
-                f"{shown}: the name {hostname} was not resolved "
-                f"({getattr(answer, 'strerror', None) or answer})"
-            ),
+            f"{shown}: the name {hostname} was not resolved "
+            f"({getattr(error, 'strerror', None) or error})",
             next_step=check,
-        ) from answer
-    first = [one for one in answer if one.family == answer[0].family]
-    second = [one for one in answer if one.family != answer[0].family]
-    return [one for one in chain.from_iterable(zip_longest(first, second)) if one is not None]
+        ) from error
+    addresses = [Address(record[0], record[4]) for record in records]
+    first = [address for address in addresses if address.family == addresses[0].family]
+    second = [address for address in addresses if address.family != addresses[0].family]
+    return [each for each in chain.from_iterable(zip_longest(first, second)) if each is not None]
 
 
 def _race(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from breakglass.errors import Unreachable
 from breakglass.known_hosts import fingerprint
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import inert
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -27,6 +27,11 @@ AGENT_SECONDS = 30.0
 
 class KeyRefused(Exception):
     """A private key can not be used; the words say why, never what was in it."""
+
+
+class KeyEncrypted(KeyRefused):
+    def __init__(self) -> None:
+        super().__init__("is encrypted, and no agent holds it")
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ def _add_file(path: Path, found: Identities, *, named: bool) -> None:
     except KeyRefused as error:
         found.refuse(
             f"{path} {error}",
-            f"ssh-add {path}" if "encrypted" in str(error) else f"ssh-keygen -y -f {path}",
+            f"ssh-add {path}" if isinstance(error, KeyEncrypted) else f"ssh-keygen -y -f {path}",
         )
 
 
@@ -132,7 +137,6 @@ def load(text: bytes) -> "paramiko.PKey":
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     text = b"\n".join(line.strip() for line in text.strip().splitlines()) + b"\n"
-    encrypted = "is encrypted, and no agent holds it"
     try:
         loaded = (
             serialization.load_ssh_private_key(text, None)
@@ -140,13 +144,12 @@ def load(text: bytes) -> "paramiko.PKey":
             else serialization.load_pem_private_key(text, None)
         )
     except TypeError as error:
-        raise KeyRefused(encrypted) from error
+        raise KeyEncrypted from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyRefused(
-            encrypted
-            if "password" in str(error).lower() and "protected" in str(error)
-            else "is no private key that can be read"
-        ) from error
+        # The library has no exception of its own for this.
+        if "password" in str(error).lower() and "protected" in str(error):
+            raise KeyEncrypted from error
+        raise KeyRefused("is no private key that can be read") from error
     kinds: list[tuple[type, type[paramiko.PKey]]] = [
         (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
         (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
@@ -197,7 +200,7 @@ def _agent_keys(
         return None, []
     connection.settimeout(AGENT_SECONDS)
     return connection, [
-        Identity(f"agent key {inert(key.comment)!r}", key)
+        Identity(f"agent key {printable(key.comment)!r}", key)
         for key in agent.get_keys()
         if "-cert-v01@" not in key.get_name()
     ]

@@ -14,7 +14,7 @@ from breakglass import known_hosts
 from breakglass.errors import Unreachable
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import inert
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -237,9 +237,9 @@ def _offer(
 
 
 def _because(error: BaseException | None) -> str:
-    words = inert(str(error)).strip() if error else ""
+    words = printable(str(error)).strip() if error else ""
     return f": {words[:300]}" if words else ""
 
 
 def _listed(things: Sequence[object]) -> str:
-    return ", ".join(inert(str(thing)) for thing in things) or "nothing"
+    return ", ".join(printable(str(thing)) for thing in things) or "nothing"

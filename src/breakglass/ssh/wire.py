@@ -11,6 +11,7 @@ from importlib import resources
 
 from breakglass.errors import Refused
 from breakglass.plan import Argv, command_line
+from breakglass.text import printable
 
 BEAT_SECONDS = 15.0
 """How often a script hears from us; one that hears nothing for 60 seconds ends itself."""
@@ -97,7 +98,7 @@ def sudo_refusal(
     if exit_status != 1 or stdout:
         return None
     command = pipeline[0][0] if len(pipeline) == 1 else "bash"
-    for line in inert(stderr).splitlines():
+    for line in printable(stderr).splitlines():
         if line.startswith("Sorry, user ") or (
             line.startswith("sudo: ")
             and not line.startswith(f"sudo: {command}: ")
@@ -109,16 +110,8 @@ def sudo_refusal(
 
 def python_too_old(exit_status: int | None, stderr: bytes) -> str | None:
     """The version, `3.6` say, of a host's python3 with which the loader refused to go on."""
-    matched = _TOO_OLD.search(inert(stderr)) if exit_status == Refused.exit_code else None
+    matched = _TOO_OLD.search(printable(stderr)) if exit_status == Refused.exit_code else None
     return matched[1] if matched else None
-
-
-def inert(data: bytes | str) -> str:
-    """Text from another host without anything that a terminal would obey."""
-    text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data
-    return "".join(
-        character if character == "\n" or character.isprintable() else " " for character in text
-    )
 
 
 class Stderr:

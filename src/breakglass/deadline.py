@@ -1,4 +1,6 @@
-"""Several parts of the estate asked at the same time, so that one that hangs holds up no other."""
+"""Questions asked in threads, which are left behind when they hang: no resolver and no server that
+trickles heeds a deadline.
+"""
 
 import threading
 import time
@@ -9,6 +11,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 AT_ONCE = 32
+
+
+class Late(Exception):
+    """There was no answer in time."""
+
+
+def within(seconds: float, question: Callable[[], T]) -> T:
+    """The answer to one question. Raises Late, and what the question raises."""
+    (answer,) = together([lambda: (question(),)], seconds=seconds)
+    if answer is None:
+        raise Late
+    return answer[0]
 
 
 def together(

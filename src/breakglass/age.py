@@ -22,7 +22,7 @@ def age_seconds(at: str, now: str) -> int | None:
     return None if seconds is None or seconds < -AHEAD_SECONDS else max(0, seconds)
 
 
-def told_age(seconds: int) -> str:
+def age_in_words(seconds: int) -> str:
     for unit, size, up_to in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
         if seconds < up_to:
             return f"{seconds // size} {unit}"

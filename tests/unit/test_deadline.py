@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from breakglass.observe.together import together
+from breakglass.deadline import Late, together, within
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
@@ -48,6 +48,16 @@ def test_what_a_question_raises_is_raised_where_it_was_asked() -> None:
 
     with pytest.raises(ValueError, match="no"):
         together([fails, lambda: True])
+
+
+def test_a_question_within_its_time_is_answered_or_raises_and_after_it_is_late() -> None:
+    for_ever = threading.Event()
+    assert within(5, lambda: None) is None
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 / 0)
+    with pytest.raises(Late):
+        within(0.05, for_ever.wait)
+    for_ever.set()
 
 
 def test_a_signal_ends_the_waiting_at_once() -> None:

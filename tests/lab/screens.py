@@ -44,7 +44,7 @@ def main() -> int:
         if not block.search(text):
             print(f"{PAGE.name} has no block for the screen {name}:\n{screen}", file=sys.stderr)
             return 1
-        text = block.sub(lambda found, screen=screen: f"{found[1]}{screen}{found[2]}", text)  # type: ignore[misc]
+        text = block.sub(lambda match, screen=screen: f"{match[1]}{screen}{match[2]}", text)  # type: ignore[misc]
     PAGE.write_text(text, "utf-8")
     return 0
 
@@ -64,11 +64,11 @@ def shown(estate: Estate, *argv: str) -> str:
 
 
 def elided(lines: list[str]) -> list[str]:
-    found: list[str] = []
+    kept: list[str] = []
     for is_listed, group in groupby(lines, key=lambda line: bool(LISTED.match(line))):
         run = list(group)
-        found += [*run[:2], "     ...", run[-1]] if is_listed and len(run) > 4 else run
-    return found
+        kept += [*run[:2], "     ...", run[-1]] if is_listed and len(run) > 4 else run
+    return kept
 
 
 def short(line: str) -> str:

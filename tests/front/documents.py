@@ -103,7 +103,7 @@ def rows(lines: list[str]) -> list[list[str]]:
 
 
 def command_lines(document: str) -> Iterator[str]:
-    """Everything that is written as a command line of breakglass."""
+    """Every command line of breakglass, in fenced blocks, preparations and inline code."""
     for block in blocks(document):
         if block.language == "console":
             lines = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
@@ -126,9 +126,7 @@ def command_lines(document: str) -> Iterator[str]:
 
 
 def check_command_line(line: str) -> None:
-    """Raises AssertionError where the CLI does not know a word of it; the arguments are parsed by
-    the CLI's own parser.
-    """
+    """Parse it with the CLI's own parser. Raises AssertionError for an unknown word."""
     words = []
     for word in shlex.split(re.sub(r"[\[\]]", " ", line), comments=True)[1:]:
         if word in OPERATORS:
@@ -169,6 +167,6 @@ def links(document: str) -> list[str]:
 
 
 def anchors(document: str) -> set[str]:
-    """As forges make them of headings: lower case, without punctuation, spaces to hyphens."""
+    """The anchors of its headings, as forges make them: lower case, no punctuation, hyphens."""
     headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

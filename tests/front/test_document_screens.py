@@ -73,7 +73,7 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
         assert ended.returncode == 0, f"{block}\n{ended.stdout}"
         answers += re.findall(r"^exit code (\d+)$", ended.stdout, re.MULTILINE)
     assert answers == ["0", "10"], "the page begins in an outage and ends without one"
-    # What bare hands have done is what `import` would have done: no name is left for it to make.
+    # The commands by hand did what `import` does: no name is left for `import` to make.
     (by_hand,) = {block.host for block in marked if block.host}
     made = run(estate, "", f"breakglass import {by_hand}").stdout
     assert "images import -" not in made
@@ -108,8 +108,8 @@ def screens(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def shows(expected: list[str], lines: list[str], *, where: str) -> None:
-    """The lines are the expected ones, in order and without others; `...` stands for anything in a
-    line, alone for any lines.
+    """Assert that these are the expected lines, in order and complete. `...` in a line stands for
+    any text, a line of `...` for any lines.
     """
     at, may_skip = 0, False
     for wanted in expected:
@@ -130,8 +130,8 @@ def shows(expected: list[str], lines: list[str], *, where: str) -> None:
 def run(
     estate: Estate, preparation: str, command: str, *, directory: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """In the sandbox, at a terminal whose user answers yes to everything. Output and errors in one,
-    as a screen shows them.
+    """Run it in the sandbox, at a terminal whose user answers yes. Output and errors come together,
+    as on a screen.
     """
     environ = estate.environment()
     if preparation:
@@ -161,15 +161,13 @@ def run(
     finally:
         os.close(keyboard)
         os.close(terminal)
-    # What the user types is the terminal's to show.
+    # The terminal shows what the user types; the stream does not have it.
     ended.stdout = ended.stdout.replace("[y/N] ", "[y/N] y\n")
     return ended
 
 
 def on_a_node(estate: Estate, text: str) -> str:
-    """A line for the real estate, with the sandbox's names: its registries have other ports, its
-    hosts no root to become.
-    """
+    """A line for real hosts, with the sandbox's names: its registries have other ports."""
     loaded = config.load(estate.config)
     names = {
         "registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0],

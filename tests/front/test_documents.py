@@ -88,11 +88,11 @@ def test_every_flag_that_is_named_alone_exists_somewhere(document: str) -> None:
 
 
 def test_the_readmes_table_of_commands_has_every_command() -> None:
-    told = {row[0].strip("`").split()[0] for row in table("README.md", "Commands")}
-    assert told == set(COMMANDS)
+    listed = {row[0].strip("`").split()[0] for row in table("README.md", "Commands")}
+    assert listed == set(COMMANDS)
 
 
-def test_every_option_of_every_command_stands_in_the_readmes_table_or_is_common_to_all() -> None:
+def test_every_option_of_every_command_is_in_the_readmes_table_or_is_common_to_all() -> None:
     common = {"--json", "--verbose", "--help"}
     for row in table("README.md", "Commands"):
         name = row[0].strip("`").split()[0]
@@ -106,10 +106,10 @@ def test_every_option_of_every_command_stands_in_the_readmes_table_or_is_common_
 
 
 def test_the_readmes_exit_codes_are_those_of_the_code() -> None:
-    told = {code: word for code, word, _ in table("README.md", "Exit codes")}
+    listed = {code: word for code, word, _ in table("README.md", "Exit codes")}
     known = {str(code): kind.kind for code, kind in errors.BY_EXIT_CODE.items()}
     assert {"0", *known, "10"} == {str(code) for code in MEANING}
-    assert told == known | {
+    assert listed == known | {
         "0": "ok",
         "1": errors.BreakglassError.kind,
         "10": "not needed",
@@ -118,24 +118,24 @@ def test_the_readmes_exit_codes_are_those_of_the_code() -> None:
 
 
 def test_the_runbook_explains_every_exit_code_that_an_outage_can_bring() -> None:
-    told = {
+    explained = {
         code
         for row in table("runbook.md", "3. What the answers mean")
         for code in row[0].split(", ")
     }
-    assert told >= {str(code) for code in (0, 1, *errors.BY_EXIT_CODE)}
+    assert explained >= {str(code) for code in (0, 1, *errors.BY_EXIT_CODE)}
 
 
 def test_the_json_of_the_documents_has_the_keys_of_the_code() -> None:
     (block,) = (block for block in blocks("docs/json.md") if block.comment == "json")
     shown: dict[str, Any] = json.loads(block.text)
-    told = Outcome("check", error=errors.Refused("no")).told()
-    assert (list(shown), list(shown["error"])) == (list(told), list(told["error"]))
+    printed = Outcome("check", error=errors.Refused("no")).told()
+    assert (list(shown), list(shown["error"])) == (list(printed), list(printed["error"]))
 
 
 def test_the_record_of_the_documents_has_the_keys_of_the_code() -> None:
-    told = [row[0].strip("`") for row in table("docs/files.md", "The record")]
-    assert set(told) - {"schema", "previous"} == {field.name for field in fields(Record)} - {"text"}
+    keys = [row[0].strip("`") for row in table("docs/files.md", "The record")]
+    assert set(keys) - {"schema", "previous"} == {field.name for field in fields(Record)} - {"text"}
 
 
 REQUIRED = (
@@ -174,7 +174,7 @@ def test_the_table_of_the_configuration_has_every_key_with_the_loaders_default(
 
 
 def refused_without(path: Path, key: str) -> str:
-    """What the loader says of a configuration without this key."""
+    """The loader's error for a configuration without this key."""
     data = yaml.safe_load(REQUIRED + "".join(ITEMS.values()))
     section, _, name = key.partition(".")
     (data[section[:-2]][0] if section.endswith("[]") else data[section]).pop(name)

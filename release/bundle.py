@@ -64,7 +64,7 @@ breakglass.example.yaml  the configuration. Fill it in today, and keep yours on
 README.md, docs/         all about it
 examples/demo.sh         to practise, with nothing real touched; in this directory:
                          breakglass sandbox -- sh examples/demo.sh
-src/breakglass/remote/   for a day on which breakglass itself is broken:
+src/breakglass/remote/   for the day on which breakglass itself is broken:
                          see "Without breakglass" in runbook.md
 
 There are no keys in here: breakglass uses yours.

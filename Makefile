@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
-test: $(READY)  ## what needs no root but for the slow tests: two minutes
+test: $(READY)  ## the tests that need no root, without the slow ones: two minutes
 	$(BIN)/pytest -m "not lab and not slow and not thorough" -n 4 --dist worksteal -q -ra tests/front tests/unit
 	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
 	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"
@@ -59,7 +59,7 @@ screens: $(READY)  ## docs/screens.md, taken anew in the lab
 	tests/lab/provision.sh
 	$(BIN)/python -m tests.lab.screens
 
-docs: $(READY)  ## docs/faults.md out of the tests
+docs: $(READY)  ## writes docs/faults.md from the tests
 	mkdir -p docs
 	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 

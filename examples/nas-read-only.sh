@@ -2,13 +2,14 @@
 # Lets an SSH key read the tarballs of one directory, and nothing else: a forced command (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 # For a NAS, or for the key of the nodes' root on the registry VM. Needs a POSIX shell, cat, ls, wc, tail and readlink.
 #
-# Put it on the host as a file that only root may write, /etc/breakglass-read-only.sh say, and one line into authorized_keys of the
+# Put it on the host as a file that only root may write, for example /etc/breakglass-read-only.sh, and one line into authorized_keys of the
 # login that breakglass uses there; the two arguments are `directory` and `image.name` of the configuration:
 #
 #   command="/bin/sh /etc/breakglass-read-only.sh /volume1/Backup/_forgejo-breakglass infra-ci",restrict ssh-ed25519 AAAA... breakglass
 #
 # breakglass sends four kinds of lines to a source: `cat /dev/null` (does the login work), the script that lists the directory,
-# `cat FILE` and `tail -c +N FILE`. A line is compared, never run: in place of the listing that was sent, the one below is run.
+# `cat FILE` and `tail -c +N FILE`. This script compares each line and never runs it. To list the directory it runs its own copy
+# of the listing script, below.
 
 export LC_ALL=C
 unset CDPATH ENV IFS

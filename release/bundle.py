@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "runbook.md",
+    "CONTRIBUTING.md",
     "CHANGELOG.md",
     "LICENSE",
     "breakglass.example.yaml",
@@ -60,7 +61,7 @@ breakglass.example.yaml  the configuration. Fill it in today, and keep yours on
                          the stick as breakglass.yaml: it is found from this
                          directory; from everywhere as
                          ~/.config/breakglass/config.yaml
-README.md                all about it
+README.md, docs/         all about it
 examples/demo.sh         to practise, with nothing real touched; in this directory:
                          breakglass sandbox -- sh examples/demo.sh
 src/breakglass/remote/   for the day on which breakglass itself is broken:

@@ -346,7 +346,7 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
         refused = any(patched.outcome is PatchOutcome.REFUSED for patched in wrong)
         raise Unreachable(
             f"no node was patched: {told}{more}",
-            next_step="bind the ClusterRole that README.md prints to this identity"
+            next_step="bind the ClusterRole in docs/security.md to this identity"
             if refused
             else "run the same command again when the API answers",
         )

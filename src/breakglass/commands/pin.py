@@ -95,7 +95,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     if facts.may_patch is False:
         raise Unreachable(
             "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-            next_step="bind the ClusterRole that README.md prints to this identity",
+            next_step="bind the ClusterRole in docs/security.md to this identity",
         )
     pins = {
         node.name: parse_pin(node.mark.annotation)
@@ -211,7 +211,7 @@ def _warnings(facts: Facts) -> list[str]:
             *told,
             (
                 "the persistent volumes could not be listed: pods that only other nodes can "
-                "serve are not known (README.md, the right to list persistentvolumes)"
+                "serve are not known (docs/security.md, the right to list persistentvolumes)"
             ),
         ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)

@@ -317,7 +317,7 @@ def _to_type(site: Site, nodes: Nodes) -> list[str]:
 def _may_not_patch() -> Unreachable:
     return Unreachable(
         "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-        next_step="bind the ClusterRole that README.md prints to this identity",
+        next_step="bind the ClusterRole in docs/security.md to this identity",
     )
 
 

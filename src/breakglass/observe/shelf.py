@@ -1,6 +1,6 @@
 """A shelf: the directory of tarballs on a host, read with nothing but the shell of a NAS.
 
-The files and their names are specified in README.md, "Files".
+The files and their names are specified in docs/files.md.
 """
 
 import json

@@ -88,7 +88,7 @@ def each_signal(
 @row(
     "snapshot",
     "SIGINT, SIGTERM, SIGHUP, a second signal in the middle of docker save",
-    "128+n, the state told; nothing published, the next run finishes",
+    "128+n, the state is reported; nothing published, the next run finishes",
     exit_code=CODES,
 )
 def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishes(
@@ -111,7 +111,7 @@ def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishe
 @row(
     "fetch",
     "SIGINT, SIGTERM, SIGHUP, a second signal half-way through the transfer",
-    "128+n, the state told; no final name, the next run resumes",
+    "128+n, the state is reported; no final name, the next run resumes",
     exit_code=CODES,
 )
 def test_a_fetch_ended_by_a_signal_is_resumed_by_the_next_one(trial: Trial) -> None:
@@ -150,7 +150,7 @@ MOMENTS = {
         "SIGINT, SIGTERM, SIGHUP, a second signal while the archive is read or names are set, "
         "over a good image"
     ),
-    "128+n, the state told; each name means what it meant before, the next run finishes",
+    "128+n, the state is reported; each name means what it meant before, the next run finishes",
     exit_code=CODES,
 )
 def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, moment: str) -> None:
@@ -202,7 +202,7 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
 @row(
     "pin",
     "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches",
-    "128+n, the state told; the nodes carry our annotation, the next run finishes",
+    "128+n, the state is reported; the nodes carry our annotation, the next run finishes",
     exit_code=CODES,
 )
 def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:
@@ -228,8 +228,8 @@ def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> No
 
 @row(
     "restore",
-    "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches, and while a node is given back",
-    "128+n, the state told; the next run gives back the rest",
+    "SIGINT, SIGTERM, SIGHUP, a second signal after 2 of 4 patches, and while a node is restored",
+    "128+n, the state is reported; the next run undoes the rest",
     exit_code=CODES,
 )
 def test_a_restore_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:

@@ -1,20 +1,21 @@
 """The front door: arguments, signals, the error block, the exit code."""
 
-import errno
 import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 from typer.exceptions import Abort, Exit, TyperException
 
+from breakglass.cli.directories import home, working_directory
+from breakglass.cli.streams import prepare, write_last_words
 from breakglass.errors import BreakglassError, Failed, Interrupted, Usage
 
 if TYPE_CHECKING:
@@ -65,62 +66,17 @@ class Global:
 
 def main() -> None:
     """The entry point."""
-    nowhere = Path(os.devnull).open("w")  # noqa: SIM115 (it is closed with the process)
-    streams = [Unbroken(stream or nowhere) for stream in (sys.stdout, sys.stderr)]
-    sys.stdout, sys.stderr = cast(list[TextIO], streams)
+    streams = prepare()
     status = run(sys.argv[1:])
     for stream in streams:
         stream.end()
     fault = next((stream.fault for stream in streams if stream.fault), None)
     if fault is not None and status in (0, 10):
-        with suppress(OSError):
-            os.write(
-                2,
-                (
-                    f"breakglass: failed: what was to be printed could not be written: "
-                    f"{fault.strerror}\n"
-                ).encode(),
-            )
+        write_last_words(
+            f"breakglass: failed: what was to be printed could not be written: {fault.strerror}\n"
+        )
         status = Failed.exit_code
     sys.exit(status)
-
-
-class Unbroken:
-    """A stream whose reader may go away, a terminal that is closed or `| head`: what is printed
-    then is lost, what is being done goes on.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.fault: OSError | None = None
-        """Why it could not be written, where that is another reason: a full disk, say."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
-        return len(text)
-
-    def flush(self) -> None:
-        self._try(self._stream.flush)
-
-    def end(self) -> None:
-        """Write what is left. Where that fails Python would try again at its end, and make exit
-        status 120 of it.
-        """
-        self.flush()
-        try:
-            self._stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-    def _try(self, do: Callable[[], object]) -> None:
-        try:
-            do()
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF):
-                self.fault = self.fault or error
 
 
 def run(arguments: list[str]) -> int:
@@ -190,8 +146,8 @@ def carry(
             find(
                 None if given.config is None else str(given.config),
                 environ=os.environ,
-                cwd=Path.cwd(),
-                home=_home(),
+                cwd=working_directory(),
+                home=home(),
             )
         )
         screen.detail(f"configuration: {found.source}")
@@ -257,15 +213,6 @@ def typed_with(option: str) -> str:
 def _with_notes(state: str, error: BaseException) -> str:
     """With what was put or given back on the way out."""
     return " ".join([state, *getattr(error, "__notes__", ())])
-
-
-def _home() -> Path:
-    """A user whom the system does not know has none; then it is what container runtimes make it."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/"
-        return Path.home()
 
 
 def _report(command: str, error: BreakglassError, *, wants_json: bool) -> int:
@@ -342,27 +289,19 @@ def _signals() -> Iterator[None]:
                 _is_undisturbed and time.monotonic() - _came_at < IMPATIENT_SECONDS
             ):
                 return
-            with suppress(OSError):
-                os.write(
-                    2,
-                    (
-                        b"\nbreakglass: ended at once by a second signal; what was under way may "
-                        b"be half done. Next: breakglass status\n"
-                    ),
-                )
+            write_last_words(
+                "\nbreakglass: ended at once by a second signal; what was under way may "
+                "be half done. Next: breakglass status\n"
+            )
             os._exit(128 + number)
         _came_at = time.monotonic()
         _seen.append(number)
         if not _is_undisturbed:
             raise Signalled(number)
-        with suppress(OSError):
-            os.write(
-                2,
-                (
-                    b"\nbreakglass: everything is being given back; a further signal, two "
-                    b"seconds from now or later, ends that at once\n"
-                ),
-            )
+        write_last_words(
+            "\nbreakglass: everything is being given back; a further signal, two "
+            "seconds from now or later, ends that at once\n"
+        )
 
     # What was to be ignored, by nohup say, stays ignored.
     before = {

@@ -2,7 +2,6 @@
 confirmed.
 """
 
-import getpass
 import os
 import secrets
 import socket
@@ -27,6 +26,7 @@ from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_
 from breakglass.ports import Result
 from breakglass.registry import image_id, look_all, read_credentials
 from breakglass.ssh import Connections
+from breakglass.ssh.settings import local_user
 
 FactsType = TypeVar("FactsType")
 
@@ -44,7 +44,7 @@ class Session:
         at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         identity = Identity(
             run=secrets.token_hex(4),
-            by=f"{_user()}@{socket.gethostname()}",
+            by=f"{local_user() or os.getuid()}@{socket.gethostname()}",
             at=at,
             version=__version__,
         )
@@ -251,10 +251,3 @@ def _changes(step: Step) -> bool:
             and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
         )
     return True
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

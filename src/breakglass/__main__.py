@@ -17,7 +17,7 @@ def main() -> None:
             signal.signal(number, _end)
     # Where it is ignored, the kernel takes the status of what we start, and Python says 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    from breakglass.cli import main as front_door
+    from breakglass.cli.main import main as front_door
 
     front_door()
 

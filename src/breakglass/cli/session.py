@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -14,13 +14,14 @@ from typing import TypeVar
 from breakglass import __version__
 from breakglass.apply import Explain, apply
 from breakglass.cli import journal
+from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
-from breakglass.cli.main import typed_with
 from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
 from breakglass.config import Config
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
+from breakglass.known_hosts import Refusal
 from breakglass.kube import Cluster
 from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_line
 from breakglass.ports import Result
@@ -34,8 +35,11 @@ FactsType = TypeVar("FactsType")
 class Session:
     """Holds what has to be closed, and what `--json` tells in the end."""
 
-    def __init__(self, *, config: Config, screen: Screen, outcome: Outcome) -> None:
-        self.config, self.screen, self.outcome = config, screen, outcome
+    def __init__(
+        self, *, config: Config, screen: Screen, outcome: Outcome, typed: Sequence[str]
+    ) -> None:
+        """`typed`: the arguments of this run, to show them again with one more."""
+        self.config, self.screen, self.outcome, self.typed = config, screen, outcome, typed
         self.announced: tuple[Plan, ...] = ()
         """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
         self.hosts = Connections(config.ssh, environ=os.environ)
@@ -70,6 +74,15 @@ class Session:
 
     def close(self) -> None:
         self.hosts.close()
+
+    def say_host_keys(self, errors: Iterable[BreakglassError]) -> None:
+        """Of each host that was passed over because its key is unknown, how the key is added:
+        nothing but a person adds one.
+        """
+        for next_step in dict.fromkeys(
+            error.next_step for error in errors if isinstance(error, Refusal)
+        ):
+            self.screen.say(next_step)
 
     def carry_out(
         self,
@@ -153,7 +166,7 @@ class Session:
             raise Usage(
                 f"this is asked first, and there is no terminal to ask on: {question}",
                 state="Nothing was changed.",
-                next_step=typed_with("--yes"),
+                next_step=typed_with(self.typed, "--yes"),
             )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -5,15 +5,21 @@ decides.
 from contextlib import suppress
 from typing import Any
 
+from breakglass.cli.names import chosen
+from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.cli.verbs import chosen
 from breakglass.commands import drill, readiness
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
 from breakglass.plan import Confirm
 
 
-def run_drill(session: Session, *, node: str | None) -> dict[str, Any]:
+def run_drill(options: Options, *, node: str | None, dry_run: bool) -> int:
+    """Try today whether the recovery works."""
+    return carry("drill", lambda session: _work(session, node=node), options, dry_run=dry_run)
+
+
+def _work(session: Session, *, node: str | None) -> dict[str, Any]:
     """A finding that fails ends nothing but its own part. Raises Busy, and what makes the node
     unusable as such.
     """

@@ -1,0 +1,48 @@
+"""`breakglass snapshot`: the image into a verified tarball on the registry VM."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import snapshot
+from breakglass.config import check_snapshot_tag
+from breakglass.errors import Usage
+
+
+def run_snapshot(
+    options: Options, *, tag: str | None, tolerate_failure: bool, dry_run: bool
+) -> int:
+    """Take a snapshot of the image under a tag."""
+    return carry(
+        "snapshot",
+        lambda session: _work(session, tag=tag, environ=os.environ),
+        options,
+        dry_run=dry_run,
+        tolerate_failure=tolerate_failure,
+    )
+
+
+def _work(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+    commit = environ.get("CI_COMMIT_SHA", "")
+    wanted = tag if tag is not None else commit[:8]
+    if not wanted:
+        raise Usage(
+            "no tag: neither --tag nor CI_COMMIT_SHA is there",
+            next_step="breakglass snapshot --tag TAG",
+        )
+    check_snapshot_tag(wanted)
+    config, identity = session.config, session.estate.identity
+    facts = snapshot.observe(session.estate, tag=wanted)
+    after, done = session.carry_out(
+        facts,
+        decide=lambda facts: snapshot.plan(
+            facts, image=config.image, settings=config.registry_vm, identity=identity
+        ),
+        again=lambda: snapshot.observe_again(session.estate, facts, saved=False),
+        after=lambda: snapshot.observe_again(session.estate, facts, saved=True),
+        state=snapshot.state,
+        explain=lambda step, ended: snapshot.explain(step, ended, facts=facts),
+    )
+    return snapshot.result(after, done, image=config.image)

@@ -24,7 +24,7 @@ def _work(session: Session, *, node: str | None) -> dict[str, Any]:
     unusable as such.
     """
     estate, config = session.estate, session.config
-    facts = drill.observe(estate, node=chosen(session, node, command="drill").node)
+    facts = drill.observe(estate, chosen(session, node, command="drill").target)
     checks = readiness.checks(
         facts.readings,
         facts.reach.machine,
@@ -60,19 +60,7 @@ def _try(
     assert option is not None
     before = len(outcome.steps)
     try:
-        reached, _ = session.carry_out(
-            facts,
-            decide=lambda known: drill.plan(
-                known,
-                option,
-                image=session.config.image,
-                nodes=session.config.nodes,
-                identity=session.estate.identity,
-            ),
-            again=lambda: drill.observe_again(session.estate, facts),
-            state=drill.state,
-            left=drill.leftover,
-        )
+        reached = session.carry_out(drill.job(session.estate, facts, option)).facts
         # What it has changed it has changed back.
         outcome.changed = False
         return drill.tidied(reached), None

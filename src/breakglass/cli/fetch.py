@@ -5,7 +5,7 @@ from typing import Any
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import fetch
+from breakglass.commands import Target, fetch
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
 
@@ -29,10 +29,11 @@ def _work(
     if source is not None:
         check_source(source)
     choice = chosen(session, node, command="fetch")
+    target = choice.target
     known = fetch.observe(
-        session.estate, node=choice.node, source=source, via=via, known=choice.sources
+        session.estate, target=target, source=source, via=via, known=choice.sources
     )
-    after, option = fetch_to(session, choice.node, tag=wanted, source=source, via=via, known=known)
+    after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass import {after.node}")
     return fetch.result(after, option, tag=wanted)
@@ -40,7 +41,7 @@ def _work(
 
 def fetch_to(
     session: Session,
-    node: str,
+    target: Target,
     *,
     tag: str | None,
     source: str | None = None,
@@ -55,12 +56,12 @@ def fetch_to(
     tried: list[str] = []
     while True:
         try:
-            facts = known or fetch.observe(session.estate, node=node, source=source, via=via)
+            facts = known or fetch.observe(session.estate, target=target, source=source, via=via)
         except Unreachable as error:
             if not tried:
                 raise
             kind = type(worst([Failed(""), *failed.values()]))
-            state = f"{node} may hold a hidden partial; no tarball was touched."
+            state = f"{target.host} may hold a hidden partial; no tarball was touched."
             raise kind(
                 "; then ".join([*tried, error.message]),
                 state=state,
@@ -70,7 +71,8 @@ def fetch_to(
         option, others = fetch.choose_way(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
-            return _fetch_once(session, facts, option, others=others, tag=tag), option
+            job = fetch.job(session.estate, facts, option, tag=tag, others=others)
+            return session.carry_out(job).facts, option
         except BreakglassError as error:
             step = next(
                 (told.step for told in session.outcome.steps[before:] if told.status == "failed"),
@@ -87,27 +89,3 @@ def fetch_to(
                 session.screen.warn(
                     f"{option}: {error.message}{'; trying the next way' if others else ''}"
                 )
-
-
-def _fetch_once(
-    session: Session,
-    facts: fetch.Facts,
-    option: fetch.Option,
-    *,
-    others: tuple[fetch.Option, ...],
-    tag: str | None,
-) -> fetch.Facts:
-    after, _ = session.carry_out(
-        facts,
-        decide=lambda known: fetch.plan(
-            known,
-            option,
-            image=session.config.image,
-            identity=session.estate.identity,
-            tag=tag,
-            others=others,
-        ),
-        again=lambda: fetch.observe_again(session.estate, facts),
-        state=fetch.state,
-    )
-    return after

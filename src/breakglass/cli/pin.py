@@ -5,8 +5,9 @@ from typing import Any
 from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import pin
-from breakglass.plan import Plan
+from breakglass.commands import Target, pin
+from breakglass.commands.job import Done
+from breakglass.observe.cluster import Node
 
 
 def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_run: bool) -> int:
@@ -20,28 +21,27 @@ def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_r
 
 
 def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
-    name = chosen(session, node, command="pin").node
-    after, done = pin_to(session, name, reason=reason, yes=yes)
+    target = chosen(session, node, command="pin").target
+    done = pin_to(session, target, reason=reason, yes=yes, nodes=target.nodes)
     if not session.outcome.dry_run:
         session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
-    return pin.result(after, done)
+    return pin.result(done.facts, done.plan)
 
 
-def pin_to(session: Session, node: str, *, reason: str, yes: bool) -> tuple[pin.Facts, Plan]:
-    facts = pin.observe(session.estate, node=node)
-    after, done = session.carry_out(
-        facts,
-        again=lambda: pin.observe_again(session.estate, facts),
-        after=lambda: pin.without_newcomers(pin.observe_again(session.estate, facts), facts),
-        decide=lambda known: pin.plan(known, identity=session.estate.identity, reason=reason),
-        state=pin.state,
-        question=f"Cordon these nodes, so that pods are scheduled on {node} only?",
-        yes=yes,
-    )
+def pin_to(
+    session: Session,
+    target: Target,
+    *,
+    reason: str,
+    yes: bool,
+    nodes: tuple[Node, ...] | None = None,
+) -> Done[pin.Facts]:
+    """`nodes`: the cluster, where it was read already."""
+    done = session.carry_out(pin.job(session.estate, target, reason=reason, nodes=nodes), yes=yes)
     if not session.outcome.dry_run:
-        for joined in after.newcomers:
+        for joined in done.facts.newcomers:
             session.screen.warn(
                 f"{joined} joined while this was at work, and is not cordoned: breakglass "
-                f"pin {node} cordons it"
+                f"pin {target.host} cordons it"
             )
-    return after, done
+    return done

@@ -13,7 +13,7 @@ from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
-from breakglass.commands.choose import Choice
+from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
 from breakglass.observe.text import inert
@@ -99,7 +99,7 @@ def _work(
     result = _result(facts, checklist, stages, tag=tag)
     try:
         with checklist.doing("fetch"):
-            fetch_to(session, facts.node.name, tag=tag, known=facts.fetching)
+            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
         if command:
             run_and_restore(session, checklist, facts, result, tag=tag, command=command)
         else:
@@ -156,22 +156,22 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
 
 def _looked(
     session: Session, *, node: str | None, tag: str | None
-) -> tuple[tuple[Found, ...], Choice | BreakglassError]:
+) -> tuple[tuple[Found, ...], Chosen | BreakglassError]:
     """The registries, and meanwhile the nodes: each may take its deadline."""
 
-    def choose() -> Choice | BreakglassError:
+    def choose() -> Chosen | BreakglassError:
         try:
             return recover.choose(session.estate, node=node)
         except BreakglassError as error:
             return error
 
-    questions: list[Callable[[], tuple[Found, ...] | Choice | BreakglassError]] = [
+    questions: list[Callable[[], tuple[Found, ...] | Chosen | BreakglassError]] = [
         lambda: session.estate.look(tag or "latest"),
         choose,
     ]
     found, choice = together(questions)
     assert isinstance(found, tuple)
-    assert isinstance(choice, Choice | BreakglassError)
+    assert isinstance(choice, Chosen | BreakglassError)
     return found, choice
 
 

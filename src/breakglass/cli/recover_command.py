@@ -30,12 +30,11 @@ def import_and_pin(
     session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None
 ) -> tuple[Node, ...]:
     """The nodes as the pin has left them."""
-    node = facts.node.name
     with checklist.doing("import"):
-        import_into(session, node, tag=tag)
+        import_into(session, facts.target, tag=tag)
     with checklist.doing("pin"):
-        after, _ = pin_to(session, node, reason=recover.REASON, yes=True)
-    return after.nodes
+        done = pin_to(session, facts.target, reason=recover.REASON, yes=True)
+    return done.facts.nodes
 
 
 def run_and_restore(
@@ -132,9 +131,9 @@ def _give_back(session: Session, own: restore.Own) -> tuple[str, BreakglassError
     while True:
         state = ""
         try:
-            after, _, left = give_back(session, own=own, yes=True)
-            state = restore.state(after)
-            may_help = left is not None and bool(after.unread or after.api)
+            done, left = give_back(session, own=own, yes=True)
+            state = restore.state(done.facts)
+            may_help = left is not None and bool(done.facts.unread or done.facts.api)
         except BreakglassError as error:
             left, may_help = error, not isinstance(error, Integrity)
         except (

@@ -5,9 +5,9 @@ from typing import Any
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import restore
+from breakglass.commands.job import Done
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError
-from breakglass.plan import Plan
 
 
 def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run: bool) -> int:
@@ -23,31 +23,17 @@ def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run:
 def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
     for node in nodes:
         check_node_name(node)
-    after, done, left = give_back(session, names=nodes, yes=yes)
+    done, left = give_back(session, names=nodes, yes=yes)
     session.outcome.error = left
-    return restore.result(after, done)
+    return restore.result(done.facts, done.plan)
 
 
 def give_back(
     session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool
-) -> tuple[restore.Facts, Plan, BreakglassError | None]:
-    """With what could not be given back, though all that was planned was done."""
-    config, identity = session.config, session.estate.identity
-    facts = restore.observe(session.estate, names=names, own=own)
-    after, done = session.carry_out(
-        facts,
-        again=lambda: restore.observe_again(session.estate, facts),
-        decide=lambda known: restore.plan(
-            known, names=names, nodes=config.nodes, identity=identity
-        ),
-        state=restore.state,
-        question="Give this back?",
-        yes=yes,
-    )
-    return (
-        after,
-        done,
-        None
-        if session.outcome.dry_run
-        else restore.left_over(after, done, names=names, nodes=config.nodes),
-    )
+) -> tuple[Done[restore.Facts], BreakglassError | None]:
+    """Restore, with what could not be given back, though all that was planned was done."""
+    done = session.carry_out(restore.job(session.estate, names=names, own=own), yes=yes)
+    if session.outcome.dry_run:
+        return done, None
+    left = restore.left_over(done.facts, done.plan, names=names, nodes=session.config.nodes)
+    return done, left

@@ -33,16 +33,5 @@ def _work(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> d
             next_step="breakglass snapshot --tag TAG",
         )
     check_snapshot_tag(wanted)
-    config, identity = session.config, session.estate.identity
-    facts = snapshot.observe(session.estate, tag=wanted)
-    after, done = session.carry_out(
-        facts,
-        decide=lambda facts: snapshot.plan(
-            facts, image=config.image, settings=config.registry_vm, identity=identity
-        ),
-        again=lambda: snapshot.observe_again(session.estate, facts, saved=False),
-        after=lambda: snapshot.observe_again(session.estate, facts, saved=True),
-        state=snapshot.state,
-        explain=lambda step, ended: snapshot.explain(step, ended, facts=facts),
-    )
-    return snapshot.result(after, done, image=config.image)
+    done = session.carry_out(snapshot.job(session.estate, tag=wanted))
+    return snapshot.result(done.facts, done.plan, image=session.config.image)

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from breakglass.cli.directories import home, working_directory
 
 if TYPE_CHECKING:
     from breakglass.config import Config
@@ -146,11 +147,11 @@ def _config(ctx: Any) -> "Config | None":
                 find(
                     None if given is None else str(given),
                     environ=os.environ,
-                    cwd=Path.cwd(),
-                    home=Path.home(),
+                    cwd=working_directory(),
+                    home=home(),
                 )
             )
-        except (BreakglassError, OSError, RuntimeError):
+        except (BreakglassError, OSError):
             return None
 
     return together([read], seconds=SECONDS)[0]

@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from breakglass.config import REGISTRY_VM, Config
@@ -31,6 +31,17 @@ class Identity:
     @property
     def holder(self) -> str:
         return f"{self.by}, run {self.run}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """NODE, resolved."""
+
+    host: Host
+    how: str
+    """The line that says how it was found."""
+    nodes: tuple[Node, ...] | None = None
+    """The cluster, where it was read on the way."""
 
 
 @dataclass(frozen=True)
@@ -80,32 +91,29 @@ class Estate:
     def nodes(self) -> tuple[Node, ...]:
         return read_nodes(self.cluster)
 
-    def node(self, name: str) -> tuple[Host, str]:
-        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over
-        the API; a name in neither is the SSH host itself.
+    def resolve(self, name: str, nodes: tuple[Node, ...] | None = None) -> Target:
+        """The host behind NODE. `nodes.hosts` wins over the API; a name in neither is the SSH host
+        itself. `nodes`: the cluster, where it was read already.
 
         Raises Refused for a name that no node has and no host answers to.
         """
-        nodes = self.config.nodes
-        if name in nodes.hosts:
-            return self._node_host(
-                name, nodes.hosts[name]
-            ), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
+        hosts = self.config.nodes.hosts
+        if name in hosts:
+            how = f"{name} is {hosts[name]} (nodes.hosts)"
+            return Target(self._node_host(name, hosts[name]), how, nodes)
         try:
-            known = self.nodes()
+            known = self.nodes() if nodes is None else nodes
         except Unreachable as error:
-            return (
+            return Target(
                 self._node_host(name, name),
-                (
-                    f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
-                    f"not reached ({error.message})"
-                ),
+                f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
+                f"not reached ({error.message})",
             )
         found = next((node for node in known if name == node.name), None) or next(
             (node for node in known if name == node.address), None
         )
         if found is not None:
-            return self.host_of(found)
+            return replace(self.target_of(found), nodes=known)
         host = self._node_host(name, name)
         try:
             self.hosts.ask(host, ("true",))
@@ -118,21 +126,19 @@ class Estate:
                 next_step="one of: "
                 + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
             ) from error
-        return (
+        return Target(
             host,
-            (
-                f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the "
-                f"cluster"
-            ),
+            f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the "
+            f"cluster",
+            known,
         )
 
-    def host_of(self, node: Node) -> tuple[Host, str]:
-        """The host of a node that the API knows, and the line that says how it was found."""
+    def target_of(self, node: Node) -> Target:
+        """A node that the API knows."""
         hosts = self.config.nodes.hosts
         address = hosts.get(node.name) or node.address or node.name
-        return self._node_host(
-            node.name, address
-        ), f"{node.name} is {address} ({'nodes.hosts' if node.name in hosts else 'InternalIP'})"
+        where = "nodes.hosts" if node.name in hosts else "InternalIP"
+        return Target(self._node_host(node.name, address), f"{node.name} is {address} ({where})")
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user

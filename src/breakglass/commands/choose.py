@@ -1,10 +1,10 @@
 """The choice of a node: a pure function with its reasons."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import Estate, Unread
+from breakglass.commands import Estate, Target, Unread
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
@@ -32,8 +32,21 @@ class Candidate:
 class Choice:
     node: str
     why: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The node that a command is for, named or chosen."""
+
+    target: Target
+    why: str
     sources: tuple[Shelf | Unread, ...] = ()
     """What was read of the sources on the way."""
+
+
+def named(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
+    """The node that was named. `nodes`: the cluster, where it was read already."""
+    return Chosen(estate.resolve(node, nodes), f"{node} was named")
 
 
 def choose(
@@ -153,7 +166,7 @@ def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes
     return ""
 
 
-def choose_for(estate: Estate, *, command: str) -> Choice:
+def choose_for(estate: Estate, *, command: str) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
     try:
         nodes = estate.nodes()
@@ -205,14 +218,16 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return replace(
-        choice, sources=tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread))
+    return Chosen(
+        estate.resolve(choice.node, nodes),
+        choice.why,
+        tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread)),
     )
 
 
 def _read(estate: Estate, node: Node) -> Candidate:
     try:
-        host, _ = estate.host_of(node)
+        host = estate.target_of(node).host
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
         shelf = read_shelf(
             estate.hosts, host, estate.config.nodes.directory, estate.config.image.name

@@ -3,12 +3,14 @@ alone, and out again.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from breakglass.age import age_in_words, age_seconds
 from breakglass.commands import (
     Estate,
     Identity,
     Result,
+    Target,
     Unread,
     create,
     discard,
@@ -20,6 +22,7 @@ from breakglass.commands import (
     verify,
 )
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
+from breakglass.commands.job import Job
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.containerd import REFERENCE, Ctr, Namespace, read_namespace
@@ -83,7 +86,7 @@ class Candidate:
         return self.option.tarball.record if self.option else None
 
 
-def observe(estate: Estate, *, node: str, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
+def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
     """`known`: sources that were read already. Raises Unreachable for the node."""
     nodes = estate.config.nodes
     if nodes.namespace == NAMESPACE:
@@ -91,13 +94,13 @@ def observe(estate: Estate, *, node: str, known: tuple[Shelf | Unread, ...] = ()
             f"nodes.namespace is {NAMESPACE}, which drill empties",
             next_step="give it the namespace of kubelet's images: k8s.io",
         )
-    host, how = estate.node(node)
+    host = target.host
     estate.note(f"looking at {host} ({host.ssh})")
     scratch = f"{nodes.directory}/{SCRATCH}"
     machine = read_machine(estate.hosts, host, scratch, (*readiness.programs(nodes), "ssh"))
     shelf = _read_scratch(estate, host, scratch)
     sources = fetch.read_sources(estate, host, machine, source=None, via="auto", known=known)
-    reach = fetch.Facts(host, how, machine, shelf, *sources)
+    reach = fetch.Facts(host, target.how, machine, shelf, *sources)
     newest = next(
         (tarball.tag for each in reach.sources for tarball in fetch.designated(each, None)),
         "latest",
@@ -354,6 +357,20 @@ def plan(
         undo=undo,
         notes=notes,
         warnings=warnings,
+    )
+
+
+def job(estate: Estate, facts: Facts, option: fetch.Option) -> Job[Facts]:
+    """One source's tarball in and out again. The facts are there already: the option is of them."""
+    config = estate.config
+    return Job(
+        observe=lambda: facts,
+        decide=partial(
+            plan, option=option, image=config.image, nodes=config.nodes, identity=estate.identity
+        ),
+        observe_again=partial(observe_again, estate),
+        state=state,
+        left_over=leftover,
     )
 
 

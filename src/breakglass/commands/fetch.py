@@ -12,6 +12,7 @@ from breakglass.commands import (
     Estate,
     Identity,
     Result,
+    Target,
     Unread,
     archive,
     enter,
@@ -20,6 +21,7 @@ from breakglass.commands import (
     repoint,
     tidying,
 )
+from breakglass.commands.job import Job
 from breakglass.config import Image
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
@@ -98,18 +100,18 @@ Failures = dict[tuple[str, str, str], BreakglassError]
 def observe(
     estate: Estate,
     *,
-    node: str,
+    target: Target,
     source: str | None,
     via: str,
     known: tuple[Shelf | Unread, ...] = (),
 ) -> Facts:
-    """`known`: sources that were read already. Raises Refused for a source or node that there is
-    none of, Unreachable for the node.
+    """`known`: sources that were read already. Raises Refused for a source that there is none of,
+    Unreachable for the node.
     """
     names = [host.name for host, _ in estate.sources]
     if source is not None and source not in names:
         raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
-    host, how = estate.node(node)
+    host = target.host
     estate.note(f"looking at {host} ({host.ssh})")
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
@@ -118,7 +120,7 @@ def observe(
         estate,
         Facts(
             host,
-            how,
+            target.how,
             machine,
             shelf,
             *read_sources(estate, host, machine, source=source, via=via, known=known),
@@ -169,6 +171,30 @@ def observe_again(estate: Estate, facts: Facts) -> Facts:
     machine = read_machine(estate.hosts, facts.node, facts.shelf.directory, COMMANDS)
     shelf = read_shelf(estate.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
     return _hashed(estate, replace(facts, machine=machine, shelf=shelf))
+
+
+def job(
+    estate: Estate,
+    facts: Facts,
+    option: Option,
+    *,
+    tag: str | None,
+    others: tuple[Option, ...],
+) -> Job[Facts]:
+    """One transfer. The facts are there already: the option was chosen from them."""
+    return Job(
+        observe=lambda: facts,
+        decide=partial(
+            plan,
+            option=option,
+            image=estate.config.image,
+            identity=estate.identity,
+            tag=tag,
+            others=others,
+        ),
+        observe_again=partial(observe_again, estate),
+        state=state,
+    )
 
 
 def choose_way(

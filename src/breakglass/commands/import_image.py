@@ -4,9 +4,11 @@ recorded image ID.
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, enter, verify
+from breakglass.commands import Estate, Identity, Result, Target, enter, verify
 from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
+from breakglass.commands.job import Job
 from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.answering import Taken
@@ -38,12 +40,34 @@ class Facts:
     answers: Answers
 
 
+def job(estate: Estate, target: Target, *, tag: str | None, answer_pulls: bool) -> Job[Facts]:
+    nodes, identity = estate.config.nodes, estate.identity
+    return Job(
+        observe=partial(observe, estate, target, tag=tag, answer_pulls=answer_pulls),
+        decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
+        observe_again=partial(observe_again, estate, tag=tag, answer_pulls=answer_pulls),
+        state=state,
+    )
+
+
 def observe(
-    estate: Estate, *, node: str, tag: str | None, answer_pulls: bool, shelf: Shelf | None = None
+    estate: Estate,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    shelf: Shelf | None = None,
 ) -> Facts:
     """`shelf`: what the node's directory will be by then, where it is not to be read now."""
-    host, how = estate.node(node)
-    return _observe(estate, host, how, tag=tag, answer_pulls=answer_pulls, before=None, shelf=shelf)
+    return _observe(
+        estate,
+        target.host,
+        target.how,
+        tag=tag,
+        answer_pulls=answer_pulls,
+        before=None,
+        shelf=shelf,
+    )
 
 
 def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:

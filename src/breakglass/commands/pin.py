@@ -1,9 +1,11 @@
 """pin: cordon every other schedulable node, and remember in the cluster that we did."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from breakglass.commands import Estate, Identity, Result
+from breakglass.commands import Estate, Identity, Result, Target
 from breakglass.commands.choose import missing_names, repository_of
+from breakglass.commands.job import Job
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
@@ -31,33 +33,50 @@ class Facts:
     """Nodes that joined while the pin was at work: no part of what it promised."""
 
 
-def observe(estate: Estate, *, node: str) -> Facts:
-    nodes = estate.nodes()
-    target = next((known for known in nodes if node == known.name), None) or next(
-        (known for known in nodes if node == known.address), None
+def job(
+    estate: Estate, target: Target, *, reason: str, nodes: tuple[Node, ...] | None = None
+) -> Job[Facts]:
+    """`nodes`: the cluster, where it was read already."""
+
+    def observe_after(before: Facts) -> Facts:
+        return without_newcomers(observe_again(estate, before), before)
+
+    return Job(
+        observe=partial(observe, estate, target, nodes=nodes),
+        decide=partial(plan, identity=estate.identity, reason=reason),
+        observe_again=partial(observe_again, estate),
+        observe_after=observe_after,
+        state=state,
+        question=f"Cordon these nodes, so that pods are scheduled on {target.host} only?",
     )
-    host, how = estate.host_of(target) if target else estate.node(node)
-    target = target or next((known for known in nodes if known.name == host.name), None)
+
+
+def observe(estate: Estate, target: Target, *, nodes: tuple[Node, ...] | None = None) -> Facts:
+    """`nodes`: the cluster, where it was read already. Raises Unreachable."""
+    nodes = estate.nodes() if nodes is None else nodes
+    host = target.host
+    node = next((node for node in nodes if node.name == host.name), None)
     may_patch = estate.may_patch()
     try:
         pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
     except Unreachable:
         pods = None
+    missing: tuple[str, ...] = ()
     volumes = _volumes(estate)
-    repositories = frozenset(repository_of(name) for name in estate.config.image.names("any"))
-    if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
-        return Facts(host.name, how, nodes, (), may_patch, pods, repositories, volumes)
-    estate.note(f"looking at {host} ({host.ssh})")
-    machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
-    shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
+    if node and node.ready and not node.mark.unschedulable and may_patch is not False:
+        estate.note(f"looking at {host} ({host.ssh})")
+        directory = estate.config.nodes.directory
+        machine = read_machine(estate.hosts, host, directory, ("python3",))
+        shelf = read_shelf(estate.hosts, host, directory, estate.config.image.name)
+        missing = missing_names(estate, machine, shelf)
     return Facts(
         host.name,
-        how,
+        target.how,
         nodes,
-        missing_names(estate, machine, shelf),
+        missing,
         may_patch,
         pods,
-        repositories,
+        frozenset(repository_of(name) for name in estate.config.image.names("any")),
         volumes,
     )
 

@@ -5,8 +5,8 @@ done.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Identity, check, fetch, import_image, pin, restore
-from breakglass.commands.choose import Choice, choose_for
+from breakglass.commands import Estate, Identity, Target, check, fetch, import_image, pin, restore
+from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -19,7 +19,7 @@ REASON = "breakglass recover"
 
 @dataclass(frozen=True)
 class Facts:
-    node: Host
+    target: Target
     fetching: fetch.Facts
     option: fetch.Option
     """What is fetched."""
@@ -31,6 +31,10 @@ class Facts:
     """
     pinning: pin.Facts
     """The cluster as it is, and a node that will hold the image by then."""
+
+    @property
+    def node(self) -> Host:
+        return self.target.host
 
     @property
     def in_force(self) -> tuple[Pin, ...]:
@@ -85,33 +89,36 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"{check.unserved(registries)} ({told or 'the configuration names none'})"
 
 
-def choose(estate: Estate, *, node: str | None) -> Choice:
-    return (
-        Choice(node, f"{node} was named")
-        if node is not None
-        else choose_for(estate, command="recover")
-    )
+def choose(estate: Estate, *, node: str | None) -> Chosen:
+    """The node that was named, else the one that fits best."""
+    return named(estate, node) if node is not None else choose_for(estate, command="recover")
 
 
-def observe(estate: Estate, choice: Choice, *, tag: str | None) -> Facts:
-    node = choice.node
-    fetching = fetch.observe(estate, node=node, source=None, via="auto", known=choice.sources)
+def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
+    """Everything that the whole plan is made of."""
+    target = chosen.target
+    fetching = fetch.observe(estate, target=target, source=None, via="auto", known=chosen.sources)
     option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_image.observe(
-            estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf
+            estate,
+            target,
+            tag=tag,
+            answer_pulls=estate.config.nodes.answer_pulls,
+            shelf=shelf,
         )
         if shelf is not None
         else None
     )
+    pinning = pin.observe(estate, target, nodes=target.nodes)
     return Facts(
-        fetching.node,
+        replace(target, nodes=pinning.nodes),
         fetching,
         option,
         others,
         into,
-        replace(pin.observe(estate, node=node), missing=()),
+        replace(pinning, missing=()),
     )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from breakglass.commands import Estate, Identity, Result, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
 from breakglass.commands.import_image import OURS, untag
+from breakglass.commands.job import Job
 from breakglass.config import Nodes
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
@@ -62,6 +63,18 @@ class Facts:
             and (not names or node.name in names or node.address in names)
         ]
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
+
+
+def job(estate: Estate, *, names: tuple[str, ...] = (), own: Own | None = None) -> Job[Facts]:
+    """`names`: only these nodes; `own`: only what one run has taken."""
+    nodes, identity = estate.config.nodes, estate.identity
+    return Job(
+        observe=partial(observe, estate, names=names, own=own),
+        decide=partial(plan, names=names, nodes=nodes, identity=identity),
+        observe_again=partial(observe_again, estate),
+        state=state,
+        question="Give this back?",
+    )
 
 
 def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
@@ -335,8 +348,8 @@ def _hosts(
     pin that have left the cluster.
     """
     if names:
-        return _once([estate.node(name)[0] for name in names]), []
-    known = {node.name: estate.host_of(node)[0] for node in nodes}
+        return _once([estate.resolve(name, nodes or None).host for name in names]), []
+    known = {node.name: estate.target_of(node).host for node in nodes}
     targets = set()
     for node in nodes:
         if node.mark.annotation is not None:
@@ -346,7 +359,7 @@ def _hosts(
     for name in (*estate.config.nodes.hosts, *sorted(targets)):
         if name not in known:
             try:
-                hosts.append(estate.node(name)[0])
+                hosts.append(estate.resolve(name, nodes or None).host)
             except BreakglassError as error:
                 lost.append(Unread(name, error))
     return _once(hosts), lost

@@ -4,6 +4,7 @@ registry VM.
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 
 from breakglass.commands import (
     Estate,
@@ -16,6 +17,7 @@ from breakglass.commands import (
     repoint,
     tidying,
 )
+from breakglass.commands.job import Job
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import Docker, read_docker, read_local_size
@@ -55,6 +57,20 @@ class Facts:
             if one.record
             and self.hashes.get((one.file, one.size_bytes), one.record.sha256) != one.record.sha256
         )
+
+
+def job(estate: Estate, *, tag: str) -> Job[Facts]:
+    config = estate.config
+    return Job(
+        observe=partial(observe, estate, tag=tag),
+        decide=partial(
+            plan, image=config.image, settings=config.registry_vm, identity=estate.identity
+        ),
+        observe_again=partial(observe_again, estate, saved=False),
+        observe_after=partial(observe_again, estate, saved=True),
+        state=state,
+        explain=lambda facts, step, ended: explain(step, ended, facts=facts),
+    )
 
 
 def observe(estate: Estate, *, tag: str) -> Facts:

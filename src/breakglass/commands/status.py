@@ -190,7 +190,7 @@ def _cluster(estate: Estate) -> Cluster:
 def _look(estate: Estate, seen: Seen) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
     try:
-        host, _ = estate.host_of(seen.node) if seen.node else estate.node(seen.name)
+        host = (estate.target_of(seen.node) if seen.node else estate.resolve(seen.name)).host
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))

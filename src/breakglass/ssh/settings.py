@@ -62,8 +62,24 @@ class Target:
 
     @property
     def login(self) -> str:
-        """The user's name to log in with."""
-        return self.user or getpass.getuser()
+        """The user's name to log in with. Raises Usage where nothing names one."""
+        name = self.user or local_user()
+        if name is None:
+            raise Usage(
+                f"nobody is named to log in as on {self.typed}, and the system has no name for "
+                f"this user (UID {os.getuid()})",
+                state="Nothing was changed.",
+                next_step="name one in the configuration: user@host, or nodes.ssh_user",
+            )
+        return name
+
+
+def local_user() -> str | None:
+    """The name of the user who runs this; None where the system has none, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def resolve(
@@ -121,7 +137,7 @@ class _Reading:
     def __init__(self, destination: Destination, *, home: Path) -> None:
         self.destination = destination
         self.home = home
-        self.local_user = getpass.getuser()
+        self.local_user = local_user() or str(os.getuid())
         self.user_config = True
         self.found: dict[str, list[str]] = {}
         if destination.user is not None:

@@ -6,15 +6,16 @@ import subprocess
 import sys
 
 from breakglass.cli.outcome import Outcome
+from breakglass.cli.run import Options
 from breakglass.cli.screen import Screen
 from breakglass.errors import BreakglassError, Refused
 
 
-def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
+def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
     """Raises the estate, runs the command (or a shell) in it, and ends with its status."""
     from breakglass.sandbox.estate import raise_estate
 
-    screen = Screen(json=json, verbose=verbose)
+    screen = Screen(json=options.json, verbose=options.verbose)
     outcome = Outcome("sandbox")
     try:
         if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
@@ -34,7 +35,10 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
                 signal.signal(signal.SIGINT, lambda *_: None)
             try:
                 status = subprocess.run(
-                    argv, env=estate.environment(), stdout=sys.stderr if json else None, check=False
+                    argv,
+                    env=estate.environment(),
+                    stdout=sys.stderr if options.json else None,
+                    check=False,
                 ).returncode
             except OSError as error:
                 raise Refused(
@@ -48,6 +52,6 @@ def run_sandbox(command: tuple[str, ...], *, json: bool, verbose: bool) -> int:
     except BreakglassError as error:
         outcome.error, outcome.exit_code = error, error.exit_code
         screen.error(error)
-    if json:
+    if options.json:
         screen.object(outcome.told())
     return outcome.exit_code

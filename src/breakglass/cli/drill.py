@@ -5,21 +5,27 @@ decides.
 from contextlib import suppress
 from typing import Any
 
+from breakglass.cli.names import chosen
+from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.cli.verbs import chosen
 from breakglass.commands import drill, readiness
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
 from breakglass.plan import Confirm
 
 
-def run_drill(session: Session, *, node: str | None) -> dict[str, Any]:
+def run_drill(options: Options, *, node: str | None, dry_run: bool) -> int:
+    """Try today whether the recovery works."""
+    return carry("drill", lambda session: _work(session, node=node), options, dry_run=dry_run)
+
+
+def _work(session: Session, *, node: str | None) -> dict[str, Any]:
     """A finding that fails ends nothing but its own part. Raises Busy, and what makes the node
     unusable as such.
     """
     estate, config = session.estate, session.config
     choice = chosen(session, node, command="drill")
-    facts = drill.observe(estate, node=choice.node, known=choice.sources)
+    facts = drill.observe(estate, choice.target, known=choice.sources)
     checks = readiness.checks(
         facts.readings,
         facts.reach.machine,
@@ -55,19 +61,7 @@ def _try(
     assert option is not None
     before = len(outcome.steps)
     try:
-        reached, _ = session.carry_out(
-            facts,
-            decide=lambda known: drill.plan(
-                known,
-                option,
-                image=session.config.image,
-                nodes=session.config.nodes,
-                identity=session.estate.identity,
-            ),
-            again=lambda: drill.observe_again(session.estate, facts),
-            state=drill.state,
-            left=drill.leftover,
-        )
+        reached = session.carry_out(drill.job(session.estate, facts, option)).facts
         # What it has changed it has changed back.
         outcome.changed = False
         return drill.tidied(reached), None

@@ -185,9 +185,10 @@ def _meaning(step: Run, ended: Result) -> BreakglassError:
         others, _, sentence = ended.stderr.strip().rpartition(b"\n")
         words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
         next_step = make_room if full or b"no room" in sentence else "run the same command again"
-        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == (
+        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:4] == (
             "python3",
-            "archive.py",
+            "breakglass-remote.pyz",
+            "archive",
             "verify",
         ):
             next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"

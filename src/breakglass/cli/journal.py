@@ -142,7 +142,8 @@ def _changes(step: Step) -> bool:
     the run.
     """
     return not isinstance(step, Lock | Confirm) and not (
-        isinstance(step, Run) and step.pipeline[0][:3] == ("python3", "archive.py", "verify")
+        isinstance(step, Run)
+        and step.pipeline[0][:4] == ("python3", "breakglass-remote.pyz", "archive", "verify")
     )
 
 

@@ -248,7 +248,7 @@ def _changes(step: Step) -> bool:
         return (
             step.pipeline[0][:1] != ("mkdir",)
             and step.pipeline[0][:2] != ("docker", "pull")
-            and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
+            and step.pipeline[0][:4] != ("python3", "breakglass-remote.pyz", "archive", "verify")
         )
     return True
 

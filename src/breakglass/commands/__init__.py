@@ -213,7 +213,7 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
 
 
 def archive(*arguments: str) -> Argv:
-    return ("python3", "archive.py", *arguments)
+    return ("python3", "breakglass-remote.pyz", "archive", *arguments)
 
 
 Result = dict[str, Any]

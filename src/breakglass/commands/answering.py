@@ -119,7 +119,8 @@ def set_up(
         (
             (
                 "python3",
-                "responder.py",
+                "breakglass-remote.pyz",
+                "responder",
                 "start",
                 directory,
                 "--port",
@@ -180,7 +181,7 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
     """
     putting = tuple(_put_back(node, directory, file) for file in taken.files if not file.is_edited)
     stop = (
-        (Run(node, (("python3", "responder.py", "stop", directory),)),)
+        (Run(node, (("python3", "breakglass-remote.pyz", "responder", "stop", directory),)),)
         if taken.has_responder
         else ()
     )
@@ -201,12 +202,25 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """There is a record of what is taken from the node."""
-    return Run(node, (("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace),))
+    return Run(
+        node,
+        (
+            (
+                "python3",
+                "breakglass-remote.pyz",
+                "taken",
+                "begin",
+                directory,
+                "--namespace",
+                ctr.namespace,
+            ),
+        ),
+    )
 
 
 def end(node: Host, directory: str) -> Run:
     """The record goes: all is given back."""
-    return Run(node, (("python3", "taken.py", "end", directory),))
+    return Run(node, (("python3", "breakglass-remote.pyz", "taken", "end", directory),))
 
 
 def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]:
@@ -321,7 +335,17 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
         before = (
             Run(
                 node,
-                (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),),
+                (
+                    (
+                        "python3",
+                        "breakglass-remote.pyz",
+                        "taken",
+                        "put_back",
+                        directory,
+                        site.file,
+                        "--although-gone",
+                    ),
+                ),
             ),
         )
     elif entry and entry.is_edited:
@@ -342,7 +366,8 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
         (
             (
                 "python3",
-                "taken.py",
+                "breakglass-remote.pyz",
+                "taken",
                 "insert",
                 directory,
                 site.file,
@@ -367,7 +392,9 @@ def _refuses(registry: str) -> str:
 
 
 def _put_back(node: Host, directory: str, file: TakenFile) -> Run:
-    return Run(node, (("python3", "taken.py", "put_back", directory, file.path),))
+    return Run(
+        node, (("python3", "breakglass-remote.pyz", "taken", "put_back", directory, file.path),)
+    )
 
 
 def _original(site: Site, taken: Taken) -> str | None:

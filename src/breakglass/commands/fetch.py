@@ -359,7 +359,8 @@ def is_transfer(step: Step) -> bool:
     tried.
     """
     return isinstance(step, Copy) or (
-        isinstance(step, Run) and step.pipeline[-1][:3] == ("python3", "archive.py", "receive")
+        isinstance(step, Run)
+        and step.pipeline[-1][:4] == ("python3", "breakglass-remote.pyz", "archive", "receive")
     )
 
 

@@ -218,12 +218,12 @@ def _site_then(facts: import_image.Facts, steps: Iterable[Step], namespace: str)
     has_responder = taken.has_responder
     for step in steps:
         words = step.pipeline[-1] if isinstance(step, Run) else ()
-        if words[:3] == ("python3", "taken.py", "insert"):
-            files[words[4]] = TakenFile(words[4], None, "", "")
-        elif words[:3] == ("python3", "taken.py", "put_back"):
-            files.pop(words[4], None)
-        elif words[:2] == ("python3", "responder.py"):
-            has_responder = words[2] == "start"
+        if words[:4] == ("python3", "breakglass-remote.pyz", "taken", "insert"):
+            files[words[5]] = TakenFile(words[5], None, "", "")
+        elif words[:4] == ("python3", "breakglass-remote.pyz", "taken", "put_back"):
+            files.pop(words[5], None)
+        elif words[:3] == ("python3", "breakglass-remote.pyz", "responder"):
+            has_responder = words[3] == "start"
         elif "images" in words and "tag" in words and words[-1].startswith(OURS):
             names.add(words[-1])
         elif "images" in words and "rm" in words:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from breakglass.remote.faults import FAILED, Fault, fail
 from breakglass.remote.registries.look import look
 from breakglass.remote.registries.questions import parse
-from breakglass.remote.registries.session import Session
+from breakglass.remote.registries.session import AnonymousSession
 
 GRACE_SECONDS = 0.4
 
@@ -39,7 +39,7 @@ def answer(argv: list[str]) -> int:
     threads = []
     for question in questions:
         for endpoint in question["endpoints"]:
-            session = Session(question, endpoint, began, seconds)
+            session = AnonymousSession(question, endpoint, began, seconds)
             for tag in question["tags"]:
                 about = {
                     "registry": question["registry"],

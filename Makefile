@@ -66,6 +66,9 @@ docs: $(READY)  ## writes docs/faults.md from the tests
 packages: $(READY)  ## docs/packages.md: what comes along, and that Alpine gets it as wheels; asks the package index
 	$(BIN)/python -m release.packages >docs/packages.md.new && mv docs/packages.md.new docs/packages.md
 
+breakglass-remote.pyz: $(wildcard src/breakglass/remote/*.py src/breakglass/remote/*/*.py)  ## what runs on other hosts, in one file: for "Without breakglass" in runbook.md
+	cd src && $(PYTHON) -m breakglass.remote.pack ../$@
+
 dist: $(READY)  ## dist/: the wheel and the source archive
 	$(BIN)/python -m hatchling build --directory dist
 
@@ -77,7 +80,7 @@ bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(VENV)-* dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf breakglass-remote.pyz $(VENV) $(VENV)-* dist build .mypy_cache .ruff_cache .pytest_cache
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1: \2/p' Makefile

@@ -99,8 +99,8 @@ def title(verb: str, name: str, after: str = "") -> str:
 class Run(Described):
     """Run one command line on one host.
 
-    `python3 NAME.py` in a pipeline stands for our own script `remote/NAME.py`, whose text travels
-    on standard input.
+    `python3 breakglass-remote.pyz` in a pipeline stands for our own scripts, the package `remote`,
+    which travels on standard input.
     """
 
     host: Host

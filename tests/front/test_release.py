@@ -18,6 +18,7 @@ from release.bundle import make_bundle
 from release.packages import Missing, index_answers, is_pure, musl_wheels
 
 from breakglass import __version__
+from breakglass.remote.pack import pack
 from tests.front.documents import DOCUMENTS, ROOT, blocks, links
 
 # Each of them sends scripts to the hosts, which are read from the installed package; `import` asks
@@ -44,7 +45,8 @@ def test_wheel_and_source_archive_hold_what_they_are_for(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / f"breakglass-{__version__}-py3-none-any.whl") as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == {
             path.removeprefix("src/") for path in tracked if path.startswith("src/")
-        }
+        } | {"breakglass/breakglass-remote.pyz"}
+        assert wheel.read("breakglass/breakglass-remote.pyz") == pack()
     with tarfile.open(tmp_path / f"breakglass-{__version__}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= tracked | {

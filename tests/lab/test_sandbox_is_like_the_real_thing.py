@@ -15,7 +15,7 @@ from typing import Any
 
 from breakglass.observe.containerd import PINNED
 from breakglass.plan import ANNOTATION
-from breakglass.registry.manifests import ACCEPT
+from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.estate import raise_estate

@@ -27,7 +27,7 @@ def run(host: Host, what: str) -> Run:
 
 
 def script(host: Host, *argv: str) -> Run:
-    return Run(host, (("python3", "taken.py", *argv),), is_script=True)
+    return Run(host, (("python3", "breakglass-remote.pyz", "taken", *argv),), is_script=True)
 
 
 def patch(node: str) -> PatchNode:
@@ -69,7 +69,7 @@ class Hosts:
 
     def run(self, step: Run, progress: Progress) -> Result:
         progress(0)
-        what = step.pipeline[0][2 if step.pipeline[0][0] == "python3" else 0]
+        what = step.pipeline[0][3 if step.pipeline[0][0] == "python3" else 0]
         if step.host in self.broken or (step.host, what) == self.breaks:
             self.broken.add(step.host)
             return Result(None, b"", b"", "the connection was lost")

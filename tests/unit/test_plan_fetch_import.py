@@ -94,10 +94,14 @@ def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
     assert made[1].startswith(
         f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
-        f"/shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass"
+        "/shelf/infra-ci-new.tar.gz'\"'\"' | python3 breakglass-remote.pyz archive "
+        "receive /var/breakglass"
     )
     assert made[2:] == [
-        "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive publish "
+            "/var/breakglass infra-ci-new.tar.gz"
+        ),
         (
             "k8s-node1$ sudo -n ln -sfnT infra-ci-new.tar.gz "
             "/var/breakglass/.infra-ci-latest.tar.gz.partial"
@@ -114,7 +118,7 @@ def test_where_the_nodes_root_cannot_log_in_the_tarball_goes_through_this_machin
     made = planned(facts(login="Permission denied"))
     assert copying(made).startswith(
         "operator$ ssh root@10.0.20.10 'cat /shelf/infra-ci-new.tar.gz' | ssh "
-        "wizard@10.0.20.101 'sudo -n python3 archive.py receive /var/breakglass"
+        "wizard@10.0.20.101 'sudo -n python3 breakglass-remote.pyz archive receive /var/breakglass"
     )
 
 
@@ -168,9 +172,9 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
 
 def test_left_over_partials_of_other_tarballs_go() -> None:
     made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
-    assert (
-        made[1]
-        == "k8s-node1$ sudo -n python3 archive.py discard /var/breakglass infra-ci-old.tar.gz"
+    assert made[1] == (
+        "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive discard "
+        "/var/breakglass infra-ci-old.tar.gz"
     )
 
 
@@ -299,7 +303,10 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
     made = import_lines(imported())
     assert made == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
-        "k8s-node1$ sudo -n python3 archive.py verify /var/breakglass/infra-ci-new.tar.gz",
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive verify "
+            "/var/breakglass/infra-ci-new.tar.gz"
+        ),
         (
             "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc "
             "/var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'"

@@ -55,11 +55,14 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
         "registry-vm$ flock --nonblock /shelf/.breakglass.lock cat",
         f"registry-vm$ docker pull {REPOSITORY}:0a1b2c3d",
         f"registry-vm$ bash -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | "
-        f"python3 archive.py write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
+        f"python3 breakglass-remote.pyz archive write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
         f"{REPOSITORY}:0a1b2c3d"
         f" --image-id {REPOSITORY}:0a1b2c3d={image_id('a')}"
         """ --record '"'"'{"tag":"0a1b2c3d","sequence":1,"version":"0.1.0"}'"'"''""",
-        "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz",
+        (
+            "registry-vm$ python3 breakglass-remote.pyz archive publish /shelf "
+            "infra-ci-0a1b2c3d.tar.gz"
+        ),
         "registry-vm$ ln -sfnT infra-ci-0a1b2c3d.tar.gz /shelf/.infra-ci-latest.tar.gz.partial",
         "registry-vm$ mv -fT /shelf/.infra-ci-latest.tar.gz.partial /shelf/infra-ci-latest.tar.gz",
         "registry-vm$ sync /shelf",
@@ -118,7 +121,7 @@ def test_a_tarball_whose_content_is_bad_is_saved_again() -> None:
 def test_a_replacement_that_was_cut_short_gets_its_sidecars() -> None:
     known = facts(shelf=shelf(VM, [tarball("0a1b2c3d", being_replaced=True)], latest="0a1b2c3d"))
     assert lines(planned(known))[1:] == [
-        "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz"
+        "registry-vm$ python3 breakglass-remote.pyz archive publish /shelf infra-ci-0a1b2c3d.tar.gz"
     ]
 
 
@@ -132,7 +135,9 @@ def test_left_over_partials_of_other_tags_are_discarded_and_this_tags_is_written
         for line in lines(planned(facts(shelf=shelf(VM, partials=partials))))
         if "discard" in line
     ]
-    assert discards == ["registry-vm$ python3 archive.py discard /shelf infra-ci-old.tar.gz"]
+    assert discards == [
+        "registry-vm$ python3 breakglass-remote.pyz archive discard /shelf infra-ci-old.tar.gz"
+    ]
 
 
 def test_rotation_keeps_the_newest_by_sequence_and_names_every_file_that_goes() -> None:

@@ -178,9 +178,9 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
         f"MiB/5.0 MiB true\n"
     )
     known: dict[Argv, tuple[str, ...]] = {
-        ("python3", "taken.py"): (json.dumps(READ),),
-        ("python3", "responder.py"): (json.dumps(STATUS),),
-        ("python3", "registries.py"): (json.dumps(PULLS),),
+        ("python3", "breakglass-remote.pyz", "taken"): (json.dumps(READ),),
+        ("python3", "breakglass-remote.pyz", "responder"): (json.dumps(STATUS),),
+        ("python3", "breakglass-remote.pyz", "registries"): (json.dumps(PULLS),),
         ("sh", "-c"): (SHELF, "absent\n")
         if "shelf" in argv
         else ("x86_64\n1000000\npython3\nend\n",),
@@ -204,7 +204,7 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
             "check": (check,),
             "get": (json.dumps(MANIFEST), json.dumps(INDEX)),
         }[argv[4]]
-    return known[argv[:2]]
+    return known[argv[:3] if argv[0] == "python3" else argv[:2]]
 
 
 READERS: dict[str, tuple[Callable[[Any], object], Any]] = {

@@ -216,7 +216,11 @@ def test_a_script_travels_on_standard_input_and_its_lifeline_is_what_follows(
 ) -> None:
     started = time.monotonic()
     result = connections.run(
-        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"),)), nothing
+        Run(
+            sshd.host(),
+            (("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),),
+        ),
+        nothing,
     )
     assert (result.exit_status, result.stdout) == (0, b"held\n")
     assert 0.5 <= time.monotonic() - started < 5
@@ -227,8 +231,14 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
     sshd: Sshd, connections: Connections, tmp_path: Path
 ) -> None:
     for pipeline in (
-        (("echo", "data"), ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5")),
-        (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"), ("cat",)),
+        (
+            ("echo", "data"),
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),
+        ),
+        (
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),
+            ("cat",),
+        ),
     ):
         started = time.monotonic()
         result = connections.run(Run(sshd.host(), pipeline), nothing)
@@ -237,7 +247,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
 
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
-    line = wire((("cat", "f"), ("python3", "watch.py", "x")), sudo=True).line
+    line = wire((("cat", "f"), ("python3", "breakglass-remote.pyz", "watch", "x")), sudo=True).line
     assert line.startswith(
         "sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
     )
@@ -246,7 +256,13 @@ def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
 
 def test_more_than_one_script_in_a_pipeline_is_a_bug() -> None:
     with pytest.raises(ValueError, match="can not carry"):
-        wire((("python3", "lock.py", "x"), ("python3", "watch.py", "x")), sudo=False)
+        wire(
+            (
+                ("python3", "breakglass-remote.pyz", "lock", "x"),
+                ("python3", "breakglass-remote.pyz", "watch", "x"),
+            ),
+            sudo=False,
+        )
 
 
 def test_the_heartbeat_comes_often_enough_for_a_script_that_waits_a_minute() -> None:
@@ -300,7 +316,7 @@ def test_a_command_with_sudo_is_run_by_it(
         connections.ask(
             sshd.host(sudo=True),
             ("echo",),
-            ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.2"),
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.2"),
         ).stdout
         == b"held\n"
     )
@@ -399,7 +415,10 @@ def test_a_script_as_the_sink_gets_the_data_after_its_own_text(
 ) -> None:
     step = Copy(
         Run(sshd.host(), (("echo", "x"),)),
-        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me"),)),
+        Run(
+            sshd.host(),
+            (("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me"),),
+        ),
     )
     source, sink = connections.copy(step, nothing)
     assert source.ok
@@ -482,7 +501,8 @@ def test_a_lock_is_gone_when_the_connection_is(
 def test_a_lock_is_gone_after_silence(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     silent = threading.Thread(
-        target=connections.ask, args=(sshd.host(), ("python3", "lock.py", path, "silent", "1"))
+        target=connections.ask,
+        args=(sshd.host(), ("python3", "breakglass-remote.pyz", "lock", path, "silent", "1")),
     )
     silent.start()
     deadline = time.monotonic() + 5

@@ -242,7 +242,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, kind: int, error: Exception) -
 
 SILENT = script("sleep 20")
 MANY_BYTES = script("head -c 1000000 /dev/zero; sleep 20")
-HELD_LOCK = ("python3", "lock.py", "/none/lock", "me")
+HELD_LOCK = ("python3", "breakglass-remote.pyz", "lock", "/none/lock", "me")
 
 
 KEY_EXCHANGE = paramiko.SSHException("Key-exchange timed out")

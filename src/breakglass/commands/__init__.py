@@ -268,7 +268,7 @@ def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
 
 
 def archive(*arguments: str) -> Argv:
-    return ("python3", "archive.py", *arguments)
+    return ("python3", "breakglass-remote.pyz", "archive", *arguments)
 
 
 Result = dict[str, Any]

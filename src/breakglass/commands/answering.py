@@ -121,7 +121,8 @@ def set_up(
         (
             (
                 "python3",
-                "responder.py",
+                "breakglass-remote.pyz",
+                "responder",
                 "start",
                 directory,
                 "--port",
@@ -188,7 +189,7 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
         (
             Run(
                 node,
-                (("python3", "responder.py", "stop", directory),),
+                (("python3", "breakglass-remote.pyz", "responder", "stop", directory),),
                 title="stop the responder",
                 is_script=True,
             ),
@@ -218,13 +219,21 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """There is a record of what is taken from the node."""
-    line = ("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace)
+    line = (
+        "python3",
+        "breakglass-remote.pyz",
+        "taken",
+        "begin",
+        directory,
+        "--namespace",
+        ctr.namespace,
+    )
     return Run(node, (line,), title=title("begin the record in", directory), is_script=True)
 
 
 def end(node: Host, directory: str) -> Run:
     """The record goes: all is given back."""
-    line = ("python3", "taken.py", "end", directory)
+    line = ("python3", "breakglass-remote.pyz", "taken", "end", directory)
     return Run(node, (line,), title=title("remove the record in", directory), is_script=True)
 
 
@@ -357,7 +366,8 @@ def _list(
         (
             (
                 "python3",
-                "taken.py",
+                "breakglass-remote.pyz",
+                "taken",
                 "insert",
                 directory,
                 site.file,
@@ -385,7 +395,15 @@ def _refuses(registry: str) -> str:
 
 
 def _put_back(node: Host, directory: str, file: TakenFile, *options: str) -> Run:
-    line: Argv = ("python3", "taken.py", "put_back", directory, file.path, *options)
+    line: Argv = (
+        "python3",
+        "breakglass-remote.pyz",
+        "taken",
+        "put_back",
+        directory,
+        file.path,
+        *options,
+    )
     return Run(node, (line,), title=title("restore", _short(file.path)), is_script=True)
 
 

@@ -136,7 +136,11 @@ class Connections:
         """Hold a lock file within the context. Raises Busy, naming the holder and since when,
         Refused where it can not be made, Unreachable.
         """
-        run = Run(step.host, (("python3", "lock.py", step.path, step.holder),), LOCK_SECONDS)
+        run = Run(
+            step.host,
+            (("python3", "breakglass-remote.pyz", "lock", step.path, step.holder),),
+            LOCK_SECONDS,
+        )
         answered = threading.Event()
         answer = bytearray()
 
@@ -180,7 +184,12 @@ class Connections:
         with suppress(Unreachable):
             watch = Command(self._channel(step.host), quiet_seconds=CHANNEL_SECONDS, progress=moved)
             watch.paused = True
-            if watch.start(wire((("python3", "watch.py", step.watch),), sudo=step.host.sudo)):
+            if watch.start(
+                wire(
+                    (("python3", "breakglass-remote.pyz", "watch", step.watch),),
+                    sudo=step.host.sudo,
+                )
+            ):
                 return watch
             watch.channel.close()
         return None

@@ -138,9 +138,9 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
     estate = trial.estate
     published(estate)
     trial.arranged()
-    with before(estate.nodes[NODE], "python3", '*"archive.py receive"*') as receiving:
+    with before(estate.nodes[NODE], "python3", '*"archive receive"*') as receiving:
         first = trial.start("fetch", NODE)
-        until(receiving.reached, child=first, what="archive.py receive")
+        until(receiving.reached, child=first, what="archive receive")
         second = trial.run("fetch", NODE, "--via", "operator")
         assert second.exit_code == 7
         assert "root@operator, run " in second.error["message"]

@@ -136,7 +136,7 @@ def _tell(
         message = (
             f"{len(wrong)} of {len(told) + len(checks)} findings say that the way back does "
             f"not work as it should: "
-        ) + "; ".join(f"{name}: {error.message.removeprefix(f'{name}: ')}" for name, error in wrong)
+        ) + "; ".join(f"{name}: {error.unnamed(name)}" for name, error in wrong)
         following = "; ".join(
             dict.fromkeys(
                 [

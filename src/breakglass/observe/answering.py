@@ -227,7 +227,7 @@ def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
             or f"{argv[1]} ended with {ended.exit_status}"
         )
         look = host.by_hand("ls", "-la", argv[3] if len(argv) > 3 else "/")
-        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}")
+        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}", where=host.name)
     try:
         found = parse_json(ended.stdout)
         if not fits(found, shape):
@@ -236,6 +236,7 @@ def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
         raise Unreachable(
             f"{host}: {argv[1]} answered something else than was asked: {inert(ended.stdout)}",
             next_step="look at the node's python3",
+            where=host.name,
         ) from error
     return found
 

@@ -45,6 +45,7 @@ class BreakglassError(Exception):
         error.state = self.state if state is None else state
         error.next_step = self.next_step if next_step is None else next_step
         error.args = (error.message,)
+        error.__cause__ = self.__cause__
         return error
 
 

@@ -72,12 +72,11 @@ def _try(
         outcome.changed = False
         return drill.tidied(reached), None
     except Busy as error:
-        error.state = Busy.state_by_default
-        raise
+        raise error.replaced(state=Busy.state_by_default) from error.__cause__
     except BreakglassError as error:
         step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)
         if isinstance(error, Integrity) and not isinstance(step, Confirm):
-            error.next_step = drill.bad_copy(option)
+            error = error.replaced(next_step=drill.bad_copy(option))
         session.screen.warn(f"{found.source}: {error.message}")
         with suppress(BreakglassError):
             facts = drill.observe_again(session.estate, facts)

@@ -191,14 +191,12 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
                 node.name for node in session.estate.nodes() if node.mark.annotation is not None
             ]
             if marked and "breakglass restore" not in error.next_step:
-                error.state = (
-                    f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip()
+                error = error.replaced(
+                    state=f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip(),
+                    next_step=f"breakglass restore gives that pin back, if nobody is at work; "
+                    f"{error.next_step}",
                 )
-                error.next_step = (
-                    f"breakglass restore gives that pin back, if nobody is at work; "
-                    f"{error.next_step}"
-                )
-        raise
+        raise error from error.__cause__
 
 
 def _looked(
@@ -273,10 +271,8 @@ def _all_and_back(
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
-        failure.state = (
-            f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given "
-            f"back. {after}"
-        ).strip()
+        before = failure.state.removeprefix(type(failure).state_by_default)
+        failure = failure.replaced(state=f"{before} Everything was given back. {after}".strip())
     elif failure is not None:
         failure.add_note(f"Everything was given back. {after}")
     if failure is not None:

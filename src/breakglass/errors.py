@@ -15,11 +15,25 @@ class BreakglassError(Exception):
     exit_code = 1
     state_by_default = ""
 
-    def __init__(self, message: str, *, state: str = "", next_step: str = "") -> None:
+    def __init__(
+        self, message: str, *, state: str = "", next_step: str = "", where: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.state = state or self.state_by_default
         self.next_step = next_step
+        self.where = where
+        """The host, registry or API server that it is about, where the message begins with it."""
+
+    def named(self, name: str) -> str:
+        """The message, which begins with this name."""
+        return self.message if self.where == name else f"{name}: {self.message}"
+
+    def unnamed(self, name: str) -> str:
+        """The message, for a line that begins with this name already."""
+        if self.where != name:
+            return self.message
+        return self.message.removeprefix(name).removeprefix(":").lstrip()
 
     def replaced(
         self, *, message: str | None = None, state: str | None = None, next_step: str | None = None
@@ -31,6 +45,7 @@ class BreakglassError(Exception):
         error.state = self.state if state is None else state
         error.next_step = self.next_step if next_step is None else next_step
         error.args = (error.message,)
+        error.__cause__ = self.__cause__
         return error
 
 

@@ -21,3 +21,19 @@ def test_the_worst_of_several_is_a_new_error_with_the_words_that_are_given() -> 
     assert type(decisive) is Integrity
     assert (decisive.message, decisive.next_step) == ("b, and three more", "look")
     assert errors[1].message == "b"
+
+
+def test_a_name_stands_before_a_message_once_whoever_puts_it_there() -> None:
+    about = Unreachable("node1 did not answer", where="node1")
+    assert (about.named("node1"), about.unnamed("node1")) == (
+        "node1 did not answer",
+        "did not answer",
+    )
+    assert about.named("node10") == "node10: node1 did not answer"
+    assert about.unnamed("node") == "node1 did not answer"
+    of_a_part = Unreachable("node1: no listing", where="node1")
+    assert (of_a_part.named("node1"), of_a_part.unnamed("node1")) == (
+        "node1: no listing",
+        "no listing",
+    )
+    assert of_a_part.replaced(state="as it was").where == "node1"

@@ -1038,7 +1038,7 @@ def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_non
     assert left_over(facts, *names) is None
 
 
-UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host"))
+UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2"))
 
 
 @pytest.mark.parametrize(
@@ -1149,7 +1149,10 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
     names: tuple[str, ...],
 ) -> None:
     facts = restore_facts(
-        taken_site(), unread=(Unread("k8s-node2", Unreachable("k8s-node2: no route to host")),)
+        taken_site(),
+        unread=(
+            Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2")),
+        ),
     )
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
     error = left_over(facts, *names)
@@ -1195,7 +1198,7 @@ class Reached:
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has it)
         if host.ssh not in self.taken:
-            raise Unreachable(f"{host}: no route to host")
+            raise Unreachable(f"{host}: no route to host", where=host.name)
         taken = self.taken[host.ssh]
         (argv,) = pipeline
         if argv == ("true",):

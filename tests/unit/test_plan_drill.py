@@ -52,7 +52,7 @@ def facts(
     **more: object,
 ) -> drill.Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
-    unread = (Unread(NAS.name, Unreachable("synology does not answer")),)
+    unread = (Unread(NAS.name, Unreachable("synology does not answer", where="synology")),)
     ways = {VM.name: Way(("ssh", *fetch.SSH_OPTIONS, *VM.login), login)}
     reach = fetch.Facts(
         NODE,

@@ -52,7 +52,7 @@ def facts(
         if held is not None
     )
     unread = tuple(
-        Unread(host.name, Unreachable(f"{host} does not answer"))
+        Unread(host.name, Unreachable(f"{host} does not answer", where=host.name))
         for host, held in ((VM, on_vm), (NAS, on_nas))
         if held is None
     )

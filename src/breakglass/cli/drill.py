@@ -66,12 +66,11 @@ def _try(
         outcome.changed = False
         return drill.tidied(reached), None
     except Busy as error:
-        error.state = Busy.state_by_default
-        raise
+        raise error.replaced(state=Busy.state_by_default) from error.__cause__
     except BreakglassError as error:
         step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)
         if isinstance(error, Integrity) and not isinstance(step, Confirm):
-            error.next_step = drill.bad_copy(option)
+            error = error.replaced(next_step=drill.bad_copy(option))
         session.screen.warn(f"{found.source}: {error.message}")
         with suppress(BreakglassError):
             facts = drill.observe_again(session.estate, facts)
@@ -130,7 +129,7 @@ def _tell(
         message = (
             f"{len(wrong)} of {len(told) + len(checks)} findings say that the way back does "
             f"not work as it should: "
-        ) + "; ".join(f"{name}: {error.message.removeprefix(f'{name}: ')}" for name, error in wrong)
+        ) + "; ".join(f"{name}: {error.unnamed(name)}" for name, error in wrong)
         following = "; ".join(
             dict.fromkeys(
                 [

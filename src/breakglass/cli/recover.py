@@ -144,14 +144,12 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
                 node.name for node in session.estate.nodes() if node.mark.annotation is not None
             ]
             if marked and "breakglass restore" not in error.next_step:
-                error.state = (
-                    f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip()
+                error = error.replaced(
+                    state=f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip(),
+                    next_step=f"breakglass restore gives that pin back, if nobody is at work; "
+                    f"{error.next_step}",
                 )
-                error.next_step = (
-                    f"breakglass restore gives that pin back, if nobody is at work; "
-                    f"{error.next_step}"
-                )
-        raise
+        raise error from error.__cause__
 
 
 def _looked(

@@ -76,10 +76,8 @@ def run_and_restore(
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
-        failure.state = (
-            f"{failure.state.removeprefix(type(failure).state_by_default)} Everything was given "
-            f"back. {after}"
-        ).strip()
+        before = failure.state.removeprefix(type(failure).state_by_default)
+        failure = failure.replaced(state=f"{before} Everything was given back. {after}".strip())
     elif failure is not None:
         failure.add_note(f"Everything was given back. {after}")
     if failure is not None:

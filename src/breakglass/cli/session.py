@@ -153,15 +153,16 @@ class Session:
         becomes `failed` where something was.
         """
         if self.outcome.changed and isinstance(error, Unreachable | Refused | Busy):
-            error = Failed(error.message, next_step=error.next_step)
+            error = Failed(error.message, next_step=error.next_step, where=error.where)
         if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
             return error
         try:
             now = read()
         except BreakglassError as unread:
             now = f"{progress_of(self.outcome)} The state could not be read: {unread.message}"
-        error.state = f"{error.state} {now}".strip() if now not in error.state else error.state
-        return error
+        if now in error.state:
+            return error
+        return error.replaced(state=f"{error.state} {now}".strip())
 
 
 def _read_back(read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]) -> FactsType:

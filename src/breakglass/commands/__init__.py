@@ -166,11 +166,7 @@ class Unread:
     error: BreakglassError
 
     def __str__(self) -> str:
-        return (
-            self.error.message
-            if self.error.message.startswith(self.name)
-            else f"{self.name}: {self.error.message}"
-        )
+        return self.error.named(self.name)
 
 
 def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:

@@ -60,7 +60,7 @@ def observe(estate: Estate, *, tag: str) -> Facts:
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
     others = [
-        Unread(name, Unreachable(f"{name}: {LATE}")) if answer is None else answer
+        Unread(name, Unreachable(f"{name}: {LATE}", where=name)) if answer is None else answer
         for name, answer in answers.items()
     ]
     return Facts(

@@ -86,10 +86,7 @@ def choose(
     }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        told = (
-            "; ".join(_told(name, reason) for name, reason in reasons.items())
-            or "the cluster has no nodes"
-        )
+        told = "; ".join(reasons.values()) or "the cluster has no nodes"
         next_step = {
             "import": "breakglass fetch",
             "pin": "breakglass fetch, then breakglass import",
@@ -111,7 +108,7 @@ def choose(
             )
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=_preference)
-    passed_over = "".join(f"; {_told(name, reason)}" for name, reason in reasons.items() if reason)
+    passed_over = "".join(f"; {reason}" for reason in reasons.values() if reason)
     has = [
         word
         for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image))
@@ -140,12 +137,17 @@ def _preference(candidate: Candidate) -> tuple[object, ...]:
     )
 
 
-def _told(name: str, reason: str) -> str:
-    return reason if reason.startswith(f"{name} ") else f"{name}: {reason}"
-
-
 def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes: int) -> str:
-    """Why a node would not be chosen; empty where it would."""
+    """The node's name, and why it would not be chosen; empty where it would."""
+    reason = _reason(candidate, command=command, architecture=architecture, room_bytes=room_bytes)
+    if isinstance(reason, BreakglassError):
+        return reason.named(candidate.node.name)
+    return reason and f"{candidate.node.name}: {reason}"
+
+
+def _reason(
+    candidate: Candidate, *, command: str, architecture: str, room_bytes: int
+) -> str | BreakglassError:
     node, machine = candidate.node, candidate.machine
     if not node.ready:
         return "not Ready"
@@ -156,7 +158,7 @@ def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes
     if architecture and node.architecture and node.architecture != architecture:
         return f"architecture {node.architecture}, the image is for {architecture}"
     if isinstance(machine, BreakglassError):
-        return machine.message
+        return machine
     if command == "import" and not candidate.has_tarball:
         return "has no tarball"
     if command == "pin" and not candidate.has_image:

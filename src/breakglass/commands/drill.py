@@ -144,6 +144,7 @@ def _read_scratch_once(estate: Estate, host: Host, directory: str) -> Shelf:
     if not found.ok:
         raise Unreachable(
             f"{host}: {directory} could not be looked at: {said(found)}",
+            where=host.name,
             next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
         )
     kind, *names = found.stdout.decode("utf-8", "replace").splitlines()
@@ -214,7 +215,7 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
     if shelf is None:
         unread = next(
             (each for each in facts.reach.unread if each.name == source),
-            Unread(source, Refused(f"{source} was not asked")),
+            Unread(source, Refused(f"{source} was not asked", where=source)),
         )
         return Candidate(source, None, unread.error)
     look = shelf.host.by_hand("ls", "-la", shelf.directory)

@@ -241,6 +241,7 @@ def _late(name: str, seconds: float) -> Unread:
         name,
         Unreachable(
             f"{name} did not answer within {seconds:.0f} s",
+            where=name,
             next_step="breakglass status again, in a minute; disks that sleep are awake then",
         ),
     )

@@ -157,7 +157,7 @@ def _source(facts: Facts, source: Source) -> list[str]:
     """A fallback tells only in what it differs from the registry VM."""
     shelf, vm = source.shelf, facts.sources[0].shelf
     if isinstance(source.found, Unread):
-        return [f"{source.host}: {_without(source.found, source.host.name)}"]
+        return [f"{source.host}: {source.found.error.unnamed(source.host.name)}"]
     assert shelf is not None
     if not shelf.present:
         return [f"{source.host}: there is no {source.directory}"]
@@ -221,7 +221,9 @@ def _same(one: Tarball, other: Tarball) -> bool:
 
 
 def _nodes(facts: Facts) -> list[str]:
-    told = [f"API server: not reached: {_without(facts.api, 'API server')}"] if facts.api else []
+    told = (
+        [f"API server: not reached: {facts.api.error.unnamed('API server')}"] if facts.api else []
+    )
     if not facts.nodes:
         return [
             *told,
@@ -269,7 +271,7 @@ def _state(seen: Seen, facts: Facts) -> str:
 
 def _what(seen: Seen) -> list[str]:
     if seen.host is None:
-        return [_without(unread, seen.name) for unread in seen.unread]
+        return [unread.error.unnamed(seen.name) for unread in seen.unread]
     tarballs = seen.shelf.verified if seen.shelf else ()
     told = [
         {
@@ -286,7 +288,7 @@ def _what(seen: Seen) -> list[str]:
         if seen.fails_to_answer
         else []
     )
-    return [*told, *(_without(unread, seen.name) for unread in seen.unread)]
+    return [*told, *(unread.error.unnamed(seen.name) for unread in seen.unread)]
 
 
 def _pins(facts: Facts) -> list[str]:
@@ -332,11 +334,6 @@ def told_size(size_bytes: int) -> str:
             number = size_bytes / size
             return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
     return f"{size_bytes} B"
-
-
-def _without(unread: Unread, name: str) -> str:
-    """Why, without the name that stands before it already."""
-    return unread.error.message.removeprefix(f"{name}: ").removeprefix(f"{name} ")
 
 
 def _wrapped(line: str) -> list[str]:

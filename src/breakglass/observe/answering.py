@@ -225,7 +225,7 @@ def _ask(reads: Reads, host: Host, script: Argv, shape: Any) -> Any:
             or f"{PROGRAM} {script[0]} ended with {ended.exit_status}"
         )
         look = host.by_hand("ls", "-la", script[2] if len(script) > 2 else "/")
-        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}")
+        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}", where=host.name)
     try:
         found = parse_json(ended.stdout)
         if not fits(found, shape):
@@ -235,6 +235,7 @@ def _ask(reads: Reads, host: Host, script: Argv, shape: Any) -> Any:
             f"{host}: {PROGRAM} {script[0]} answered something else than was asked: "
             f"{inert(ended.stdout)}",
             next_step="look at the node's python3",
+            where=host.name,
         ) from error
     return found
 

@@ -106,6 +106,7 @@ def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
     return Unreachable(
         f"{host}: containerd could not be asked: {said(result)}",
         next_step=f"look at it with: {host.by_hand(*argv)}",
+        where=host.name,
     )
 
 
@@ -119,6 +120,7 @@ def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
         raise Unreachable(
             f"{host}: the images could not be listed: {said(listing)}",
             next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}",
+            where=host.name,
         )
     return listing.stdout
 

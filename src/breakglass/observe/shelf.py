@@ -173,6 +173,7 @@ def read_shelf(
         raise Unreachable(
             f"{host}: {directory} could not be listed: {said(result)}",
             next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
+            where=host.name,
         )
     return parse_shelf(result.stdout, host=host, directory=directory, name=name)
 
@@ -184,7 +185,9 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         return Shelf(host=host, directory=directory, name=name, present=False)
     if chunks[:1] != [("present", "", b"")] or chunks[-1:] != [("end", "", b"")]:
         raise Unreachable(
-            f"{host}: the listing of {directory} is not whole", next_step="run it again"
+            f"{host}: the listing of {directory} is not whole",
+            next_step="run it again",
+            where=host.name,
         )
     files: dict[str, int] = {}
     links: dict[str, str] = {}

@@ -74,7 +74,9 @@ class Connections:
         result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
         if result.disconnected:
             # The beginning of an answer must not be taken for the answer.
-            raise Unreachable(f"{host}: {result.lost}", next_step="run the same command again")
+            raise Unreachable(
+                f"{host}: {result.lost}", next_step="run the same command again", where=host.name
+            )
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:
@@ -202,6 +204,7 @@ class Connections:
             raise Refused(
                 f"{run.host}: python3 is {version} there, and breakglass needs {oldest} or newer",
                 next_step=f"install a newer python3 there; to see which it is: {version_there}",
+                where=run.host.name,
             )
         line = (
             sudo_refusal(run.pipeline, result.exit_status, result.stdout, result.stderr)
@@ -233,7 +236,8 @@ class Connections:
                 if fresh or transport.is_active() or attempt == 2:
                     raise Unreachable(
                         f"{host} logged us in but opens no session "
-                        f"({printable(str(error)) or 'the connection was lost'})"
+                        f"({printable(str(error)) or 'the connection was lost'})",
+                        where=host.name,
                     ) from error
         raise AssertionError("unreachable")
 
@@ -253,12 +257,14 @@ class Connections:
             ):
                 raise Unreachable(
                     f"{shown}: the jump hosts of the SSH configuration lead in a circle, through "
-                    f"{target.typed}"
+                    f"{target.typed}",
+                    where=shown,
                 )
             passed.append(target)
             if len(passed) > MAX_JUMPS:
                 raise Unreachable(
-                    f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts"
+                    f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts",
+                    where=shown,
                 )
 
     def _gate(self, target: Target) -> Target:
@@ -289,6 +295,7 @@ class Connections:
                     f"not run"
                 ),
                 next_step="Use ProxyJump in its place.",
+                where=shown,
             )
         login = Login(
             host=shown,
@@ -330,6 +337,7 @@ class Connections:
                     f"{shown} ({target.hostname} port {target.port}) was not reached through "
                     f"{gate}: {printable(str(error)) or 'the connection was lost'}"
                 ),
+                where=shown,
                 next_step=(
                     f"Look from there: "
                     f"{Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}"
@@ -427,6 +435,7 @@ def _not_held(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     )
     return Busy(
         f"{step.host} is busy: {step.path} is held {by}",
+        where=step.host.name,
         next_step=(
             "Wait for it, then run this again; a holder that has gone silent loses the lock "
             "within 60 s."

@@ -81,12 +81,14 @@ def _look_up(
         raise Unreachable(
             f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s",
             next_step=check,
+            where=shown,
         ) from None
     except (OSError, UnicodeError) as error:
         raise Unreachable(
             f"{shown}: the name {hostname} was not resolved "
             f"({getattr(error, 'strerror', None) or error})",
             next_step=check,
+            where=shown,
         ) from error
     addresses = [Address(record[0], record[4]) for record in records]
     first = [address for address in addresses if address.family == addresses[0].family]
@@ -131,6 +133,7 @@ def _race(
     raise Unreachable(
         f"{shown} was not reached on port {port} ({causes})",
         next_step="Look whether the machine is up, and whether this one is in the right network.",
+        where=shown,
     )
 
 

@@ -86,7 +86,7 @@ def log_in(
         transport.close()
         where = f"{login.host} ({target.hostname} port {target.port})"
         raise Unreachable(
-            f"{where} ended the connection during the login{_because(error)}"
+            f"{where} ended the connection during the login{_because(error)}", where=login.host
         ) from error
     except BaseException:
         transport.close()
@@ -129,7 +129,9 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
     else:
         cause = f"and this machine did not agree on a key exchange{_because(error)}"
     raise Unreachable(
-        f"{where} {cause}", next_step=f"See what the server says there: ssh -v {target.typed} true"
+        f"{where} {cause}",
+        next_step=f"See what the server says there: ssh -v {target.typed} true",
+        where=login.host,
     ) from error
 
 
@@ -223,6 +225,7 @@ def _offer(
                 f"{login.host} ended the connection during the login to {where}, after "
                 f"{_listed(offered)}{_because(error)}"
             ),
+            where=login.host,
             next_step=(
                 "If that were too many keys for it, name one with IdentityFile and "
                 "IdentitiesOnly in the SSH configuration."

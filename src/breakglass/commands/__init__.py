@@ -4,7 +4,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
@@ -220,6 +219,3 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
 
 def archive(*arguments: str) -> Argv:
     return ("python3", "archive.py", *arguments)
-
-
-Result = dict[str, Any]

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint, tidying
+from breakglass.commands import Estate, Identity, archive, enter, removal, repoint, tidying
 from breakglass.commands.job import Job
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
@@ -23,6 +23,16 @@ SAVE_QUIET_SECONDS = 300.0
 """The classic store first writes the whole image into the data-root before it prints a byte."""
 PULL_QUIET_SECONDS = 600.0
 """docker prints nothing while a layer comes in; a layer may be large and the line slow."""
+
+
+@dataclass(frozen=True)
+class SnapshotResult:
+    tag: str
+    image_id: str | None
+    sha256: str | None
+    size_bytes: int | None
+    removed: tuple[str, ...]
+    """Tags that the rotation removed."""
 
 
 @dataclass(frozen=True)
@@ -177,22 +187,22 @@ def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
     return tuple(reversed(gone))
 
 
-def result(facts: Facts, done: Plan, *, image: Image) -> Result:
+def result(facts: Facts, done: Plan, *, image: Image) -> SnapshotResult:
     tarball = facts.shelf.find(facts.tag)
     record = tarball.record if tarball else None
-    removed = [
+    removed = tuple(
         tag
         for step in done.steps
         if isinstance(step, Run) and step.pipeline[0][0] == "rm"
         for tag in [_removed_tag(step, image)]
-    ]
-    return {
-        "tag": facts.tag,
-        "image_id": record.image_id if record else None,
-        "sha256": record.sha256 if record else None,
-        "size_bytes": record.size_bytes if record else None,
-        "removed": removed,
-    }
+    )
+    return SnapshotResult(
+        tag=facts.tag,
+        image_id=record.image_id if record else None,
+        sha256=record.sha256 if record else None,
+        size_bytes=record.size_bytes if record else None,
+        removed=removed,
+    )
 
 
 def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from breakglass.cli.outcome import to_json
 from breakglass.commands import Estate, Unread, restore
 from breakglass.commands.answering import Answers, Part, begin, check_config_path, set_up, take_back
 from breakglass.commands.hosts_toml import compose
@@ -1137,7 +1138,7 @@ def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_
     assert isinstance(error, Failed)
     assert DOWN.message in error.message
     assert "breakglass restore NODE" in error.next_step
-    assert restore.result(facts, restored(facts))["unreached"] == ["api"]
+    assert to_json(restore.result(facts, restored(facts)))["unreached"] == ["api"]
 
 
 def test_restore_without_names_that_reached_nothing_at_all_is_unreachable() -> None:
@@ -1158,7 +1159,7 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
     error = left_over(facts, *names)
     assert isinstance(error, Failed)
     assert "k8s-node2: no route to host" in error.message
-    assert restore.result(facts, restored(facts, *names))["unreached"] == ["k8s-node2"]
+    assert to_json(restore.result(facts, restored(facts, *names)))["unreached"] == ["k8s-node2"]
 
 
 def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
@@ -1177,7 +1178,7 @@ def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -
         taken_site(SECOND),
         nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)),
     )
-    assert restore.result(facts, restored(facts)) == {
+    assert to_json(restore.result(facts, restored(facts))) == {
         "uncordoned": ["a"],
         "cleaned": ["k8s-node1", "k8s-node2"],
         "unreached": [],

@@ -300,7 +300,7 @@ def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_o
     version: str, answer: bool
 ) -> None:
     assert honours_pinned(version) is answer
-    assert import_image.result(imported(version=version))["kept"] is answer
+    assert import_image.result(imported(version=version)).kept is answer
     (line,) = [
         line for line in told(imported(version=version)) if "image garbage collection" in line
     ]

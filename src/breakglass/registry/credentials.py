@@ -46,7 +46,7 @@ class Credentials:
 
 def read_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     """From $REGISTRY_AUTH_FILE, else ~/.docker/config.json. A file that cannot be read is an
-    excuse, told when a registry refuses us.
+    excuse, printed when a registry refuses us.
     """
     path = Path(environ.get("REGISTRY_AUTH_FILE") or home / ".docker" / "config.json")
     try:

@@ -67,7 +67,8 @@ def look(
     """Whether a pull would succeed, without pulling. Never raises for what a registry does, and
     ends at the deadline.
 
-    With a platform, only what that platform's image needs decides; what else is missing is told.
+    With a platform, only what that platform's image needs decides; what else is missing is
+    reported.
     """
     session = LoginSession(registry, credentials, deadline_seconds)
     digest = None
@@ -162,11 +163,11 @@ def _judge(
         )
         for descriptor in (manifest["config"], *manifest["layers"]):
             needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
-    for users, ended in zip(
+    for users, part in zip(
         needs.values(), _each(lambda need: _check_blob(session, *need), list(needs)), strict=True
     ):
-        if isinstance(ended, NotServed):
-            lost += [(user, ended) for user in users]
+        if isinstance(part, NotServed):
+            lost += [(user, part) for user in users]
     return _verdict(
         Found(name, "serves", digest, image_ids=image_ids),
         lost,
@@ -175,13 +176,15 @@ def _judge(
 
 
 def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: str | None) -> Found:
-    broken = [ended for _, ended in lost if ended.state == "broken"]
-    missing = tuple(dict.fromkeys(digest for ended in broken for digest in ended.missing))
-    details = list(dict.fromkeys(ended.detail for ended in broken))
-    words = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
+    broken = [part for _, part in lost if part.state == "broken"]
+    missing = tuple(dict.fromkeys(digest for part in broken for digest in part.missing))
+    details = list(dict.fromkeys(part.detail for part in broken))
+    words = inert("; ".join(details[:3]))
+    if len(details) > 3:
+        words += f"; and {len(details) - 3} more"
     # A part whose platform nobody knows may be anybody's.
-    decisive = [ended for its, ended in lost if platform is None or its is None or its == platform]
-    if any(ended.state == "broken" for ended in decisive):
+    decisive = [part for user, part in lost if platform is None or user in (None, platform)]
+    if any(part.state == "broken" for part in decisive):
         return replace(found, state="broken", missing=missing, detail=words)
     if decisive:
         return replace(found, state=state_of(decisive[0]), detail=inert(decisive[0].detail))

@@ -1,8 +1,8 @@
 """Report how far some process has read a file: `watch FILE` prints `@progress POSITION` on stderr
 twice a second, until its lifeline ends.
 
-A pipeline that still reads the file then has lost whom it worked for: it is ended, the import that
-it feeds included.
+A pipeline that still reads the file then is ended, the import that it feeds included: nobody waits
+for it any more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def watch(file: Path, lifeline: int) -> None:
     reader = None
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE_SECONDS:
-        # The descriptor that was found is asked again: looking at every process of a node is work.
+        # The same descriptor is asked again: looking at every process of a node is work.
         position = read_position(reader, file) if reader else None
         if position is None:
             reader, position = find_reader(file)
@@ -63,9 +63,9 @@ def end_pipeline(reader: Path | None, file: Path) -> None:
         if not more:
             break
         below |= more
-    for one in below:
+    for each in below:
         with contextlib.suppress(OSError):
-            os.kill(one, signal.SIGTERM)
+            os.kill(each, signal.SIGTERM)
 
 
 def is_ours(line: bytes, file: bytes) -> bool:

@@ -15,25 +15,25 @@ def strict(content: Content, name: str, kind: type) -> Any:
     if name not in content.documents:
         raise Fault(INTEGRITY, f"{name} is missing from the archive, or no JSON of a usual size")
     try:
-        found = json.loads(content.documents[name])
+        document = json.loads(content.documents[name])
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, kind):
+        document = None
+    if not isinstance(document, kind):
         raise Fault(INTEGRITY, f"{name} in the archive is not the JSON that it should be")
-    return found
+    return document
 
 
 def field(value: Any, key: str, kind: type, where: str) -> Any:
-    found = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(found, kind):
+    member = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(member, kind):
         raise Fault(INTEGRITY, f"{where} in the archive has no usable {key}")
-    return found
+    return member
 
 
 def strings(value: Any, key: str, where: str) -> list[str]:
-    found = (
+    texts = (
         [] if isinstance(value, dict) and value.get(key) is None else field(value, key, list, where)
     )
-    if not is_strings(found):
+    if not is_strings(texts):
         raise Fault(INTEGRITY, f"{where} in the archive has no usable {key}")
-    return list(found)
+    return list(texts)

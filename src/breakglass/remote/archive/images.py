@@ -24,9 +24,8 @@ def check_layers(content: Content, paths: list[str], diff_ids: list[str]) -> Non
         )
     for position, diff_id in enumerate(diff_ids):
         path = paths[position]
-        member = content.members.get(
-            content.links.get(path, path)
-        )  # one link deep, as docker makes them and containerd follows them
+        # One link deep, as docker makes them and containerd follows them.
+        member = content.members.get(content.links.get(path, path))
         if member is None:
             raise Fault(
                 INTEGRITY,

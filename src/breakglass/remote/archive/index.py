@@ -40,9 +40,9 @@ def reached(content: Content, digest: str, images: dict[str, Image], depth: int 
     path = "blobs/" + digest.replace(":", "/", 1)
     if path not in content.documents or depth > 3:
         return set()
-    document, found = strict(content, path, dict), set()
+    document, image_ids = strict(content, path, dict), set()
     for child in document["manifests"] if isinstance(document.get("manifests"), list) else []:
-        found |= reached(content, field(child, "digest", str, path), images, depth + 1)
+        image_ids |= reached(content, field(child, "digest", str, path), images, depth + 1)
     if isinstance(document.get("config"), dict) and "layers" in document:
         configuration = field(document["config"], "digest", str, path)
         image = next((image for image in images.values() if image.image_id == configuration), None)
@@ -56,5 +56,5 @@ def reached(content: Content, digest: str, images: dict[str, Image], depth: int 
                 ],
                 image.diff_ids,
             )
-            found.add(configuration)
-    return found
+            image_ids.add(configuration)
+    return image_ids

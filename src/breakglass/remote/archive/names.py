@@ -87,10 +87,10 @@ def put(path: Path, text: str) -> None:
 
 def free_bytes(directory: Path) -> int:
     try:
-        found = os.statvfs(directory)
+        status = os.statvfs(directory)
     except OSError as error:
         raise Fault(REFUSED, f"{directory}: {error.strerror}") from error
-    return found.f_bavail * found.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 def read_text(path: Path) -> str:

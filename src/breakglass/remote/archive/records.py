@@ -41,11 +41,14 @@ PROOF_SHAPES = {
 }
 
 
-def lay(names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = None) -> None:
-    """The sidecars of a tarball. While it takes the place of another one they tell both, so that
-    either file under the name has its proof.
+def put_sidecars(
+    names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = None
+) -> None:
+    """The record and the checksum file of a tarball.
+
+    While it replaces another tarball they name both, so that either file has its proof.
     """
-    told = [record, replaced] if replaced else [record]
+    records = [record, replaced] if replaced else [record]
     for path, text in (
         (
             names.record,
@@ -54,7 +57,7 @@ def lay(names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = 
             )
             + "\n",
         ),
-        (names.checksum, "".join(f"{each['sha256']}  {names.file.name}\n" for each in told)),
+        (names.checksum, "".join(f"{each['sha256']}  {names.file.name}\n" for each in records)),
     ):
         if read_text(path) != text:
             put(path, text)
@@ -71,15 +74,13 @@ def keep(names: Names, sink: int, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:
-    """The record in a sidecar, after it the one of the tarball that it replaces; none that is not
-    complete.
-    """
+    """The complete records in a sidecar: the tarball's, then that of the tarball it replaces."""
     with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(read_text(path))
-        told = (found, found.get("previous")) if isinstance(found, dict) else ()
+        document = json.loads(read_text(path))
+        records = (document, document.get("previous")) if isinstance(document, dict) else ()
         return [
             without_previous(record)
-            for record in told
+            for record in records
             if record is not None and is_complete(record)
         ]
     return []
@@ -111,8 +112,9 @@ def is_complete(record: Any) -> bool:
 
 
 def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
-    """What the caller has to say of a tarball; the rest is found out, the time too: a plan must not
-    differ from minute to minute.
+    """The part of a record that the caller gives. Raises Fault.
+
+    The time is filled in here: a plan must not differ from minute to minute.
     """
     record = {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
     seed = {key: record.get(key) for key in ("tag", "sequence", "created_at", "version")}

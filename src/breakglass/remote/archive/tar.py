@@ -167,7 +167,7 @@ def long_names(tar: Tar, kind: bytes, size: int) -> dict[str, str]:
         return {
             "path" if kind == b"L" else "linkpath": data.rstrip(b"\0").decode("utf-8", "replace")
         }
-    found = {}
+    names = {}
     while data:
         length = re.match(rb"([1-9][0-9]{0,5}) ", data)
         entry = data[: int(length[1])] if length else b""
@@ -181,9 +181,9 @@ def long_names(tar: Tar, kind: bytes, size: int) -> dict[str, str]:
             or (key == "size" and not re.fullmatch("[0-9]{1,18}", value))
         ):
             raise tar.broken("an extended header in it is damaged")
-        found[key] = value
+        names[key] = value
         data = data[len(entry) :]
-    return found
+    return names
 
 
 def read_member(tar: Tar, content: Content, name: str, size: int) -> None:

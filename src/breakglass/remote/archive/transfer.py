@@ -26,11 +26,11 @@ def pump(
     most: int | None = None,
     silent: bool = False,
 ) -> tuple[int, str]:
-    """Writes, hashes and checks in one pass; returns size and sha256. Tells the progress at most
+    """Writes, hashes and checks in one pass; returns size and sha256. Reports the progress at most
     twice a second, unless silent.
     """
     sha256 = hashlib.sha256() if sha256 is None else sha256
-    told = 0.0
+    reported_at = 0.0
     for chunk in source:
         if checker is not None:
             checker.feed(chunk)
@@ -40,8 +40,8 @@ def pump(
         if sink is not None:
             write_all(sink, chunk)
         sha256.update(chunk)
-        if not silent and time.monotonic() - told > 0.5:
-            told = time.monotonic()
+        if not silent and time.monotonic() - reported_at > 0.5:
+            reported_at = time.monotonic()
             with contextlib.suppress(OSError):
                 print(f"@progress {done}", file=sys.stderr, flush=True)
     return done, sha256.hexdigest()
@@ -76,7 +76,7 @@ class Checker:
         chunks = iter(self.chunks.get, b"")
         try:
             read_archive(Tar(chunks, self.empty), self.content)
-        except BaseException as error:  # told by the thread that feeds
+        except BaseException as error:  # raised by the thread that feeds
             self.error = error
         for _ in chunks:
             pass

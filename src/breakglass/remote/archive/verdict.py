@@ -26,34 +26,9 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
             "the archive has no manifest.json: it was cut short, or is no archive of docker save",
         )
     for entry in strict(content, "manifest.json", list):
-        path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
-        configuration = strict(content, path, dict)
-        hexadecimal = hashlib.sha256(content.documents[path]).hexdigest()
-        if re.search(r"(^|/)[0-9a-f]{64}(\.json)?$", path) and hexadecimal not in path:
-            raise Fault(
-                INTEGRITY,
-                f"the configuration {path} is not what its name says: its sha256 is {hexadecimal}",
-            )
-        diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
-        check_layers(
-            content,
-            [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")],
-            diff_ids,
-        )
-        system, architecture = (
-            field(configuration, key, str, path) for key in ("os", "architecture")
-        )
-        platform = f"{system}/{architecture}"
-        tags = strings(entry, "RepoTags", "manifest.json")
-        for tag in tags:
-            image = Image(f"sha256:{hexadecimal}", platform, diff_ids, tag)
-            if images.setdefault(canonical(tag), image).image_id != image.image_id:
-                raise Fault(INTEGRITY, f"two images in the archive are called {tag}")
-        if not tags:
-            raise Fault(
-                INTEGRITY,
-                f"the image {path} in the archive has no RepoTags, so an import would not name it",
-            )
+        for image in _images_of(content, entry):
+            if images.setdefault(canonical(image.spelled), image).image_id != image.image_id:
+                raise Fault(INTEGRITY, f"two images in the archive are called {image.spelled}")
     if not images or (expected and {canonical(name) for name in expected} != set(images)):
         raise Fault(
             INTEGRITY,
@@ -68,10 +43,34 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
     return images
 
 
+def _images_of(content: Content, entry: Any) -> list[Image]:
+    """One image of manifest.json, under each of its references."""
+    path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
+    configuration = strict(content, path, dict)
+    hexadecimal = hashlib.sha256(content.documents[path]).hexdigest()
+    if re.search(r"(^|/)[0-9a-f]{64}(\.json)?$", path) and hexadecimal not in path:
+        raise Fault(
+            INTEGRITY,
+            f"the configuration {path} is not what its name says: its sha256 is {hexadecimal}",
+        )
+    diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
+    layers = [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")]
+    check_layers(content, layers, diff_ids)
+    system = field(configuration, "os", str, path)
+    platform = f"{system}/{field(configuration, 'architecture', str, path)}"
+    references = strings(entry, "RepoTags", "manifest.json")
+    if not references:
+        raise Fault(
+            INTEGRITY,
+            f"the image {path} in the archive has no RepoTags, so an import would not name it",
+        )
+    return [Image(f"sha256:{hexadecimal}", platform, diff_ids, name) for name in references]
+
+
 def describe(
     images: dict[str, Image], references: list[str], companions: list[str]
 ) -> dict[str, Any]:
-    """The part of a record that an archive itself tells."""
+    """The part of a record that is read from the archive."""
     spelled = {name: image.spelled for name, image in images.items()}
     spelled.update({canonical(name): name for name in references + companions})
     mains = [canonical(name) for name in references] or sorted(images)

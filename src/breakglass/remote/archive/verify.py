@@ -18,6 +18,7 @@ from breakglass.remote.faults import INTEGRITY, Fault
 
 
 def verify(arguments: argparse.Namespace) -> dict[str, Any]:
+    """A tarball by its content, and against its record. Raises Fault."""
     path: Path = arguments.file
     names = Names(path.parent, path.name)
     source = open_regular(path, os.O_RDONLY)
@@ -33,21 +34,21 @@ def verify(arguments: argparse.Namespace) -> dict[str, Any]:
     references = arguments.reference or record.get("references", [])
     companions = arguments.companion or sorted(record.get("companions", {}))
     images = judge(content, references + companions)
-    found = {**describe(images, references, companions), "size_bytes": size_bytes, "sha256": sha256}
+    facts = {**describe(images, references, companions), "size_bytes": size_bytes, "sha256": sha256}
     expected = {"image_id": arguments.image_id} if arguments.image_id else {}
     wrong = [
-        f"{key} is {found[key]}, expected {value}"
+        f"{key} is {facts[key]}, expected {value}"
         for key, value in expected.items()
-        if found[key] != value
+        if facts[key] != value
     ]
     wrong += [
-        f"{key} is {as_text(found[key])}, its record says {as_text(record[key])}"
-        for key in found
-        if key in record and normal(found[key]) != normal(record[key])
+        f"{key} is {as_text(facts[key])}, its record says {as_text(record[key])}"
+        for key in facts
+        if key in record and normal(facts[key]) != normal(record[key])
     ]
     if wrong:
         raise Fault(INTEGRITY, f"{path}: " + "; ".join(wrong))
-    return {**found, "recorded": bool(record)}
+    return {**facts, "recorded": bool(record)}
 
 
 def normal(value: Any) -> Any:

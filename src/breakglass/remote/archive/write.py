@@ -22,9 +22,10 @@ from breakglass.remote.faults import FAILED, INTEGRITY, REFUSED, Fault
 
 
 def write(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Standard input, from docker save, into the partial."""
     names = Names(arguments.directory, arguments.file)
     seed = seed_of(arguments.record, arguments.file)
-    told = {
+    docker_ids = {
         canonical(name): asked_of_docker(arguments.docker, name)
         for name in arguments.reference + arguments.companion
     }
@@ -38,10 +39,10 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         confirm(
             content,
             images,
-            told=told,
+            docker_ids=docker_ids,
             wanted={
                 canonical(name): digest
-                for name, _, digest in (told.rpartition("=") for told in arguments.image_id)
+                for name, _, digest in (text.rpartition("=") for text in arguments.image_id)
             },
         )
         record = {
@@ -55,9 +56,13 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def confirm(
-    content: Content, images: dict[str, Image], *, told: dict[str, str], wanted: dict[str, str]
+    content: Content,
+    images: dict[str, Image],
+    *,
+    docker_ids: dict[str, str],
+    wanted: dict[str, str],
 ) -> None:
-    """The archive holds the images that docker and the registry tell."""
+    """The images of the archive are those of docker and of the registry. Raises Fault."""
     for name, image in images.items():
         if wanted.get(name, image.image_id) != image.image_id:
             raise Fault(
@@ -67,17 +72,18 @@ def confirm(
                     f"{wanted[name]}"
                 ),
             )
-        # With containerd's store docker tells the digest of a manifest or an index. An index that
-        # `--platform` left out of the archive leads nowhere: there the registry's word, the
-        # configuration itself, is the proof.
+        # With containerd's store docker prints the digest of a manifest or an index. Where
+        # `--platform` left that index out of the archive it leads nowhere: then the image ID that
+        # the registry gave is the proof.
         if (
-            told[name] != image.image_id
-            and image.image_id not in reached(content, told[name], images)
+            docker_ids[name] != image.image_id
+            and image.image_id not in reached(content, docker_ids[name], images)
             and name not in wanted
         ):
             raise Fault(
                 INTEGRITY,
-                f"{image.spelled} in the archive is {image.image_id}, docker's is {told[name]}",
+                f"{image.spelled} in the archive is {image.image_id}, docker's is "
+                f"{docker_ids[name]}",
             )
 
 
@@ -98,13 +104,13 @@ def asked_of_docker(docker: str, name: str) -> str:
                 f"{getattr(error, 'strerror', None) or 'it did not answer in 60 seconds'}"
             ),
         ) from error
-    told = ended.stdout.decode("utf-8", "replace").strip()
-    if ended.returncode or not re.fullmatch(IMAGE_ID, told):
+    image_id = ended.stdout.decode("utf-8", "replace").strip()
+    if ended.returncode or not re.fullmatch(IMAGE_ID, image_id):
         raise Fault(
             REFUSED,
             (
                 f"docker does not tell the image ID of {name}: "
-                f"{ended.stderr.decode('utf-8', 'replace').strip() or told}"
+                f"{ended.stderr.decode('utf-8', 'replace').strip() or image_id}"
             ),
         )
-    return told
+    return image_id

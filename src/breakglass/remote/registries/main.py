@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from breakglass.remote.faults import FAILED, Fault, fail
@@ -36,28 +37,11 @@ def answer(argv: list[str]) -> int:
     except Fault as fault:
         return fail(fault.status, fault.sentence)
     answers: list[dict[str, Any]] = []
-    threads = []
-    for question in questions:
-        for endpoint in question["endpoints"]:
-            session = AnonymousSession(question, endpoint, began, seconds)
-            for tag in question["tags"]:
-                about = {
-                    "registry": question["registry"],
-                    "url": endpoint["url"],
-                    "repository": question["repository"],
-                    "tag": tag,
-                }
-                answers.append(
-                    {**about, "state": "unreachable", "detail": session.no_answer, "missing": []}
-                )
-                # Daemons: a resolver without servers cannot be interrupted, and is left behind.
-                threads.append(
-                    threading.Thread(
-                        target=look,
-                        args=(session, tag, question["architecture"], answers, len(answers) - 1),
-                        daemon=True,
-                    )
-                )
+    threads = [
+        _prepared(session, tag, question, answers)
+        for question, session in _sessions(questions, began, seconds)
+        for tag in question["tags"]
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -69,3 +53,31 @@ def answer(argv: list[str]) -> int:
     except OSError:
         return FAILED  # nobody reads it any more
     return 0
+
+
+def _sessions(
+    questions: list[dict[str, Any]], began: float, seconds: float
+) -> Iterator[tuple[dict[str, Any], AnonymousSession]]:
+    for question in questions:
+        for endpoint in question["endpoints"]:
+            yield question, AnonymousSession(question, endpoint, began, seconds)
+
+
+def _prepared(
+    session: AnonymousSession, tag: str, question: dict[str, Any], answers: list[dict[str, Any]]
+) -> threading.Thread:
+    """A thread that will put its verdict into a new entry of the answers."""
+    answers.append(
+        {
+            "registry": question["registry"],
+            "url": session.url,
+            "repository": question["repository"],
+            "tag": tag,
+            "state": "unreachable",
+            "detail": session.no_answer,
+            "missing": [],
+        }
+    )
+    arguments = (session, tag, question["architecture"], answers, len(answers) - 1)
+    # Daemons: a resolver without servers cannot be interrupted, and is left behind.
+    return threading.Thread(target=look, args=arguments, daemon=True)

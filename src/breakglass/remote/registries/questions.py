@@ -21,12 +21,14 @@ def parse(argv: list[str]) -> tuple[list[dict[str, Any]], float]:
     ):
         raise wrong(f"{argv[1]!r} is no number of seconds between 0 and 100")
     try:
-        found = json.loads(argv[0])
+        questions = json.loads(argv[0])
     except (ValueError, RecursionError):
         raise wrong("the questions are not JSON") from None
-    if not isinstance(found, list):
+    if not isinstance(questions, list):
         raise wrong("the questions are not a list")
-    return [read_question(value) for value in found], float(argv[1]) if len(argv) == 2 else SECONDS
+    return [read_question(value) for value in questions], float(argv[1]) if len(
+        argv
+    ) == 2 else SECONDS
 
 
 def read_question(value: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class AnonymousSession(Session):
     def __init__(
         self, question: dict[str, Any], endpoint: dict[str, Any], began: float, seconds: float
     ) -> None:
+        self.url: str = endpoint["url"]
         self.no_answer = f"no answer within {seconds:g} s"
         self._ends_at = began + seconds
         connection = Connection(

@@ -115,16 +115,16 @@ def port(text: str) -> int:
 
 
 def kept(text: str) -> tuple[str, str]:
-    found = re.fullmatch(rf"(?P<name>{NAME})=(?P<kept>{NAME.replace('?P<', '?P<kept_')})", text)
-    if found is None:
+    matched = re.fullmatch(rf"(?P<name>{NAME})=(?P<kept>{NAME.replace('?P<', '?P<kept_')})", text)
+    if matched is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=KEPT, both REGISTRY/REPOSITORY:TAG")
-    return found["name"], found["kept"]
+    return matched["name"], matched["kept"]
 
 
 def answer(text: str) -> Answer:
-    found = re.fullmatch(f"{NAME}=(?P<media_type>{MEDIA_TYPE})@(?P<digest>{DIGEST})", text)
-    if found is None:
+    matched = re.fullmatch(f"{NAME}=(?P<media_type>{MEDIA_TYPE})@(?P<digest>{DIGEST})", text)
+    if matched is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not REGISTRY/REPOSITORY:TAG=MEDIATYPE@DIGEST"
         )
-    return Answer(**found.groupdict())
+    return Answer(**matched.groupdict())

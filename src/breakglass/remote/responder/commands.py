@@ -14,7 +14,7 @@ from breakglass.remote.arguments import PROGRAM
 from breakglass.remote.faults import FAILED, REFUSED, USAGE, Fault
 from breakglass.remote.files import sync_directory
 from breakglass.remote.responder import RESPONDER
-from breakglass.remote.responder.arguments import answer
+from breakglass.remote.responder.arguments import Answer, answer
 from breakglass.remote.responder.images import images_of
 from breakglass.remote.responder.loopback import BACKLOG, ask, free_port, listen, wait_for_port
 from breakglass.remote.responder.processes import answers_all, end, remove, running, start_process
@@ -32,43 +32,13 @@ def start(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Fault(
             REFUSED, "this Python does not know its own path, so nothing could be started with it"
         )
-    images = images_of(arguments.ctr)
-    missing = [name for _, name in arguments.answer if name not in images]
-    if missing:
-        raise Fault(
-            FAILED,
-            (
-                f"containerd has no image called {', '.join(missing)}, so there is nothing to "
-                f"answer with"
-            ),
-        )
-    answers = [
-        answer(f"{name}={'@'.join(images[kept_name])}") for name, kept_name in arguments.answer
-    ]
+    answers = _answers(arguments)
     store = open_store(arguments.content)
     for each in answers:
-        closure(
-            store, each.media_type, each.digest
-        )  # a fault is told here and now, not by a process that nobody listens to
+        # A fault is reported here and now, not by a process that nobody listens to.
+        closure(store, each.media_type, each.digest)
     script = script_of(arguments.directory)
-    told = [
-        word
-        for each in answers
-        for word in ("--answer", f"{each.name}={each.media_type}@{each.digest}")
-    ]
-    # Isolated: a file called json.py beside the script is not to be run by root.
-    line = [
-        sys.executable,
-        "-IS",
-        script,
-        "responder",
-        "serve",
-        "--port",
-        str(arguments.port),
-        "--content",
-        arguments.content,
-        *told,
-    ]
+    line = _serve_line(arguments, script, answers)
     stage(source, script)
     try:
         ended = end(script)
@@ -84,6 +54,28 @@ def start(arguments: argparse.Namespace) -> dict[str, Any]:
         remove(f"{script}.new")
         raise
     return status(arguments)
+
+
+def _answers(arguments: argparse.Namespace) -> list[Answer]:
+    """What each name is answered with, from the images of containerd."""
+    images = images_of(arguments.ctr)
+    missing = [name for _, name in arguments.answer if name not in images]
+    if missing:
+        raise Fault(
+            FAILED,
+            f"containerd has no image called {', '.join(missing)}, so there is nothing to "
+            f"answer with",
+        )
+    return [answer(f"{name}={'@'.join(images[kept])}") for name, kept in arguments.answer]
+
+
+def _serve_line(arguments: argparse.Namespace, script: str, answers: list[Answer]) -> list[str]:
+    # Isolated: a file called json.py beside the script is not to be run by root.
+    line = [sys.executable, "-IS", script, "responder", "serve"]
+    line += ["--port", str(arguments.port), "--content", arguments.content]
+    for each in answers:
+        line += ["--answer", f"{each.name}={each.media_type}@{each.digest}"]
+    return line
 
 
 def serve(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -109,15 +101,15 @@ def stop(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def status(arguments: argparse.Namespace) -> dict[str, Any]:
-    found = running(script_of(arguments.directory))
-    served = next(filter(None, found.values()), None)
+    processes = running(script_of(arguments.directory))
+    served = next(filter(None, processes.values()), None)
     answers = (
         {each.name: each.digest for each in served.answer if ask(served.port, each) == each.digest}
         if served
         else {}
     )
     return {
-        "pids": sorted(found),
+        "pids": sorted(processes),
         "port": served.port if served else None,
         "answers": answers,
         "free_port": served.port if served else free_port(arguments.directory),

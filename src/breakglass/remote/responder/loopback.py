@@ -36,8 +36,8 @@ def ask(number: int, wanted: Answer) -> str | None:
                 head += part
     except OSError:
         return None
-    found = re.search(rf"\r\ndocker-content-digest: ({DIGEST})\r\n".encode(), head, re.IGNORECASE)
-    return found[1].decode() if found and re.match(rb"HTTP/1\.[01] 200 ", head) else None
+    digest = re.search(rf"\r\ndocker-content-digest: ({DIGEST})\r\n".encode(), head, re.IGNORECASE)
+    return digest[1].decode() if digest and re.match(rb"HTTP/1\.[01] 200 ", head) else None
 
 
 def free_port(directory: str) -> int:
@@ -74,10 +74,10 @@ def listen(number: int, *, backlog: int) -> socket.socket:
         listening.listen(backlog)
     except OSError as error:
         listening.close()
-        told = (
+        reason = (
             "is taken by another program"
             if error.errno == errno.EADDRINUSE
             else f"can not be listened on: {error.strerror}"
         )
-        raise Fault(FAILED, f"port {number} of 127.0.0.1 {told}") from error
+        raise Fault(FAILED, f"port {number} of 127.0.0.1 {reason}") from error
     return listening

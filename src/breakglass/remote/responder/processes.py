@@ -56,8 +56,8 @@ def answers_all(script: str, number: int, answers: list[Answer]) -> bool:
 
 def end(script: str) -> list[int]:
     """Ends the responder of this file and removes the file; returns the process IDs."""
-    found = sorted(running(script))
-    if has_systemd() and is_unit_of(script, found):
+    processes = sorted(running(script))
+    if has_systemd() and is_unit_of(script, processes):
         ended = run("systemctl", "stop", f"{UNIT}.service")
         if ended.returncode:
             raise Fault(
@@ -67,12 +67,10 @@ def end(script: str) -> list[int]:
                     f"{last_line(ended.stderr) or f'exit code {ended.returncode}'}"
                 ),
             )
-        run(
-            "systemctl", "reset-failed", f"{UNIT}.service"
-        )  # it fails where there is nothing left to reset
-        any(
-            shown()["LoadState"] != "loaded" for _ in ticks(STOP_SECONDS)
-        )  # else the name may still be taken for the next one
+        # It fails where there is nothing left to reset.
+        run("systemctl", "reset-failed", f"{UNIT}.service")
+        # Else the name may still be taken for the next unit.
+        any(shown()["LoadState"] != "loaded" for _ in ticks(STOP_SECONDS))
     for number in (signal.SIGTERM, signal.SIGKILL):
         for each in running(script):
             with contextlib.suppress(ProcessLookupError):
@@ -89,8 +87,9 @@ def end(script: str) -> list[int]:
         raise Fault(
             FAILED, f"the responder, process {min(running(script), default=0)}, does not end"
         )
-    remove(script)  # last: where it can not be ended, its file tells that it is there
-    return found
+    # Last: where the responder can not be ended, its file shows that it is there.
+    remove(script)
+    return processes
 
 
 def remove(file: str) -> None:
@@ -102,7 +101,7 @@ def running(script: str) -> dict[int, argparse.Namespace | None]:
     """The processes that serve from this file, with the arguments that they were given; None where
     these are another version's.
     """
-    found: dict[int, argparse.Namespace | None] = {}
+    processes: dict[int, argparse.Namespace | None] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208
         if entry.isdigit():
             with contextlib.suppress(OSError):
@@ -113,10 +112,10 @@ def running(script: str) -> dict[int, argparse.Namespace | None]:
                     and posixpath.basename(line[0]).startswith("python")
                     and is_of_us(entry)
                 ):
-                    found[int(entry)] = None
+                    processes[int(entry)] = None
                     with contextlib.suppress(Fault):
-                        found[int(entry)] = parse(line[4:])
-    return found
+                        processes[int(entry)] = parse(line[4:])
+    return processes
 
 
 def is_of_us(entry: str) -> bool:

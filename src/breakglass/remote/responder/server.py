@@ -82,9 +82,8 @@ async def converse(connection: socket.socket, shelf: Shelf) -> None:
             connection.shutdown(socket.SHUT_WR)
             await asyncio.wait_for(drink(connection), LINGER_SECONDS)
         except (OSError, asyncio.TimeoutError):
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )  # forget at once what it does not take
+            # Forget at once what it does not take.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         finally:
             if response is not None and response.descriptor is not None:
                 os.close(response.descriptor)
@@ -104,9 +103,8 @@ async def read_head(connection: socket.socket) -> bytes:
 
 
 async def send(connection: socket.socket, data: bytes) -> None:
-    await asyncio.sleep(
-        0
-    )  # to a fast reader all of a large blob would go before anybody else's turn
+    # To a fast reader all of a large blob would go before anybody else's turn.
+    await asyncio.sleep(0)
     await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(connection, data), STALL_SECONDS)
 
 

@@ -46,19 +46,19 @@ class Shelf:
             return failure(404, "NAME_UNKNOWN")
         unknown = failure(404, "MANIFEST_UNKNOWN" if kind == "manifests" else "BLOB_UNKNOWN")
         if kind == "manifests" and ":" not in reference:
-            found = {
+            blobs = {
                 self.tags[(*place, reference)]
                 for place in places
                 if (*place, reference) in self.tags
             }
         else:
-            found = {
+            blobs = {
                 self.blobs[place][reference] for place in places if reference in self.blobs[place]
             }
-        found = {blob for blob in found if blob.is_manifest == (kind == "manifests")}
-        if len({blob.digest for blob in found}) != 1:
+        blobs = {blob for blob in blobs if blob.is_manifest == (kind == "manifests")}
+        if len({blob.digest for blob in blobs}) != 1:
             return unknown
-        blob = min(found)
+        blob = min(blobs)
         descriptor = open_blob(self.store, blob.digest)
         if descriptor is None:
             return unknown

@@ -51,12 +51,12 @@ def closure(store: int, media_type: str, digest: str) -> dict[str, Blob]:
     """All that a manifest or an index leads to. Of an index only the children that are there: an
     archive holds one platform.
     """
-    found: dict[str, Blob] = {}
+    blobs: dict[str, Blob] = {}
     waiting: list[tuple[str, str, int | None]] = [(media_type, digest, None)]
     manifests = 0
     while waiting:
         media_type, digest, size = waiting.pop()
-        if digest in found:
+        if digest in blobs:
             continue
         data = document_of(store, digest)
         if data is None and size is None:
@@ -73,26 +73,26 @@ def closure(store: int, media_type: str, digest: str) -> dict[str, Blob]:
                 if size != len(data)
                 else f"{digest} is one of too many manifests",
             )
-        found[digest] = Blob(digest, len(data), media_type, is_manifest=True)
+        blobs[digest] = Blob(digest, len(data), media_type, is_manifest=True)
         document = json_of(data, digest)
         if media_type in INDEXES:
             waiting += [
                 child
                 for child in descriptors_of(document, "manifests", digest)
-                if child[1] not in found
+                if child[1] not in blobs
             ]
         else:
             for _, blob, blob_size in descriptors_of(
                 {"config": [document["config"]] if "config" in document else []}, "config", digest
             ) + descriptors_of(document, "layers", digest):
-                found.setdefault(blob, Blob(blob, blob_size, BYTES, is_manifest=False))
-    return found
+                blobs.setdefault(blob, Blob(blob, blob_size, BYTES, is_manifest=False))
+    return blobs
 
 
 def descriptors_of(document: dict[str, Any], key: str, where: str) -> list[tuple[str, str, int]]:
-    told = document.get(key, [])
-    found = []
-    for each in told if isinstance(told, list) else [None]:
+    values = document.get(key, [])
+    descriptors = []
+    for each in values if isinstance(values, list) else [None]:
         media_type, digest, size = (
             (each.get(name) for name in ("mediaType", "digest", "size"))
             if isinstance(each, dict)
@@ -102,8 +102,8 @@ def descriptors_of(document: dict[str, Any], key: str, where: str) -> list[tuple
             raise Fault(INTEGRITY, f"{where} in the content store has no usable {key}")
         # Another hash or an odd media type is legal, and not to be had from us.
         if re.fullmatch(DIGEST, digest) and re.fullmatch(MEDIA_TYPE, media_type):
-            found.append((media_type, digest, size))
-    return found
+            descriptors.append((media_type, digest, size))
+    return descriptors
 
 
 def json_of(data: bytes, digest: str) -> dict[str, Any]:

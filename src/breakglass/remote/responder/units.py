@@ -56,14 +56,14 @@ def is_unit_of(script: str, processes: list[int]) -> bool:
 
 
 def shown() -> dict[str, str]:
-    told = run(
+    properties = run(
         "systemctl", "show", "--property=LoadState,MainPID,ExecStart", f"{UNIT}.service"
     ).stdout.decode("utf-8", "replace")
     return {
         "LoadState": "",
         "MainPID": "",
         "ExecStart": "",
-        **dict(line.partition("=")[::2] for line in told.splitlines()),
+        **dict(line.partition("=")[::2] for line in properties.splitlines()),
     }
 
 

@@ -37,11 +37,7 @@ def insert(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Fault(FAILED, f"{source} has changed since it was read; nothing was touched")
     if base is not None and MARK in base:
         raise Fault(FAILED, f"{source} holds lines of breakglass already; nothing was touched")
-    lines = [f"{line}\n" for line in (base or "").split("\n")]
-    if lines[-1] == "\n":
-        lines.pop()
-    at = len(lines) if arguments.before == "end" else min(int(arguments.before) - 1, len(lines))
-    written = "".join([*lines[:at], *(f"{line}\n" for line in arguments.rest), *lines[at:]])
+    written = _with_lines(base or "", arguments.rest, before=arguments.before)
     entry: dict[str, Any] = {
         "original": None,
         "made": [str(directory) for directory in missing(path.parent)],
@@ -69,6 +65,14 @@ def insert(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"file": str(path)}
 
 
+def _with_lines(text: str, added: list[str], *, before: str) -> str:
+    lines = [f"{line}\n" for line in text.split("\n")]
+    if lines[-1] == "\n":
+        lines.pop()
+    at = len(lines) if before == "end" else min(int(before) - 1, len(lines))
+    return "".join([*lines[:at], *(f"{line}\n" for line in added), *lines[at:]])
+
+
 def put_back(arguments: argparse.Namespace) -> dict[str, Any]:
     record, path = require(arguments.directory), arguments.file
     entry = record["files"].get(str(path))
@@ -85,42 +89,50 @@ def put_back(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"it was left as it is"
             ),
         )
-    hidden = partial(path)
-    if ours and original is None:
+    if ours:
+        _restore(path, original)
+    with contextlib.suppress(FileNotFoundError):
+        partial(path).unlink()
+    _remove_directories(path, record, entry["made"])
+    save(arguments.directory, record)
+    return {"file": str(path), "put_back": ours}
+
+
+def _restore(path: Path, original: dict[str, Any] | None) -> None:
+    """The file as it was before us; None: there was none."""
+    if original is None:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-    elif ours:
-        make(path.parent)
-        replace(
-            path,
-            original["text"],
-            mode=original["mode"],
-            owner=original["uid"],
-            group=original["gid"],
-            mtime_ns=original["mtime_ns"],
-        )
-    with contextlib.suppress(FileNotFoundError):
-        hidden.unlink()
-    for directory in reversed(entry["made"]):
+        return
+    make(path.parent)
+    replace(
+        path,
+        original["text"],
+        mode=original["mode"],
+        owner=original["uid"],
+        group=original["gid"],
+        mtime_ns=original["mtime_ns"],
+    )
+
+
+def _remove_directories(path: Path, record: dict[str, Any], made: list[str]) -> None:
+    """Remove the directories that were made for a file, and the file from the record."""
+    for directory in reversed(made):
         # Somebody else may have put something there.
         with contextlib.suppress(OSError):
             Path(directory).rmdir()
     if path.parent.is_dir():
         sync_directory(path.parent)
     del record["files"][str(path)]
-    # A directory that another file of ours is still in goes with that one.
-    left = [directory for directory in entry["made"] if Path(directory).is_dir()]
-    for other, its in record["files"].items():
-        its["made"] = [
-            *(
-                directory
-                for directory in left
-                if other.startswith(f"{directory}/") and directory not in its["made"]
-            ),
-            *its["made"],
+    # A directory that another file of ours is still in goes with that file.
+    left = [directory for directory in made if Path(directory).is_dir()]
+    for other, entry in record["files"].items():
+        inherited = [
+            directory
+            for directory in left
+            if other.startswith(f"{directory}/") and directory not in entry["made"]
         ]
-    save(arguments.directory, record)
-    return {"file": str(path), "put_back": ours}
+        entry["made"] = [*inherited, *entry["made"]]
 
 
 def end(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def content(ctr: list[str]) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(
+    root = re.search(
         r"^\s+root\s+(/.*\S)\s*$", ended.stdout.decode("utf-8", "replace"), re.MULTILINE
     )
-    return found[1] if found else None
+    return root[1] if root else None

@@ -19,26 +19,26 @@ from breakglass.remote.taken.record import load
 def read(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
     files = sorted(record["files"]) if record else []
-    found: dict[str, Any] = {
+    state: dict[str, Any] = {
         "record": record,
         "responder": any(
             os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")
         ),
         "now": {path: now_of(Path(path)) for path in files},
     }
-    found["strays"] = [
+    state["strays"] = [
         str(file)
         for file in sorted(arguments.certs.glob("*/hosts.toml"))
         if os.path.realpath(file) not in files and is_marked(file)
     ]
     if not arguments.registry:
-        return found
+        return state
     sites = {
         name: site(arguments.certs, name, record["files"] if record else {})
         for name in arguments.registry
     }
     return {
-        **found,
+        **state,
         "sites": sites,
         "containerd": containerd(arguments.certs),
         "content": content(arguments.rest),
@@ -61,28 +61,17 @@ def now_of(path: Path) -> str | None:
 
 
 def site(certs: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
-    """Where containerd looks for a registry's hosts: the first of these directories that exists
-    (containerd, remotes/docker/config/hosts.go).
+    """Where containerd looks for a registry's hosts (containerd, remotes/docker/config/hosts.go).
 
     `default`, `ca` and `client` are what counts there without us.
     """
-    made = {directory for entry in files.values() for directory in entry["made"]}
-    host, colon, port = name.rpartition(":")
-    own = [f"{host}_{port}_"] if colon and port.isdigit() else []
-    used = next(
-        (
-            certs / each
-            for each in (*own, name, "_default")
-            if (certs / each).exists() and os.path.realpath(certs / each) not in made
-        ),
-        None,
-    )
-    directory = used if used is not None and used.name != "_default" else certs / name
+    used = _used_directory(certs, name, files)
+    is_default = used is not None and used.name == "_default"
+    directory = certs / name if used is None or is_default else used
     listed = Path(os.path.realpath(directory / "hosts.toml"))
-    linked = listed != Path(os.path.realpath(certs)) / directory.name / "hosts.toml"
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "file": str(listed),
-        "linked": linked,
+        "linked": listed != Path(os.path.realpath(certs)) / directory.name / "hosts.toml",
         "text": None,
         "default": None,
         "default_file": "",
@@ -91,28 +80,50 @@ def site(certs: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
         "fault": "",
     }
     try:
-        found["text"] = without_us = text_of(listed)
-        entry = files.get(str(listed))
-        if entry is not None and without_us == entry["written"]:
-            without_us = entry["original"]["text"] if entry["original"] else None
-        if used is not None and used.name == "_default" and without_us is None:
-            found["default_file"] = os.path.realpath(used / "hosts.toml")
-            found["default"] = text_of(Path(found["default_file"]))
+        result["text"] = text_of(listed)
+        without_us = _without_us(result["text"], files.get(str(listed)))
+        if used is not None and is_default and without_us is None:
+            result["default_file"] = os.path.realpath(used / "hosts.toml")
+            result["default"] = text_of(Path(result["default_file"]))
         if used is not None and not used.is_dir():
-            found["fault"] = f"{used} is no directory"
-        elif (
-            used is not None
-            and "[" not in re.sub("#.*", "", without_us or "")
-            and not found["default"]
-        ):
-            found["ca"] = sorted(str(file) for file in used.glob("*.crt"))
-            found["client"] = [
-                [str(file), str(file.with_suffix(".key"))]
-                for file in sorted(used.glob("*.cert"))
-                if file.with_suffix(".key").exists()
-            ]
+            result["fault"] = f"{used} is no directory"
+        elif used is not None and not _lists_hosts(without_us) and not result["default"]:
+            result.update(_certificates(used))
     except (OSError, Fault) as error:
-        found["fault"] = (
+        result["fault"] = (
             error.sentence if isinstance(error, Fault) else f"{error.filename}: {error.strerror}"
         )
-    return found
+    return result
+
+
+def _used_directory(certs: Path, name: str, files: dict[str, Any]) -> Path | None:
+    """The first of a registry's directories that exists, but for those that we have made."""
+    made = {directory for entry in files.values() for directory in entry["made"]}
+    host, colon, port = name.rpartition(":")
+    with_port = [f"{host}_{port}_"] if colon and port.isdigit() else []
+    for each in (*with_port, name, "_default"):
+        directory = certs / each
+        if directory.exists() and os.path.realpath(directory) not in made:
+            return directory
+    return None
+
+
+def _without_us(text: str | None, entry: dict[str, Any] | None) -> str | None:
+    """What was in the file before us; the entry is that of the record."""
+    if entry is None or text != entry["written"]:
+        return text
+    original: str | None = entry["original"]["text"] if entry["original"] else None
+    return original
+
+
+def _lists_hosts(text: str | None) -> bool:
+    return "[" in re.sub("#.*", "", text or "")
+
+
+def _certificates(directory: Path) -> dict[str, list[Any]]:
+    """What containerd takes from a directory whose hosts.toml lists no host."""
+    pairs = [(file, file.with_suffix(".key")) for file in sorted(directory.glob("*.cert"))]
+    return {
+        "ca": sorted(str(file) for file in directory.glob("*.crt")),
+        "client": [[str(file), str(key)] for file, key in pairs if key.exists()],
+    }

@@ -39,8 +39,8 @@ def load(directory: Path) -> dict[str, Any] | None:
                 f"breakglass"
             ),
         ) from None
-    found: dict[str, Any] = record
-    return found
+    loaded: dict[str, Any] = record
+    return loaded
 
 
 def is_entry(entry: dict[str, Any]) -> bool:

@@ -52,114 +52,125 @@ def apply(
 
     Raises what the first failed step means.
     """
-    errors: list[BreakglassError] = []
-    failed: set[Host] = set()
-    may_patch = True
-    if any(isinstance(step, PatchNode) for step in plan.steps):
+    with ExitStack() as locks:
+        _Walk(plan, hosts, cluster, reports, plan_again, explain, locks).walk()
+
+
+class _Walk:
+    """A plan that is being done: the locks that are held for it, and what has failed so far."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Writes,
+        cluster: WritesCluster,
+        reports: Reports,
+        plan_again: Callable[[], Plan],
+        explain: Explain,
+        locks: ExitStack,
+    ) -> None:
+        self._plan, self._hosts, self._cluster = plan, hosts, cluster
+        self._reports, self._plan_again, self._explain = reports, plan_again, explain
+        self._locks = locks
+        self._held: list[tuple[Host, Held]] = []
+        self._errors: list[BreakglassError] = []
+        """Of an independent plan, for its end."""
+        self._failed: set[Host] = set()
+
+    def walk(self) -> None:
+        may_patch = self._may_patch()
+        index = 0
+        for is_patch, group in groupby(
+            self._plan.steps, key=lambda step: isinstance(step, PatchNode)
+        ):
+            steps = tuple(group)
+            if not is_patch:
+                for offset, step in enumerate(steps):
+                    self._step(index + offset, step)
+            elif may_patch:
+                self._patch(index, [step for step in steps if isinstance(step, PatchNode)])
+            index += len(steps)
+        if self._errors:
+            raise _all_of(self._errors)
+
+    def _may_patch(self) -> bool:
+        """Whether the nodes are as they were when the plan was made. Patches have no lock."""
+        plan = self._plan
+        if not any(isinstance(step, PatchNode) for step in plan.steps):
+            return False
         try:
-            _check_unchanged(
-                *(
-                    _lines(
-                        step
-                        for step in one.steps
-                        if not plan.independent or isinstance(step, PatchNode)
-                    )
-                    for one in (plan, plan_again())
-                )
-            )
+            _check_unchanged(_before_patches(plan), _before_patches(self._plan_again()))
         except BreakglassError as error:
             if not plan.independent:
                 raise
-            errors.append(error)
-            may_patch = False
-    with ExitStack() as locks:
-        held: list[tuple[Host, Held]] = []
-        index = 0
-        for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
-            batch = list(group)
-            try:
-                if is_patch and may_patch:
-                    _patch(
-                        index,
-                        [step for step in batch if isinstance(step, PatchNode)],
-                        cluster,
-                        reports,
-                    )
-            except BreakglassError as error:
-                if not plan.independent:
-                    raise
-                errors.append(error)
-            for offset, step in enumerate(() if is_patch else batch):
-                host = _host(step)
-                if host in failed:
-                    continue
-                try:
-                    _do(
-                        index + offset,
-                        step,
-                        hosts,
-                        reports,
-                        explain,
-                        locks,
-                        held,
-                        own=host if plan.independent else None,
-                    )
-                    if isinstance(step, Lock):
-                        _check_unchanged(_after_lock(plan, step), _after_lock(plan_again(), step))
-                except BreakglassError as error:
-                    if not plan.independent or host is None:
-                        told, signalled = _undo(plan, index + offset, hosts, reports)
-                        if signalled is not None:
-                            signalled.add_note(f"Before that: {error.message}. {told}")
-                            raise signalled from error
-                        raise error.replaced(
-                            state=f"{error.state} {told}".strip()
-                        ) from error.__cause__
-                    errors.append(error)
-                    failed.add(host)
-                except KeyboardInterrupt as signalled:
-                    signalled.add_note(_undo(plan, index + offset, hosts, reports)[0])
-                    raise
-            index += len(batch)
-    if errors:
-        raise _all_of(errors)
+            self._errors.append(error)
+            return False
+        return True
 
+    def _patch(self, index: int, steps: list[PatchNode]) -> None:
+        try:
+            _patch(index, steps, self._cluster, self._reports)
+        except BreakglassError as error:
+            if not self._plan.independent:
+                raise
+            self._errors.append(error)
 
-def _do(
-    index: int,
-    step: Step,
-    hosts: Writes,
-    reports: Reports,
-    explain: Explain,
-    locks: ExitStack,
-    held: list[tuple[Host, Held]],
-    *,
-    own: Host | None,
-) -> None:
-    """`own`: only this host's lock matters."""
-    lost = next((host for host, lock in held if own in (None, host) and lock.lost()), None)
-    if lost is not None:
-        raise Failed(
-            f"{lost}: the lock was lost: the connection broke, or the host hung for 60 seconds",
-            next_step="run the same command again",
-        )
-    reports.started(index, step)
-    started = time.monotonic()
-    try:
-        if isinstance(step, Lock):
-            held.append((step.host, locks.enter_context(hosts.hold(step))))
-        elif isinstance(step, Confirm):
-            _confirm(step, hosts)
-        elif isinstance(step, Copy):
-            # A copy is counted as it passes through this machine, so from the resumed bytes on.
-            resumed = step.resumed_bytes
-            _judge_copy(step, *hosts.copy(step, lambda done: reports.progress(resumed + done)))
-        elif isinstance(step, Run):
-            _judge(step, hosts.run(step, reports.progress), explain)
-    except BaseException:
-        reports.ended(index, step, ok=False, seconds=time.monotonic() - started)
-        raise
-    reports.ended(index, step, ok=True, seconds=time.monotonic() - started)
+    def _step(self, index: int, step: Step) -> None:
+        """Do a step, unless its host has failed; where it fails, undo what has begun."""
+        host = _host(step)
+        if host in self._failed:
+            return
+        try:
+            self._do(index, step)
+            if isinstance(step, Lock):
+                _check_unchanged(
+                    _after_lock(self._plan, step), _after_lock(self._plan_again(), step)
+                )
+        except BreakglassError as error:
+            if self._plan.independent and host is not None:
+                self._errors.append(error)
+                self._failed.add(host)
+                return
+            undone, signalled = _undo(self._plan, index, self._hosts, self._reports)
+            if signalled is not None:
+                signalled.add_note(f"Before that: {error.message}. {undone}")
+                raise signalled from error
+            raise error.replaced(state=f"{error.state} {undone}".strip()) from error.__cause__
+        except KeyboardInterrupt as signalled:
+            signalled.add_note(_undo(self._plan, index, self._hosts, self._reports)[0])
+            raise
+
+    def _do(self, index: int, step: Step) -> None:
+        self._check_locks(_host(step) if self._plan.independent else None)
+        hosts, reports = self._hosts, self._reports
+        reports.started(index, step)
+        started = time.monotonic()
+        try:
+            if isinstance(step, Lock):
+                self._held.append((step.host, self._locks.enter_context(hosts.hold(step))))
+            elif isinstance(step, Confirm):
+                _confirm(step, hosts)
+            elif isinstance(step, Copy):
+                # A copy is counted as it passes through this machine, so from the resumed bytes on.
+                resumed = step.resumed_bytes
+                _judge_copy(step, *hosts.copy(step, lambda done: reports.progress(resumed + done)))
+            elif isinstance(step, Run):
+                _judge(step, hosts.run(step, reports.progress), self._explain)
+        except BaseException:
+            reports.ended(index, step, ok=False, seconds=time.monotonic() - started)
+            raise
+        reports.ended(index, step, ok=True, seconds=time.monotonic() - started)
+
+    def _check_locks(self, own: Host | None) -> None:
+        """`own`: only this host's lock matters."""
+        for host, lock in self._held:
+            if own in (None, host) and lock.lost():
+                raise Failed(
+                    f"{host}: the lock was lost: the connection broke, or the host hung for 60 "
+                    f"seconds",
+                    next_step="run the same command again",
+                    where=host.name,
+                )
 
 
 def _judge(step: Run, ended: Result, explain: Explain) -> None:
@@ -269,6 +280,13 @@ def _check_unchanged(planned: list[str], again: list[str]) -> None:
             state="Nothing was changed by this run.",
             next_step="run the same command again",
         )
+
+
+def _before_patches(plan: Plan) -> list[str]:
+    """What must be as it was for the patches to be sent."""
+    return _lines(
+        step for step in plan.steps if not plan.independent or isinstance(step, PatchNode)
+    )
 
 
 def _lines(steps: Iterable[Step]) -> list[str]:

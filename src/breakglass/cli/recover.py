@@ -21,6 +21,8 @@ from breakglass.observe.together import together
 from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
 
+STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
+
 
 @dataclass(frozen=True)
 class RecoverResult:
@@ -62,64 +64,22 @@ def _work(
             f"there is no command {command[0]!r} here",
             next_step="breakglass recover [NODE] -- COMMAND ...",
         )
-    screen, outcome, config = session.screen, session.outcome, session.config
-    names = (
-        "check",
-        "node",
-        "fetch",
-        "import",
-        "pin",
-        *(("command", "restore") if command else ()),
-    )
-    checklist = Checklist(screen, names)
-    with _mentioning_a_pin(session), checklist.doing("check"):
-        session.estate.note("asking the registries")
-        found, choice = _looked(session, node=node, tag=tag)
-        screen.tell(f"    {recover.judge(found)}")
-    with _mentioning_a_pin(session), checklist.doing("node"):
-        if isinstance(choice, BreakglassError):
-            raise choice
-        screen.tell(f"    {choice.why}")
-        facts = recover.observe(session.estate, choice, tag=tag)
-        for found_pin in facts.in_force:
-            screen.tell(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
-        if facts.answers_already:
-            screen.tell(
-                f"    {facts.node} keeps the image or answers pulls from an earlier "
-                f"import{': that is given back too' if command else ''}"
-            )
-        stages = recover.plan(
-            facts,
-            config=config,
-            identity=session.estate.identity,
-            tag=tag,
-            gives_back=bool(command),
-        )
+    outcome = session.outcome
+    checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
+    facts, stages = _plan(session, checklist, node=node, tag=tag, gives_back=bool(command))
     steps = _show(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        screen.tell(_in_short(facts, stages, len(steps)))
-        session.agree(
-            f"Do all this{', and give it back after the command' if command else ''}?", yes=yes
-        )
+        session.screen.tell(_in_short(facts, stages, len(steps)))
+        also = ", and give it back after the command" if command else ""
+        session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
     try:
-        with checklist.doing("fetch"):
-            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
-        if command:
-            run_and_restore(session, checklist, facts, tag=tag, command=command)
-        else:
-            import_and_pin(session, checklist, facts, tag=tag)
+        _do(session, checklist, facts, tag=tag, command=command)
     except BaseException as error:
-        begun = {item.name for item in checklist.items if item.seconds is not None}
-        outcome.steps += [
-            StepTold(step, status="not run")
-            for stage in stages
-            if stage.plan and stage.name not in begun
-            for step in stage.plan.steps
-        ]
+        outcome.steps += _not_begun(checklist, stages)
         if outcome.changed and isinstance(error, Refused | Unreachable | Busy):
             raise Failed(
                 error.message,
@@ -131,11 +91,75 @@ def _work(
         checklist.show()
         result = outcome.result = _result(facts, checklist, stages, tag=tag)
     if not command:
-        screen.say(
+        session.screen.say(
             f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
             f"back: breakglass restore"
         )
     return result
+
+
+def _plan(
+    session: Session,
+    checklist: Checklist,
+    *,
+    node: str | None,
+    tag: str | None,
+    gives_back: bool,
+) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
+    """The stages `check` and `node`: nothing is changed by them."""
+    screen = session.screen
+    with _mentioning_a_pin(session), checklist.doing("check"):
+        session.estate.note("asking the registries")
+        registries, choice = _looked(session, node=node, tag=tag)
+        screen.tell(f"    {recover.judge(registries)}")
+    with _mentioning_a_pin(session), checklist.doing("node"):
+        if isinstance(choice, BreakglassError):
+            raise choice
+        screen.tell(f"    {choice.why}")
+        facts = recover.observe(session.estate, choice, tag=tag)
+        for pin_in_force in facts.in_force:
+            screen.tell(f"    pinned {recover.told(pin_in_force)}: this run goes on with that pin")
+        if facts.answers_already:
+            also = ": that is given back too" if gives_back else ""
+            screen.tell(
+                f"    {facts.node} keeps the image or answers pulls from an earlier import{also}"
+            )
+        stages = recover.plan(
+            facts,
+            config=session.config,
+            identity=session.estate.identity,
+            tag=tag,
+            gives_back=gives_back,
+        )
+    return facts, stages
+
+
+def _do(
+    session: Session,
+    checklist: Checklist,
+    facts: recover.Facts,
+    *,
+    tag: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """The stages that change something."""
+    with checklist.doing("fetch"):
+        fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+    if command:
+        run_and_restore(session, checklist, facts, tag=tag, command=command)
+    else:
+        import_and_pin(session, checklist, facts, tag=tag)
+
+
+def _not_begun(checklist: Checklist, stages: tuple[recover.Stage, ...]) -> list[StepTold]:
+    """The steps of the stages that did not come to their turn."""
+    begun = {item.name for item in checklist.items if item.seconds is not None}
+    return [
+        StepTold(step, status="not run")
+        for stage in stages
+        if stage.plan and stage.name not in begun
+        for step in stage.plan.steps
+    ]
 
 
 @contextmanager

@@ -10,15 +10,14 @@ from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
 from breakglass.cli.outcome import StepTold
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
+from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
-from breakglass.observe.text import inert
 from breakglass.observe.together import together
-from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
@@ -67,12 +66,12 @@ def _work(
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
     facts, stages = _plan(session, checklist, node=node, tag=tag, gives_back=bool(command))
-    steps = _show(session, stages, command)
+    steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        session.screen.tell(_in_short(facts, stages, len(steps)))
+        session.screen.tell(in_short(facts, stages, len(steps)))
         also = ", and give it back after the command" if command else ""
         session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
@@ -204,47 +203,6 @@ def _looked(
     assert isinstance(found, tuple)
     assert isinstance(choice, Chosen | BreakglassError)
     return found, choice
-
-
-def _show(
-    session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]
-) -> list[Step]:
-    """The whole plan, part by part; its steps."""
-    screen, first = session.screen, 1
-    if session.outcome.dry_run:
-        screen.say("Dry run, nothing is changed.")
-    steps: list[Step] = []
-    for stage in stages:
-        if stage.name == "restore":
-            screen.say(
-                f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}"
-            )
-        screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
-        if stage.plan is None:
-            screen.tell(
-                "It can be planned, and will be shown, once the tarball is on the node: it "
-                "has no sidecars that say what is in it."
-            )
-            continue
-        screen.plan(stage.plan, dry_run=False, first=first)
-        steps += stage.plan.steps
-        first += len(stage.plan.steps)
-    return steps
-
-
-def _in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
-    """What stands right above the question, when the lines have left the screen."""
-    cordoned = [
-        step.node
-        for stage in stages
-        if stage.name == "pin" and stage.plan
-        for step in stage.plan.steps
-        if isinstance(step, PatchNode)
-    ]
-    return (
-        f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to "
-        f"{facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
-    )
 
 
 def _result(

@@ -10,6 +10,7 @@ from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
 from breakglass.cli.outcome import StepTold
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
+from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
@@ -17,9 +18,9 @@ from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
-from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
-from breakglass.text import inert
+
+STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
 
 @dataclass(frozen=True)
@@ -62,64 +63,22 @@ def _work(
             f"there is no command {command[0]!r} here",
             next_step="breakglass recover [NODE] -- COMMAND ...",
         )
-    screen, outcome, config = session.screen, session.outcome, session.config
-    names = (
-        "check",
-        "node",
-        "fetch",
-        "import",
-        "pin",
-        *(("command", "restore") if command else ()),
-    )
-    checklist = Checklist(screen, names)
-    with _mentioning_a_pin(session), checklist.doing("check"):
-        session.estate.note("asking the registries")
-        found, choice = _looked(session, node=node, tag=tag)
-        screen.tell(f"    {recover.judge(found)}")
-    with _mentioning_a_pin(session), checklist.doing("node"):
-        if isinstance(choice, BreakglassError):
-            raise choice
-        screen.tell(f"    {choice.why}")
-        facts = recover.observe(session.estate, choice, tag=tag)
-        for found_pin in facts.in_force:
-            screen.tell(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
-        if facts.answers_already:
-            screen.tell(
-                f"    {facts.node} keeps the image or answers pulls from an earlier "
-                f"import{': that is given back too' if command else ''}"
-            )
-        stages = recover.plan(
-            facts,
-            config=config,
-            identity=session.estate.identity,
-            tag=tag,
-            gives_back=bool(command),
-        )
-    steps = _show(session, stages, command)
+    outcome = session.outcome
+    checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
+    facts, stages = _plan(session, checklist, node=node, tag=tag, gives_back=bool(command))
+    steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepTold(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        screen.tell(_in_short(facts, stages, len(steps)))
-        session.agree(
-            f"Do all this{', and give it back after the command' if command else ''}?", yes=yes
-        )
+        session.screen.tell(in_short(facts, stages, len(steps)))
+        also = ", and give it back after the command" if command else ""
+        session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
     try:
-        with checklist.doing("fetch"):
-            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
-        if command:
-            run_and_restore(session, checklist, facts, tag=tag, command=command)
-        else:
-            import_and_pin(session, checklist, facts, tag=tag)
+        _do(session, checklist, facts, tag=tag, command=command)
     except BaseException as error:
-        begun = {item.name for item in checklist.items if item.seconds is not None}
-        outcome.steps += [
-            StepTold(step, status="not run")
-            for stage in stages
-            if stage.plan and stage.name not in begun
-            for step in stage.plan.steps
-        ]
+        outcome.steps += _not_begun(checklist, stages)
         if outcome.changed and isinstance(error, Refused | Unreachable | Busy):
             raise Failed(
                 error.message,
@@ -131,11 +90,75 @@ def _work(
         checklist.show()
         result = outcome.result = _result(facts, checklist, stages, tag=tag)
     if not command:
-        screen.say(
+        session.screen.say(
             f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
             f"back: breakglass restore"
         )
     return result
+
+
+def _plan(
+    session: Session,
+    checklist: Checklist,
+    *,
+    node: str | None,
+    tag: str | None,
+    gives_back: bool,
+) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
+    """The stages `check` and `node`: nothing is changed by them."""
+    screen = session.screen
+    with _mentioning_a_pin(session), checklist.doing("check"):
+        session.estate.note("asking the registries")
+        registries, choice = _looked(session, node=node, tag=tag)
+        screen.tell(f"    {recover.judge(registries)}")
+    with _mentioning_a_pin(session), checklist.doing("node"):
+        if isinstance(choice, BreakglassError):
+            raise choice
+        screen.tell(f"    {choice.why}")
+        facts = recover.observe(session.estate, choice, tag=tag)
+        for pin_in_force in facts.in_force:
+            screen.tell(f"    pinned {recover.told(pin_in_force)}: this run goes on with that pin")
+        if facts.answers_already:
+            also = ": that is given back too" if gives_back else ""
+            screen.tell(
+                f"    {facts.node} keeps the image or answers pulls from an earlier import{also}"
+            )
+        stages = recover.plan(
+            facts,
+            config=session.config,
+            identity=session.estate.identity,
+            tag=tag,
+            gives_back=gives_back,
+        )
+    return facts, stages
+
+
+def _do(
+    session: Session,
+    checklist: Checklist,
+    facts: recover.Facts,
+    *,
+    tag: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """The stages that change something."""
+    with checklist.doing("fetch"):
+        fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+    if command:
+        run_and_restore(session, checklist, facts, tag=tag, command=command)
+    else:
+        import_and_pin(session, checklist, facts, tag=tag)
+
+
+def _not_begun(checklist: Checklist, stages: tuple[recover.Stage, ...]) -> list[StepTold]:
+    """The steps of the stages that did not come to their turn."""
+    begun = {item.name for item in checklist.items if item.seconds is not None}
+    return [
+        StepTold(step, status="not run")
+        for stage in stages
+        if stage.plan and stage.name not in begun
+        for step in stage.plan.steps
+    ]
 
 
 @contextmanager
@@ -178,47 +201,6 @@ def _looked(
     assert isinstance(found, tuple)
     assert isinstance(choice, Chosen | BreakglassError)
     return found, choice
-
-
-def _show(
-    session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]
-) -> list[Step]:
-    """The whole plan, part by part; its steps."""
-    screen, first = session.screen, 1
-    if session.outcome.dry_run:
-        screen.say("Dry run, nothing is changed.")
-    steps: list[Step] = []
-    for stage in stages:
-        if stage.name == "restore":
-            screen.say(
-                f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}"
-            )
-        screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
-        if stage.plan is None:
-            screen.tell(
-                "It can be planned, and will be shown, once the tarball is on the node: it "
-                "has no sidecars that say what is in it."
-            )
-            continue
-        screen.plan(stage.plan, dry_run=False, first=first)
-        steps += stage.plan.steps
-        first += len(stage.plan.steps)
-    return steps
-
-
-def _in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
-    """What stands right above the question, when the lines have left the screen."""
-    cordoned = [
-        step.node
-        for stage in stages
-        if stage.name == "pin" and stage.plan
-        for step in stage.plan.steps
-        if isinstance(step, PatchNode)
-    ]
-    return (
-        f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to "
-        f"{facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
-    )
 
 
 def _result(

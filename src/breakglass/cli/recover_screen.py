@@ -1,0 +1,47 @@
+"""The whole plan of recover, as it is shown before the question."""
+
+from breakglass.cli.session import Session
+from breakglass.commands import recover
+from breakglass.plan import PatchNode, Step
+from breakglass.text import inert
+
+
+def show_stages(
+    session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]
+) -> list[Step]:
+    """The whole plan, part by part; its steps."""
+    screen, first = session.screen, 1
+    if session.outcome.dry_run:
+        screen.say("Dry run, nothing is changed.")
+    steps: list[Step] = []
+    for stage in stages:
+        if stage.name == "restore":
+            screen.say(
+                f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}"
+            )
+        screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
+        if stage.plan is None:
+            screen.tell(
+                "It can be planned, and will be shown, once the tarball is on the node: it "
+                "has no sidecars that say what is in it."
+            )
+            continue
+        screen.plan(stage.plan, dry_run=False, first=first)
+        steps += stage.plan.steps
+        first += len(stage.plan.steps)
+    return steps
+
+
+def in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
+    """What stands right above the question, when the lines have left the screen."""
+    cordoned = [
+        step.node
+        for stage in stages
+        if stage.name == "pin" and stage.plan
+        for step in stage.plan.steps
+        if isinstance(step, PatchNode)
+    ]
+    return (
+        f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to "
+        f"{facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
+    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
 from breakglass.errors import Unreachable
+from breakglass.ssh.host_key import check_host_key
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
 from breakglass.ssh.wire import inert
@@ -80,7 +81,9 @@ def log_in(
         raise
     try:
         _negotiate(transport, login, target)
-        _check_host_key(transport, login, target)
+        check_host_key(
+            transport.get_remote_server_key(), target, host=login.host, entries=login.entries
+        )
         _authenticate(transport, login, target)
     except LOST as error:
         transport.close()
@@ -131,19 +134,6 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
     raise Unreachable(
         f"{where} {cause}", next_step=f"See what the server says there: ssh -v {target.typed} true"
     ) from error
-
-
-def _check_host_key(transport: "paramiko.Transport", login: Login, target: Target) -> None:
-    key = transport.get_remote_server_key()
-    blob = key.asbytes()
-    verdict = known_hosts.judge(
-        login.entries, host=target.hostname, port=target.port, key=blob, alias=target.host_key_alias
-    )
-    if verdict.status is not known_hosts.Status.ACCEPTED:
-        file = str(target.known_hosts[0]) if target.known_hosts else "the known_hosts file"
-        raise known_hosts.refusal(
-            verdict, host=login.host, key_type=key.get_name(), key=blob, file=file
-        )
 
 
 def _authenticate(transport: "paramiko.Transport", login: Login, target: Target) -> None:

@@ -15,7 +15,7 @@ from glob import glob
 from pathlib import Path
 
 from breakglass.errors import Usage
-from breakglass.known_hosts import match_list, match_pattern
+from breakglass.patterns import match_patterns
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -155,7 +155,7 @@ class _Reading:
                 continue
             values = _split(rest, where=f"{file}:{number}")
             if keyword == "host":
-                active = not never and self._is_meant(values)
+                active = not never and match_patterns(self.destination.host, values)
             elif keyword == "include" and depth < MAX_INCLUDE_DEPTH:
                 for pattern in values:
                     directory = self.home / ".ssh" if self.user_config else SYSTEM_CONFIG.parent
@@ -184,16 +184,6 @@ class _Reading:
         else:
             self.found.setdefault(keyword, values)
 
-    def _is_meant(self, patterns: list[str]) -> bool:
-        found = False
-        for pattern in patterns:
-            negated = pattern.startswith("!")
-            if match_pattern(self.destination.host, pattern[1:] if negated else pattern):
-                if negated:
-                    return False
-                found = True
-        return found
-
     def _matches(self, criteria: str) -> bool:
         words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|([^\s="]+)', criteria)]
         while words and not words[0].startswith("#"):
@@ -213,9 +203,9 @@ class _Reading:
                 if subject is None or not words:
                     return False
                 patterns = words.pop(0)
-                result = match_list(
-                    subject, patterns.lower() if word.endswith("host") else patterns
-                )
+                if word.endswith("host"):
+                    patterns = patterns.lower()
+                result = match_patterns(subject, patterns.split(","))
             if result == negated:
                 return False
         return True

@@ -1,7 +1,8 @@
 """Checks the host key of a connection, and explains a key that is not accepted."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from breakglass.known_hosts import (
@@ -12,11 +13,25 @@ from breakglass.known_hosts import (
     Verdict,
     fingerprint,
     judge,
+    parse,
 )
 from breakglass.ssh.settings import Target
 
 if TYPE_CHECKING:
     import paramiko
+
+KNOWN_HOSTS_VARIABLE = "BREAKGLASS_SSH_KNOWN_HOSTS"
+
+
+def known_entries(target: Target, environ: Mapping[str, str]) -> list[Entry]:
+    """The known_hosts entries: those of the environment first, then those of the files."""
+    text = environ.get(KNOWN_HOSTS_VARIABLE, "")
+    entries = parse(text, source=f"${KNOWN_HOSTS_VARIABLE}")
+    for file in target.known_hosts:
+        with suppress(OSError):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            entries += parse(text, source=str(file))
+    return entries
 
 
 def check_host_key(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import identity, kubeconfig, patching
+from breakglass.kube.merge import Entry
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
     return Session(api, server, time.monotonic())
 
 
-def _client(document: kubeconfig.Entry | None) -> tuple[Any, Any]:
+def _client(document: Entry | None) -> tuple[Any, Any]:
     """The client and its configuration: for a kubeconfig, or for the pod's service account."""
     from kubernetes import client, config
 

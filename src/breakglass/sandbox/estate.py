@@ -329,9 +329,9 @@ class Estate:
 
 
 def _successor(stopped: Api) -> Api:
-    """An API server that was stopped does not listen again; another one takes over its objects."""
+    """A server that has stopped cannot listen again. This one has its port and its objects."""
     api = Api(port=stopped.port)
-    api._lock, api._objects, api._version = stopped._lock, stopped._objects, stopped._version
+    api.take_over(stopped)
     return api
 
 

@@ -101,9 +101,8 @@ def check_repository(text: str) -> str:
     _check_host_port(host, text)
     # Stricter than _check_host_port, which also accepts aliases of the SSH configuration.
     label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-    if len(text) > 255 or not re.fullmatch(
-        rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", host
-    ):
+    registry = rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+    if len(text) > 255 or not re.fullmatch(registry, host):
         raise Usage(
             f"{show(text)} names no registry that docker knows: labels of letters, digits "
             f"and -, joined by dots, 255 characters with the repository"

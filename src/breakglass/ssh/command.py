@@ -62,18 +62,8 @@ class Command:
         self._heard = self._beaten = time.monotonic()
         self.has_lifeline = False
         self._threads = (
-            threading.Thread(
-                target=self._drain,
-                args=(channel.recv, self._deliver),
-                name="ssh stdout",
-                daemon=True,
-            ),
-            threading.Thread(
-                target=self._drain,
-                args=(channel.recv_stderr, self._stderr.feed),
-                name="ssh stderr",
-                daemon=True,
-            ),
+            self._drainer("ssh stdout", channel.recv, self._deliver),
+            self._drainer("ssh stderr", channel.recv_stderr, self._stderr.feed),
         )
 
     def start(self, wire: Wire, *, takes_data: bool = False) -> bool:
@@ -165,21 +155,29 @@ class Command:
         from breakglass.ssh.transport import is_whole
 
         status = self.channel.exit_status
-        text = bytes(self._stdout)
+        stdout, stderr = bytes(self._stdout), self._stderr.text()
         whole = is_whole(self.channel)
         # sshd sends the status when the command ends, which may be before the last of its output.
         if status >= 0 and not self._overflow and (whole or self._lost):
-            return Result(status, text, self._stderr.text(), self._lost, disconnected=not whole)
-        lost = self._lost or ("a signal ended it" if whole else "the connection was lost")
+            return Result(status, stdout, stderr, self._lost, disconnected=not whole)
         if self._overflow:
             lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"
+        elif self._lost:
+            lost = self._lost
+        else:
+            lost = "a signal ended it" if whole else "the connection was lost"
         disconnected = self._not_taken or not (whole or self._lost)
-        return Result(None, text, self._stderr.text(), lost, disconnected)
+        return Result(None, stdout, stderr, lost, disconnected)
 
     def _keep(self, data: bytes) -> None:
         room = KEPT_STDOUT_BYTES - len(self._stdout)
         self._overflow = self._overflow or len(data) > room
         self._stdout += data[:room]
+
+    def _drainer(
+        self, name: str, receive: Callable[[int], bytes], take: Callable[[bytes], None]
+    ) -> threading.Thread:
+        return threading.Thread(target=self._drain, args=(receive, take), name=name, daemon=True)
 
     def _drain(self, receive: Callable[[int], bytes], take: Callable[[bytes], None]) -> None:
         try:

@@ -1,4 +1,4 @@
-# The two commands of the README: `make demo` and `make test`. Everything they need they make themselves.
+# `make demo` and `make test` are the two commands of README.md. They make everything that they need.
 PYTHON ?= python3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 VENV := .venv
@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
 	$(BIN)/breakglass sandbox -- sh examples/demo.sh
 
-test: $(READY)  ## what needs no root but for the slow tests: two minutes
+test: $(READY)  ## the tests that need no root, without the slow ones: two minutes
 	$(BIN)/pytest -m "not lab and not slow and not thorough" -n 4 --dist worksteal -q -ra tests/front tests/unit
 	@echo "not run here: the slow tests (every kill point, the documents' screens, the bundle): minutes; they come with: make lab"
 	@echo "not run here: the lab tests (docker, containerd, kubelets, an API server): they need root on Debian 12: make lab"
@@ -31,7 +31,7 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lab: $(READY)  ## the slow tests, and the real estate: root on Debian 12
+lab: $(READY)  ## the slow tests, and the lab: root on Debian 12
 	tests/lab/provision.sh
 	$(BIN)/pytest -m slow -n 4 --dist worksteal -q -ra tests/front tests/unit
 	$(BIN)/pytest -m "lab and not thorough" -n 2 --dist worksteal -q -ra --durations=25 tests/lab
@@ -46,7 +46,7 @@ lab-down: $(READY)
 lab-shell: $(READY)
 	$(BIN)/python -m tests.lab shell $(HOST)
 
-soak: $(READY)  ## 200 commands and faults in a random order on the real estate, the seed printed
+soak: $(READY)  ## 200 commands and faults in a random order in the lab, the seed printed
 	tests/lab/provision.sh
 	BREAKGLASS_SOAK=200 $(BIN)/pytest -m lab -q -s tests/lab/faults/test_soak.py
 
@@ -55,16 +55,19 @@ thorough: $(READY)  ## the lab with every variant of every test, and every singl
 	$(BIN)/pytest -m thorough -n 4 --dist worksteal -q -ra tests/front tests/unit
 	BREAKGLASS_ALL_KILLS=1 $(BIN)/pytest -m lab -n 2 --dist worksteal -q -ra tests/lab
 
-screens: $(READY)  ## the README's screens of the real estate, taken anew in the lab
+screens: $(READY)  ## docs/screens.md, taken anew in the lab
 	tests/lab/provision.sh
 	$(BIN)/python -m tests.lab.screens
 
-docs: $(READY)  ## docs/faults.md out of the tests
+docs: $(READY)  ## writes docs/faults.md from the tests
 	mkdir -p docs
 	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 
 packages: $(READY)  ## docs/packages.md: what comes along, and that Alpine gets it as wheels; asks the package index
 	$(BIN)/python -m release.packages >docs/packages.md.new && mv docs/packages.md.new docs/packages.md
+
+breakglass-remote.pyz: $(wildcard src/breakglass/remote/*.py src/breakglass/remote/*/*.py)  ## what runs on other hosts, in one file: for "Without breakglass" in runbook.md
+	cd src && $(PYTHON) -m breakglass.remote.pack ../$@
 
 dist: $(READY)  ## dist/: the wheel and the source archive
 	$(BIN)/python -m hatchling build --directory dist
@@ -77,7 +80,7 @@ bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(VENV)-* dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf breakglass-remote.pyz $(VENV) $(VENV)-* dist build .mypy_cache .ruff_cache .pytest_cache
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1: \2/p' Makefile

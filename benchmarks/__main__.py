@@ -30,7 +30,7 @@ def main() -> int:
         help="some of the measurements",
     )
     parser.add_argument(
-        "--markdown", action="store_true", help="print the table as it stands in the README"
+        "--markdown", action="store_true", help="print the table for docs/measured.md"
     )
     arguments = parser.parse_args()
     if os.geteuid() != 0:

@@ -120,7 +120,7 @@ def fetching(estate: Estate, rounds: int) -> list[Row]:
     def via_operator() -> float:
         timed = fetch("operator")
         peaks.append(timed.peak_bytes)
-        return timed.since("archive.py receive")
+        return timed.since("archive receive")
 
     def scp() -> float:
         forget(node, NODE_DIRECTORY)
@@ -150,7 +150,7 @@ def fetching(estate: Estate, rounds: int) -> list[Row]:
 
     ways = (
         ("scp on the node", scp),
-        ("fetch --via node", lambda: fetch("node").since("archive.py receive")),
+        ("fetch --via node", lambda: fetch("node").since("archive receive")),
         ("ssh cat | ssh cat", ssh_pipe),
         ("fetch --via operator", via_operator),
     )

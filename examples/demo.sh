@@ -26,9 +26,9 @@ expect() {
 # again COMMAND...: the command must find nothing to do.
 again() {
     printf '$ %s\n' "$*"
-    told=$("$@") || fail "'$*' ended with $?, expected was 0"
-    printf '%s\n' "$told"
-    case $told in *"Nothing to do"*) ;; *) fail "'$*' found something to do a second time" ;; esac
+    printed=$("$@") || fail "'$*' ended with $?, expected was 0"
+    printf '%s\n' "$printed"
+    case $printed in *"Nothing to do"*) ;; *) fail "'$*' found something to do a second time" ;; esac
 }
 
 # The cluster's API without kubectl, which not every machine has: `nodes` lists them, `cordon NODE` cordons one.
@@ -51,17 +51,17 @@ print(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
 say "1. A normal day. Is the runbook needed? No, the registries serve the image: exit code 10."
 expect 10 breakglass check
 
-say "2. CI has pushed an image; its next step saves it on the registry VM. First only what would be done ..."
+say "2. CI has pushed an image; its next step saves it on the registry VM. First a dry run ..."
 expect 0 breakglass snapshot --tag 0a1b2c3d --dry-run
-say "   ... and then those very lines."
+say "   ... then exactly these lines."
 expect 0 breakglass snapshot --tag 0a1b2c3d
 say "   The same again has nothing to do."
 again breakglass snapshot --tag 0a1b2c3d
 
-say "3. At night the owner's own job copies the VM's directory to the NAS."
+say "3. At night the mirror job copies the VM's directory to the NAS."
 expect 0 sandbox mirror
 
-say "4. Somebody cordons k8s-node3 for a reason of their own. That has to survive what follows."
+say "4. Somebody cordons k8s-node3 for a reason of their own. It must stay cordoned."
 cordon k8s-node3
 before=$(nodes)
 printf '%s\n' "$before"
@@ -80,12 +80,12 @@ say "8. Every other node is cordoned, so that the pipeline's pods land on k8s-no
 expect 0 breakglass pin k8s-node1 --reason outage --yes
 nodes
 
-say "9. Whoever is not sure how far they got types it again: a second run has nothing to do."
+say "9. If you are not sure how far you got, type it again: a second run has nothing to do."
 again breakglass fetch k8s-node1
 again breakglass import k8s-node1
 again breakglass pin k8s-node1 --reason outage --yes
 
-say "10. The pipeline has run, the registries are back. Give back exactly what was taken: k8s-node3 stays cordoned."
+say "10. The pipeline has run, the registries are back. Undo exactly what was changed: k8s-node3 stays cordoned."
 expect 0 sandbox start forgejo registry-private
 expect 0 breakglass restore --yes
 after=$(nodes)
@@ -98,18 +98,18 @@ expect 0 breakglass check
 expect 0 breakglass fetch k8s-node2
 expect 0 breakglass import k8s-node2
 
-say "12. Where do things stand, and what is to be typed next? Half of the estate is down; the page says which half."
+say "12. Where do things stand, and what to type next? Half of the hosts are down; the page says which."
 expect 0 breakglass status
 
-say "13. All of it in one command, which gives everything back when COMMAND has ended. The exit code is COMMAND's."
+say "13. All of it in one command, which undoes everything when COMMAND has ended. The exit code is COMMAND's."
 expect 7 breakglass recover --yes -- sh -c 'echo "the pipeline runs here"; exit 7'
 [ "$(nodes)" = "$before" ] || fail "the nodes are not as they were before the outage"
 
-say "14. The next week. Does the way back work from every source, before anybody needs it?"
+say "14. The next week. Does recovery work from every source, before anybody needs it?"
 expect 0 sandbox start forgejo registry-private registry-vm
 expect 0 breakglass drill k8s-node2
 
 say "The demo is done; every command ended as it should:
    a verified tarball on the VM and a copy on the NAS; the image in containerd of k8s-node1 (from the VM) and of k8s-node2
    (from the NAS); each second run had nothing to do; after each restore every node was as it was before the outage.
-   docker and containerd were simulated. What was done with the real ones stands in README.md, 'How it was tested'."
+   docker and containerd were simulated. docs/testing.md says what was tested with the real ones."

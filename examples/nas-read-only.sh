@@ -2,13 +2,14 @@
 # Lets an SSH key read the tarballs of one directory, and nothing else: a forced command (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 # For a NAS, or for the key of the nodes' root on the registry VM. Needs a POSIX shell, cat, ls, wc, tail and readlink.
 #
-# Put it on the host as a file that only root may write, /etc/breakglass-read-only.sh say, and one line into authorized_keys of the
+# Put it on the host as a file that only root may write, for example /etc/breakglass-read-only.sh, and one line into authorized_keys of the
 # login that breakglass uses there; the two arguments are `directory` and `image.name` of the configuration:
 #
 #   command="/bin/sh /etc/breakglass-read-only.sh /volume1/Backup/_forgejo-breakglass infra-ci",restrict ssh-ed25519 AAAA... breakglass
 #
 # breakglass sends four kinds of lines to a source: `cat /dev/null` (does the login work), the script that lists the directory,
-# `cat FILE` and `tail -c +N FILE`. A line is compared, never run: in place of the listing that was sent, the one below is run.
+# `cat FILE` and `tail -c +N FILE`. This script compares each line and never runs it. To list the directory it runs its own copy
+# of the listing script, below.
 
 export LC_ALL=C
 unset CDPATH ENV IFS
@@ -22,7 +23,10 @@ refuse() {
 # The same text as _SCRIPT of src/breakglass/observe/shelf.py.
 list() {
 # --- listing
-tell() { n=$(($(wc -c <"$3"))); if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi; }
+tell() {
+  n=$(($(wc -c <"$3")))
+  if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi
+}
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -44,7 +48,8 @@ done
 for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ] && [ ! -e "$f" ] && [ ! -h "$f" ]; then tell orphan "$j" "$j"; fi
+  if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
 done
 echo end
 # --- end of the listing

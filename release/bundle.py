@@ -14,12 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from breakglass import __version__
+from breakglass.remote.arguments import PROGRAM
+from breakglass.remote.pack import pack
 from release.needed import pins
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "runbook.md",
+    "CONTRIBUTING.md",
     "CHANGELOG.md",
     "LICENSE",
     "breakglass.example.yaml",
@@ -27,7 +30,6 @@ DOCUMENTS = (
     "examples/*.sh",
     "examples/systemd/*.[st]*",
     "examples/woodpecker/*.yml",
-    "src/breakglass/remote/*.py",
 )
 """In the bundle under the same names as in the repository, so that the runbook's lines can be typed
 in either.
@@ -60,10 +62,10 @@ breakglass.example.yaml  the configuration. Fill it in today, and keep yours on
                          the stick as breakglass.yaml: it is found from this
                          directory; from everywhere as
                          ~/.config/breakglass/config.yaml
-README.md                all about it
+README.md, docs/         all about it
 examples/demo.sh         to practise, with nothing real touched; in this directory:
                          breakglass sandbox -- sh examples/demo.sh
-src/breakglass/remote/   for the day on which breakglass itself is broken:
+breakglass-remote.pyz    for the day on which breakglass itself is broken:
                          see "Without breakglass" in runbook.md
 
 There are no keys in here: breakglass uses yours.
@@ -92,6 +94,7 @@ def make_bundle(into: Path) -> Path:
         copy = directory / document.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(document, copy)
+    (directory / PROGRAM).write_bytes(pack())
     (pip,) = directory.glob("pip-*.whl")
     python = ".".join(platform.python_version_tuple()[:2])
     libc = " ".join(filter(None, platform.libc_ver())) or "musl"

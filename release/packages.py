@@ -21,9 +21,9 @@ MUSL = ("musllinux_1_2", "musllinux_1_1")
 PAGE = """\
 # Packages
 
-What `pip install` brings along with breakglass, at the versions that the tests ran with. For an image built on Alpine
-(musl instead of glibc) every one of them is there as a wheel: pure Python, or a musllinux wheel for each of Python {pythons} on
-each of {machines}. No compiler is needed. `make packages` writes this page, and asks the package index for every combination.
+`pip install` installs these packages with breakglass. The versions are those that the tests used. Alpine (musl in place of
+glibc) gets each of them as a wheel: pure Python, or a musllinux wheel for each of Python {pythons} on each of
+{machines}. No compiler is needed. `make packages` writes this page, and asks the package index for every combination.
 
 | package | version | for Alpine |
 | --- | --- | --- |

@@ -130,4 +130,16 @@ def node(
 
 
 def lines(plan: Plan) -> list[str]:
+    """What is shown. Whatever plan it is, a person can tell its steps apart by their titles."""
+    check_titles(plan)
     return [str(step) for step in plan.steps]
+
+
+def check_titles(plan: Plan) -> None:
+    titles = [step.title for step in plan.steps]
+    assert all(titles), plan.steps
+    assert all(title == title.strip() and title.isprintable() for title in titles), titles
+    assert max(map(len, titles), default=0) <= 74, titles
+    beginnings = [title[:60] for title in titles]
+    assert len(set(beginnings)) == len(beginnings), titles
+    assert all(step.title for pair in plan.undo for step in pair), plan.undo

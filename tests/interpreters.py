@@ -1,13 +1,17 @@
 """The Pythons of hosts, which run our scripts: those that are here, and why a test is skipped."""
 
+import atexit
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from breakglass.remote.pack import pack
 
 OLDEST = "3.8"
 HOST_VERSIONS = (OLDEST, "3.9", "3.13")
@@ -21,6 +25,31 @@ class _Host:
 
 
 HOST = _Host()
+
+
+@cache
+def zipapp() -> Path:
+    """A breakglass-remote.pyz of this source, for as long as the tests run."""
+    directory = Path(tempfile.mkdtemp(prefix="breakglass-remote-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    # The Python of another user, or one without rights, has to read it.
+    directory.chmod(0o755)
+    path = directory / "breakglass-remote.pyz"
+    path.write_bytes(pack())
+    return path
+
+
+def script(name: str, *argv: object) -> list[str]:
+    """How a script is run: the zipapp by a host's Python, the package's modules by ours."""
+    start = ["-IS", str(zipapp())]
+    if HOST.python == sys.executable:
+        start = ["-m", "breakglass.remote"]
+    return [HOST.python, *start, name, *map(str, argv)]
+
+
+def program(text: str) -> str:
+    """Text for `python3 -c` that imports our package from the zipapp."""
+    return f"import sys; sys.path.insert(0, {str(zipapp())!r})\n{text}"
 
 
 @cache

@@ -4,19 +4,31 @@ from the disk.
 
 import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 
 
 def main() -> None:
     """The entry point."""
+    _leave_ascii()
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
     # Where it is ignored, the kernel takes the status of what we start, and Python says 0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    from breakglass.cli import main as front_door
+    from breakglass.cli.main import main as front_door
 
     front_door()
+
+
+def _leave_ascii() -> None:
+    """Start again in UTF-8 mode where the locale has ASCII only: there Python cannot open a file,
+    send a reason or start a command whose name has an umlaut.
+    """
+    if sys.getfilesystemencoding() == "ascii" and sys.executable:
+        with suppress(OSError):
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _end(number: int, frame: FrameType | None) -> None:

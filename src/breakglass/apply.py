@@ -18,9 +18,9 @@ from breakglass.errors import (
     worst,
 )
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
-from breakglass.observe.text import inert, said
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
-from breakglass.ports import Held, Patched, Reads, Result, Writes, WritesCluster
+from breakglass.ports import Held, Patched, PatchOutcome, Reads, Result, Writes, WritesCluster, said
+from breakglass.text import inert
 
 Explain = Callable[[Step, Result], BreakglassError | None]
 """What a failed step means, where the command knows better than its exit status."""
@@ -54,8 +54,8 @@ def apply(
     """
     errors: list[BreakglassError] = []
     failed: set[Host] = set()
-    patches = [step for step in plan.steps if isinstance(step, PatchNode)]
-    if patches:
+    may_patch = True
+    if any(isinstance(step, PatchNode) for step in plan.steps):
         try:
             _check_unchanged(
                 *(
@@ -71,15 +71,20 @@ def apply(
             if not plan.independent:
                 raise
             errors.append(error)
-            patches = []
+            may_patch = False
     with ExitStack() as locks:
         held: list[tuple[Host, Held]] = []
         index = 0
         for is_patch, group in groupby(plan.steps, key=lambda step: isinstance(step, PatchNode)):
             batch = list(group)
             try:
-                if is_patch and patches:
-                    _patch(index, patches, cluster, reports)
+                if is_patch and may_patch:
+                    _patch(
+                        index,
+                        [step for step in batch if isinstance(step, PatchNode)],
+                        cluster,
+                        reports,
+                    )
             except BreakglassError as error:
                 if not plan.independent:
                     raise
@@ -107,8 +112,9 @@ def apply(
                         if signalled is not None:
                             signalled.add_note(f"Before that: {error.message}. {told}")
                             raise signalled from error
-                        error.state = f"{error.state} {told}".strip()
-                        raise
+                        raise error.replaced(
+                            state=f"{error.state} {told}".strip()
+                        ) from error.__cause__
                     errors.append(error)
                     failed.add(host)
                 except KeyboardInterrupt as signalled:
@@ -145,7 +151,9 @@ def _do(
         elif isinstance(step, Confirm):
             _confirm(step, hosts)
         elif isinstance(step, Copy):
-            _judge_copy(step, *hosts.copy(step, reports.progress))
+            # A copy is counted as it passes through this machine, so from the resumed bytes on.
+            resumed = step.resumed_bytes
+            _judge_copy(step, *hosts.copy(step, lambda done: reports.progress(resumed + done)))
         elif isinstance(step, Run):
             _judge(step, hosts.run(step, reports.progress), explain)
     except BaseException:
@@ -163,8 +171,8 @@ def _judge(step: Run, ended: Result, explain: Explain) -> None:
 def _judge_copy(step: Copy, source: Result, sink: Result) -> None:
     if sink.exit_status not in (0, None) and source.exit_status in (0, None):
         error = _meaning(step.sink, sink)
-        error.message += f" ({step.source.host}: {source.lost})" if source.lost else ""
-        raise error
+        cause = f" ({step.source.host}: {source.lost})" if source.lost else ""
+        raise error.replaced(message=error.message + cause)
     if not source.ok:
         raise Failed(
             f"the copy from {step.source.host} broke off: {said(source)}",
@@ -178,19 +186,14 @@ def _meaning(step: Run, ended: Result) -> BreakglassError:
     """Our own scripts exit with the codes of the table and say one sentence; of any other command
     only its words are known.
     """
-    script = step.pipeline[-1][:1] == ("python3",)
     full = b"no space left" in ended.stderr.lower()
     make_room = f"make room: {step.host.by_hand('df', '-h')}; then the same command again"
-    if script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
+    if step.is_script and ended.exit_status in BY_EXIT_CODE and ended.exit_status != 2:
         others, _, sentence = ended.stderr.strip().rpartition(b"\n")
         words = inert(sentence) + (f" ({inert(others)})" if others.strip() else "")
         next_step = make_room if full or b"no room" in sentence else "run the same command again"
-        if ended.exit_status == Integrity.exit_code and step.pipeline[-1][:3] == (
-            "python3",
-            "archive.py",
-            "verify",
-        ):
-            next_step = f"run: breakglass fetch {step.host}; it replaces the copy that is there"
+        if ended.exit_status == Integrity.exit_code and step.repair:
+            next_step = step.repair
         return BY_EXIT_CODE[ended.exit_status](f"{step.host}: {words}", next_step=next_step)
     if ended.exit_status is None:
         return Failed(
@@ -243,19 +246,16 @@ def _confirm(step: Confirm, hosts: Reads) -> None:
 
 def _all_of(errors: list[BreakglassError]) -> BreakglassError:
     """The one that decides the exit code, with the words of all."""
-    decisive = worst(errors)
-    decisive.message = "; ".join(
-        dict.fromkeys([decisive.message, *(error.message for error in errors)])
+    messages = [worst(errors).message, *(error.message for error in errors)]
+    next_steps = [
+        *(error.next_step for error in errors if error.next_step),
+        "then the same command again: it does only what is missing",
+    ]
+    return worst(
+        errors,
+        message="; ".join(dict.fromkeys(messages)),
+        next_step="; ".join(dict.fromkeys(next_steps)),
     )
-    decisive.next_step = "; ".join(
-        dict.fromkeys(
-            [
-                *(error.next_step for error in errors if error.next_step),
-                "then the same command again: it does only what is missing",
-            ]
-        )
-    )
-    return decisive
 
 
 def _host(step: Step) -> Host | None:
@@ -322,13 +322,11 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
         reports.started(at[step.node], step)
 
     def finished(patched: Patched) -> None:
-        ok = patched.outcome in ("done", "gone")
-        reports.ended(
-            at[patched.step.node], patched.step, ok=ok, seconds=time.monotonic() - started
-        )
+        seconds = time.monotonic() - started
+        reports.ended(at[patched.step.node], patched.step, ok=patched.ok, seconds=seconds)
 
     outcomes = cluster.patch(steps, finished)
-    wrong = [patched for patched in outcomes if patched.outcome not in ("done", "gone")]
+    wrong = [patched for patched in outcomes if not patched.ok]
     if not wrong:
         return
     told = "; ".join(
@@ -343,12 +341,12 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
         "run the same command again; breakglass restore gives back whatever carries our annotation"
     )
     if len(wrong) == len(outcomes) and all(
-        patched.outcome in ("refused", "unsent") for patched in wrong
+        patched.outcome in (PatchOutcome.REFUSED, PatchOutcome.UNSENT) for patched in wrong
     ):
-        refused = any(patched.outcome == "refused" for patched in wrong)
+        refused = any(patched.outcome is PatchOutcome.REFUSED for patched in wrong)
         raise Unreachable(
             f"no node was patched: {told}{more}",
-            next_step="bind the ClusterRole that README.md prints to this identity"
+            next_step="bind the ClusterRole in docs/security.md to this identity"
             if refused
             else "run the same command again when the API answers",
         )
@@ -358,10 +356,10 @@ def _patch(index: int, steps: list[PatchNode], cluster: WritesCluster, reports: 
 
 
 _OUTCOMES = {
-    "changed": "somebody else changed it meanwhile, it was left alone",
-    "refused": "the API refused",
-    "unsent": "not sent",
-    "unknown": "it is not known whether it was patched",
+    PatchOutcome.CHANGED: "somebody else changed it meanwhile, it was left alone",
+    PatchOutcome.REFUSED: "the API refused",
+    PatchOutcome.UNSENT: "not sent",
+    PatchOutcome.UNKNOWN: "it is not known whether it was patched",
 }
 
 

@@ -2,6 +2,9 @@
 traceback.
 """
 
+from collections.abc import Sequence
+from typing import Self
+
 
 class BreakglassError(Exception):
     """A fault told as three sentences: what is wrong, what state things are in, what to type
@@ -12,11 +15,38 @@ class BreakglassError(Exception):
     exit_code = 1
     state_by_default = ""
 
-    def __init__(self, message: str, *, state: str = "", next_step: str = "") -> None:
+    def __init__(
+        self, message: str, *, state: str = "", next_step: str = "", where: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.state = state or self.state_by_default
         self.next_step = next_step
+        self.where = where
+        """The host, registry or API server that it is about, where the message begins with it."""
+
+    def named(self, name: str) -> str:
+        """The message, which begins with this name."""
+        return self.message if self.where == name else f"{name}: {self.message}"
+
+    def unnamed(self, name: str) -> str:
+        """The message, for a line that begins with this name already."""
+        if self.where != name:
+            return self.message
+        return self.message.removeprefix(name).removeprefix(":").lstrip()
+
+    def replaced(
+        self, *, message: str | None = None, state: str | None = None, next_step: str | None = None
+    ) -> Self:
+        """A new error of the same kind that differs in these sentences only."""
+        error = type(self).__new__(type(self))
+        error.__dict__ |= self.__dict__
+        error.message = self.message if message is None else message
+        error.state = self.state if state is None else state
+        error.next_step = self.next_step if next_step is None else next_step
+        error.args = (error.message,)
+        error.__cause__ = self.__cause__
+        return error
 
 
 class Usage(BreakglassError):
@@ -70,9 +100,18 @@ BY_EXIT_CODE: dict[int, type[BreakglassError]] = {
 }
 
 
-def worst(errors: list[BreakglassError]) -> BreakglassError:
-    """Of several causes the one that decides the exit code: 6 before 4 before 5 before 3."""
+def worst(
+    errors: Sequence[BreakglassError],
+    *,
+    message: str | None = None,
+    state: str | None = None,
+    next_step: str | None = None,
+) -> BreakglassError:
+    """A new error like the one of several that decides the exit code, with other sentences where
+    they are given: 6 before 4 before 5 before 3.
+    """
     order = [6, 4, 5, 3, 7, 2]
-    return min(
+    decisive = min(
         errors, key=lambda error: order.index(error.exit_code) if error.exit_code in order else -1
     )
+    return decisive.replaced(message=message, state=state, next_step=next_step)

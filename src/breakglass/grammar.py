@@ -25,8 +25,7 @@ def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str]
             try:
                 return check(text)
             except Usage as error:
-                error.next_step = next_step
-                raise
+                raise error.replaced(next_step=next_step) from error.__cause__
 
         return suggesting
 

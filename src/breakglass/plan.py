@@ -4,10 +4,13 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 Argv = tuple[str, ...]
 
 ANNOTATION = "breakglass/pinned"
+TITLE_LENGTH = 60
+"""A screen may cut a title behind so many characters, so they have to tell it from the others."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,46 @@ def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
     )
 
 
+class Purpose(Enum):
+    """What a step is for."""
+
+    LOOKS = "looks"
+    """It only reads."""
+    PREPARES = "prepares"
+    """It leaves nothing that anybody relies on: a lock, an empty directory, docker's own cache."""
+    TRANSFERS = "transfers"
+    """It brings a tarball to a directory; progress is in bytes."""
+    CHANGES = "changes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What every step says of itself. None of it makes two steps different."""
+
+    title: str = field(default="", compare=False)
+    """What it does, for a person: `tag registry.example/infra-ci:latest`."""
+    purpose: Purpose = field(default=Purpose.CHANGES, compare=False)
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it changes something that anybody relies on."""
+        return self.purpose in (Purpose.TRANSFERS, Purpose.CHANGES)
+
+
+def title(verb: str, name: str, after: str = "") -> str:
+    """A step's title. A name that is too long loses its middle: its end tells it from others."""
+    room = TITLE_LENGTH - len(verb) - len(after) - 1
+    if len(name) > room > 15:
+        name = f"{name[:10]}...{name[13 - room :]}"
+    return f"{verb} {name}{after}"
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(Described):
     """Run one command line on one host.
 
-    `python3 NAME.py` in a pipeline stands for our own script `remote/NAME.py`, whose text travels
-    on standard input.
+    `python3 breakglass-remote.pyz` in a pipeline stands for our own scripts, the package `remote`,
+    which travels on standard input.
     """
 
     host: Host
@@ -76,13 +113,19 @@ class Run:
     """What the progress is measured against, where that is known, or about known."""
     watch: str | None = None
     """A file on the host: how far the command has read it is the progress."""
+    resumed_bytes: int = field(default=0, compare=False, kw_only=True)
+    """How much of `total_bytes` an earlier run has transferred already."""
+    is_script: bool = field(default=False, compare=False, kw_only=True)
+    """Our own script ends it: its exit status is one of `errors.py`, and it says one sentence."""
+    repair: str = field(default="", compare=False, kw_only=True)
+    """What to type where our script finds that content is not what was recorded."""
 
     def __str__(self) -> str:
         return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
 
 
 @dataclass(frozen=True)
-class Copy:
+class Copy(Described):
     """Stream what one host's command prints into another host's command, through this machine, not
     through its disk.
     """
@@ -90,6 +133,9 @@ class Copy:
     source: Run
     sink: Run
     total_bytes: int | None = None
+    resumed_bytes: int = field(default=0, compare=False, kw_only=True)
+    """How much of `total_bytes` an earlier run has transferred already."""
+    purpose: Purpose = field(default=Purpose.TRANSFERS, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         left, right = (
@@ -100,13 +146,14 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Lock:
+class Lock(Described):
     """Hold the lock file of a directory on a host until the plan ends."""
 
     host: Host
     path: str
     holder: str = field(compare=False)
     """Who holds it, for the run that finds it held. Not shown: it differs from run to run."""
+    purpose: Purpose = field(default=Purpose.PREPARES, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         return (
@@ -124,7 +171,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class PatchNode:
+class PatchNode(Described):
     """One guarded merge patch of a Node object: from `before`, and only from there, to `after`."""
 
     node: str
@@ -158,7 +205,7 @@ class PatchNode:
 
 
 @dataclass(frozen=True)
-class Confirm:
+class Confirm(Described):
     """Read a name in containerd back: it must resolve to this image ID (the sha256 of its
     configuration), unpacked.
     """
@@ -169,6 +216,7 @@ class Confirm:
     reference: str
     image_id: str
     architecture: str
+    purpose: Purpose = field(default=Purpose.LOOKS, compare=False, kw_only=True)
 
     def __str__(self) -> str:
         line = command_line(

@@ -1,11 +1,17 @@
 """The protocols between deciding, reading and changing."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Protocol
 
 from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
+from breakglass.text import inert
+
+_REPORT_OF_BASH = re.compile(rb"^(?:ba)?sh: line \d+: +\d+ .*\n?", re.MULTILINE)
+"""What bash says of a command that a signal ended: the whole command line, our loader included."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes done so far, from any thread, a few times a second."""
@@ -29,6 +35,16 @@ class Result:
     @property
     def ok(self) -> bool:
         return self.exit_status == 0
+
+
+def said(result: Result) -> str:
+    """What a failed command printed, in one line, with its exit status."""
+    words = inert(_REPORT_OF_BASH.sub(b"", result.stderr) or result.stdout)
+    if result.exit_status is None:
+        return f"{result.lost or 'outcome unknown'}{': ' + words if words else ''}"
+    status = result.exit_status
+    how = f"signal {status - 128}" if 128 < status < 160 else f"exit {status}"
+    return f"{how}: {words}" if words else how
 
 
 class Reads(Protocol):
@@ -63,16 +79,29 @@ class Writes(Reads, Protocol):
         ...
 
 
+class PatchOutcome(StrEnum):
+    DONE = "done"
+    CHANGED = "changed"
+    """Somebody else changed the node; it is left alone."""
+    GONE = "gone"
+    """There is no such node any more."""
+    REFUSED = "refused"
+    UNSENT = "unsent"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class Patched:
     """What became of one patch."""
 
     step: PatchNode
-    outcome: str
-    """`done`; `changed` (somebody else changed the node, it is left alone); `gone`; `refused`
-    (403); `unsent`; `unknown`.
-    """
+    outcome: PatchOutcome
     why: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left to do for this node."""
+        return self.outcome in (PatchOutcome.DONE, PatchOutcome.GONE)
 
 
 class ReadsCluster(Protocol):

@@ -72,6 +72,13 @@ def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_n
     assert not any("k8s.io" in line or "certs.d" in line for line in shown.lines)
 
 
+def test_where_the_node_is_chosen_each_source_is_read_once(world: World) -> None:
+    shown = world.run("drill", "--dry-run", "--verbose")
+    assert shown.status == 0, shown.stderr
+    asked = [line for line in shown.stderr.splitlines() if "$ sh -c ... shelf " in line]
+    assert [sum(line.startswith(f"{name}$ ") for line in asked) for name in (VM, NAS)] == [1, 1]
+
+
 @pytest.mark.slow
 def test_without_node_one_is_chosen_and_the_way_back_is_said_to_work(world: World) -> None:
     ended = world.run("drill")

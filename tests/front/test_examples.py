@@ -16,7 +16,7 @@ import yaml
 from breakglass import config
 from breakglass.sandbox.estate import TAG
 from tests.front.blocks import is_inert
-from tests.front.test_documents import ROOT, check_command_line
+from tests.front.documents import ROOT, check_command_line
 from tests.front.world import World
 
 SYSTEMD, WOODPECKER = ROOT / "examples/systemd", ROOT / "examples/woodpecker"

@@ -25,7 +25,7 @@ def changes(lines: list[str]) -> list[str]:
     return [
         line
         for line in lines
-        if not any(word in line for word in ("flock", "archive.py verify", "# image ID must be"))
+        if not any(word in line for word in ("flock", "archive verify", "# image ID must be"))
     ]
 
 

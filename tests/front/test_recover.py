@@ -265,7 +265,7 @@ def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: 
 
 
 BUG_WHILE_GIVING_BACK = A_BUG.replace(
-    "import subprocess, sys", "import sys; import breakglass.cli.recovering as recovering"
+    "import subprocess, sys", "import sys; import breakglass.cli.recover_command as recovering"
 ).replace("subprocess.Popen", "recovering.give_back")
 
 

@@ -18,7 +18,8 @@ from release.bundle import make_bundle
 from release.packages import Missing, index_answers, is_pure, musl_wheels
 
 from breakglass import __version__
-from tests.front.test_documents import DOCUMENTS, ROOT, blocks, links
+from breakglass.remote.pack import pack
+from tests.front.documents import DOCUMENTS, ROOT, blocks, links
 
 # Each of them sends scripts to the hosts, which are read from the installed package; `import` asks
 # the API too.
@@ -44,7 +45,8 @@ def test_wheel_and_source_archive_hold_what_they_are_for(tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / f"breakglass-{__version__}-py3-none-any.whl") as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == {
             path.removeprefix("src/") for path in tracked if path.startswith("src/")
-        }
+        } | {"breakglass/breakglass-remote.pyz"}
+        assert wheel.read("breakglass/breakglass-remote.pyz") == pack()
     with tarfile.open(tmp_path / f"breakglass-{__version__}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= tracked | {
@@ -158,7 +160,7 @@ def test_the_bundle_is_installed_by_the_lines_of_its_readme_and_works_where_ther
     assert f"\nbreakglass {__version__}\n" in f"\n{ended.stdout}"
     assert str(ROOT) not in ended.stdout + ended.stderr
     assert ended.stdout.count("Done, and read back: ") == 3
-    # The runbook's lines can be typed here, and its links and those of the README lead somewhere.
+    # The runbook's lines can be typed here, and the links of every page lead somewhere.
     copied = [
         line.split()[1]
         for block in blocks("runbook.md")

@@ -98,7 +98,7 @@ def test_a_hosts_toml_that_was_deleted_after_us_is_there_again_after_the_next_im
 
 def test_what_is_left_of_us_without_a_record_is_told_with_the_lines_to_type(world: World) -> None:
     world.bring_in(NODE)
-    for name in (".breakglass.json", ".breakglass-responder.py"):
+    for name in (".breakglass.json", ".breakglass-responder.pyz"):
         (world.shelf(NODE) / name).unlink()
     told = is_told(
         world.run("restore", "--yes"), 4, "no record", "breakglass.local/keep/", "images rm"

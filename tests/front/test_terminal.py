@@ -19,7 +19,7 @@ from breakglass.cli import exit_codes
 from breakglass.sandbox.estate import TAG, VM
 from tests.front.blocks import is_inert, is_told
 from tests.front.commands import Ended
-from tests.front.test_documents import check_command_line
+from tests.front.documents import check_command_line
 from tests.front.world import World
 
 PIN = ("pin", "k8s-node1")

@@ -186,7 +186,7 @@ class World:
                 words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                 if any(
                     word.startswith(f"{self.estate.root}/")
-                    and word.endswith("/.breakglass-responder.py")
+                    and word.endswith("/.breakglass-responder.pyz")
                     for word in words
                 ):
                     found[int(process.name)] = words

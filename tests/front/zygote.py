@@ -18,9 +18,8 @@ import sys
 import termios
 from typing import Any
 
-import breakglass.cli.app
-import breakglass.cli.session
-import breakglass.cli.verbs  # noqa: F401
+import breakglass.cli.recover
+import breakglass.cli.session  # noqa: F401
 from breakglass.cli.main import run
 
 

@@ -104,7 +104,7 @@ def responder(node: Host) -> tuple[int, int] | None:
         if (
             words
             and "python3" in words[0]
-            and f"{DIRECTORY}/.breakglass-responder.py" in words
+            and f"{DIRECTORY}/.breakglass-responder.pyz" in words
             and "serve" in words
         ):
             found.append((pid, int(words[words.index("--port") + 1])))

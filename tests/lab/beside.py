@@ -17,7 +17,7 @@ from breakglass.observe.containerd import read_targets as names_of
 from breakglass.observe.volumes import parse_volume
 from breakglass.plan import Argv, Host, command_line
 from breakglass.ports import Result
-from breakglass.registry.session import challenges_of
+from breakglass.remote.distribution.tokens import challenges_of
 from breakglass.shape import parse_toml
 
 

@@ -9,7 +9,7 @@ cache=${BREAKGLASS_LAB_CACHE:-$HOME/.cache/breakglass-lab}
 packages=(openssh-server openssh-client containerd runc docker.io docker-registry skopeo containernetworking-plugins busybox-static
     conntrack iproute2 iptables sudo pigz strace openssl ca-certificates curl systemd dbus)
 services=(containerd docker docker-registry ssh)
-# SUITE PACKAGE NAME VERSION: what is unpacked below the cache under NAME, and the version that the README names.
+# SUITE PACKAGE NAME VERSION: what is unpacked below the cache under NAME, and the version that docs/testing.md names.
 debs=("trixie containerd containerd-1.7 1.7." "sid containerd containerd-sid 2.1." "sid docker.io docker-sid 28."
     "sid docker-cli docker-cli-sid 28." "sid etcd-server etcd-sid 3.5." "sid promtool promtool-sid 3.5.")
 # NAME MODULE: NAME/go.mod lists the programs; MODULE is the one whose version counts.
@@ -36,7 +36,7 @@ main() {
     for row in "${debs[@]}"; do
         read -r suite package name version <<<"$row"
         step "$package of $suite" "[[ ! -d $cache/$name ]]" "unpack_deb $suite $package $name"
-        has_version "$name" "$version" || say "! the $package of $suite is not $version* any more, as the README says"
+        has_version "$name" "$version" || say "! the $package of $suite is not $version* any more, as docs/testing.md says"
     done
     for row in "${builds[@]}"; do
         read -r name module <<<"$row"

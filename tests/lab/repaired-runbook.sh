@@ -1,4 +1,4 @@
-# The repaired runbook, as runbook.md has it under "With bare hands", typed without a pause: the VM is down, so from the NAS. Only IfNotPresent starts.
+# The repaired runbook, as runbook.md has it under "With ssh only", typed without a pause: the VM is down, so from the NAS. Only IfNotPresent starts.
 set -eu
 tag=$1
 node=wizard@10.0.20.101

@@ -1,6 +1,6 @@
-"""python -m tests.lab.screens: the README's screens of the real estate, taken anew from real runs.
+"""python -m tests.lab.screens: takes the screens of docs/screens.md from real runs.
 
-A block of the README is one of them where `<!-- screen NAME -->` stands in the line before it.
+A block of that page is such a screen if `<!-- screen NAME -->` stands in the line before it.
 """
 
 import re
@@ -18,7 +18,7 @@ from .roles import NAS_DIRECTORY
 from .runs import stop_registries
 from .test_recover import ADMIN, REPAIR, job
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/screens.md"
 COLUMNS = 110
 """A longer line is cut there, with `...`."""
 LISTED = re.compile(r" *\d+(\. |/\d+ done )| {5}\S+\$ |putting back: ")
@@ -36,16 +36,16 @@ def main() -> int:
             taken = {name: take(estate) for name, take in SCREENS.items()}
         finally:
             estate.reset() if borrowed else estate.down()
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     for name, screen in taken.items():
         block = re.compile(
             rf"(<!-- screen {name} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE
         )
         if not block.search(text):
-            print(f"README.md has no block for the screen {name}:\n{screen}", file=sys.stderr)
+            print(f"{PAGE.name} has no block for the screen {name}:\n{screen}", file=sys.stderr)
             return 1
-        text = block.sub(lambda found, screen=screen: f"{found[1]}{screen}{found[2]}", text)  # type: ignore[misc]
-    README.write_text(text, "utf-8")
+        text = block.sub(lambda match, screen=screen: f"{match[1]}{screen}{match[2]}", text)  # type: ignore[misc]
+    PAGE.write_text(text, "utf-8")
     return 0
 
 
@@ -64,11 +64,11 @@ def shown(estate: Estate, *argv: str) -> str:
 
 
 def elided(lines: list[str]) -> list[str]:
-    found: list[str] = []
+    kept: list[str] = []
     for is_listed, group in groupby(lines, key=lambda line: bool(LISTED.match(line))):
         run = list(group)
-        found += [*run[:2], "     ...", run[-1]] if is_listed and len(run) > 4 else run
-    return found
+        kept += [*run[:2], "     ...", run[-1]] if is_listed and len(run) > 4 else run
+    return kept
 
 
 def short(line: str) -> str:

@@ -81,8 +81,8 @@ def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
         "COMMAND waits for an `Always` pod"
     ),
     (
-        "the tarball comes from the NAS, the pod ends on the chosen node, everything is given "
-        "back, the node of somebody else stays cordoned"
+        "the tarball comes from the NAS, the pod ends on the chosen node, everything is undone, "
+        "the node of somebody else stays cordoned"
     ),
     exit_code=0,
     within_seconds=60,
@@ -152,7 +152,7 @@ def cordoned(estate: Estate) -> list[str]:
 @row(
     "recover",
     "SIGTERM while COMMAND runs",
-    "COMMAND is ended, everything is given back, then 143 with the state",
+    "COMMAND is ended, everything is undone, then 143 with the state",
     exit_code=143,
     within_seconds=60,
 )
@@ -175,7 +175,7 @@ def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives
 @row(
     "recover",
     "breakglass itself killed while COMMAND runs",
-    "the next `recover` goes on on the same node, `restore` gives everything back",
+    "the next `recover` continues on the same node, `restore` undoes everything",
     exit_code=-9,
     within_seconds=60,
 )

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.observe.containerd import PINNED
-from breakglass.observe.text import version_numbers
 from breakglass.plan import ANNOTATION
-from breakglass.registry.manifests import ACCEPT
+from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.estate import raise_estate
 from breakglass.sandbox.hosts import Host as SandboxHost
 from breakglass.sandbox.objects import Objects
 from breakglass.sandbox.registries import Registry as SandboxRegistry
+from breakglass.text import version_numbers
 from tests import archives
 
 from . import beside

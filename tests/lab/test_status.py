@@ -91,34 +91,34 @@ def without_its(do: Callable[[], object], undo: Callable[[], object]) -> Iterato
 @row(
     "status",
     "the VM's cable pulled",
-    "named, with why; the NAS, the nodes and the pin are told all the same",
+    "named, with why; the NAS, the nodes and the pin are reported",
     exit_code=0,
 )
 @row(
     "status",
     "the NAS's sshd down",
-    "named, with why; how far it lags is not known; the rest is told",
+    "named, with why; how far it lags is not known; the rest is reported",
     exit_code=0,
 )
 @row(
     "status",
     "the API server down",
     (
-        "named, with why; the nodes of nodes.hosts are asked over SSH; whether a pin is in force "
-        "is said not to be known"
+        "named, with why; the nodes of nodes.hosts are asked over SSH; whether a pin exists is "
+        "reported as unknown"
     ),
     exit_code=0,
 )
 @row(
     "status",
     "a node unplugged, another in a black hole, a third without containerd",
-    "each named, with why; of the third all that needs no containerd is told",
+    "each named, with why; of the third all that needs no containerd is reported",
     exit_code=0,
 )
 @row(
     "status",
     "the responder of a node killed",
-    "the node should answer pulls and does not: `breakglass import NODE` is what to type next",
+    "the node should answer pulls and does not: `breakglass import NODE` is the next command",
     exit_code=0,
 )
 def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_told(fresh: Estate) -> None:

@@ -1,4 +1,4 @@
-"""A node as remote/responder.py sees it: a content store, a `ctr`, a directory of ours, a port."""
+"""A node as the script responder sees it: a content store, a `ctr`, a directory of ours, a port."""
 
 import contextlib
 import hashlib
@@ -8,13 +8,13 @@ import random
 import shlex
 import socket
 import subprocess
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.interpreters import HOST
+from tests.interpreters import HOST, zipapp
 
-SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/responder.py"
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -72,7 +72,7 @@ class Node:
 
     @property
     def script(self) -> Path:
-        return self.directory / ".breakglass-responder.py"
+        return self.directory / ".breakglass-responder.pyz"
 
     def blob(self, data: bytes) -> dict[str, Any]:
         """Into the content store; returns its descriptor."""
@@ -150,10 +150,10 @@ class Node:
     def status(self) -> dict[str, Any]:
         return self.run("status", str(self.directory)).told
 
-    def run(self, *argv: str) -> Ran:
+    def run(self, *argv: str, archive: Path | None = None) -> Ran:
         # Pipes that are read to their end: a responder that kept one would hold this for ever.
         ended = subprocess.run(
-            [HOST.python, str(SCRIPT), *argv],
+            [HOST.python, "-IS", str(archive or zipapp()), "responder", *argv],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=30,
@@ -205,3 +205,17 @@ def process_status(process: int, key: str) -> list[str]:
         for line in Path(f"/proc/{process}/status").read_text().splitlines()
         if line.startswith(f"{key}:")
     )
+
+
+def altered(directory: Path, module: str, old: str, new: str) -> Path:
+    """A zipapp with another text in one of the responder's modules."""
+    changed = f"breakglass/remote/responder/{module}.py"
+    path = directory / "altered.pyz"
+    with zipfile.ZipFile(zipapp()) as ours, zipfile.ZipFile(path, "w") as theirs:
+        for name in ours.namelist():
+            text = ours.read(name).decode()
+            if name == changed:
+                assert old in text
+                text = text.replace(old, new)
+            theirs.writestr(name, text)
+    return path

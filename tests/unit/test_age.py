@@ -2,7 +2,7 @@
 
 import pytest
 
-from breakglass.observe.age import age_seconds, told_age
+from breakglass.age import age_in_words, age_seconds
 
 NOW = "2026-04-19T03:00:00Z"
 
@@ -43,4 +43,4 @@ def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what
     ],
 )
 def test_an_age_on_the_screen_is_two_words(seconds: int, told: str) -> None:
-    assert told_age(seconds) == told
+    assert age_in_words(seconds) == told

@@ -12,7 +12,7 @@ import pytest
 from breakglass.apply import apply
 from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Mark, PatchNode, Plan, Run, Step
-from breakglass.ports import Patched, Progress, Result
+from breakglass.ports import Patched, PatchOutcome, Progress, Result
 
 A, B, C = Host("a", "a"), Host("b", "b"), Host("c", "c")
 CHANGED = "things have changed since they were read"
@@ -27,7 +27,7 @@ def run(host: Host, what: str) -> Run:
 
 
 def script(host: Host, *argv: str) -> Run:
-    return Run(host, (("python3", "taken.py", *argv),))
+    return Run(host, (("python3", "breakglass-remote.pyz", "taken", *argv),), is_script=True)
 
 
 def patch(node: str) -> PatchNode:
@@ -69,7 +69,7 @@ class Hosts:
 
     def run(self, step: Run, progress: Progress) -> Result:
         progress(0)
-        what = step.pipeline[0][2 if step.pipeline[0][0] == "python3" else 0]
+        what = step.pipeline[0][3 if step.pipeline[0][0] == "python3" else 0]
         if step.host in self.broken or (step.host, what) == self.breaks:
             self.broken.add(step.host)
             return Result(None, b"", b"", "the connection was lost")
@@ -84,8 +84,10 @@ class Hosts:
         return Result(0, b"", b"")
 
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
-        progress(0)
-        raise AssertionError(f"nothing is copied: {step}")
+        for done_bytes in (0, 30, 60):
+            progress(done_bytes)
+        self.did.append(f"{step.source.host} to {step.sink.host}")
+        return Result(0, b"", b""), Result(0, b"", b"")
 
     @contextmanager
     def hold(self, step: Lock) -> Iterator[Held]:
@@ -106,6 +108,7 @@ class Cluster:
 
     nodes_: dict[str, Mark]
     refuses: tuple[str, ...] = ()
+    sent: list[list[str]] = field(default_factory=list)
 
     def nodes(self) -> list[dict[str, Any]]:
         raise AssertionError("apply reads nothing of the cluster")
@@ -120,6 +123,7 @@ class Cluster:
         self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
     ) -> list[Patched]:
         outcomes = []
+        self.sent.append([step.node for step in steps])
         for step in steps:
             there = self.nodes_.get(step.node)
             outcome = (
@@ -133,7 +137,7 @@ class Cluster:
             )
             if outcome == "done":
                 self.nodes_[step.node] = step.after
-            outcomes.append(Patched(step, outcome))
+            outcomes.append(Patched(step, PatchOutcome(outcome)))
             finished(outcomes[-1])
         return outcomes
 
@@ -145,6 +149,7 @@ class Told:
     open: dict[int, Step] = field(default_factory=dict)
     ended_: list[tuple[int, bool]] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
+    done_bytes: list[int] = field(default_factory=list)
 
     def started(self, index: int, step: Step) -> None:
         assert index not in self.open
@@ -152,6 +157,7 @@ class Told:
 
     def progress(self, done_bytes: int) -> None:
         assert done_bytes >= 0
+        self.done_bytes.append(done_bytes)
 
     def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
         assert self.open[index] is step
@@ -315,6 +321,25 @@ def test_patches_whose_nodes_have_changed_since_they_were_read_are_not_sent() ->
     )
     assert isinstance(error, Busy)
     assert cluster.nodes_ == {"n": Mark(True, "ours")}
+
+
+def test_patches_that_other_steps_separate_are_sent_in_their_own_group_and_once() -> None:
+    hosts = Hosts()
+    cluster = Cluster({"n": Mark(True, "ours"), "m": Mark(True, "ours")})
+    error, told = applied(independent(patch("n"), *of(A), patch("m")), hosts, cluster)
+    assert error is None
+    assert cluster.sent == [["n"], ["m"]]
+    assert told.ended_ == [(index, True) for index in range(5)]
+
+
+# Progress
+
+
+def test_a_copy_that_resumes_is_counted_from_the_bytes_that_are_there_already() -> None:
+    copy = Copy(run(A, "one"), run(B, "two"), total_bytes=100, resumed_bytes=40)
+    error, told = applied(Plan("done", (copy,)), Hosts())
+    assert error is None
+    assert told.done_bytes == [40, 70, 100]
 
 
 # Every other plan

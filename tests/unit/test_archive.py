@@ -1,14 +1,12 @@
-"""remote/archive.py as it runs on a host: a process of its own, real pipes, real files, real
+"""The script archive as it runs on a host: a process of its own, real pipes, real files, real
 gzip.
 """
 
-import ast
 import gzip
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,11 +18,10 @@ import pytest
 
 from tests import archives
 from tests.archives import REFERENCE, Entries, Image
-from tests.interpreters import HOST
+from tests.interpreters import HOST, program, script, zipapp
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
-SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/archive.py"
 FILE = "infra-ci-0a1b2c3d.tar.gz"
 SEED = {"tag": "0a1b2c3d", "sequence": 7, "created_at": "2026-04-19T09:41:00Z", "version": "0.1.0"}
 COMPANION = "docker.io/woodpeckerci/plugin-git:2.5"
@@ -51,7 +48,7 @@ class Ran:
 
 def run(*argv: str | Path, data: bytes = b"") -> Ran:
     ended = subprocess.run(
-        [HOST.python, str(SCRIPT), *map(str, argv)],
+        script("archive", *argv),
         input=data,
         capture_output=True,
         timeout=120,
@@ -64,9 +61,7 @@ def run(*argv: str | Path, data: bytes = b"") -> Ran:
 def start(
     lifeline: int, *argv: str | Path, pass_fds: tuple[int, ...] = ()
 ) -> subprocess.Popen[bytes]:
-    """As breakglass starts it: text that is executed, with a lifeline, in a process group of its
-    own.
-    """
+    """As breakglass starts it: with a lifeline, in a process group of its own."""
     line = [HOST.python, "-c", booted(lifeline), *map(str, argv)]
     return subprocess.Popen(
         line,
@@ -79,13 +74,11 @@ def start(
 
 
 def booted(lifeline: int, *, silence_seconds: float = 60.0) -> str:
-    text = (
-        f"open({str(SCRIPT)!r}).read().replace('SILENCE_SECONDS = 60.0', 'SILENCE_SECONDS = "
-        f"{silence_seconds}')"
-    )
-    return (
-        f"import sys; sys.argv[0] = 'archive.py'; exec(compile({text}, 'archive.py', 'exec'), "
-        f"{{'__name__': '__main__', '__lifeline__': {lifeline}}})"
+    return program(
+        "from breakglass.remote import lifeline\n"
+        "from breakglass.remote.archive.main import main\n"
+        f"lifeline.SILENCE_SECONDS = {silence_seconds}\n"
+        f"sys.exit(main(sys.argv[1:], {lifeline}))"
     )
 
 
@@ -515,17 +508,18 @@ def test_a_full_disk_leaves_no_partial_and_says_so(
     """/dev/full would need a device under the partial's name; a file size limit fails the write the
     same way, after some of it.
     """
-    program = str(docker(**{REFERENCE: Image().image_id}))
-    argv = [word.replace("DOCKER", program) for word in command]
-    limited = (
-        f"import resource, signal, sys, runpy; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, "
-        f"30000)); sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    asked = str(docker(**{REFERENCE: Image().image_id}))
+    argv = [word.replace("DOCKER", asked) for word in command]
+    limited = program(
+        "import resource\n"
+        "from breakglass.remote.archive.main import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))\n"
+        "sys.exit(main(sys.argv[1:], None))"
     )
     line = [
         HOST.python,
         "-c",
         limited,
-        "archive.py",
         argv[0],
         str(shelf),
         FILE,
@@ -933,8 +927,8 @@ CUT_SHORT_AT_EVERY_LINE = """
 import argparse, itertools, json, os, pathlib, shutil, sys
 script, shelf, template, file = sys.argv[1:]
 silence = os.open(os.devnull, os.O_WRONLY)
-module = {"__name__": "archive"}
-exec(compile(open(script).read(), script, "exec"), module)
+sys.path.insert(0, script)
+from breakglass.remote.archive import publish as module
 
 def publish(lines):
     # Ends the process, as a pulled plug would, when so many lines of the script have run.
@@ -942,7 +936,7 @@ def publish(lines):
         os.dup2(silence, 2)
         def trace(frame, event, argument):
             nonlocal lines
-            if frame.f_code.co_filename != script:
+            if not frame.f_code.co_filename.startswith(script):
                 return None
             if event == "line":
                 lines -= 1
@@ -950,7 +944,7 @@ def publish(lines):
                     os._exit(99)
             return trace
         sys.settrace(trace if lines is not None else None)
-        module["publish"](argparse.Namespace(directory=pathlib.Path(shelf), file=file))
+        module.publish(argparse.Namespace(directory=pathlib.Path(shelf), file=file))
         os._exit(0)
     return os.WEXITSTATUS(os.wait()[1])
 
@@ -1013,7 +1007,7 @@ def test_a_publish_cut_short_at_any_line_leaves_proven_tarballs_and_the_next_fin
             HOST.python,
             "-c",
             CUT_SHORT_AT_EVERY_LINE,
-            str(SCRIPT),
+            str(zipapp()),
             str(shelf),
             str(tmp_path / "template"),
             FILE,
@@ -1092,12 +1086,14 @@ def test_the_memory_stays_flat_whatever_the_archive_holds(shelf: Path) -> None:
     (shelf / FILE).write_bytes(
         archives.tarball([*junk, *archives.classic(Image(layers=(bytes(100 << 20),)))])
     )
-    measured = (
-        f"import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path({str(SCRIPT)!r}, "
-        f"run_name='__main__')\nfinally: print(open('/proc/self/status').read())"
+    measured = program(
+        "from breakglass.remote.archive.main import main\n"
+        "status = main(sys.argv[1:], None)\n"
+        "print(open('/proc/self/status').read())\n"
+        "sys.exit(status)"
     )
     ended = subprocess.run(
-        [HOST.python, "-c", measured, "archive.py", "verify", str(shelf / FILE)],
+        [HOST.python, "-c", measured, "verify", str(shelf / FILE)],
         capture_output=True,
         timeout=240,
         check=True,
@@ -1111,32 +1107,23 @@ def test_the_memory_stays_flat_whatever_the_archive_holds(shelf: Path) -> None:
     assert kilobytes < 60_000
 
 
-def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
-    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
-    imported = {
-        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
-    } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {str(name).partition(".")[0] for name in imported} <= sys.stdlib_module_names
-
-
 def test_two_real_programs_in_a_real_pipe_are_what_write_reads(
     shelf: Path, docker: Callable[..., Path], tmp_path: Path
 ) -> None:
     (tmp_path / "archive.tar").write_bytes(archives.tar(archives.classic()))
-    program = docker(**{REFERENCE: Image().image_id})
-    words = [
-        HOST.python,
-        str(SCRIPT),
+    asked = docker(**{REFERENCE: Image().image_id})
+    words = script(
+        "archive",
         "write",
-        str(shelf),
+        shelf,
         FILE,
         "--reference",
         REFERENCE,
         "--docker",
-        str(program),
+        asked,
         "--record",
         "$0",
-    ]
+    )
     line = f"cat {tmp_path}/archive.tar | gzip | " + " ".join(f'"{word}"' for word in words)
     ended = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line, json.dumps(SEED)],

@@ -73,7 +73,7 @@ def refused(text: str | None, *, first: bool = False, **more: Any) -> str:
 
 
 def inserted(insertion: Insertion) -> str:
-    """What `taken.py insert` makes of it (tests of that script stand beside this file)."""
+    """What `taken insert` makes of it (tests of that script stand beside this file)."""
     lines = (insertion.base or "").split("\n")
     if lines[-1] == "":
         lines.pop()

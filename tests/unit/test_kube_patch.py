@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from breakglass.plan import ANNOTATION, Mark, PatchNode
-from breakglass.ports import Patched
+from breakglass.ports import Patched, PatchOutcome
 from breakglass.sandbox.api_server import Request
 from breakglass.sandbox.rules import Declined
 from tests.unit.kube_wire import FREE, PINNED, FaultyApi, cluster, mark, patch_one, step, warm
@@ -139,7 +139,7 @@ def test_a_node_that_somebody_else_took_meanwhile_is_left_to_them(
     wanted = step(api, "k8s-node1")
     api.patch_node("k8s-node1", theirs)
     before = api.node("k8s-node1")
-    assert patch_one(cluster(api, tmp_path), wanted) == Patched(wanted, "changed", why)
+    assert patch_one(cluster(api, tmp_path), wanted) == Patched(wanted, PatchOutcome.CHANGED, why)
     assert api.node("k8s-node1") == before
 
 

@@ -1,4 +1,4 @@
-"""remote/lock.py: held for as long as whoever started it lives, and told to the next."""
+"""The script lock: held for as long as whoever started it lives, and told to the next."""
 
 import json
 import subprocess
@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import HOST
+from tests.interpreters import script
 
 pytestmark = pytest.mark.usefixtures("host_python")
-
-LOCK = Path(__file__).parents[2] / "src/breakglass/remote/lock.py"
 
 
 @contextmanager
 def locking(path: Path, holder: str, silence: float = 60) -> Iterator[subprocess.Popen[str]]:
-    line = [HOST.python, "-IS", str(LOCK), str(path), holder, str(silence)]
+    line = script("lock", path, holder, silence)
     pipe = subprocess.PIPE
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:

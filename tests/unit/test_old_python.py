@@ -22,7 +22,7 @@ exec {sys.executable} -IS -c "import sys; sys.version_info = (3, 7, 16); $loader
 """A python3 of today that the loader takes for an old one: for machines that have none."""
 
 OLD = [pytest.param("", id="pretended"), *map(parameter, TOO_OLD)]
-SCRIPTS = ("archive.py", "lock.py", "registries.py", "responder.py", "taken.py", "watch.py")
+SCRIPTS = ("archive", "lock", "registries", "responder", "taken", "watch")
 
 
 @pytest.fixture(params=OLD)
@@ -60,7 +60,7 @@ def sent_to(directory: Path, *pipeline: tuple[str, ...]) -> subprocess.Completed
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_python_that_is_too_old_says_so_in_one_line(old: tuple[str, Path], script: str) -> None:
     version, directory = old
-    line = ("python3", script, "--help")
+    line = ("python3", "breakglass-remote.pyz", script, "--help")
     for pipeline in ((line,), (("echo", "data"), line)):
         ended = sent_to(directory, *pipeline)
         assert (ended.returncode, ended.stdout) == (3, b"")
@@ -70,7 +70,7 @@ def test_a_python_that_is_too_old_says_so_in_one_line(old: tuple[str, Path], scr
 @pytest.mark.parametrize("version", [*map(parameter, HOST_VERSIONS)])
 def test_one_that_is_new_enough_runs_it(version: str, tmp_path: Path) -> None:
     directory = python3_in(tmp_path / "bin", find(version))
-    ended = sent_to(directory, ("python3", "archive.py", "--help"))
+    ended = sent_to(directory, ("python3", "breakglass-remote.pyz", "archive", "--help"))
     assert (ended.returncode, ended.stderr, ended.stdout[:6]) == (0, b"", b"usage:")
 
 
@@ -87,7 +87,10 @@ def test_whatever_brings_a_script_is_refused_with_what_to_type(
 ) -> None:
     version, directory = old
     host = sshd.host()
-    source, sink = (("cat", "/dev/zero"),), (("python3", "archive.py", "receive"),)
+    source, sink = (
+        (("cat", "/dev/zero"),),
+        (("python3", "breakglass-remote.pyz", "archive", "receive"),),
+    )
     copy = Copy(Run(host, source), Run(host, sink))
     lock = Lock(host, str(tmp_path / "lock"), "me")
     program = sshd.directory / "bin/python3"
@@ -95,7 +98,9 @@ def test_whatever_brings_a_script_is_refused_with_what_to_type(
     try:
         with Connections(sshd.settings(tmp_path), environ={"HOME": str(tmp_path)}) as connections:
             with pytest.raises(Refused) as asked:
-                connections.ask(host, ("python3", "taken.py", "read", "/none"))
+                connections.ask(
+                    host, ("python3", "breakglass-remote.pyz", "taken", "read", "/none")
+                )
             with pytest.raises(Refused) as copied:
                 connections.copy(copy, lambda _: None)
             with pytest.raises(Refused) as locked, connections.hold(lock):

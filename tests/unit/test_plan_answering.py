@@ -89,7 +89,7 @@ def commands(part: Part) -> list[str]:
     inserted.
     """
     return [
-        shlex.join(step.pipeline[0][1:]).partition(" -- ")[0]
+        shlex.join(step.pipeline[0][2:]).partition(" -- ")[0]
         for step in part.steps
         if isinstance(step, Run)
     ]
@@ -116,7 +116,7 @@ def in_place(**more: Any) -> tuple[Answering, Taken]:
 
 
 START = (
-    f"responder.py start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} "
+    f"responder start {DIRECTORY} --port 4000 --content /content --answer {NAME}={KEEP} "
     f"--answer {OTHER}={KEEP}"
 )
 
@@ -134,8 +134,8 @@ def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> 
     assert first == START
     assert sorted(others) == sorted(
         [
-            f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
-            f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end",
+            f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+            f"taken insert {DIRECTORY} {OTHER_FILE} --onto absent --before end",
         ]
     )
     assert str(part.steps[0]).endswith(" -- ctr -n k8s.io")
@@ -205,11 +205,11 @@ def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() ->
     made = commands(planned(known, taken))
     assert made[0] == START.replace("--port 4000", "--port 4001")
     assert len(made) == 5
-    assert made.index(f"taken.py put_back {DIRECTORY} {FILE}") + 1 == made.index(
-        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end"
+    assert made.index(f"taken put_back {DIRECTORY} {FILE}") + 1 == made.index(
+        f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before end"
     )
-    assert made.index(f"taken.py put_back {DIRECTORY} {OTHER_FILE}") + 1 == made.index(
-        f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"
+    assert made.index(f"taken put_back {DIRECTORY} {OTHER_FILE}") + 1 == made.index(
+        f"taken insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"
     )
 
 
@@ -230,15 +230,15 @@ def test_the_order_in_a_file_changes_when_the_registry_breaks_and_when_it_is_men
     known, taken = in_place()
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     assert commands(planned(known, taken, pulls=(BROKEN,))) == [
-        f"taken.py put_back {DIRECTORY} {FILE}",
-        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before 1",
+        f"taken put_back {DIRECTORY} {FILE}",
+        f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before 1",
     ]
     private, entry = written(PRIVATE, MIRROR, first=True)
     known, taken = answering(private, known.sites[1]), recorded(entry, taken.files[1])
     assert commands(planned(known, taken, pulls=(BROKEN,))) == []
     assert commands(planned(known, taken)) == [
-        f"taken.py put_back {DIRECTORY} {FILE}",
-        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+        f"taken put_back {DIRECTORY} {FILE}",
+        f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before end",
     ]
 
 
@@ -412,7 +412,7 @@ def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_t
     part = planned(*changed(theirs))
     assert commands(part) == [
         (
-            f"taken.py insert {DIRECTORY} {FILE} --onto "
+            f"taken insert {DIRECTORY} {FILE} --onto "
             f"{hashlib.sha256(theirs.encode()).hexdigest()} --before end"
         )
     ]
@@ -428,8 +428,8 @@ def test_a_file_that_somebody_removed_is_put_back_before_our_lines_go_into_it() 
     part = planned(*changed(None))
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     assert commands(part) == [
-        f"taken.py put_back {DIRECTORY} {FILE} --although-gone",
-        f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --before end",
+        f"taken put_back {DIRECTORY} {FILE} --although-gone",
+        f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before end",
     ]
     assert part.warnings == (
         (
@@ -451,9 +451,7 @@ def test_a_file_that_was_new_and_that_somebody_removed_is_new_again() -> None:
         replace(known, sites=(known.sites[0], replace(known.sites[1], text=None))),
         replace(taken, files=(taken.files[0], replace(taken.files[1], now=None))),
     )
-    assert commands(part) == [
-        f"taken.py insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"
-    ]
+    assert commands(part) == [f"taken insert {DIRECTORY} {OTHER_FILE} --onto absent --before end"]
     assert part.warnings == ()
 
 
@@ -467,7 +465,7 @@ def test_a_file_that_is_a_copy_of_that_in_default_is_made_on_the_node(broken: bo
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     assert commands(part) == [
         (
-            f"taken.py insert {DIRECTORY} {FILE} --onto {mirror} --copy {default} --before "
+            f"taken insert {DIRECTORY} {FILE} --onto {mirror} --copy {default} --before "
             f"{'1' if broken else 'end'}"
         )
     ]
@@ -477,7 +475,7 @@ def test_a_file_that_is_a_copy_of_that_in_default_is_made_on_the_node(broken: bo
 def test_a_file_of_the_record_that_no_name_concerns_any_more_is_put_back() -> None:
     known, taken = in_place()
     assert commands(planned(replace(known, sites=known.sites[:1]), taken)) == [
-        f"taken.py put_back {DIRECTORY} {OTHER_FILE}"
+        f"taken put_back {DIRECTORY} {OTHER_FILE}"
     ]
 
 
@@ -500,9 +498,7 @@ def test_two_registries_that_share_a_file_get_one_insertion() -> None:
     part = planned(
         answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server))
     )
-    assert [line.split()[:4] for line in commands(part)] == [
-        ["taken.py", "insert", DIRECTORY, shared]
-    ]
+    assert [line.split()[:4] for line in commands(part)] == [["taken", "insert", DIRECTORY, shared]]
 
 
 @pytest.mark.parametrize("broken", [PRIVATE, FORGEJO])
@@ -624,9 +620,9 @@ def test_config_path_is_read_from_the_configuration_of_either_version(
 def test_the_files_go_before_the_responder() -> None:
     _, taken = in_place()
     assert commands(take_back(NODE, DIRECTORY, taken)) == [
-        f"taken.py put_back {DIRECTORY} {FILE}",
-        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
-        f"responder.py stop {DIRECTORY}",
+        f"taken put_back {DIRECTORY} {FILE}",
+        f"taken put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder stop {DIRECTORY}",
     ]
 
 
@@ -641,8 +637,8 @@ def test_an_edited_file_is_left_and_the_others_are_put_back() -> None:
         NODE, DIRECTORY, replace(taken, files=(replace(taken.files[0], now=text), taken.files[1]))
     )
     assert commands(part) == [
-        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
-        f"responder.py stop {DIRECTORY}",
+        f"taken put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder stop {DIRECTORY}",
     ]
     assert part.warnings == (
         f"k8s-node1:{FILE} was edited after breakglass wrote it, so it is left as it is",
@@ -653,8 +649,8 @@ def test_a_deleted_file_is_left_too_and_told_as_deleted() -> None:
     _, taken = changed(None)
     part = take_back(NODE, DIRECTORY, taken)
     assert commands(part) == [
-        f"taken.py put_back {DIRECTORY} {OTHER_FILE}",
-        f"responder.py stop {DIRECTORY}",
+        f"taken put_back {DIRECTORY} {OTHER_FILE}",
+        f"responder stop {DIRECTORY}",
     ]
     assert part.warnings == (
         f"k8s-node1:{FILE} was deleted after breakglass wrote it, so it is left as it is",
@@ -665,7 +661,7 @@ def test_a_deleted_file_is_left_too_and_told_as_deleted() -> None:
 
 
 class Disk:
-    """A node's files; `taken.py` runs on them, the responder is only said to run."""
+    """A node's files; `taken` runs on them, the responder is only said to run."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.directory, self.certs = (
@@ -676,9 +672,8 @@ class Disk:
         self.directory.mkdir(parents=True)
 
     def taken(self, *argv: str) -> Any:
-        script = Path(__file__).parents[2] / "src/breakglass/remote/taken.py"
         ended = subprocess.run(
-            [sys.executable, "-I", "-S", str(script), *argv],
+            [sys.executable, "-m", "breakglass.remote", "taken", *argv],
             capture_output=True,
             text=True,
             timeout=30,
@@ -706,7 +701,7 @@ class Disk:
 
     def begin(self) -> None:
         step = begin(NODE, str(self.directory), CTR)
-        self.taken(*step.pipeline[0][2:])
+        self.taken(*step.pipeline[0][3:])
 
     def set_up(self, *, port: int, pulls: tuple[Pull, ...]) -> int:
         """How many steps there were."""
@@ -721,17 +716,20 @@ class Disk:
             targets=TARGETS,
         )
         self.do(part)
+        assert self.read(port)[0] == part.taken, "what was planned on is not what came"
         return len(part.steps)
 
     def do(self, part: Part) -> None:
         for step in part.steps:
             assert isinstance(step, Run)
-            if step.pipeline[0][1] == "taken.py":
-                self.taken(*step.pipeline[0][2:])
+            if step.pipeline[0][2] == "taken":
+                self.taken(*step.pipeline[0][3:])
 
     def take_back(self) -> None:
         taken, _ = self.read(4000)
-        self.do(take_back(NODE, str(self.directory), taken))
+        part = take_back(NODE, str(self.directory), taken)
+        self.do(part)
+        assert self.read(4000)[0] == replace(part.taken, has_responder=True)
         self.taken("end", str(self.directory))
 
     def write(self, path: str, content: str = "") -> None:
@@ -888,11 +886,11 @@ def left_over(facts: restore.Facts, *names: str) -> BreakglassError | None:
 
 
 GIVING = [
-    f"k8s-node1$ sudo -n python3 taken.py put_back {DIRECTORY} {FILE}",
-    f"k8s-node1$ sudo -n python3 taken.py put_back {DIRECTORY} {OTHER_FILE}",
-    f"k8s-node1$ sudo -n python3 responder.py stop {DIRECTORY}",
+    f"k8s-node1$ sudo -n python3 breakglass-remote.pyz taken put_back {DIRECTORY} {FILE}",
+    f"k8s-node1$ sudo -n python3 breakglass-remote.pyz taken put_back {DIRECTORY} {OTHER_FILE}",
+    f"k8s-node1$ sudo -n python3 breakglass-remote.pyz responder stop {DIRECTORY}",
     f"k8s-node1$ sudo -n ctr -n k8s.io images rm {KEEP}",
-    f"k8s-node1$ sudo -n python3 taken.py end {DIRECTORY}",
+    f"k8s-node1$ sudo -n python3 breakglass-remote.pyz taken end {DIRECTORY}",
 ]
 
 
@@ -1040,7 +1038,7 @@ def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_non
     assert left_over(facts, *names) is None
 
 
-UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host"))
+UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2"))
 
 
 @pytest.mark.parametrize(
@@ -1151,7 +1149,10 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
     names: tuple[str, ...],
 ) -> None:
     facts = restore_facts(
-        taken_site(), unread=(Unread("k8s-node2", Unreachable("k8s-node2: no route to host")),)
+        taken_site(),
+        unread=(
+            Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2")),
+        ),
     )
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
     error = left_over(facts, *names)
@@ -1187,7 +1188,7 @@ def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -
 
 
 class Reached:
-    """ports.Reads: hosts that answer to `taken.py read`, `ctr images ls` and `true`, and to nothing
+    """ports.Reads: hosts that answer to `taken read`, `ctr images ls` and `true`, and to nothing
     else; one that is not here is not reached.
     """
 
@@ -1197,12 +1198,20 @@ class Reached:
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has it)
         if host.ssh not in self.taken:
-            raise Unreachable(f"{host}: no route to host")
+            raise Unreachable(f"{host}: no route to host", where=host.name)
         taken = self.taken[host.ssh]
         (argv,) = pipeline
         if argv == ("true",):
             return Result(0, b"", b"")
-        if argv == ("python3", "taken.py", "read", DIRECTORY, "--certs", CERTS):
+        if argv == (
+            "python3",
+            "breakglass-remote.pyz",
+            "taken",
+            "read",
+            DIRECTORY,
+            "--certs",
+            CERTS,
+        ):
             if taken is None:
                 return Result(
                     4, b"", b"/var/breakglass/.breakglass.json cannot be read: it is damaged\n"

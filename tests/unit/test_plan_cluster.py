@@ -256,7 +256,9 @@ def test_check_recommends_the_runbook_only_where_it_can_help(
     states: list[str], tarballs: list[Tarball], lost: list[str], told: str
 ) -> None:
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
-    unread = tuple(Unread(name, Unreachable(f"{name} was not reached")) for name in lost)
+    unread = tuple(
+        Unread(name, Unreachable(f"{name} was not reached", where=name)) for name in lost
+    )
     shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
     way = way_back(check.Facts("latest", registries, shelves, unread, 4))
     verdict = judge(registries, expect_served=False, way_back=way)

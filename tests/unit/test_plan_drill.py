@@ -52,7 +52,7 @@ def facts(
     **more: object,
 ) -> drill.Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
-    unread = (Unread(NAS.name, Unreachable("synology does not answer")),)
+    unread = (Unread(NAS.name, Unreachable("synology does not answer", where="synology")),)
     ways = {VM.name: Way(("ssh", *fetch.SSH_OPTIONS, *VM.login), login)}
     reach = fetch.Facts(
         NODE,
@@ -93,14 +93,21 @@ def fault(found: drill.Candidate) -> BreakglassError:
 def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_goes_again() -> None:
     made = lines(plan(facts()))
     assert (
-        " | python3 archive.py receive /var/breakglass/.drill infra-ci-new.tar.gz --size "
+        " | python3 breakglass-remote.pyz archive receive /var/breakglass/.drill "
+        "infra-ci-new.tar.gz --size "
         "1000 --offset 0 "
     ) in made[2]
     assert [*made[:2], *made[3:]] == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
         f"k8s-node1$ sudo -n mkdir -p {SCRATCH}",
-        f"k8s-node1$ sudo -n python3 archive.py publish {SCRATCH} infra-ci-new.tar.gz",
-        f"k8s-node1$ sudo -n python3 archive.py verify {SCRATCH}/infra-ci-new.tar.gz",
+        (
+            f"k8s-node1$ sudo -n python3 breakglass-remote.pyz archive publish {SCRATCH} "
+            "infra-ci-new.tar.gz"
+        ),
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive verify "
+            f"{SCRATCH}/infra-ci-new.tar.gz"
+        ),
         (
             f"k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc {SCRATCH}/infra-ci-new.tar.gz | "
             f"ctr -n breakglass-drill images import -'"
@@ -160,7 +167,10 @@ def test_what_a_killed_drill_has_left_goes_first() -> None:
         RM.replace(":new", ":old"),
         "k8s-node1$ sudo -n ctr -n breakglass-drill leases rm --sync 123-abc",
         NAMESPACES_RM,
-        f"k8s-node1$ sudo -n python3 archive.py discard {SCRATCH} infra-ci-new.tar.gz",
+        (
+            f"k8s-node1$ sudo -n python3 breakglass-remote.pyz archive discard {SCRATCH} "
+            "infra-ci-new.tar.gz"
+        ),
         FILES_RM.replace("-new", "-old"),
     ]
     assert not any("mkdir" in line for line in made)

@@ -52,7 +52,7 @@ def facts(
         if held is not None
     )
     unread = tuple(
-        Unread(host.name, Unreachable(f"{host} does not answer"))
+        Unread(host.name, Unreachable(f"{host} does not answer", where=host.name))
         for host, held in ((VM, on_vm), (NAS, on_nas))
         if held is None
     )
@@ -94,10 +94,14 @@ def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
     assert made[1].startswith(
         f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
-        f"/shelf/infra-ci-new.tar.gz'\"'\"' | python3 archive.py receive /var/breakglass"
+        "/shelf/infra-ci-new.tar.gz'\"'\"' | python3 breakglass-remote.pyz archive "
+        "receive /var/breakglass"
     )
     assert made[2:] == [
-        "k8s-node1$ sudo -n python3 archive.py publish /var/breakglass infra-ci-new.tar.gz",
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive publish "
+            "/var/breakglass infra-ci-new.tar.gz"
+        ),
         (
             "k8s-node1$ sudo -n ln -sfnT infra-ci-new.tar.gz "
             "/var/breakglass/.infra-ci-latest.tar.gz.partial"
@@ -114,7 +118,7 @@ def test_where_the_nodes_root_cannot_log_in_the_tarball_goes_through_this_machin
     made = planned(facts(login="Permission denied"))
     assert copying(made).startswith(
         "operator$ ssh root@10.0.20.10 'cat /shelf/infra-ci-new.tar.gz' | ssh "
-        "wizard@10.0.20.101 'sudo -n python3 archive.py receive /var/breakglass"
+        "wizard@10.0.20.101 'sudo -n python3 breakglass-remote.pyz archive receive /var/breakglass"
     )
 
 
@@ -160,15 +164,17 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
     same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
     assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
     assert "--offset 300" in copying(planned(same))
+    for via in ("node", "operator"):
+        assert 300 in [getattr(each, "resumed_bytes", 0) for each in plan(same, via=via).steps]
     for partial in (_partial(300, "c" * 64), _partial(300, None), _partial(5000, "a" * 64)):
         assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
 
 
 def test_left_over_partials_of_other_tarballs_go() -> None:
     made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
-    assert (
-        made[1]
-        == "k8s-node1$ sudo -n python3 archive.py discard /var/breakglass infra-ci-old.tar.gz"
+    assert made[1] == (
+        "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive discard "
+        "/var/breakglass infra-ci-old.tar.gz"
     )
 
 
@@ -193,7 +199,9 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
 
 def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
-        planned(facts(on_node=shelf(NODE, fault="is not a link")))
+        planned(
+            facts(on_node=shelf(NODE, fault="is not a link", foreign=["infra-ci-latest.tar.gz"]))
+        )
 
 
 def test_an_older_tarball_of_ours_goes_after_the_new_one_is_in_place_and_a_foreign_one_stays() -> (
@@ -295,7 +303,10 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
     made = import_lines(imported())
     assert made == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
-        "k8s-node1$ sudo -n python3 archive.py verify /var/breakglass/infra-ci-new.tar.gz",
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive verify "
+            "/var/breakglass/infra-ci-new.tar.gz"
+        ),
         (
             "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc "
             "/var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'"

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands.snapshot import Facts, explain, plan, rotation
+from breakglass.commands.snapshot import Facts, explain, plan, result, rotation
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.shelf import Partial, Tarball
-from breakglass.plan import Plan, Run
+from breakglass.plan import Plan
 from breakglass.ports import Result
 from breakglass.registry import ImageId
 from tests.facts import (
@@ -55,11 +55,14 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
         "registry-vm$ flock --nonblock /shelf/.breakglass.lock cat",
         f"registry-vm$ docker pull {REPOSITORY}:0a1b2c3d",
         f"registry-vm$ bash -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | "
-        f"python3 archive.py write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
+        f"python3 breakglass-remote.pyz archive write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
         f"{REPOSITORY}:0a1b2c3d"
         f" --image-id {REPOSITORY}:0a1b2c3d={image_id('a')}"
         """ --record '"'"'{"tag":"0a1b2c3d","sequence":1,"version":"0.1.0"}'"'"''""",
-        "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz",
+        (
+            "registry-vm$ python3 breakglass-remote.pyz archive publish /shelf "
+            "infra-ci-0a1b2c3d.tar.gz"
+        ),
         "registry-vm$ ln -sfnT infra-ci-0a1b2c3d.tar.gz /shelf/.infra-ci-latest.tar.gz.partial",
         "registry-vm$ mv -fT /shelf/.infra-ci-latest.tar.gz.partial /shelf/infra-ci-latest.tar.gz",
         "registry-vm$ sync /shelf",
@@ -118,7 +121,7 @@ def test_a_tarball_whose_content_is_bad_is_saved_again() -> None:
 def test_a_replacement_that_was_cut_short_gets_its_sidecars() -> None:
     known = facts(shelf=shelf(VM, [tarball("0a1b2c3d", being_replaced=True)], latest="0a1b2c3d"))
     assert lines(planned(known))[1:] == [
-        "registry-vm$ python3 archive.py publish /shelf infra-ci-0a1b2c3d.tar.gz"
+        "registry-vm$ python3 breakglass-remote.pyz archive publish /shelf infra-ci-0a1b2c3d.tar.gz"
     ]
 
 
@@ -132,7 +135,9 @@ def test_left_over_partials_of_other_tags_are_discarded_and_this_tags_is_written
         for line in lines(planned(facts(shelf=shelf(VM, partials=partials))))
         if "discard" in line
     ]
-    assert discards == ["registry-vm$ python3 archive.py discard /shelf infra-ci-old.tar.gz"]
+    assert discards == [
+        "registry-vm$ python3 breakglass-remote.pyz archive discard /shelf infra-ci-old.tar.gz"
+    ]
 
 
 def test_rotation_keeps_the_newest_by_sequence_and_names_every_file_that_goes() -> None:
@@ -143,6 +148,14 @@ def test_rotation_keeps_the_newest_by_sequence_and_names_every_file_that_goes() 
             "/shelf/infra-ci-t1.json"
         )
     ]
+
+
+def test_what_was_removed_are_tarballs_and_not_the_sidecars_that_a_removal_cut_short_left() -> None:
+    there = shelf(VM, [tarball(f"t{number}", number) for number in range(1, 6)], latest="t5")
+    known = facts(shelf=replace(there, orphans=("infra-ci-gone.json",)))
+    made = planned(known)
+    assert made.steps[1].title == "remove 1 sidecar without a tarball"
+    assert result(known, made, before=known)["removed"] == ["t1"]
 
 
 def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> None:
@@ -185,7 +198,11 @@ def test_pointing_comes_before_rotating() -> None:
         ),
         (facts(docker=None, machine=machine(VM, commands=MANY - {"docker"})), Refused, "no docker"),
         (facts(machine=machine(VM, commands=MANY - {"python3"})), Refused, "no python3"),
-        (facts(shelf=shelf(VM, fault="is not a link")), Refused, "is not a link"),
+        (
+            facts(shelf=shelf(VM, fault="is not a link", foreign=["infra-ci-latest.tar.gz"])),
+            Refused,
+            "is not a link",
+        ),
         (
             facts(shelf=shelf(VM, foreign=["infra-ci-0a1b2c3d.tar.gz"])),
             Refused,
@@ -231,7 +248,7 @@ def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(
     ],
 )
 def test_a_failed_pull_means_what_docker_says(stderr: bytes, kind: type[BreakglassError]) -> None:
-    step = Run(VM, (("docker", "pull", f"{REPOSITORY}:0a1b2c3d"),))
+    step = next(step for step in planned(facts()).steps if "docker pull" in str(step))
     error = explain(step, Result(1, b"", stderr), facts=facts())
     assert type(error) is kind
     assert "local" in error.state

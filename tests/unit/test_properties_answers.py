@@ -20,8 +20,9 @@ from breakglass.kube.patching import patch_one
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_nodes, read_pods
 from breakglass.plan import Mark, PatchNode
 from breakglass.registry import Login, read_credentials
-from breakglass.registry.found import Ended
-from breakglass.registry.manifests import platform_of, read_manifest
+from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.manifests import read_manifest
+from breakglass.remote.distribution.platforms import platform_of
 from tests.unit.kube_wire import kubeconfig
 from tests.unit.strategies import documents, examples, keeps_its_word, outputs
 from tests.unit.test_properties_parsers import INDEX, MANIFEST, NAME
@@ -201,7 +202,7 @@ def test_an_annotation_is_a_pin_of_ours_or_refused(annotation: str) -> None:
 def test_a_manifest_is_what_containerd_can_read_or_broken(body: bytes) -> None:
     try:
         manifest = read_manifest(body, f"sha256:{hashlib.sha256(body).hexdigest()}")
-    except Ended:
+    except NotServed:
         return
     assert all(
         platform_of(child) is None or isinstance(platform_of(child), str)

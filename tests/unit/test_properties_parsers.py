@@ -33,11 +33,11 @@ from breakglass.observe.containerd import (
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
-from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host, Lock
-from breakglass.ports import Result
+from breakglass.ports import Result, said
 from breakglass.ssh.lock import not_taken
 from breakglass.ssh.wire import Stderr, sudo_refusal
+from breakglass.text import inert, version_numbers
 from tests.unit.strategies import DEEP, HUGE, examples, keeps_its_word, misfits, outputs
 
 HOST = Host("node", "root@10.0.20.10:2222", sudo=True)
@@ -178,9 +178,9 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
         f"MiB/5.0 MiB true\n"
     )
     known: dict[Argv, tuple[str, ...]] = {
-        ("python3", "taken.py"): (json.dumps(READ),),
-        ("python3", "responder.py"): (json.dumps(STATUS),),
-        ("python3", "registries.py"): (json.dumps(PULLS),),
+        ("python3", "breakglass-remote.pyz", "taken"): (json.dumps(READ),),
+        ("python3", "breakglass-remote.pyz", "responder"): (json.dumps(STATUS),),
+        ("python3", "breakglass-remote.pyz", "registries"): (json.dumps(PULLS),),
         ("sh", "-c"): (SHELF, "absent\n")
         if "shelf" in argv
         else ("x86_64\n1000000\npython3\nend\n",),
@@ -204,7 +204,7 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
             "check": (check,),
             "get": (json.dumps(MANIFEST), json.dumps(INDEX)),
         }[argv[4]]
-    return known[argv[:2]]
+    return known[argv[:3] if argv[0] == "python3" else argv[:2]]
 
 
 READERS: dict[str, tuple[Callable[[Any], object], Any]] = {

@@ -2,10 +2,12 @@
 through sudo, and as a line that a person types.
 """
 
+import io
 import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,24 @@ TEXTS = (
 MANY = some.lists(TEXTS, min_size=1, max_size=60).map(tuple)
 ECHO = ("sh", "-c", 'printf "%s\\0" "$@"', "observe")
 """How the scripts of observe/ get their arguments."""
+
+
+def zipapp_that_prints() -> bytes:
+    """In place of ours: prints the arguments of a script."""
+    main = (
+        "import os, sys\n"
+        "def main(argv, lifeline):\n"
+        "    sys.stdout.buffer.write(b''.join(os.fsencode(text) + b'\\0' for text in argv[1:]))\n"
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for directory in ("breakglass", "breakglass/remote"):
+            archive.writestr(f"{directory}/__init__.py", "")
+        archive.writestr("breakglass/remote/__main__.py", main)
+    return packed.getvalue()
+
+
+PRINTS = zipapp_that_prints()
 
 
 class Shell:
@@ -109,15 +129,11 @@ def test_any_text_arrives_as_an_argument_of_a_script_that_reads_a_host(
 def test_any_text_arrives_as_an_argument_of_a_script_of_ours(
     shell: Shell, texts: Argv, sudo: bool, piped: bool
 ) -> None:
-    script = (
-        b"import os, sys\nsys.stdout.buffer.write(b''.join(os.fsencode(text) + b'\\0' for text "
-        b"in sys.argv[1:]))\n"
-    )
-    ours: Argv = ("python3", "watch.py", *texts)
+    ours: Argv = ("python3", "breakglass-remote.pyz", "watch", *texts)
     sent = wire((("printf", "%s\\0", *texts), ours) if piped else (ours,), sudo=sudo)
-    # What is sent is the loader and the arguments; the script itself comes on standard input, so
-    # here it is another one.
-    assert shell.run(sent.line, b"%d\n%s" % (len(script), script)) == list(texts)
+    # What is sent is the loader and the arguments; the scripts themselves come on standard input,
+    # so here they are other ones.
+    assert shell.run(sent.line, b"%d\n%s" % (len(PRINTS), PRINTS)) == list(texts)
 
 
 @examples(40)

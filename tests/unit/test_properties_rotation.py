@@ -274,17 +274,17 @@ class RegistryVm:
         elif words[0] == "mv":
             shelf[names[-1]] = shelf.pop(names[-2])
             yield
-        elif words[:3] == ("python3", "archive.py", "write"):
-            shelf[f".{words[4]}.partial"] = self._saves
+        elif words[:4] == ("python3", "breakglass-remote.pyz", "archive", "write"):
+            shelf[f".{words[5]}.partial"] = self._saves
             self._sequence = json.loads(words[words.index("--record") + 1])["sequence"]
             yield
-        elif words[:3] == ("python3", "archive.py", "publish"):
-            yield from self._publish(words[4].removeprefix("infra-ci-").removesuffix(".tar.gz"))
-        elif words[:3] == ("python3", "archive.py", "discard"):
+        elif words[:4] == ("python3", "breakglass-remote.pyz", "archive", "publish"):
+            yield from self._publish(words[5].removeprefix("infra-ci-").removesuffix(".tar.gz"))
+        elif words[:4] == ("python3", "breakglass-remote.pyz", "archive", "discard"):
             for name in [
                 name
                 for name in shelf
-                if name.startswith((f".{words[4]}.", f".{words[4].removesuffix('.tar.gz')}.json"))
+                if name.startswith((f".{words[5]}.", f".{words[5].removesuffix('.tar.gz')}.json"))
             ]:
                 del shelf[name]
                 yield
@@ -292,7 +292,7 @@ class RegistryVm:
             assert words[0] in ("mkdir", "sync", "docker"), words
 
     def _publish(self, tag: str) -> Iterator[None]:
-        """As remote/archive.py: while a tarball is replaced its sidecars tell both."""
+        """As the script archive: while a tarball is replaced its sidecars tell both."""
         shelf, file = self.shelf, NAMES[tag]
         known = [
             each

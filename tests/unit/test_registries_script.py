@@ -1,14 +1,12 @@
-"""remote/registries.py as it runs on a node: a process of its own that asks real servers on
+"""The script registries as it runs on a node: a process of its own that asks real servers on
 loopback.
 """
 
-import ast
 import hashlib
 import json
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,12 +18,11 @@ from typing import Any
 
 import pytest
 
-from tests.interpreters import HOST
+from tests.interpreters import script
 from tests.registry_server import TOKEN, RegistryServer, make_authority
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
-SCRIPT = Path(__file__).parents[2] / "src/breakglass/remote/registries.py"
 REGISTRY = "registry.example:5050"
 
 
@@ -99,13 +96,8 @@ def question(
 
 
 def run(*argv: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """As breakglass sends it: text that is executed, without a file."""
-    line = (
-        f"import sys; sys.argv[0] = 'registries.py'; exec(compile(open({str(SCRIPT)!r}).read(), "
-        f"'registries.py', 'exec'), {{'__name__': '__main__', '__lifeline__': 0}})"
-    )
     return subprocess.run(
-        [HOST.python, "-c", line, *argv],
+        script("registries", *argv),
         capture_output=True,
         text=True,
         timeout=12,
@@ -791,17 +783,9 @@ GOOD = question({"url": "http://127.0.0.1:1"})
 def test_a_bad_argument_is_one_sentence_and_exit_2(argv: tuple[str, ...]) -> None:
     ended = run(*argv)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("registries.py: ")
+    assert ended.stderr.startswith("breakglass-remote.pyz registries: ")
     assert ended.stderr.count("\n") == 1
 
 
 def test_no_questions_have_no_answers() -> None:
     assert answers() == []
-
-
-def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
-    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
-    imported = {
-        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
-    } | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {str(name).partition(".")[0] for name in imported} <= sys.stdlib_module_names

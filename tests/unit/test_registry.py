@@ -22,7 +22,8 @@ from breakglass.registry import (
     look_all,
     read_credentials,
 )
-from breakglass.registry.session import MAX_REDIRECTS, challenges_of
+from breakglass.remote.distribution.session import MAX_REDIRECTS
+from breakglass.remote.distribution.tokens import challenges_of
 from tests.registry_server import RegistryServer, make_authority
 
 NOBODY = Credentials()

@@ -1,4 +1,4 @@
-"""remote/responder.py over HTTP: what is answered on the node's loopback, and what is not, whoever
+"""The script responder over HTTP: what is answered on the node's loopback, and what is not, whoever
 asks.
 """
 

@@ -1,15 +1,13 @@
-"""remote/responder.py as a process of a node: started, replaced, asked how it is, ended, and what a
-wrong node is told.
+"""The script responder as a process of a node: started, replaced, asked how it is, ended, and what
+a wrong node is told.
 """
 
-import ast
 import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from breakglass.ssh.wire import wire
-from tests.interpreters import HOST, python3_in
+from tests.interpreters import HOST, python3_in, zipapp
 from tests.unit.responder_node import (
     FORGEJO,
     MANIFEST,
     PRIVATE,
-    SCRIPT,
     Node,
     Ran,
+    altered,
     process_status,
     unused_port,
 )
@@ -78,13 +76,15 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
         "/dev/null"
     }
     assert node.script.stat().st_mode & 0o777 == 0o644
-    assert node.script.read_bytes() == SCRIPT.read_bytes()
+    assert node.script.read_bytes() == zipapp().read_bytes()
     assert sorted(path.name for path in node.directory.iterdir()) == [node.script.name]
     assert node.status() == told
 
 
 def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
-    sent = wire((("python3", "responder.py", *node.start_line(LATEST)),), sudo=False)
+    sent = wire(
+        (("python3", "breakglass-remote.pyz", "responder", *node.start_line(LATEST)),), sudo=False
+    )
     environment = {
         **os.environ,
         "PATH": f"{python3_in(node.root / 'bin')}:{os.environ['PATH']}",
@@ -100,7 +100,7 @@ def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
     )
     told = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).told
     assert told["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
-    assert node.script.read_bytes() == SCRIPT.read_bytes()
+    assert node.script.read_bytes() == zipapp().read_bytes()
 
 
 def test_a_second_start_replaces_the_first(node: Node) -> None:
@@ -154,6 +154,7 @@ def decoy(node: Node, *before: str, user: int | None = None) -> Iterator[int]:
         HOST.python,
         "-IS",
         str(node.script),
+        "responder",
         "serve",
         "--port",
         "1",
@@ -168,8 +169,8 @@ def decoy(node: Node, *before: str, user: int | None = None) -> Iterator[int]:
         uid = str(os.geteuid() if user is None else user)
         assert until(
             lambda: (
-                command_line.read_bytes().split(b"\0")[1:4]
-                == [b"-IS", os.fsencode(node.script), b"serve"]
+                command_line.read_bytes().split(b"\0")[1:5]
+                == [b"-IS", os.fsencode(node.script), b"responder", b"serve"]
                 and process_status(process.pid, "Uid")[0] == uid
             )
         )
@@ -213,10 +214,8 @@ def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_
 def test_one_that_does_not_listen_to_sigterm_is_killed(node: Node) -> None:
     (process,) = node.start(LATEST).told["pids"]
     os.kill(process, signal.SIGSTOP)
-    patient = SCRIPT.read_text()
-    hasty = patient.replace("STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3")
-    assert hasty != patient
-    assert from_text(node, hasty, "stop", str(node.directory)).told == {"ended": [process]}
+    hasty = altered(node.root, "waiting", "STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3")
+    assert node.run("stop", str(node.directory), archive=hasty).told == {"ended": [process]}
     assert not alive(process)
 
 
@@ -293,10 +292,13 @@ def test_a_port_of_another_program_is_a_failure_that_leaves_nothing(node: Node) 
 
 
 def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
-    text = SCRIPT.read_text().replace(
-        "    become_nobody(shelf)\n", '    raise Fault(FAILED, "it is dark")\n'
+    dark = altered(
+        node.root,
+        "commands",
+        "    become_nobody(shelf)\n",
+        '    raise Fault(FAILED, "it is dark")\n',
     )
-    failed = from_text(node, text, *node.start_line(LATEST))
+    failed = node.run(*node.start_line(LATEST), archive=dark)
     assert (failed.status, failed.sentence) == (4, "the responder ended at once: it is dark")
     assert not list(node.directory.iterdir())
 
@@ -429,36 +431,17 @@ def test_a_wrong_content_store_is_named(node: Node) -> None:
 def test_malformed_arguments_are_refused(node: Node, argv: list[str]) -> None:
     refused = node.run(*argv)
     assert refused.status == 2
-    assert refused.sentence.startswith("responder.py: ")
+    assert refused.sentence.startswith("breakglass-remote.pyz responder")
 
 
 def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
-    # The very text that is to be served is given with it, so a test can have a shorter time.
-    text = SCRIPT.read_text().replace("HEAD_SECONDS = 8192, 5.0", "HEAD_SECONDS = 8192, 0.3")
-    assert text != SCRIPT.read_text()
-    assert from_text(node, text, *node.start_line(LATEST)).status == 0
+    # What starts it is also what serves, so a test can have a shorter time.
+    hasty = altered(node.root, "loopback", "HEAD_SECONDS = 8192, 5.0", "HEAD_SECONDS = 8192, 0.3")
+    assert node.run(*node.start_line(LATEST), archive=hasty).status == 0
     before = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
         assert node.send(b"GET /v2/ HTTP/1.1\r\n") == b""
     assert 0.2 < time.monotonic() - before < 3
-
-
-def from_text(node: Node, text: str, *argv: str, **names: str) -> Ran:
-    """As the loader of the wire runs it, with other globals beside."""
-    given = {"__name__": "__main__", "__source__": text.encode(), **names}
-    program = (
-        f"import sys; sys.argv[0] = 'responder.py'; given = {given!r}; "
-        f"exec(compile(given['__source__'], 'responder.py', 'exec'), given)"
-    )
-    ended = subprocess.run(
-        [HOST.python, "-c", program, *argv],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=30,
-        check=False,
-        env=node.environment,
-    )
-    return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
 SYSTEMD_RUN = """#!/bin/sh
@@ -495,8 +478,10 @@ def systemd(node: Node) -> Iterator[Callable[..., Ran]]:
     (node.root / "log").touch()
     node.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
 
+    booted = altered(node.root, "units", "/run/systemd/system", str(programs))
+
     def run(*argv: str) -> Ran:
-        return from_text(node, SCRIPT.read_text(), *argv, __systemd__=str(programs))
+        return node.run(*argv, archive=booted)
 
     yield run
     run("stop", str(node.directory))
@@ -507,7 +492,8 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
     assert (node.root / "unit.pid").read_text().split() == [str(process)]
     media_type, digest = node.images[KEPT]
     serve = (
-        f"{HOST.python} -IS {node.script} serve --port {node.port} --content {node.content} "
+        f"{HOST.python} -IS {node.script} responder serve --port {node.port} --content "
+        f"{node.content} "
         f"--answer {PRIVATE}:latest={media_type}@{digest}"
     )
     options = (
@@ -534,7 +520,7 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
 
 def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable[..., Ran]) -> None:
     (node.root / "unit").write_text(
-        "python3 -IS /elsewhere/.breakglass-responder.py serve --port 1"
+        "python3 -IS /elsewhere/.breakglass-responder.pyz responder serve --port 1"
     )
     (node.root / "unit.pid").write_text("1")
     assert systemd("stop", str(node.directory)).told == {"ended": []}
@@ -561,11 +547,3 @@ def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Callable
     )
     assert systemd("stop", str(node.directory)).told == {"ended": []}
     assert "systemctl stop breakglass-responder.service" in (node.root / "log").read_text()
-
-
-def test_the_script_is_python_3_8_and_imports_nothing_of_ours() -> None:
-    tree = ast.parse(SCRIPT.read_text(), feature_version=(3, 8))
-    imported = {
-        name.name for each in ast.walk(tree) if isinstance(each, ast.Import) for name in each.names
-    } | {each.module or "" for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names

@@ -21,7 +21,8 @@ from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
-from breakglass.ssh.wire import BEAT_SECONDS, Stderr, inert, wire
+from breakglass.ssh.wire import BEAT_SECONDS, Stderr, wire
+from breakglass.text import printable
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 
 
@@ -214,7 +215,11 @@ def test_a_script_travels_on_standard_input_and_its_lifeline_is_what_follows(
 ) -> None:
     started = time.monotonic()
     result = connections.run(
-        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"),)), nothing
+        Run(
+            sshd.host(),
+            (("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),),
+        ),
+        nothing,
     )
     assert (result.exit_status, result.stdout) == (0, b"held\n")
     assert 0.5 <= time.monotonic() - started < 5
@@ -225,8 +230,14 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
     sshd: Sshd, connections: Connections, tmp_path: Path
 ) -> None:
     for pipeline in (
-        (("echo", "data"), ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5")),
-        (("python3", "lock.py", str(tmp_path / "lock"), "me", "0.5"), ("cat",)),
+        (
+            ("echo", "data"),
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),
+        ),
+        (
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.5"),
+            ("cat",),
+        ),
     ):
         started = time.monotonic()
         result = connections.run(Run(sshd.host(), pipeline), nothing)
@@ -235,7 +246,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
 
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
-    line = wire((("cat", "f"), ("python3", "watch.py", "x")), sudo=True).line
+    line = wire((("cat", "f"), ("python3", "breakglass-remote.pyz", "watch", "x")), sudo=True).line
     assert line.startswith(
         "sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
     )
@@ -244,7 +255,13 @@ def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
 
 def test_more_than_one_script_in_a_pipeline_is_a_bug() -> None:
     with pytest.raises(ValueError, match="can not carry"):
-        wire((("python3", "lock.py", "x"), ("python3", "watch.py", "x")), sudo=False)
+        wire(
+            (
+                ("python3", "breakglass-remote.pyz", "lock", "x"),
+                ("python3", "breakglass-remote.pyz", "watch", "x"),
+            ),
+            sudo=False,
+        )
 
 
 def test_the_heartbeat_comes_often_enough_for_a_script_that_waits_a_minute() -> None:
@@ -298,7 +315,7 @@ def test_a_command_with_sudo_is_run_by_it(
         connections.ask(
             sshd.host(sudo=True),
             ("echo",),
-            ("python3", "lock.py", str(tmp_path / "lock"), "me", "0.2"),
+            ("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me", "0.2"),
         ).stdout
         == b"held\n"
     )
@@ -397,7 +414,10 @@ def test_a_script_as_the_sink_gets_the_data_after_its_own_text(
 ) -> None:
     step = Copy(
         Run(sshd.host(), (("echo", "x"),)),
-        Run(sshd.host(), (("python3", "lock.py", str(tmp_path / "lock"), "me"),)),
+        Run(
+            sshd.host(),
+            (("python3", "breakglass-remote.pyz", "lock", str(tmp_path / "lock"), "me"),),
+        ),
     )
     source, sink = connections.copy(step, nothing)
     assert source.ok
@@ -480,7 +500,8 @@ def test_a_lock_is_gone_when_the_connection_is(
 def test_a_lock_is_gone_after_silence(sshd: Sshd, connections: Connections, tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
     silent = threading.Thread(
-        target=connections.ask, args=(sshd.host(), ("python3", "lock.py", path, "silent", "1"))
+        target=connections.ask,
+        args=(sshd.host(), ("python3", "breakglass-remote.pyz", "lock", path, "silent", "1")),
     )
     silent.start()
     deadline = time.monotonic() + 5
@@ -861,7 +882,7 @@ def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(
 
 
 def test_text_from_another_host_can_not_move_the_cursor() -> None:
-    assert inert(b"a\x1b[31m\xffb\r\x9b\nc") == "a [31m\ufffdb \ufffd\nc"
+    assert printable(b"a\x1b[31m\xffb\r\x9b\nc") == "a [31m\ufffdb \ufffd\nc"
 
 
 def test_a_stderr_without_line_ends_does_not_grow() -> None:

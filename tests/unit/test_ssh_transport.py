@@ -25,11 +25,13 @@ from paramiko.common import (
 )
 from paramiko.packet import Packetizer
 
+from breakglass import config
 from breakglass.errors import Unreachable
 from breakglass.plan import Copy, Host, Run
 from breakglass.ports import Result
 from breakglass.ssh import Connections
 from breakglass.ssh.command import Command
+from breakglass.ssh.host_key import KNOWN_HOSTS_VARIABLE
 from breakglass.ssh.transport import Sender
 from tests.unit.loopback_sshd import Sshd, running_sshd
 
@@ -82,6 +84,54 @@ def within(seconds: float, act: Callable[[], Result]) -> Result:
 
     threading.Thread(target=run, daemon=True).start()
     return ended.result(seconds)
+
+
+# Jump hosts
+
+
+class MeetingPlace(dict[str, str]):
+    """An environment in which two connections that are being made wait for each other."""
+
+    def __init__(self, **variables: str) -> None:
+        super().__init__(**variables)
+        self._both = threading.Barrier(2)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == KNOWN_HOSTS_VARIABLE:
+            with suppress(threading.BrokenBarrierError):
+                self._both.wait(1.0)
+        return super().get(name, default)
+
+
+def circular(tmp_path: Path, text: str) -> Connections:
+    file = tmp_path / "config"
+    file.write_text(text)
+    return Connections(
+        config.Ssh(file, tmp_path / "known_hosts", 1.0), environ=MeetingPlace(HOME=str(tmp_path))
+    )
+
+
+def test_jump_hosts_in_a_circle_are_named_to_two_threads_that_enter_it_at_different_hosts(
+    tmp_path: Path,
+) -> None:
+    text = "Host inner\n ProxyJump gate\nHost gate\n ProxyJump inner\n"
+    with circular(tmp_path, text) as connections, ThreadPoolExecutor(2) as threads:
+
+        def reach(name: str) -> str:
+            with pytest.raises(Unreachable, match="circle") as refused:
+                within(5, lambda: connections.ask(Host(name, name), ("true",)))
+            return refused.value.message
+
+        assert [words.split(":")[0] for words in threads.map(reach, ("inner", "gate"))] == [
+            "inner",
+            "gate",
+        ]
+
+
+def test_jump_hosts_that_never_end_are_a_sentence(tmp_path: Path) -> None:
+    with circular(tmp_path, "Host *\n ProxyJump x%n\n") as connections:
+        with pytest.raises(Unreachable, match="more than 32 jump hosts"):
+            within(5, lambda: connections.ask(Host("inner", "inner"), ("true",)))
 
 
 # The order
@@ -192,7 +242,7 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, kind: int, error: Exception) -
 
 SILENT = script("sleep 20")
 MANY_BYTES = script("head -c 1000000 /dev/zero; sleep 20")
-HELD_LOCK = ("python3", "lock.py", "/none/lock", "me")
+HELD_LOCK = ("python3", "breakglass-remote.pyz", "lock", "/none/lock", "me")
 
 
 KEY_EXCHANGE = paramiko.SSHException("Key-exchange timed out")

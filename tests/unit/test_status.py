@@ -65,6 +65,7 @@ def gone(host: Host) -> Source:
             Unreachable(
                 f"{host.name} was not reached on port 22 (it did not answer within 5 s)",
                 next_step="Look whether the machine is up.",
+                where=host.name,
             ),
         ),
     )
@@ -102,7 +103,11 @@ def lost(name: str, *, known: bool = True) -> Seen:
         unread=(
             Unread(
                 name,
-                Unreachable(f"{name}: no route to it", next_step="Look whether the machine is up."),
+                Unreachable(
+                    f"{name}: no route to it",
+                    next_step="Look whether the machine is up.",
+                    where=name,
+                ),
             ),
         ),
     )

@@ -1,4 +1,4 @@
-"""remote/taken.py as it runs on a node: a process of its own, over real files."""
+"""The script taken as it runs on a node: a process of its own, over real files."""
 
 import ast
 import hashlib
@@ -17,12 +17,12 @@ import pytest
 
 from breakglass.commands.hosts_toml import compose
 from breakglass.observe.answering import MARK, Site, _site
-from tests.interpreters import HOST
+from breakglass.remote import taken
+from tests.interpreters import HOST, script, zipapp
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
 REMOTE = Path(__file__).parents[2] / "src/breakglass/remote"
-SCRIPT = REMOTE / "taken.py"
 REGISTRY, NAMESPACE = "registry.example:5050", "k8s.io"
 LINES = (
     f"{MARK}, so that this node answers pulls",
@@ -45,10 +45,10 @@ def count(event, arguments):
         left -= 1
         if left == 0:
             os._exit(137)
-source = open(sys.argv[1]).read()
-sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv.pop(1))
+from breakglass.remote.taken.main import main
 sys.addaudithook(count)
-exec(compile(source, "taken.py", "exec"), {"__name__": "__main__"})
+sys.exit(main(sys.argv[1:], None))
 """  # noqa: E501
 
 
@@ -66,11 +66,11 @@ class Node:
         self.environment = {"PATH": os.environ["PATH"]}
 
     def run(self, *argv: object) -> subprocess.CompletedProcess[str]:
-        return self._run(str(SCRIPT), *argv)
+        return self._run(*script("taken", *argv))
 
     def killed(self, before: int, *argv: object) -> bool:
         """Whether it came to its change number `before`, and was killed there."""
-        ended = self._run("-c", KILLED, before, SCRIPT, *argv)
+        ended = self._run(HOST.python, "-IS", "-c", KILLED, before, zipapp(), *argv)
         assert ended.returncode in (0, 137), ended.stderr
         return ended.returncode == 137
 
@@ -171,7 +171,7 @@ class Node:
 
     def _run(self, *argv: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [HOST.python, "-I", "-S", *map(str, argv)],
+            [*map(str, argv)],
             capture_output=True,
             text=True,
             timeout=30,
@@ -762,7 +762,7 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> N
     ],
 )
 def test_arguments_that_make_no_sense_are_usage_errors(node: Node, argv: tuple[str, ...]) -> None:
-    assert node.refused(*argv, status=2).startswith("taken.py: ")
+    assert node.refused(*argv, status=2).startswith("breakglass-remote.pyz taken")
 
 
 # Killed
@@ -954,7 +954,7 @@ def test_reading_tells_what_the_files_of_the_record_are_now_and_whether_the_resp
 ) -> None:
     node.begin()
     node.insert()
-    (node.directory / ".breakglass-responder.py").symlink_to("/nowhere")
+    (node.directory / ".breakglass-responder.pyz").symlink_to("/nowhere")
     told = node.read()
     assert told["now"] == {str(node.file): OURS}
     assert told["responder"] is True
@@ -1330,7 +1330,7 @@ LATER_THAN_3_8 = {
 BUILT_IN = {"list", "dict", "tuple", "set", "frozenset", "type"}
 
 
-@pytest.mark.parametrize("script", sorted(REMOTE.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted(REMOTE.rglob("*.py")), ids=str)
 def test_every_script_for_other_hosts_is_python_3_8_and_imports_only_the_standard_library(
     script: Path,
 ) -> None:
@@ -1360,20 +1360,14 @@ def test_every_script_for_other_hosts_is_python_3_8_and_imports_only_the_standar
             if isinstance(node, ast.ImportFrom)
             else []
         )
-        assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names, (
+        others = [name for name in names if not f"{name}.".startswith("breakglass.remote.")]
+        assert {name.partition(".")[0] for name in others} <= sys.stdlib_module_names, (
             f"{script.name}: {names}"
         )
 
 
 def test_the_mark_is_the_same_on_the_node_and_here(node: Node) -> None:
-    constants = {
-        target.id: statement.value.value
-        for statement in ast.parse(SCRIPT.read_text()).body
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
-    assert constants["MARK"] == MARK
+    assert taken.MARK == MARK
     assert (
         compose(site_of(node.site()), None, address="http://127.0.0.1:4000", first=False)
         .lines[0]

@@ -226,8 +226,11 @@ def test_the_goal_promises_to_keep_the_image_only_where_containerd_honours_the_l
 
 def test_the_record_begins_after_the_tarball_is_verified_and_before_anything_is_taken() -> None:
     made = [line for line in lines(planned(bare("1.7.24", taken=Taken()))) if "flock" not in line]
-    at = made.index("k8s-node1$ sudo -n python3 taken.py begin /var/breakglass --namespace k8s.io")
-    (verify,) = [index for index, line in enumerate(made) if "archive.py verify" in line]
+    at = made.index(
+        "k8s-node1$ sudo -n python3 breakglass-remote.pyz taken begin /var/breakglass "
+        "--namespace k8s.io"
+    )
+    (verify,) = [index for index, line in enumerate(made) if "archive verify" in line]
     changing = [
         index
         for index, line in enumerate(made)
@@ -237,8 +240,8 @@ def test_the_record_begins_after_the_tarball_is_verified_and_before_anything_is_
                 "images import",
                 "images tag",
                 "images label",
-                "taken.py insert",
-                "responder.py start",
+                "taken insert",
+                "responder start",
             )
         )
     ]
@@ -251,21 +254,21 @@ def test_a_record_whose_first_writing_was_cut_short_is_begun_and_one_that_is_who
     assert [
         line
         for line in lines(planned(bare("1.7.24", taken=Taken(is_begun=True))))
-        if "taken.py begin" in line
+        if "taken begin" in line
     ]
     assert not [
         line
         for line in lines(planned(bare("1.7.24", taken=Taken(True, True, namespace="k8s.io"))))
-        if "taken.py begin" in line
+        if "taken begin" in line
     ]
 
 
 def test_a_record_that_was_begun_ends_again_where_the_import_fails() -> None:
     plan = planned(bare("1.7.24", taken=Taken()))
-    assert [str(undoing) for step, undoing in plan.undo if "taken.py begin" in str(step)] == [
-        "k8s-node1$ sudo -n python3 taken.py end /var/breakglass"
+    assert [str(undoing) for step, undoing in plan.undo if "taken begin" in str(step)] == [
+        "k8s-node1$ sudo -n python3 breakglass-remote.pyz taken end /var/breakglass"
     ]
-    assert "taken.py end" in str(plan.undo[-1][1]), "the names come back first"
+    assert "taken end" in str(plan.undo[-1][1]), "the names come back first"
 
 
 # Image garbage collection

@@ -1,4 +1,4 @@
-"""remote/watch.py: how far an import has read its tarball, and its end when nobody is there any
+"""The script watch: how far an import has read its tarball, and its end when nobody is there any
 more.
 """
 
@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interpreters import HOST
+from tests.interpreters import script
 
 pytestmark = pytest.mark.usefixtures("host_python")
-
-WATCH = Path(__file__).parents[2] / "src/breakglass/remote/watch.py"
 
 
 @pytest.fixture
@@ -38,9 +36,7 @@ def reading(tarball: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def watch(tarball: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [HOST.python, str(WATCH), str(tarball)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return subprocess.Popen(script("watch", tarball), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_it_tells_how_far_the_file_was_read(

@@ -1,7 +1,3 @@
 """argv -> facts -> plan -> show -> confirm -> apply -> result. The only package with typer, rich,
 --dry-run and exit codes.
 """
-
-from breakglass.cli.main import main
-
-__all__ = ["main"]

@@ -1,6 +1,5 @@
 """The commands as they are typed. Nothing heavy is imported before a command runs."""
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 from breakglass import __version__
 from breakglass.cli import completion
 from breakglass.cli.exit_codes import explain
-from breakglass.cli.main import Global, carry
+from breakglass.cli.run import Options
 from breakglass.cli.typed import Command, Group, WithCommand
 from breakglass.errors import Usage
 
@@ -82,7 +81,7 @@ def main(
     ] = False,
 ) -> None:
     del version
-    context.obj = Global(config, json, verbose)
+    context.obj = Options(config, json, verbose, typed=context.obj or ())
 
 
 @look()
@@ -101,13 +100,9 @@ def check(
 
     Example: breakglass check
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.check import run_check
 
-    return carry(
-        "check",
-        lambda session: verbs.run_check(session, tag=tag, expect_served=expect_served),
-        given=context.obj,
-    )
+    return run_check(context.obj, tag=tag, expect_served=expect_served)
 
 
 @look()
@@ -120,9 +115,9 @@ def status(context: typer.Context) -> int:
 
     Example: breakglass status
     """
-    from breakglass.cli.looking import run_status
+    from breakglass.cli.status import run_status
 
-    return carry("status", run_status, given=context.obj)
+    return run_status(context.obj)
 
 
 @runbook()
@@ -151,15 +146,9 @@ def snapshot(
 
     Example: breakglass snapshot --tag 0a1b2c3d
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.snapshot import run_snapshot
 
-    return carry(
-        "snapshot",
-        lambda session: verbs.run_snapshot(session, tag=tag, environ=os.environ),
-        given=context.obj,
-        dry_run=dry_run,
-        tolerate_failure=tolerate_failure,
-    )
+    return run_snapshot(context.obj, tag=tag, tolerate_failure=tolerate_failure, dry_run=dry_run)
 
 
 @runbook()
@@ -194,16 +183,11 @@ def fetch(
 
     Example: breakglass fetch k8s-node1
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.fetch import run_fetch
 
     if via not in completion.WAYS:
         raise Usage("--via is auto, node or operator", next_step="breakglass fetch --help")
-    return carry(
-        "fetch",
-        lambda session: verbs.run_fetch(session, node=node, tag=tag, source=source, via=via),
-        given=context.obj,
-        dry_run=dry_run,
-    )
+    return run_fetch(context.obj, node=node, tag=tag, source=source, via=via, dry_run=dry_run)
 
 
 @runbook("import")
@@ -234,14 +218,9 @@ def import_(
 
     Example: breakglass import k8s-node1
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.import_image import run_import
 
-    return carry(
-        "import",
-        lambda session: verbs.run_import(session, node=node, tag=tag, answer_pulls=answer_pulls),
-        given=context.obj,
-        dry_run=dry_run,
-    )
+    return run_import(context.obj, node=node, tag=tag, answer_pulls=answer_pulls, dry_run=dry_run)
 
 
 @runbook()
@@ -258,14 +237,9 @@ def pin(
 
     Example: breakglass pin k8s-node1 --reason 'Forgejo is down'
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.pin import run_pin
 
-    return carry(
-        "pin",
-        lambda session: verbs.run_pin(session, node=node, reason=reason, yes=yes),
-        given=context.obj,
-        dry_run=dry_run,
-    )
+    return run_pin(context.obj, node=node, reason=reason, yes=yes, dry_run=dry_run)
 
 
 @runbook()
@@ -291,14 +265,9 @@ def restore(
 
     Example: breakglass restore
     """
-    from breakglass.cli import verbs
+    from breakglass.cli.restore import run_restore
 
-    return carry(
-        "restore",
-        lambda session: verbs.run_restore(session, nodes=tuple(nodes or ()), yes=yes),
-        given=context.obj,
-        dry_run=dry_run,
-    )
+    return run_restore(context.obj, nodes=tuple(nodes or ()), yes=yes, dry_run=dry_run)
 
 
 @all_at_once(cls=WithCommand)
@@ -320,17 +289,10 @@ def recover(
 
     Example: breakglass recover -- ./repair.sh
     """
-    from breakglass.cli import recovering, verbs
+    from breakglass.cli.recover import run_recover
 
     command = context.meta["command"] or ()
-    return carry(
-        "recover",
-        lambda session: recovering.run_recover(
-            session, node=node, tag=verbs.checked_tag(tag), command=command, yes=yes
-        ),
-        given=context.obj,
-        dry_run=dry_run,
-    )
+    return run_recover(context.obj, node=node, tag=tag, command=command, yes=yes, dry_run=dry_run)
 
 
 @practice()
@@ -346,11 +308,9 @@ def drill(
 
     Example: breakglass drill k8s-node1
     """
-    from breakglass.cli.drilling import run_drill
+    from breakglass.cli.drill import run_drill
 
-    return carry(
-        "drill", lambda session: run_drill(session, node=node), given=context.obj, dry_run=dry_run
-    )
+    return run_drill(context.obj, node=node, dry_run=dry_run)
 
 
 @practice()
@@ -368,6 +328,6 @@ def sandbox(
 
     Example: breakglass sandbox -- breakglass snapshot --tag 0a1b2c3d --dry-run
     """
-    from breakglass.cli.practice import run_sandbox
+    from breakglass.cli.sandbox import run_sandbox
 
-    return run_sandbox(tuple(command or ()), json=context.obj.json, verbose=context.obj.verbose)
+    return run_sandbox(context.obj, command=tuple(command or ()))

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from breakglass.cli.directories import home, working_directory
 
 if TYPE_CHECKING:
     from breakglass.config import Config
@@ -135,8 +136,8 @@ def _config(ctx: Any) -> "Config | None":
     be.
     """
     from breakglass.config import find, load
+    from breakglass.deadline import together
     from breakglass.errors import BreakglassError
-    from breakglass.observe.together import together
 
     given = ctx.find_root().params.get("config")
 
@@ -146,11 +147,11 @@ def _config(ctx: Any) -> "Config | None":
                 find(
                     None if given is None else str(given),
                     environ=os.environ,
-                    cwd=Path.cwd(),
-                    home=Path.home(),
+                    cwd=working_directory(),
+                    home=home(),
                 )
             )
-        except (BreakglassError, OSError, RuntimeError):
+        except (BreakglassError, OSError):
             return None
 
     return together([read], seconds=SECONDS)[0]
@@ -164,7 +165,7 @@ def _sources(config: "Config") -> "tuple[tuple[Host, str], ...]":
 
 def _all_of(questions: Sequence[Callable[[], list[str]]]) -> list[str]:
     """What was answered in time, each once."""
-    from breakglass.observe.together import together
+    from breakglass.deadline import together
 
     def quietly(question: Callable[[], list[str]]) -> list[str]:
         try:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from breakglass.observe.age import age_seconds, moment_of, told_age
-from breakglass.observe.text import inert
-from breakglass.plan import Confirm, Copy, Lock, PatchNode, Run, Step
+from breakglass.age import age_in_words, age_seconds, moment_of
+from breakglass.plan import Copy, Lock, PatchNode, Purpose, Step
 from breakglass.shape import fits, parse_json
+from breakglass.text import inert
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """A run that finds more than this puts it aside, and begins anew."""
@@ -62,7 +62,8 @@ class Journal:
         """
 
     def begin(self, step: Step) -> None:
-        if _changes(step):
+        if not isinstance(step, Lock) and step.purpose is not Purpose.LOOKS:
+            # A lock is gone with the run.
             self._has_begun, self._began[step] = True, time.monotonic()
             self._write(host=_where(step), line=str(step), result="begun", seconds=None)
 
@@ -129,21 +130,12 @@ def last_run(path: Path) -> dict[str, Any] | None:
 def describe(last: Mapping[str, Any], *, now: str) -> str:
     """The last run in one line."""
     age = age_seconds(last["at"], now)
-    when = f"at {inert(last['at'], limit=40)}" if age is None else f"{told_age(age)} ago"
+    when = f"at {inert(last['at'], limit=40)}" if age is None else f"{age_in_words(age)} ago"
     changes = f"{last['changes']} change{'' if last['changes'] == 1 else 's'}"
     end = (
         "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
     )
     return f"{inert(last['command'])} by {inert(last['by'])}, {when}: {changes}, {end}"
-
-
-def _changes(step: Step) -> bool:
-    """All that is done on a host or to the cluster, but for what only looks. A lock is gone with
-    the run.
-    """
-    return not isinstance(step, Lock | Confirm) and not (
-        isinstance(step, Run) and step.pipeline[0][:3] == ("python3", "archive.py", "verify")
-    )
 
 
 def _where(step: Step) -> str:

@@ -75,7 +75,7 @@ class Screen:
         self._task: TaskID | None = None
         self._over = threading.Event()
         self._total: int | None = None
-        self._done = 0
+        self._done = self._resumed = 0
 
     def say(self, line: str, *, style: str = "") -> None:
         """A line that may hold something to be copied."""
@@ -136,7 +136,8 @@ class Screen:
         """
         if isinstance(step, PatchNode):
             return  # they go out together, and none takes long
-        self._total, self._done, began = getattr(step, "total_bytes", None), 0, time.monotonic()
+        self._total, began = getattr(step, "total_bytes", None), time.monotonic()
+        self._done = self._resumed = getattr(step, "resumed_bytes", 0)
         if self._err.is_terminal and not self._err.is_dumb_terminal:
             moves = isinstance(step, Copy) or (
                 isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1)
@@ -171,7 +172,7 @@ class Screen:
                 console=self._err,
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=self._total)
+            self._task = self._bar.add_task("", total=self._total, completed=self._resumed)
             self._bar.start()
             return
         self._over = over = threading.Event()
@@ -192,9 +193,9 @@ class Screen:
 
     def _moved(self, seconds: float) -> str:
         """How much by now, how fast, and how long it will take from here."""
-        if not self._done:
+        if self._done <= self._resumed:
             return ""
-        rate = self._done / seconds
+        rate = (self._done - self._resumed) / seconds
         of_total = f" of {self._total / 1e6:.0f}" if self._total else ""
         left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total else ""
         return f", {self._done / 1e6:.0f}{of_total} MB, {rate / 1e6:.1f} MB/s{left}"

@@ -2,40 +2,42 @@
 confirmed.
 """
 
-import getpass
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from breakglass import __version__
-from breakglass.apply import Explain, apply
+from breakglass.apply import apply
 from breakglass.cli import journal
+from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
-from breakglass.cli.main import typed_with
 from breakglass.cli.outcome import Outcome, StepTold, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
+from breakglass.commands.job import Done, FactsType, Job
 from breakglass.config import Config
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
+from breakglass.known_hosts import Refusal
 from breakglass.kube import Cluster
-from breakglass.plan import Argv, Confirm, Host, Lock, Plan, Run, Step, command_line
+from breakglass.plan import Argv, Host, Plan, Step, command_line
 from breakglass.ports import Result
 from breakglass.registry import image_id, look_all, read_credentials
 from breakglass.ssh import Connections
-
-FactsType = TypeVar("FactsType")
+from breakglass.ssh.settings import local_user
 
 
 class Session:
     """Holds what has to be closed, and what `--json` tells in the end."""
 
-    def __init__(self, *, config: Config, screen: Screen, outcome: Outcome) -> None:
-        self.config, self.screen, self.outcome = config, screen, outcome
+    def __init__(
+        self, *, config: Config, screen: Screen, outcome: Outcome, typed: Sequence[str]
+    ) -> None:
+        """`typed`: the arguments of this run, to show them again with one more."""
+        self.config, self.screen, self.outcome, self.typed = config, screen, outcome, typed
         self.announced: tuple[Plan, ...] = ()
         """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
         self.hosts = Connections(config.ssh, environ=os.environ)
@@ -44,7 +46,7 @@ class Session:
         at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         identity = Identity(
             run=secrets.token_hex(4),
-            by=f"{_user()}@{socket.gethostname()}",
+            by=f"{local_user() or os.getuid()}@{socket.gethostname()}",
             at=at,
             version=__version__,
         )
@@ -71,79 +73,66 @@ class Session:
     def close(self) -> None:
         self.hosts.close()
 
-    def carry_out(
-        self,
-        facts: FactsType,
-        *,
-        decide: Callable[[FactsType], Plan],
-        again: Callable[[], FactsType],
-        state: Callable[[FactsType], str],
-        explain: Explain = lambda *_: None,
-        after: Callable[[], FactsType] | None = None,
-        left: Callable[[FactsType], Plan] | None = None,
-        question: str = "",
-        yes: bool = True,
-    ) -> tuple[FactsType, Plan]:
+    def say_host_keys(self, errors: Iterable[BreakglassError]) -> None:
+        """Of each host that was passed over because its key is unknown, how the key is added:
+        nothing but a person adds one.
+        """
+        for next_step in dict.fromkeys(
+            error.next_step for error in errors if isinstance(error, Refusal)
+        ):
+            self.screen.say(next_step)
+
+    def carry_out(self, job: Job[FactsType], *, yes: bool = True) -> Done[FactsType]:
         """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of
         it is left to do.
-
-        `again` reads the facts anew before anything is changed, `after` (where it differs) when all
-        is done; `left` (where it differs from `decide`) plans from these what is left to do.
         """
-        plan = decide(facts)
+        facts = job.observe()
+        plan = job.decide(facts)
         first = len(self.outcome.steps)
         self.outcome.steps += [StepTold(step) for step in plan.steps]
         is_announced = any(_told(plan) == _told(announced) for announced in self.announced)
         if not is_announced:
             self.screen.plan(plan, dry_run=self.outcome.dry_run)
         if self.outcome.dry_run or not plan.steps:
-            return facts, plan
-        self.agree(question, yes=yes)
-        read_back = after or again
+            return Done(facts, facts, plan)
+        if job.question:
+            self.agree(job.question, yes=yes)
+        whole = self.announced if is_announced else (plan,)
         reports = _Reports(
             self,
             first,
             shown_first=first if is_announced else 0,
-            count=sum(len(announced.steps) for announced in self.announced)
-            if is_announced
-            else len(plan.steps),
+            count=sum(len(part.steps) for part in whole),
         )
+        reached = self._apply(job, facts, plan, reports)
+        self.screen.tell(f"Done, and read back: {plan.goal}.")
+        return Done(facts, reached, plan)
+
+    def _apply(
+        self, job: Job[FactsType], facts: FactsType, plan: Plan, reports: "_Reports"
+    ) -> FactsType:
+        """Do the plan, and read back what it has reached."""
+        read_back = job.observe_after or job.observe_again
+
+        def explain(step: Step, ended: Result) -> BreakglassError | None:
+            return job.explain(facts, step, ended) if job.explain else None
+
         try:
             apply(
                 plan,
                 hosts=JournaledHosts(self.hosts, self.journal),
                 cluster=JournaledCluster(self.cluster, self.journal),
                 reports=reports,
-                plan_again=lambda: decide(again()),
+                plan_again=lambda: job.decide(job.observe_again(facts)),
                 explain=explain,
             )
-            reached = self._read_back(read_back, left or decide)
+            return _read_back(lambda: read_back(facts), job.left_over or job.decide)
         except BreakglassError as error:
             reports.give_up()
-            raise self._with_state(error, read_back, state) from error.__cause__
+            raise self._with_state(error, lambda: job.state(read_back(facts))) from error.__cause__
         except KeyboardInterrupt:
             reports.give_up(signalled=True)
             raise
-        self.screen.tell(f"Done, and read back: {plan.goal}.")
-        return reached, plan
-
-    def _read_back(
-        self, read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]
-    ) -> FactsType:
-        try:
-            facts = read()
-            left = decide(facts).steps
-        except BreakglassError as error:
-            raise Failed(
-                f"all steps ended well, but that could not be read back: {error.message}",
-                next_step="run the same command again: it does only what is missing",
-            ) from error
-        if left:
-            raise Failed(
-                f"all steps ended well, but read back there is still something to do: {left[0]}",
-                next_step="run the same command again: it does only what is missing",
-            )
-        return facts
 
     def agree(self, question: str, *, yes: bool) -> None:
         """Ask, unless the answer was given already. No prompt without a terminal."""
@@ -153,31 +142,45 @@ class Session:
             raise Usage(
                 f"this is asked first, and there is no terminal to ask on: {question}",
                 state="Nothing was changed.",
-                next_step=typed_with("--yes"),
+                next_step=typed_with(self.typed, "--yes"),
             )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("not confirmed", next_step="the same command again, when it is time")
 
-    def _with_state(
-        self,
-        error: BreakglassError,
-        observe: Callable[[], FactsType],
-        state: Callable[[FactsType], str],
-    ) -> BreakglassError:
+    def _with_state(self, error: BreakglassError, read: Callable[[], str]) -> BreakglassError:
         """The error with the state as it is read now. What promises that nothing was changed
         becomes `failed` where something was.
         """
         if self.outcome.changed and isinstance(error, Unreachable | Refused | Busy):
-            error = Failed(error.message, next_step=error.next_step)
+            error = Failed(error.message, next_step=error.next_step, where=error.where)
         if isinstance(error, Unreachable | Refused) and error.state != type(error).state_by_default:
             return error
         try:
-            now = state(observe())
+            now = read()
         except BreakglassError as unread:
             now = f"{progress_of(self.outcome)} The state could not be read: {unread.message}"
-        error.state = f"{error.state} {now}".strip() if now not in error.state else error.state
-        return error
+        if now in error.state:
+            return error
+        return error.replaced(state=f"{error.state} {now}".strip())
+
+
+def _read_back(read: Callable[[], FactsType], decide: Callable[[FactsType], Plan]) -> FactsType:
+    """The facts now. Raises Failed where they are not read, or something is still to do."""
+    try:
+        facts = read()
+        left = decide(facts).steps
+    except BreakglassError as error:
+        raise Failed(
+            f"all steps ended well, but that could not be read back: {error.message}",
+            next_step="run the same command again: it does only what is missing",
+        ) from error
+    if left:
+        raise Failed(
+            f"all steps ended well, but read back there is still something to do: {left[0]}",
+            next_step="run the same command again: it does only what is missing",
+        )
+    return facts
 
 
 class _Reports:
@@ -199,7 +202,7 @@ class _Reports:
     def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
         told = self._session.outcome.steps[self._first + index]
         told.status, told.seconds = "done" if ok else "failed", seconds
-        if ok and _changes(step):
+        if ok and step.is_change:
             self._session.outcome.changed = True
         self._session.screen.step_ended(
             self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds
@@ -214,9 +217,9 @@ class _Reports:
         for told in self._session.outcome.steps[self._first :]:
             if told.status == "planned":
                 told.status = "failed" if told.begun else "not run"
-                self._session.outcome.changed |= told.begun and _changes(told.step)
+                self._session.outcome.changed |= told.begun and told.step.is_change
             elif told.status == "failed" and signalled:
-                self._session.outcome.changed |= _changes(told.step)
+                self._session.outcome.changed |= told.step.is_change
 
 
 class _Told:
@@ -236,25 +239,3 @@ class _Told:
 
 def _told(plan: Plan) -> tuple[str, ...]:
     return (plan.goal, *map(str, plan.steps))
-
-
-def _changes(step: Step) -> bool:
-    """Whether a step that ended well has changed something that anybody relies on. A lock, a check
-    and docker's own cache are none of that.
-    """
-    if isinstance(step, Lock | Confirm):
-        return False
-    if isinstance(step, Run):
-        return (
-            step.pipeline[0][:1] != ("mkdir",)
-            and step.pipeline[0][:2] != ("docker", "pull")
-            and step.pipeline[0][:3] != ("python3", "archive.py", "verify")
-        )
-    return True
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -3,7 +3,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from breakglass.config import REGISTRY_VM, Config
@@ -11,7 +11,7 @@ from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.plan import Argv, Host, Lock, Run, Step
+from breakglass.plan import Argv, Host, Lock, Purpose, Run, Step, title
 from breakglass.ports import Reads, ReadsCluster
 from breakglass.registry import Found, ImageId
 
@@ -31,6 +31,17 @@ class Identity:
     @property
     def holder(self) -> str:
         return f"{self.by}, run {self.run}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """NODE, resolved."""
+
+    host: Host
+    how: str
+    """The line that says how it was found."""
+    nodes: tuple[Node, ...] | None = None
+    """The cluster, where it was read on the way."""
 
 
 @dataclass(frozen=True)
@@ -80,32 +91,29 @@ class Estate:
     def nodes(self) -> tuple[Node, ...]:
         return read_nodes(self.cluster)
 
-    def node(self, name: str) -> tuple[Host, str]:
-        """The host behind NODE, and the line that says how it was found. `nodes.hosts` wins over
-        the API; a name in neither is the SSH host itself.
+    def resolve(self, name: str, nodes: tuple[Node, ...] | None = None) -> Target:
+        """The host behind NODE. `nodes.hosts` wins over the API; a name in neither is the SSH host
+        itself. `nodes`: the cluster, where it was read already.
 
         Raises Refused for a name that no node has and no host answers to.
         """
-        nodes = self.config.nodes
-        if name in nodes.hosts:
-            return self._node_host(
-                name, nodes.hosts[name]
-            ), f"{name} is {nodes.hosts[name]} (nodes.hosts)"
+        hosts = self.config.nodes.hosts
+        if name in hosts:
+            how = f"{name} is {hosts[name]} (nodes.hosts)"
+            return Target(self._node_host(name, hosts[name]), how, nodes)
         try:
-            known = self.nodes()
+            known = self.nodes() if nodes is None else nodes
         except Unreachable as error:
-            return (
+            return Target(
                 self._node_host(name, name),
-                (
-                    f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
-                    f"not reached ({error.message})"
-                ),
+                f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
+                f"not reached ({error.message})",
             )
         found = next((node for node in known if name == node.name), None) or next(
             (node for node in known if name == node.address), None
         )
         if found is not None:
-            return self.host_of(found)
+            return replace(self.target_of(found), nodes=known)
         host = self._node_host(name, name)
         try:
             self.hosts.ask(host, ("true",))
@@ -118,21 +126,19 @@ class Estate:
                 next_step="one of: "
                 + (", ".join(node.name for node in known) or "(the cluster has no nodes)"),
             ) from error
-        return (
+        return Target(
             host,
-            (
-                f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the "
-                f"cluster"
-            ),
+            f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the "
+            f"cluster",
+            known,
         )
 
-    def host_of(self, node: Node) -> tuple[Host, str]:
-        """The host of a node that the API knows, and the line that says how it was found."""
+    def target_of(self, node: Node) -> Target:
+        """A node that the API knows."""
         hosts = self.config.nodes.hosts
         address = hosts.get(node.name) or node.address or node.name
-        return self._node_host(
-            node.name, address
-        ), f"{node.name} is {address} ({'nodes.hosts' if node.name in hosts else 'InternalIP'})"
+        where = "nodes.hosts" if node.name in hosts else "InternalIP"
+        return Target(self._node_host(node.name, address), f"{node.name} is {address} ({where})")
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user
@@ -160,19 +166,29 @@ class Unread:
     error: BreakglassError
 
     def __str__(self) -> str:
-        return (
-            self.error.message
-            if self.error.message.startswith(self.name)
-            else f"{self.name}: {self.error.message}"
-        )
+        return self.error.named(self.name)
 
 
 def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:
     """The first steps of everything that writes into a directory: it exists, and its lock is
     ours.
     """
-    make = () if present else (Run(host, (("mkdir", "-p", directory),)),)
-    return (*make, Lock(host, f"{directory}/.breakglass.lock", identity.holder))
+    lock = Lock(
+        host,
+        f"{directory}/.breakglass.lock",
+        identity.holder,
+        title=title("lock", directory),
+    )
+    return (lock,) if present else (create(host, directory), lock)
+
+
+def create(host: Host, directory: str) -> Run:
+    return Run(
+        host,
+        (("mkdir", "-p", directory),),
+        title=title("create", directory),
+        purpose=Purpose.PREPARES,
+    )
 
 
 def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...]:
@@ -180,9 +196,9 @@ def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...
     link = f"{directory}/{name}-latest.tar.gz"
     hidden = f"{directory}/.{name}-latest.tar.gz.partial"
     return (
-        Run(host, (("ln", "-sfnT", file, hidden),)),
-        Run(host, (("mv", "-fT", hidden, link),)),
-        Run(host, (("sync", directory),)),
+        Run(host, (("ln", "-sfnT", file, hidden),), title=title("link the new latest to", file)),
+        Run(host, (("mv", "-fT", hidden, link),), title=title("point latest at", file)),
+        Run(host, (("sync", directory),), title=title("flush", directory, " to disk")),
     )
 
 
@@ -192,6 +208,7 @@ def removal(shelf: Shelf, tarball: Tarball) -> Run:
     return Run(
         shelf.host,
         (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),),
+        title=title("remove", tarball.file),
     )
 
 
@@ -200,7 +217,7 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
     written, whose partial is dealt with there.
     """
     discards = tuple(
-        Run(shelf.host, (archive("discard", shelf.directory, partial.file),))
+        discard(shelf.host, shelf.directory, partial.file)
         for partial in shelf.partials
         if partial.file != but
     )
@@ -209,11 +226,45 @@ def tidying(shelf: Shelf, *, but: str | None) -> tuple[Step, ...]:
         for orphan in shelf.orphans
         if but is None or not orphan.startswith((but + ".", but.removesuffix(".tar.gz") + ".json"))
     )
-    return (*discards, *((Run(shelf.host, (("rm", "-f", "--", *orphans),)),) if orphans else ()))
+    if not orphans:
+        return discards
+    count = f"{len(orphans)} sidecar{'' if len(orphans) == 1 else 's'}"
+    line = ("rm", "-f", "--", *orphans)
+    return (*discards, Run(shelf.host, (line,), title=f"remove {count} without a tarball"))
+
+
+def discard(host: Host, directory: str, file: str) -> Run:
+    """Removes the hidden files of a tarball that has not arrived whole."""
+    return Run(
+        host,
+        (archive("discard", directory, file),),
+        title=title("discard the partial", file),
+        is_script=True,
+    )
+
+
+def publish(host: Host, directory: str, file: str) -> Run:
+    """The partial gets its name, and its sidecars are there before it."""
+    return Run(
+        host, (archive("publish", directory, file),), title=title("publish", file), is_script=True
+    )
+
+
+def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
+    """Reads a tarball to its end and compares it with its record."""
+    return Run(
+        host,
+        (archive("verify", path),),
+        total_bytes=total_bytes,
+        title=title("verify", path.rpartition("/")[2]),
+        purpose=Purpose.LOOKS,
+        is_script=True,
+        repair=repair,
+    )
 
 
 def archive(*arguments: str) -> Argv:
-    return ("python3", "archive.py", *arguments)
+    return ("python3", "breakglass-remote.pyz", "archive", *arguments)
 
 
 Result = dict[str, Any]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from breakglass.commands import Estate
 from breakglass.commands.hosts_toml import compose, endpoints, lists, registry_of
@@ -19,7 +19,7 @@ from breakglass.observe.answering import (
     read_taken,
 )
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Host, Run, Step
+from breakglass.plan import Argv, Host, Run, Step, title
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Part:
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    taken: Taken = field(default_factory=Taken, compare=False)
+    """What is taken from the node once these steps are done."""
 
 
 def read_answers(
@@ -119,7 +121,8 @@ def set_up(
         (
             (
                 "python3",
-                "responder.py",
+                "breakglass-remote.pyz",
+                "responder",
                 "start",
                 directory,
                 "--port",
@@ -131,6 +134,8 @@ def set_up(
                 *ctr.line(),
             ),
         ),
+        title=f"start the responder on port {port}",
+        is_script=True,
     )
     runs = (
         responder.port is not None
@@ -144,16 +149,12 @@ def set_up(
         )
     ]
     files = dict.fromkeys(site.file for site in answering.sites)
-    parts += [
-        _list(
-            node,
-            directory,
-            [site for site in answering.sites if site.file == file],
-            answers,
-            f"http://127.0.0.1:{port}",
-        )
-        for file in files
-    ]
+    listed: list[TakenFile] = []
+    for file in files:
+        sharing = [site for site in answering.sites if site.file == file]
+        part, taken_file = _list(node, directory, sharing, answers, f"http://127.0.0.1:{port}")
+        parts.append(part)
+        listed += [taken_file] if taken_file else []
     # Files that no name concerns any more.
     parts.append(
         take_back(
@@ -166,11 +167,16 @@ def set_up(
             ),
         )
     )
+    listed += parts[-1].taken.files
     return Part(
-        *(
-            tuple(each for part in parts for each in getattr(part, kind))
-            for kind in ("steps", "notes", "warnings")
-        )
+        tuple(step for part in parts for step in part.steps),
+        tuple(note for part in parts for note in part.notes),
+        tuple(warning for part in parts for warning in part.warnings),
+        replace(
+            taken,
+            files=tuple(sorted(listed, key=lambda file: file.path)),
+            has_responder=True,
+        ),
     )
 
 
@@ -180,11 +186,23 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
     """
     putting = tuple(_put_back(node, directory, file) for file in taken.files if not file.is_edited)
     stop = (
-        (Run(node, (("python3", "responder.py", "stop", directory),)),)
+        (
+            Run(
+                node,
+                (("python3", "breakglass-remote.pyz", "responder", "stop", directory),),
+                title="stop the responder",
+                is_script=True,
+            ),
+        )
         if taken.has_responder
         else ()
     )
-    return Part((*putting, *stop), warnings=tuple(edited(node, taken)))
+    left = tuple(file for file in taken.files if file.is_edited)
+    return Part(
+        (*putting, *stop),
+        warnings=tuple(edited(node, taken)),
+        taken=replace(taken, files=left, has_responder=False),
+    )
 
 
 def edited(node: Host, taken: Taken) -> list[str]:
@@ -201,12 +219,22 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """There is a record of what is taken from the node."""
-    return Run(node, (("python3", "taken.py", "begin", directory, "--namespace", ctr.namespace),))
+    line = (
+        "python3",
+        "breakglass-remote.pyz",
+        "taken",
+        "begin",
+        directory,
+        "--namespace",
+        ctr.namespace,
+    )
+    return Run(node, (line,), title=title("begin the record in", directory), is_script=True)
 
 
 def end(node: Host, directory: str) -> Run:
     """The record goes: all is given back."""
-    return Run(node, (("python3", "taken.py", "end", directory),))
+    line = ("python3", "breakglass-remote.pyz", "taken", "end", directory)
+    return Run(node, (line,), title=title("remove the record in", directory), is_script=True)
 
 
 def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]:
@@ -257,9 +285,11 @@ def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]
     )
 
 
-def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, address: str) -> Part:
+def _list(
+    node: Host, directory: str, sharing: list[Site], answers: Answers, address: str
+) -> tuple[Part, TakenFile | None]:
     """One hosts.toml, of one registry or of several that share it, lists the node; steps only where
-    it does not, or not in the right place.
+    it does not, or not in the right place. With what the record says of the file then.
     """
     taken = answers.taken
     site = replace(sharing[0], linked=len(sharing) > 1 or sharing[0].linked)
@@ -300,16 +330,15 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                     f"{node.by_hand('editor', site.file)}; then run the same command again"
                 ),
             )
-        return Part(
-            (), notes, (f"{node}:{site.file} {why}; it lists the node, and is left as it is",)
-        )
+        left = f"{node}:{site.file} {why}; it lists the node, and is left as it is"
+        return Part((), notes, (left,)), entry
     original = _original(site, taken)
     insertion = compose(site, original, address=address, first=bool(broken))
     before: tuple[Step, ...] = ()
     warnings: tuple[str, ...] = ()
     if entry and entry.is_ours:
         if insertion.text == entry.written:
-            return Part((), notes)
+            return Part((), notes), entry
         before = (_put_back(node, directory, entry),)
     elif entry and entry.now is None and entry.original is not None:
         warnings = (
@@ -318,12 +347,7 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                 f"before comes back first"
             ),
         )
-        before = (
-            Run(
-                node,
-                (("python3", "taken.py", "put_back", directory, site.file, "--although-gone"),),
-            ),
-        )
+        before = (_put_back(node, directory, entry, "--although-gone"),)
     elif entry and entry.is_edited:
         warnings = (
             (
@@ -342,7 +366,8 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
         (
             (
                 "python3",
-                "taken.py",
+                "breakglass-remote.pyz",
+                "taken",
                 "insert",
                 directory,
                 site.file,
@@ -355,8 +380,11 @@ def _list(node: Host, directory: str, sharing: list[Site], answers: Answers, add
                 *insertion.lines,
             ),
         ),
+        title=title("edit", _short(site.file)),
+        is_script=True,
     )
-    return Part((*before, insert), notes, warnings)
+    inserted = TakenFile(site.file, original, insertion.text, insertion.text)
+    return Part((*before, insert), notes, warnings), inserted
 
 
 def _refuses(registry: str) -> str:
@@ -366,8 +394,22 @@ def _refuses(registry: str) -> str:
     )
 
 
-def _put_back(node: Host, directory: str, file: TakenFile) -> Run:
-    return Run(node, (("python3", "taken.py", "put_back", directory, file.path),))
+def _put_back(node: Host, directory: str, file: TakenFile, *options: str) -> Run:
+    line: Argv = (
+        "python3",
+        "breakglass-remote.pyz",
+        "taken",
+        "put_back",
+        directory,
+        file.path,
+        *options,
+    )
+    return Run(node, (line,), title=title("restore", _short(file.path)), is_script=True)
+
+
+def _short(path: str) -> str:
+    """The directory that is called after the registry, and the file in it."""
+    return "/".join(path.split("/")[-2:])
 
 
 def _original(site: Site, taken: Taken) -> str | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 
 from breakglass.commands import Estate, Result, Unread
+from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
-from breakglass.observe.together import together
 from breakglass.registry import Found
 
 SECONDS = 8.5
@@ -29,10 +30,17 @@ class Facts:
     nodes: int | None
 
 
+class Need(StrEnum):
+    """Whether the runbook is needed."""
+
+    START = "start"
+    NOT_NEEDED = "not needed"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class Verdict:
-    word: str
-    """`start`, `not needed` or `unknown`."""
+    word: Need
     exit_code: int
     sentence: str
     next_step: str
@@ -52,7 +60,7 @@ def observe(estate: Estate, *, tag: str) -> Facts:
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
     others = [
-        Unread(name, Unreachable(f"{name}: {LATE}")) if answer is None else answer
+        Unread(name, Unreachable(f"{name}: {LATE}", where=name)) if answer is None else answer
         for name, answer in answers.items()
     ]
     return Facts(
@@ -96,21 +104,26 @@ def judge(
     if not why_not and expect_served:
         if others:
             return Verdict(
-                "not needed",
+                Need.NOT_NEEDED,
                 0,
                 f"served by {by}, but {' and '.join(others)}",
                 "see above what is wrong there",
             )
-        return Verdict("not needed", 0, f"served by {by}, as expected", "nothing to do")
+        return Verdict(Need.NOT_NEEDED, 0, f"served by {by}, as expected", "nothing to do")
     if not why_not:
         return Verdict(
-            "not needed", 10, f"not needed: served by {by}", "pipelines work, so skip the runbook"
+            Need.NOT_NEEDED,
+            10,
+            f"not needed: served by {by}",
+            "pipelines work, so skip the runbook",
         )
     if "refuses" in {found.state for found in registries}:
-        return Verdict("unknown", 5, why_not, "log in (docker login), then the same command again")
+        return Verdict(
+            Need.UNKNOWN, 5, why_not, "log in (docker login), then the same command again"
+        )
     if expect_served:
         return Verdict(
-            "start",
+            Need.START,
             10,
             f"{why_not}, and it should be served",
             (
@@ -119,7 +132,7 @@ def judge(
             ),
         )
     return Verdict(
-        "start", 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back
+        Need.START, 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back
     )
 
 

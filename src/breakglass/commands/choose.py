@@ -1,17 +1,17 @@
 """The choice of a node: a pure function with its reasons."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import Estate, Unread
+from breakglass.commands import Estate, Target, Unread
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
-from breakglass.observe.together import together
 
 SECONDS = 30.0
 """A node that hangs is not chosen, and holds up no choice."""
@@ -32,8 +32,21 @@ class Candidate:
 class Choice:
     node: str
     why: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The node that a command is for, named or chosen."""
+
+    target: Target
+    why: str
     sources: tuple[Shelf | Unread, ...] = ()
     """What was read of the sources on the way."""
+
+
+def named(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
+    """The node that was named. `nodes`: the cluster, where it was read already."""
+    return Chosen(estate.resolve(node, nodes), f"{node} was named")
 
 
 def choose(
@@ -73,10 +86,7 @@ def choose(
     }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        told = (
-            "; ".join(_told(name, reason) for name, reason in reasons.items())
-            or "the cluster has no nodes"
-        )
+        told = "; ".join(reasons.values()) or "the cluster has no nodes"
         next_step = {
             "import": "breakglass fetch",
             "pin": "breakglass fetch, then breakglass import",
@@ -98,7 +108,7 @@ def choose(
             )
         raise Refused(f"no node fits: {told}", next_step=next_step)
     best = min(fitting, key=_preference)
-    passed_over = "".join(f"; {_told(name, reason)}" for name, reason in reasons.items() if reason)
+    passed_over = "".join(f"; {reason}" for reason in reasons.values() if reason)
     has = [
         word
         for word, holds in (("the tarball", best.has_tarball), ("the image", best.has_image))
@@ -127,12 +137,17 @@ def _preference(candidate: Candidate) -> tuple[object, ...]:
     )
 
 
-def _told(name: str, reason: str) -> str:
-    return reason if reason.startswith(f"{name} ") else f"{name}: {reason}"
-
-
 def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes: int) -> str:
-    """Why a node would not be chosen; empty where it would."""
+    """The node's name, and why it would not be chosen; empty where it would."""
+    reason = _reason(candidate, command=command, architecture=architecture, room_bytes=room_bytes)
+    if isinstance(reason, BreakglassError):
+        return reason.named(candidate.node.name)
+    return reason and f"{candidate.node.name}: {reason}"
+
+
+def _reason(
+    candidate: Candidate, *, command: str, architecture: str, room_bytes: int
+) -> str | BreakglassError:
     node, machine = candidate.node, candidate.machine
     if not node.ready:
         return "not Ready"
@@ -143,7 +158,7 @@ def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes
     if architecture and node.architecture and node.architecture != architecture:
         return f"architecture {node.architecture}, the image is for {architecture}"
     if isinstance(machine, BreakglassError):
-        return machine.message
+        return machine
     if command == "import" and not candidate.has_tarball:
         return "has no tarball"
     if command == "pin" and not candidate.has_image:
@@ -153,7 +168,7 @@ def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes
     return ""
 
 
-def choose_for(estate: Estate, *, command: str) -> Choice:
+def choose_for(estate: Estate, *, command: str) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
     try:
         nodes = estate.nodes()
@@ -205,14 +220,16 @@ def choose_for(estate: Estate, *, command: str) -> Choice:
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return replace(
-        choice, sources=tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread))
+    return Chosen(
+        estate.resolve(choice.node, nodes),
+        choice.why,
+        tuple(shelf for shelf in shelves if isinstance(shelf, Shelf | Unread)),
     )
 
 
 def _read(estate: Estate, node: Node) -> Candidate:
     try:
-        host, _ = estate.host_of(node)
+        host = estate.target_of(node).host
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
         shelf = read_shelf(
             estate.hosts, host, estate.config.nodes.directory, estate.config.image.name

@@ -3,28 +3,34 @@ alone, and out again.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
+from breakglass.age import age_in_words, age_seconds
 from breakglass.commands import (
     Estate,
     Identity,
     Result,
+    Target,
     Unread,
-    archive,
+    create,
+    discard,
     enter,
     fetch,
     readiness,
     removal,
     tidying,
+    verify,
 )
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
+from breakglass.commands.job import Job
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
-from breakglass.observe.age import age_seconds, told_age
 from breakglass.observe.containerd import REFERENCE, Ctr, Namespace, read_namespace
 from breakglass.observe.machine import Disk, read_disk, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
-from breakglass.observe.text import inert, said
-from breakglass.plan import Argv, Confirm, Host, Plan, Run, Step
+from breakglass.plan import Argv, Confirm, Host, Plan, Run, Step, title
+from breakglass.ports import said
+from breakglass.text import inert
 
 NAMESPACE = "breakglass-drill"
 """Neither kubelet nor its image garbage collection looks into it."""
@@ -80,21 +86,21 @@ class Candidate:
         return self.option.tarball.record if self.option else None
 
 
-def observe(estate: Estate, *, node: str) -> Facts:
-    """Raises Unreachable for the node."""
+def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
+    """`known`: sources that were read already. Raises Unreachable for the node."""
     nodes = estate.config.nodes
     if nodes.namespace == NAMESPACE:
         raise Refused(
             f"nodes.namespace is {NAMESPACE}, which drill empties",
             next_step="give it the namespace of kubelet's images: k8s.io",
         )
-    host, how = estate.node(node)
+    host = target.host
     estate.note(f"looking at {host} ({host.ssh})")
     scratch = f"{nodes.directory}/{SCRATCH}"
     machine = read_machine(estate.hosts, host, scratch, (*readiness.programs(nodes), "ssh"))
     shelf = _read_scratch(estate, host, scratch)
-    sources = fetch.read_sources(estate, host, machine, source=None, via="auto")
-    reach = fetch.Facts(host, how, machine, shelf, *sources)
+    sources = fetch.read_sources(estate, host, machine, source=None, via="auto", known=known)
+    reach = fetch.Facts(host, target.how, machine, shelf, *sources)
     newest = next(
         (tarball.tag for each in reach.sources for tarball in fetch.designated(each, None)),
         "latest",
@@ -138,6 +144,7 @@ def _read_scratch_once(estate: Estate, host: Host, directory: str) -> Shelf:
     if not found.ok:
         raise Unreachable(
             f"{host}: {directory} could not be looked at: {said(found)}",
+            where=host.name,
             next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
         )
     kind, *names = found.stdout.decode("utf-8", "replace").splitlines()
@@ -208,7 +215,7 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
     if shelf is None:
         unread = next(
             (each for each in facts.reach.unread if each.name == source),
-            Unread(source, Refused(f"{source} was not asked")),
+            Unread(source, Refused(f"{source} was not asked", where=source)),
         )
         return Candidate(source, None, unread.error)
     look = shelf.host.by_hand("ls", "-la", shelf.directory)
@@ -256,7 +263,7 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
             how_old = f"was taken {inert(record.created_at)}" + (
                 ", which is no moment, or yet to come: then a clock is wrong"
                 if age is None
-                else f", {told_age(age)} ago"
+                else f", {age_in_words(age)} ago"
             )
             fault = Refused(
                 f"{tarball.file} {how_old}; status.max_age_hours allows {max_age_hours:g}",
@@ -292,7 +299,7 @@ def plan(
         )
     warnings = _check_room(facts, option.tarball)
     path = scratch.path(option.tarball)
-    make = () if scratch.present else (Run(node, (("mkdir", "-p", scratch.directory),)),)
+    make = () if scratch.present else (create(node, scratch.directory),)
     # What is left over is gone by then.
     copying = fetch.copying(tidied(facts).reach, option, image, identity)
     load = Run(
@@ -301,28 +308,42 @@ def plan(
         IMPORT_QUIET_SECONDS,
         total_bytes=option.tarball.size_bytes,
         watch=path,
+        title=title("import", file, f" into {NAMESPACE}"),
     )
     confirming = tuple(
-        Confirm(node, ctr.command, ctr.namespace, name, image_id, facts.reach.machine.architecture)
+        Confirm(
+            node,
+            ctr.command,
+            ctr.namespace,
+            name,
+            image_id,
+            facts.reach.machine.architecture,
+            title=title("confirm", name),
+        )
         for name, image_id in images.items()
     )
     out = (_remove_images(node, ctr, names), _remove_namespace(node, ctr))
     files = (removal(scratch, option.tarball), _remove_directory(node, scratch.directory))
-    verify = Run(node, (archive("verify", path),), total_bytes=option.tarball.size_bytes)
-    steps = (*_tidying(facts), *make, *copying, verify, load, *confirming, *out, *files)
+    verifying = verify(node, path, total_bytes=option.tarball.size_bytes)
+    steps = (*_tidying(facts), *make, *copying, verifying, load, *confirming, *out, *files)
     # An import that failed leaves content that is deleted in a while, or is kept by a lease with a
     # name of its own. Removing a lease of ours waits for it.
-    lease = Run(node, (ctr.line("leases", "create", "--id", NAMESPACE),))
+    lease = Run(
+        node,
+        (ctr.line("leases", "create", "--id", NAMESPACE),),
+        title=title("create a lease in", NAMESPACE),
+    )
     leases = Run(
         node,
         (ctr.line("leases", "ls", "-q"), ("xargs", "-r", *ctr.line("leases", "rm", "--sync"))),
         REMOVAL_QUIET_SECONDS,
+        title=title("remove all leases of", NAMESPACE),
     )
-    discard = Run(node, (archive("discard", scratch.directory, file),))
+    discarding = discard(node, scratch.directory, file)
     first = make[0] if make else copying[0]
     undo = (
         *((load, step) for step in (out[0], lease, leases, out[1])),
-        (copying[0], discard),
+        (copying[0], discarding),
         (copying[0], files[0]),
         (first, files[1]),
     )
@@ -337,6 +358,20 @@ def plan(
         undo=undo,
         notes=notes,
         warnings=warnings,
+    )
+
+
+def job(estate: Estate, facts: Facts, option: fetch.Option) -> Job[Facts]:
+    """One source's tarball in and out again. The facts are there already: the option is of them."""
+    config = estate.config
+    return Job(
+        observe=lambda: facts,
+        decide=partial(
+            plan, option=option, image=config.image, nodes=config.nodes, identity=estate.identity
+        ),
+        observe_again=partial(observe_again, estate),
+        state=state,
+        left_over=leftover,
     )
 
 
@@ -435,35 +470,44 @@ def _tidying(facts: Facts) -> tuple[Step, ...]:
     steps: list[Step] = []
     if found is not None:
         steps += [_remove_images(node, ctr, found.images)] if found.images else []
-        steps += (
-            [Run(node, (ctr.line("leases", "rm", "--sync", *found.leases),), REMOVAL_QUIET_SECONDS)]
-            if found.leases
-            else []
-        )
+        steps += [_remove_leases(node, ctr, found.leases)] if found.leases else []
         steps.append(_remove_namespace(node, ctr))
-    return (
-        *steps,
-        *tidying(shelf, but=None),
-        *(removal(shelf, tarball) for tarball in shelf.tarballs),
-    )
+    steps += tidying(shelf, but=None)
+    steps += (removal(shelf, tarball) for tarball in shelf.tarballs)
+    # This drill removes the same again when it ends.
+    return tuple(replace(step, title=title("leftover:", step.title)) for step in steps)
 
 
 def _remove_images(node: Host, ctr: Ctr, names: tuple[str, ...]) -> Run:
     """With what only they refer to: `--sync` waits for that. Names that are not there are no fault
     to ctr.
     """
-    return Run(node, (ctr.line("images", "rm", "--sync", *names),), REMOVAL_QUIET_SECONDS)
+    return Run(
+        node,
+        (ctr.line("images", "rm", "--sync", *names),),
+        REMOVAL_QUIET_SECONDS,
+        title=title("remove the images of", ctr.namespace),
+    )
+
+
+def _remove_leases(node: Host, ctr: Ctr, leases: tuple[str, ...]) -> Run:
+    return Run(
+        node,
+        (ctr.line("leases", "rm", "--sync", *leases),),
+        REMOVAL_QUIET_SECONDS,
+        title=title("remove the leases of", ctr.namespace),
+    )
 
 
 def _remove_namespace(node: Host, ctr: Ctr) -> Run:
     """containerd removes only one that is empty."""
     line: Argv = (*ctr.command, "namespaces", "rm", ctr.namespace)
-    return Run(node, (line,))
+    return Run(node, (line,), title=title("remove the namespace", ctr.namespace))
 
 
 def _remove_directory(node: Host, directory: str) -> Run:
     """Only if it is empty; none at all is no fault."""
-    return Run(node, (("rm", "-df", "--", directory),))
+    return Run(node, (("rm", "-df", "--", directory),), title=title("remove", directory))
 
 
 def _renewal(shelf: Shelf, tarball: Tarball | None) -> str:

@@ -6,27 +6,29 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 from breakglass.commands import (
     FIRST_BYTE_SECONDS,
     Estate,
     Identity,
     Result,
+    Target,
     Unread,
     archive,
     enter,
+    publish,
     removal,
     repoint,
     tidying,
 )
+from breakglass.commands.job import Job
 from breakglass.config import Image
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
-from breakglass.plan import Argv, Copy, Host, Plan, Run, Step
+from breakglass.plan import Argv, Copy, Host, Plan, Purpose, Run, Step, title
+from breakglass.text import inert
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
 
@@ -98,18 +100,18 @@ Failures = dict[tuple[str, str, str], BreakglassError]
 def observe(
     estate: Estate,
     *,
-    node: str,
+    target: Target,
     source: str | None,
     via: str,
     known: tuple[Shelf | Unread, ...] = (),
 ) -> Facts:
-    """`known`: sources that were read already. Raises Refused for a source or node that there is
-    none of, Unreachable for the node.
+    """`known`: sources that were read already. Raises Refused for a source that there is none of,
+    Unreachable for the node.
     """
     names = [host.name for host, _ in estate.sources]
     if source is not None and source not in names:
         raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
-    host, how = estate.node(node)
+    host = target.host
     estate.note(f"looking at {host} ({host.ssh})")
     directory, name = estate.config.nodes.directory, estate.config.image.name
     machine = read_machine(estate.hosts, host, directory, COMMANDS)
@@ -118,7 +120,7 @@ def observe(
         estate,
         Facts(
             host,
-            how,
+            target.how,
             machine,
             shelf,
             *read_sources(estate, host, machine, source=source, via=via, known=known),
@@ -171,6 +173,30 @@ def observe_again(estate: Estate, facts: Facts) -> Facts:
     return _hashed(estate, replace(facts, machine=machine, shelf=shelf))
 
 
+def job(
+    estate: Estate,
+    facts: Facts,
+    option: Option,
+    *,
+    tag: str | None,
+    others: tuple[Option, ...],
+) -> Job[Facts]:
+    """One transfer. The facts are there already: the option was chosen from them."""
+    return Job(
+        observe=lambda: facts,
+        decide=partial(
+            plan,
+            option=option,
+            image=estate.config.image,
+            identity=estate.identity,
+            tag=tag,
+            others=others,
+        ),
+        observe_again=partial(observe_again, estate),
+        state=state,
+    )
+
+
 def choose_way(
     facts: Facts, *, tag: str | None, via: str, failed: Failures
 ) -> tuple[Option, tuple[Option, ...]]:
@@ -203,13 +229,12 @@ def plan(
     """One tarball from one source by one way."""
     shelf, tarball, way = option.shelf, option.tarball, option.way
     directory, file = facts.shelf.directory, tarball.file
-    if facts.shelf.latest_fault == "is not a link" or file in facts.shelf.foreign:
-        path = (
-            facts.shelf.path_of_latest if file not in facts.shelf.foreign else f"{directory}/{file}"
-        )
+    for name in (file, facts.shelf.latest_file):
+        if name not in facts.shelf.foreign:
+            continue
         look = facts.node.by_hand("ls", "-la", directory)
         raise Refused(
-            f"{path} on {facts.node} is not what belongs there",
+            f"{directory}/{name} on {facts.node} is not what belongs there",
             next_step=f"see what it is, then move it away: {look}",
         )
     held = facts.shelf.find(tarball.tag)
@@ -333,7 +358,8 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
     )
     path = shelf.path(tarball)
     read: Argv = ("tail", "-c", f"+{offset + 1}", path) if offset else ("cat", path)
-    publish = Run(facts.node, (archive("publish", directory, file),))
+    publishing = publish(facts.node, directory, file)
+    what = title("fetch", file, f" from {shelf.host}")
     if way == "node":
         remote = shlex.join(("sudo", "-n", *read) if shelf.host.sudo else read)
         known = facts.ways.get(shelf.host.name)
@@ -344,35 +370,33 @@ def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> t
                 ((*line, remote), receive),
                 first_seconds=FIRST_BYTE_SECONDS,
                 total_bytes=size_bytes,
+                resumed_bytes=offset,
+                title=what,
+                purpose=Purpose.TRANSFERS,
+                is_script=True,
             ),
-            publish,
+            publishing,
         )
     source, sink = (
         Run(shelf.host, (read,), first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,)),
+        Run(facts.node, (receive,), is_script=True),
     )
-    return (Copy(source, sink, total_bytes=size_bytes), publish)
+    copy = Copy(source, sink, total_bytes=size_bytes, resumed_bytes=offset, title=what)
+    return (copy, publishing)
 
 
 def is_transfer(step: Step) -> bool:
     """Whether a failure of this step is one of the source or the way: then the next one is
     tried.
     """
-    return isinstance(step, Copy) or (
-        isinstance(step, Run) and step.pipeline[-1][:3] == ("python3", "archive.py", "receive")
-    )
+    return step.purpose is Purpose.TRANSFERS
 
 
 def resumes(step: Step) -> bool:
     """Whether it goes on with a partial: if that fails, the partial may be what was bad, and the
     same way is tried once more from the start.
     """
-    run = step.sink if isinstance(step, Copy) else step
-    return (
-        is_transfer(step)
-        and isinstance(run, Run)
-        and ("--offset", "0") not in pairwise(run.pipeline[-1])
-    )
+    return isinstance(step, Run | Copy) and step.resumed_bytes > 0
 
 
 def result(facts: Facts, option: Option, *, tag: str | None) -> Result:
@@ -524,7 +548,6 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
         for (source, file, way), error in failed.items()
     )
     reasons += [str(unread) for unread in facts.unread] + unused
-    kind = type(worst(causes)) if causes else Refused
     held = facts.shelf.verified
     there = (
         (
@@ -559,8 +582,9 @@ def _nothing(facts: Facts, tag: str | None, via: str, failed: Failures) -> Break
             ]
         )
     )
-    return kind(
-        "\n".join((f"no source has a usable {wanted}:", *reasons))
+    return worst(
+        causes or [Refused("")],
+        message="\n".join((f"no source has a usable {wanted}:", *reasons))
         if len(reasons) > 1
         else f"no source has a usable {wanted}: {''.join(reasons)}",
         state=state(facts),

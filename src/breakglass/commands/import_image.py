@@ -3,16 +3,19 @@ recorded image ID.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, archive, enter
+from breakglass.commands import Estate, Identity, Result, Target, enter, verify
 from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
+from breakglass.commands.job import Job
 from breakglass.config import Nodes
 from breakglass.errors import Refused
+from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import PINNED, Containerd, Ctr, honours_pinned, read_containerd
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
-from breakglass.plan import Confirm, Host, Plan, Run, Step
+from breakglass.plan import Confirm, Host, Plan, Run, Step, title
 
 IMPORT_QUIET_SECONDS = 600.0
 """`ctr images import` says nothing until it has unpacked everything; how far it has read is shown
@@ -37,12 +40,34 @@ class Facts:
     answers: Answers
 
 
+def job(estate: Estate, target: Target, *, tag: str | None, answer_pulls: bool) -> Job[Facts]:
+    nodes, identity = estate.config.nodes, estate.identity
+    return Job(
+        observe=partial(observe, estate, target, tag=tag, answer_pulls=answer_pulls),
+        decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
+        observe_again=partial(observe_again, estate, tag=tag, answer_pulls=answer_pulls),
+        state=state,
+    )
+
+
 def observe(
-    estate: Estate, *, node: str, tag: str | None, answer_pulls: bool, shelf: Shelf | None = None
+    estate: Estate,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    shelf: Shelf | None = None,
 ) -> Facts:
     """`shelf`: what the node's directory will be by then, where it is not to be read now."""
-    host, how = estate.node(node)
-    return _observe(estate, host, how, tag=tag, answer_pulls=answer_pulls, before=None, shelf=shelf)
+    return _observe(
+        estate,
+        target.host,
+        target.how,
+        tag=tag,
+        answer_pulls=answer_pulls,
+        before=None,
+        shelf=shelf,
+    )
 
 
 def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
@@ -132,35 +157,32 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         IMPORT_QUIET_SECONDS,
         total_bytes=tarball.size_bytes,
         watch=path,
+        title=title("import", tarball.file, " into containerd"),
     )
     held = {name for name, _ in record.companions} | set(record.references)
     keeping: list[Step] = []
     naming: list[Step] = []
     undo: list[tuple[Step, Run]] = []
     for name in wanting:
-        moving = (
-            load
-            if loads and name in held
-            else Run(node, (ctr.line("images", "tag", "--force", source, name),))
-        )
+        moving = load if loads and name in held else _tag(node, ctr, source, name)
         if moving is not load:
             naming.append(moving)
         undo += _putting_back(facts, name, moving, ctr, keeping)
     confirming = [
-        Confirm(node, nodes.ctr, nodes.namespace, name, expected[name], facts.machine.architecture)
+        _confirm(facts, nodes, name, expected[name])
         for name in (source, *dict(record.companions))
         if name in wanting
     ]
-    before = (
-        [Run(node, (archive("verify", path),), total_bytes=tarball.size_bytes)] if loads else []
-    )
+    repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
+    verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
+    before = (verifying,) if loads else ()
     recording = () if facts.answers.taken.is_recorded else (begin(node, nodes.directory, ctr),)
     steps = (*before, *recording, *keeping, *((load,) if loads else ()), *confirming, *naming)
-    cleaning = tuple(Run(node, (ctr.line("images", "rm", name),)) for name in _kept(facts, wanting))
+    cleaning = tuple(untag(node, ctr, name) for name in _kept(facts, wanting))
     keeps = _keep(facts, expected, source, ctr, nodes)
     # Nothing that the responder still answers with goes before it answers with something else.
     stale = tuple(
-        Run(node, (ctr.line("images", "rm", name),))
+        untag(node, ctr, name)
         for name in sorted(there.targets)
         if name.startswith(KEEP) and name not in map(keep_name, expected.values())
     )
@@ -178,6 +200,25 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         settled=len(first) + len(steps),
         notes=notes,
         warnings=answering.warnings,
+    )
+
+
+def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
+    """What is taken from the node, and the names of ours in its containerd, once the plan is
+    done.
+    """
+    expected = _expected(facts.tarball, facts.names)
+    keeps = {keep_name(image_id) for image_id in expected.values()}
+    others = {
+        name
+        for name in facts.containerd.targets
+        if name.startswith(OURS) and not name.startswith((BEFORE, KEEP))
+    }
+    taken = _answering(facts, expected, Ctr(nodes.ctr, nodes.namespace), nodes).taken
+    namespace = taken.namespace or nodes.namespace
+    return (
+        replace(taken, is_recorded=True, is_begun=True, namespace=namespace),
+        tuple(sorted(keeps | others)),
     )
 
 
@@ -233,14 +274,36 @@ def _keep(
     for image_id, name in images.items():
         keep = keep_name(image_id)
         if there.image_ids.get(keep) != image_id or keep not in there.unpacked:
-            confirm = Confirm(
-                facts.node, nodes.ctr, nodes.namespace, keep, image_id, facts.machine.architecture
-            )
-            steps += [Run(facts.node, (ctr.line("images", "tag", "--force", name, keep),)), confirm]
+            steps += [
+                _tag(facts.node, ctr, name, keep),
+                _confirm(facts, nodes, keep, image_id),
+            ]
         elif keep in there.pinned:
             continue
-        steps.append(Run(facts.node, (ctr.line("images", "label", keep, PINNED),)))
+        line = ctr.line("images", "label", keep, PINNED)
+        steps.append(Run(facts.node, (line,), title=title("label", keep)))
     return tuple(steps)
+
+
+def _tag(node: Host, ctr: Ctr, source: str, name: str) -> Run:
+    line = ctr.line("images", "tag", "--force", source, name)
+    return Run(node, (line,), title=title("tag", name))
+
+
+def untag(node: Host, ctr: Ctr, name: str) -> Run:
+    return Run(node, (ctr.line("images", "rm", name),), title=title("untag", name))
+
+
+def _confirm(facts: Facts, nodes: Nodes, name: str, image_id: str) -> Confirm:
+    return Confirm(
+        facts.node,
+        nodes.ctr,
+        nodes.namespace,
+        name,
+        image_id,
+        facts.machine.architecture,
+        title=title("confirm", name),
+    )
 
 
 def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -> Part:
@@ -271,7 +334,7 @@ def _putting_back(
     """
     targets, before = facts.containerd.targets, kept_name(name)
     if name not in targets and before not in targets:
-        return [(moving, Run(facts.node, (ctr.line("images", "rm", name),)))]
+        return [(moving, untag(facts.node, ctr, name))]
     # What an import that was cut short has kept is kept over by what the name means now, unless
     # that is not whole.
     keeps = moving
@@ -280,11 +343,11 @@ def _putting_back(
         and targets.get(before) != targets[name]
         and (before not in targets or facts.containerd.image_ids.get(name))
     ):
-        keeps = Run(facts.node, (ctr.line("images", "tag", "--force", name, before),))
+        keeps = _tag(facts.node, ctr, name, before)
         keeping.append(keeps)
     return [
-        (moving, Run(facts.node, (ctr.line("images", "tag", "--force", before, name),))),
-        (keeps, Run(facts.node, (ctr.line("images", "rm", before),))),
+        (moving, _tag(facts.node, ctr, before, name)),
+        (keeps, untag(facts.node, ctr, before)),
     ]
 
 

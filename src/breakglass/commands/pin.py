@@ -1,15 +1,17 @@
 """pin: cordon every other schedulable node, and remember in the cluster that we did."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from breakglass.commands import Estate, Identity, Result
+from breakglass.commands import Estate, Identity, Result, Target
 from breakglass.commands.choose import missing_names, repository_of
+from breakglass.commands.job import Job
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
-from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan
+from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,50 @@ class Facts:
     """Nodes that joined while the pin was at work: no part of what it promised."""
 
 
-def observe(estate: Estate, *, node: str) -> Facts:
-    nodes = estate.nodes()
-    target = next((known for known in nodes if node == known.name), None) or next(
-        (known for known in nodes if node == known.address), None
+def job(
+    estate: Estate, target: Target, *, reason: str, nodes: tuple[Node, ...] | None = None
+) -> Job[Facts]:
+    """`nodes`: the cluster, where it was read already."""
+
+    def observe_after(before: Facts) -> Facts:
+        return without_newcomers(observe_again(estate, before), before)
+
+    return Job(
+        observe=partial(observe, estate, target, nodes=nodes),
+        decide=partial(plan, identity=estate.identity, reason=reason),
+        observe_again=partial(observe_again, estate),
+        observe_after=observe_after,
+        state=state,
+        question=f"Cordon these nodes, so that pods are scheduled on {target.host} only?",
     )
-    host, how = estate.host_of(target) if target else estate.node(node)
-    target = target or next((known for known in nodes if known.name == host.name), None)
+
+
+def observe(estate: Estate, target: Target, *, nodes: tuple[Node, ...] | None = None) -> Facts:
+    """`nodes`: the cluster, where it was read already. Raises Unreachable."""
+    nodes = estate.nodes() if nodes is None else nodes
+    host = target.host
+    node = next((node for node in nodes if node.name == host.name), None)
     may_patch = estate.may_patch()
     try:
         pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
     except Unreachable:
         pods = None
+    missing: tuple[str, ...] = ()
     volumes = _volumes(estate)
-    repositories = frozenset(repository_of(name) for name in estate.config.image.names("any"))
-    if target is None or not target.ready or target.mark.unschedulable or may_patch is False:
-        return Facts(host.name, how, nodes, (), may_patch, pods, repositories, volumes)
-    estate.note(f"looking at {host} ({host.ssh})")
-    machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
-    shelf = read_shelf(estate.hosts, host, estate.config.nodes.directory, estate.config.image.name)
+    if node and node.ready and not node.mark.unschedulable and may_patch is not False:
+        estate.note(f"looking at {host} ({host.ssh})")
+        directory = estate.config.nodes.directory
+        machine = read_machine(estate.hosts, host, directory, ("python3",))
+        shelf = read_shelf(estate.hosts, host, directory, estate.config.image.name)
+        missing = missing_names(estate, machine, shelf)
     return Facts(
         host.name,
-        how,
+        target.how,
         nodes,
-        missing_names(estate, machine, shelf),
+        missing,
         may_patch,
         pods,
-        repositories,
+        frozenset(repository_of(name) for name in estate.config.image.names("any")),
         volumes,
     )
 
@@ -95,7 +114,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     if facts.may_patch is False:
         raise Unreachable(
             "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-            next_step="bind the ClusterRole that README.md prints to this identity",
+            next_step="bind the ClusterRole in docs/security.md to this identity",
         )
     pins = {
         node.name: parse_pin(node.mark.annotation)
@@ -137,7 +156,11 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     others = [node for node in facts.nodes if node.name != target.name]
     steps = tuple(
         PatchNode(
-            node.name, node.mark, Mark(True, node.mark.annotation or text), node.resource_version
+            node.name,
+            node.mark,
+            Mark(True, node.mark.annotation or text),
+            node.resource_version,
+            title=title("cordon", node.name),
         )
         for node in others
         if not node.mark.unschedulable
@@ -207,7 +230,7 @@ def _warnings(facts: Facts) -> list[str]:
             *told,
             (
                 "the persistent volumes could not be listed: pods that only other nodes can "
-                "serve are not known (README.md, the right to list persistentvolumes)"
+                "serve are not known (docs/security.md, the right to list persistentvolumes)"
             ),
         ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)

@@ -164,7 +164,7 @@ def _rights(readings: Readings) -> Check:
             "rights",
             Unreachable(
                 "the API does not let us patch nodes, so pin would not work",
-                next_step="bind the ClusterRole that README.md prints to this identity",
+                next_step="bind the ClusterRole in docs/security.md to this identity",
             ),
         )
     return Check("rights", "the API lets us patch nodes")

@@ -5,14 +5,12 @@ done.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Identity, check, fetch, import_image, pin, restore
-from breakglass.commands.choose import Choice, choose_for
-from breakglass.commands.import_image import OURS
+from breakglass.commands import Estate, Identity, Target, check, fetch, import_image, pin, restore
+from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
-from breakglass.observe.answering import TakenFile
 from breakglass.observe.cluster import Node, Pin, parse_pin
-from breakglass.plan import Host, PatchNode, Plan, Run, Step
+from breakglass.plan import Host, PatchNode, Plan, Step
 from breakglass.registry import Found
 
 REASON = "breakglass recover"
@@ -21,7 +19,7 @@ REASON = "breakglass recover"
 
 @dataclass(frozen=True)
 class Facts:
-    node: Host
+    target: Target
     fetching: fetch.Facts
     option: fetch.Option
     """What is fetched."""
@@ -33,6 +31,10 @@ class Facts:
     """
     pinning: pin.Facts
     """The cluster as it is, and a node that will hold the image by then."""
+
+    @property
+    def node(self) -> Host:
+        return self.target.host
 
     @property
     def in_force(self) -> tuple[Pin, ...]:
@@ -76,9 +78,9 @@ def judge(registries: tuple[Found, ...]) -> str:
         "if a pipeline has to run on one node all the same, the single commands remain: "
         "breakglass fetch, import, pin"
     )
-    if verdict.word == "not needed":
+    if verdict.word is check.Need.NOT_NEEDED:
         raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
-    if verdict.word == "unknown":
+    if verdict.word is check.Need.UNKNOWN:
         raise Unreachable(
             verdict.sentence,
             next_step=f"log in (docker login), then the same command again; {singly}",
@@ -87,33 +89,36 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"{check.unserved(registries)} ({told or 'the configuration names none'})"
 
 
-def choose(estate: Estate, *, node: str | None) -> Choice:
-    return (
-        Choice(node, f"{node} was named")
-        if node is not None
-        else choose_for(estate, command="recover")
-    )
+def choose(estate: Estate, *, node: str | None) -> Chosen:
+    """The node that was named, else the one that fits best."""
+    return named(estate, node) if node is not None else choose_for(estate, command="recover")
 
 
-def observe(estate: Estate, choice: Choice, *, tag: str | None) -> Facts:
-    node = choice.node
-    fetching = fetch.observe(estate, node=node, source=None, via="auto", known=choice.sources)
+def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
+    """Everything that the whole plan is made of."""
+    target = chosen.target
+    fetching = fetch.observe(estate, target=target, source=None, via="auto", known=chosen.sources)
     option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_image.observe(
-            estate, node=node, tag=tag, answer_pulls=estate.config.nodes.answer_pulls, shelf=shelf
+            estate,
+            target,
+            tag=tag,
+            answer_pulls=estate.config.nodes.answer_pulls,
+            shelf=shelf,
         )
         if shelf is not None
         else None
     )
+    pinning = pin.observe(estate, target, nodes=target.nodes)
     return Facts(
-        fetching.node,
+        replace(target, nodes=pinning.nodes),
         fetching,
         option,
         others,
         into,
-        replace(pin.observe(estate, node=node), missing=()),
+        replace(pinning, missing=()),
     )
 
 
@@ -145,7 +150,7 @@ def plan(
             _nodes_then(facts.pinning.nodes, pinning.steps),
             facts.pinning.may_patch,
             "",
-            (_site_then(facts.into, importing.steps, config.nodes.namespace),),
+            (restore.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
             own=own,
         )
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
@@ -208,32 +213,3 @@ def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...
     """The nodes after the patches."""
     marks = {step.node: step.after for step in steps if isinstance(step, PatchNode)}
     return tuple(replace(node, mark=marks.get(node.name, node.mark)) for node in nodes)
-
-
-def _site_then(facts: import_image.Facts, steps: Iterable[Step], namespace: str) -> restore.Site:
-    """What the steps of an import will have left on its node beside the image."""
-    taken = facts.answers.taken
-    files = {file.path: file for file in taken.files}
-    names = {name for name in facts.containerd.targets if name.startswith(OURS)}
-    has_responder = taken.has_responder
-    for step in steps:
-        words = step.pipeline[-1] if isinstance(step, Run) else ()
-        if words[:3] == ("python3", "taken.py", "insert"):
-            files[words[4]] = TakenFile(words[4], None, "", "")
-        elif words[:3] == ("python3", "taken.py", "put_back"):
-            files.pop(words[4], None)
-        elif words[:2] == ("python3", "responder.py"):
-            has_responder = words[2] == "start"
-        elif "images" in words and "tag" in words and words[-1].startswith(OURS):
-            names.add(words[-1])
-        elif "images" in words and "rm" in words:
-            names.discard(words[-1])
-    taken = replace(
-        taken,
-        is_recorded=True,
-        is_begun=True,
-        files=tuple(files[path] for path in sorted(files)),
-        has_responder=has_responder,
-        namespace=taken.namespace or namespace,
-    )
-    return restore.Site(facts.node, taken, tuple(sorted(names)))

@@ -6,14 +6,15 @@ from functools import partial
 
 from breakglass.commands import Estate, Identity, Result, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
-from breakglass.commands.import_image import OURS
+from breakglass.commands.import_image import OURS, untag
+from breakglass.commands.job import Job
 from breakglass.config import Nodes
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import MARK, Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin
 from breakglass.observe.containerd import Ctr, read_targets
-from breakglass.observe.together import together
-from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step
+from breakglass.plan import Host, Mark, PatchNode, Plan, Run, Step, title
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,18 @@ class Facts:
             and (not names or node.name in names or node.address in names)
         ]
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
+
+
+def job(estate: Estate, *, names: tuple[str, ...] = (), own: Own | None = None) -> Job[Facts]:
+    """`names`: only these nodes; `own`: only what one run has taken."""
+    nodes, identity = estate.config.nodes, estate.identity
+    return Job(
+        observe=partial(observe, estate, names=names, own=own),
+        decide=partial(plan, names=names, nodes=nodes, identity=identity),
+        observe_again=partial(observe_again, estate),
+        state=state,
+        question="Give this back?",
+    )
 
 
 def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
@@ -117,7 +130,15 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
         ()
         if may_not
         else tuple(
-            PatchNode(node.name, node.mark, Mark(False, None), node.resource_version)
+            PatchNode(
+                node.name,
+                node.mark,
+                Mark(False, None),
+                node.resource_version,
+                title=title("uncordon", node.name)
+                if node.mark.unschedulable
+                else title("remove our annotation from", node.name),
+            )
             for node in taken
         )
     )
@@ -258,14 +279,18 @@ def _give_back(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]
     if site.is_clean:
         return ()
     ctr = Ctr(nodes.ctr, site.taken.namespace or nodes.namespace)
-    names = tuple(Run(site.host, (ctr.line("images", "rm", name),)) for name in site.names)
+    names = tuple(untag(site.host, ctr, name) for name in site.names)
     last = (
         (end(site.host, nodes.directory),)
         if site.taken.is_begun and not any(file.is_edited for file in site.taken.files)
         else ()
     )
     giving = (*take_back(site.host, nodes.directory, site.taken).steps, *names, *last)
-    return (*enter(site.host, nodes.directory, identity, present=True), *giving) if giving else ()
+    if not giving:
+        return ()
+    steps = (*enter(site.host, nodes.directory, identity, present=True), *giving)
+    # The same is done on several nodes.
+    return tuple(replace(step, title=title(f"{site.host}:", step.title)) for step in steps)
 
 
 def _left(site: Site, nodes: Nodes) -> list[str]:
@@ -305,7 +330,7 @@ def _to_type(site: Site, nodes: Nodes) -> list[str]:
 def _may_not_patch() -> Unreachable:
     return Unreachable(
         "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-        next_step="bind the ClusterRole that README.md prints to this identity",
+        next_step="bind the ClusterRole in docs/security.md to this identity",
     )
 
 
@@ -323,8 +348,8 @@ def _hosts(
     pin that have left the cluster.
     """
     if names:
-        return _once([estate.node(name)[0] for name in names]), []
-    known = {node.name: estate.host_of(node)[0] for node in nodes}
+        return _once([estate.resolve(name, nodes or None).host for name in names]), []
+    known = {node.name: estate.target_of(node).host for node in nodes}
     targets = set()
     for node in nodes:
         if node.mark.annotation is not None:
@@ -334,7 +359,7 @@ def _hosts(
     for name in (*estate.config.nodes.hosts, *sorted(targets)):
         if name not in known:
             try:
-                hosts.append(estate.node(name)[0])
+                hosts.append(estate.resolve(name, nodes or None).host)
             except BreakglassError as error:
                 lost.append(Unread(name, error))
     return _once(hosts), lost

@@ -4,16 +4,28 @@ registry VM.
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, archive, enter, removal, repoint, tidying
+from breakglass.commands import (
+    Estate,
+    Identity,
+    Result,
+    archive,
+    enter,
+    publish,
+    removal,
+    repoint,
+    tidying,
+)
+from breakglass.commands.job import Job
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.text import said
-from breakglass.plan import Argv, Host, Plan, Run, Step
+from breakglass.plan import Argv, Host, Plan, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
+from breakglass.ports import said
 from breakglass.registry import ImageId
 
 COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
@@ -45,6 +57,20 @@ class Facts:
             if one.record
             and self.hashes.get((one.file, one.size_bytes), one.record.sha256) != one.record.sha256
         )
+
+
+def job(estate: Estate, *, tag: str) -> Job[Facts]:
+    config = estate.config
+    return Job(
+        observe=partial(observe, estate, tag=tag),
+        decide=partial(
+            plan, image=config.image, settings=config.registry_vm, identity=estate.identity
+        ),
+        observe_again=partial(observe_again, estate, saved=False),
+        observe_after=partial(observe_again, estate, saved=True),
+        state=state,
+        explain=lambda facts, step, ended: explain(step, ended, facts=facts),
+    )
 
 
 def observe(estate: Estate, *, tag: str) -> Facts:
@@ -85,7 +111,7 @@ def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
 def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
     """Raises Refused, Unreachable or Integrity where it cannot be done."""
     shelf, file = facts.shelf, image.tarball(facts.tag)
-    if shelf.latest_fault == "is not a link":
+    if shelf.latest_file in shelf.foreign:
         raise Refused(
             f"{shelf.path_of_latest} on {facts.vm} is not a link",
             next_step=(
@@ -161,15 +187,12 @@ def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
     return tuple(reversed(gone))
 
 
-def result(facts: Facts, done: Plan, *, image: Image) -> Result:
+def result(facts: Facts, done: Plan, *, before: Facts) -> Result:
+    """`before`: what the plan was made for."""
     tarball = facts.shelf.find(facts.tag)
     record = tarball.record if tarball else None
-    removed = [
-        tag
-        for step in done.steps
-        if isinstance(step, Run) and step.pipeline[0][0] == "rm"
-        for tag in [_removed_tag(step, image)]
-    ]
+    removals = {removal(before.shelf, each): each.tag for each in before.shelf.tarballs}
+    removed = [removals[step] for step in done.steps if step in removals]
     return {
         "tag": facts.tag,
         "image_id": record.image_id if record else None,
@@ -183,9 +206,10 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
     """What a failed pull means. docker says the same words for a missing tag and for an index that
     lost its child: the registry was asked before.
     """
-    if not (isinstance(step, Run) and step.pipeline[0][:2] == ("docker", "pull")):
+    pulls = {_pull(facts.vm, reference): reference for reference, _ in facts.published}
+    if step not in pulls:
         return None
-    reference, words = step.pipeline[0][-1], said(ended)
+    reference, words = pulls[step], said(ended)
     state = (
         "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
     )
@@ -299,16 +323,31 @@ def _saving(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     compress = ("pigz",) if "pigz" in facts.machine.commands else ("gzip",)
     platform = ("--platform", facts.machine.platform) if facts.docker.save_wants_platform else ()
     save: Argv = ("docker", "save", *platform, *references)
-    pulls = tuple(
-        Run(vm, (("docker", "pull", reference),), quiet_seconds=PULL_QUIET_SECONDS)
-        for reference in references
-    )
+    pulls = tuple(_pull(vm, reference) for reference in references)
     # About as much as the last time: nobody can say before it is compressed.
     about = next((tarball.size_bytes for tarball in shelf.verified), None)
     return (
         *pulls,
-        Run(vm, (save, compress, write), quiet_seconds=SAVE_QUIET_SECONDS, total_bytes=about),
-        Run(vm, (archive("publish", shelf.directory, file),)),
+        Run(
+            vm,
+            (save, compress, write),
+            quiet_seconds=SAVE_QUIET_SECONDS,
+            total_bytes=about,
+            title=title("save", file),
+            purpose=Purpose.TRANSFERS,
+            is_script=True,
+        ),
+        publish(vm, shelf.directory, file),
+    )
+
+
+def _pull(vm: Host, reference: str) -> Run:
+    return Run(
+        vm,
+        (("docker", "pull", reference),),
+        quiet_seconds=PULL_QUIET_SECONDS,
+        title=title("pull", reference),
+        purpose=Purpose.PREPARES,
     )
 
 
@@ -318,16 +357,7 @@ def _finishing(facts: Facts, present: Tarball | None) -> tuple[Step, ...]:
     """
     if present is None or not present.being_replaced:
         return ()
-    return (Run(facts.vm, (archive("publish", facts.shelf.directory, present.file),)),)
-
-
-def _removed_tag(step: Run, image: Image) -> str:
-    return (
-        step.pipeline[0][3]
-        .rpartition("/")[2]
-        .removeprefix(image.name + "-")
-        .removesuffix(".tar.gz")
-    )
+    return (publish(facts.vm, facts.shelf.directory, present.file),)
 
 
 def _check_room(facts: Facts) -> None:

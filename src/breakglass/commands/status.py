@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from breakglass.age import age_seconds
 from breakglass.commands import Estate, Result, Unread
 from breakglass.commands.choose import missing_names
 from breakglass.commands.status_facts import (
@@ -20,13 +21,12 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
+from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Unreachable
-from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.observe.together import together
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.ports import Result as Ended
@@ -190,7 +190,7 @@ def _cluster(estate: Estate) -> Cluster:
 def _look(estate: Estate, seen: Seen) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
     try:
-        host, _ = estate.host_of(seen.node) if seen.node else estate.node(seen.name)
+        host = (estate.target_of(seen.node) if seen.node else estate.resolve(seen.name)).host
         machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
@@ -241,6 +241,7 @@ def _late(name: str, seconds: float) -> Unread:
         name,
         Unreachable(
             f"{name} did not answer within {seconds:.0f} s",
+            where=name,
             next_step="breakglass status again, in a minute; disks that sleep are awake then",
         ),
     )

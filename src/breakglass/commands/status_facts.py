@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from breakglass.age import age_seconds
 from breakglass.commands import Unread
 from breakglass.errors import Refused
-from breakglass.observe.age import age_seconds
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.shelf import Shelf, Tarball

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.commands import Unread
 from breakglass.commands.answering import edited
 from breakglass.commands.check import counted
@@ -16,9 +17,8 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
-from breakglass.observe.age import age_seconds, moment_of, told_age
 from breakglass.observe.shelf import Shelf, Tarball
-from breakglass.observe.text import inert
+from breakglass.text import inert
 
 COLUMNS = 80
 
@@ -142,13 +142,13 @@ def _newest(facts: Facts) -> str:
         if source.shelf and any(_same(tarball, each) for each in source.shelf.verified)
     ]
     stale = (
-        f"STALE, older than {told_age(int(facts.max_age_hours * 3600))}. "
+        f"STALE, older than {age_in_words(int(facts.max_age_hours * 3600))}. "
         if is_stale(facts)
         else ""
     )
     return (
         f"{stale}Newest verified tarball: {tarball.tag}, "
-        f"{'of unknown age' if age is None else f'{told_age(age)} old'}, on "
+        f"{'of unknown age' if age is None else f'{age_in_words(age)} old'}, on "
         f"{' and '.join(where)}."
     )
 
@@ -157,7 +157,7 @@ def _source(facts: Facts, source: Source) -> list[str]:
     """A fallback tells only in what it differs from the registry VM."""
     shelf, vm = source.shelf, facts.sources[0].shelf
     if isinstance(source.found, Unread):
-        return [f"{source.host}: {_without(source.found, source.host.name)}"]
+        return [f"{source.host}: {source.found.error.unnamed(source.host.name)}"]
     assert shelf is not None
     if not shelf.present:
         return [f"{source.host}: there is no {source.directory}"]
@@ -200,8 +200,9 @@ def _tarball(tarball: Tarball, shelf: Shelf, now: str, width: int) -> str:
     at = tarball.record.created_at if tarball.record else ""
     age, moment = age_seconds(at, now), moment_of(at)
     taken = f"{moment:%Y-%m-%d %H:%M}Z" if moment else "unknown"
+    words = "?" if age is None else age_in_words(age)
     return (
-        f"  {tarball.tag:<{width}}  {taken:<17}  {'?' if age is None else told_age(age):>6} old  "
+        f"  {tarball.tag:<{width}}  {taken:<17}  {words:>6} old  "
         f"{told_size(tarball.size_bytes):>7}  "
         f"verified{', latest' if tarball.tag == shelf.latest else ''}"
     )
@@ -220,7 +221,9 @@ def _same(one: Tarball, other: Tarball) -> bool:
 
 
 def _nodes(facts: Facts) -> list[str]:
-    told = [f"API server: not reached: {_without(facts.api, 'API server')}"] if facts.api else []
+    told = (
+        [f"API server: not reached: {facts.api.error.unnamed('API server')}"] if facts.api else []
+    )
     if not facts.nodes:
         return [
             *told,
@@ -268,7 +271,7 @@ def _state(seen: Seen, facts: Facts) -> str:
 
 def _what(seen: Seen) -> list[str]:
     if seen.host is None:
-        return [_without(unread, seen.name) for unread in seen.unread]
+        return [unread.error.unnamed(seen.name) for unread in seen.unread]
     tarballs = seen.shelf.verified if seen.shelf else ()
     told = [
         {
@@ -285,7 +288,7 @@ def _what(seen: Seen) -> list[str]:
         if seen.fails_to_answer
         else []
     )
-    return [*told, *(_without(unread, seen.name) for unread in seen.unread)]
+    return [*told, *(unread.error.unnamed(seen.name) for unread in seen.unread)]
 
 
 def _pins(facts: Facts) -> list[str]:
@@ -305,7 +308,7 @@ def _pins(facts: Facts) -> list[str]:
 def _pin(seen: PinSeen, now: str) -> list[str]:
     pin, age, moment = seen.pin, age_seconds(seen.pin.at, now), moment_of(seen.pin.at)
     since = (
-        f"for {told_age(age)}, since {moment:%Y-%m-%d %H:%M}Z,"
+        f"for {age_in_words(age)}, since {moment:%Y-%m-%d %H:%M}Z,"
         if moment and age is not None
         else f"at {inert(pin.at, limit=40)}"
     )
@@ -331,11 +334,6 @@ def told_size(size_bytes: int) -> str:
             number = size_bytes / size
             return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
     return f"{size_bytes} B"
-
-
-def _without(unread: Unread, name: str) -> str:
-    """Why, without the name that stands before it already."""
-    return unread.error.message.removeprefix(f"{name}: ").removeprefix(f"{name} ")
 
 
 def _wrapped(line: str) -> list[str]:

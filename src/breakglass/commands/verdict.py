@@ -8,9 +8,9 @@ from breakglass.commands import Estate
 from breakglass.commands.import_image import Facts
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
-from breakglass.observe.cluster import Pod, read_pods
+from breakglass.observe.cluster import Node, Pod, read_pods
 from breakglass.observe.containerd import honours_pinned
-from breakglass.observe.text import inert, version_numbers
+from breakglass.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
 """The first kubelet of each minor version whose image garbage collection heeds the label
@@ -31,12 +31,19 @@ class Cluster:
     unread: str = ""
 
 
-def read_cluster(estate: Estate, node: str) -> Cluster:
-    """Never raises: the verdict is told with the API down as well."""
+def read_cluster(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = None) -> Cluster:
+    """Never raises: the verdict is told with the API down as well. `nodes`: the cluster, where it
+    was read already; the pods that wait are read now.
+    """
     kubelet = ""
     try:
         found = next(
-            (found for found in estate.nodes() if node in (found.name, found.address)), None
+            (
+                found
+                for found in (estate.nodes() if nodes is None else nodes)
+                if node in (found.name, found.address)
+            ),
+            None,
         )
         kubelet, name = (inert(found.kubelet), found.name) if found else ("", node)
         waiting = tuple(

@@ -1,12 +1,11 @@
 """The cluster as the other packages see it: nodes, pods, volumes, rights and guarded patches."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from breakglass.config import Kubernetes
+from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
 from breakglass.kube import patching
 from breakglass.kube.faults import NOT_THE_API, Fault
@@ -109,36 +108,18 @@ class Cluster:
 
     def _within(self, session: Session, purpose: str, work: Callable[[Ask], T]) -> T:
         """Do the requests of one question within the deadline. Raises Unreachable."""
+        # The system's resolver, and a server that answers byte by byte, heed no time-out.
         deadline = time.monotonic() + self._operation_seconds
         ask = Ask(session, purpose, self._request_seconds, deadline)
         try:
-            return self._deadlined(session, lambda: work(ask))
-        except Fault as fault:
-            if fault.status == 401:
-                self._last = None
-            raise Unreachable(fault.why, next_step=fault.next_step) from fault.__cause__
-
-    def _deadlined(self, session: Session, work: Callable[[], T]) -> T:
-        """Run it, at most until the deadline. Raises Fault."""
-        # The system's resolver, and a server that answers byte by byte, heed no time-out. So the
-        # work has a thread, which is left behind if it takes too long.
-        answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
-
-        def answer() -> None:
-            try:
-                answers.put((work(), None))
-            except BaseException as error:
-                answers.put((None, error))
-
-        threading.Thread(target=answer, name="kubernetes", daemon=True).start()
-        try:
-            value, error = answers.get(timeout=self._operation_seconds)
-        except Empty:
-            raise Fault(
+            return within(self._operation_seconds, lambda: work(ask))
+        except Late:
+            raise Unreachable(
                 f"the API server {session.server} did not finish answering within "
                 f"{self._operation_seconds:g} s",
                 next_step=NOT_THE_API,
             ) from None
-        if error is not None:
-            raise error
-        return value  # type: ignore[return-value]
+        except Fault as fault:
+            if fault.status == 401:
+                self._last = None
+            raise Unreachable(fault.why, next_step=fault.next_step) from fault.__cause__

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from breakglass.kube.faults import Fault
 from breakglass.plan import ANNOTATION, Mark, PatchNode
-from breakglass.ports import Patched
+from breakglass.ports import Patched, PatchOutcome
 from breakglass.shape import fits
 
 Node = dict[str, Any]
@@ -87,12 +87,12 @@ def patch_one(
                 step.node, _guarded(step, version), seconds=max(0.1, end - time.monotonic())
             )
             if mark_of(node) == step.after:
-                return Patched(step, "done")
+                return Patched(step, PatchOutcome.DONE)
             raise Fault("the API server accepted the patch but returned the node without it")
         except Fault as fault:
             failure, version = fault, ""
         if failure.status == 404:
-            return Patched(step, "gone", failure.why)
+            return Patched(step, PatchOutcome.GONE, failure.why)
         if failure.status == 409:
             # At once: whoever writes often leaves only short gaps.
             stopped.wait(random.uniform(0.001, 0.01))
@@ -108,13 +108,14 @@ def patch_one(
     if failure.status == 409:
         return Patched(
             step,
-            "changed",
+            PatchOutcome.CHANGED,
             (
                 "somebody else keeps changing the node, every try met a newer version; it was "
                 "left as it was"
             ),
         )
-    return Patched(step, "refused" if failure.declined else "unsent", failure.why)
+    outcome = PatchOutcome.REFUSED if failure.declined else PatchOutcome.UNSENT
+    return Patched(step, outcome, failure.why)
 
 
 def _last_look(nodes: Nodes, step: PatchNode, doubt: str) -> Patched:
@@ -122,18 +123,22 @@ def _last_look(nodes: Nodes, step: PatchNode, doubt: str) -> Patched:
         judged = _judge(step, mark_of(nodes.read(step.node, seconds=LAST_LOOK_SECONDS)))
     except Fault as fault:
         return (
-            Patched(step, "gone", fault.why)
+            Patched(step, PatchOutcome.GONE, fault.why)
             if fault.status == 404
-            else Patched(step, "unknown", f"{doubt}; and it could not be read again: {fault.why}")
+            else Patched(
+                step, PatchOutcome.UNKNOWN, f"{doubt}; and it could not be read again: {fault.why}"
+            )
         )
     # Read as before proves nothing here: the last patch may still be on its way.
-    return judged or Patched(step, "unknown", f"{doubt}; when last read, the node was as before")
+    return judged or Patched(
+        step, PatchOutcome.UNKNOWN, f"{doubt}; when last read, the node was as before"
+    )
 
 
 def _judge(step: PatchNode, now: Mark) -> Patched | None:
     """The outcome that a re-read node proves; None: it is as before, the patch may be sent."""
     if now == step.after:
-        return Patched(step, "done")
+        return Patched(step, PatchOutcome.DONE)
     if now == step.before:
         return None
     differences = []
@@ -143,7 +148,9 @@ def _judge(step: PatchNode, now: Mark) -> Patched | None:
         verb = "set" if step.before.annotation is None else "changed"
         verb = "removed" if now.annotation is None else verb
         differences.append(f"{verb} its annotation {ANNOTATION}")
-    return Patched(step, "changed", f"somebody else {' and '.join(differences)} meanwhile")
+    return Patched(
+        step, PatchOutcome.CHANGED, f"somebody else {' and '.join(differences)} meanwhile"
+    )
 
 
 def _guarded(step: PatchNode, version: str) -> Mapping[str, object]:
@@ -199,7 +206,9 @@ class _Run:
         if self._bug is not None:
             raise self._bug
         for index, step in enumerate(self._steps):
-            self._settle(index, Patched(step, "unknown", "the API server has stopped answering"))
+            self._settle(
+                index, Patched(step, PatchOutcome.UNKNOWN, "the API server has stopped answering")
+            )
         return [self._known[index] for index in range(len(self._steps))]
 
     def _wait(self) -> None:
@@ -221,7 +230,8 @@ class _Run:
                 step = self._steps[index]
                 if time.monotonic() - self._certain_at >= self._quiet_seconds:
                     self._settle(
-                        index, Patched(step, "unsent", "the API server has stopped answering")
+                        index,
+                        Patched(step, PatchOutcome.UNSENT, "the API server has stopped answering"),
                     )
                 else:
                     self._settle(
@@ -245,7 +255,7 @@ class _Run:
             if index in self._known:
                 return
             self._known[index] = result
-            if result.outcome not in ("unknown", "unsent"):
+            if result.outcome not in (PatchOutcome.UNKNOWN, PatchOutcome.UNSENT):
                 self._certain_at = time.monotonic()
             self._finished(result)
             self._changed.notify_all()

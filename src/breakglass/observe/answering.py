@@ -9,13 +9,13 @@ from typing import Any
 
 from breakglass.errors import BY_EXIT_CODE, Failed, Unreachable
 from breakglass.observe.containerd import Ctr
-from breakglass.observe.text import inert
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
+from breakglass.remote.arguments import PROGRAM
+from breakglass.remote.taken import MARK as MARK
 from breakglass.shape import PORT, fits, parse_json, parse_toml
+from breakglass.text import inert
 
-MARK = "# added by breakglass"
-"""What the first line that we put into a file begins with; `remote/taken.py` has the same."""
 CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 """The plugins that have the registries' configuration: containerd 1, containerd 2."""
 
@@ -150,9 +150,7 @@ class Pull:
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
-    return _taken(
-        _ask(reads, host, ("python3", "taken.py", "read", directory, "--certs", certs), _TAKEN)
-    )
+    return _taken(_ask(reads, host, ("taken", "read", directory, "--certs", certs), _TAKEN))
 
 
 def read_answering(
@@ -168,7 +166,7 @@ def read_answering(
     found = _ask(
         reads,
         host,
-        ("python3", "taken.py", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()),
+        ("taken", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()),
         shape,
     )
     responder = read_responder(reads, host, directory)
@@ -188,7 +186,7 @@ def read_answering(
 
 def read_responder(reads: Reads, host: Host, directory: str) -> Responder:
     """Raises Unreachable, or Failed."""
-    status = _ask(reads, host, ("python3", "responder.py", "status", directory), _STATUS)
+    status = _ask(reads, host, ("responder", "status", directory), _STATUS)
     return Responder(status["port"], status["answers"], status["free_port"])
 
 
@@ -199,7 +197,7 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
     found = _ask(
         reads,
         host,
-        ("python3", "registries.py", json.dumps(questions, separators=(",", ":"))),
+        ("registries", json.dumps(questions, separators=(",", ":"))),
         [_PULL],
     )
     return tuple(
@@ -215,8 +213,8 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
     )
 
 
-def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
-    ended = reads.ask(host, argv)
+def _ask(reads: Reads, host: Host, script: Argv, shape: Any) -> Any:
+    ended = reads.ask(host, ("python3", PROGRAM, *script))
     if not ended.ok:
         kind = BY_EXIT_CODE.get(ended.exit_status or 0, Unreachable)
         if kind.exit_code == 2:
@@ -224,18 +222,20 @@ def _ask(reads: Reads, host: Host, argv: Argv, shape: Any) -> Any:
         words = (
             inert(ended.stderr.strip().rpartition(b"\n")[2])
             or ended.lost
-            or f"{argv[1]} ended with {ended.exit_status}"
+            or f"{PROGRAM} {script[0]} ended with {ended.exit_status}"
         )
-        look = host.by_hand("ls", "-la", argv[3] if len(argv) > 3 else "/")
-        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}")
+        look = host.by_hand("ls", "-la", script[2] if len(script) > 2 else "/")
+        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}", where=host.name)
     try:
         found = parse_json(ended.stdout)
         if not fits(found, shape):
             raise ValueError("it is of another shape")
     except ValueError as error:
         raise Unreachable(
-            f"{host}: {argv[1]} answered something else than was asked: {inert(ended.stdout)}",
+            f"{host}: {PROGRAM} {script[0]} answered something else than was asked: "
+            f"{inert(ended.stdout)}",
             next_step="look at the node's python3",
+            where=host.name,
         ) from error
     return found
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import check_node_name
-from breakglass.observe.text import inert
 from breakglass.plan import ANNOTATION, Mark
 from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
+from breakglass.text import inert
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.text import inert, said, version_numbers
 from breakglass.plan import Argv, Host
-from breakglass.ports import Reads, Result
+from breakglass.ports import Reads, Result, said
 from breakglass.shape import parse_json
+from breakglass.text import inert, version_numbers
 
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"
@@ -106,6 +106,7 @@ def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
     return Unreachable(
         f"{host}: containerd could not be asked: {said(result)}",
         next_step=f"look at it with: {host.by_hand(*argv)}",
+        where=host.name,
     )
 
 
@@ -119,6 +120,7 @@ def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
         raise Unreachable(
             f"{host}: the images could not be listed: {said(listing)}",
             next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}",
+            where=host.name,
         )
     return listing.stdout
 

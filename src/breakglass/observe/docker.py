@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from breakglass.errors import Refused
-from breakglass.observe.text import inert, said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import whole_number
+from breakglass.text import inert
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 
 from breakglass.errors import Unreachable
-from breakglass.observe.text import said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import whole_number
 
 # Room is asked of the nearest directory that exists.
@@ -62,6 +61,7 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
         raise Unreachable(
             f"{host} did not answer as a Linux machine does: {said(result)}",
             next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            where=host.name,
         )
     return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), free * 1024, frozenset(lines[2:-1]))
 
@@ -85,6 +85,7 @@ def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
         raise Unreachable(
             f"{host} does not tell how much room there is in {directory}: {said(result)}",
             next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            where=host.name,
         )
     return Disk(size * 1024, free * 1024)
 
@@ -98,6 +99,7 @@ def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, s
         raise Unreachable(
             f"{host}: the tarballs could not be read back: {said(result)}",
             next_step=f"look at it with: {host.by_hand('sha256sum', '--', *paths)}",
+            where=host.name,
         )
     found = {}
     for line in result.stdout.decode("utf-8", "replace").splitlines():

@@ -1,6 +1,6 @@
 """A shelf: the directory of tarballs on a host, read with nothing but the shell of a NAS.
 
-The files and their names are specified in README.md, "Files".
+The files and their names are specified in docs/files.md.
 """
 
 import json
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Unreachable
-from breakglass.observe.text import said
 from breakglass.plan import Host
-from breakglass.ports import Reads
+from breakglass.ports import Reads, said
 from breakglass.shape import NATURAL, fits, parse_json
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -138,7 +137,9 @@ class Shelf:
     latest_fault: str = ""
     partials: tuple[Partial, ...] = ()
     foreign: tuple[str, ...] = ()
-    """Names like tarballs that are none: directories, links, tags outside the grammar."""
+    """Names like tarballs that are none: directories, links, tags outside the grammar. The name of
+    the `latest` link is among them where it is no link.
+    """
     orphans: tuple[str, ...] = ()
     """Sidecars whose tarball is gone: a removal that was cut short between them has left them."""
 
@@ -150,8 +151,12 @@ class Shelf:
         return tuple(tarball for tarball in self.tarballs if tarball.verified)
 
     @property
+    def latest_file(self) -> str:
+        return f"{self.name}-latest.tar.gz"
+
+    @property
     def path_of_latest(self) -> str:
-        return f"{self.directory}/{self.name}-latest.tar.gz"
+        return f"{self.directory}/{self.latest_file}"
 
     def path(self, tarball: Tarball) -> str:
         return f"{self.directory}/{tarball.file}"
@@ -168,6 +173,7 @@ def read_shelf(
         raise Unreachable(
             f"{host}: {directory} could not be listed: {said(result)}",
             next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
+            where=host.name,
         )
     return parse_shelf(result.stdout, host=host, directory=directory, name=name)
 
@@ -179,7 +185,9 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         return Shelf(host=host, directory=directory, name=name, present=False)
     if chunks[:1] != [("present", "", b"")] or chunks[-1:] != [("end", "", b"")]:
         raise Unreachable(
-            f"{host}: the listing of {directory} is not whole", next_step="run it again"
+            f"{host}: the listing of {directory} is not whole",
+            next_step="run it again",
+            where=host.name,
         )
     files: dict[str, int] = {}
     links: dict[str, str] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from breakglass.observe.text import inert
+from breakglass.text import inert
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
+
+from breakglass.remote.distribution.answers import NotServed
 
 State = Literal["serves", "unreachable", "refuses", "lacks the tag", "broken"]
 
@@ -33,16 +35,6 @@ class ImageId:
     detail: str = ""
 
 
-class Ended(Exception):
-    """The look ended, or one part of it, with this."""
-
-    def __init__(
-        self,
-        state: State,
-        detail: str = "",
-        *,
-        missing: tuple[str, ...] = (),
-        digest: str | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.state, self.detail, self.missing, self.digest = state, detail, missing, digest
+def state_of(not_served: NotServed) -> State:
+    """The state of a registry from which a pull would not succeed."""
+    return "lacks the tag" if not_served.state == "lacks" else cast(State, not_served.state)

@@ -3,7 +3,6 @@ and none is taken along.
 """
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -12,26 +11,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from breakglass.config import Registry
-from breakglass.observe.text import inert
-from breakglass.observe.together import together
+from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
-from breakglass.registry.found import Ended, Found, ImageId
-from breakglass.registry.manifests import (
-    DIGEST,
-    normal,
-    platform_of,
-    read_descriptor,
-    read_manifest,
-    spelled,
-    verify,
-)
-from breakglass.registry.session import Session
+from breakglass.registry.found import Found, ImageId, state_of
+from breakglass.registry.session import LoginSession
+from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor, verify
+from breakglass.remote.distribution.platforms import child_for, normal, platform_of, spelled
+from breakglass.remote.distribution.pull import ask_blob, judge_blob, read_child, resolve
+from breakglass.remote.distribution.session import Session
+from breakglass.text import inert
 
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 8.0
 AT_ONCE = 8
-MAX_INDEX_DEPTH = 3
 
 
 def look_all(
@@ -75,15 +69,19 @@ def look(
 
     With a platform, only what that platform's image needs decides; what else is missing is told.
     """
-    session = Session(registry, credentials, deadline_seconds)
+    session = LoginSession(registry, credentials, deadline_seconds)
     digest = None
     try:
         session.ping()
-        digest, top = _top(session, tag)
+        digest, top = resolve(session, tag)
         return _judge(session, registry.name, digest, top, platform)
-    except Ended as ended:
+    except NotServed as why:
         return Found(
-            registry.name, ended.state, digest or ended.digest, ended.missing, detail=ended.detail
+            registry.name,
+            state_of(why),
+            digest or why.digest,
+            why.missing,
+            detail=inert(why.detail),
         )
 
 
@@ -100,20 +98,20 @@ def image_id(
     """
     host, _, path = reference.partition("/")
     repository, _, tag = path.rpartition(":")
-    session = Session(_registry_of(host, repository, registries), credentials, deadline_seconds)
+    session = LoginSession(
+        _registry_of(host, repository, registries), credentials, deadline_seconds
+    )
     try:
         session.ping()
-        _, manifest = _top(session, tag)
-        for _ in range(MAX_INDEX_DEPTH):
+        _, manifest = resolve(session, tag)
+        for _ in range(INDEX_DEPTH):
             if "manifests" not in manifest:
                 return ImageId("serves", read_descriptor(manifest["config"])[0])
-            offered = {platform_of(child): child for child in manifest["manifests"]}
-            if normal(platform) not in offered:
-                raise Ended("broken", f"its index has no image for {platform}")
-            manifest = _child(session, offered[normal(platform)])
-        raise Ended("broken", "its indexes are nested too deep")
-    except Ended as ended:
-        return ImageId(ended.state, None, ended.missing, ended.detail)
+            child = child_for(manifest["manifests"], platform)
+            manifest = read_child(session, child, f"its image for {platform}")
+        raise NotServed("broken", "its indexes are nested too deep")
+    except NotServed as why:
+        return ImageId(state_of(why), None, why.missing, inert(why.detail))
 
 
 def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
@@ -134,28 +132,6 @@ def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> 
     )
 
 
-def _top(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
-    """What a tag means: its digest and the index or manifest. As containerd does it: HEAD by tag,
-    GET by the digest that came back.
-    """
-    head = session.ask("HEAD", f"manifests/{tag}")
-    if head.status == 404:
-        raise Ended("lacks the tag", f"HTTP 404 for {session.repository}:{tag}")
-    said = head.headers.get("Docker-Content-Digest", "")
-    promised = said if head.status == 200 and DIGEST.fullmatch(said) else None
-    if head.status >= 500:
-        raise Ended("unreachable", f"HTTP {head.status} for {session.repository}:{tag}")
-    answer = session.ask("GET", f"manifests/{promised or tag}")
-    if answer.status == 404 and promised is None:
-        raise Ended("lacks the tag", f"HTTP 404 for {session.repository}:{tag}")
-    if answer.status != 200:
-        if promised is None:
-            raise Ended("unreachable", f"HTTP {answer.status} for {session.repository}:{tag}")
-        raise _part_lost(promised, "what the tag means", answer.status)
-    digest = promised or f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-    return digest, read_manifest(answer.body, digest)
-
-
 def _judge(
     session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None
 ) -> Found:
@@ -166,10 +142,10 @@ def _judge(
         if descriptors is not None
         else [[(None, top)]]
     )
-    lost: list[tuple[str | None, Ended]] = []
+    lost: list[tuple[str | None, NotServed]] = []
     leaves: list[tuple[str | None, dict[str, Any]]] = []
     for index, read in enumerate(reads):
-        if isinstance(read, Ended):
+        if isinstance(read, NotServed):
             lost.append((platform_of(descriptors[index]) if descriptors else None, read))
         else:
             leaves += read or []
@@ -177,8 +153,8 @@ def _judge(
     needs: dict[tuple[str, int | None], list[str | None]] = {}
     image_ids: dict[str, str] = {}
     for (_, manifest), its in zip(leaves, platforms, strict=True):
-        its_platform = None if isinstance(its, Ended) else its
-        lost += [(None, its)] if isinstance(its, Ended) else []
+        its_platform = None if isinstance(its, NotServed) else its
+        lost += [(None, its)] if isinstance(its, NotServed) else []
         image_ids |= (
             {its_platform: manifest["config"]["digest"]}
             if its_platform and not its_platform.startswith("unknown/")
@@ -187,9 +163,9 @@ def _judge(
         for descriptor in (manifest["config"], *manifest["layers"]):
             needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
     for users, ended in zip(
-        needs.values(), _each(lambda need: _find_blob(session, *need), list(needs)), strict=True
+        needs.values(), _each(lambda need: _check_blob(session, *need), list(needs)), strict=True
     ):
-        if isinstance(ended, Ended):
+        if isinstance(ended, NotServed):
             lost += [(user, ended) for user in users]
     return _verdict(
         Found(name, "serves", digest, image_ids=image_ids),
@@ -198,7 +174,7 @@ def _judge(
     )
 
 
-def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str | None) -> Found:
+def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: str | None) -> Found:
     broken = [ended for _, ended in lost if ended.state == "broken"]
     missing = tuple(dict.fromkeys(digest for ended in broken for digest in ended.missing))
     details = list(dict.fromkeys(ended.detail for ended in broken))
@@ -208,7 +184,7 @@ def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str |
     if any(ended.state == "broken" for ended in decisive):
         return replace(found, state="broken", missing=missing, detail=words)
     if decisive:
-        return replace(found, state=decisive[0].state, detail=decisive[0].detail)
+        return replace(found, state=state_of(decisive[0]), detail=inert(decisive[0].detail))
     if platform is not None and platform not in found.image_ids:
         return replace(
             found,
@@ -224,14 +200,14 @@ def _verdict(found: Found, lost: list[tuple[str | None, Ended]], platform: str |
     )
 
 
-def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | Ended | None]:
+def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | NotServed | None]:
     """Ask for several parts at the same time; one that ends the look ends only its own part."""
 
-    def caught(argument: Any) -> T | Ended:
+    def caught(argument: Any) -> T | NotServed:
         try:
             return ask(argument)
-        except Ended as ended:
-            return ended
+        except NotServed as not_served:
+            return not_served
 
     return together([partial(caught, argument) for argument in arguments], at_once=AT_ONCE)
 
@@ -240,46 +216,16 @@ def _leaves(
     session: Session, descriptor: Any, depth: int = 1
 ) -> list[tuple[str | None, dict[str, Any]]]:
     """(platform, manifest) of a child, which may be an index itself."""
-    manifest = _child(session, descriptor)
+    manifest = read_child(session, descriptor, "a child of the index")
     if "manifests" not in manifest:
         return [(platform_of(descriptor), manifest)]
-    if depth == MAX_INDEX_DEPTH:
-        raise Ended("broken", "its indexes are nested too deep")
+    if depth == INDEX_DEPTH:
+        raise NotServed("broken", "its indexes are nested too deep")
     return [leaf for child in manifest["manifests"] for leaf in _leaves(session, child, depth + 1)]
 
 
-def _child(session: Session, descriptor: Any) -> dict[str, Any]:
-    digest, size = read_descriptor(descriptor)
-    answer = session.ask("GET", f"manifests/{digest}")
-    if answer.status != 200:
-        raise _part_lost(digest, "a child of the index", answer.status)
-    if size is not None and len(answer.body) != size:
-        raise Ended(
-            "broken",
-            f"{digest} (a child of the index) has {len(answer.body)} bytes instead of {size}",
-            missing=(digest,),
-        )
-    return read_manifest(answer.body, digest)
-
-
-def _find_blob(session: Session, digest: str, size: int | None) -> None:
-    answer = session.ask("HEAD", f"blobs/{digest}")
-    if answer.status != 200:
-        raise _part_lost(digest, "a blob", answer.status)
-    length = answer.headers.get("Content-Length", "")
-    if size is not None and length.isascii() and length.isdigit() and int(length[:20]) != size:
-        raise Ended(
-            "broken",
-            f"{digest} (a blob) has {length[:20]} bytes instead of {size}",
-            missing=(digest,),
-        )
-
-
-def _part_lost(digest: str, what: str, status: int) -> Ended:
-    # 502 to 504 speak of the server in front, not of the image.
-    if status in (502, 503, 504):
-        return Ended("unreachable", f"HTTP {status} for {digest} ({what})", digest=digest)
-    return Ended("broken", f"HTTP {status} for {digest} ({what})", missing=(digest,), digest=digest)
+def _check_blob(session: Session, digest: str, size: int | None) -> None:
+    judge_blob(ask_blob(session, digest), digest, size)
 
 
 def _configured_platform(session: Session, manifest: dict[str, Any]) -> str | None:

@@ -1,9 +1,8 @@
-"""Hold a lock file for as long as whoever started this lives: `lock.py PATH HOLDER
-[SILENCE_SECONDS]`.
+"""Hold a lock file for as long as the caller lives: `lock PATH HOLDER [SILENCE_SECONDS]`.
 
 Prints `held` once it holds it, then reads its lifeline until it ends, or is silent for too long.
 Held by another: prints who and for how long, exit 7. The lock is flock(2) on the file, so
-util-linux `flock` respects it. Python 3.8 or newer, standard library only.
+util-linux `flock` respects it.
 """
 
 from __future__ import annotations
@@ -12,15 +11,20 @@ import errno
 import fcntl
 import json
 import os
-import select
 import stat
 import sys
 import time
 
-LIFELINE = int(globals().get("__lifeline__", 0))
+from breakglass.remote.lifeline import SILENCE_SECONDS, wait_for_silence
 
 
-def main(path: str, holder: str, silence_seconds: float) -> int:
+def main(argv: list[str], lifeline: int | None) -> int:
+    """Returns the exit code."""
+    path, holder, *seconds = argv
+    return hold(path, holder, lifeline or 0, float(seconds[0]) if seconds else SILENCE_SECONDS)
+
+
+def hold(path: str, holder: str, lifeline: int, silence_seconds: float) -> int:
     try:
         descriptor = os.open(
             path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
@@ -45,7 +49,7 @@ def main(path: str, holder: str, silence_seconds: float) -> int:
     if not is_at(path, descriptor):
         # Whoever held it has ended between our two calls, and the file with it.
         os.close(descriptor)
-        return main(path, holder, silence_seconds)
+        return hold(path, holder, lifeline, silence_seconds)
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(
@@ -55,7 +59,7 @@ def main(path: str, holder: str, silence_seconds: float) -> int:
         print(error.strerror, file=sys.stderr)
         return 4
     print("held", flush=True)
-    wait_for_silence(silence_seconds)
+    wait_for_silence(lifeline, silence_seconds)
     os.ftruncate(descriptor, 0)
     if is_at(path, descriptor):
         os.unlink(path)  # noqa: PTH108 (held still: whoever opens it now sees that it is gone)
@@ -82,13 +86,3 @@ def describe(descriptor: int) -> dict[str, str | int | None]:
         except (ValueError, KeyError, TypeError):
             time.sleep(0.1)  # it may have been taken this instant
     return {"holder": None, "age_seconds": None}
-
-
-def wait_for_silence(silence_seconds: float) -> None:
-    while select.select([LIFELINE], [], [], silence_seconds)[0]:
-        if not os.read(LIFELINE, 4096):
-            return
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 60.0))

@@ -1,10 +1,8 @@
-"""Tell how far some process has read a file: `watch.py FILE` prints `@progress POSITION` on stderr
+"""Report how far some process has read a file: `watch FILE` prints `@progress POSITION` on stderr
 twice a second, until its lifeline ends.
 
 A pipeline that still reads the file then has lost whom it worked for: it is ended, the import that
 it feeds included.
-
-Python 3.8 or newer, standard library only.
 """
 
 from __future__ import annotations
@@ -18,11 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-LIFELINE = int(globals().get("__lifeline__", 0))
-SILENCE_SECONDS = 60.0
+from breakglass.remote.lifeline import SILENCE_SECONDS
 
 
-def main(file: Path) -> None:
+def main(argv: list[str], lifeline: int | None) -> int:
+    """Returns the exit code."""
+    watch(Path(argv[0]).resolve(), lifeline or 0)
+    return 0
+
+
+def watch(file: Path, lifeline: int) -> None:
     reader = None
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE_SECONDS:
@@ -32,8 +35,8 @@ def main(file: Path) -> None:
             reader, position = find_reader(file)
         if position is not None:
             print(f"@progress {position}", file=sys.stderr, flush=True)
-        if select.select([LIFELINE], [], [], 0.5)[0]:
-            if not os.read(LIFELINE, 4096):
+        if select.select([lifeline], [], [], 0.5)[0]:
+            if not os.read(lifeline, 4096):
                 break
             heard = time.monotonic()
     end_pipeline(find_reader(file)[0], file)
@@ -115,7 +118,7 @@ def find_reader(file: Path) -> tuple[Path | None, int | None]:
 def read_position(descriptor: Path, file: Path) -> int | None:
     """How far a descriptor has come, if it has this very file open for reading only."""
     try:
-        if os.readlink(descriptor) != str(file) or not descriptor.samefile(file):  # noqa: PTH115 (this runs for every descriptor of a node)
+        if os.readlink(descriptor) != str(file) or not descriptor.samefile(file):
             return None
         fields = dict(
             re.findall(
@@ -126,7 +129,3 @@ def read_position(descriptor: Path, file: Path) -> int | None:
         return int(fields["pos"]) if int(fields["flags"], 8) & os.O_ACCMODE == os.O_RDONLY else None
     except (OSError, KeyError, ValueError):
         return None
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())

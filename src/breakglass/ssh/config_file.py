@@ -4,7 +4,6 @@ Left out on purpose: `Match exec` is never run and so never matches; names are n
 `canonical` and `final` are never true.
 """
 
-import getpass
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -31,10 +30,10 @@ class Destination:
 class ConfigReader:
     """Reads configuration files for one destination. The first value of each keyword counts."""
 
-    def __init__(self, destination: Destination, *, home: Path) -> None:
+    def __init__(self, destination: Destination, *, home: Path, local_user: str) -> None:
         self.destination = destination
         self.home = home
-        self.local_user = getpass.getuser()
+        self.local_user = local_user
         self.user_config = True
         self.values: dict[str, list[str]] = {}
         if destination.user is not None:

@@ -19,12 +19,15 @@ from breakglass.ssh.outcome import check_result
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
 from breakglass.ssh.watching import ends_in_time, start_watch
-from breakglass.ssh.wire import inert, wire
+from breakglass.ssh.wire import wire
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
 
 CHANNEL_SECONDS = 15.0
+MAX_JUMPS = 32
+"""The limit for a configuration in which each jump host names a further one, without an end."""
 
 
 class Connections:
@@ -64,7 +67,9 @@ class Connections:
         result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
         if result.disconnected:
             # Part of an answer must not be read as the whole answer.
-            raise Unreachable(f"{host}: {result.lost}", next_step="run the same command again")
+            raise Unreachable(
+                f"{host}: {result.lost}", next_step="run the same command again", where=host.name
+            )
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:
@@ -146,22 +151,50 @@ class Connections:
         import paramiko
 
         target = self.resolve(host.ssh)
+        self._check_jumps(target, host.name)
         for attempt in (1, 2):
-            transport, fresh = self._transport(target, host.name, ())
+            transport, fresh = self._transport(target, host.name)
             try:
                 return transport.open_session(timeout=CHANNEL_SECONDS)
             except (paramiko.SSHException, EOFError, OSError) as error:
                 # A connection that was used before may have been lost since. Then try a new one.
                 if fresh or transport.is_active() or attempt == 2:
-                    reason = inert(str(error)) or "the connection was lost"
+                    reason = printable(str(error)) or "the connection was lost"
                     raise Unreachable(
-                        f"{host} logged us in but opens no session ({reason})"
+                        f"{host} logged us in but opens no session ({reason})", where=host.name
                     ) from error
         raise AssertionError("unreachable")
 
-    def _transport(
-        self, target: Target, shown: str, way: tuple[Target, ...]
-    ) -> tuple["paramiko.Transport", bool]:
+    def _check_jumps(self, target: Target, shown: str) -> None:
+        """Raise Unreachable if the jump hosts lead in a circle, or never end."""
+        # Before any connection is made: a connection holds its lock while the connection to its
+        # jump host takes another one. Two threads that enter a circle at different hosts would wait
+        # for each other.
+        passed = [target]
+        while target.jumps:
+            target = self._gate(target)
+            if any(
+                (step.typed, step.login, step.port) == (target.typed, target.login, target.port)
+                for step in passed
+            ):
+                raise Unreachable(
+                    f"{shown}: the jump hosts of the SSH configuration lead in a circle, through "
+                    f"{target.typed}",
+                    where=shown,
+                )
+            passed.append(target)
+            if len(passed) > MAX_JUMPS:
+                raise Unreachable(
+                    f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts",
+                    where=shown,
+                )
+
+    def _gate(self, target: Target) -> Target:
+        """The last jump host before a target."""
+        *before, last = target.jumps
+        return self._resolve(last, tuple(before) or None)
+
+    def _transport(self, target: Target, shown: str) -> tuple["paramiko.Transport", bool]:
         """The connection to the target, and whether it is new."""
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
@@ -169,21 +202,20 @@ class Connections:
             transport = self._transports.get(target)
             if transport is not None and transport.is_active():
                 return transport, False
-            transport = self._connect(target, shown, way)
+            transport = self._connect(target, shown)
             with self._lock:
                 self._transports.pop(target, None)
                 self._transports[target] = transport
             return transport, True
 
-    def _connect(self, target: Target, shown: str, way: tuple[Target, ...]) -> "paramiko.Transport":
+    def _connect(self, target: Target, shown: str) -> "paramiko.Transport":
         seconds = self._settings.connect_timeout_seconds
         if target.proxy_command is not None:
             raise Unreachable(
-                (
-                    f"{shown}: the SSH configuration names a ProxyCommand, which breakglass does "
-                    f"not run"
-                ),
+                f"{shown}: the SSH configuration names a ProxyCommand, "
+                f"which breakglass does not run",
                 next_step="Use ProxyJump in its place.",
+                where=shown,
             )
         login = Login(
             host=shown,
@@ -203,16 +235,8 @@ class Connections:
                     family=target.address_family,
                 ),
             )
-        *before, last = target.jumps
-        gate = self._resolve(last, tuple(before) or None)
-        if any(
-            (step.typed, step.login, step.port) == (gate.typed, gate.login, gate.port)
-            for step in (*way, target)
-        ):
-            raise Unreachable(
-                f"{shown}: the jump hosts of the SSH configuration lead in a circle, through {last}"
-            )
-        transport, _ = self._transport(gate, last, (*way, target))
+        last = target.jumps[-1]
+        transport, _ = self._transport(self._gate(target), last)
         return log_in(login, target, self._tunnel(transport, last, target, shown))
 
     def _tunnel(
@@ -228,11 +252,11 @@ class Connections:
                 timeout=self._settings.connect_timeout_seconds,
             )
         except (paramiko.SSHException, EOFError, OSError) as error:
+            reason = printable(str(error)) or "the connection was lost"
             raise Unreachable(
-                (
-                    f"{shown} ({target.hostname} port {target.port}) was not reached through "
-                    f"{gate}: {inert(str(error)) or 'the connection was lost'}"
-                ),
+                f"{shown} ({target.hostname} port {target.port}) was not reached through "
+                f"{gate}: {reason}",
+                where=shown,
                 next_step=(
                     f"Look from there: "
                     f"{Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}"

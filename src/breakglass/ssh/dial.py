@@ -1,15 +1,14 @@
 """Opens a TCP connection: tries every address of a name within one deadline (after RFC 8305)."""
 
 import errno
-import queue
 import selectors
 import socket
-import threading
 import time
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import Any
 
+from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
 
 HEAD_START_SECONDS = 0.25
@@ -67,35 +66,31 @@ def _look_up(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int
 ) -> list[Address]:
     """The addresses of a name, IPv6 and IPv4 by turns."""
-    # The system's resolver has no deadline. If it takes too long, its thread is left behind.
-    answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            records = socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM)
-            answers.put([Address(family, address) for family, _, _, _, address in records])
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
     check = (
         f"Use its address, in the configuration or the SSH configuration, if the name service is "
         f"down: getent hosts {hostname}"
     )
     try:
-        answer = answers.get(timeout=timeout_seconds)
-    except queue.Empty:
+        records = within(
+            timeout_seconds,
+            lambda: socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM),
+        )
+    except Late:
         raise Unreachable(
             f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s",
             next_step=check,
+            where=shown,
         ) from None
-    if not isinstance(answer, list):
-        reason = getattr(answer, "strerror", None) or answer
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise Unreachable(
-            f"{shown}: the name {hostname} was not resolved ({reason})", next_step=check
-        ) from answer
-    first_family = [address for address in answer if address.family == answer[0].family]
-    second_family = [address for address in answer if address.family != answer[0].family]
+            f"{shown}: the name {hostname} was not resolved ({reason})",
+            next_step=check,
+            where=shown,
+        ) from error
+    addresses = [Address(record[0], record[4]) for record in records]
+    first_family = [address for address in addresses if address.family == addresses[0].family]
+    second_family = [address for address in addresses if address.family != addresses[0].family]
     by_turns = chain.from_iterable(zip_longest(first_family, second_family))
     return [address for address in by_turns if address is not None]
 
@@ -131,6 +126,7 @@ def _race(
     raise Unreachable(
         f"{shown} was not reached on port {port} ({causes})",
         next_step="Look whether the machine is up, and whether this one is in the right network.",
+        where=shown,
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from breakglass.errors import Unreachable
 from breakglass.known_hosts import fingerprint
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import inert
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -202,7 +202,7 @@ def _agent_keys(
         return None, []
     connection.settimeout(AGENT_SECONDS)
     return connection, [
-        Identity(f"agent key {inert(key.comment)!r}", key)
+        Identity(f"agent key {printable(key.comment)!r}", key)
         for key in agent.get_keys()
         if "-cert-v01@" not in key.get_name()
     ]

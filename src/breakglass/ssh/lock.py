@@ -3,13 +3,14 @@
 import threading
 from typing import TYPE_CHECKING
 
+from breakglass.age import age_in_words
 from breakglass.errors import Busy, Refused, Unreachable
-from breakglass.observe.age import told_age
 from breakglass.plan import Lock, Run
 from breakglass.ports import Result
 from breakglass.shape import NATURAL, fits, parse_json
 from breakglass.ssh.command import TICK_SECONDS, Command
-from breakglass.ssh.wire import inert, wire
+from breakglass.ssh.wire import wire
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -23,7 +24,7 @@ class LockCommand:
     """The command that takes the lock file, and holds it until its standard input ends."""
 
     def __init__(self, step: Lock, channel: "paramiko.Channel") -> None:
-        argv = ("python3", "lock.py", step.path, step.holder)
+        argv = ("python3", "breakglass-remote.pyz", "lock", step.path, step.holder)
         self.run = Run(step.host, (argv,), LOCK_SECONDS)
         self.command = Command(channel, quiet_seconds=LOCK_SECONDS, deliver=self._deliver)
         self._answer = bytearray()
@@ -59,7 +60,7 @@ def not_taken(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
         )
     if result.exit_status == EXIT_HELD_BY_ANOTHER:
         return _held_by_another(step, answer)
-    reason = inert(result.stderr).strip().replace("\n", "; ") or f"exit {result.exit_status}"
+    reason = printable(result.stderr).strip().replace("\n", "; ") or f"exit {result.exit_status}"
     look = step.host.by_hand("ls", "-la", step.path.rpartition("/")[0])
     return Refused(
         f"the lock {step.path} on {step.host} can not be made: {reason}",
@@ -74,7 +75,7 @@ def _held_by_another(step: Lock, answer: bytes) -> Busy:
     except ValueError:
         record = None
     if fits(record, {"holder": str, "age_seconds": NATURAL}):
-        holder = f"by {inert(record['holder'])} for {told_age(record['age_seconds'])}"
+        holder = f"by {printable(record['holder'])} for {age_in_words(record['age_seconds'])}"
     return Busy(
         f"{step.host} is busy: {step.path} is held {holder}",
         next_step=(

@@ -15,7 +15,7 @@ from breakglass.errors import Unreachable
 from breakglass.ssh.host_key import check_host_key
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import inert
+from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
@@ -89,7 +89,8 @@ def log_in(
         transport.close()
         raise Unreachable(
             f"{login.host} ({target.hostname} port {target.port}) ended the connection during the "
-            f"login{_because(error)}"
+            f"login{_because(error)}",
+            where=login.host,
         ) from error
     except BaseException:
         transport.close()
@@ -131,6 +132,7 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
     raise Unreachable(
         f"{login.host} ({target.hostname} port {target.port}) {cause}{_because(error)}",
         next_step=f"See what the server says there: ssh -v {target.typed} true",
+        where=login.host,
     ) from error
 
 
@@ -208,6 +210,7 @@ def _offer(
         raise Unreachable(
             f"{login.host} ended the connection during the login to {where}, after "
             f"{_listed(offered)}{_because(error)}",
+            where=login.host,
             next_step=(
                 "If that were too many keys for it, name one with IdentityFile and "
                 "IdentitiesOnly in the SSH configuration."
@@ -222,9 +225,9 @@ def _offer(
 
 
 def _because(error: BaseException | None) -> str:
-    words = inert(str(error)).strip() if error else ""
+    words = printable(str(error)).strip() if error else ""
     return f": {words[:300]}" if words else ""
 
 
 def _listed(items: Sequence[object]) -> str:
-    return ", ".join(inert(str(item)) for item in items) or "nothing"
+    return ", ".join(printable(str(item)) for item in items) or "nothing"

@@ -21,6 +21,7 @@ def check_result(run: Run, result: Result, target: Target) -> Result:
                 f"install a newer python3 there; to see which it is: "
                 f"{host.by_hand('python3', '--version')}"
             ),
+            where=host.name,
         )
     if not host.sudo:
         return result

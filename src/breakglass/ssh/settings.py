@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from breakglass.errors import Usage
-from breakglass.ssh.config_file import SYSTEM_CONFIG, ConfigReader, Destination, expand
+from breakglass.ssh.config_file import (
+    SYSTEM_CONFIG,
+    ConfigReader,
+    Destination,
+    expand,
+)
 
 GLOBAL_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 DEFAULT_IDENTITIES = (
@@ -46,8 +51,26 @@ class Target:
 
     @property
     def login(self) -> str:
-        """The user's name to log in with."""
-        return self.user or getpass.getuser()
+        """The user's name to log in with. Raises Usage if there is none."""
+        name = self.user or local_user()
+        if name is None:
+            raise Usage(
+                f"nobody is named to log in as on {self.typed}, and the system has no name for "
+                f"this user (UID {os.getuid()})",
+                state="Nothing was changed.",
+                next_step="name one in the configuration: user@host, or nodes.ssh_user",
+            )
+        return name
+
+
+def local_user() -> str | None:
+    """The name of the user who runs breakglass. None if the system has none, as in many
+    containers.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def resolve(
@@ -61,7 +84,8 @@ def resolve(
     """Resolve a destination. `jumps` overrides ProxyJump, as `ssh -J` does. Raises Usage."""
     destination = parse_destination(ssh)
     home = Path(environ.get("HOME") or Path.home())
-    reader = ConfigReader(destination, home=home)
+    user = local_user() or str(os.getuid())
+    reader = ConfigReader(destination, home=home, local_user=user)
     if jumps is not None:
         reader.values["proxyjump"] = [",".join(jumps) or "none"]
     reader.read(config, active=True)

@@ -45,7 +45,8 @@ def start_watch(
     with suppress(Unreachable):
         watch = Command(open_channel(), quiet_seconds=WATCH_SECONDS, progress=moved)
         watch.paused = True
-        if watch.start(wire((("python3", "watch.py", step.watch),), sudo=step.host.sudo)):
+        argv = ("python3", "breakglass-remote.pyz", "watch", step.watch)
+        if watch.start(wire((argv,), sudo=step.host.sudo)):
             return watch
         watch.channel.close()
     return None

@@ -7,10 +7,12 @@ import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 
 from breakglass.errors import Refused
 from breakglass.plan import Argv, command_line
+from breakglass.remote.arguments import PROGRAM
+from breakglass.remote.pack import pack
+from breakglass.text import printable
 
 BEAT_SECONDS = 15.0
 """How often a script hears from us; one that hears nothing for 60 seconds ends itself."""
@@ -20,9 +22,10 @@ OLDEST_PYTHON = (3, 8)
 _PROGRESS = re.compile(rb"@progress (\d{1,18})\s*")
 _TOO_OLD = re.compile(r"^python3 is (\d{1,2}\.\d{1,3}), too old$", re.MULTILINE)
 
-# An older Python can not even compile a script: so it is asked here, in words that every Python 3
-# understands. Then read byte by byte up to the newline, then exactly the script: whatever follows
-# on the stream is the script's own.
+# An older Python can not even compile the scripts: so it is asked here, in words that every Python
+# 3 understands. Then read byte by byte up to the newline, then exactly the zipapp: whatever follows
+# on the stream is the script's own. The zipapp goes into memory, or where Python was built without
+# memfd_create into a file that never has a name; both end with the process.
 _RECEIVE = """\
 import os, sys
 if sys.version_info < OLDEST:
@@ -33,16 +36,22 @@ def read(size):
     while len(data) < size:
         part = os.read(FD, size - len(data))
         if not part:
-            sys.exit("the script did not arrive whole")
+            sys.exit("the scripts did not arrive whole")
         data += part
     return data
 size = b""
 while size[-1:] != b"\\n":
     size += read(1)
-source = read(int(size))
-sys.argv = sys.argv[1:]
-given = {"__name__": "__main__", "__lifeline__": FD, "__source__": source}
-exec(compile(source, sys.argv[0], "exec"), given)
+zipapp = read(int(size))
+if hasattr(os, "memfd_create"):
+    file = os.memfd_create("PROGRAM")
+else:
+    file = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
+with open(file, "wb", closefd=False) as out:
+    out.write(zipapp)
+sys.path.insert(0, "/proc/self/fd/%d" % file)
+from breakglass.remote.__main__ import main
+sys.exit(main(sys.argv[2:], FD))
 """
 
 
@@ -58,10 +67,10 @@ class Wire:
 
 
 def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) -> Wire:
-    """The command line of a plan; `python3 NAME.py` in it becomes a loader that takes
-    `remote/NAME.py` from standard input.
+    """The command line of a plan; `python3 breakglass-remote.pyz` in it becomes a loader that takes
+    the zipapp from standard input.
 
-    In a pipeline standard input is the pipe's, so the script comes on descriptor 3, which sudo
+    In a pipeline standard input is the pipe's, so the zipapp comes on descriptor 3, which sudo
     would close: hence sudo is outside of bash.
     """
     scripts = [index for index, argv in enumerate(pipeline) if _names_script(argv)]
@@ -72,8 +81,7 @@ def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) ->
             f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}"
         )
     script = pipeline[scripts[0]]
-    source = (resources.files("breakglass") / "remote" / script[1]).read_bytes()
-    opening = b"%d\n%s" % (len(source), source)
+    opening = b"%d\n%s" % (len(pack()), pack())
     descriptor = 0 if len(pipeline) == 1 or takes_data else 3
     loaded = list(pipeline)
     # Isolated, and without site: nothing that lies about there is imported, and it starts in half
@@ -97,7 +105,7 @@ def sudo_refusal(
     if exit_status != 1 or stdout:
         return None
     command = pipeline[0][0] if len(pipeline) == 1 else "bash"
-    for line in inert(stderr).splitlines():
+    for line in printable(stderr).splitlines():
         if line.startswith("Sorry, user ") or (
             line.startswith("sudo: ")
             and not line.startswith(f"sudo: {command}: ")
@@ -109,16 +117,8 @@ def sudo_refusal(
 
 def python_too_old(exit_status: int | None, stderr: bytes) -> str | None:
     """The version, `3.6` say, of a host's python3 with which the loader refused to go on."""
-    matched = _TOO_OLD.search(inert(stderr)) if exit_status == Refused.exit_code else None
+    matched = _TOO_OLD.search(printable(stderr)) if exit_status == Refused.exit_code else None
     return matched[1] if matched else None
-
-
-def inert(data: bytes | str) -> str:
-    """Text from another host without anything that a terminal would obey."""
-    text = data.decode("utf-8", errors="replace") if isinstance(data, bytes) else data
-    return "".join(
-        character if character == "\n" or character.isprintable() else " " for character in text
-    )
 
 
 class Stderr:
@@ -151,12 +151,11 @@ class Stderr:
 
 
 def _names_script(argv: Argv) -> bool:
-    return (
-        len(argv) > 1 and argv[0] == "python3" and re.fullmatch(r"[a-z_]+\.py", argv[1]) is not None
-    )
+    return argv[:2] == ("python3", PROGRAM)
 
 
 def _loader(descriptor: int) -> str:
     """The loader in one line: not every login shell takes a newline inside quotes."""
     text = _RECEIVE.replace("FD", str(descriptor)).replace("OLDEST", str(OLDEST_PYTHON))
+    text = text.replace("PROGRAM", PROGRAM)
     return f"exec({json.dumps(text)})"

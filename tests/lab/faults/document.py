@@ -40,21 +40,21 @@ WORDS = {
 
 HEAD = """# Faults
 
-What was injected, on real docker, containerd, sshd, etcd and API server, what has to come of it, and the test that does it. Made from the tests by `make docs`; do not edit.
+Each row is a fault that a test injects on real docker, containerd, sshd, etcd and API server: the fault, the outcome that it must have, the exit code, and the test. This page is made from the tests by `make docs`; do not edit it.
 
-After each fault the invariants are checked, from outside, by `tests/lab/faults/invariants.py`; then the fault is healed, **the same command is run again and has to reach its goal**.
-`make lab` shows nearly each row; `make thorough` all of them, every variant and every single kill point; `make soak` 200 commands and faults.
+After each fault the invariants below are checked from outside, by `tests/lab/faults/invariants.py`. Then the fault is removed, and **the same command runs again and must reach its goal**.
+`make lab` runs nearly every row; `make thorough` runs all of them, with every variant and every single kill point; `make soak` runs 200 commands and faults.
 
 | | invariant |
 | --- | --- |
-| I1 | If there was a verified tarball before, there is one after, and `latest` means a file whose sha256 equals its sidecar |
-| I2 | Nothing of ours with a final name is without its proof. Partials are hidden, and gone after the next run |
-| I3 | On a node each name is the recorded image, or what it was before, or nothing; never an unverified image |
+| I1 | If there was a verified tarball before, there is one after, and `latest` points to a file whose sha256 equals its sidecar |
+| I2 | No file of ours with a final name is unverified. Partials are hidden, and removed by the next run |
+| I3 | On a node each name is the recorded image, or the image before, or does not exist; never an unverified image |
 | I4 | Every node of the cluster is as it was before the pin, or carries our annotation; nodes cordoned by others keep their spec; the target is never cordoned by us |
-| I5 | Exit 0 means that the promised state was read again and is there |
+| I5 | Exit 0 means that the goal was read back and reached |
 | I6 | Every run ends within its deadlines |
 | I7 | No secret in output, arguments, files or tracebacks |
-| I8 | After the next run no process and no lock of ours is left on any host |
+| I8 | After the next run no process and no lock of ours remains on any host |
 
 | command | fault | outcome | exit code | tested by |
 | --- | --- | --- | --- | --- |

@@ -128,5 +128,5 @@ def end_logins(host: Host) -> None:
 
 def end_responder(node: Host) -> None:
     for pid, _ in within(node.init_pid):
-        if ".breakglass-responder.py serve" in command_line(pid):
+        if ".breakglass-responder.pyz responder serve" in command_line(pid):
             send(pid, 9)

@@ -21,10 +21,7 @@ LATEST = "infra-ci-latest.tar.gz"
 NAMES = re.compile(r"(registry\.viktorbarzin\.me:5050|forgejo\.viktorbarzin\.me/viktor)/infra-ci:")
 OURS = (
     "breakglass",
-    "archive.py",
-    "lock.py",
-    "watch.py",
-    "taken.py",
+    "breakglass-remote.pyz",
     "docker save",
     "images import",
     f"gzip -dc {NODE_DIRECTORY}",
@@ -248,7 +245,7 @@ def ours(host: Host) -> tuple[str, ...]:
         sorted(
             line
             for line in lines
-            if any(word in line for word in OURS) and ".breakglass-responder.py" not in line
+            if any(word in line for word in OURS) and ".breakglass-responder.pyz" not in line
         )
     )
 

@@ -71,6 +71,6 @@ NOT_HERE: tuple[NotHere, ...] = (
     NotHere(
         "any",
         "a jump host, a host certificate, a hardware key that fails",
-        "the estate has none; jump hosts are tried against a real sshd on loopback",
+        "the lab has none; jump hosts are tried against a real sshd on loopback",
     ),
 )

@@ -71,7 +71,7 @@ def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
     def all_held() -> bool:
         for node in sorted(waiting):
             if arrived(estate.nodes[node]) >= third(estate):
-                stop(estate.nodes[node], "archive.py receive")
+                stop(estate.nodes[node], "archive receive")
                 waiting.discard(node)
         return not waiting
 
@@ -84,7 +84,7 @@ def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
 
     def all_go_on() -> None:
         for node in nodes:
-            go_on(estate.nodes[node], "archive.py receive")
+            go_on(estate.nodes[node], "archive receive")
 
     return all_go_on
 

@@ -21,7 +21,7 @@ LINE = re.compile(r"^(\w+)\((.*)\) += ", re.MULTILINE)
 
 # Our lock is held by a program of its own, which is left alone. Threads and children are not
 # followed: none of them changes a file.
-SCRIPT = f"""case "$*" in *lock.py*) exec "$real" "$@" ;; *DIRECTORY*) ;; *) exec "$real" "$@" ;; esac
+SCRIPT = f"""case "$*" in *"breakglass-remote.pyz lock"*) exec "$real" "$@" ;; *DIRECTORY*) ;; *) exec "$real" "$@" ;; esac
 n=$(($(cat {LOGS}/count) + 1)); echo $n >{LOGS}/count
 exec strace -qq -o {LOGS}/log.$n -e trace=CALLS $(cat {LOGS}/inject.$n 2>/dev/null) "$real" "$@" """  # noqa: E501
 

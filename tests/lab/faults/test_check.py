@@ -114,7 +114,7 @@ def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_told_apart(tria
 @row(
     "check",
     "the registries hold different images under the tag",
-    "both digests are told",
+    "both digests are reported",
     exit_code=10,
 )
 def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) -> None:
@@ -132,7 +132,7 @@ def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) 
 @row(
     "check",
     "one registry stopped, the other black-holed, the NAS accepts and never answers",
-    "each is told as unreachable; the whole command answers within 10 s",
+    "each is reported as unreachable; the whole command answers within 10 s",
     exit_code=0,
     within_seconds=WITHIN,
 )
@@ -163,7 +163,7 @@ def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_ho
 @row(
     "check",
     "everything is black-holed at once: registries, VM, NAS, API",
-    "each is told as unreachable; exit 0 within 10 s: start the runbook",
+    "each is reported as unreachable; exit 0 within 10 s: start the runbook",
     exit_code=0,
     within_seconds=WITHIN,
 )

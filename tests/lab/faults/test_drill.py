@@ -51,7 +51,7 @@ def practised(trial: Trial) -> Trial:
 @row(
     "drill",
     "the copy on the NAS is corrupt",
-    "told with both hashes; the VM's is tried all the same; nothing is left on the node",
+    "reported with both hashes; the VM's is tried too; nothing is left on the node",
     exit_code=6,
 )
 def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
@@ -68,7 +68,7 @@ def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
 @row(
     "drill",
     "a sidecar is missing on the NAS",
-    "refused by that name, and that fetch would still take it; the VM's is tried all the same",
+    "refused by that name, and that fetch would still take it; the VM's is tried too",
     exit_code=3,
 )
 @pytest.mark.thorough
@@ -86,7 +86,7 @@ def test_a_missing_sidecar_is_named(practised: Trial) -> None:
 @row(
     "drill",
     "the newest tarball of the NAS is old: the mirroring job has stopped",
-    "told with its age; it is tried all the same",
+    "reported with its age; it is tried too",
     exit_code=3,
 )
 @pytest.mark.thorough
@@ -104,7 +104,7 @@ def test_an_old_tarball_is_told_and_tried_all_the_same(practised: Trial) -> None
     works_again(practised)
 
 
-@row("drill", "the VM is down", "told; the NAS's tarball is tried all the same", exit_code=5)
+@row("drill", "the VM is down", "reported; the NAS's tarball is tried too", exit_code=5)
 @pytest.mark.thorough
 def test_with_the_vm_down_the_nas_is_tried(practised: Trial) -> None:
     with stopped((practised.estate.vm, "sshd")):
@@ -131,7 +131,7 @@ def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> N
 @row(
     "drill",
     "the node's disk is full half-way through the import",
-    "told; what is left of it, if anything, is told as well and removed by the next drill",
+    "reported; what is left of it, if anything, is reported as well and removed by the next drill",
     exit_code=4,
 )
 @pytest.mark.thorough

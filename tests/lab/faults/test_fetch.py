@@ -65,7 +65,7 @@ def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> Non
 @row(
     "fetch",
     "the source's SSH server dies at a third",
-    "the other way goes on where the first one stopped",
+    "the other method continues where the first one stopped",
     exit_code=0,
 )
 def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: Trial) -> None:
@@ -87,7 +87,7 @@ def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: T
 @row(
     "fetch",
     "the node's SSH server dies at a third, every session with it",
-    "told; the next run goes on where this one stopped",
+    "reported; the next run continues where this one stopped",
     exit_code=4,
 )
 @WAYS
@@ -115,7 +115,7 @@ def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
 @row(
     "fetch",
     "breakglass itself killed at a third",
-    "its partial is hidden; the next run goes on from there",
+    "its partial is hidden; the next run continues from there",
     exit_code=-signal.SIGKILL,
 )
 @WAYS
@@ -138,9 +138,9 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
     estate = trial.estate
     published(estate)
     trial.arranged()
-    with before(estate.nodes[NODE], "python3", '*"archive.py receive"*') as receiving:
+    with before(estate.nodes[NODE], "python3", '*"archive receive"*') as receiving:
         first = trial.start("fetch", NODE)
-        until(receiving.reached, child=first, what="archive.py receive")
+        until(receiving.reached, child=first, what="archive receive")
         second = trial.run("fetch", NODE, "--via", "operator")
         assert second.exit_code == 7
         assert "root@operator, run " in second.error["message"]
@@ -173,7 +173,7 @@ def test_a_node_without_room_is_refused_before_anything_is_sent(trial: Trial, vi
 @row(
     "fetch",
     "the node's disk is full half-way",
-    "the partial is removed, what is missing is said",
+    "the partial is removed, the message says what is missing",
     exit_code=4,
 )
 @WAYS

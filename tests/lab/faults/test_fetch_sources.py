@@ -283,8 +283,8 @@ PARTIALS = [
         None,
         marks=row(
             "fetch",
-            "a left-over partial whose bytes are not what its note says",
-            "never spliced: found out by sha256, then from the start",
+            "a left-over partial whose bytes do not match its note",
+            "never spliced: detected by sha256, then from the start",
             exit_code=0,
         ),
     ),
@@ -294,7 +294,7 @@ PARTIALS = [
         "",
         marks=row(
             "fetch",
-            "a left-over partial that nobody vouches for, longer than the tarball",
+            "a left-over partial without a note, longer than the tarball",
             "never spliced: from the start",
             exit_code=0,
         ),

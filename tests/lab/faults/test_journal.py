@@ -59,8 +59,8 @@ def test_the_journal_of_a_killed_run_ends_with_what_it_was_at(trial: Trial) -> N
     "any",
     "the operator's state directory is read-only, or its disk full half-way",
     (
-        "said once, naming the file and the reason; the run goes on, its exit code is what it "
-        "would have been"
+        "one warning with the file and the reason; the run continues, with the same exit code as "
+        "otherwise"
     ),
     exit_code=0,
 )

@@ -88,8 +88,8 @@ def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> 
     "import, restore",
     "killed after any step of its plan",
     (
-        "each name is the recorded image or what it was; the next run finishes; `restore` gives "
-        "everything back"
+        "each name is the recorded image or what it was; the next run finishes; `restore` undoes "
+        "everything"
     ),
     exit_code=KILLED,
 )
@@ -128,8 +128,8 @@ def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
 
 @row(
     "import",
-    "killed after some steps of its plan, and given up: `restore` is what comes next",
-    "everything is given back",
+    "killed after some steps of its plan, and then `restore` in place of the next run",
+    "everything is undone",
     exit_code=KILLED,
 )
 @pytest.mark.thorough

@@ -31,7 +31,7 @@ def without_cables(*hosts: Host) -> Iterator[None]:
 @row(
     "fetch",
     "the node's cable pulled at a third",
-    "told within the deadlines; the next run goes on from there",
+    "reported within the deadlines; the next run continues from there",
     exit_code=(4, 5),
     within_seconds=120,
 )
@@ -45,14 +45,14 @@ def without_cables(*hosts: Host) -> Iterator[None]:
 @row(
     "import",
     "link lost mid-import",
-    "the outcome is said to be unknown; the rerun finishes",
+    "the outcome is reported as unknown; the rerun finishes",
     exit_code=4,
     within_seconds=120,
 )
 @row(
     "fetch",
     "the source vanishes at a third (a black hole), for each way",
-    "told within the deadlines and resumed: from the NAS at once, or by the next run",
+    "reported within the deadlines and resumed: from the NAS at once, or by the next run",
     exit_code=(0, 4, 5),
     within_seconds=120,
 )

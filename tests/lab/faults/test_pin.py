@@ -104,7 +104,7 @@ def test_a_black_hole_before_the_api_server_ends_pin_and_restore_in_time(trial: 
     "pin",
     "etcd paused after 2 of 4 patches",
     (
-        "exit 4 in time: it is said of which nodes nobody knows, and restore gives the exact "
+        "exit 4 in time: the nodes whose state is unknown are named, and restore gives the exact "
         "state before"
     ),
     exit_code=4,
@@ -133,7 +133,7 @@ def test_with_etcd_paused_half_way_unknown_is_said_to_be_unknown(trial: Trial) -
 @row(
     "pin",
     "API server killed after 2 of 4 patches, back some seconds later",
-    "the rest is tried again; done, or what is not known is said",
+    "the rest is tried again; done, or what is unknown is reported",
     exit_code=(0, 4),
     within_seconds=60,
 )
@@ -160,7 +160,7 @@ def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: T
 @row(
     "pin",
     "target unknown, cordoned, without the image, or not Ready",
-    "exit 3, nothing changed; said what to type",
+    "exit 3, nothing changed; the message says what to type",
     exit_code=3,
     within_seconds=30,
 )

@@ -31,7 +31,7 @@ def marked(estate: Estate) -> set[str]:
 @row(
     "pin",
     "a node cordoned by somebody else before the pin",
-    "left alone and reported; never given back by us",
+    "left alone and reported; never uncordoned by us",
     exit_code=0,
 )
 def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_back(

@@ -1,5 +1,5 @@
-"""With as few rights as possible: the ClusterRole that README.md prints, and a key that may only
-read on the NAS.
+"""With the least rights: the ClusterRole of docs/security.md, and a key that may only read on the
+NAS.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ INSTALLED = "/etc/breakglass-read-only.sh"
 TARBALL = f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz"
 
 
-def role_of_the_readme() -> str:
+def printed_role() -> str:
     found = re.search(
         r"<!-- clusterrole -->\n```yaml\n(.*?)```",
-        (REPOSITORY_ROOT / "README.md").read_text(),
+        (REPOSITORY_ROOT / "docs/security.md").read_text(),
         re.DOTALL,
     )
-    assert found, "README.md prints no ClusterRole"
+    assert found, "docs/security.md prints no ClusterRole"
     return found[1]
 
 
-def test_the_lab_grants_exactly_the_rights_that_the_readme_prints() -> None:
-    rules = yaml.safe_load(role_of_the_readme())["rules"]
+def test_the_lab_grants_exactly_the_rights_that_the_documents_print() -> None:
+    rules = yaml.safe_load(printed_role())["rules"]
     printed = {
         (group, resource, verb)
         for rule in rules
@@ -50,7 +50,7 @@ def test_the_lab_grants_exactly_the_rights_that_the_readme_prints() -> None:
 
 @row(
     "any",
-    "the API grants what README.md prints and no more",
+    "the API grants what docs/security.md prints and no more",
     "import, pin and restore do all they do, warnings about pods included",
     exit_code=0,
 )
@@ -59,7 +59,7 @@ def test_with_the_printed_role_as_it_stands_every_command_works(trial: Trial) ->
     fetched(estate, "k8s-node1")
     trial.arranged()
     estate.cluster.grant({})
-    estate.cluster.kubectl("apply", "-f", "-", input=role_of_the_readme())
+    estate.cluster.kubectl("apply", "-f", "-", input=printed_role())
     told = [trial.run(*argv) for argv in (("import", "k8s-node1"), PIN, RESTORE)]
     assert [
         ran.stderr

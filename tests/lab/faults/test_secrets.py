@@ -193,7 +193,7 @@ def kubeconfig(**changed: Any) -> str:
 @row(
     "any",
     (
-        "secrets planted, and it goes wrong: wrong password, key refused, key damaged, TLS not "
+        "secrets planted, and a failure: wrong password, key refused, key damaged, TLS not "
         "trusted, token refused, kubeconfig damaged"
     ),
     "the error says what is wrong and shows no secret, --verbose included",

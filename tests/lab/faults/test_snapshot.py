@@ -98,7 +98,7 @@ def test_a_registry_that_never_answers_ends_the_run_within_its_deadline(trial: T
 @row(
     "snapshot",
     "tag points at an index whose child is gone",
-    "the message says so and names the child; a missing tag is told in other words",
+    "the message says so and names the child; a missing tag has another message",
     exit_code=(6, 3),
 )
 def test_an_index_whose_child_is_gone_is_told_from_a_missing_tag(trial: Trial) -> None:

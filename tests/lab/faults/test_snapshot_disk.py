@@ -126,7 +126,12 @@ def test_a_read_only_directory_is_refused(trial: Trial) -> None:
     trial.recovers("registry-vm")
 
 
-@row("snapshot", "directory becomes read-only mid-save", "nothing published; said so", exit_code=4)
+@row(
+    "snapshot",
+    "directory becomes read-only mid-save",
+    "nothing published; the message says so",
+    exit_code=4,
+)
 def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it_has(
     trial: Trial,
 ) -> None:

@@ -232,9 +232,9 @@ def flip(estate: Estate, file: str) -> None:
 
 
 # The wall clock belongs to the machine: no namespace has one of its own. The one place where
-# breakglass reads it on the VM is the Python of archive.py, so that is told another time; the times
-# of files and sidecars are set to what they would be.
-CLOCK = """case "$*" in *" archive.py "*) ;; *) exec "$real" "$@" ;; esac
+# breakglass reads it on the VM is the Python of the script archive, so that is told another time;
+# the times of files and sidecars are set to what they would be.
+CLOCK = """case "$*" in *" breakglass-remote.pyz archive "*) ;; *) exec "$real" "$@" ;; esac
 flags=$1; loader=$3; shift 3
 exec "$real" $flags -c "import time
 gmtime, time.time = time.gmtime, lambda: NOW

@@ -1,0 +1,34 @@
+"""`breakglass check`: is this the right runbook?"""
+
+from typing import Any
+
+from breakglass.cli.names import checked_tag
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import check
+from breakglass.errors import Unreachable
+
+
+def run_check(options: Options, *, tag: str | None, expect_served: bool) -> int:
+    """Ask the registries, and report whether the runbook is needed."""
+    return carry(
+        "check",
+        lambda session: _work(session, tag=tag, expect_served=expect_served),
+        options,
+    )
+
+
+def _work(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
+    facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
+    session.say_host_keys(unread.error for unread in facts.unread)
+    for line in check.lines(facts):
+        session.screen.tell(line)
+    verdict = check.judge(
+        facts.registries, expect_served=expect_served, way_back=check.way_back(facts)
+    )
+    session.outcome.exit_code = verdict.exit_code
+    if verdict.exit_code == Unreachable.exit_code:
+        session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
+    else:
+        session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
+    return check.result(facts, verdict)

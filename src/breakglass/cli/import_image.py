@@ -1,0 +1,45 @@
+"""`breakglass import`: the tarball on the node into its containerd."""
+
+from typing import Any
+
+from breakglass.cli.names import checked_tag, chosen
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import Target, import_image, verdict
+
+
+def run_import(
+    options: Options, *, node: str | None, tag: str, answer_pulls: bool | None, dry_run: bool
+) -> int:
+    """Bring the image into the node's containerd."""
+    return carry(
+        "import",
+        lambda session: _work(session, node=node, tag=tag, answer_pulls=answer_pulls),
+        options,
+        dry_run=dry_run,
+    )
+
+
+def _work(
+    session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None
+) -> dict[str, Any]:
+    wanted = checked_tag(tag)
+    target = chosen(session, node, command="import").target
+    after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)
+    if not session.outcome.dry_run:
+        session.screen.say(f"Next: breakglass pin {after.node}")
+    return import_image.result(after)
+
+
+def import_into(
+    session: Session, target: Target, *, tag: str | None, answer_pulls: bool | None = None
+) -> import_image.Facts:
+    """Import, and close with the verdict: which pods start on the node now."""
+    estate = session.estate
+    answers = estate.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
+    done = session.carry_out(import_image.job(estate, target, tag=tag, answer_pulls=answers))
+    if not session.outcome.dry_run:
+        cluster = verdict.read_cluster(estate, target.host.name, nodes=target.nodes)
+        for line in verdict.verdict(done.facts, cluster, before=done.before):
+            session.screen.tell(line)
+    return done.facts

@@ -1,0 +1,47 @@
+"""`breakglass pin`: cordon every other node."""
+
+from typing import Any
+
+from breakglass.cli.names import chosen
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import Target, pin
+from breakglass.commands.job import Done
+from breakglass.observe.cluster import Node
+
+
+def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_run: bool) -> int:
+    """Cordon every node but one."""
+    return carry(
+        "pin",
+        lambda session: _work(session, node=node, reason=reason, yes=yes),
+        options,
+        dry_run=dry_run,
+    )
+
+
+def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
+    target = chosen(session, node, command="pin").target
+    done = pin_to(session, target, reason=reason, yes=yes, nodes=target.nodes)
+    if not session.outcome.dry_run:
+        session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
+    return pin.result(done.facts, done.plan)
+
+
+def pin_to(
+    session: Session,
+    target: Target,
+    *,
+    reason: str,
+    yes: bool,
+    nodes: tuple[Node, ...] | None = None,
+) -> Done[pin.Facts]:
+    """`nodes`: the cluster, where it was read already."""
+    done = session.carry_out(pin.job(session.estate, target, reason=reason, nodes=nodes), yes=yes)
+    if not session.outcome.dry_run:
+        for joined in done.facts.newcomers:
+            session.screen.warn(
+                f"{joined} joined while this was at work, and is not cordoned: breakglass "
+                f"pin {target.host} cordons it"
+            )
+    return done

@@ -1,0 +1,233 @@
+"""`recover`: the runbook from one end to the other, as a checklist."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from breakglass.cli.checklist import Checklist
+from breakglass.cli.fetch import fetch_to
+from breakglass.cli.names import checked_tag
+from breakglass.cli.outcome import StepTold
+from breakglass.cli.recover_command import import_and_pin, run_and_restore
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import fetch, import_image, pin, recover
+from breakglass.commands.choose import Chosen
+from breakglass.config import check_node_name
+from breakglass.deadline import together
+from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
+from breakglass.plan import PatchNode, Step
+from breakglass.registry import Found
+from breakglass.text import inert
+
+Result = dict[str, Any]
+
+
+def run_recover(
+    options: Options,
+    *,
+    node: str | None,
+    tag: str,
+    command: tuple[str, ...],
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
+    return carry(
+        "recover",
+        lambda session: _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes),
+        options,
+        dry_run=dry_run,
+    )
+
+
+def _work(
+    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
+) -> Result:
+    """The exit code is COMMAND's, if the rest went well."""
+    if node is not None:
+        check_node_name(node)
+    if command and shutil.which(command[0]) is None:
+        raise Usage(
+            f"there is no command {command[0]!r} here",
+            next_step="breakglass recover [NODE] -- COMMAND ...",
+        )
+    screen, outcome, config = session.screen, session.outcome, session.config
+    names = (
+        "check",
+        "node",
+        "fetch",
+        "import",
+        "pin",
+        *(("command", "restore") if command else ()),
+    )
+    checklist = Checklist(screen, names)
+    with _mentioning_a_pin(session), checklist.doing("check"):
+        session.estate.note("asking the registries")
+        found, choice = _looked(session, node=node, tag=tag)
+        screen.tell(f"    {recover.judge(found)}")
+    with _mentioning_a_pin(session), checklist.doing("node"):
+        if isinstance(choice, BreakglassError):
+            raise choice
+        screen.tell(f"    {choice.why}")
+        facts = recover.observe(session.estate, choice, tag=tag)
+        for found_pin in facts.in_force:
+            screen.tell(f"    pinned {recover.told(found_pin)}: this run goes on with that pin")
+        if facts.answers_already:
+            screen.tell(
+                f"    {facts.node} keeps the image or answers pulls from an earlier "
+                f"import{': that is given back too' if command else ''}"
+            )
+        stages = recover.plan(
+            facts,
+            config=config,
+            identity=session.estate.identity,
+            tag=tag,
+            gives_back=bool(command),
+        )
+    steps = _show(session, stages, command)
+    if outcome.dry_run:
+        outcome.steps = [StepTold(step) for step in steps]
+        return _result(facts, checklist, stages, tag=tag)
+    if steps or command:
+        screen.tell(_in_short(facts, stages, len(steps)))
+        session.agree(
+            f"Do all this{', and give it back after the command' if command else ''}?", yes=yes
+        )
+    session.announced = tuple(stage.plan for stage in stages if stage.plan)
+    result = _result(facts, checklist, stages, tag=tag)
+    try:
+        with checklist.doing("fetch"):
+            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+        if command:
+            run_and_restore(session, checklist, facts, result, tag=tag, command=command)
+        else:
+            import_and_pin(session, checklist, facts, tag=tag)
+    except BaseException as error:
+        begun = {item.name for item in checklist.items if item.seconds is not None}
+        outcome.steps += [
+            StepTold(step, status="not run")
+            for stage in stages
+            if stage.plan and stage.name not in begun
+            for step in stage.plan.steps
+        ]
+        if outcome.changed and isinstance(error, Refused | Unreachable | Busy):
+            raise Failed(
+                error.message,
+                state=error.state.removeprefix(type(error).state_by_default).strip(),
+                next_step=error.next_step,
+            ) from error
+        raise
+    finally:
+        checklist.show()
+        result["stages"] = checklist.told()
+        outcome.result = result
+    if not command:
+        screen.say(
+            f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
+            f"back: breakglass restore"
+        )
+    return result
+
+
+@contextmanager
+def _mentioning_a_pin(session: Session) -> Iterator[None]:
+    """Where nothing is begun, a pin that an earlier run has left is the more important thing to
+    know.
+    """
+    try:
+        yield
+    except BreakglassError as error:
+        with suppress(BreakglassError):
+            marked = [
+                node.name for node in session.estate.nodes() if node.mark.annotation is not None
+            ]
+            if marked and "breakglass restore" not in error.next_step:
+                error = error.replaced(
+                    state=f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip(),
+                    next_step=f"breakglass restore gives that pin back, if nobody is at work; "
+                    f"{error.next_step}",
+                )
+        raise error from error.__cause__
+
+
+def _looked(
+    session: Session, *, node: str | None, tag: str | None
+) -> tuple[tuple[Found, ...], Chosen | BreakglassError]:
+    """The registries, and meanwhile the nodes: each may take its deadline."""
+
+    def choose() -> Chosen | BreakglassError:
+        try:
+            return recover.choose(session.estate, node=node)
+        except BreakglassError as error:
+            return error
+
+    questions: list[Callable[[], tuple[Found, ...] | Chosen | BreakglassError]] = [
+        lambda: session.estate.look(tag or "latest"),
+        choose,
+    ]
+    found, choice = together(questions)
+    assert isinstance(found, tuple)
+    assert isinstance(choice, Chosen | BreakglassError)
+    return found, choice
+
+
+def _show(
+    session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]
+) -> list[Step]:
+    """The whole plan, part by part; its steps."""
+    screen, first = session.screen, 1
+    if session.outcome.dry_run:
+        screen.say("Dry run, nothing is changed.")
+    steps: list[Step] = []
+    for stage in stages:
+        if stage.name == "restore":
+            screen.say(
+                f"--- command, on this machine: {inert(command[0])}{' ...' if command[1:] else ''}"
+            )
+        screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
+        if stage.plan is None:
+            screen.tell(
+                "It can be planned, and will be shown, once the tarball is on the node: it "
+                "has no sidecars that say what is in it."
+            )
+            continue
+        screen.plan(stage.plan, dry_run=False, first=first)
+        steps += stage.plan.steps
+        first += len(stage.plan.steps)
+    return steps
+
+
+def _in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
+    """What stands right above the question, when the lines have left the screen."""
+    cordoned = [
+        step.node
+        for stage in stages
+        if stage.name == "pin" and stage.plan
+        for step in stage.plan.steps
+        if isinstance(step, PatchNode)
+    ]
+    return (
+        f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to "
+        f"{facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
+    )
+
+
+def _result(
+    facts: recover.Facts,
+    checklist: Checklist,
+    stages: tuple[recover.Stage, ...],
+    *,
+    tag: str | None,
+) -> Result:
+    importing = facts.into
+    pinning = next(stage.plan for stage in stages if stage.name == "pin")
+    return {
+        "node": facts.node.name,
+        "fetch": fetch.result(facts.fetching, facts.option, tag=tag),
+        "import": import_image.result(importing) if importing else None,
+        "pin": pin.result(facts.pinning, pinning) if pinning else None,
+        "status": None,
+        "stages": checklist.told(),
+    }

@@ -1,0 +1,176 @@
+"""The second half of recover: import, pin, COMMAND; and after COMMAND everything is undone."""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from breakglass.cli import companion
+from breakglass.cli.checklist import Checklist
+from breakglass.cli.import_image import import_into
+from breakglass.cli.pin import pin_to
+from breakglass.cli.restore import give_back
+from breakglass.cli.session import Session
+from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
+from breakglass.commands import recover, restore
+from breakglass.errors import BreakglassError, Failed, Integrity, Unreachable, worst
+from breakglass.observe.cluster import Node
+from breakglass.plan import PatchNode
+
+Result = dict[str, Any]
+
+
+SETTLE_SECONDS = 12.0
+"""Longer than a patch may take."""
+GIVE_BACK_SECONDS, AGAIN_SECONDS = 60.0, 3.0
+
+
+def import_and_pin(
+    session: Session, checklist: Checklist, facts: recover.Facts, *, tag: str | None
+) -> tuple[Node, ...]:
+    """The nodes as the pin has left them."""
+    with checklist.doing("import"):
+        import_into(session, facts.target, tag=tag)
+    with checklist.doing("pin"):
+        done = pin_to(session, facts.target, reason=recover.REASON, yes=True)
+    return done.facts.nodes
+
+
+def run_and_restore(
+    session: Session,
+    checklist: Checklist,
+    facts: recover.Facts,
+    result: Result,
+    *,
+    tag: str | None,
+    command: tuple[str, ...],
+) -> None:
+    """Whatever fails, and whatever signal comes, what was taken is given back before that is
+    told.
+    """
+    failure: BaseException | None = None
+    own = recover.own_of(facts, session.estate.identity)
+    with undisturbed():
+        try:
+            with disturbed():
+                nodes = import_and_pin(session, checklist, facts, tag=tag)
+                with checklist.doing("command"):
+                    recover.check_alone(nodes, own)
+                    _run(session, command, result)
+                    _check_still_pinned(session, own, nodes)
+        except BaseException as error:  # a bug too: it is told when nothing is left taken
+            failure = error
+        with checklist.doing("restore"):
+            if noted() is not None:
+                session.screen.warn(
+                    "everything is being given back; a further signal, two seconds from now "
+                    "or later, ends that at once"
+                )
+            _let_patches_settle(session)
+            after, left = _give_back(session, own)
+            if left is not None:
+                if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
+                    session.screen.bug(failure)
+                raise _not_given_back(left, failure) from failure
+    if failure is None and (number := noted()) is not None:
+        failure = Signalled(number)
+    if isinstance(failure, BreakglassError):
+        before = failure.state.removeprefix(type(failure).state_by_default)
+        failure = failure.replaced(state=f"{before} Everything was given back. {after}".strip())
+    elif failure is not None:
+        failure.add_note(f"Everything was given back. {after}")
+    if failure is not None:
+        raise failure
+    session.outcome.exit_code = result["status"]
+
+
+def _run(session: Session, command: tuple[str, ...], result: Result) -> None:
+    ended = companion.run(
+        command, environ=os.environ, stdout=sys.stderr.fileno() if session.screen.json else None
+    )
+    result["status"] = ended.status
+    if ended.asked is not None:
+        raise Signalled(ended.asked)
+    session.screen.say(f"    the command ended with {ended.status}")
+
+
+def _check_still_pinned(session: Session, own: restore.Own, before: tuple[Node, ...]) -> None:
+    """What the command ran under is read once more: a pin that somebody gave back meanwhile held
+    nothing to this node.
+    """
+    with suppress(Unreachable):  # then giving back will say so
+        for name in recover.check_still_pinned(before, session.estate.nodes(), own):
+            session.screen.warn(
+                f"{name} takes pods now: it joined, or somebody uncordoned it, while the "
+                f"command ran; what that started may have run there"
+            )
+
+
+def _let_patches_settle(session: Session) -> None:
+    """A patch that nobody waits for any more may still be on its way: what is read before it
+    arrives is not how it ends.
+    """
+    if any(
+        isinstance(told.step, PatchNode) and told.begun and told.status != "done"
+        for told in session.outcome.steps
+    ):
+        session.screen.say(
+            f"    waiting {SETTLE_SECONDS:.0f} s for patches that may still be on their way"
+        )
+        time.sleep(SETTLE_SECONDS)
+
+
+def _give_back(session: Session, own: restore.Own) -> tuple[str, BreakglassError | None]:
+    """The state afterwards, and what could not be given back. What is busy or not reached is tried
+    again for a minute.
+    """
+    ends_at = time.monotonic() + GIVE_BACK_SECONDS
+    while True:
+        state = ""
+        try:
+            done, left = give_back(session, own=own, yes=True)
+            state = restore.state(done.facts)
+            may_help = left is not None and bool(done.facts.unread or done.facts.api)
+        except BreakglassError as error:
+            left, may_help = error, not isinstance(error, Integrity)
+        except (
+            Exception
+        ) as bug:  # then all the more it has to be said that something is still taken
+            session.screen.bug(bug)
+            left, may_help = (
+                Failed(
+                    f"a bug in breakglass ({type(bug).__name__}) while giving back",
+                    next_step="breakglass restore",
+                ),
+                False,
+            )
+        if not may_help or time.monotonic() > ends_at:
+            return state, left
+        session.screen.warn(
+            f"not everything could be given back yet: {left.message if left else ''}; trying "
+            f"again for up to a minute"
+        )
+        time.sleep(AGAIN_SECONDS)
+
+
+def _not_given_back(left: BreakglassError, failure: BaseException | None) -> BreakglassError:
+    """Both causes; that something is left on the estate decides."""
+    message = f"not everything was given back: {left.message}"
+    kind: type[BreakglassError] = Failed
+    if isinstance(failure, BreakglassError):
+        message, kind = (
+            f"{failure.message}; then {message}",
+            type(worst([Failed(""), left, failure])),
+        )
+    elif failure is not None:
+        is_signal = isinstance(failure, KeyboardInterrupt)
+        first = "a signal came" if is_signal else f"a bug in breakglass ({type(failure).__name__})"
+        message = f"{first}; then {message}"
+    return kind(
+        message,
+        state=left.state,
+        next_step=f"breakglass restore, and not this command again ({left.message})"
+        if not left.next_step.startswith("breakglass restore")
+        else left.next_step,
+    )

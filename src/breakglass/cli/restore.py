@@ -1,0 +1,39 @@
+"""`breakglass restore`: undo what pin and import changed."""
+
+from typing import Any
+
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import restore
+from breakglass.commands.job import Done
+from breakglass.config import check_node_name
+from breakglass.errors import BreakglassError
+
+
+def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run: bool) -> int:
+    """Undo what pin and import changed, on all nodes or on those that are named."""
+    return carry(
+        "restore",
+        lambda session: _work(session, nodes=nodes, yes=yes),
+        options,
+        dry_run=dry_run,
+    )
+
+
+def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
+    for node in nodes:
+        check_node_name(node)
+    done, left = give_back(session, names=nodes, yes=yes)
+    session.outcome.error = left
+    return restore.result(done.facts, done.plan)
+
+
+def give_back(
+    session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool
+) -> tuple[Done[restore.Facts], BreakglassError | None]:
+    """Restore, with what could not be given back, though all that was planned was done."""
+    done = session.carry_out(restore.job(session.estate, names=names, own=own), yes=yes)
+    if session.outcome.dry_run:
+        return done, None
+    left = restore.left_over(done.facts, done.plan, names=names, nodes=session.config.nodes)
+    return done, left

@@ -1,0 +1,124 @@
+"""One command in a session, from its options to its exit code."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from breakglass.cli import signals
+from breakglass.cli.directories import home, working_directory
+from breakglass.errors import BreakglassError, Interrupted
+
+if TYPE_CHECKING:
+    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.screen import Screen
+    from breakglass.cli.session import Session
+
+Work = Callable[["Session"], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that every command has, and the whole line as it was typed."""
+
+    config: Path | None
+    json: bool
+    verbose: bool
+    typed: tuple[str, ...] = ()
+
+    def with_these(self, *, json: bool, verbose: bool) -> "Options":
+        """Two of them are understood after the command as well."""
+        return replace(self, json=json or self.json, verbose=verbose or self.verbose)
+
+
+def carry(
+    command: str,
+    work: Work,
+    options: Options,
+    *,
+    dry_run: bool = False,
+    tolerate_failure: bool = False,
+) -> int:
+    """Run one command's work in a session, and report how it ended; the exit code."""
+    from breakglass.cli.outcome import Outcome
+    from breakglass.cli.screen import Screen
+
+    screen = Screen(json=options.json, verbose=options.verbose)
+    outcome = Outcome(command, dry_run=dry_run)
+    session = _work(work, options, screen, outcome)
+    if outcome.error is not None:
+        outcome.exit_code = outcome.error.exit_code
+        screen.error(outcome.error)
+        if options.verbose and outcome.error.__cause__ is not None:
+            screen.trace(outcome.error.__cause__)
+    if session is not None:
+        session.journal.end(outcome.exit_code)
+    if options.json:
+        screen.object(outcome.told())
+    if tolerate_failure and 3 <= outcome.exit_code <= 7:
+        screen.warn(
+            f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; "
+            f"ending with 0"
+        )
+        return 0
+    return outcome.exit_code
+
+
+def _work(work: Work, options: Options, screen: "Screen", outcome: "Outcome") -> "Session | None":
+    """Do the work. Whatever ends it becomes the outcome's error; the session, where there was one,
+    is closed.
+    """
+    from breakglass.cli.outcome import progress_of
+
+    session = None
+    try:
+        session = _open(options, screen, outcome)
+        outcome.result = work(session)
+    except BreakglassError as error:
+        outcome.error = error
+    except signals.Signalled as ended:
+        outcome.error = Interrupted(
+            ended.number,
+            state=_with_notes(progress_of(outcome), ended),
+            next_step=(
+                "run the same command again: it reads the state first and does only what is missing"
+            ),
+        )
+    except Exception as error:
+        screen.bug(error)
+        outcome.error = BreakglassError(
+            f"a bug in breakglass: {type(error).__name__}",
+            state=_with_notes(progress_of(outcome), error),
+            next_step="breakglass status"
+            if outcome.command != "status"
+            else "runbook.md, 6: without breakglass",
+        )
+    finally:
+        signals.hold_back()
+        if session is not None:
+            session.close()
+    return session
+
+
+def _open(options: Options, screen: "Screen", outcome: "Outcome") -> "Session":
+    """The session, with the configuration in force. Raises Usage."""
+    from breakglass.config import find, load
+
+    config = load(
+        find(
+            None if options.config is None else str(options.config),
+            environ=os.environ,
+            cwd=working_directory(),
+            home=home(),
+        )
+    )
+    screen.detail(f"configuration: {config.source}")
+    from breakglass.cli.session import Session
+
+    return Session(config=config, screen=screen, outcome=outcome, typed=options.typed)
+
+
+def _with_notes(state: str, error: BaseException) -> str:
+    """The state, with what was put or given back on the way out."""
+    return " ".join([state, *getattr(error, "__notes__", ())])

@@ -1,0 +1,57 @@
+"""`breakglass sandbox`: the estate in a box, for a command or a shell."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from breakglass.cli.outcome import Outcome
+from breakglass.cli.run import Options
+from breakglass.cli.screen import Screen
+from breakglass.errors import BreakglassError, Refused
+
+
+def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
+    """Raises the estate, runs the command (or a shell) in it, and ends with its status."""
+    from breakglass.sandbox.estate import raise_estate
+
+    screen = Screen(json=options.json, verbose=options.verbose)
+    outcome = Outcome("sandbox")
+    try:
+        if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
+            raise Refused(
+                "this shell is in a sandbox already",
+                next_step="`sandbox` shows what can be done to it; `exit` leaves it",
+            )
+        with raise_estate() as estate:
+            argv = command or estate.shell()
+            leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)
+            for line in (*estate.banner.splitlines(), *leave):
+                screen.aside(line)
+            # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
+            # What was to be ignored, in the background of a script say, stays ignored.
+            before = signal.getsignal(signal.SIGINT)
+            if before != signal.SIG_IGN:
+                signal.signal(signal.SIGINT, lambda *_: None)
+            try:
+                status = subprocess.run(
+                    argv,
+                    env=estate.environment(),
+                    stdout=sys.stderr if options.json else None,
+                    check=False,
+                ).returncode
+            except OSError as error:
+                raise Refused(
+                    f"{argv[0]} cannot be run: {error.strerror}",
+                    next_step="breakglass sandbox -- COMMAND ...",
+                ) from error
+            finally:
+                signal.signal(signal.SIGINT, before)
+            outcome.exit_code = status if status >= 0 else 128 - status
+            outcome.result = {"command": list(argv), "status": outcome.exit_code}
+    except BreakglassError as error:
+        outcome.error, outcome.exit_code = error, error.exit_code
+        screen.error(error)
+    if options.json:
+        screen.object(outcome.told())
+    return outcome.exit_code

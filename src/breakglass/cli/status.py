@@ -1,0 +1,31 @@
+"""`breakglass status`: what is there, and what to type next."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from breakglass.cli import journal
+from breakglass.cli.run import Options, carry
+from breakglass.cli.session import Session
+from breakglass.commands import Unread, status, status_page
+
+
+def run_status(options: Options) -> int:
+    """Report the state of everything that was reached."""
+    return carry("status", _work, options)
+
+
+def _work(session: Session) -> dict[str, Any]:
+    """With the last run that changed something from this machine, as its journal has it."""
+    facts = status.observe(session.estate)
+    last = journal.last_run(journal.place(os.environ, Path.home()))
+    errors = [
+        source.found.error for source in facts.sources if isinstance(source.found, Unread)
+    ] + [unread.error for seen in facts.nodes for unread in seen.unread]
+    # First, so that the page is whole at the end of a screen.
+    session.say_host_keys(errors)
+    for line in status_page.lines(
+        facts, last_run=f"Last run here: {journal.describe(last, now=facts.now)}" if last else ""
+    ):
+        session.screen.say(line)
+    return {**status.result(facts), "next": status_page.next_step(facts), "last_run": last}

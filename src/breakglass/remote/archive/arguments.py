@@ -1,0 +1,140 @@
+"""The command lines of `archive`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from breakglass.remote.archive.references import IMAGE_ID, REFERENCE, WORD
+from breakglass.remote.arguments import matching, parser_for
+
+READS_STDIN = ("write", "receive")
+FILE = rf"(?!.*-latest\.tar\.gz$)(?!.{{220}}){WORD}-{WORD}\.tar\.gz"
+
+file_name = matching(FILE, "the name of a tarball, NAME-TAG.tar.gz")
+reference = matching(REFERENCE, "an image reference with a tag")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Raises Fault."""
+    parser = parser_for("archive", "Write, receive, verify and publish image tarballs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_write(commands)
+    _add_receive(commands)
+    _add_verify(commands)
+    _add(
+        commands,
+        "publish",
+        "a partial and its record get their names; finishes what an earlier publish began",
+    )
+    _add(
+        commands,
+        "discard",
+        "the partial and the other hidden files of one tarball are removed",
+    )
+    return parser.parse_args(argv)
+
+
+def _add_write(commands: Any) -> None:
+    added = _add(
+        commands,
+        "write",
+        "standard input, a gzip stream from docker save, into a partial; verified by content "
+        "meanwhile",
+    )
+    _add_references(added, required=True)
+    added.add_argument(
+        "--image-id",
+        action="append",
+        default=[],
+        type=matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID"),
+        metavar="REFERENCE=ID",
+    )
+    added.add_argument(
+        "--docker", default="docker", help="asked for the image ID of each reference"
+    )
+    added.add_argument(
+        "--record", required=True, type=json_object, help="JSON: tag, sequence, version"
+    )
+
+
+def _add_receive(commands: Any) -> None:
+    added = _add(
+        commands,
+        "receive",
+        "standard input, a tarball from OFFSET on, into a partial; its hash, or without one its "
+        "content, is verified",
+    )
+    _add_references(added)
+    added.add_argument(
+        "--size",
+        required=True,
+        type=matching("unknown|[0-9]{1,18}", "a size"),
+        help="of the whole tarball in bytes, or `unknown`",
+    )
+    added.add_argument(
+        "--offset",
+        required=True,
+        type=matching("[0-9]{1,18}", "a number of bytes"),
+        help="where standard input starts: the size of the partial, or 0",
+    )
+    added.add_argument(
+        "--record",
+        required=True,
+        type=json_object,
+        help="the tarball's record; where there is none, JSON with tag, sequence, version",
+    )
+
+
+def _add_verify(commands: Any) -> None:
+    description = "an existing tarball, by content and against the record beside it"
+    added: argparse.ArgumentParser = commands.add_parser(
+        "verify", help=description, description=description, allow_abbrev=False
+    )
+    added.add_argument("file", metavar="FILE", type=file_path)
+    _add_references(added)
+    added.add_argument("--image-id", type=matching(IMAGE_ID, "an image ID"), metavar="ID")
+
+
+def _add(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=description, description=description, allow_abbrev=False
+    )
+    added.add_argument("directory", type=Path, metavar="DIRECTORY")
+    added.add_argument("file", metavar="FILE", type=file_name)
+    return added
+
+
+def _add_references(added: argparse.ArgumentParser, *, required: bool = False) -> None:
+    added.add_argument(
+        "--reference",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=reference,
+        required=required,
+        help="what the image is called in the archive, all of it",
+    )
+    added.add_argument(
+        "--companion",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=reference,
+        help="further images in the archive",
+    )
+
+
+def file_path(text: str) -> Path:
+    return Path(text).with_name(file_name(Path(text).name or "nothing"))
+
+
+def json_object(text: str) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    raise argparse.ArgumentTypeError("the record is not a JSON object")

@@ -1,0 +1,105 @@
+"""The names that belong to one tarball, and how its files are opened and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from breakglass.remote.archive.stream import CHUNK_BYTES, write_all
+from breakglass.remote.faults import REFUSED, Fault
+from breakglass.remote.files import sync_directory
+
+
+class Names:
+    """Every name that belongs to one tarball. Nothing else in the directory is touched."""
+
+    def __init__(self, directory: Path, file: str) -> None:
+        stem = file[: -len(".tar.gz")]
+        self.file, self.checksum, self.record = (
+            directory / file,
+            directory / f"{file}.sha256",
+            directory / f"{stem}.json",
+        )
+        self.partial, self.note, self.partial_record = (
+            directory / f".{file}.partial",
+            directory / f".{file}.partial.sha256",
+            directory / f".{stem}.json.partial",
+        )
+
+    def hidden(self) -> list[Path]:
+        return [
+            self.partial,
+            self.note,
+            self.partial_record,
+            *map(temporary, (self.note, self.partial_record, self.checksum, self.record)),
+        ]
+
+    def remove(self, *paths: Path) -> list[str]:
+        removed = []
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+                removed.append(path.name)
+        return removed
+
+
+def temporary(path: Path) -> Path:
+    return path.with_name("." + path.name.lstrip(".") + ".new")
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """A descriptor of a regular file; a link, a pipe or a directory under that name is refused,
+    never followed.
+    """
+    try:
+        # O_NONBLOCK: to open a pipe would wait for its other end. Regular files do not know it.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise Fault(
+            REFUSED,
+            f"{path}: "
+            + ("is a symbolic link" if error.errno == errno.ELOOP else str(error.strerror)),
+        ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise Fault(REFUSED, f"{path} is not a regular file")
+    return descriptor
+
+
+def put(path: Path, text: str) -> None:
+    """Replaces a small file: at every moment its old or its new content is there, after a power cut
+    too.
+    """
+    descriptor = open_regular(temporary(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(descriptor, text.encode())
+        os.fchmod(descriptor, 0o644)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary(path).replace(path)
+    sync_directory(path.parent)
+
+
+def free_bytes(directory: Path) -> int:
+    try:
+        found = os.statvfs(directory)
+    except OSError as error:
+        raise Fault(REFUSED, f"{directory}: {error.strerror}") from error
+    return found.f_bavail * found.f_frsize
+
+
+def read_text(path: Path) -> str:
+    """Of a small file of ours; empty for anything else."""
+    try:
+        descriptor = open_regular(path, os.O_RDONLY)
+    except Fault:
+        return ""
+    try:
+        return os.read(descriptor, CHUNK_BYTES).decode("utf-8", "replace")
+    finally:
+        os.close(descriptor)

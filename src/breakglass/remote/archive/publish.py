@@ -1,0 +1,67 @@
+"""The commands `archive publish` and `archive discard`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+from typing import Any
+
+from breakglass.remote.archive.names import Names, open_regular
+from breakglass.remote.archive.records import lay, records_of
+from breakglass.remote.archive.stream import chunks_of
+from breakglass.remote.archive.transfer import pump
+from breakglass.remote.faults import INTEGRITY, REFUSED, Fault
+from breakglass.remote.files import sync_directory
+
+
+def publish(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = Names(arguments.directory, arguments.file)
+    for path in (names.file, names.checksum, names.record):
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise Fault(REFUSED, f"{path} is not a regular file, so it is not ours to replace")
+    held = (
+        pump(chunks_of(open_regular(names.file, os.O_RDONLY)))[1] if names.file.exists() else None
+    )
+    fresh, known = records_of(names.partial_record), records_of(names.record)
+    if names.partial.exists():
+        if (
+            not fresh
+            or fresh[0]["size_bytes"] != names.partial.lstat().st_size
+            or not stat.S_ISREG(names.partial.lstat().st_mode)
+        ):
+            raise Fault(
+                INTEGRITY,
+                f"{names.partial} is not whole, or has no complete record; it was not published",
+            )
+        record = fresh[0]
+        # A file that no record fits is somebody else's, or was never verified: there is no record
+        # that could vouch for it while it is replaced, and to leave it would mean that this tag
+        # never gets a verified tarball.
+        replaced = next((old for old in known if old["sha256"] == held != record["sha256"]), None)
+        lay(names, record, replaced)
+        names.partial.replace(names.file)
+        sync_directory(names.file.parent)
+    elif held is None:
+        raise Fault(
+            REFUSED, f"there is nothing to publish: neither {names.partial} nor {names.file} exists"
+        )
+    else:
+        fitting = [old for old in fresh + known if old["sha256"] == held]
+        if not fitting:
+            raise Fault(
+                INTEGRITY,
+                (
+                    f"there is no partial of {names.file} to publish, and the file has sha256 "
+                    f"{held}, which no record beside it names"
+                ),
+            )
+        record = fitting[0]
+    lay(names, record)
+    names.remove(names.partial_record, names.note)
+    return record
+
+
+def discard(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = Names(arguments.directory, arguments.file)
+    return {"removed": names.remove(*names.hidden())}

@@ -1,0 +1,131 @@
+"""The record beside a tarball, and its checksum file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from breakglass.remote.archive.names import Names, put, read_text
+from breakglass.remote.archive.references import IMAGE_ID
+from breakglass.remote.arguments import PROGRAM
+from breakglass.remote.faults import USAGE, Fault
+from breakglass.remote.shape import is_strings
+
+KEYS = (
+    "schema",
+    "tag",
+    "references",
+    "image_id",
+    "companions",
+    "platform",
+    "size_bytes",
+    "sha256",
+    "sequence",
+    "created_at",
+    "version",
+)
+SHAPES = {
+    "tag": r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
+    "created_at": r"\d{4}-\d\d-\d\d[Tt ][0-9:.]+([Zz]|[+-]\d\d:\d\d)",
+    "version": r".{1,100}",
+}
+PROOF_SHAPES = {
+    "image_id": IMAGE_ID,
+    "platform": r"[a-z0-9]+/[a-z0-9_]+",
+    "sha256": r"[0-9a-f]{64}",
+}
+
+
+def lay(names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = None) -> None:
+    """The sidecars of a tarball. While it takes the place of another one they tell both, so that
+    either file under the name has its proof.
+    """
+    told = [record, replaced] if replaced else [record]
+    for path, text in (
+        (
+            names.record,
+            json.dumps(
+                {**record, "previous": replaced} if replaced else record, separators=(",", ":")
+            )
+            + "\n",
+        ),
+        (names.checksum, "".join(f"{each['sha256']}  {names.file.name}\n" for each in told)),
+    ):
+        if read_text(path) != text:
+            put(path, text)
+
+
+def keep(names: Names, sink: int, record: dict[str, Any]) -> dict[str, Any]:
+    """A verified partial is made ready for `publish`."""
+    os.fchmod(sink, 0o644)
+    os.fsync(sink)
+    ordered = {key: record[key] for key in KEYS}
+    put(names.partial_record, json.dumps(ordered, separators=(",", ":")) + "\n")
+    names.remove(names.note)
+    return ordered
+
+
+def records_of(path: Path) -> list[dict[str, Any]]:
+    """The record in a sidecar, after it the one of the tarball that it replaces; none that is not
+    complete.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(read_text(path))
+        told = (found, found.get("previous")) if isinstance(found, dict) else ()
+        return [
+            without_previous(record)
+            for record in told
+            if record is not None and is_complete(record)
+        ]
+    return []
+
+
+def without_previous(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "previous"}
+
+
+def is_complete(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and record.get("schema") == 1
+        and all(
+            re.fullmatch(shape, str(record.get(key))) and isinstance(record[key], str)
+            for key, shape in {**SHAPES, **PROOF_SHAPES}.items()
+        )
+        and all(
+            type(record.get(key)) is int and record[key] >= 0 for key in ("size_bytes", "sequence")
+        )
+        and is_strings(record.get("references"))
+        and len(record["references"]) > 0
+        and isinstance(record.get("companions"), dict)
+        and all(
+            isinstance(value, str) and re.fullmatch(IMAGE_ID, value)
+            for value in record["companions"].values()
+        )
+    )
+
+
+def seed_of(record: dict[str, Any], file: str) -> dict[str, Any]:
+    """What the caller has to say of a tarball; the rest is found out, the time too: a plan must not
+    differ from minute to minute.
+    """
+    record = {"created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **record}
+    seed = {key: record.get(key) for key in ("tag", "sequence", "created_at", "version")}
+    bad = [
+        key
+        for key, shape in SHAPES.items()
+        if not (isinstance(record.get(key), str) and re.fullmatch(shape, record[key]))
+    ]
+    bad += [] if type(seed["sequence"]) is int and seed["sequence"] >= 0 else ["sequence"]
+    if bad or not file.endswith(f"-{seed['tag']}.tar.gz"):
+        raise Fault(
+            USAGE,
+            f"{PROGRAM} archive: the record is not usable: "
+            f"{', '.join(bad) or 'its tag'} does not fit",
+        )
+    return seed

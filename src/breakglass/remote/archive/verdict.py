@@ -1,0 +1,95 @@
+"""Whether an archive has whole images, and the expected ones."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from typing import Any
+
+from breakglass.remote.archive.documents import field, strict, strings
+from breakglass.remote.archive.images import Image, check_layers
+from breakglass.remote.archive.index import check_index
+from breakglass.remote.archive.references import canonical
+from breakglass.remote.archive.tar import Content
+from breakglass.remote.faults import INTEGRITY, Fault
+
+
+def judge(content: Content, expected: list[str]) -> dict[str, Image]:
+    """The images of an archive by their full references; raises Fault unless they are whole, and
+    the expected ones.
+    """
+    images: dict[str, Image] = {}
+    if "manifest.json" not in content.documents:
+        raise Fault(
+            INTEGRITY,
+            "the archive has no manifest.json: it was cut short, or is no archive of docker save",
+        )
+    for entry in strict(content, "manifest.json", list):
+        path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
+        configuration = strict(content, path, dict)
+        hexadecimal = hashlib.sha256(content.documents[path]).hexdigest()
+        if re.search(r"(^|/)[0-9a-f]{64}(\.json)?$", path) and hexadecimal not in path:
+            raise Fault(
+                INTEGRITY,
+                f"the configuration {path} is not what its name says: its sha256 is {hexadecimal}",
+            )
+        diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
+        check_layers(
+            content,
+            [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")],
+            diff_ids,
+        )
+        system, architecture = (
+            field(configuration, key, str, path) for key in ("os", "architecture")
+        )
+        platform = f"{system}/{architecture}"
+        tags = strings(entry, "RepoTags", "manifest.json")
+        for tag in tags:
+            image = Image(f"sha256:{hexadecimal}", platform, diff_ids, tag)
+            if images.setdefault(canonical(tag), image).image_id != image.image_id:
+                raise Fault(INTEGRITY, f"two images in the archive are called {tag}")
+        if not tags:
+            raise Fault(
+                INTEGRITY,
+                f"the image {path} in the archive has no RepoTags, so an import would not name it",
+            )
+    if not images or (expected and {canonical(name) for name in expected} != set(images)):
+        raise Fault(
+            INTEGRITY,
+            (
+                f"the archive names "
+                f"{', '.join(sorted(image.spelled for image in images.values())) or 'no image'}; "
+                f"expected was {', '.join(sorted(expected)) or 'one at least'}"
+            ),
+        )
+    if "index.json" in content.documents or "oci-layout" in content.documents:
+        check_index(content, images)
+    return images
+
+
+def describe(
+    images: dict[str, Image], references: list[str], companions: list[str]
+) -> dict[str, Any]:
+    """The part of a record that an archive itself tells."""
+    spelled = {name: image.spelled for name, image in images.items()}
+    spelled.update({canonical(name): name for name in references + companions})
+    mains = [canonical(name) for name in references] or sorted(images)
+    if len({images[name].image_id for name in mains}) > 1:
+        raise Fault(
+            INTEGRITY,
+            (
+                f"{', '.join(spelled[name] for name in mains)} are different images; one image "
+                f"is expected, and the others as --companion"
+            ),
+        )
+    image = images[mains[0]]
+    others = {
+        spelled[name]: other.image_id for name, other in sorted(images.items()) if name not in mains
+    }
+    return {
+        "references": [spelled[name] for name in mains],
+        "image_id": image.image_id,
+        "companions": others,
+        "platform": image.platform,
+    }

@@ -1,0 +1,41 @@
+"""Answers of registries, and why a pull would not succeed."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    url: str
+    """Where it came from, after redirects."""
+
+    @property
+    def length(self) -> int | None:
+        """The announced number of bytes."""
+        length = self.headers.get("Content-Length", "")
+        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+
+
+class NotServed(Exception):
+    """A pull, or one part of it, would not succeed."""
+
+    def __init__(self, state: str, detail: str, *missing: str, digest: str | None = None) -> None:
+        super().__init__(detail)
+        self.state, self.detail = state, detail
+        self.missing = missing
+        """Digests of what is gone, or not what its digest and size say."""
+        self.digest = digest
+        """What the tag means, where that is known."""
+
+
+def part_lost(status: int, description: str, *missing: str, digest: str | None = None) -> NotServed:
+    """A part of an image is answered with this status."""
+    # 502 to 504 speak of the server in front, not of the image.
+    if status in (502, 503, 504):
+        return NotServed("unreachable", f"HTTP {status} for {description}", digest=digest)
+    return NotServed("broken", f"HTTP {status} for {description}", *missing, digest=digest)

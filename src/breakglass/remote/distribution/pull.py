@@ -1,0 +1,76 @@
+"""The requests of a pull, as containerd makes them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from breakglass.remote.distribution.answers import Answer, NotServed, part_lost
+from breakglass.remote.distribution.manifests import DIGEST, read_descriptor, read_manifest
+from breakglass.remote.distribution.session import Session
+
+
+def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
+    """What a tag means: its digest, and the index or manifest.
+
+    HEAD by tag (GET where HEAD is not allowed), then GET by the digest that came back.
+    """
+    name = f"{session.repository}:{tag}"
+    head = session.ask("HEAD", f"manifests/{tag}")
+    if head.status == 405:
+        head = session.ask("GET", f"manifests/{tag}")
+    if head.status != 200:
+        state = "lacks" if head.status == 404 else "unreachable"
+        raise NotServed(state, f"HTTP {head.status} for {name}")
+    promised = head.headers.get("Docker-Content-Digest")
+    if promised and not DIGEST.fullmatch(promised):
+        raise NotServed("broken", f"what it announces as the digest of {name} is none")
+    answer = session.ask("GET", f"manifests/{promised or tag}")
+    if answer.status != 200:
+        raise part_lost(
+            answer.status,
+            f"{promised or name}, which it announced for {name}",
+            *([promised] if promised else []),
+            digest=promised,
+        )
+    digest = promised or f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+    document = read_manifest(answer.body, digest)
+    if head.length is not None and head.length != len(answer.body):
+        raise NotServed(
+            "broken",
+            f"{digest} has {len(answer.body)} bytes, announced were {head.length}",
+            digest,
+            digest=digest,
+        )
+    return digest, document
+
+
+def read_child(session: Session, descriptor: Any, description: str) -> dict[str, Any]:
+    """A child of an index: an index or a manifest."""
+    digest, size = read_descriptor(descriptor)
+    answer = session.ask("GET", f"manifests/{digest}")
+    if answer.status != 200:
+        raise part_lost(answer.status, f"{digest}, {description}", digest)
+    if size is not None and len(answer.body) != size:
+        raise NotServed(
+            "broken",
+            f"{digest}, {description}, has {len(answer.body)} bytes instead of {size}",
+            digest,
+        )
+    return read_manifest(answer.body, digest)
+
+
+def ask_blob(session: Session, digest: str) -> Answer:
+    """Whether a blob is there, without its bytes."""
+    answer = session.ask("HEAD", f"blobs/{digest}")
+    if answer.status == 405:
+        answer = session.ask("GET", f"blobs/{digest}", takes_body=False)
+    return answer
+
+
+def judge_blob(answer: Answer, digest: str, size: int | None) -> None:
+    """Raises NotServed unless the blob is there at its length."""
+    if answer.status != 200:
+        raise part_lost(answer.status, digest, digest)
+    if size is not None and answer.length is not None and answer.length != size:
+        raise NotServed("broken", f"{digest} has {answer.length} bytes instead of {size}", digest)

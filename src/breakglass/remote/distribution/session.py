@@ -1,0 +1,103 @@
+"""One repository of one registry: the login that it wants, and where it redirects to."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Mapping
+from urllib.parse import urljoin
+
+from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.connection import Connection
+from breakglass.remote.distribution.manifests import ACCEPT
+from breakglass.remote.distribution.tokens import challenges_of
+from breakglass.remote.distribution.urls import host_of, origin
+
+MAX_REDIRECTS = 5
+REDIRECTIONS = (301, 302, 303, 307, 308)
+
+
+class Session:
+    """Whoever derives from it says which authorization meets a challenge, and why it is refused."""
+
+    def __init__(
+        self, connection: Connection, base: str, repository: str, *, query: str = ""
+    ) -> None:
+        self.repository = repository
+        self._connection, self._base, self._query = connection, base, query
+        self._authorization: str | None = None
+        self._authorizing = threading.Lock()
+
+    def ask(self, method: str, path: str, *, takes_body: bool = True) -> Answer:
+        """Ask about the repository. Raises NotServed where we are refused or nothing answers;
+        judges no other status.
+        """
+        url = f"{self._base}/{self.repository}/{path}{self._query}"
+        headers = {"Accept": "*/*" if path.startswith("blobs/") else ACCEPT}
+        used = self._authorization
+        answer = self.send(method, url, headers, authorization=used, takes_body=takes_body)
+        if (
+            answer.status == 401
+            and origin(answer.url) == origin(url)
+            and self.authorize(answer, used)
+        ):
+            answer = self.send(
+                method, url, headers, authorization=self._authorization, takes_body=takes_body
+            )
+        if answer.status in (401, 403, 429):
+            elsewhere = None if origin(answer.url) == origin(url) else host_of(answer.url)
+            raise NotServed(
+                "refuses",
+                f"HTTP {answer.status} for {self.repository}/{path}"
+                + self._refusal(answer.status, elsewhere),
+            )
+        return answer
+
+    def authorize(self, answer: Answer, used: str | None) -> bool:
+        """Meet the challenge of a 401; False where nothing is left to try. Raises NotServed where
+        the token service fails.
+        """
+        challenges = challenges_of(answer.headers.get_all("WWW-Authenticate", []))
+        with self._authorizing:
+            if self._authorization == used:
+                self._authorization = self._answer_to(challenges) or used
+            return self._authorization != used
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        authorization: str | None = None,
+        body: str | None = None,
+        takes_body: bool = True,
+    ) -> Answer:
+        """One request and the redirects that it leads through. The authorization goes to the first
+        server only.
+        """
+        target = url
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                allowed = dict(headers)
+                if authorization and origin(target) == origin(url):
+                    allowed["Authorization"] = authorization
+                answer = self._connection.send(method, target, allowed, body, takes_body=takes_body)
+                location = answer.headers.get("Location")
+                if method == "POST" or location is None or answer.status not in REDIRECTIONS:
+                    return answer
+                target = urljoin(target, location)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            why = self._connection.explain(error)
+            if target != url:
+                why = f"redirected to {host_of(target)}: {why}"
+            raise NotServed("unreachable", why) from error
+        raise NotServed("unreachable", "it redirects without end")
+
+    def _answer_to(self, challenges: dict[str, dict[str, str]]) -> str | None:
+        """The value of the header Authorization; None where there is none to be had."""
+        raise NotImplementedError
+
+    def _refusal(self, status: int, elsewhere: str | None) -> str:
+        """Why it is refused; elsewhere is the host that a redirect led to."""
+        raise NotImplementedError

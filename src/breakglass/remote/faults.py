@@ -1,0 +1,42 @@
+"""Expected failures of the scripts: an exit code of breakglass and one sentence on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+USAGE, REFUSED, FAILED, INTEGRITY = 2, 3, 4, 6
+
+
+class Fault(Exception):
+    """An expected failure: its exit code, and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence = status, sentence
+
+
+def run_command(command: Callable[[], Any]) -> int:
+    """Run a command and print its result as one line of JSON; returns the exit code."""
+    try:
+        print(json.dumps(command(), separators=(",", ":")), flush=True)
+        return 0
+    except Fault as fault:
+        return fail(fault.status, fault.sentence)
+    except OSError as error:
+        return fail(FAILED, f"{error.filename or 'reading or writing'}: {error.strerror}")
+
+
+def fail(status: int, sentence: str) -> int:
+    """Print the sentence on stderr; returns the exit code."""
+    with contextlib.suppress(OSError):
+        print(inert(sentence), file=sys.stderr, flush=True)
+    return status
+
+
+def inert(text: str) -> str:
+    """Text from elsewhere is data: no control characters, no line ends, no megabytes."""
+    return "".join(character if character.isprintable() else " " for character in text)[:2000]

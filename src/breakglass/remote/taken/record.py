@@ -1,0 +1,77 @@
+"""The record, .breakglass.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from breakglass.remote.faults import FAILED, Fault
+from breakglass.remote.files import sync_directory
+
+RECORD = ".breakglass.json"
+
+
+def load(directory: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((directory / RECORD).read_bytes())
+        if (
+            record["schema"] != 1
+            or not isinstance(record["namespace"], str)
+            or not all(
+                path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()
+            )
+        ):
+            raise ValueError("unknown")
+    except (FileNotFoundError, NotADirectoryError):
+        # One that was cut short in its very first writing: nothing had been taken yet.
+        return (
+            {"schema": 1, "namespace": None, "files": {}}
+            if os.path.lexists(directory / f"{RECORD}.partial")
+            else None
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Fault(
+            FAILED,
+            (
+                f"{directory / RECORD} cannot be read: it is damaged, or of another version of "
+                f"breakglass"
+            ),
+        ) from None
+    found: dict[str, Any] = record
+    return found
+
+
+def is_entry(entry: dict[str, Any]) -> bool:
+    original = entry["original"]
+    kinds = {"text": str, "mode": int, "uid": int, "gid": int, "mtime_ns": int}
+    is_original = original is None or (
+        original.keys() == kinds.keys()
+        and all(type(original[key]) is kind for key, kind in kinds.items())
+    )
+    return (
+        is_original
+        and isinstance(entry["written"], str)
+        and isinstance(entry["made"], list)
+        and all(isinstance(each, str) and each.startswith("/") for each in entry["made"])
+    )
+
+
+def require(directory: Path) -> dict[str, Any]:
+    record = load(directory)
+    if record is None:
+        raise Fault(FAILED, f"{directory / RECORD} is gone: nothing was changed")
+    return record
+
+
+def save(directory: Path, record: dict[str, Any]) -> None:
+    """On the disk before whatever it speaks of."""
+    hidden = directory / f"{RECORD}.partial"
+    descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=1, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    hidden.replace(directory / RECORD)
+    sync_directory(directory)

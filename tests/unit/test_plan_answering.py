@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from breakglass.cli.outcome import to_json
 from breakglass.commands import Estate, Unread, restore
 from breakglass.commands.answering import Answers, Part, begin, check_config_path, set_up, take_back
 from breakglass.commands.hosts_toml import compose
@@ -23,6 +24,7 @@ from breakglass.observe.answering import (
     MARK,
     Answering,
     Pull,
+    PullState,
     Responder,
     Site,
     Taken,
@@ -54,7 +56,11 @@ RUNS = Responder(4000, {NAME: DIGEST, OTHER: DIGEST}, 4000)
 DEAD = Responder(None, {}, 4000)
 MIRROR = '[host."https://mirror.example"]\n'
 BROKEN = Pull(
-    PRIVATE, NAME, "broken", "the index names sha256:dead, which is gone", missing=("sha256:dead",)
+    PRIVATE,
+    NAME,
+    PullState.BROKEN,
+    "the index names sha256:dead, which is gone",
+    missing=("sha256:dead",),
 )
 EDITED = "# by hand\n"
 
@@ -244,14 +250,14 @@ def test_the_order_in_a_file_changes_when_the_registry_breaks_and_when_it_is_men
 
 @pytest.mark.parametrize("state", ["serves", "lacks", "unreachable"])
 def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> None:
-    assert planned(*in_place(), pulls=(replace(BROKEN, state=state),)) == Part()
+    assert planned(*in_place(), pulls=(replace(BROKEN, state=PullState(state)),)) == Part()
 
 
 def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -> None:
     part = planned(
         *in_place(),
         pulls=tuple(
-            replace(BROKEN, state="refuses", name=f"{REPOSITORY}:{tag}")
+            replace(BROKEN, state=PullState.REFUSES, name=f"{REPOSITORY}:{tag}")
             for tag in ("latest", "new")
         ),
     )
@@ -290,7 +296,7 @@ def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
 ) -> None:
     """Pulls come in containerd's order: mirrors, and the registry last."""
     answers = Answers(
-        recorded(), None, tuple(Pull(PRIVATE, name, state, "") for name, state in states)
+        recorded(), None, tuple(Pull(PRIVATE, name, PullState(state), "") for name, state in states)
     )
     found = answers.first(PRIVATE)
     assert (found and (found.name, found.state)) == (first and (first, "broken"))
@@ -299,10 +305,10 @@ def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
 
 def test_registries_that_refuse_are_told_once_each() -> None:
     pulls = (
-        Pull("b", "b/x:1", "refuses", ""),
-        Pull("a", "a/x:1", "refuses", ""),
-        Pull("b", "b/x:2", "refuses", ""),
-        Pull("c", "c/x:1", "serves", ""),
+        Pull("b", "b/x:1", PullState.REFUSES, ""),
+        Pull("a", "a/x:1", PullState.REFUSES, ""),
+        Pull("b", "b/x:2", PullState.REFUSES, ""),
+        Pull("c", "c/x:1", PullState.SERVES, ""),
     )
     assert Answers(recorded(), None, pulls).refusing == ("b", "a")
 
@@ -1137,7 +1143,7 @@ def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_
     assert isinstance(error, Failed)
     assert DOWN.message in error.message
     assert "breakglass restore NODE" in error.next_step
-    assert restore.result(facts, restored(facts))["unreached"] == ["api"]
+    assert to_json(restore.result(facts, restored(facts)))["unreached"] == ["api"]
 
 
 def test_restore_without_names_that_reached_nothing_at_all_is_unreachable() -> None:
@@ -1158,7 +1164,7 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
     error = left_over(facts, *names)
     assert isinstance(error, Failed)
     assert "k8s-node2: no route to host" in error.message
-    assert restore.result(facts, restored(facts, *names))["unreached"] == ["k8s-node2"]
+    assert to_json(restore.result(facts, restored(facts, *names)))["unreached"] == ["k8s-node2"]
 
 
 def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
@@ -1177,7 +1183,7 @@ def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -
         taken_site(SECOND),
         nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)),
     )
-    assert restore.result(facts, restored(facts)) == {
+    assert to_json(restore.result(facts, restored(facts))) == {
         "uncordoned": ["a"],
         "cleaned": ["k8s-node1", "k8s-node2"],
         "unreached": [],

@@ -12,7 +12,7 @@ from breakglass.errors import Integrity, Refused, Unreachable
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Containerd
 from breakglass.observe.shelf import Partial, Shelf, Tarball
-from breakglass.plan import Host, Plan
+from breakglass.plan import Host, Plan, Run
 from tests.facts import (
     IDENTITY,
     IMAGE,
@@ -320,6 +320,21 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
             for name in NAMES[1:]
         ),
     ]
+
+
+def test_what_an_import_says_it_leaves_are_the_names_that_its_steps_lead_to() -> None:
+    stale = [import_image.keep_name(image_id("d")), import_image.kept_name(NAMES[1])]
+    known = imported(has={NAMES[1]: image_id("b")}, extra_targets=[*stale, "breakglass.local/x:1"])
+    names = set(known.containerd.targets)
+    for step in import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None).steps:
+        words = step.pipeline[-1] if isinstance(step, Run) else ()
+        if "tag" in words:
+            names.add(words[-1])
+        elif "rm" in words:
+            names.remove(words[-1])
+    taken, left = import_image.left_by(known, NODES)
+    assert left == tuple(sorted(name for name in names if name.startswith("breakglass.local/")))
+    assert (taken.is_recorded, taken.namespace) == (True, "k8s.io")
 
 
 def test_a_second_import_has_nothing_to_do() -> None:

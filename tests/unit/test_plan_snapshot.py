@@ -155,7 +155,7 @@ def test_what_was_removed_are_tarballs_and_not_the_sidecars_that_a_removal_cut_s
     known = facts(shelf=replace(there, orphans=("infra-ci-gone.json",)))
     made = planned(known)
     assert made.steps[1].title == "remove 1 sidecar without a tarball"
-    assert result(known, made, before=known)["removed"] == ["t1"]
+    assert result(known, made, before=known).removed == ("t1",)
 
 
 def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> None:

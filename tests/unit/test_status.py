@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from breakglass.commands import Unread
-from breakglass.commands.status import result
+from breakglass.cli.outcome import to_json
+from breakglass.commands import Unread, status_result
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
 from breakglass.commands.status_page import lines, next_step, told_size
 from breakglass.errors import Refused, Unreachable
@@ -16,6 +16,13 @@ from breakglass.observe.cluster import Pin
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Host
 from tests.facts import NAS, NODE, VM, node, shelf, tarball
+
+
+def result(facts: Facts) -> dict[str, Any]:
+    """As --json prints it."""
+    found: dict[str, Any] = to_json(status_result.result(facts, next_step="", last_run=None))
+    return found
+
 
 NOW = "2026-04-19T03:00:00Z"
 LAST_NIGHT = "2026-04-18T23:00:00Z"

@@ -13,7 +13,7 @@ from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, ver
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable
 from breakglass.grammar import full_reference
-from breakglass.observe.answering import Answering, Pull, Responder, Taken
+from breakglass.observe.answering import Answering, Pull, PullState, Responder, Taken
 from breakglass.observe.cluster import Pod
 from breakglass.observe.containerd import (
     PINNED,
@@ -119,10 +119,10 @@ def test_companions_are_told_as_well() -> None:
 
 def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
     pulls = (
-        Pull("b.example", "b.example/x:1", "broken", ""),
-        Pull("a.example", "a.example/x:1", "broken", ""),
-        Pull("a.example", "a.example/x:2", "broken", ""),
-        Pull("c.example", "c.example/x:1", "serves", ""),
+        Pull("b.example", "b.example/x:1", PullState.BROKEN, ""),
+        Pull("a.example", "a.example/x:1", PullState.BROKEN, ""),
+        Pull("a.example", "a.example/x:2", PullState.BROKEN, ""),
+        Pull("c.example", "c.example/x:1", PullState.SERVES, ""),
     )
     (line,) = [
         line
@@ -135,8 +135,8 @@ def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
 
 def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() -> None:
     pulls = (
-        Pull("a.example", "a.example/x:1", "serves", ""),
-        Pull("a.example", "a.example/x:1", "broken", ""),
+        Pull("a.example", "a.example/x:1", PullState.SERVES, ""),
+        Pull("a.example", "a.example/x:1", PullState.BROKEN, ""),
     )
     (line,) = [
         line
@@ -148,7 +148,7 @@ def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() 
 
 def test_registries_that_let_nobody_look_are_told_once_each_behind_the_promise() -> None:
     pulls = tuple(
-        Pull(registry, f"{registry}/x:1", state, "")
+        Pull(registry, f"{registry}/x:1", PullState(state), "")
         for registry, state in (
             ("b.example", "refuses"),
             ("a.example", "refuses"),
@@ -300,7 +300,7 @@ def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_o
     version: str, answer: bool
 ) -> None:
     assert honours_pinned(version) is answer
-    assert import_image.result(imported(version=version))["kept"] is answer
+    assert import_image.result(imported(version=version)).kept is answer
     (line,) = [
         line for line in told(imported(version=version)) if "image garbage collection" in line
     ]

@@ -1,7 +1,5 @@
 """`breakglass check`: is this the right runbook?"""
 
-from typing import Any
-
 from breakglass.cli.names import checked_tag
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
@@ -18,7 +16,7 @@ def run_check(options: Options, *, tag: str | None, expect_served: bool) -> int:
     )
 
 
-def _work(session: Session, *, tag: str | None, expect_served: bool) -> dict[str, Any]:
+def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.CheckResult:
     facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
     session.say_host_keys(unread.error for unread in facts.unread)
     for line in check.lines(facts):

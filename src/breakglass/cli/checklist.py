@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from breakglass.cli.screen import Screen
 from breakglass.errors import BreakglassError
@@ -21,11 +20,20 @@ class Item:
     seconds: float | None = None
 
 
+@dataclass(frozen=True)
+class StageResult:
+    name: str
+    status: str
+    seconds: float | None
+
+
 class Checklist:
     """What is done, what is under way, what is left."""
 
     def __init__(self, screen: Screen, names: tuple[str, ...]) -> None:
         self._screen, self.items = screen, [Item(name) for name in names]
+        self.command_status: int | None = None
+        """How COMMAND ended."""
 
     @contextmanager
     def doing(self, name: str) -> Iterator[None]:
@@ -57,16 +65,14 @@ class Checklist:
             item.status = "not done" if item.status == "to do" else item.status
             self._screen.say(_line(item))
 
-    def told(self) -> list[dict[str, Any]]:
+    def results(self) -> tuple[StageResult, ...]:
         """For the JSON."""
-        return [
-            {
-                "name": item.name,
-                "status": item.status,
-                "seconds": None if item.seconds is None else round(item.seconds, 3),
-            }
+        return tuple(
+            StageResult(
+                item.name, item.status, None if item.seconds is None else round(item.seconds, 3)
+            )
             for item in self.items
-        ]
+        )
 
 
 def _line(item: Item) -> str:

@@ -3,7 +3,6 @@ decides.
 """
 
 from contextlib import suppress
-from typing import Any
 
 from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, carry
@@ -19,7 +18,7 @@ def run_drill(options: Options, *, node: str | None, dry_run: bool) -> int:
     return carry("drill", lambda session: _work(session, node=node), options, dry_run=dry_run)
 
 
-def _work(session: Session, *, node: str | None) -> dict[str, Any]:
+def _work(session: Session, *, node: str | None) -> drill.DrillResult:
     """A finding that fails ends nothing but its own part. Raises Busy, and what makes the node
     unusable as such.
     """
@@ -83,7 +82,7 @@ def _tell(
     facts: drill.Facts,
     tried: list[tuple[drill.Candidate, list[BreakglassError]]],
     checks: tuple[readiness.Check, ...],
-) -> dict[str, Any]:
+) -> drill.DrillResult:
     """A line for each finding, and what they come to."""
     screen, is_dry = session.screen, session.outcome.dry_run
     told: list[tuple[drill.Candidate, BreakglassError | None]] = []
@@ -139,19 +138,7 @@ def _tell(
             )
         )
         session.outcome.error = kind(message, state=drill.state(facts), next_step=following)
-    return {
-        "node": facts.node.name,
-        "sources": [drill.result(found, error) for found, error in told],
-        "checks": [
-            {
-                "name": check.name,
-                "ok": check.error is None,
-                "warns": check.warns,
-                "detail": check.detail,
-            }
-            for check in checks
-        ],
-    }
+    return drill.result(facts, told, checks)
 
 
 def _together(errors: list[BreakglassError]) -> BreakglassError | None:

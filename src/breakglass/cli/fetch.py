@@ -1,7 +1,5 @@
 """`breakglass fetch`: the tarball from a source to the node."""
 
-from typing import Any
-
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
@@ -24,7 +22,7 @@ def run_fetch(
 
 def _work(
     session: Session, *, node: str | None, tag: str | None, source: str | None, via: str
-) -> dict[str, Any]:
+) -> fetch.FetchResult:
     wanted = checked_tag(tag)
     if source is not None:
         check_source(source)

@@ -1,7 +1,5 @@
 """`breakglass import`: the tarball on the node into its containerd."""
 
-from typing import Any
-
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
@@ -22,7 +20,7 @@ def run_import(
 
 def _work(
     session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None
-) -> dict[str, Any]:
+) -> import_image.ImportResult:
     wanted = checked_tag(tag)
     target = chosen(session, node, command="import").target
     after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)

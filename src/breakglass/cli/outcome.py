@@ -1,6 +1,6 @@
 """What one run has come to: the object that `--json` prints, and the exit code."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from breakglass.errors import BreakglassError
@@ -30,7 +30,8 @@ class Outcome:
     dry_run: bool = False
     changed: bool = False
     steps: list[StepTold] = field(default_factory=list)
-    result: dict[str, Any] = field(default_factory=dict)
+    result: object = None
+    """The command's frozen result; None where it did not come so far."""
     error: BreakglassError | None = None
     exit_code: int = 0
 
@@ -51,9 +52,21 @@ class Outcome:
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,
             "steps": [step.told() for step in self.steps],
-            "result": self.result,
+            "result": {} if self.result is None else to_json(self.result),
             "error": error,
         }
+
+
+def to_json(value: object) -> Any:
+    """A frozen result as JSON has it: its fields in their order; of `import_` without the `_`,
+    which only Python needs.
+    """
+    if is_dataclass(value):
+        names = [each.name for each in fields(value)]
+        return {name.rstrip("_"): to_json(getattr(value, name)) for name in names}
+    if isinstance(value, tuple | list):
+        return [to_json(each) for each in value]
+    return value
 
 
 def progress_of(outcome: Outcome) -> str:

@@ -1,7 +1,5 @@
 """`breakglass pin`: cordon every other node."""
 
-from typing import Any
-
 from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
@@ -20,7 +18,7 @@ def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_r
     )
 
 
-def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> dict[str, Any]:
+def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> pin.PinResult:
     target = chosen(session, node, command="pin").target
     done = pin_to(session, target, reason=reason, yes=yes, nodes=target.nodes)
     if not session.outcome.dry_run:

@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
 
-from breakglass.cli.checklist import Checklist
+from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
 from breakglass.cli.outcome import StepTold
@@ -21,7 +21,16 @@ from breakglass.plan import PatchNode, Step
 from breakglass.registry import Found
 from breakglass.text import inert
 
-Result = dict[str, Any]
+
+@dataclass(frozen=True)
+class RecoverResult:
+    node: str
+    fetch: fetch.FetchResult
+    import_: import_image.ImportResult | None
+    pin: pin.PinResult | None
+    status: int | None
+    """How COMMAND ended; None: it did not run."""
+    stages: tuple[StageResult, ...]
 
 
 def run_recover(
@@ -44,7 +53,7 @@ def run_recover(
 
 def _work(
     session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
-) -> Result:
+) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:
         check_node_name(node)
@@ -96,12 +105,11 @@ def _work(
             f"Do all this{', and give it back after the command' if command else ''}?", yes=yes
         )
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
-    result = _result(facts, checklist, stages, tag=tag)
     try:
         with checklist.doing("fetch"):
             fetch_to(session, facts.target, tag=tag, known=facts.fetching)
         if command:
-            run_and_restore(session, checklist, facts, result, tag=tag, command=command)
+            run_and_restore(session, checklist, facts, tag=tag, command=command)
         else:
             import_and_pin(session, checklist, facts, tag=tag)
     except BaseException as error:
@@ -121,8 +129,7 @@ def _work(
         raise
     finally:
         checklist.show()
-        result["stages"] = checklist.told()
-        outcome.result = result
+        result = outcome.result = _result(facts, checklist, stages, tag=tag)
     if not command:
         screen.say(
             f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
@@ -220,14 +227,13 @@ def _result(
     stages: tuple[recover.Stage, ...],
     *,
     tag: str | None,
-) -> Result:
-    importing = facts.into
+) -> RecoverResult:
     pinning = next(stage.plan for stage in stages if stage.name == "pin")
-    return {
-        "node": facts.node.name,
-        "fetch": fetch.result(facts.fetching, facts.option, tag=tag),
-        "import": import_image.result(importing) if importing else None,
-        "pin": pin.result(facts.pinning, pinning) if pinning else None,
-        "status": None,
-        "stages": checklist.told(),
-    }
+    return RecoverResult(
+        node=facts.node.name,
+        fetch=fetch.result(facts.fetching, facts.option, tag=tag),
+        import_=import_image.result(facts.into) if facts.into else None,
+        pin=pin.result(facts.pinning, pinning) if pinning else None,
+        status=checklist.command_status,
+        stages=checklist.results(),
+    )

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
 from breakglass.cli import companion
 from breakglass.cli.checklist import Checklist
@@ -17,9 +16,6 @@ from breakglass.commands import recover, restore
 from breakglass.errors import BreakglassError, Failed, Integrity, Unreachable, worst
 from breakglass.observe.cluster import Node
 from breakglass.plan import PatchNode
-
-Result = dict[str, Any]
-
 
 SETTLE_SECONDS = 12.0
 """Longer than a patch may take."""
@@ -41,7 +37,6 @@ def run_and_restore(
     session: Session,
     checklist: Checklist,
     facts: recover.Facts,
-    result: Result,
     *,
     tag: str | None,
     command: tuple[str, ...],
@@ -57,7 +52,7 @@ def run_and_restore(
                 nodes = import_and_pin(session, checklist, facts, tag=tag)
                 with checklist.doing("command"):
                     recover.check_alone(nodes, own)
-                    _run(session, command, result)
+                    _run(session, checklist, command)
                     _check_still_pinned(session, own, nodes)
         except BaseException as error:  # a bug too: it is told when nothing is left taken
             failure = error
@@ -82,14 +77,14 @@ def run_and_restore(
         failure.add_note(f"Everything was given back. {after}")
     if failure is not None:
         raise failure
-    session.outcome.exit_code = result["status"]
+    session.outcome.exit_code = checklist.command_status or 0
 
 
-def _run(session: Session, command: tuple[str, ...], result: Result) -> None:
+def _run(session: Session, checklist: Checklist, command: tuple[str, ...]) -> None:
     ended = companion.run(
         command, environ=os.environ, stdout=sys.stderr.fileno() if session.screen.json else None
     )
-    result["status"] = ended.status
+    checklist.command_status = ended.status
     if ended.asked is not None:
         raise Signalled(ended.asked)
     session.screen.say(f"    the command ended with {ended.status}")

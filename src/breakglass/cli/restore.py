@@ -1,7 +1,5 @@
 """`breakglass restore`: undo what pin and import changed."""
 
-from typing import Any
-
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import restore
@@ -20,7 +18,7 @@ def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run:
     )
 
 
-def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> dict[str, Any]:
+def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> restore.RestoreResult:
     for node in nodes:
         check_node_name(node)
     done, left = give_back(session, names=nodes, yes=yes)

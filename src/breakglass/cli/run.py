@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from breakglass.cli import signals
 from breakglass.cli.directories import home, working_directory
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from breakglass.cli.screen import Screen
     from breakglass.cli.session import Session
 
-Work = Callable[["Session"], dict[str, Any]]
+Work = Callable[["Session"], object]
 
 
 @dataclass(frozen=True)

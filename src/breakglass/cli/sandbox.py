@@ -4,11 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 
 from breakglass.cli.outcome import Outcome
 from breakglass.cli.run import Options
 from breakglass.cli.screen import Screen
 from breakglass.errors import BreakglassError, Refused
+
+
+@dataclass(frozen=True)
+class SandboxResult:
+    command: tuple[str, ...]
+    status: int
 
 
 def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
@@ -48,7 +55,7 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
             finally:
                 signal.signal(signal.SIGINT, before)
             outcome.exit_code = status if status >= 0 else 128 - status
-            outcome.result = {"command": list(argv), "status": outcome.exit_code}
+            outcome.result = SandboxResult(tuple(argv), outcome.exit_code)
     except BreakglassError as error:
         outcome.error, outcome.exit_code = error, error.exit_code
         screen.error(error)

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
@@ -24,7 +23,9 @@ def run_snapshot(
     )
 
 
-def _work(session: Session, *, tag: str | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def _work(
+    session: Session, *, tag: str | None, environ: Mapping[str, str]
+) -> snapshot.SnapshotResult:
     commit = environ.get("CI_COMMIT_SHA", "")
     wanted = tag if tag is not None else commit[:8]
     if not wanted:

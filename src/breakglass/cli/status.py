@@ -2,12 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from breakglass.cli import journal
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import Unread, status, status_page
+from breakglass.commands.status_result import StatusResult, result
 
 
 def run_status(options: Options) -> int:
@@ -15,7 +15,7 @@ def run_status(options: Options) -> int:
     return carry("status", _work, options)
 
 
-def _work(session: Session) -> dict[str, Any]:
+def _work(session: Session) -> StatusResult:
     """With the last run that changed something from this machine, as its journal has it."""
     facts = status.observe(session.estate)
     last = journal.last_run(journal.place(os.environ, Path.home()))
@@ -28,4 +28,4 @@ def _work(session: Session) -> dict[str, Any]:
         facts, last_run=f"Last run here: {journal.describe(last, now=facts.now)}" if last else ""
     ):
         session.screen.say(line)
-    return {**status.result(facts), "next": status_page.next_step(facts), "last_run": last}
+    return result(facts, next_step=status_page.next_step(facts), last_run=last)

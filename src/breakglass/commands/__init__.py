@@ -4,7 +4,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
@@ -265,6 +264,3 @@ def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
 
 def archive(*arguments: str) -> Argv:
     return ("python3", "breakglass-remote.pyz", "archive", *arguments)
-
-
-Result = dict[str, Any]

@@ -11,6 +11,7 @@ from breakglass.observe.answering import (
     MARK,
     Answering,
     Pull,
+    PullState,
     Site,
     Taken,
     TakenFile,
@@ -38,16 +39,17 @@ class Answers:
         """
         deciding: dict[str, Pull] = {}
         for pull in self.pulls:
-            if pull.registry == registry and pull.state in ("serves", "broken"):
+            if pull.registry == registry and pull.state in (PullState.SERVES, PullState.BROKEN):
                 deciding.setdefault(pull.name, pull)
-        return next((pull for pull in deciding.values() if pull.state == "broken"), None)
+        return next((pull for pull in deciding.values() if pull.state is PullState.BROKEN), None)
 
     @property
     def refusing(self) -> tuple[str, ...]:
         """Registries that let nobody look without a login, so that nobody knows whether their image
         is whole.
         """
-        return tuple(dict.fromkeys(pull.registry for pull in self.pulls if pull.state == "refuses"))
+        refusing = (pull.registry for pull in self.pulls if pull.state is PullState.REFUSES)
+        return tuple(dict.fromkeys(refusing))
 
 
 @dataclass(frozen=True)
@@ -452,13 +454,13 @@ def _second_opinion(estate: Estate, pull: Pull, architecture: str) -> Pull:
     """A registry that refuses the node, which has no login, is asked from here, where there may be
     one.
     """
-    if pull.state != "refuses":
+    if pull.state is not PullState.REFUSES:
         return pull
     found = estate.image_id(pull.name, f"linux/{architecture}")
     return (
         replace(
             pull,
-            state="broken",
+            state=PullState.BROKEN,
             detail=f"asked with the login that is here: {found.detail}",
             missing=found.missing,
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from breakglass.commands import Estate, Result, Unread
+from breakglass.commands import Estate, Unread
 from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
@@ -44,6 +44,31 @@ class Verdict:
     exit_code: int
     sentence: str
     next_step: str
+
+
+@dataclass(frozen=True)
+class RegistryResult:
+    name: str
+    state: str
+    digest: str | None
+    missing: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    name: str
+    verified: tuple[str, ...]
+    """Tags."""
+    latest: str | None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    verdict: str
+    registries: tuple[RegistryResult, ...]
+    sources: tuple[SourceResult, ...]
+    unreached: tuple[str, ...]
 
 
 def observe(estate: Estate, *, tag: str) -> Facts:
@@ -224,28 +249,20 @@ def counted(shelf: Shelf) -> str:
     return f"{count or 'no'} verified tarball{'' if count == 1 else 's'}"
 
 
-def result(facts: Facts, verdict: Verdict) -> Result:
-    registries = [
-        {
-            "name": found.name,
-            "state": found.state,
-            "digest": found.digest,
-            "missing": list(found.missing),
-            "detail": found.detail,
-        }
+def result(facts: Facts, verdict: Verdict) -> CheckResult:
+    registries = (
+        RegistryResult(found.name, found.state, found.digest, found.missing, found.detail)
         for found in facts.registries
-    ]
-    sources = [
-        {
-            "name": shelf.host.name,
-            "verified": [tarball.tag for tarball in shelf.verified],
-            "latest": shelf.latest,
-        }
+    )
+    sources = (
+        SourceResult(
+            shelf.host.name, tuple(tarball.tag for tarball in shelf.verified), shelf.latest
+        )
         for shelf in facts.shelves
-    ]
-    return {
-        "verdict": verdict.word,
-        "registries": registries,
-        "sources": sources,
-        "unreached": [unread.name for unread in facts.unread],
-    }
+    )
+    return CheckResult(
+        verdict.word,
+        tuple(registries),
+        tuple(sources),
+        tuple(unread.name for unread in facts.unread),
+    )

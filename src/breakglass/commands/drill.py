@@ -2,6 +2,7 @@
 alone, and out again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,7 +10,6 @@ from breakglass.age import age_in_words, age_seconds
 from breakglass.commands import (
     Estate,
     Identity,
-    Result,
     Target,
     Unread,
     create,
@@ -84,6 +84,32 @@ class Candidate:
     @property
     def record(self) -> Record | None:
         return self.option.tarball.record if self.option else None
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    name: str
+    tag: str | None
+    sha256: str | None
+    image_id: str | None
+    via: str | None
+    ok: bool
+    error: str | None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    name: str
+    ok: bool
+    warns: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class DrillResult:
+    node: str
+    sources: tuple[SourceResult, ...]
+    checks: tuple[CheckResult, ...]
 
 
 def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
@@ -407,17 +433,33 @@ def bad_copy(option: fetch.Option) -> str:
     return _renewal(option.shelf, option.tarball)
 
 
-def result(found: Candidate, error: BreakglassError | None) -> Result:
-    record = found.record
-    return {
-        "name": found.source,
-        "tag": found.option.tarball.tag if found.option else None,
-        "sha256": record.sha256 if record else None,
-        "image_id": record.image_id if record else None,
-        "via": found.option.way if found.option else None,
-        "ok": error is None,
-        "error": error.message if error else None,
-    }
+def result(
+    facts: Facts,
+    tried: Iterable[tuple[Candidate, BreakglassError | None]],
+    checks: Iterable[readiness.Check],
+) -> DrillResult:
+    """`tried`: what each source offers, and what is wrong with it."""
+    return DrillResult(
+        facts.node.name,
+        tuple(_source_result(candidate, error) for candidate, error in tried),
+        tuple(
+            CheckResult(check.name, check.error is None, check.warns, check.detail)
+            for check in checks
+        ),
+    )
+
+
+def _source_result(candidate: Candidate, error: BreakglassError | None) -> SourceResult:
+    option, record = candidate.option, candidate.record
+    return SourceResult(
+        name=candidate.source,
+        tag=option.tarball.tag if option else None,
+        sha256=record.sha256 if record else None,
+        image_id=record.image_id if record else None,
+        via=option.way if option else None,
+        ok=error is None,
+        error=error.message if error else None,
+    )
 
 
 def _with_containerd(estate: Estate, facts: Facts) -> Facts:

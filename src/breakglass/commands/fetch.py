@@ -11,7 +11,6 @@ from breakglass.commands import (
     FIRST_BYTE_SECONDS,
     Estate,
     Identity,
-    Result,
     Target,
     Unread,
     archive,
@@ -91,6 +90,16 @@ class Option:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.shelf.host.name, self.tarball.file, self.way)
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    tag: str
+    node: str
+    source: str
+    via: str
+    sha256: str | None
+    size_bytes: int
 
 
 Failures = dict[tuple[str, str, str], BreakglassError]
@@ -399,18 +408,18 @@ def resumes(step: Step) -> bool:
     return isinstance(step, Run | Copy) and step.resumed_bytes > 0
 
 
-def result(facts: Facts, option: Option, *, tag: str | None) -> Result:
+def result(facts: Facts, option: Option, *, tag: str | None) -> FetchResult:
     """What is on the node, or in a dry run what would be."""
     tarball = _newer(facts, option, tag) or facts.shelf.find(option.tarball.tag) or option.tarball
     record = tarball.record
-    return {
-        "tag": tarball.tag,
-        "node": facts.node.name,
-        "source": option.shelf.host.name,
-        "via": option.way,
-        "sha256": record.sha256 if record else None,
-        "size_bytes": tarball.size_bytes,
-    }
+    return FetchResult(
+        tag=tarball.tag,
+        node=facts.node.name,
+        source=option.shelf.host.name,
+        via=option.way,
+        sha256=record.sha256 if record else None,
+        size_bytes=tarball.size_bytes,
+    )
 
 
 def state(facts: Facts) -> str:

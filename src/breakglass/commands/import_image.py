@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, Target, enter, verify
+from breakglass.commands import Estate, Identity, Target, enter, verify
 from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
 from breakglass.commands.job import Job
 from breakglass.config import Nodes
@@ -38,6 +38,17 @@ class Facts:
     """What the image is to be called; the first is the one that the tarball holds."""
     containerd: Containerd
     answers: Answers
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    tag: str | None
+    node: str
+    image_id: str | None
+    names: tuple[str, ...]
+    answers_pulls: bool
+    kept: bool
+    """Whether the containerd there keeps the image from kubelet's image garbage collection."""
 
 
 def job(estate: Estate, target: Target, *, tag: str | None, answer_pulls: bool) -> Job[Facts]:
@@ -360,16 +371,16 @@ def _kept(facts: Facts, wanting: list[str]) -> list[str]:
     )
 
 
-def result(facts: Facts) -> Result:
+def result(facts: Facts) -> ImportResult:
     record = facts.tarball.record if facts.tarball else None
-    return {
-        "tag": facts.tarball.tag if facts.tarball else None,
-        "node": facts.node.name,
-        "image_id": record.image_id if record else None,
-        "names": [*facts.names, *(dict(record.companions) if record else ())],
-        "answers_pulls": facts.answers.answering is not None,
-        "kept": honours_pinned(facts.containerd.version),
-    }
+    return ImportResult(
+        tag=facts.tarball.tag if facts.tarball else None,
+        node=facts.node.name,
+        image_id=record.image_id if record else None,
+        names=(*facts.names, *(dict(record.companions) if record else ())),
+        answers_pulls=facts.answers.answering is not None,
+        kept=honours_pinned(facts.containerd.version),
+    )
 
 
 def state(facts: Facts) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, Target
+from breakglass.commands import Estate, Identity, Target
 from breakglass.commands.choose import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.errors import Refused, Unreachable
@@ -31,6 +31,15 @@ class Facts:
     """Those that only some nodes can serve. None: they could not be read."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
+
+
+@dataclass(frozen=True)
+class PinResult:
+    target: str
+    cordoned: tuple[str, ...]
+    left_alone: tuple[str, ...]
+    """Cordoned by somebody else."""
+    joined: tuple[str, ...]
 
 
 def job(
@@ -187,20 +196,15 @@ def left_alone(facts: Facts) -> list[str]:
     ]
 
 
-def result(facts: Facts, done: Plan) -> Result:
+def result(facts: Facts, done: Plan) -> PinResult:
     """Of what was read after the patches, or in a dry run before them."""
     patched = {step.node for step in done.steps if isinstance(step, PatchNode)}
-    cordoned = [
+    cordoned = tuple(
         node.name
         for node in facts.nodes
         if node.name in patched or (node.mark.unschedulable and node.mark.annotation is not None)
-    ]
-    return {
-        "target": facts.target,
-        "cordoned": cordoned,
-        "left_alone": left_alone(facts),
-        "joined": list(facts.newcomers),
-    }
+    )
+    return PinResult(facts.target, cordoned, tuple(left_alone(facts)), facts.newcomers)
 
 
 def state(facts: Facts) -> str:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Result, Unread, check, enter
+from breakglass.commands import Estate, Identity, Unread, check, enter
 from breakglass.commands.answering import edited, end, take_back
 from breakglass.commands.import_image import OURS, untag
 from breakglass.commands.job import Job
@@ -63,6 +63,13 @@ class Facts:
             and (not names or node.name in names or node.address in names)
         ]
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
+
+
+@dataclass(frozen=True)
+class RestoreResult:
+    uncordoned: tuple[str, ...]
+    cleaned: tuple[str, ...]
+    unreached: tuple[str, ...]
 
 
 def job(estate: Estate, *, names: tuple[str, ...] = (), own: Own | None = None) -> Job[Facts]:
@@ -165,18 +172,16 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
     )
 
 
-def result(facts: Facts, done: Plan) -> Result:
-    return {
-        "uncordoned": [
-            step.node
-            for step in done.steps
-            if isinstance(step, PatchNode) and step.before.unschedulable
-        ],
-        "cleaned": list(
+def result(facts: Facts, done: Plan) -> RestoreResult:
+    patches = (step for step in done.steps if isinstance(step, PatchNode))
+    api = ("api",) if facts.api else ()
+    return RestoreResult(
+        uncordoned=tuple(step.node for step in patches if step.before.unschedulable),
+        cleaned=tuple(
             dict.fromkeys(step.host.name for step in done.steps if isinstance(step, Run))
         ),
-        "unreached": [*(["api"] if facts.api else []), *(unread.name for unread in facts.unread)],
-    }
+        unreached=(*api, *(unread.name for unread in facts.unread)),
+    )
 
 
 def left_over(

@@ -9,7 +9,6 @@ from functools import partial
 from breakglass.commands import (
     Estate,
     Identity,
-    Result,
     archive,
     enter,
     publish,
@@ -33,6 +32,16 @@ SAVE_QUIET_SECONDS = 300.0
 """The classic store first writes the whole image into the data-root before it prints a byte."""
 PULL_QUIET_SECONDS = 600.0
 """docker prints nothing while a layer comes in; a layer may be large and the line slow."""
+
+
+@dataclass(frozen=True)
+class SnapshotResult:
+    tag: str
+    image_id: str | None
+    sha256: str | None
+    size_bytes: int | None
+    removed: tuple[str, ...]
+    """Tags that the rotation removed."""
 
 
 @dataclass(frozen=True)
@@ -187,19 +196,18 @@ def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
     return tuple(reversed(gone))
 
 
-def result(facts: Facts, done: Plan, *, before: Facts) -> Result:
+def result(facts: Facts, done: Plan, *, before: Facts) -> SnapshotResult:
     """`before`: what the plan was made for."""
     tarball = facts.shelf.find(facts.tag)
     record = tarball.record if tarball else None
     removals = {removal(before.shelf, each): each.tag for each in before.shelf.tarballs}
-    removed = [removals[step] for step in done.steps if step in removals]
-    return {
-        "tag": facts.tag,
-        "image_id": record.image_id if record else None,
-        "sha256": record.sha256 if record else None,
-        "size_bytes": record.size_bytes if record else None,
-        "removed": removed,
-    }
+    return SnapshotResult(
+        tag=facts.tag,
+        image_id=record.image_id if record else None,
+        sha256=record.sha256 if record else None,
+        size_bytes=record.size_bytes if record else None,
+        removed=tuple(removals[step] for step in done.steps if step in removals),
+    )
 
 
 def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:

@@ -6,27 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from breakglass.age import age_seconds
-from breakglass.commands import Estate, Result, Unread
+from breakglass.commands import Estate, Unread
 from breakglass.commands.choose import missing_names
 from breakglass.commands.status_facts import (
     Facts,
-    PinSeen,
     Seen,
     Source,
-    age_of,
-    is_stale,
-    lacking,
-    newest,
     pins,
-    unverified,
 )
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Unreachable
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine, read_machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.ports import Result as Ended
@@ -63,89 +56,6 @@ def observe(estate: Estate) -> Facts:
     )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
     return Facts(estate.identity.at, estate.config.status.max_age_hours, tuple(sources), nodes, api)
-
-
-def result(facts: Facts) -> Result:
-    first = newest(facts)
-    in_force, unreadable = pins(facts.nodes)
-    told = [_pin(seen, facts.now) for seen in in_force]
-    return {
-        "sources": [_source_result(facts, source) for source in facts.sources],
-        "nodes": [_node_result(seen) for seen in facts.nodes],
-        "pin": told[0] if told else None,
-        "other_pins": told[1:],
-        "unreadable_pins": list(unreadable),
-        "newest": {"tag": first[0].tag, "age_seconds": first[1]} if first else None,
-        "stale": is_stale(facts),
-        "api": {
-            "reached": facts.api is None,
-            "error": facts.api.error.message if facts.api else None,
-        },
-    }
-
-
-def _source_result(facts: Facts, source: Source) -> Result:
-    shelf, lacks = source.shelf, lacking(facts, source)
-    return {
-        "name": source.host.name,
-        "reached": shelf is not None,
-        "error": source.found.error.message if isinstance(source.found, Unread) else None,
-        "directory": source.directory,
-        "latest": shelf.latest if shelf else None,
-        "lags": None if lacks is None else len(lacks),
-        "unverified_bytes": sum(tarball.size_bytes for tarball in unverified(shelf))
-        if shelf
-        else None,
-        "tarballs": [_tarball(tarball, shelf, facts.now) for tarball in shelf.tarballs]
-        if shelf
-        else [],
-    }
-
-
-def _tarball(tarball: Tarball, shelf: Shelf, now: str) -> Result:
-    age = age_of(tarball, now)
-    return {
-        "tag": tarball.tag,
-        "taken_at": tarball.record.created_at if tarball.record and age is not None else None,
-        "age_seconds": age,
-        "size_bytes": tarball.size_bytes,
-        "verified": tarball.verified,
-        "latest": tarball.tag == shelf.latest,
-    }
-
-
-def _node_result(seen: Seen) -> Result:
-    node = seen.node
-    return {
-        "name": seen.name,
-        "reached": seen.host is not None,
-        "error": "; ".join(unread.error.message for unread in seen.unread) or None,
-        "ready": node.ready if node else None,
-        "cordoned": node.mark.unschedulable if node else None,
-        "pinned": node.mark.annotation is not None if node else None,
-        "tarballs": [tarball.tag for tarball in seen.shelf.verified] if seen.shelf else [],
-        "holds": seen.holds,
-        "answers_pulls": seen.answers_pulls,
-        "should_answer": seen.should_answer,
-        "edited": list(seen.edited),
-    }
-
-
-def _pin(seen: PinSeen, now: str) -> Result:
-    pin = seen.pin
-    told = {
-        "target": pin.target,
-        "by": pin.by,
-        "at": pin.at,
-        "reason": pin.reason,
-        "age_seconds": age_seconds(pin.at, now),
-    }
-    return {
-        **told,
-        "cordoned": list(seen.cordoned),
-        "uncordoned": list(seen.uncordoned),
-        "joined": list(seen.joined),
-    }
 
 
 def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:

@@ -5,6 +5,7 @@ pulls.
 import json
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from breakglass.errors import BY_EXIT_CODE, Failed, Unreachable
@@ -18,6 +19,20 @@ from breakglass.text import inert
 
 CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 """The plugins that have the registries' configuration: containerd 1, containerd 2."""
+
+
+class PullState(StrEnum):
+    """What a registry does when a node pulls from it, in the words of `remote/registries.py`."""
+
+    SERVES = "serves"
+    BROKEN = "broken"
+    """It answers, but a part of the image is gone or not what its digest says."""
+    LACKS = "lacks"
+    """It has no such tag."""
+    REFUSES = "refuses"
+    """It lets nobody look without a login."""
+    UNREACHABLE = "unreachable"
+
 
 # What the scripts print, as shape.py has it.
 _RECORD = {
@@ -37,7 +52,7 @@ _SITE = {
 }
 _CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
 _STATUS = {"port": (PORT, None), "answers": {str: str}, "free_port": PORT}
-_STATE = re.compile("serves|broken|lacks|refuses|unreachable")
+_STATE = re.compile("|".join(PullState))
 _PULL = {
     "registry": str,
     "repository": str,
@@ -136,13 +151,11 @@ class Answering:
 
 @dataclass(frozen=True)
 class Pull:
-    """What one registry does when the node pulls one name from it. `state`: serves, broken, lacks,
-    refuses, unreachable.
-    """
+    """What one registry does when the node pulls one name from it."""
 
     registry: str
     name: str
-    state: str
+    state: PullState
     detail: str
     url: str = ""
     missing: tuple[str, ...] = field(default=())
@@ -204,7 +217,7 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
         Pull(
             each["registry"],
             f"{each['registry']}/{each['repository']}:{each['tag']}",
-            each["state"],
+            PullState(each["state"]),
             inert(each["detail"]),
             each["url"],
             tuple(map(inert, each["missing"])),

@@ -1,5 +1,8 @@
-"""The grammars of all that a person names, in the configuration and on the command line: every
-check returns the text, or raises Usage.
+"""The grammar of every name that a person types, in the configuration or on the command line. Each
+`check_` function returns the text, or raises Usage.
+
+Over 250 lines, for it is one list of short checks that do not depend on each other: whoever asks
+what a name may look like finds it here.
 """
 
 import functools
@@ -12,8 +15,8 @@ from breakglass.errors import Usage
 
 
 def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
-    """What to type instead. Where one check calls another, the suggestion of the one that was asked
-    for counts.
+    """Set the next step of the Usage that a check raises. If one check calls another, the outer
+    check's suggestion counts.
     """
 
     def decorate(check: Callable[[str], str]) -> Callable[[str], str]:
@@ -31,7 +34,7 @@ def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str]
 
 @_suggests("give a tag such as 0a1b2c3d")
 def check_tag(text: str) -> str:
-    """A tag as the distribution specification has it."""
+    """A tag: OCI distribution specification, *Pulling manifests*."""
     return _match(
         text,
         r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}",
@@ -41,13 +44,11 @@ def check_tag(text: str) -> str:
 
 
 def check_snapshot_tag(text: str) -> str:
-    """A tag that a tarball can be published under: `latest` is the link's name."""
+    """A tag for a tarball. It is not `latest`, which is the name of the link."""
     if text == "latest":
         raise Usage(
-            (
-                "latest is the name of the link to the newest tarball, so no tarball can be "
-                "called that"
-            ),
+            "latest is the name of the link to the newest tarball, "
+            "so no tarball can be called that",
             next_step="breakglass snapshot --tag TAG, with the tag of a build",
         )
     return check_tag(text)
@@ -55,7 +56,8 @@ def check_snapshot_tag(text: str) -> str:
 
 @_suggests("give it in full, such as docker.io/library/debian:12")
 def check_reference(text: str) -> str:
-    """A full reference, REGISTRY/REPOSITORY:TAG. A digest is none: `docker save` changes it."""
+    """A full reference: REGISTRY/REPOSITORY:TAG, without a digest."""
+    # A digest would not identify the image in a tarball: `docker save` changes it.
     repository, colon, tag = text.rpartition(":")
     if not colon or "/" in tag or "@" in text:
         raise Usage(
@@ -67,38 +69,39 @@ def check_reference(text: str) -> str:
 
 
 def full_reference(image: str) -> str:
-    """What a pod calls an image, as containerd names it: the registry, `library/` and the tag where
-    they are left out; with a digest the tag counts for nothing.
+    """The name that containerd uses for an image of a pod. A registry, `library/` and tag that are
+    left out are added; the tag beside a digest is dropped.
     """
     repository, at, digest = image.partition("@")
     path, slash, last = repository.rpartition("/")
     last, _, tag = last.partition(":")
     repository = path + slash + last
     host, slash, rest = repository.partition("/")
-    if not slash or not (host == "localhost" or "." in host or ":" in host):
+    if not (slash and _is_registry(host)):
         host, rest = "docker.io", repository
     elif host == "index.docker.io":
         host = "docker.io"
     if host == "docker.io" and "/" not in rest:
         rest = f"library/{rest}"
-    return f"{host}/{rest}" + (f"@{digest}" if at else f":{tag or 'latest'}")
+    if at:
+        return f"{host}/{rest}@{digest}"
+    return f"{host}/{rest}:{tag or 'latest'}"
 
 
 @_suggests("give it with its registry, such as docker.io/library/debian")
 def check_repository(text: str) -> str:
-    """A repository with its registry in front, REGISTRY/PATH."""
+    """A repository after its registry: REGISTRY/PATH."""
     host, slash, path = text.partition("/")
-    if not slash or not (host == "localhost" or "." in host or ":" in host):
+    if not (slash and _is_registry(host)):
         raise Usage(
             f"{show(text)} does not name its registry: REGISTRY/REPOSITORY, "
             f"docker.io/library/debian say"
         )
     _check_host_port(host, text)
-    # As docker reads it: an alias of the SSH configuration may hold more.
+    # Stricter than _check_host_port, which also accepts aliases of the SSH configuration.
     label = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-    if len(text) > 255 or not re.fullmatch(
-        rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?", host
-    ):
+    registry = rf"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+    if len(text) > 255 or not re.fullmatch(registry, host):
         raise Usage(
             f"{show(text)} names no registry that docker knows: labels of letters, digits "
             f"and -, joined by dots, 255 characters with the repository"
@@ -123,8 +126,8 @@ def check_node_name(text: str) -> str:
 
 @_suggests("give a host such as root@10.0.20.10, or a Host of ~/.ssh/config")
 def check_destination(text: str) -> str:
-    """`[user@]host[:port]`, where host may be an alias of the SSH configuration and an IPv6 address
-    with a port is in brackets.
+    """An SSH destination: `[user@]host[:port]`. The host may be an alias of the SSH configuration;
+    an IPv6 address with a port is in brackets.
     """
     user, at, rest = text.rpartition("@")
     if at:
@@ -145,12 +148,8 @@ def check_user(text: str) -> str:
 @_suggests("give a path such as /var/breakglass")
 def check_path(text: str) -> str:
     """An absolute, normalized path on another host."""
-    if (
-        not text.startswith("/")
-        or text.startswith("//")
-        or text == "/"
-        or posixpath.normpath(text) != text
-    ):
+    is_absolute = text.startswith("/") and not text.startswith("//")
+    if not is_absolute or text == "/" or posixpath.normpath(text) != text:
         raise Usage(
             f"{show(text)} is not an absolute path without '.', '..', doubled or trailing slashes"
         )
@@ -183,7 +182,7 @@ def check_source(text: str) -> str:
 
 @_suggests("give it in full, such as docker.io/library/debian:{tag}")
 def check_template(text: str) -> str:
-    """A reference whose tag may hold {tag}, which stands for the tarball's tag."""
+    """A reference whose tag may contain `{tag}`, a placeholder for the tarball's tag."""
     repository, _, tag = text.rpartition(":")
     if "{" in repository or re.search("[{}]", tag.replace("{tag}", "")):
         raise Usage(
@@ -212,7 +211,7 @@ def check_url(text: str) -> str:
     if scheme not in ("http", "https") or not separator:
         raise Usage(f"{show(text)} is not https://HOST[:PORT] (or http://, where that is meant)")
     if "@" in host:
-        # Not shown: what stands before the @ is a password.
+        # The text is not shown: before the @ there may be a password.
         raise Usage(
             "it holds a login; logins belong into $REGISTRY_AUTH_FILE or ~/.docker/config.json"
         )
@@ -232,9 +231,8 @@ def check_namespace(text: str) -> str:
 
 @_suggests("give a program such as ctr")
 def check_program(text: str) -> str:
-    """The first word of a command line: what sudo would take for an option or a variable is
-    none.
-    """
+    """The first word of a command line."""
+    # No `-` at the start and no `=`: sudo would read an option or a variable.
     return _match(
         text,
         r"[A-Za-z0-9/_][A-Za-z0-9._:/@+-]*",
@@ -265,23 +263,27 @@ def check_context(text: str) -> str:
     )
 
 
+def _is_registry(host: str) -> bool:
+    """Whether the first part of an image's name is a registry, by docker's rule."""
+    return host == "localhost" or "." in host or ":" in host
+
+
 def _check_host_port(text: str, whole: str) -> str:
-    found = re.fullmatch(
-        r"(?:([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?",
-        text,
-    )
-    if found is None or (found[2] and not _is_address(found[2])):
+    name = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?"
+    address = r"\[(?P<address>[0-9A-Fa-f:.]+)\]"
+    matched = re.fullmatch(rf"(?:{name}|{address})(?::(?P<port>[0-9]{{1,5}}))?", text)
+    if matched is None or (matched["address"] and not _is_address(matched["address"])):
         raise Usage(
             f"{show(whole)} names no host: HOST or HOST:PORT is wanted there, with an IPv6 "
             f"address in brackets"
         )
-    if found[3] is not None and not 0 < int(found[3]) < 65536:
+    if matched["port"] is not None and not 0 < int(matched["port"]) < 65536:
         raise Usage(f"{show(whole)} names no port between 1 and 65535")
     return text
 
 
 def _is_address(text: str) -> bool:
-    # The module accepts any text after a `%`, so the characters are looked at first.
+    # ipaddress accepts any text after a `%`, so the characters are checked first.
     if not re.fullmatch("[0-9A-Fa-f:.]+", text):
         return False
     try:
@@ -298,14 +300,19 @@ def _match(text: str, grammar: str, noun: str, wanted: str) -> str:
 
 
 def show(value: object) -> str:
-    """A value as the file has it, inert and short. What is nested is not shown: aliases can make it
-    endless.
-    """
+    """A value of the configuration for a message: in one short line, without control characters."""
     if isinstance(value, str):
         return repr(value if len(value) <= 80 else value[:79] + "…")
-    if isinstance(value, (list, dict)):
-        return "a list" if isinstance(value, list) else "a mapping"
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    # Python refuses to write out a number of more than a few thousand digits.
-    return "a huge number" if isinstance(value, int) and abs(value) > 1 << 64 else str(value)[:80]
+    # Lists and mappings are not printed: aliases of YAML can make them endless.
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # Python refuses to print a number of more than a few thousand digits.
+    if isinstance(value, int) and abs(value) > 1 << 64:
+        return "a huge number"
+    return str(value)[:80]

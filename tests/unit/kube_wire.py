@@ -19,8 +19,9 @@ from breakglass.config import Kubernetes
 from breakglass.kube import Cluster
 from breakglass.plan import ANNOTATION, Mark, PatchNode
 from breakglass.ports import Patched
-from breakglass.sandbox.api import Api, Request
-from breakglass.sandbox.objects import Object
+from breakglass.sandbox.api import Api
+from breakglass.sandbox.api_server import Request
+from breakglass.sandbox.rules import Object
 
 Fault = Callable[[Request], None]
 FREE = Mark(unschedulable=False, annotation=None)

@@ -20,10 +20,10 @@ from breakglass.known_hosts import (
     fingerprint,
     judge,
     look_up_name,
-    match_pattern,
     parse,
     prefer,
 )
+from breakglass.patterns import match_pattern
 from breakglass.ssh import Connections
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 

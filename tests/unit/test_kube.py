@@ -11,8 +11,9 @@ import pytest
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
-from breakglass.sandbox.api import Api, Request
-from breakglass.sandbox.objects import Declined
+from breakglass.sandbox.api import Api
+from breakglass.sandbox.api_server import Request
+from breakglass.sandbox.rules import Declined
 from tests.registry_server import make_authority
 from tests.unit.kube_wire import FaultyApi, certificate, cluster, kubeconfig, warm
 

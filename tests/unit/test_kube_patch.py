@@ -10,8 +10,8 @@ import pytest
 
 from breakglass.plan import ANNOTATION, Mark, PatchNode
 from breakglass.ports import Patched, PatchOutcome
-from breakglass.sandbox.api import Request
-from breakglass.sandbox.objects import Declined
+from breakglass.sandbox.api_server import Request
+from breakglass.sandbox.rules import Declined
 from tests.unit.kube_wire import FREE, PINNED, FaultyApi, cluster, mark, patch_one, step, warm
 
 

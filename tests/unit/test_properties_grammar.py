@@ -171,6 +171,7 @@ GRAMMARS = {
 }
 MAY_BE_OPTIONS = ("word of a command",)
 """The configuration's own command line may have options."""
+SHELL = set(";&|<>$`\\\"'*?~#!(){}%^\n\r\t\0")
 each = pytest.mark.parametrize("kind", GRAMMARS)
 
 
@@ -214,6 +215,7 @@ def test_what_is_accepted_is_allowed_and_cannot_be_anything_but_an_argument(
         return
     assert what.is_good(accepted)
     assert accepted.isprintable()
+    assert not SHELL & set(accepted)
     assert kind in MAY_BE_OPTIONS or not accepted.startswith("-")
     assert not what.is_word or re.fullmatch(r"[A-Za-z0-9._:/@=+\[\]-]+", accepted)
 

@@ -35,7 +35,7 @@ from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
 from breakglass.plan import Argv, Host, Lock
 from breakglass.ports import Result, said
-from breakglass.ssh.connections import _not_held
+from breakglass.ssh.lock import not_taken
 from breakglass.ssh.wire import Stderr, sudo_refusal
 from breakglass.text import inert, version_numbers
 from tests.unit.strategies import DEEP, HUGE, examples, keeps_its_word, misfits, outputs
@@ -370,7 +370,7 @@ def test_a_hosts_toml_is_understood_or_refused(content: bytes, first: bool) -> N
 def test_a_lock_that_was_not_taken_is_told_whatever_its_script_says(
     answer: bytes, status: int | None, stderr: bytes
 ) -> None:
-    error = _not_held(
+    error = not_taken(
         Lock(HOST, "/var/breakglass/.breakglass.lock", "me"),
         Result(status, answer, stderr, "lost"),
         answer,

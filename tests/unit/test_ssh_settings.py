@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from breakglass.errors import Usage
-from breakglass.ssh.settings import Destination, Target, parse_destination, resolve
+from breakglass.ssh.config_file import Destination
+from breakglass.ssh.settings import Target, parse_destination, resolve
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 

@@ -31,7 +31,7 @@ from breakglass.plan import Copy, Host, Run
 from breakglass.ports import Result
 from breakglass.ssh import Connections
 from breakglass.ssh.command import Command
-from breakglass.ssh.connections import KNOWN_HOSTS_VARIABLE
+from breakglass.ssh.host_key import KNOWN_HOSTS_VARIABLE
 from breakglass.ssh.transport import Sender
 from tests.unit.loopback_sshd import Sshd, running_sshd
 

@@ -1,20 +1,37 @@
-"""The configuration's file as one mapping. What is not YAML of use here is told with its line."""
+"""Reads the configuration file as one YAML mapping. Errors name the line."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from breakglass.config.sections import join
 from breakglass.errors import Usage
 from breakglass.grammar import show
 
+if TYPE_CHECKING:
+    import yaml
+
 MAX_BYTES = 1 << 20
 EXAMPLE = "breakglass.example.yaml (in the source and in the bundle)"
 
 
-def parse(path: Path) -> tuple[object, list[str]]:
-    """The file's one document, and its keys that are given twice."""
-    text = _read(path)
+def parse(path: Path) -> tuple[dict[Any, object], list[str]]:
+    """The file's mapping, and a fault for every key that is given twice. Raises Usage."""
+    value, faults = _document(_read(path), path)
+    if isinstance(value, dict):
+        return value, faults
+    if value is None:
+        raise Usage(
+            f"the configuration {path} is empty",
+            next_step=f"fill it: {path}; {EXAMPLE} shows every key",
+        )
+    raise Usage(
+        f"the configuration {path} holds {show(value)}, not a mapping of sections",
+        next_step=f"correct it: {path}; {EXAMPLE} shows every key",
+    )
+
+
+def _document(text: str, path: Path) -> tuple[object, list[str]]:
     import yaml
 
     loader: Any = None
@@ -22,46 +39,34 @@ def parse(path: Path) -> tuple[object, list[str]]:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         faults = list(_duplicates(node, "", set()))
-        value = loader.construct_document(node) if node is not None else None
+        return loader.construct_document(node) if node is not None else None, faults
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        tabs = (
-            "; YAML is indented with spaces, never with tabs" if "\\t" in str(error.problem) else ""
-        )
-        words = "".join(
-            character
-            for character in str(error.problem or error.context)
-            if character.isprintable()
-        )
         raise Usage(
-            f"{path} is not YAML: {where}{words}{tabs}", next_step=f"correct it: {path}"
+            f"{path} is not YAML: {_marked(error)}", next_step=f"correct it: {path}"
         ) from error
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
-        # A date in month 13, `!!bool perhaps`, ten thousand brackets: the library lets such errors
-        # out bare.
-        words = (
-            "it is nested too deep"
-            if isinstance(error, RecursionError)
-            else " ".join(str(error).split())
-        )
+        # A date in month 13, `!!bool perhaps`, ten thousand brackets: the library does not
+        # translate such errors.
+        words = " ".join(str(error).split())
+        if isinstance(error, RecursionError):
+            words = "it is nested too deep"
         raise Usage(
             f"{path} is not YAML of use here: {words}", next_step=f"correct it: {path}"
         ) from error
     finally:
         if loader is not None:
             loader.dispose()
-    if value is None:
-        raise Usage(
-            f"the configuration {path} is empty",
-            next_step=f"fill it: {path}; {EXAMPLE} shows every key",
-        )
-    if not isinstance(value, dict):
-        raise Usage(
-            f"the configuration {path} holds {show(value)}, not a mapping of sections",
-            next_step=f"correct it: {path}; {EXAMPLE} shows every key",
-        )
-    return value, faults
+
+
+def _marked(error: "yaml.MarkedYAMLError") -> str:
+    """A syntax error in words, with its line."""
+    problem = str(error.problem or error.context)
+    words = "".join(character for character in problem if character.isprintable())
+    # PyYAML writes the tab that it met as two characters, a backslash and a t.
+    if "\\t" in problem:
+        words += "; YAML is indented with spaces, never with tabs"
+    mark = error.problem_mark or error.context_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}: {words}" if mark else words
 
 
 def _read(path: Path) -> str:
@@ -87,7 +92,8 @@ def _read(path: Path) -> str:
 
 
 def _duplicates(node: Any, path: str, seen: set[int]) -> Iterator[str]:
-    """Keys that stand twice in one mapping, of which YAML readers silently keep the last."""
+    """A fault for every key that a mapping has twice. YAML readers silently keep the last value."""
+    # With aliases a node can be inside itself.
     if node is None or node.id == "scalar" or id(node) in seen:
         return
     seen.add(id(node))
@@ -97,11 +103,10 @@ def _duplicates(node: Any, path: str, seen: set[int]) -> Iterator[str]:
         return
     lines: dict[str, int] = {}
     for key, item in node.value:
+        line = key.start_mark.line + 1
         name = str(key.value) if key.id == "scalar" else "?"
         inner = join(path, name)
         if key.id == "scalar" and name in lines:
-            yield (
-                f"{inner}: given twice, in line {lines[name]} and in line {key.start_mark.line + 1}"
-            )
-        lines.setdefault(name, key.start_mark.line + 1)
+            yield f"{inner}: given twice, in line {lines[name]} and in line {line}"
+        lines.setdefault(name, line)
         yield from _duplicates(item, inner, seen)

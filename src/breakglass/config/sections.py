@@ -1,8 +1,7 @@
-"""One section of the configuration after the other: what is asked of it is known, and every
-fault is kept with its path.
+"""Takes values out of a section of the configuration, checks them, and collects every fault with
+its path.
 """
 
-import math
 import os
 import re
 from collections.abc import Callable
@@ -16,17 +15,18 @@ T = TypeVar("T")
 
 
 class Section:
-    """One mapping of the file: what is asked of it is known, what nobody asked for is a fault."""
+    """One mapping of the file. Keys that are taken are known; `close` reports the others."""
 
     def __init__(self, value: object, path: str, faults: list[str]) -> None:
-        self._path, self._faults, self._asked = path, faults, list[str]()
+        self._path, self._faults = path, faults
+        self._asked: list[str] = []
         self._is_mapping = value is None or isinstance(value, dict)
         self._values: dict[Any, object] = value if isinstance(value, dict) else {}
         if not self._is_mapping:
             faults.append(f"{path}: {show(value)} is not a mapping of keys to values")
 
     def take(self, key: str, convert: Callable[[object], T], *default: T) -> T:
-        """One value, or the default."""
+        """One value, or the default. Without a default a missing key is a fault."""
         self._asked.append(key)
         if key in self._values:
             return self._convert(self._at(key), convert, self._values[key])
@@ -37,16 +37,17 @@ class Section:
     def take_or_derive(
         self, key: str, convert: Callable[[object], T], derived: T, *, origin: str
     ) -> T:
-        """One value, or the one that follows from another key, by the same grammar."""
+        """One value, or a value derived from the key `origin`, which must pass the same check."""
         self._asked.append(key)
         value = self._values.get(key)
         if value is not None:
             return self._convert(self._at(key), convert, value)
-        # Nothing follows from a value that has a fault itself.
-        return (
-            self._convert(f"{self._at(key)} (not given, so taken from {origin})", convert, derived)
-            if derived
-            else _nothing()
+        if not derived:
+            # The value at `origin` has a fault itself.
+            nothing: T = _nothing()
+            return nothing
+        return self._convert(
+            f"{self._at(key)} (not given, so taken from {origin})", convert, derived
         )
 
     def items(
@@ -56,36 +57,35 @@ class Section:
         *default: T,
         first: Callable[[object], T] | None = None,
     ) -> tuple[T, ...]:
-        """A list's values, or the default; where there is a default, an empty list is a fault.
-        `first`: what its first value has to be.
+        """A list's values, or the default. If there is a default, an empty list is a fault.
+        `first` checks the first value in place of `convert`.
         """
-        values: list[object] = (
-            self.take(key, _filled_list if default else _list, list(default)) or []
-        )
+        as_list = _filled_list if default else _list
+        values: list[object] = self.take(key, as_list, list(default)) or []
+        checks = [first or convert] + [convert] * len(values)
         return tuple(
-            self._convert(
-                f"{self._at(key)}[{index}]", first if first and index == 0 else convert, value
-            )
+            self._convert(f"{self._at(key)}[{index}]", checks[index], value)
             for index, value in enumerate(values)
         )
 
     def pairs(
         self, key: str, convert_key: Callable[[object], str], convert: Callable[[object], str]
     ) -> dict[str, str]:
-        """A mapping whose keys are names that a person gives."""
+        """A mapping whose keys are names that a person chooses."""
         section = self.section(key)
-        return {
-            self._convert(self._at(key), convert_key, name): self._convert(
-                section._at(name), convert, value
-            )
-            for name, value in section._values.items()
-        }
+        pairs: dict[str, str] = {}
+        for name, value in section._values.items():
+            converted = self._convert(self._at(key), convert_key, name)
+            pairs[converted] = self._convert(section._at(name), convert, value)
+        return pairs
 
     def section(self, key: str) -> "Section":
+        """The mapping at this key. A missing mapping is an empty section."""
         self._asked.append(key)
         return Section(self._values.get(key), self._at(key), self._faults)
 
     def sections(self, key: str) -> list["Section"]:
+        """The mappings of the list at this key."""
         values: list[object] = self.take(key, _list, []) or []
         return [
             Section(value, f"{self._at(key)}[{index}]", self._faults)
@@ -93,7 +93,7 @@ class Section:
         ]
 
     def close(self) -> None:
-        """What nobody asked for is unknown."""
+        """Report every key that was not taken."""
         for key in self._values:
             if key not in self._asked:
                 from difflib import get_close_matches
@@ -116,22 +116,21 @@ class Section:
 
 
 def text(check: Callable[[str], str]) -> Callable[[object], str]:
+    """A converter for a text that must pass a check of grammar.py."""
+
     def convert(value: object) -> str:
-        if not isinstance(value, str):
-            raise Usage(
-                f"{show(value)} is not text"
-                + (
-                    ""
-                    if value is None or isinstance(value, (list, dict))
-                    else "; put it in quotes if it is meant as text"
-                )
-            )
-        return check(value)
+        if isinstance(value, str):
+            return check(value)
+        if value is None or isinstance(value, (list, dict)):
+            raise Usage(f"{show(value)} is not text")
+        # YAML reads 0123 as a number and `on` as a truth value.
+        raise Usage(f"{show(value)} is not text; put it in quotes if it is meant as text")
 
     return convert
 
 
 def optional(convert: Callable[[object], T]) -> Callable[[object], T | None]:
+    """A converter that also accepts nothing."""
     return lambda value: None if value is None else convert(value)
 
 
@@ -149,20 +148,15 @@ def positive_whole(value: object) -> int:
 
 def positive(value: object) -> float:
     # The upper bound keeps a number of seconds within what the system's clocks and time-outs can
-    # hold.
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 < value <= 1e6
-        or not math.isfinite(value)
-    ):
-        raise Usage(f"{show(value)} is not a positive number (of at most a million)")
-    return float(value)
+    # hold. NaN is not within any bounds.
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1e6:
+        return float(value)
+    raise Usage(f"{show(value)} is not a positive number (of at most a million)")
 
 
 def local_path(base: Path) -> Callable[[object], Path]:
-    """For a path on this machine; one that is relative starts at the configuration file's
-    directory.
+    """A converter for a path on this machine. A relative path starts at `base`, the configuration
+    file's directory.
     """
 
     def check(text: str) -> str:
@@ -171,7 +165,8 @@ def local_path(base: Path) -> Callable[[object], Path]:
                 f"{show(text)} is not a path; a leading ~ is understood, variables and "
                 f"commands are not"
             )
-        if (expanded := os.path.expanduser(text)).startswith("~"):  # noqa: PTH111 (leaves an unknown user's ~ alone, where Path raises)
+        expanded = os.path.expanduser(text)  # noqa: PTH111 (Path raises for an unknown user)
+        if expanded.startswith("~"):
             raise Usage(f"{show(text)}: there is no such home directory")
         return expanded
 
@@ -179,8 +174,10 @@ def local_path(base: Path) -> Callable[[object], Path]:
 
 
 def join(path: str, key: object) -> str:
-    name = key if isinstance(key, str) and key.isprintable() and 0 < len(key) <= 80 else show(key)
-    return f"{path}.{name}" if path else name
+    """The path of a key inside the section at `path`, for messages."""
+    is_plain = isinstance(key, str) and key.isprintable() and 0 < len(key) <= 80
+    name = key if is_plain else show(key)
+    return f"{path}.{name}" if path else str(name)
 
 
 def _list(value: object) -> list[object]:
@@ -190,11 +187,12 @@ def _list(value: object) -> list[object]:
 
 
 def _filled_list(value: object) -> list[object]:
-    if not _list(value):
+    values = _list(value)
+    if not values:
         raise Usage("is empty")
-    return _list(value)
+    return values
 
 
 def _nothing() -> Any:
-    """Stands for a value with a fault; `load` raises before anybody sees it."""
+    """A placeholder for a value with a fault. `load` raises before it can be used."""
     return ""

@@ -1,6 +1,4 @@
-"""The only package that knows the `kubernetes` client, which is loaded with the first question that
-is asked.
-"""
+"""Kubernetes. Only this package imports the `kubernetes` client, and only for the first request."""
 
 from breakglass.kube.cluster import Cluster
 

@@ -1,4 +1,4 @@
-"""What goes wrong between us and the API server, in words."""
+"""Turns every failure of a request to the API server into a sentence and a next step."""
 
 import errno
 import re
@@ -14,7 +14,7 @@ LOGIN = "log in again, then try: kubectl get nodes"
 
 
 class Fault(Exception):
-    """A request that was not answered with what was asked for."""
+    """A request that failed."""
 
     def __init__(
         self, why: str, *, status: int | None = None, next_step: str = "", unsent: bool = False
@@ -25,36 +25,27 @@ class Fault(Exception):
         """The HTTP status; None where no answer came."""
         self.next_step = next_step
         self.unsent = unsent
-        """No connection was made: the request certainly did not leave."""
+        """Whether no connection was made, so that the request was certainly not sent."""
 
     @property
     def declined(self) -> bool:
-        """Whether the server said no, so that nothing was changed."""
-        return (
-            self.status is not None
-            and 400 <= self.status < 500
-            and self.status not in (408, 409, 429)
-        )
+        """Whether the server refused the request, so that nothing was changed."""
+        if self.status is None or self.status in (408, 409, 429):
+            return False
+        return 400 <= self.status < 500
 
 
 def no_api(server: str) -> Fault:
+    """An answer that is not JSON of the Kubernetes API."""
     return Fault(
         f"{server} answers, but not as a Kubernetes API server",
         next_step="compare the server in: kubectl config view --minify",
     )
 
 
-def declined(code: int, body: bytes, server: str, what: str) -> Fault:
-    """An HTTP status other than 2xx, in words."""
-    try:
-        status = parse_json(body)
-    except (ValueError, TypeError):
-        status = {}
-    told = (
-        _plain(status.get("message"))
-        if isinstance(status, dict) and status.get("kind") == "Status"
-        else ""
-    )
+def declined(code: int, body: bytes, server: str, purpose: str) -> Fault:
+    """An answer with an HTTP status other than 2xx."""
+    message = _status_message(body)
     if code == 401:
         return Fault(
             f"the API server {server} does not accept our credentials (401)",
@@ -62,101 +53,107 @@ def declined(code: int, body: bytes, server: str, what: str) -> Fault:
             next_step=LOGIN,
         )
     if code == 403:
-        right = re.search(r"cannot (\S+) resource \"([^\"]+)\"", told)
-        missing = " ".join(right.groups()) if right else what
+        right = re.search(r"cannot (\S+) resource \"([^\"]+)\"", message)
+        missing = " ".join(right.groups()) if right else purpose
+        reason = message or "no reason given"
         return Fault(
-            f"the API server {server} does not let us {missing} (403): {told or 'no reason given'}",
+            f"the API server {server} does not let us {missing} (403): {reason}",
             status=code,
             next_step=f"ask for the right, then: kubectl auth can-i {missing}",
         )
-    if not told:
-        # A proxy or another server spoke; what it did with the request is not known.
+    if not message:
+        # A proxy or another server answered. Whether the request reached the API is not known.
         return Fault(
             f"{server} answers {code}, but not as a Kubernetes API server",
             status=code if code >= 500 else None,
             next_step="compare the server in: kubectl config view --minify",
         )
     return Fault(
-        f"the API server {server} answers {code}: {told}",
+        f"the API server {server} answers {code}: {message}",
         status=code,
         next_step=NOT_THE_API if code >= 500 else f"try again; {WITHOUT_IT}",
     )
 
 
+def _status_message(body: bytes) -> str:
+    """The message of the API's Status object; empty if the body is something else."""
+    try:
+        status = parse_json(body)
+    except (ValueError, TypeError):
+        return ""
+    if not isinstance(status, dict) or status.get("kind") != "Status":
+        return ""
+    return _plain(status.get("message"))
+
+
 def unanswered(error: Exception, server: str, *, connect_seconds: float, seconds: float) -> Fault:
-    """No answer, or half of one, in words."""
+    """A request without an answer, or with only a part of it."""
     from urllib3 import exceptions
 
-    inner: BaseException = error
-    through = ""
-    while isinstance(inner, exceptions.MaxRetryError | exceptions.ProxyError):
-        through = (
-            " through the proxy of the environment or the kubeconfig"
-            if isinstance(inner, exceptions.ProxyError)
-            else through
-        )
-        inner = (
-            inner.original_error if isinstance(inner, exceptions.ProxyError) else inner.reason
-        ) or OSError("no reason given")
-    cause = inner.__cause__ or inner.__context__
-    if isinstance(inner, exceptions.NameResolutionError):
-        said = f"the name in {server} cannot be resolved{through}"
-    elif isinstance(inner, exceptions.SSLError):
+    inner, through = _innermost(error)
+    if isinstance(inner, exceptions.SSLError):
         return tls(str(inner), server)
-    elif isinstance(inner, exceptions.ConnectTimeoutError) and not isinstance(
-        inner, exceptions.NewConnectionError
-    ):
-        said = (
+    # Each of the first three is a subclass of the next.
+    if isinstance(inner, exceptions.NameResolutionError):
+        why = f"the name in {server} cannot be resolved{through}"
+    elif isinstance(inner, exceptions.NewConnectionError):
+        why = _not_connected(inner, server, through)
+    elif isinstance(inner, exceptions.ConnectTimeoutError):
+        why = (
             f"the API server {server} did not accept a connection within {connect_seconds:g} "
             f"s{through}"
         )
-    elif isinstance(inner, exceptions.NewConnectionError):
-        refused = isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED
-        said = (
-            f"the API server {server} "
-            f"{'refuses connections' if refused else 'cannot be connected to'}{through}"
-        )
-        if not refused and isinstance(cause, OSError) and cause.strerror:
-            said += f": {cause.strerror}"
     elif isinstance(inner, exceptions.TimeoutError):
-        said = (
+        why = (
             f"the API server {server} accepts connections but did not answer within "
             f"{seconds:.3g} s{through}"
         )
     else:
-        said = f"the connection to the API server {server} was lost{through}"
-    return Fault(
-        said,
-        next_step=NOT_THE_API,
-        unsent=isinstance(
-            inner,
-            exceptions.ConnectTimeoutError
-            | exceptions.NewConnectionError
-            | exceptions.NameResolutionError,
-        ),
-    )
+        why = f"the connection to the API server {server} was lost{through}"
+    unsent = isinstance(inner, exceptions.ConnectTimeoutError)
+    return Fault(why, next_step=NOT_THE_API, unsent=unsent)
 
 
-def tls(told: str, server: str) -> Fault:
-    reason = re.search(r"certificate verify failed: ([^(\n]+)", told) or re.search(
-        r"\[SSL: ([A-Z0-9_]+)\]", told
-    )
-    said = (
-        _plain(reason.group(1)).lower().replace("_", " ").strip()
-        if reason
-        else "the handshake failed"
-    )
+def _innermost(error: BaseException) -> tuple[BaseException, str]:
+    """The error inside urllib3's wrappers, and words for the proxy if there is one."""
+    from urllib3 import exceptions
+
+    through = ""
+    while isinstance(error, exceptions.MaxRetryError | exceptions.ProxyError):
+        if isinstance(error, exceptions.ProxyError):
+            through = " through the proxy of the environment or the kubeconfig"
+            inner: BaseException | None = error.original_error
+        else:
+            inner = error.reason
+        error = inner or OSError("no reason given")
+    return error, through
+
+
+def _not_connected(error: BaseException, server: str, through: str) -> str:
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
+        return f"the API server {server} refuses connections{through}"
+    why = f"the API server {server} cannot be connected to{through}"
+    if isinstance(cause, OSError) and cause.strerror:
+        why += f": {cause.strerror}"
+    return why
+
+
+def tls(reason: str, server: str) -> Fault:
+    """A TLS handshake that failed. `reason` is OpenSSL's message."""
+    words = "the handshake failed"
+    for pattern in (r"certificate verify failed: ([^(\n]+)", r"\[SSL: ([A-Z0-9_]+)\]"):
+        if matched := re.search(pattern, reason):
+            words = _plain(matched[1]).lower().replace("_", " ").strip()
+            break
     return Fault(
-        f"no TLS connection to the API server {server}: {said}",
+        f"no TLS connection to the API server {server}: {words}",
         next_step="compare server and certificate authority in: kubectl config view --minify",
     )
 
 
 def _plain(text: object) -> str:
-    """Text of another host, as one inert line of a few hundred characters."""
-    line = " ".join(
-        "".join(
-            character if character.isprintable() else " " for character in str(text or "")
-        ).split()
-    )
+    """Text from another host, as one line of at most 300 printable characters."""
+    printable = (character if character.isprintable() else " " for character in str(text or ""))
+    line = " ".join("".join(printable).split())
     return line if len(line) <= 300 else line[:299] + "…"

@@ -1,7 +1,6 @@
-"""The client certificate and key that a kubeconfig holds as text: into TLS without a file of their
-own.
+"""Loads the client certificate and key of a kubeconfig into TLS without writing them to a file.
 
-The client library writes them to temporary files, which a run that is killed would leave behind.
+The client library would write them to temporary files, which stay behind if the run is killed.
 """
 
 import base64
@@ -10,6 +9,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from breakglass.tls import judge_as_go
@@ -18,64 +18,54 @@ DATA = ("certificate-authority-data", "client-certificate-data", "client-key-dat
 
 
 def without_texts(document: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """A resolved kubeconfig without what would become a file, and these texts as PEM. Raises
-    ValueError for what is no base64.
+    """A resolved kubeconfig without the values in `DATA`, and these values as PEM. Raises
+    ValueError if a value is not base64.
     """
-    taken: dict[str, str] = {}
-
-    def strip(kind: str, key: str) -> list[dict[str, Any]]:
-        (entry,) = document[kind]
-        taken.update(
-            {
-                name: base64.b64decode(entry[key][name]).decode("latin-1")
-                for name in DATA
-                if entry[key].get(name)
-            }
-        )
-        return [
-            {**entry, key: {name: value for name, value in entry[key].items() if name not in DATA}}
-        ]
-
-    return {
-        **document,
-        "clusters": strip("clusters", "cluster"),
-        "users": strip("users", "user"),
-    }, taken
+    texts: dict[str, str] = {}
+    stripped = dict(document)
+    for kind in ("cluster", "user"):
+        (entry,) = document[f"{kind}s"]
+        kept: dict[str, Any] = {}
+        for name, value in entry[kind].items():
+            if name not in DATA:
+                kept[name] = value
+            elif value:
+                texts[name] = base64.b64decode(value).decode("latin-1")
+        stripped[f"{kind}s"] = [{**entry, kind: kept}]
+    return stripped, texts
 
 
 def context(texts: Mapping[str, str], configuration: Any) -> ssl.SSLContext:
-    """TLS with the identity of these texts, where the kubeconfig has any.
-
-    A part of it may be a file already. Raises ssl.SSLError for a pair that does not fit, or is
-    encrypted.
+    """A TLS context with the client certificate and key of these texts, or of the files that the
+    configuration names. Raises ssl.SSLError if they do not belong together or are encrypted.
     """
     from urllib3.util.ssl_ import create_urllib3_context
 
     pair = texts.get("client-certificate-data"), texts.get("client-key-data")
     cert_reqs = ssl.CERT_REQUIRED if configuration.verify_ssl else ssl.CERT_NONE
-    made = judge_as_go(create_urllib3_context(cert_reqs=cert_reqs))
+    tls = judge_as_go(create_urllib3_context(cert_reqs=cert_reqs))
     if configuration.verify_ssl and not (configuration.ssl_ca_cert or configuration.ca_cert_data):
-        made.load_default_certs()
+        tls.load_default_certs()
     if pair == (None, None):
-        return made
+        return tls
     with (
         _file(pair[0], configuration.cert_file) as certificate,
         _file(pair[1], configuration.key_file) as key,
     ):
-        made.load_cert_chain(certificate or key or "", key, password="")
+        tls.load_cert_chain(certificate or key or "", key, password="")
     configuration.cert_file = configuration.key_file = None
-    return made
+    return tls
 
 
 @contextmanager
 def _file(text: str | None, path: str | None) -> Iterator[str | None]:
-    """A path that OpenSSL can read for a moment. That of a text is in memory, and where a system
-    has no such files, a temporary one of mode 0600.
+    """A path from which OpenSSL can read within the context: `path`, or a file with the text. That
+    file is in memory, or on a system without such files a temporary file of mode 0600.
     """
     if text is None:
         yield path
         return
-    if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):  # noqa: PTH112 (as the name of a descriptor it is no path to work with)
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
         descriptor = os.memfd_create("kubeconfig")
         try:
             os.write(descriptor, text.encode("latin-1"))

@@ -1,3 +1,3 @@
-"""The estate in a box: SSH hosts, registries and an API server on loopback, in one process, on
-throw-away data.
+"""The sandbox: SSH hosts, registries and an API server on loopback, in one process, with temporary
+data.
 """

@@ -1,48 +1,31 @@
 """A Kubernetes API server for nodes and pods, in memory, on loopback: enough for breakglass, and
 for kubectl get, cordon, uncordon.
 
-What it answers is what a real one answers to these requests; what it does not know it refuses. The
-rules: https://kubernetes.io/docs/reference/using-api/api-concepts/
+It answers these requests as a real server does, and refuses any other. The rules:
+https://kubernetes.io/docs/reference/using-api/api-concepts/
 """
 
 import base64
-import contextlib
 import json
 import ssl
-import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import SHUT_RDWR, socket
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Self
 
 from breakglass.sandbox import tables
-from breakglass.sandbox.objects import Declined, Object, Objects, needs_schema
+from breakglass.sandbox.api_server import Request, Server
+from breakglass.sandbox.objects import Entry, Objects
+from breakglass.sandbox.rules import Declined, Object, needs_schema
 
 REVIEWS = ("apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 MERGE_PATCHES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 
 
-@dataclass(frozen=True)
-class Request:
-    method: str
-    path: tuple[str, ...]
-    query: Mapping[str, str]
-    content_type: str
-    accept: str
-    authorization: str
-    body: Any = None
-
-
 class Api(Objects):
-    """Serves its objects on 127.0.0.1, on a port of the kernel's choice where none is given. With
-    `certificate` and `key` it speaks https.
-
-    With `token`, only who sends it has any right. kubectl sends a token over https only.
+    """Serves its objects on 127.0.0.1. Without a port the kernel chooses one. With `certificate`
+    and `key` it speaks https. With `token` only requests that carry it have rights; kubectl sends a
+    token over https only.
     """
 
     def __init__(
@@ -55,11 +38,11 @@ class Api(Objects):
     ) -> None:
         super().__init__()
         self._token, self._certificate = token, certificate
-        self._server = _Server(self, port)
+        self._server = Server(self, port)
         if certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(certificate, key)
-            # The handshake comes with the first read, in the connection's own thread.
+            # The handshake is done with the first read, in the thread of the connection.
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -70,10 +53,11 @@ class Api(Objects):
 
     @property
     def url(self) -> str:
-        return f"{'http' if self._certificate is None else 'https'}://127.0.0.1:{self.port}"
+        scheme = "http" if self._certificate is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        # Short: the time that stop() waits for the accept loop to notice.
+        # stop() waits for one interval.
         threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -83,7 +67,7 @@ class Api(Objects):
         return self
 
     def stop(self) -> None:
-        """Close the listener and every connection: nobody is answered after this."""
+        """Close the listener and every connection. Nothing is answered after this."""
         self._server.shutdown()
         self._server.server_close()
         self._server.hang_up()
@@ -91,19 +75,14 @@ class Api(Objects):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def kubeconfig(self, path: Path) -> Path:
-        """Write a kubeconfig for this server, readable by its owner only."""
-        cluster: Object = {"server": self.url} | (
-            {"certificate-authority": str(self._certificate)} if self._certificate else {}
-        )
+        """Write a kubeconfig for this server that only its owner can read."""
+        cluster = {"server": self.url}
+        if self._certificate is not None:
+            cluster["certificate-authority"] = str(self._certificate)
         document = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -117,7 +96,7 @@ class Api(Objects):
         return path
 
     def may(self, verb: str, resource: str) -> bool:  # noqa: ARG002
-        """Whether the user has a right. Here everybody has every right."""
+        """Whether the user has a right. The sandbox's user has every right; tests override this."""
         return True
 
     def answer(self, request: Request) -> Object:
@@ -126,13 +105,10 @@ class Api(Objects):
             raise Declined(401, "Unauthorized", "Unauthorized")
         if request.method == "POST" and request.path == REVIEWS:
             self._demand(request, "create", REVIEWS[-1], group=REVIEWS[1])
-            wanted = request.body["spec"]["resourceAttributes"]
             review: Object = request.body
-            return review | {
-                "status": {
-                    "allowed": self.may(str(wanted.get("verb")), str(wanted.get("resource")))
-                }
-            }
+            right = review["spec"]["resourceAttributes"]
+            allowed = self.may(str(right.get("verb")), str(right.get("resource")))
+            return review | {"status": {"allowed": allowed}}
         if request.method == "GET" and request.path in tables.DISCOVERY:
             return tables.DISCOVERY[request.path]
         match request.path:
@@ -150,21 +126,10 @@ class Api(Objects):
         if request.method != "GET" or request.query.get("watch", "false") not in ("false", "0"):
             raise Declined(405, "MethodNotAllowed", "the sandbox does not watch, create or delete")
         self._demand(request, "list", kind, namespace=namespace)
-        version, found = self.select(kind, namespace, request.query.get("fieldSelector", ""))
-        if token := request.query.get("continue"):
-            last = tuple(json.loads(base64.urlsafe_b64decode(token)))
-            found = [(key, item) for key, item in found if key > last]
-        metadata: Object = {"resourceVersion": version}
-        limit = int(request.query.get("limit") or 0)
-        if limit and len(found) > limit:
-            metadata |= {
-                "continue": base64.urlsafe_b64encode(
-                    json.dumps(found[limit - 1][0]).encode()
-                ).decode(),
-                "remainingItemCount": len(found) - limit,
-            }
-            found = found[:limit]
-        items = [item for _, item in found]
+        version, entries = self.select(kind, namespace, request.query.get("fieldSelector", ""))
+        entries, metadata = _page(entries, request.query)
+        metadata["resourceVersion"] = version
+        items = [item for _, item in entries]
         if tables.wanted(request.accept):
             return tables.table(kind, items, metadata)
         return {
@@ -183,9 +148,8 @@ class Api(Objects):
             raise Declined(405, "MethodNotAllowed", "the sandbox changes nodes only, by PATCH")
         self._demand(request, "patch", kind, name=name)
         if request.content_type not in MERGE_PATCHES:
-            raise Declined(
-                415, "UnsupportedMediaType", f"the sandbox knows {' and '.join(MERGE_PATCHES)} only"
-            )
+            known = " and ".join(MERGE_PATCHES)
+            raise Declined(415, "UnsupportedMediaType", f"the sandbox knows {known} only")
         if not isinstance(request.body, dict):
             raise Declined(400, "BadRequest", "the patch is not an object")
         if request.content_type == MERGE_PATCHES[1] and needs_schema(request.body):
@@ -204,104 +168,29 @@ class Api(Objects):
         namespace: str | None = None,
         name: str = "",
     ) -> None:
+        """Raise Declined unless the user has a right."""
         is_anonymous = self._token is not None and not request.authorization
         if self.may(verb, resource) and not is_anonymous:
             return
         user = "system:anonymous" if is_anonymous else "sandbox"
-        what = (f"{resource}.{group}" if group else resource) + (f' "{name}"' if name else "")
+        what = f"{resource}.{group}" if group else resource
+        if name:
+            what += f' "{name}"'
         where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
         right = f'cannot {verb} resource "{resource}" in API group "{group}" {where}'
         raise Declined(403, "Forbidden", f'{what} is forbidden: User "{user}" {right}')
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, api: Api, port: int) -> None:
-        self.api = api
-        self._open: set[socket] = set()
-        self._guard = threading.Lock()
-        self._hung_up = False
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        with self._guard:
-            self._open.add(request)
-            closing = self._hung_up
-        try:
-            if closing:
-                self.shutdown_request(request)
-            else:
-                super().process_request_thread(request, client_address)
-        finally:
-            with self._guard:
-                self._open.discard(request)
-
-    def hang_up(self) -> None:
-        with self._guard:
-            self._hung_up = True
-            connections = list(self._open)
-        for connection in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients come and go; only a fault of our own is worth a traceback."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    server: _Server
-
-    def do_GET(self) -> None:
-        self._respond()
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
-
-    def _respond(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            parts = urlsplit(self.path)
-            if "protobuf" in self.headers.get("Content-Type", ""):
-                raise Declined(415, "UnsupportedMediaType", "the sandbox reads JSON only")
-            request = Request(
-                method=self.command,
-                path=tuple(unquote(part) for part in parts.path.strip("/").split("/")),
-                query=dict(parse_qsl(parts.query)),
-                content_type=self.headers.get("Content-Type", "").partition(";")[0].strip(),
-                accept=self.headers.get("Accept", ""),
-                authorization=self.headers.get("Authorization", ""),
-                body=json.loads(body) if body else None,
-            )
-            # The only thing that is posted is a review, and it counts as created.
-            code, answer = 201 if request.method == "POST" else 200, self.server.api.answer(request)
-        except Declined as error:
-            code, answer = error.code, _status(error.code, error.reason, str(error))
-        except (ValueError, KeyError, TypeError):
-            code, answer = 400, _status(400, "BadRequest", "the request is malformed")
-        content = json.dumps(answer, separators=(",", ":")).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: stderr is the operator's."""
-
-
-def _status(code: int, reason: str, message: str) -> Object:
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-        "code": code,
+def _page(entries: list[Entry], query: Mapping[str, str]) -> tuple[list[Entry], Object]:
+    """The part of a list that `limit` and `continue` ask for, and the metadata of the next part."""
+    if token := query.get("continue"):
+        last = tuple(json.loads(base64.urlsafe_b64decode(token)))
+        entries = [(key, item) for key, item in entries if key > last]
+    limit = int(query.get("limit") or 0)
+    if not limit or len(entries) <= limit:
+        return entries, {}
+    last_key = json.dumps(entries[limit - 1][0]).encode()
+    return entries[:limit], {
+        "continue": base64.urlsafe_b64encode(last_key).decode(),
+        "remainingItemCount": len(entries) - limit,
     }

@@ -1,10 +1,10 @@
-"""The estate's side of the `sandbox` command: a local socket that only the user can reach."""
+"""Runs the `sandbox` command: listens on a local socket that only the user can open."""
 
 import json
 import shlex
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +30,7 @@ class Answer:
 
 
 class Controlled(Protocol):
-    """What the command can do to an estate. A LookupError names what is not there."""
+    """What the command can do to the sandbox. Raises LookupError for a name that does not exist."""
 
     def status(self) -> dict[str, str]: ...
     def stop(self, name: str) -> None: ...
@@ -44,54 +44,62 @@ class Controlled(Protocol):
 
 
 def control(estate: Controlled, argv: list[str]) -> Answer:
-    """Do what the command line says."""
+    """Run one command line of the `sandbox` command."""
     try:
-        match argv:
-            case ["status"]:
-                return Answer(
-                    0, "".join(f"{name}: {state}\n" for name, state in estate.status().items())
-                )
-            case ["stop" | "start" | "cut" as verb, _, *_]:
-                act: Callable[[str], None] = getattr(estate, verb)
-                for name in argv[1:]:
-                    act(name)
-                return Answer(0)
-            case ["push", tag]:
-                return Answer(0, estate.push(tag) + "\n")
-            case ["push", tag, content]:
-                return Answer(0, estate.push(tag, content=content) + "\n")
-            case ["break", registry, *rest] if len(rest) < 2:
-                return Answer(
-                    0,
-                    "".join(
-                        f"deleted {digest}\n"
-                        for digest in estate.break_image(registry, *(rest or ["latest"]))
-                    ),
-                )
-            case ["refuse", registry]:
-                estate.refuse(registry, None)
-                return Answer(0)
-            case ["refuse", registry, "401" | "403" as code]:
-                estate.refuse(registry, int(code))
-                return Answer(0)
-            case ["mirror"]:
-                return Answer(0, "".join(f"{line}\n" for line in estate.mirror()))
-            case ["run", host, "--", _, *_]:
-                status, stdout, stderr = estate.run(host, argv[3:])
-                return Answer(
-                    status if status >= 0 else 128 - status,
-                    stdout.decode(errors="replace"),
-                    stderr.decode(errors="replace"),
-                )
+        answer = _dispatch(estate, argv)
     except LookupError as error:
         return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
-    except OSError as error:  # the old port of what is to be started has been taken, say
+    except OSError as error:  # somebody has taken the port of a part that is to start, say
         return Answer(1, stderr=f"sandbox: {shlex.join(argv)}: {error.strerror or error}\n")
+    if answer is not None:
+        return answer
     if argv in (["help"], ["--help"], ["-h"]):
         return Answer(0, USAGE)
-    return Answer(
-        2, stderr=f"sandbox: not understood: {shlex.join(argv)}\n{USAGE}" if argv else USAGE
-    )
+    mistake = f"sandbox: not understood: {shlex.join(argv)}\n" if argv else ""
+    return Answer(2, stderr=mistake + USAGE)
+
+
+def _dispatch(estate: Controlled, argv: list[str]) -> Answer | None:
+    match argv:
+        case ["status"]:
+            return _lines(f"{name}: {state}" for name, state in estate.status().items())
+        case ["stop" | "start" | "cut" as verb, _, *_]:
+            act: Callable[[str], None] = getattr(estate, verb)
+            for name in argv[1:]:
+                act(name)
+            return Answer(0)
+        case ["push", tag]:
+            return _lines([estate.push(tag)])
+        case ["push", tag, content]:
+            return _lines([estate.push(tag, content=content)])
+        case ["break", registry]:
+            return _deleted(estate.break_image(registry, "latest"))
+        case ["break", registry, tag]:
+            return _deleted(estate.break_image(registry, tag))
+        case ["refuse", registry]:
+            estate.refuse(registry, None)
+            return Answer(0)
+        case ["refuse", registry, "401" | "403" as code]:
+            estate.refuse(registry, int(code))
+            return Answer(0)
+        case ["mirror"]:
+            return _lines(estate.mirror())
+        case ["run", host, "--", _, *_]:
+            status, stdout, stderr = estate.run(host, argv[3:])
+            return Answer(
+                status if status >= 0 else 128 - status,
+                stdout.decode(errors="replace"),
+                stderr.decode(errors="replace"),
+            )
+    return None
+
+
+def _deleted(digests: list[str]) -> Answer:
+    return _lines(f"deleted {digest}" for digest in digests)
+
+
+def _lines(lines: Iterable[str]) -> Answer:
+    return Answer(0, "".join(f"{line}\n" for line in lines))
 
 
 class ControlSocket:
@@ -110,7 +118,7 @@ class ControlSocket:
             block_on_close = False
 
             def handle_error(self, request: object, client_address: object) -> None:
-                """A client that went away is nothing to talk about."""
+                """Print nothing about a client that has gone away."""
 
         self._server = Server(str(path), Handler)
         path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""The estate put together: hosts, registries, API server, keys and configuration in one throw-away
+"""The whole sandbox: hosts, registries, API server, keys and configuration in one temporary
 directory.
 """
 
@@ -6,31 +6,28 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
-from breakglass.errors import Interrupted
 from breakglass.sandbox import image
-from breakglass.sandbox.api import Api
 from breakglass.sandbox.control import ControlSocket
 from breakglass.sandbox.hosts import Host
-from breakglass.sandbox.ports import ADDRESS, free_port
+from breakglass.sandbox.parts import Parts
+from breakglass.sandbox.ports import ADDRESS
 from breakglass.sandbox.programs import write_control, write_programs
 from breakglass.sandbox.registries import Registry
+from breakglass.sandbox.signals import signals_raise
 
 VM, NAS = "registry-vm", "synology"
 NODES = ("k8s-node1", "k8s-node10", "k8s-node2", "k8s-node3")
 REPOSITORIES = {"forgejo": "viktor/infra-ci", "registry-private": "infra-ci"}
 TAG = "0a1b2c3d"
-# Short names: they stand in nearly every line of a plan.
+# Short names, since they are in nearly every line of a plan.
 VM_DIRECTORY, NAS_DIRECTORY = "_breakglass", "_forgejo-breakglass"
 OVERRULED = ("BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS", "SSH_AUTH_SOCK")
-"""Variables through which the user's own keys would come in."""
+"""Variables with the user's own keys, which must not get into the sandbox."""
 
 PROMPT = "sandbox$ "
 BASHRC = """HISTFILE=
@@ -41,12 +38,12 @@ eval "$(_BREAKGLASS_COMPLETE=source_bash breakglass 2>/dev/null)"
 
 @contextmanager
 def raise_estate() -> Iterator["Estate"]:
-    """A running estate. When the block ends, by SIGTERM or SIGHUP too, its processes and files are
-    gone.
+    """A running sandbox. Its processes and files are gone after the block, also after SIGTERM or
+    SIGHUP.
     """
-    # Resolved, so that names the hosts report are the names in the configuration.
+    # Resolved, so that paths which hosts print are the paths in the configuration.
     root = Path(tempfile.mkdtemp(prefix="breakglass-")).resolve()
-    with _signals_raise():
+    with signals_raise():
         try:
             estate = Estate(root)
             try:
@@ -58,29 +55,26 @@ def raise_estate() -> Iterator["Estate"]:
             shutil.rmtree(root, ignore_errors=True)
 
 
-class Estate:
-    """Everything by name. `environ` is what a command needs in its environment to meet this estate
-    and no other.
-    """
+class Estate(Parts):
+    """The sandbox with its files. `environ` are the variables of a command that is to use it."""
 
     def __init__(self, root: Path) -> None:
         import paramiko
 
         self.root = root
-        self.config, self.kubeconfig, self.known_hosts, self.ssh_config, self.key = (
-            root / name
-            for name in ("breakglass.yaml", "kubeconfig", "known_hosts", "ssh_config", "id_ecdsa")
-        )
+        self.config = root / "breakglass.yaml"
+        self.known_hosts = root / "known_hosts"
+        self.ssh_config = root / "ssh_config"
+        self.key = root / "id_ecdsa"
         self.this_node = root / "this-node"
-        """What every node's root is called in the configuration, and over SSH."""
+        """The name of every node's root directory in the configuration, and over SSH."""
         client_key = paramiko.ECDSAKey.generate()
         client_key.write_private_key_file(str(self.key))
         programs = write_programs(root / "programs", ssh_config=self.ssh_config)
         write_control(root / "bin")
-        kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")} | dict.fromkeys(
-            NODES, ("wizard", "node")
-        )
-        self.hosts = {
+        users_and_kinds = {VM: ("root", "vm"), NAS: ("viktor", "nas")}
+        users_and_kinds |= dict.fromkeys(NODES, ("wizard", "node"))
+        hosts = {
             name: Host(
                 name,
                 root / name,
@@ -89,13 +83,14 @@ class Estate:
                 client_key=client_key,
                 known_as=self.this_node if kind == "node" else None,
             )
-            for name, (user, kind) in kinds.items()
+            for name, (user, kind) in users_and_kinds.items()
         }
-        self.registries = {
-            name: Registry(name, root / "registries" / name) for name in REPOSITORIES
-        }
-        self.api = Api(port=free_port())
-        self._api_up = False
+        super().__init__(
+            hosts,
+            {name: Registry(name, root / "registries" / name) for name in REPOSITORIES},
+            repositories=REPOSITORIES,
+            kubeconfig=root / "kubeconfig",
+        )
         self._control: ControlSocket | None = None
 
     @property
@@ -108,15 +103,15 @@ class Estate:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables to lay over one's own; those of `OVERRULED` are to be left out (see
-        `environment`).
+        """The variables to add to one's own. Those in `OVERRULED` must be removed: see
+        `environment`.
         """
         return {
             "BREAKGLASS_CONFIG": str(self.config),
             "BREAKGLASS_SANDBOX_CONTROL": str(self.root / "control"),
             "KUBECONFIG": str(self.kubeconfig),
             "REGISTRY_AUTH_FILE": str(self.root / "auth.json"),
-            # Practice is none of the operator's journal.
+            # The operator's own journal has no practice in it.
             "XDG_STATE_HOME": str(self.root / "state"),
             "PS1": PROMPT,
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', os.defpath)}",
@@ -124,21 +119,19 @@ class Estate:
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a command inside the sandbox."""
-        return {
-            name: value for name, value in os.environ.items() if name not in OVERRULED
-        } | self.environ
+        own = {name: value for name, value in os.environ.items() if name not in OVERRULED}
+        return own | self.environ
 
     def shell(self) -> tuple[str, ...]:
-        """An interactive shell that says where one is. The user's own start-up files stay outside:
-        kubectl must not leave the sandbox.
-        """
+        """The command line of an interactive shell with the sandbox's prompt."""
+        # Without the user's own start-up files: a KUBECONFIG in them would lead kubectl out.
         if bash := shutil.which("bash"):
             return (bash, "--noprofile", "--rcfile", str(self.root / "bashrc"))
         return ("/usr/bin/env", "-u", "ENV", "/bin/sh")
 
     @property
     def banner(self) -> str:
-        """What is real here and what is not, for the screen."""
+        """The text at the start: what the sandbox has, and what is simulated."""
         return (
             f"Sandbox: {VM}, {NAS}, {', '.join(NODES)},\n"
             f"the registries {' and '.join(self.registries)}, and a Kubernetes API server.\n"
@@ -150,114 +143,31 @@ class Estate:
         )
 
     def raise_up(self) -> None:
+        """Start everything, push the first image and write the files."""
         for name in (*self.registries, *self.hosts):
             self.start(name)
         self.push(TAG)
         for node in NODES:
             for directory in ("var/breakglass", "etc/containerd/certs.d"):
                 (self.hosts[node].root / directory).mkdir(parents=True)
-            self.api.add_node(
-                node,
-                internal_ip=ADDRESS,
-                architecture=image.ARCHITECTURE,
-                ready=True,
-                unschedulable=False,
-            )
+            self.api.add_node(node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
         self.vm_directory.mkdir(parents=True)
         self.nas_directory.mkdir(parents=True)
         self.start("api")
-        self.known_hosts.write_text(
-            "".join(f"{host.known_hosts_line}\n" for host in self.hosts.values()), encoding="ascii"
-        )
-        self.ssh_config.write_text(
-            (
-                f"Host *\n  IdentityFile {self.key}\n  IdentitiesOnly yes\n  IdentityAgent "
-                f"none\n  UserKnownHostsFile {self.known_hosts}\n  GlobalKnownHostsFile "
-                f"/dev/null\n"
-            ),
-            encoding="utf-8",
-        )
-        # Once more what the environment says: bash may have read the machine's own bashrc, with a
-        # KUBECONFIG in it.
-        again = "".join(
-            f"export {name}={shlex.quote(value)}\n" for name, value in self.environ.items()
-        )
-        (self.root / "bashrc").write_text(again + BASHRC, encoding="utf-8")
-        (self.root / "auth.json").write_text("{}\n", encoding="ascii")
-        # JSON is YAML.
-        self.config.write_text(json.dumps(self._configuration(), indent=2) + "\n", encoding="utf-8")
+        self._write_files()
         self._control = ControlSocket(self, self.root / "control")
 
     def tear_down(self) -> None:
+        """Stop everything that is up."""
         if self._control:
             self._control.close()
         for name, state in self.status().items():
             if state == "up":
                 self.stop(name)
 
-    def status(self) -> dict[str, str]:
-        parts = (
-            {name: host.up for name, host in self.hosts.items()}
-            | {name: registry.up for name, registry in self.registries.items()}
-            | {"api": self._api_up}
-        )
-        return {name: "up" if up else "down" for name, up in parts.items()}
-
-    def stop(self, name: str) -> None:
-        """As if its power had gone. Raises LookupError."""
-        if name != "api":
-            self._part(name).stop()
-        elif self._api_up:
-            self._api_up = False
-            self.api.stop()
-
-    def start(self, name: str) -> None:
-        """On the same port as before. Raises LookupError."""
-        if name != "api":
-            self._part(name).start()
-        elif not self._api_up:
-            if self.kubeconfig.exists():
-                self.api = _successor(self.api)
-            self.api.kubeconfig(self.kubeconfig)
-            self.api.start()
-            self._api_up = True
-
-    def cut(self, name: str) -> None:
-        """Break a host's connections. Raises LookupError."""
-        self._host(name).cut()
-
-    def push(self, tag: str, *, content: str | None = None) -> str:
-        """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises
-        LookupError.
-        """
-        if down := [name for name, registry in self.registries.items() if not registry.up]:
-            raise LookupError(
-                f"nothing pushed: {' and '.join(down)} {'is' if len(down) == 1 else 'are'} "
-                f"down; first: sandbox start {' '.join(down)}"
-            )
-        if tag.startswith((".", "-")) or "/" in tag or not tag:
-            raise LookupError(f"{tag!r} is not a tag")
-        pushed = image.build(f"infra-ci {tag}\n" if content is None else content)
-        for name, repository in REPOSITORIES.items():
-            for each in (tag, "latest"):
-                self.registries[name].push(repository, each, pushed)
-        return pushed.image_id
-
-    def break_image(self, registry: str, tag: str) -> list[str]:
-        """Delete what the tag's index refers to, in one registry. Returns the digests. Raises
-        LookupError.
-        """
-        try:
-            return self._registry(registry).delete_children(REPOSITORIES[registry], tag)
-        except OSError:
-            raise LookupError(f"{registry} has no tag {tag}") from None
-
-    def refuse(self, registry: str, code: int | None) -> None:
-        self._registry(registry).refuses_with = code
-
     def mirror(self) -> list[str]:
-        """The offsite copy: the VM's directory on the NAS, links and times kept, what is gone there
-        gone here. Returns what it did.
+        """The offsite job: copy the VM's directory to the NAS with links and times, and delete what
+        the VM no longer has. Returns a line for each file.
         """
         done = []
         for old in sorted(self.nas_directory.iterdir()):
@@ -273,25 +183,27 @@ class Estate:
                 done.append(f"copied {source.name}")
         return done
 
-    def run(self, host: str, argv: Sequence[str]) -> tuple[int, bytes, bytes]:
-        """Run a command on a host, without SSH. Returns exit status, stdout, stderr. Raises
-        LookupError.
-        """
-        result = self._host(host).run(argv)
-        return result.returncode, result.stdout, result.stderr
-
-    def _part(self, name: str) -> Host | Registry:
-        return self.hosts[name] if name in self.hosts else self._registry(name)
-
-    def _host(self, name: str) -> Host:
-        if name not in self.hosts:
-            raise LookupError(f"no host {name!r}; there are {', '.join(self.hosts)}")
-        return self.hosts[name]
-
-    def _registry(self, name: str) -> Registry:
-        if name not in self.registries:
-            raise LookupError(f"no {name!r}; there are {', '.join(self.status())}")
-        return self.registries[name]
+    def _write_files(self) -> None:
+        lines = [f"{host.known_hosts_line}\n" for host in self.hosts.values()]
+        self.known_hosts.write_text("".join(lines), encoding="ascii")
+        self.ssh_config.write_text(
+            f"Host *\n"
+            f"  IdentityFile {self.key}\n"
+            f"  IdentitiesOnly yes\n"
+            f"  IdentityAgent none\n"
+            f"  UserKnownHostsFile {self.known_hosts}\n"
+            f"  GlobalKnownHostsFile /dev/null\n",
+            encoding="utf-8",
+        )
+        # The environment once more: bash may have read the machine's own bashrc, with a KUBECONFIG
+        # in it.
+        exports = "".join(
+            f"export {name}={shlex.quote(value)}\n" for name, value in self.environ.items()
+        )
+        (self.root / "bashrc").write_text(exports + BASHRC, encoding="utf-8")
+        (self.root / "auth.json").write_text("{}\n", encoding="ascii")
+        # JSON is YAML.
+        self.config.write_text(json.dumps(self._configuration(), indent=2) + "\n", encoding="utf-8")
 
     def _configuration(self) -> dict[str, object]:
         forgejo, private = (
@@ -326,35 +238,3 @@ class Estate:
             "ssh": {"config": str(self.ssh_config), "known_hosts": str(self.known_hosts)},
             "kubernetes": {"kubeconfig": str(self.kubeconfig)},
         }
-
-
-def _successor(stopped: Api) -> Api:
-    """An API server that was stopped does not listen again; another one takes over its objects."""
-    api = Api(port=stopped.port)
-    api._lock, api._objects, api._version = stopped._lock, stopped._objects, stopped._version
-    return api
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a Python program without its `finally`; here they raise, unless
-    somebody handles them already.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise Interrupted(number)
-
-    ours = []
-    if threading.current_thread() is threading.main_thread():
-        ours = [
-            number
-            for number in (signal.SIGTERM, signal.SIGHUP)
-            if signal.getsignal(number) is signal.SIG_DFL
-        ]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,4 @@
-"""SSH servers on loopback: each a host of the estate with a directory, programs and processes of
-its own.
-"""
+"""SSH servers on loopback. Each is a host with its own directory, programs and processes."""
 
 import logging
 import os
@@ -12,28 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 
 import paramiko
-from paramiko.common import (
-    AUTH_FAILED,
-    AUTH_SUCCESSFUL,
-    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
-    OPEN_SUCCEEDED,
-)
 
+from breakglass.sandbox.door import LOGGER, Door, HostTransport
 from breakglass.sandbox.ports import ADDRESS, free_port
 from breakglass.sandbox.sessions import Naming, Session, end_processes
 
 MARK = "BREAKGLASS_SANDBOX_HOST"
-"""The environment variable that tells the stand-ins where their host's files are, and us whose
-process it is.
+"""The environment variable with the directory of a host. The stand-ins find its files by it, and we
+find its processes.
 """
-LOGGER = "breakglass.sandbox.ssh"
-MESSAGE_CHANNEL_SUCCESS = 99
-NEVER_REKEY = 2**36
 
 
 class Host:
-    """A host: commands run with the machine's own shell, as the user who started the sandbox, below
-    `root`.
+    """A host with its files below `root`. Its commands run with the machine's own shell, as the
+    user who started the sandbox.
     """
 
     def __init__(
@@ -46,7 +36,7 @@ class Host:
         client_key: paramiko.PKey,
         known_as: Path | None = None,
     ) -> None:
-        """`known_as`: what whoever talks to the host calls its `root`."""
+        """`known_as`: the name of `root` for everybody who talks to the host."""
         self.name, self.root, self.user = name, root, user
         self.port = 0
         self._naming = Naming(outside=f"{known_as or root}/".encode(), inside=f"{root}/".encode())
@@ -55,7 +45,7 @@ class Host:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._listening: threading.Thread | None = None
-        self._transports: set[_Transport] = set()
+        self._transports: set[HostTransport] = set()
         self._serving: set[threading.Thread] = set()
         self._sessions: set[Session] = set()
         home = root / "home"
@@ -86,7 +76,7 @@ class Host:
         return f"[{ADDRESS}]:{self.port} {self._key.get_name()} {self._key.get_base64()}"
 
     def start(self) -> None:
-        """Listen: on a free port the first time, on the same one afterwards."""
+        """Listen: at first on a free port, later on the same port."""
         if self.up:
             return
         self.port = self.port or free_port()
@@ -97,7 +87,7 @@ class Host:
         self._listening.start()
 
     def stop(self) -> None:
-        """Power off: connections break, processes end, files stay."""
+        """Cut the power: connections break, processes end, files stay."""
         listener, self._listener = self._listener, None
         if listener:
             with suppress(OSError):
@@ -105,7 +95,7 @@ class Host:
             listener.close()
         if self._listening:
             self._listening.join(5)
-        # Connections first: a client of a host without power sees no exit status.
+        # Connections first, since a client of a host without power sees no exit status.
         self.cut()
         for thread in list(self._serving):
             thread.join(5)
@@ -116,14 +106,14 @@ class Host:
         self._sessions.clear()
 
     def cut(self) -> None:
-        """Break every connection; what runs on the host goes on."""
+        """Break every connection. Commands on the host go on."""
         with self._lock:
             transports = list(self._transports)
         for transport in transports:
             transport.break_off()
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command on the host without SSH, as somebody who sits at its console would."""
+        """Run a command on the host without SSH, as at its console."""
         command = [self._naming.come_in(os.fsencode(word)) for word in ("/usr/bin/env", *argv)]
         ended = subprocess.run(
             command,
@@ -142,9 +132,11 @@ class Host:
         )
 
     def lets_in(self, user: str, key: paramiko.PKey) -> bool:
+        """Whether this user may log in with this key."""
         return user == self.user and key == self._client_key
 
     def execute(self, channel: paramiko.Channel, argv: list[bytes]) -> Session:
+        """Start a command whose input and output are the channel."""
         session = Session(
             channel,
             argv,
@@ -172,90 +164,27 @@ class Host:
                     self._serving = {known for known in self._serving if known.is_alive()} | {
                         thread
                     }
-                    # Registered before it is negotiated, so that a host that stops breaks this one
-                    # as well.
+                    # Registered before the login, so that stop() breaks this connection as well.
                     thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        transport = _Transport(connection)
+        transport = HostTransport(connection)
         with self._lock:
             self._transports.add(transport)
         try:
             transport.add_server_key(self._key)
-            transport.start_server(server=_Door(self, transport))
-            # paramiko itself keeps no hold of a channel: one that nobody holds is gone before its
-            # command comes.
+            transport.start_server(server=Door(self, transport))
+            # paramiko has only weak references to channels. Without these references a channel
+            # would be gone before its command comes.
             channels: list[paramiko.Channel] = []
             while transport.is_active() and self.up:
                 accepted = transport.accept(1.0)
-                channels = [channel for channel in channels if not channel.closed] + (
-                    [accepted] if accepted else []
-                )
+                channels = [channel for channel in channels if not channel.closed]
+                if accepted:
+                    channels.append(accepted)
         except (paramiko.SSHException, OSError, EOFError):
             pass  # a client that changed its mind, or a host that was stopped meanwhile
         finally:
             transport.break_off()
             with self._lock:
                 self._transports.discard(transport)
-
-
-class _Transport(paramiko.Transport):
-    def __init__(self, connection: socket.socket) -> None:
-        super().__init__(connection)
-        self._connection = connection
-        self.starting: dict[int, Session] = {}
-        self.set_log_channel(LOGGER)
-        # paramiko #822: a rekey in the middle of a long stream may hang it.
-        self.packetizer.REKEY_BYTES = NEVER_REKEY
-        self.packetizer.REKEY_PACKETS = NEVER_REKEY
-
-    def break_off(self) -> None:
-        with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        self.close()
-        self._connection.close()
-
-    def _send_user_message(self, data: paramiko.Message) -> None:
-        """Sends, and lets the session start whose request this message answers."""
-        super()._send_user_message(data)  # type: ignore[misc]  # the stubs know public names only
-        sent = data.asbytes()
-        if sent[:1] == bytes((MESSAGE_CHANNEL_SUCCESS,)) and self.starting:
-            for session in [
-                self.starting.pop(number)
-                for number in list(self.starting)
-                if self.starting[number].channel.remote_chanid == int.from_bytes(sent[1:5], "big")
-            ]:
-                session.answered.set()
-
-
-class _Door(paramiko.ServerInterface):
-    """Who may come in and what may be asked: one key, commands and a shell; no terminal, no
-    forwarding, no SFTP.
-    """
-
-    def __init__(self, host: Host, transport: _Transport) -> None:
-        self._host, self._transport = host, transport
-
-    def get_allowed_auths(self, username: str) -> str:  # noqa: ARG002
-        return "publickey"
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        return AUTH_SUCCESSFUL if self._host.lets_in(username, key) else AUTH_FAILED
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002
-        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        return self._start(channel, [b"/bin/sh", b"-c", command])
-
-    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
-        return self._start(channel, [b"/bin/sh"])
-
-    def check_channel_subsystem_request(self, channel: paramiko.Channel, name: str) -> bool:  # noqa: ARG002
-        return False
-
-    def _start(self, channel: paramiko.Channel, argv: list[bytes]) -> bool:
-        if b"\0" in b"".join(argv):
-            return False
-        self._transport.starting[channel.chanid] = self._host.execute(channel, argv)
-        return True

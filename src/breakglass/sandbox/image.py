@@ -1,5 +1,5 @@
-"""A small image as `docker buildx` pushes it: gzip layers, configuration, manifest, and an index
-over it. The same bytes every time.
+"""A small image as `docker buildx` pushes it: gzip layers, configuration, manifest and index. Its
+bytes are always the same.
 """
 
 import functools
@@ -24,10 +24,10 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
 
 @dataclass(frozen=True)
 class Image:
-    """Everything a registry stores of an image."""
+    """Everything that a registry stores of an image."""
 
     index: str
-    """The digest that a tag points at."""
+    """The digest for a tag."""
     children: tuple[str, ...]
     """The digests of the manifests in the index."""
     image_id: str
@@ -36,9 +36,36 @@ class Image:
 
 
 def build(content: str) -> Image:
-    """The image whose last layer holds `content`; about 3 MB of the rest is the same for all."""
+    """An image whose last layer has `content`. The other 3 MB are the same in every image."""
     layers = [*_common_layers(), _layer({"workspace/VERSION": content.encode()})]
-    configuration = _json(
+    configuration = _configuration([_digest(plain) for plain, _ in layers])
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": _descriptor(CONFIGURATION, configuration),
+            "layers": [_descriptor(LAYER, packed) for _, packed in layers],
+        }
+    )
+    fitting = {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}
+    index = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [_descriptor(MANIFEST, manifest) | fitting],
+        }
+    )
+    blobs = (*(packed for _, packed in layers), configuration, manifest, index)
+    return Image(
+        index=_digest(index),
+        children=(_digest(manifest),),
+        image_id=_digest(configuration),
+        blobs={_digest(blob): blob for blob in blobs},
+    )
+
+
+def _configuration(diff_ids: list[str]) -> bytes:
+    return _json(
         {
             "architecture": ARCHITECTURE,
             "os": "linux",
@@ -48,46 +75,18 @@ def build(content: str) -> Image:
                 "Cmd": ["/bin/sh"],
                 "WorkingDir": "/workspace",
             },
-            "rootfs": {"type": "layers", "diff_ids": [_digest(plain) for plain, _ in layers]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": [
                 {"created": CREATED, "created_by": f"COPY layer-{number} / # sandbox"}
-                for number in range(len(layers))
+                for number in range(len(diff_ids))
             ],
         }
-    )
-    blobs = {_digest(packed): packed for _, packed in layers} | {
-        _digest(configuration): configuration
-    }
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": _descriptor(CONFIGURATION, configuration),
-            "layers": [_descriptor(LAYER, packed) for _, packed in layers],
-        }
-    )
-    index = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": INDEX,
-            "manifests": [
-                _descriptor(MANIFEST, manifest)
-                | {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}
-            ],
-        }
-    )
-    blobs |= {_digest(manifest): manifest, _digest(index): index}
-    return Image(
-        index=_digest(index),
-        children=(_digest(manifest),),
-        image_id=_digest(configuration),
-        blobs=blobs,
     )
 
 
 @functools.cache
 def _common_layers() -> tuple[tuple[bytes, bytes], ...]:
-    # Half noise, half text: it compresses about as well as programs do.
+    # Half noise and half text compress about as well as programs do.
     noise = random.Random("infra-ci")
 
     def program(kilobytes: int) -> bytes:

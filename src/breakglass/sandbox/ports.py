@@ -1,4 +1,4 @@
-"""Where the sandbox listens."""
+"""The address and the ports that the sandbox listens on."""
 
 import random
 import socket
@@ -6,14 +6,14 @@ from contextlib import suppress
 
 ADDRESS = "127.0.0.1"
 _BELOW_EPHEMERAL = range(30000, 32768)
-"""Linux gives connections their ports from 32768 on (ip_local_port_range), responders take 20000 to
-29999.
+"""Linux uses ports from 32768 on for outgoing connections (ip_local_port_range); responders use
+20000 to 29999.
 """
 
 
 def free_port() -> int:
-    """One that no connection takes while the host or registry behind it is off. Raises OSError
-    where none is free.
+    """A free port that no outgoing connection can take while its host or registry is stopped.
+    Raises OSError if there is none.
     """
     for port in random.sample(_BELOW_EPHEMERAL, len(_BELOW_EPHEMERAL)):
         with suppress(OSError), socket.create_server((ADDRESS, port)):

@@ -1,7 +1,7 @@
-"""The directories of programs that the hosts' PATH consists of: stand-ins, and links to chosen
-tools of this machine.
+"""Writes the directories in the PATH of the hosts: stand-ins, and links to chosen tools of this
+machine.
 
-What is not chosen is not there: no command of a host can reach this machine's own docker,
+No other program is in the PATH, so no command of a host can run this machine's own docker,
 containerd or systemd.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import breakglass
 
-# What a server has, and nothing that could reach beyond the sandbox.
+# The tools of a server, but none that could reach beyond the sandbox.
 TOOLS = """
 [ awk base64 basename bash cat chmod chown cmp cp cut date dd df diff dirname du echo env expr
 false fallocate find flock fuser grep groups gunzip gzip head id install kill ln ls lsof md5sum
@@ -22,7 +22,7 @@ test timeout touch tr true truncate uname uniq unlink wc which xargs zcat
 """
 NAS_TOOLS = ("cat", "ls", "wc", "tail", "readlink")
 
-# The hosts have no root to become: everything on them belongs to whoever started the sandbox.
+# The hosts have no root: all their files belong to the user who started the sandbox.
 SUDO = """#!/bin/sh
 [ "$1" = -n ] && shift
 [ "$1" = -- ] && shift
@@ -38,7 +38,7 @@ if ! command -v "$1" >/dev/null; then
 fi
 exec "$@"
 """
-# How full this machine's own disk is says nothing of the sandbox's nodes.
+# The free space on this machine's own disk must not decide what the sandbox's nodes can do.
 DF = """#!/bin/sh
 if [ "$1" != -Pk ]; then
     echo "df: the sandbox's stand-in knows only: df -Pk DIRECTORY" >&2
@@ -53,24 +53,23 @@ basename "$BREAKGLASS_SANDBOX_HOST"
 
 
 def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
-    """Write them below `root`. Returns the PATH of a `vm`, a `nas` and a `node`."""
+    """Write the directories below `root`. Returns the PATH of a `vm`, a `nas` and a `node`."""
     tools, nas, common, vm, node = (
         root / name for name in ("tools", "nas", "common", "vm", "node")
     )
     for directory in (tools, nas, common, vm, node):
         directory.mkdir(parents=True)
     for name in TOOLS.split():
-        if found := shutil.which(name):
-            (tools / name).symlink_to(found)
-    # Not the python3 of PATH, which may be a shim that looks for itself in HOME.
+        if program := shutil.which(name):
+            (tools / name).symlink_to(program)
+    # Not the python3 of PATH, which may be a shim that needs the user's HOME.
     (tools / "python3").symlink_to(Path(sys.executable).resolve())
+    # Not busybox's shell, which has all of busybox's tools built in.
+    (nas / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
     busybox = shutil.which("busybox")
-    (nas / "sh").symlink_to(
-        shutil.which("sh") or "/bin/sh"
-    )  # not busybox's: that one brings all its tools along
     for name in NAS_TOOLS:
-        if found := busybox or shutil.which(name):
-            (nas / name).symlink_to(found)
+        if program := busybox or shutil.which(name):
+            (nas / name).symlink_to(program)
     _script(common / "sudo", SUDO)
     _script(common / "hostname", HOSTNAME)
     _stand_in(vm, "docker")
@@ -78,17 +77,13 @@ def write_programs(root: Path, *, ssh_config: Path) -> dict[str, list[Path]]:
     _stand_in(node, "ctr")
     _stand_in(node, "containerd")
     if ssh := shutil.which("ssh"):
-        _script(
-            node / "ssh",
-            f'#!/bin/sh\nexec {shlex.quote(ssh)} -F {shlex.quote(str(ssh_config))} "$@"\n',
-        )
+        command = shlex.join(("exec", ssh, "-F", str(ssh_config)))
+        _script(node / "ssh", f'#!/bin/sh\n{command} "$@"\n')
     return {"vm": [vm, common, tools], "nas": [nas], "node": [node, common, tools]}
 
 
 def write_control(directory: Path) -> None:
-    """Write the `sandbox` command that stops, starts and fills the estate from within, and
-    `breakglass` beside it.
-    """
+    """Write the `sandbox` command, which controls the sandbox from inside, and `breakglass`."""
     directory.mkdir(parents=True)
     _script(directory / "sandbox", _module("breakglass.sandbox.standins.control"))
     own = Path(sys.executable).with_name("breakglass")
@@ -102,11 +97,10 @@ def _stand_in(directory: Path, name: str) -> None:
 
 def _module(name: str) -> str:
     source = Path(breakglass.__file__).resolve().parents[1]
-    # Nothing is left to do when it has spoken: to take an interpreter down takes as long as to
-    # raise it.
+    # _exit(), since the regular end of an interpreter takes as long as its start.
     program = (
-        f"import os, sys; sys.path.insert(0, {str(source)!r}); from {name} import main; status = "
-        f"main(sys.argv[1:]); sys.stdout.flush(); os._exit(status)"
+        f"import os, sys; sys.path.insert(0, {str(source)!r}); from {name} import main; "
+        f"status = main(sys.argv[1:]); sys.stdout.flush(); os._exit(status)"
     )
     # -S: the stand-ins need the standard library only, and start in half the time.
     line = shlex.join(("exec", str(Path(sys.executable).resolve()), "-I", "-S", "-c", program))

@@ -1,7 +1,7 @@
-"""Registries over plain HTTP on loopback, as far as pulling goes (OCI distribution specification),
-served from files.
+"""Registries over plain HTTP on loopback, for pulling only (OCI distribution specification).
 
-The files are there to be damaged: what is deleted below `root` is gone for whoever asks next.
+They are served from files, which may be damaged: a file that is deleted is missing in the next
+answer.
 """
 
 import json
@@ -25,15 +25,13 @@ TAGS = re.compile(rf"/v2/(?P<name>{NAME})/tags/list")
 
 
 class Registry:
-    """A registry that can be stopped, started again on the same port, and made to refuse
-    everybody.
-    """
+    """A registry that can be stopped, started on the same port, and made to refuse requests."""
 
     def __init__(self, name: str, root: Path) -> None:
         self.name, self.root = name, root
         self.port = 0
         self.refuses_with: int | None = None
-        """401 or 403: every request is answered with it."""
+        """The status for every request, 401 or 403. None: serve."""
         self._server: _Server | None = None
         (root / "blobs").mkdir(parents=True, exist_ok=True)
 
@@ -51,7 +49,7 @@ class Registry:
         return f"http://{self.authority}"
 
     def start(self) -> None:
-        """Listen: on a free port the first time, on the same one afterwards."""
+        """Listen: at first on a free port, later on the same port."""
         if self.up:
             return
         self.port = self.port or free_port()
@@ -74,14 +72,12 @@ class Registry:
         (tags / tag).write_text(image.index, encoding="ascii")
 
     def delete_children(self, repository: str, tag: str) -> list[str]:
-        """Delete the manifests of the tag's index, and keep the index: the fault of 2026-04-19.
+        """Delete the manifests of the tag's index and keep the index: the fault of 2026-04-19.
         Returns their digests.
         """
         digest = (self.root / "repositories" / repository / tag).read_text(encoding="ascii")
-        children = [
-            str(child["digest"])
-            for child in json.loads(self.blob(digest).read_bytes())["manifests"]
-        ]
+        index = json.loads(self.blob(digest).read_bytes())
+        children = [str(child["digest"]) for child in index["manifests"]]
         for child in children:
             self.blob(child).unlink(missing_ok=True)
         return children
@@ -115,7 +111,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nothing to talk about."""
+        """Print nothing about a client that has gone away."""
 
     def break_connections(self) -> None:
         for connection in list(self._connections):
@@ -131,11 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         path = self.path.partition("?")[0]
         if registry.refuses_with is not None:
-            self._error(
-                registry.refuses_with,
-                "UNAUTHORIZED" if registry.refuses_with == 401 else "DENIED",
-                "authentication required",
-            )
+            code = "UNAUTHORIZED" if registry.refuses_with == 401 else "DENIED"
+            self._error(registry.refuses_with, code, "authentication required")
         elif path == "/v2/":
             self._answer(200, "application/json", b"{}")
         elif match := TAGS.fullmatch(path):
@@ -162,9 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not directory.is_dir():
             return self._error(404, "NAME_UNKNOWN", "repository name not known to registry")
         tags = sorted(entry.name for entry in directory.iterdir() if entry.is_file())
-        return self._answer(
-            200, "application/json", json.dumps({"name": name, "tags": tags}).encode()
-        )
+        listing = json.dumps({"name": name, "tags": tags})
+        return self._answer(200, "application/json", listing.encode())
 
     def _object(self, name: str, kind: str, reference: str) -> None:
         registry = self.server.registry
@@ -172,11 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if not repository.is_dir():
                 raise FileNotFoundError(name)
-            digest = (
-                reference
-                if ":" in reference
-                else (repository / reference).read_text(encoding="ascii")
-            )
+            digest = reference
+            if ":" not in reference:
+                digest = (repository / reference).read_text(encoding="ascii")
             content = registry.blob(digest).read_bytes()
         except OSError:
             return self._unknown(kind)
@@ -200,11 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._error(404, "BLOB_UNKNOWN", "blob unknown to registry")
 
     def _error(self, status: int, code: str, message: str) -> None:
-        self._answer(
-            status,
-            "application/json",
-            json.dumps({"errors": [{"code": code, "message": message}]}).encode(),
-        )
+        body = json.dumps({"errors": [{"code": code, "message": message}]})
+        self._answer(status, "application/json", body.encode())
 
     def _answer(
         self, status: int, media_type: str, body: bytes, *, digest: str | None = None
@@ -223,11 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged: the terminal belongs to the command that runs in the sandbox."""
+        """Log nothing: the terminal belongs to the command in the sandbox."""
 
 
 def media_type_of(content: bytes) -> str | None:
-    """What an index or a manifest says that it is; None for anything else."""
+    """The media type that an index or a manifest states; None for anything else."""
     try:
         return str(json.loads(content)["mediaType"])
     except (ValueError, KeyError, TypeError):

@@ -1,8 +1,7 @@
-"""One command of an SSH client: a process in a session of its own, its three streams tied to the
-client's channel.
+"""One command of an SSH client: a process whose three streams are tied to the client's channel.
 
-As with a real sshd, a client that goes away ends no process: its standard input ends and its output
-has nowhere to go.
+As with a real sshd, no process ends because its client goes away: its standard input ends, and its
+output is lost.
 """
 
 import os
@@ -21,13 +20,13 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 
 CHUNK_BYTES = 64 * 1024
 GLANCE_MILLISECONDS = 100
-"""How often a quiet stream looks whether its client is still there."""
+"""How often a quiet stream checks whether its client is still there."""
 
 
 @dataclass(frozen=True)
 class Naming:
-    """Nodes share one configuration, hence one set of paths, and here one file system: outside,
-    each node's root has the same name.
+    """Replaces the name of a node's root directory. All nodes have the same paths in their one
+    configuration, but here they share a file system: outside, every root has the same name.
     """
 
     outside: bytes
@@ -41,9 +40,7 @@ class Naming:
 
 
 class Session:
-    """A running command. `answered` is set when the client has been told that its request was
-    accepted.
-    """
+    """A running command. `answered` is set when the client knows that its request was accepted."""
 
     def __init__(
         self,
@@ -56,12 +53,10 @@ class Session:
     ) -> None:
         self.channel = channel
         self.answered = threading.Event()
-        self._argv, self._directory, self._environ, self._naming = (
-            [naming.come_in(word) for word in argv],
-            directory,
-            dict(environ),
-            naming,
-        )
+        self._argv = [naming.come_in(word) for word in argv]
+        self._directory = directory
+        self._environ = dict(environ)
+        self._naming = naming
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"sandbox session {channel.chanid}", daemon=True
@@ -74,7 +69,7 @@ class Session:
         self._thread.join(timeout_seconds)
 
     def kill(self) -> None:
-        """Ends the process and its group, where they are still there."""
+        """Kill the process and its group, if it still runs."""
         if self._process and self._process.poll() is None:
             with suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -84,8 +79,7 @@ class Session:
         return self._thread.is_alive()
 
     def _run(self) -> None:
-        # A client that sees its channel closed before its request was accepted calls that a
-        # failure.
+        # A client fails if its channel is closed before its request is accepted.
         self.answered.wait(1.0)
         process = self._process = subprocess.Popen(
             self._argv,
@@ -106,10 +100,10 @@ class Session:
             self._spawn(self._drain, process.stderr, self.channel.sendall_stderr),
         ]
         status = process.wait()
-        # Like sshd: the status goes out at once, the channel stays until whoever inherited the
-        # output has closed it.
+        # Like sshd: the status is sent at once. The channel stays open until every process that
+        # inherited the output has closed it.
         with suppress(OSError, EOFError):
-            self._tell(status)
+            self._send_status(status)
         for thread in draining:
             thread.join()
         with suppress(OSError, EOFError):
@@ -122,7 +116,7 @@ class Session:
         return thread
 
     def _feed(self, pipe: IO[bytes]) -> None:
-        """The client's bytes to the process, until either of them has had enough."""
+        """Write the client's bytes to the process, until one of the two ends."""
         os.set_blocking(pipe.fileno(), False)
         room = select.poll()
         room.register(pipe.fileno(), select.POLLOUT)
@@ -136,17 +130,17 @@ class Session:
                         return
 
     def _drain(self, pipe: IO[bytes], send: Callable[[bytes], None]) -> None:
-        """The bytes of the process to the client, until the pipe ends or the client is gone."""
-        something = select.poll()
-        something.register(pipe.fileno(), select.POLLIN)
+        """Send the process's output to the client, until the pipe ends or the client is gone."""
+        readable = select.poll()
+        readable.register(pipe.fileno(), select.POLLIN)
         with suppress(OSError, EOFError), pipe:
             while not self.channel.closed:
-                if something.poll(GLANCE_MILLISECONDS):
+                if readable.poll(GLANCE_MILLISECONDS):
                     if not (data := os.read(pipe.fileno(), CHUNK_BYTES)):
                         return
                     send(self._naming.go_out(data))
 
-    def _tell(self, status: int) -> None:
+    def _send_status(self, status: int) -> None:
         if status >= 0:
             self.channel.send_exit_status(status)
             return
@@ -164,26 +158,25 @@ class Session:
 
 
 def end_processes(mark: str) -> None:
-    """Kill every process whose environment carries the mark, daemons that left their session
-    included.
+    """Kill every process whose environment has the mark, including daemons that left their
+    session.
     """
+    # More than once, for a process may start another one meanwhile.
     for _ in range(20):
-        found = _marked(mark)
-        for pid in found:
+        pids = _marked(mark)
+        for pid in pids:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not found:
+        if not pids:
             return
 
 
 def _marked(mark: str) -> list[int]:
-    found = []
-    wanted = mark.encode()
+    pids = []
     for directory in Path("/proc").glob("[0-9]*"):
+        pid = int(directory.name)
         with suppress(OSError):
-            if (
-                wanted in (directory / "environ").read_bytes().split(b"\0")
-                and int(directory.name) != os.getpid()
-            ):
-                found.append(int(directory.name))
-    return found
+            variables = (directory / "environ").read_bytes().split(b"\0")
+            if mark.encode() in variables and pid != os.getpid():
+                pids.append(pid)
+    return pids

@@ -1,11 +1,8 @@
-"""What kubectl asks of an API server besides objects: which resources there are, and lists as
-printable tables.
-"""
+"""Answers for kubectl besides plain objects: the list of resources, and printable tables."""
 
 from collections.abc import Sequence
-from typing import Any
 
-Object = dict[str, Any]
+from breakglass.sandbox.rules import Object
 
 KINDS = {"nodes": "Node", "pods": "Pod", "persistentvolumes": "PersistentVolume"}
 
@@ -125,9 +122,9 @@ def _node_cells(node: Object) -> list[str]:
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in node["status"]["conditions"]
     )
-    status = ("Ready" if ready else "NotReady") + (
-        ",SchedulingDisabled" if node["spec"].get("unschedulable") else ""
-    )
+    status = "Ready" if ready else "NotReady"
+    if node["spec"].get("unschedulable"):
+        status += ",SchedulingDisabled"
     information = node["status"]["nodeInfo"]
     return [
         node["metadata"]["name"],

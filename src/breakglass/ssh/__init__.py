@@ -1,9 +1,12 @@
-"""The only package that knows paramiko, which is loaded with the first connection."""
+"""SSH. Only this package imports paramiko, and only when the first connection is made."""
 
-from breakglass.ssh.connections import KNOWN_HOSTS_VARIABLE, Connections
+from breakglass.ssh.connections import Connections
+from breakglass.ssh.host_key import KNOWN_HOSTS_VARIABLE
 from breakglass.ssh.identities import KEY_VARIABLE
 
 SECRETS = (KEY_VARIABLE, KNOWN_HOSTS_VARIABLE)
-"""Variables that hold a key and known hosts as text: for us, and for no process that we start."""
+"""Environment variables with a private key and known_hosts lines. No process that we start gets
+them.
+"""
 
 __all__ = ["SECRETS", "Connections"]

@@ -1,5 +1,5 @@
-"""One command on one channel: both streams drained at once, and a clock that every byte winds up
-again.
+"""Runs one command on one channel. Both output streams are read at once. Every byte restarts the
+clock that limits how long the command may be silent.
 """
 
 import threading
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 KEPT_STDOUT_BYTES = 64 * 2**20
 READ_BYTES = 2**20
-"""At most so much at once. The library moves all that stays behind to the front, so to take a
-window of 4 MiB in small bites costs more than deciphering it.
+"""The size of one read. After each read paramiko moves the rest of its buffer to the front, so many
+small reads from a window of 4 MiB cost more than deciphering it.
 """
 SEND_BYTES = 2**15 - 64
-"""What the library makes one packet of; of a larger piece it would copy the rest for each
-packet.
-"""
+"""The content of one packet. Of a larger piece paramiko would copy the rest for each packet."""
 ACCEPT_SECONDS = 15.0
-"""A busy host may take its time to start a shell, however soon its command is to speak."""
+"""The least time for a host to start a shell: a busy host may need it, however short the limit of
+the command is.
+"""
 TICK_SECONDS = 0.25
-"""How often a waiting thread looks at its clock."""
+"""How often a waiting thread checks its clock."""
 
 
 def no_progress(_: int) -> None:
-    """For a command whose progress nobody wants."""
+    """Ignore the progress of a command."""
 
 
 class Command:
-    """A remote command from its start to its end. `deliver` gets its stdout, from another thread;
-    without it the result has it.
+    """A remote command from its start to its end. `deliver` is called with its stdout, in another
+    thread. Without `deliver` the result has the stdout.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Command:
         self.channel = channel
         self.quiet_seconds = quiet_seconds
         self._limit_seconds = max(quiet_seconds, first_seconds or 0.0)
-        """What holds now: until the first byte it may be more."""
+        """The limit in force: until the first byte it may be higher."""
         self.paused = False
-        """Whether its silence is somebody else's: the clock stands still."""
+        """Whether the clock stands still, since the command waits for somebody else."""
         self._deliver = deliver or self._keep
         self._stdout = bytearray()
         self._overflow = False
@@ -62,31 +62,20 @@ class Command:
         self._heard = self._beaten = time.monotonic()
         self.has_lifeline = False
         self._threads = (
-            threading.Thread(
-                target=self._drain,
-                args=(channel.recv, self._deliver),
-                name="ssh stdout",
-                daemon=True,
-            ),
-            threading.Thread(
-                target=self._drain,
-                args=(channel.recv_stderr, self._stderr.feed),
-                name="ssh stderr",
-                daemon=True,
-            ),
+            self._drainer("ssh stdout", channel.recv, self._deliver),
+            self._drainer("ssh stderr", channel.recv_stderr, self._stderr.feed),
         )
 
     def start(self, wire: Wire, *, takes_data: bool = False) -> bool:
-        """Send it, and its script. False when the host did not take it: then the result says so."""
+        """Send the command and its script. False if the host did not take it: see the result."""
         import paramiko
 
         self.has_lifeline = wire.lifeline
         self.channel.settimeout(TICK_SECONDS)
-        # The library waits for the server's answer without a deadline of its own.
+        # paramiko waits for the server's answer without a deadline.
         seconds = max(self.quiet_seconds, ACCEPT_SECONDS)
-        alarm = threading.Timer(
-            seconds, self.stop, (f"the host did not take the command within {seconds:g} s",)
-        )
+        reason = f"the host did not take the command within {seconds:g} s"
+        alarm = threading.Timer(seconds, self.stop, (reason,))
         alarm.daemon = True
         alarm.start()
         try:
@@ -107,7 +96,7 @@ class Command:
         return True
 
     def write(self, data: bytes) -> bool:
-        """Send all of it; False when the command, or the connection, ended first."""
+        """Send all the data. False if the command or the connection ended before."""
         position = 0
         while position < len(data):
             try:
@@ -125,15 +114,17 @@ class Command:
         return True
 
     def end_input(self) -> None:
+        """Close the command's standard input."""
         self.channel.shutdown_write()
         self.touch()
 
     def touch(self) -> None:
+        """Restart the clock."""
         self._heard = time.monotonic()
 
     def wait(self, seconds: float = TICK_SECONDS) -> bool:
-        """Whether it has ended, after at most so long. Looks at the clock, keeps the lifeline
-        alive.
+        """Whether the command has ended; waits at most this long. Also stops it when its time is
+        over, and keeps its lifeline alive.
         """
         deadline = time.monotonic() + seconds
         started = [thread for thread in self._threads if thread.ident is not None]
@@ -148,36 +139,45 @@ class Command:
             self.stop(f"it gave no sign of life for {self._limit_seconds:g} s")
         if self.has_lifeline and now - self._beaten >= BEAT_SECONDS and self.channel.send_ready():
             self._beaten = now
+            # A heartbeat is no sign of life of the command.
             heard = self._heard
             self.write(b"\n")
             self._heard = heard
         return False
 
     def stop(self, why: str) -> None:
-        """Close the channel; what runs there sees its standard input end."""
+        """Close the channel. The command there sees its standard input end."""
         self._lost = self._lost or why
         self.channel.close()
 
     def result(self) -> Result:
-        """How it ended; to be asked when it has."""
+        """The result of the command, after it has ended."""
         from breakglass.ssh.transport import is_whole
 
         status = self.channel.exit_status
-        text = bytes(self._stdout)
+        stdout, stderr = bytes(self._stdout), self._stderr.text()
         whole = is_whole(self.channel)
         # sshd sends the status when the command ends, which may be before the last of its output.
         if status >= 0 and not self._overflow and (whole or self._lost):
-            return Result(status, text, self._stderr.text(), self._lost, disconnected=not whole)
-        lost = self._lost or ("a signal ended it" if whole else "the connection was lost")
+            return Result(status, stdout, stderr, self._lost, disconnected=not whole)
         if self._overflow:
             lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"
+        elif self._lost:
+            lost = self._lost
+        else:
+            lost = "a signal ended it" if whole else "the connection was lost"
         disconnected = self._not_taken or not (whole or self._lost)
-        return Result(None, text, self._stderr.text(), lost, disconnected)
+        return Result(None, stdout, stderr, lost, disconnected)
 
     def _keep(self, data: bytes) -> None:
         room = KEPT_STDOUT_BYTES - len(self._stdout)
         self._overflow = self._overflow or len(data) > room
         self._stdout += data[:room]
+
+    def _drainer(
+        self, name: str, receive: Callable[[int], bytes], take: Callable[[bytes], None]
+    ) -> threading.Thread:
+        return threading.Thread(target=self._drain, args=(receive, take), name=name, daemon=True)
 
     def _drain(self, receive: Callable[[int], bytes], take: Callable[[bytes], None]) -> None:
         try:

@@ -1,6 +1,4 @@
-"""Opening the TCP connection: every address of a name gets its chance, within one deadline (after
-RFC 8305).
-"""
+"""Opens a TCP connection: tries every address of a name within one deadline (after RFC 8305)."""
 
 import errno
 import selectors
@@ -14,9 +12,9 @@ from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
 
 HEAD_START_SECONDS = 0.25
-"""How long an address is waited for before the next one is tried beside it."""
+"""After this time the next address is tried too."""
 DEAD_PEER_MILLISECONDS = 20_000
-"""Data that stays unacknowledged for so long ends the connection: SSH's own keepalive does not
+"""Data that is not acknowledged for this time ends the connection. SSH's own keepalive does not
 notice a pulled cable.
 """
 
@@ -41,8 +39,8 @@ class Address:
 def dial(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int = socket.AF_UNSPEC
 ) -> socket.socket:
-    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable naming
-    every address that was tried and why it failed.
+    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable, with every
+    address that was tried and the reason why it failed.
     """
     deadline = time.monotonic() + timeout_seconds
     addresses = _look_up(
@@ -67,7 +65,7 @@ def dial(
 def _look_up(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int
 ) -> list[Address]:
-    """The addresses, IPv6 and IPv4 by turns."""
+    """The addresses of a name, IPv6 and IPv4 by turns."""
     check = (
         f"Use its address, in the configuration or the SSH configuration, if the name service is "
         f"down: getent hosts {hostname}"
@@ -84,21 +82,23 @@ def _look_up(
             where=shown,
         ) from None
     except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise Unreachable(
-            f"{shown}: the name {hostname} was not resolved "
-            f"({getattr(error, 'strerror', None) or error})",
+            f"{shown}: the name {hostname} was not resolved ({reason})",
             next_step=check,
             where=shown,
         ) from error
     addresses = [Address(record[0], record[4]) for record in records]
-    first = [address for address in addresses if address.family == addresses[0].family]
-    second = [address for address in addresses if address.family != addresses[0].family]
-    return [each for each in chain.from_iterable(zip_longest(first, second)) if each is not None]
+    first_family = [address for address in addresses if address.family == addresses[0].family]
+    second_family = [address for address in addresses if address.family != addresses[0].family]
+    by_turns = chain.from_iterable(zip_longest(first_family, second_family))
+    return [address for address in by_turns if address is not None]
 
 
 def _race(
     addresses: list[Address], *, shown: str, port: int, deadline: float, timeout_seconds: float
 ) -> socket.socket:
+    """The first socket that connects. Starts with one address and adds the next ones."""
     failures: dict[str, str] = {}
     waiting = list(addresses)
     next_start = time.monotonic()
@@ -112,17 +112,10 @@ def _race(
                     _start(waiting.pop(0), selector, failures)
                     next_start = time.monotonic() + HEAD_START_SECONDS
                     continue
-                for key, _ in selector.select(
-                    max(0.0, min(deadline, next_start if waiting else deadline) - now)
-                ):
-                    attempt = key.fileobj
-                    assert isinstance(attempt, socket.socket)
-                    selector.unregister(attempt)
-                    code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if code == 0:
-                        return attempt
-                    failures[str(key.data)] = _words(code)
-                    attempt.close()
+                until = min(deadline, next_start) if waiting else deadline
+                connected = _connected(selector, max(0.0, until - now), failures)
+                if connected is not None:
+                    return connected
             for address in (*(key.data for key in selector.get_map().values()), *waiting):
                 failures[str(address)] = f"did not answer within {timeout_seconds:g} s"
         finally:
@@ -135,6 +128,24 @@ def _race(
         next_step="Look whether the machine is up, and whether this one is in the right network.",
         where=shown,
     )
+
+
+def _connected(
+    selector: selectors.BaseSelector, seconds: float, failures: dict[str, str]
+) -> socket.socket | None:
+    """Wait for the attempts under way. A socket that has connected, or None; attempts that failed
+    are closed and added to `failures`.
+    """
+    for key, _ in selector.select(seconds):
+        attempt = key.fileobj
+        assert isinstance(attempt, socket.socket)
+        selector.unregister(attempt)
+        code = attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0:
+            return attempt
+        failures[str(key.data)] = _words(code)
+        attempt.close()
+    return None
 
 
 def _start(address: Address, selector: selectors.BaseSelector, failures: dict[str, str]) -> None:

@@ -1,5 +1,5 @@
-"""With which keys to log in, in OpenSSH's order: the environment's, then what the agent holds, then
-files. Knows paramiko.
+"""Collects the keys to log in with, in OpenSSH's order: the key of the environment, the keys of the
+agent, then key files.
 """
 
 import base64
@@ -26,17 +26,16 @@ AGENT_SECONDS = 30.0
 
 
 class KeyRefused(Exception):
-    """A private key can not be used; the words say why, never what was in it."""
+    """A private key can not be used. The message has the reason and nothing of the key."""
 
-
-class KeyEncrypted(KeyRefused):
-    def __init__(self) -> None:
-        super().__init__("is encrypted, and no agent holds it")
+    def __init__(self, reason: str, *, encrypted: bool = False) -> None:
+        super().__init__(reason)
+        self.encrypted = encrypted
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A key to offer, and what to call it."""
+    """A key to offer, and its name for messages."""
 
     name: str
     key: "paramiko.PKey" = field(repr=False)
@@ -47,22 +46,25 @@ class Identity:
 
 @dataclass
 class Identities:
+    """The keys to offer, and the files that cannot be used, with a remedy for each."""
+
     usable: list[Identity] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     looked_for: list[str] = field(default_factory=list)
     remedies: list[str] = field(default_factory=list)
 
-    def refuse(self, words: str, remedy: str) -> None:
-        self.unusable.append(words)
+    def refuse(self, reason: str, remedy: str) -> None:
+        self.unusable.append(reason)
         self.remedies.append(remedy)
 
     def explain(self) -> str:
-        return (
-            "; ".join(self.unusable)
-            or f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
-        )
+        """Why there is no usable key."""
+        if self.unusable:
+            return "; ".join(self.unusable)
+        return f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
 
     def advice(self) -> str:
+        """The next step of somebody who has no usable key."""
         return "; ".join(self.remedies) or (
             f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, "
             f"or set {KEY_VARIABLE}."
@@ -76,57 +78,58 @@ class Identities:
 def collect(
     target: Target, *, key_text: str | None, timeout_seconds: float
 ) -> Iterator[Identities]:
-    """The identities to offer. An agent stays connected within the context. Raises Unreachable when
-    the environment's key is of no use.
+    """The identities to offer. The agent stays connected within the context. Raises Unreachable if
+    the environment's key can not be used.
     """
-    found = Identities()
+    identities = Identities()
     if key_text is not None:
-        found.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
+        identities.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
     connection, agent_keys = _agent_keys(target.agent_socket, timeout_seconds=timeout_seconds)
     try:
         public = {path: _public_part(path) for path in target.identity_files}
         listed = [blob for blob in public.values() if blob is not None]
         preferred = [identity for identity in agent_keys if identity.key.asbytes() in listed]
-        found.usable += preferred
+        identities.usable += preferred
         if not target.identities_only:
-            found.usable += [identity for identity in agent_keys if identity not in preferred]
+            identities.usable += [identity for identity in agent_keys if identity not in preferred]
         held = {identity.key.asbytes() for identity in agent_keys}
         for path, blob in public.items():
             if blob is None or blob not in held:
-                _add_file(path, found, named=target.identity_files_named)
-        yield found
+                _add_file(path, identities, named=target.identity_files_named)
+        yield identities
     finally:
         if connection is not None:
             connection.close()
 
 
-def _add_file(path: Path, found: Identities, *, named: bool) -> None:
-    found.looked_for.append(str(path))
+def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
+    identities.looked_for.append(str(path))
     try:
         status = path.stat()
         text = path.read_bytes()
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
-            found.refuse(
+            identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
                 f"ssh-add {path.with_suffix('')}",
             )
             return
         if status.st_mode & 0o077:
-            found.refuse(
-                f"{path} is open to others (mode {status.st_mode & 0o777:04o})", f"chmod 600 {path}"
-            )
+            mode = f"{status.st_mode & 0o777:04o}"
+            identities.refuse(f"{path} is open to others (mode {mode})", f"chmod 600 {path}")
             return
-        found.usable.append(Identity(str(path), load(text)))
+        identities.usable.append(Identity(str(path), load(text)))
     except FileNotFoundError:
         if named:
-            found.refuse(f"{path} does not exist", "Correct IdentityFile in the SSH configuration.")
+            identities.refuse(
+                f"{path} does not exist", "Correct IdentityFile in the SSH configuration."
+            )
     except OSError as error:
-        found.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
+        identities.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
     except KeyRefused as error:
-        found.refuse(
-            f"{path} {error}",
-            f"ssh-add {path}" if isinstance(error, KeyEncrypted) else f"ssh-keygen -y -f {path}",
-        )
+        if error.encrypted:
+            identities.refuse(f"{path} {error}, and no agent holds it", f"ssh-add {path}")
+        else:
+            identities.refuse(f"{path} {error}", f"ssh-keygen -y -f {path}")
 
 
 def load(text: bytes) -> "paramiko.PKey":
@@ -137,18 +140,17 @@ def load(text: bytes) -> "paramiko.PKey":
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     text = b"\n".join(line.strip() for line in text.strip().splitlines()) + b"\n"
+    read = serialization.load_pem_private_key
+    if b"BEGIN OPENSSH" in text:
+        read = serialization.load_ssh_private_key
     try:
-        loaded = (
-            serialization.load_ssh_private_key(text, None)
-            if b"BEGIN OPENSSH" in text
-            else serialization.load_pem_private_key(text, None)
-        )
+        loaded = read(text, None)
     except TypeError as error:
-        raise KeyEncrypted from error
+        raise KeyRefused("is encrypted", encrypted=True) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        # The library has no exception of its own for this.
+        # The library has no exception of its own for an encrypted key in OpenSSH's form.
         if "password" in str(error).lower() and "protected" in str(error):
-            raise KeyEncrypted from error
+            raise KeyRefused("is encrypted", encrypted=True) from error
         raise KeyRefused("is no private key that can be read") from error
     kinds: list[tuple[type, type[paramiko.PKey]]] = [
         (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
@@ -170,9 +172,8 @@ def _from_environment(text: str) -> "paramiko.PKey":
     try:
         return load(text.encode())
     except KeyRefused as error:
-        words = str(error).replace(", and no agent holds it", "")
         raise Unreachable(
-            f"${KEY_VARIABLE} {words}",
+            f"${KEY_VARIABLE} {error}",
             next_step=(
                 f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
                 f"(ed25519, ecdsa or rsa)."
@@ -183,7 +184,7 @@ def _from_environment(text: str) -> "paramiko.PKey":
 def _agent_keys(
     path: str | None, *, timeout_seconds: float
 ) -> tuple[socket.socket | None, list[Identity]]:
-    """What the agent holds; an agent that is gone or silent holds nothing."""
+    """The connection to the agent, and its keys. An agent that does not answer has no keys."""
     if path is None:
         return None, []
     from paramiko.agent import AgentSSH
@@ -194,7 +195,8 @@ def _agent_keys(
     agent = AgentSSH()
     try:
         connection.connect(path)
-        agent._connect(connection)  # type: ignore[attr-defined]  # paramiko's own way in knows $SSH_AUTH_SOCK of this process only
+        # paramiko's public function connects to the socket in $SSH_AUTH_SOCK only.
+        agent._connect(connection)  # type: ignore[attr-defined]
     except (OSError, SSHException):
         connection.close()
         return None, []
@@ -207,18 +209,16 @@ def _agent_keys(
 
 
 def _public_part(path: Path) -> bytes | None:
-    """The public key of an identity file, readable without the passphrase: of `PATH.pub`, of a
-    public key at PATH, or of OpenSSH's private form.
+    """The public key of an identity file, without its passphrase: from `PATH.pub`, or from the file
+    itself if it is a public key or has OpenSSH's form. None if there is none.
     """
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
             text = candidate.read_text(errors="replace")
             fields = text.split()
             if "BEGIN OPENSSH PRIVATE KEY" in text:
-                data = base64.b64decode(
-                    "".join(line for line in text.split("\n") if not line.startswith("-----"))
-                )
-                return _public_field(data)
+                body = [line for line in text.split("\n") if not line.startswith("-----")]
+                return _public_field(base64.b64decode("".join(body)))
             if len(fields) > 1 and not text.startswith("-----"):
                 return base64.b64decode(fields[1], validate=True)
         except (OSError, ValueError, binascii.Error):
@@ -227,8 +227,8 @@ def _public_part(path: Path) -> bytes | None:
 
 
 def _public_field(data: bytes) -> bytes | None:
-    """PROTOCOL.key of OpenSSH: magic, then cipher, kdf and its options as strings, a count, then
-    the public key.
+    """The public key in a private key of OpenSSH's form: a magic word, then cipher, kdf and its
+    options as strings, a count, then the public key (OpenSSH, PROTOCOL.key).
     """
     magic = b"openssh-key-v1\0"
     if not data.startswith(magic):

@@ -1,5 +1,5 @@
-"""One logged-in connection: key exchange, the host key judged before anything is sent, then the
-identities in OpenSSH's order. Knows paramiko.
+"""Makes one logged-in connection: key exchange, check of the host key, then login with a key.
+Nothing is sent before the host key is accepted.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
 from breakglass.errors import Unreachable
+from breakglass.ssh.host_key import check_host_key
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
@@ -41,17 +42,17 @@ HOST_KEYS = (
     "rsa-sha2-256",
 )
 WINDOW_BYTES = 4 * 2**20
-"""How much of a stream may wait in our memory when its reader stalls."""
+"""At most this much of a stream waits in our memory when its reader stalls."""
 PACKET_BYTES = 2**15
 KEEPALIVE_SECONDS = 10
 
 
 @dataclass(frozen=True)
 class Login:
-    """What a login needs besides the target."""
+    """The parameters of a login besides the target."""
 
     host: str
-    """What people call the host."""
+    """The host's name for messages."""
     entries: Sequence[known_hosts.Entry]
     key_text: str | None
     """A private key from the environment, offered first."""
@@ -64,12 +65,12 @@ class Login:
 def log_in(
     login: Login, target: Target, sock: "socket.socket | paramiko.Channel"
 ) -> "paramiko.Transport":
-    """An authenticated transport over a connected socket. Raises Unreachable; the socket is closed
+    """An authenticated transport over a connected socket. Raises Unreachable, and closes the socket
     then.
     """
     from breakglass.ssh.transport import LOST, Transport
 
-    # Its threads log tracebacks; everything worth saying is raised.
+    # paramiko's threads log tracebacks. Every error that matters here is raised as well.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
     try:
         transport = Transport(
@@ -80,13 +81,16 @@ def log_in(
         raise
     try:
         _negotiate(transport, login, target)
-        _check_host_key(transport, login, target)
+        check_host_key(
+            transport.get_remote_server_key(), target, host=login.host, entries=login.entries
+        )
         _authenticate(transport, login, target)
     except LOST as error:
         transport.close()
-        where = f"{login.host} ({target.hostname} port {target.port})"
         raise Unreachable(
-            f"{where} ended the connection during the login{_because(error)}", where=login.host
+            f"{login.host} ({target.hostname} port {target.port}) ended the connection during the "
+            f"login{_because(error)}",
+            where=login.host,
         ) from error
     except BaseException:
         transport.close()
@@ -108,49 +112,31 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
         port=target.port,
         alias=target.host_key_alias,
     )
-    transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = (
-        login.timeout_seconds
-    )
+    transport.banner_timeout = login.timeout_seconds
+    transport.handshake_timeout = login.timeout_seconds
+    transport.auth_timeout = login.timeout_seconds
     done = threading.Event()
     transport.start_client(event=done)
     deadline = time.monotonic() + 2 * login.timeout_seconds
-    # Two reasons to look up from waiting: Ctrl-C, and a transport that died without a word.
+    # A short wait each, so that Ctrl-C and the end of the transport are noticed.
     while not done.wait(0.2) and transport.is_active() and time.monotonic() < deadline:
         pass
     if done.is_set() and transport.is_active():
         transport.set_keepalive(KEEPALIVE_SECONDS)
         return
     error = transport.get_exception()
-    where = f"{login.host} ({target.hostname} port {target.port})"
-    if not transport.remote_version:
-        cause = (
-            f"answers, but not as an SSH server within {login.timeout_seconds:g} s{_because(error)}"
-        )
+    if transport.remote_version:
+        cause = "and this machine did not agree on a key exchange"
     else:
-        cause = f"and this machine did not agree on a key exchange{_because(error)}"
+        cause = f"answers, but not as an SSH server within {login.timeout_seconds:g} s"
     raise Unreachable(
-        f"{where} {cause}",
+        f"{login.host} ({target.hostname} port {target.port}) {cause}{_because(error)}",
         next_step=f"See what the server says there: ssh -v {target.typed} true",
         where=login.host,
     ) from error
 
 
-def _check_host_key(transport: "paramiko.Transport", login: Login, target: Target) -> None:
-    key = transport.get_remote_server_key()
-    blob = key.asbytes()
-    verdict = known_hosts.judge(
-        login.entries, host=target.hostname, port=target.port, key=blob, alias=target.host_key_alias
-    )
-    if verdict.status is not known_hosts.Status.ACCEPTED:
-        file = str(target.known_hosts[0]) if target.known_hosts else "the known_hosts file"
-        raise known_hosts.refusal(
-            verdict, host=login.host, key_type=key.get_name(), key=blob, file=file
-        )
-
-
 def _authenticate(transport: "paramiko.Transport", login: Login, target: Target) -> None:
-    import paramiko
-
     with collect(
         target, key_text=login.key_text, timeout_seconds=login.timeout_seconds
     ) as identities:
@@ -160,15 +146,9 @@ def _authenticate(transport: "paramiko.Transport", login: Login, target: Target)
                 f"there is no key to log in to {where} with: {identities.explain()}",
                 next_step=identities.advice(),
             )
-        try:
-            transport.auth_none(target.login)
+        accepts = _accepted_methods(transport, target.login, where)
+        if accepts is None:
             return
-        except paramiko.BadAuthenticationType as error:
-            accepts = list(error.allowed_types)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise Unreachable(
-                f"the login to {where} did not get under way{_because(error)}"
-            ) from error
         if "publickey" not in accepts:
             raise Unreachable(
                 f"the login to {where} is not possible with a key: the server accepts "
@@ -177,13 +157,11 @@ def _authenticate(transport: "paramiko.Transport", login: Login, target: Target)
         offered: list[Identity] = []
         for identity in identities.usable:
             offered.append(identity)
-            if _offer(transport, target.login, identity, login, where, offered):
+            if _offer(transport, target.login, login, where, offered):
                 return
     raise Unreachable(
-        (
-            f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
-            f"{_listed(accepts)}{identities.unusable_words()}"
-        ),
+        f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
+        f"{_listed(accepts)}{identities.unusable_words()}",
         next_step=(
             f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or "
             f"name the right key or user in the SSH configuration."
@@ -191,50 +169,57 @@ def _authenticate(transport: "paramiko.Transport", login: Login, target: Target)
     )
 
 
-def _offer(
-    transport: "paramiko.Transport",
-    user: str,
-    identity: Identity,
-    login: Login,
-    where: str,
-    offered: list[Identity],
-) -> bool:
+def _accepted_methods(transport: "paramiko.Transport", user: str, where: str) -> list[str] | None:
+    """The login methods that the server accepts; None if it let us in without a key."""
     import paramiko
 
     try:
-        wanted = transport.auth_publickey(user, identity.key)
+        transport.auth_none(user)
+    except paramiko.BadAuthenticationType as error:
+        return list(error.allowed_types)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise Unreachable(f"the login to {where} did not get under way{_because(error)}") from error
+    return None
+
+
+def _offer(
+    transport: "paramiko.Transport", user: str, login: Login, where: str, offered: list[Identity]
+) -> bool:
+    """Whether the server accepts the last of the offered keys. Raises Unreachable if no further key
+    can be offered.
+    """
+    import paramiko
+
+    identity = offered[-1]
+    try:
+        further_methods = transport.auth_publickey(user, identity.key)
     except paramiko.BadAuthenticationType as error:
         raise Unreachable(
             f"the login to {where} was refused: the server no longer accepts a key, it "
             f"accepts {_listed(error.allowed_types)}"
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
-        if (
-            isinstance(error, paramiko.AuthenticationException)
-            and transport.is_active()
-            and "timeout" not in str(error).lower()
-        ):
-            return False
         if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
+            # paramiko has no class of its own for a server that does not answer.
+            if "timeout" not in str(error).lower():
+                return False
             raise Unreachable(
                 f"the login to {where} got no answer within {login.timeout_seconds:g} s "
                 f"after {identity}"
             ) from error
         raise Unreachable(
-            (
-                f"{login.host} ended the connection during the login to {where}, after "
-                f"{_listed(offered)}{_because(error)}"
-            ),
+            f"{login.host} ended the connection during the login to {where}, after "
+            f"{_listed(offered)}{_because(error)}",
             where=login.host,
             next_step=(
                 "If that were too many keys for it, name one with IdentityFile and "
                 "IdentitiesOnly in the SSH configuration."
             ),
         ) from error
-    if wanted:
+    if further_methods:
         raise Unreachable(
             f"the login to {where} needs more than a key: the server took {identity} and "
-            f"asks for {_listed(wanted)} besides"
+            f"asks for {_listed(further_methods)} besides"
         )
     return True
 
@@ -244,5 +229,5 @@ def _because(error: BaseException | None) -> str:
     return f": {words[:300]}" if words else ""
 
 
-def _listed(things: Sequence[object]) -> str:
-    return ", ".join(printable(str(thing)) for thing in things) or "nothing"
+def _listed(items: Sequence[object]) -> str:
+    return ", ".join(printable(str(item)) for item in items) or "nothing"

@@ -1,4 +1,4 @@
-"""One host's output into another host's input, with no more than the two windows in memory."""
+"""Copies one host's output into another host's input, with at most the two windows in memory."""
 
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ PROGRESS_SECONDS = 0.2
 
 
 class Relay:
-    """A source, a sink, and the bytes between them. Whichever ends early takes the other along."""
+    """A source command and a sink command. If either ends early, the other is ended too."""
 
     def __init__(
         self,
@@ -31,12 +31,12 @@ class Relay:
         )
         self._progress = progress
         self._moved = 0
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def carry(self, source_wire: Wire, sink_wire: Wire) -> tuple[Result, Result]:
-        """Run both to their ends; the results of source and sink."""
+        """Run both to their ends. Returns the results of source and sink."""
         source, sink = self._source, self._sink
-        # Until the first byte comes, the sink's silence is the source's.
+        # Until the first byte comes, the sink can only wait for the source.
         sink.paused = True
         if not sink.start(sink_wire, takes_data=True):
             return Result(None, b"", b"", "not started, since the other end was not"), sink.result()
@@ -59,8 +59,8 @@ class Relay:
         self._sink.channel.close()
 
     def _pass_on(self, data: bytes) -> None:
-        """Called by the source's thread. While it writes, waiting is the sink's doing, and the
-        source's clock stands.
+        """Write a piece of the source's output to the sink, in the source's thread. Meanwhile the
+        source waits for the sink, so the source's clock stands still.
         """
         self._sink.touch()
         self._source.paused, self._sink.paused = True, False
@@ -72,6 +72,6 @@ class Relay:
             return
         self._moved += len(data)
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS:
-            self._told = now
+        if now - self._reported_at >= PROGRESS_SECONDS:
+            self._reported_at = now
             self._progress(self._moved)

@@ -1,6 +1,7 @@
-"""A connection that threads share: what a channel sends stays in order, and a loss is a loss.
+"""A connection that threads share: a channel's messages stay in order, and every loss of the
+connection raises `LOST`.
 
-Loads paramiko, so it is imported with the first connection.
+Imports paramiko, so it is imported only with the first connection.
 """
 
 import threading
@@ -11,16 +12,16 @@ import paramiko
 from paramiko.common import MSG_CHANNEL_CLOSE
 
 LOST = (paramiko.SSHException, EOFError, OSError)
-"""What a lost connection raises out of paramiko."""
+"""The exceptions of paramiko for a lost connection."""
 
 
 def is_whole(channel: paramiko.Channel) -> bool:
-    """Whether the server ended its output. If not, the output ended with the connection."""
+    """Whether the server ended the output. If not, the output was cut with the connection."""
     return bool(channel.eof_received) or getattr(channel.transport, "was_closed_by_server", False)
 
 
 def _take_close(channel: paramiko.Channel, message: paramiko.Message) -> None:
-    # Noted before paramiko wakes those who wait for the end.
+    # Set before paramiko wakes the threads that wait for the end.
     if isinstance(channel.transport, Sender):
         channel.transport.was_closed_by_server = True
     channel._handle_close(message)  # type: ignore[attr-defined]  # not in the stubs
@@ -40,17 +41,17 @@ class Transport(paramiko.Transport):
         return channel
 
     def get_exception(self) -> Exception | None:
-        """What ended the connection. paramiko raises it in the next thread that waits."""
+        """The exception that ended the connection. paramiko raises it in a thread that waits."""
         error = super().get_exception()
         if error is None or isinstance(error, LOST):
             return error
-        # Anything may end the thread that reads: a damaged packet is cryptography's InvalidTag.
+        # Any exception may end the reading thread: a damaged packet is cryptography's InvalidTag.
         lost = paramiko.SSHException("the server sent a damaged packet")
         lost.__cause__ = error
         return lost
 
     def _send_user_message(self, data: paramiko.Message) -> None:
-        """Send for a channel. Never raises: those who wait see the connection end."""
+        """Send a channel's message. Never raises: threads that wait see the connection end."""
         try:
             super()._send_user_message(data)  # type: ignore[misc]  # not in the stubs
         except LOST as error:
@@ -60,7 +61,7 @@ class Transport(paramiko.Transport):
 
 
 class Sender:
-    """A channel's way to its connection: one message after the other, and none after the CLOSE.
+    """Sends a channel's messages to its connection in order, and nothing after the CLOSE.
 
     paramiko builds a message under the channel's lock and sends it without. So an EOF or data can
     leave after the CLOSE with which the reading thread answers a command that has ended. By then
@@ -69,7 +70,8 @@ class Sender:
     """
 
     def __init__(self, channel: paramiko.Channel, transport: Transport) -> None:
-        # Not a cycle: paramiko closes a channel when it is collected, which must not be in a send.
+        # A weak reference, for paramiko closes a channel when it is garbage-collected, and in a
+        # cycle that could happen in the middle of a send.
         self._channel = weakref.ref(channel)
         self._transport = transport
         self._lock = threading.Lock()

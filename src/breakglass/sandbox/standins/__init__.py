@@ -1,6 +1,6 @@
 """Stand-ins for docker and containerd's tools. They work on real archives and real registries, and
-run nothing.
+run no container.
 
-Each is a program of its own (`main`, which programs.py writes a script for), needs the standard
-library only, and refuses what it does not know with exit 2.
+Each is a program with a `main`, for which programs.py writes a script. It needs the standard
+library only, knows the arguments that breakglass uses, and refuses any other with exit 2.
 """

@@ -1,6 +1,4 @@
-"""A stand-in for `containerd`, which nodes are only ever asked for its version and
-configuration.
-"""
+"""A stand-in for `containerd`: its version and its configuration."""
 
 import sys
 

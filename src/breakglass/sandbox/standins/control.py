@@ -1,5 +1,5 @@
-"""The `sandbox` command inside the sandbox: hands its arguments to the estate's process, and prints
-the answer.
+"""The `sandbox` command inside the sandbox: sends its arguments to the sandbox's process, and
+prints the answer.
 """
 
 import json

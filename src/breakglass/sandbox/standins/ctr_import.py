@@ -1,8 +1,7 @@
-"""`ctr images import -`: a classic docker archive from standard input into the content store, and
-unpacked.
+"""`ctr images import -`: stores and unpacks a classic docker archive from standard input.
 
-As with containerd 2 the names are set last, so a bad layer leaves nothing behind; and a layer that
-was unpacked before is not looked at again.
+As in containerd 2 the names are set last, so a bad layer leaves nothing behind; and a layer that
+was unpacked before is not read again.
 """
 
 import gzip
@@ -25,14 +24,14 @@ LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 GZIP = b"\x1f\x8b"
 
 Members = dict[str, tuple[Path, str]]
-"""Every file of the archive by name: where it was put, and its digest."""
+"""Every file of the archive by name: the path of its copy, and its digest."""
 
 
 def import_images(namespace: str, argv: list[str]) -> int:
     if argv != ["-"]:
         return unknown("ctr", " ".join(argv) or "(no file)")
     store.BLOBS.mkdir(parents=True, exist_ok=True)
-    # It is there afterwards, whatever becomes of the import.
+    # containerd makes the namespace even if the import fails.
     store.create(namespace)
     with tempfile.TemporaryDirectory(dir=store.ROOT, prefix="ingest-") as directory:
         members = _receive(sys.stdin.buffer, Path(directory))
@@ -49,7 +48,7 @@ def import_images(namespace: str, argv: list[str]) -> int:
 
 
 class _Member(tarfile.TarInfo):
-    """A header. Where tarfile takes half a header or none for the end, ctr fails."""
+    """A header. ctr fails at a cut or damaged header, which tarfile takes for the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Member":
@@ -108,15 +107,15 @@ def _images(members: Members) -> list[dict[str, Any]]:
 
 
 def _full(name: str) -> str:
-    """A reference with its registry, as docker leaves it away."""
+    """The full reference: docker leaves out its own registry."""
     first, slash, _ = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         return name
-    return f"docker.io/{name if slash else 'library/' + name}"
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 def _store(state: dict[str, Any], image: dict[str, Any], members: Members) -> dict[str, Any]:
-    """Its content into the store. Returns the descriptor that its names will point at."""
+    """Put an image's content into the store. Returns the descriptor for its names."""
     configuration = posixpath.normpath(image["Config"])
     layers = [posixpath.normpath(name) for name in image["Layers"]]
     if configuration not in members:
@@ -147,7 +146,7 @@ def _store(state: dict[str, Any], image: dict[str, Any], members: Members) -> di
 
 
 def _unpack(state: dict[str, Any], targets: list[dict[str, Any]]) -> None:
-    """Those for this machine; at least one must be."""
+    """Unpack the images for this machine's architecture. Raises Failure if there is none."""
     try:
         configurations = [store.configuration(target) for target in targets]
     except Failure as failure:
@@ -155,12 +154,12 @@ def _unpack(state: dict[str, Any], targets: list[dict[str, Any]]) -> None:
     fits = [configuration["architecture"] == architecture() for configuration in configurations]
     if targets and not any(fits):
         raise Failure("image might be filtered out")
-    for target, configuration, is_ours in zip(targets, configurations, fits, strict=True):
-        if is_ours:
-            _unpack_one(state, target, configuration["rootfs"]["diff_ids"])
+    for target, configuration, fitting in zip(targets, configurations, fits, strict=True):
+        if fitting:
+            _unpack_image(state, target, configuration["rootfs"]["diff_ids"])
 
 
-def _unpack_one(state: dict[str, Any], target: dict[str, Any], diff_ids: list[str]) -> None:
+def _unpack_image(state: dict[str, Any], target: dict[str, Any], diff_ids: list[str]) -> None:
     manifest = store.manifest(target)
     layers = manifest["layers"]
     if len(diff_ids) != len(layers):
@@ -171,10 +170,10 @@ def _unpack_one(state: dict[str, Any], target: dict[str, Any], diff_ids: list[st
     for layer, diff_id, chain in zip(layers, diff_ids, chains, strict=True):
         if chain in state["snapshots"]:
             continue
-        found = sha256(store.read(layer["digest"]))
-        if found != diff_id:
+        digest = sha256(store.read(layer["digest"]))
+        if digest != diff_id:
             raise Failure(
-                f'wrong diff id "{found}" calculated on extraction "{diff_id}", desc '
+                f'wrong diff id "{digest}" calculated on extraction "{diff_id}", desc '
                 f'"{layer["digest"]}"'
             )
         state["snapshots"].append(chain)

@@ -1,5 +1,5 @@
-"""Where the ctr stand-in keeps things: blobs where containerd has them, names and snapshots for
-each namespace in a state.
+"""The files of the ctr stand-in: blobs where containerd has them, and a state with the names and
+snapshots of each namespace.
 """
 
 import hashlib
@@ -22,22 +22,22 @@ def load(namespace: str) -> dict[str, Any]:
     `images`: name to target and labels; `content`: digest to what it refers to, a digest or
     "snapshot CHAIN_ID"; `snapshots`: chain IDs of what was unpacked; `leases`: their IDs.
     """
-    found: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _nothing()
-    return found
+    state: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _empty()
+    return state
 
 
 @contextmanager
 def changing(namespace: str) -> Iterator[dict[str, Any]]:
-    """The namespace's state, to be changed in place. Afterwards what no image refers to is
-    collected.
+    """The namespace's state, to be changed in place. Afterwards content that no image refers to is
+    removed.
     """
     with files.changing(STATE, empty={}) as state:
         is_new = namespace not in state
-        own = state.setdefault(namespace, _nothing())
+        own = state.setdefault(namespace, _empty())
         yield own
         _collect(own)
-        # A namespace comes to be with what is put into it, and stays when that goes.
-        if is_new and own == _nothing():
+        # A namespace is made with its first content, and stays without any.
+        if is_new and own == _empty():
             del state[namespace]
         known = {digest for each in state.values() for digest in each["content"]}
         for path in BLOBS.iterdir() if BLOBS.is_dir() else ():
@@ -51,7 +51,7 @@ def namespaces() -> list[str]:
 
 def create(namespace: str) -> None:
     with files.changing(STATE, empty={}) as state:
-        state.setdefault(namespace, _nothing())
+        state.setdefault(namespace, _empty())
 
 
 def forget(namespace: str) -> None:
@@ -64,7 +64,7 @@ def blob(digest: str) -> Path:
 
 
 def read(digest: str) -> bytes:
-    """Raises Failure where somebody has taken the file away; containerd still knows the digest."""
+    """The content of a blob. Raises Failure if its file is lost, though its digest is known."""
     try:
         return blob(digest).read_bytes()
     except FileNotFoundError:
@@ -73,17 +73,17 @@ def read(digest: str) -> bytes:
 
 
 def manifest(image: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(read(image["digest"]))
-    return found
+    document: dict[str, Any] = json.loads(read(image["digest"]))
+    return document
 
 
 def configuration(image: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(read(manifest(image)["config"]["digest"]))
-    return found
+    document: dict[str, Any] = json.loads(read(manifest(image)["config"]["digest"]))
+    return document
 
 
 def chain(diff_ids: list[str]) -> str:
-    """The chain ID of layers that lie on each other (OCI image specification)."""
+    """The chain ID of a stack of layers (OCI image specification)."""
     result = diff_ids[0] if diff_ids else ""
     for diff_id in diff_ids[1:]:
         result = "sha256:" + hashlib.sha256(f"{result} {diff_id}".encode()).hexdigest()
@@ -91,6 +91,7 @@ def chain(diff_ids: list[str]) -> str:
 
 
 def _collect(own: dict[str, Any]) -> None:
+    """Remove the content that no image refers to, as containerd's garbage collection does."""
     kept: set[str] = set()
     waiting = [image["digest"] for image in own["images"].values()]
     while waiting:
@@ -102,5 +103,5 @@ def _collect(own: dict[str, Any]) -> None:
     own["snapshots"] = [chain for chain in own["snapshots"] if f"snapshot {chain}" in kept]
 
 
-def _nothing() -> dict[str, Any]:
+def _empty() -> dict[str, Any]:
     return {"images": {}, "content": {}, "snapshots": [], "leases": []}

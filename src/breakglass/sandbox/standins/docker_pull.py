@@ -1,6 +1,4 @@
-"""`docker pull`: manifest, configuration and layers over plain HTTP into the store; never a copy
-that was there before.
-"""
+"""`docker pull`: fetches manifest, configuration and layers over plain HTTP into the store."""
 
 import gzip
 import http.client
@@ -10,7 +8,7 @@ import sys
 from typing import Any
 
 from breakglass.sandbox.standins.docker_store import changing, configuration_file, layer_file
-from breakglass.sandbox.standins.state import Failure, architecture, sha256, unknown, write
+from breakglass.sandbox.standins.state import Failure, architecture, options, sha256, unknown, write
 
 ACCEPT = ", ".join(
     f"application/vnd.{kind}"
@@ -27,52 +25,50 @@ REFERENCE = re.compile(
 
 
 def pull(argv: list[str]) -> int:
-    quiet = argv[:1] in (["-q"], ["--quiet"])
-    if len(argv) != 1 + quiet or argv[-1].startswith("-"):
-        return unknown("docker", " ".join(argv))
-    match = REFERENCE.fullmatch(argv[-1])
+    quiet, names = options(argv, {"-q", "--quiet"})
+    match = REFERENCE.fullmatch(names[0]) if len(names) == 1 else None
     if not match:
-        return unknown("docker", argv[-1])
+        return unknown("docker", " ".join(argv))
     registry, name, tag = match["registry"], match["name"], match["tag"] or "latest"
     reference = f"{registry}/{name}:{tag}"
     fetch(registry, "/v2/")
     digest, manifest = get_manifest(registry, name, tag, reference=reference)
     if "manifests" in manifest:
-        fitting = [
-            child["digest"]
-            for child in manifest["manifests"]
-            if child.get("platform", {}).get("architecture") == architecture()
-        ]
-        if not fitting:
-            raise Failure(
-                f"no matching manifest for linux/{architecture()} in the manifest list entries"
-            )
-        _, manifest = get_manifest(registry, name, fitting[0], reference=reference)
-    configuration = get_blob(registry, name, manifest["config"]["digest"])
-    for layer, diff_id in zip(
-        manifest["layers"], json.loads(configuration)["rootfs"]["diff_ids"], strict=True
-    ):
-        if not layer_file(diff_id).exists():
-            plain = gzip.decompress(get_blob(registry, name, layer["digest"]))
-            if sha256(plain) != diff_id:
-                raise Failure(f"filesystem layer verification failed for digest {layer['digest']}")
-            write(layer_file(diff_id), plain)
+        child = fitting_child(manifest)
+        _, manifest = get_manifest(registry, name, child, reference=reference)
     image_id = manifest["config"]["digest"]
+    configuration = get_blob(registry, name, image_id)
+    diff_ids = json.loads(configuration)["rootfs"]["diff_ids"]
+    for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True):
+        if not layer_file(diff_id).exists():
+            pull_layer(registry, name, layer["digest"], diff_id)
     write(configuration_file(image_id), configuration)
     with changing() as state:
-        known = state["tags"].get(reference) == image_id
-        state["tags"][reference], state["digests"][reference] = (
-            image_id,
-            f"{registry}/{name}@{digest}",
-        )
+        is_known = state["tags"].get(reference) == image_id
+        state["tags"][reference] = image_id
+        state["digests"][reference] = f"{registry}/{name}@{digest}"
     if not quiet:
+        status = "Image is up to date" if is_known else "Downloaded newer image"
         sys.stdout.write(
-            f"{tag}: Pulling from {name}\nDigest: {digest}\nStatus: "
-            f"{'Image is up to date' if known else 'Downloaded newer image'} for "
-            f"{reference}\n"
+            f"{tag}: Pulling from {name}\nDigest: {digest}\nStatus: {status} for {reference}\n"
         )
     sys.stdout.write(reference + "\n")
     return 0
+
+
+def fitting_child(index: dict[str, Any]) -> str:
+    """The digest of the manifest for this machine's architecture."""
+    for child in index["manifests"]:
+        if child.get("platform", {}).get("architecture") == architecture():
+            return str(child["digest"])
+    raise Failure(f"no matching manifest for linux/{architecture()} in the manifest list entries")
+
+
+def pull_layer(registry: str, name: str, digest: str, diff_id: str) -> None:
+    plain = gzip.decompress(get_blob(registry, name, digest))
+    if sha256(plain) != diff_id:
+        raise Failure(f"filesystem layer verification failed for digest {digest}")
+    write(layer_file(diff_id), plain)
 
 
 def get_manifest(
@@ -84,21 +80,19 @@ def get_manifest(
             f"Error response from daemon: manifest for {reference} not found: manifest "
             f"unknown: manifest unknown"
         )
-    if status != 200 or (wanted.startswith("sha256:") and sha256(body) != wanted):
-        raise Failure(
-            f"Error response from daemon: received unexpected HTTP status: {status}"
-            if status != 200
-            else f"manifest verification failed for digest {wanted}"
-        )
+    if status != 200:
+        raise Failure(f"Error response from daemon: received unexpected HTTP status: {status}")
+    if wanted.startswith("sha256:") and sha256(body) != wanted:
+        raise Failure(f"manifest verification failed for digest {wanted}")
     return sha256(body), json.loads(body)
 
 
 def get_blob(registry: str, name: str, digest: str) -> bytes:
     status, body = fetch(registry, f"/v2/{name}/blobs/{digest}")
+    if status == 404:
+        raise Failure("unknown blob")
     if status != 200:
-        raise Failure(
-            "unknown blob" if status == 404 else f"received unexpected HTTP status: {status}"
-        )
+        raise Failure(f"received unexpected HTTP status: {status}")
     if sha256(body) != digest:
         raise Failure(f"filesystem layer verification failed for digest {digest}")
     return body

@@ -1,6 +1,4 @@
-"""Where the docker stand-in keeps images: configurations, uncompressed layers, and which names mean
-what.
-"""
+"""The files of the docker stand-in: configurations, uncompressed layers, names of images."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +23,12 @@ def changing() -> Iterator[dict[str, Any]]:
 
 def find(names: dict[str, Any], name: str) -> str | None:
     """The image ID of a reference or of an ID."""
-    by_id = {image_id: image_id for image_id in names["tags"].values()}
-    found: str | None = (
-        by_id.get(name) or by_id.get(f"sha256:{name}") or names["tags"].get(with_tag(name))
-    )
-    return found
+    image_ids = names["tags"].values()
+    for image_id in (name, f"sha256:{name}"):
+        if image_id in image_ids:
+            return image_id
+    tagged: str | None = names["tags"].get(with_tag(name))
+    return tagged
 
 
 def with_tag(name: str) -> str:

@@ -1,5 +1,5 @@
-"""What the stand-ins share: their host's files, a state that one process at a time changes, and how
-they refuse.
+"""Shared by the stand-ins: the files of their host, a state that one process at a time changes, and
+how they refuse arguments.
 """
 
 import fcntl
@@ -16,12 +16,26 @@ HOST = Path(os.environ.get("BREAKGLASS_SANDBOX_HOST", "/nonexistent"))
 
 
 class Failure(Exception):
-    """What the real program would print before its exit 1."""
+    """The message that the real program prints before its exit 1."""
 
 
 def unknown(program: str, argument: str) -> int:
+    """Refuse an argument. Returns the exit status."""
     sys.stderr.write(f"{program}: the sandbox's stand-in does not know the argument {argument!r}\n")
     return 2
+
+
+def options(argv: list[str], known: set[str]) -> tuple[bool, list[str]]:
+    """Whether any of the known options is there, and the other arguments."""
+    others = [argument for argument in argv if argument not in known]
+    return len(others) < len(argv), others
+
+
+def refused_option(names: list[str]) -> str:
+    """The first option in a list that must be names of images; empty if it is a list of names."""
+    if not names:
+        return "(no image)"
+    return next((name for name in names if name.startswith("-")), "")
 
 
 def load(path: Path, *, empty: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +48,7 @@ def load(path: Path, *, empty: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def changing(path: Path, *, empty: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The state, to be changed in place; written when the block ends well."""
+    """The state, to be changed in place. It is written if the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -44,7 +58,7 @@ def changing(path: Path, *, empty: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Into place at once, so that nobody ever reads a half of it."""
+    """Write a file and then rename it into place, so that nobody reads a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(content)

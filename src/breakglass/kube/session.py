@@ -1,0 +1,82 @@
+"""Loads the kubernetes client for the cluster in force, with its address and credentials."""
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from breakglass.config import Kubernetes
+from breakglass.errors import Unreachable
+from breakglass.kube import identity, kubeconfig, patching
+from breakglass.kube.merge import Entry
+
+
+@dataclass(frozen=True)
+class Session:
+    """A client with credentials, which may expire."""
+
+    api: Any
+    """The client's layer below its models: those take a second to load, and we read plain JSON."""
+    server: str
+    since: float
+    """When it was made, on the monotonic clock."""
+
+
+def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
+    """A client for the kubeconfig in force. In a pod without a kubeconfig, for the pod's service
+    account. Sends nothing yet. Raises Unreachable.
+    """
+    document = kubeconfig.resolve(settings, plugin_timeout_seconds=plugin_seconds)
+    in_pod = settings.kubeconfig is None and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+    places = [str(path) for path in kubeconfig.places(settings)]
+    if document is None and not in_pod:
+        raise Unreachable(
+            f"no kubeconfig was found, looked for {' and '.join(places)}",
+            next_step="set kubernetes.kubeconfig in the configuration, or KUBECONFIG",
+        )
+    import urllib3
+
+    try:
+        api, configuration = _client(document)
+    except Exception:
+        # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
+        where = f"the kubeconfig {', '.join(places)}"
+        if document is None:
+            where = "the pod's service account"
+        raise Unreachable(
+            f"the client cannot use {where}: a certificate, key or address in it is malformed",
+            next_step="kubectl config view",
+        ) from None
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    address = urlsplit(configuration.host)
+    # A login before the host is not shown.
+    server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
+    return Session(api, server, time.monotonic())
+
+
+def _client(document: Entry | None) -> tuple[Any, Any]:
+    """The client and its configuration: for a kubeconfig, or for the pod's service account."""
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    loader: Any = config
+    texts: dict[str, str] = {}
+    if document is None:
+        loader.load_incluster_config(client_configuration=configuration, try_refresh_token=False)
+    else:
+        document, texts = identity.without_texts(document)
+        loader.load_kube_config_from_dict(
+            document, client_configuration=configuration, persist_config=False
+        )
+        if authority := texts.get("certificate-authority-data"):
+            configuration.ca_cert_data = authority
+        # The client would load everything again on every request.
+        configuration.refresh_api_key_hook = None
+    configuration.retries = False
+    configuration.connection_pool_maxsize = patching.THREADS
+    context = identity.context(texts, configuration)
+    api = client.ApiClient(configuration)
+    api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+    return api, configuration

@@ -1,0 +1,38 @@
+"""Tells a command that failed from a host that could not run it."""
+
+from breakglass.errors import Refused, Unreachable
+from breakglass.plan import Run
+from breakglass.ports import Result
+from breakglass.ssh.settings import Target
+from breakglass.ssh.wire import OLDEST_PYTHON, python_too_old, sudo_refusal
+
+
+def check_result(run: Run, result: Result, target: Target) -> Result:
+    """The result. Raises Refused if python3 there is too old for our scripts, Unreachable if sudo
+    was refused.
+    """
+    host = run.host
+    version = python_too_old(result.exit_status, result.stderr)
+    if version is not None:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        raise Refused(
+            f"{host}: python3 is {version} there, and breakglass needs {oldest} or newer",
+            next_step=(
+                f"install a newer python3 there; to see which it is: "
+                f"{host.by_hand('python3', '--version')}"
+            ),
+            where=host.name,
+        )
+    if not host.sudo:
+        return result
+    line = sudo_refusal(run.pipeline, result.exit_status, result.stdout, result.stderr)
+    if line is None:
+        return result
+    user = target.login
+    raise Unreachable(
+        f"sudo -n was refused for {user} on {host}: {line}",
+        next_step=(
+            f"Give {user} NOPASSWD rights in the sudoers file of {host}; "
+            f"to see them there: sudo -n -l"
+        ),
+    )

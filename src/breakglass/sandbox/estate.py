@@ -164,6 +164,7 @@ class Estate(Parts):
         for name, state in self.status().items():
             if state == "up":
                 self.stop(name)
+        self.release_ports()
 
     def mirror(self) -> list[str]:
         """The offsite job: copy the VM's directory to the NAS with links and times, and delete what

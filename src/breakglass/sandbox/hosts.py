@@ -12,7 +12,7 @@ from pathlib import Path
 import paramiko
 
 from breakglass.sandbox.door import LOGGER, Door, HostTransport
-from breakglass.sandbox.ports import ADDRESS, free_port
+from breakglass.sandbox.ports import ADDRESS, port_of, reserve
 from breakglass.sandbox.sessions import Naming, Session, end_processes
 
 MARK = "BREAKGLASS_SANDBOX_HOST"
@@ -38,7 +38,8 @@ class Host:
     ) -> None:
         """`known_as`: the name of `root` for everybody who talks to the host."""
         self.name, self.root, self.user = name, root, user
-        self.port = 0
+        self.reservation = reserve()
+        self.port = port_of(self.reservation)
         self._naming = Naming(outside=f"{known_as or root}/".encode(), inside=f"{root}/".encode())
         self._client_key = client_key
         self._key = paramiko.ECDSAKey.generate()
@@ -76,10 +77,9 @@ class Host:
         return f"[{ADDRESS}]:{self.port} {self._key.get_name()} {self._key.get_base64()}"
 
     def start(self) -> None:
-        """Listen: at first on a free port, later on the same port."""
+        """Listen, each time on the same port."""
         if self.up:
             return
-        self.port = self.port or free_port()
         self._listener = socket.create_server((ADDRESS, self.port))
         self._listening = threading.Thread(
             target=self._listen, args=(self._listener,), name=f"sandbox {self.name}", daemon=True

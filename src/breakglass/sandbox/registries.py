@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox.image import Image
-from breakglass.sandbox.ports import ADDRESS, free_port
+from breakglass.sandbox.ports import ADDRESS, port_of, reserve
 
 NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
@@ -29,7 +29,8 @@ class Registry:
 
     def __init__(self, name: str, root: Path) -> None:
         self.name, self.root = name, root
-        self.port = 0
+        self.reservation = reserve()
+        self.port = port_of(self.reservation)
         self.refuses_with: int | None = None
         """The status for every request, 401 or 403. None: serve."""
         self._server: _Server | None = None
@@ -49,10 +50,9 @@ class Registry:
         return f"http://{self.authority}"
 
     def start(self) -> None:
-        """Listen: at first on a free port, later on the same port."""
+        """Listen, each time on the same port."""
         if self.up:
             return
-        self.port = self.port or free_port()
         self._server = _Server(self)
         self._server.thread.start()
 

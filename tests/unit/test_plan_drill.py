@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, drill, fetch, readiness
+from breakglass.commands import Unread, drill, fetch_facts, readiness
 from breakglass.commands.answering import Answers
-from breakglass.commands.fetch import Option, Way
+from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
+from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken
 from breakglass.observe.containerd import Ctr, Namespace
@@ -53,15 +54,15 @@ def facts(
 ) -> drill.Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
     unread = (Unread(NAS.name, Unreachable("synology does not answer", where="synology")),)
-    ways = {VM.name: Way(("ssh", *fetch.SSH_OPTIONS, *VM.login), login)}
-    reach = fetch.Facts(
+    logins = {VM.name: Login(("ssh", *SSH_OPTIONS, *VM.login), login)}
+    reach = fetch_facts.Facts(
         NODE,
         "k8s-node1 is 10.0.20.101 (InternalIP)",
         machine(NODE, free_bytes=free_bytes),
         scratch,
         sources,
         unread,
-        ways,
+        logins,
     )
     known = drill.Facts(
         reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), drill.NAMESPACE), READINGS
@@ -69,10 +70,10 @@ def facts(
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def plan(known: drill.Facts, offered: Tarball = NEW, way: str = "node") -> Plan:
+def plan(known: drill.Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
     return drill.plan(
         known,
-        Option(known.reach.sources[0], offered, way),
+        Option(known.reach.sources[0], offered, via),
         image=IMAGE,
         nodes=NODES,
         identity=IDENTITY,
@@ -189,11 +190,11 @@ def test_where_the_nodes_root_cannot_log_in_the_tarball_comes_through_this_machi
     known = facts(login="Permission denied")
     option = candidate(known).option
     assert option is not None
-    assert option.way == "operator"
+    assert option.via == "operator"
     check = next(
         check
         for check in readiness.checks(
-            READINGS, machine(NODE), nodes=NODES, login=known.reach.ways[VM.name]
+            READINGS, machine(NODE), nodes=NODES, login=known.reach.logins[VM.name]
         )
         if "login" in check.name
     )
@@ -305,7 +306,7 @@ CHECKS = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_checks(name: str) -> None:
     readings, nodes, wrong = CHECKS[name]
-    found = readiness.checks(readings, machine(NODE), nodes=nodes, login=Way((), ""))
+    found = readiness.checks(readings, machine(NODE), nodes=nodes, login=Login((), ""))
     assert [(check.name, check.error.exit_code) for check in found if check.error] == wrong
     assert all(
         str(check).startswith("FAILED" if check.error else "warning" if check.warns else "ok")

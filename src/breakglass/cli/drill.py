@@ -29,7 +29,7 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
         facts.readings,
         facts.reach.machine,
         nodes=config.nodes,
-        login=facts.reach.ways.get(REGISTRY_VM),
+        login=facts.reach.logins.get(REGISTRY_VM),
     )
     lacks = readiness.missing(facts.reach.machine, config.nodes)
     tried: list[tuple[drill.Candidate, list[BreakglassError]]] = []
@@ -89,7 +89,7 @@ def _tell(
     for found, errors in tried:
         decisive = _together(errors)
         told.append((found, decisive))
-        what = f"{found.option.tarball.file}, via {found.option.way}" if found.option else ""
+        what = f"{found.option.tarball.file}, via {found.option.via}" if found.option else ""
         good = f"{what}, " + (
             "is to be tried"
             if is_dry

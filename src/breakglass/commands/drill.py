@@ -15,12 +15,14 @@ from breakglass.commands import (
     create,
     discard,
     enter,
-    fetch,
+    fetch_facts,
     readiness,
     removal,
     tidying,
     verify,
 )
+from breakglass.commands.fetch_copy import copying
+from breakglass.commands.fetch_options import Option, designated
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.commands.job import Job
 from breakglass.config import Image, Nodes
@@ -55,7 +57,7 @@ REMOVAL_QUIET_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Facts:
-    reach: fetch.Facts
+    reach: fetch_facts.Facts
     """The node, with the scratch directory as its shelf, and the sources."""
     has_directory: bool
     """Whether nodes.directory is there."""
@@ -76,7 +78,7 @@ class Candidate:
     """What a source offers."""
 
     source: str
-    option: fetch.Option | None
+    option: Option | None
     fault: BreakglassError | None = None
     """Why it is not drilled, or what is wrong with it all the same."""
     warnings: tuple[str, ...] = ()
@@ -125,12 +127,12 @@ def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...]
     scratch = f"{nodes.directory}/{SCRATCH}"
     machine = read_machine(estate.hosts, host, scratch, (*readiness.programs(nodes), "ssh"))
     shelf = _read_scratch(estate, host, scratch)
-    sources = fetch.read_sources(estate, host, machine, source=None, via="auto", known=known)
-    reach = fetch.Facts(host, target.how, machine, shelf, *sources)
-    newest = next(
-        (tarball.tag for each in reach.sources for tarball in fetch.designated(each, None)),
-        "latest",
+    sources = fetch_facts.read_sources(estate, host, machine, source=None, via="auto", known=known)
+    reach = fetch_facts.Facts(
+        host, target.how, machine, shelf, sources.shelves, sources.unread, sources.logins
     )
+    offered = (designated(source, None) for source in reach.sources)
+    newest = next((tarball.tag for tarball in offered if tarball is not None), "latest")
     readings = readiness.observe(estate, machine, estate.config.image.names(newest))
     return _with_containerd(
         estate, Facts(reach, False, None, None, Ctr(nodes.ctr, NAMESPACE), readings)
@@ -245,7 +247,7 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
         )
         return Candidate(source, None, unread.error)
     look = shelf.host.by_hand("ls", "-la", shelf.directory)
-    tarball = next(iter(fetch.designated(shelf, None)), None)
+    tarball = designated(shelf, None)
     if tarball is None:
         where = shelf.directory if shelf.present else f"{shelf.directory}, which is not there"
         return Candidate(
@@ -257,10 +259,8 @@ def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Ca
             ),
         )
     warnings = (f"{shelf.path_of_latest} {shelf.latest_fault}",) if shelf.latest_fault else ()
-    way = facts.reach.ways.get(source)
-    option = fetch.Option(
-        shelf, tarball, "node" if way is not None and not way.why_not else "operator"
-    )
+    via = "node" if facts.reach.node_reaches(source) else "operator"
+    option = Option(shelf, tarball, via)
     record, fault = tarball.record, None
     if record is None:
         fault = Refused(
@@ -305,9 +305,7 @@ def is_tried(found: Candidate) -> bool:
     return found.option is not None and found.option.tarball.verified
 
 
-def plan(
-    facts: Facts, option: fetch.Option, *, image: Image, nodes: Nodes, identity: Identity
-) -> Plan:
+def plan(facts: Facts, option: Option, *, image: Image, nodes: Nodes, identity: Identity) -> Plan:
     """One tarball in, and everything of it out again. Raises Refused or Integrity."""
     node, scratch, record = facts.node, facts.reach.shelf, option.tarball.record
     assert record is not None
@@ -327,7 +325,7 @@ def plan(
     path = scratch.path(option.tarball)
     make = () if scratch.present else (create(node, scratch.directory),)
     # What is left over is gone by then.
-    copying = fetch.copying(tidied(facts).reach, option, image, identity)
+    copy = copying(tidied(facts).reach, option, image, identity)
     load = Run(
         node,
         (("gzip", "-dc", path), ctr.line("images", "import", "-")),
@@ -351,7 +349,7 @@ def plan(
     out = (_remove_images(node, ctr, names), _remove_namespace(node, ctr))
     files = (removal(scratch, option.tarball), _remove_directory(node, scratch.directory))
     verifying = verify(node, path, total_bytes=option.tarball.size_bytes)
-    steps = (*_tidying(facts), *make, *copying, verifying, load, *confirming, *out, *files)
+    steps = (*_tidying(facts), *make, *copy, verifying, load, *confirming, *out, *files)
     # An import that failed leaves content that is deleted in a while, or is kept by a lease with a
     # name of its own. Removing a lease of ours waits for it.
     lease = Run(
@@ -366,11 +364,11 @@ def plan(
         title=title("remove all leases of", NAMESPACE),
     )
     discarding = discard(node, scratch.directory, file)
-    first = make[0] if make else copying[0]
+    first = make[0] if make else copy[0]
     undo = (
         *((load, step) for step in (out[0], lease, leases, out[1])),
-        (copying[0], discarding),
-        (copying[0], files[0]),
+        (copy[0], discarding),
+        (copy[0], files[0]),
         (first, files[1]),
     )
     goal = (
@@ -387,7 +385,7 @@ def plan(
     )
 
 
-def job(estate: Estate, facts: Facts, option: fetch.Option) -> Job[Facts]:
+def job(estate: Estate, facts: Facts, option: Option) -> Job[Facts]:
     """One source's tarball in and out again. The facts are there already: the option is of them."""
     config = estate.config
     return Job(
@@ -428,7 +426,7 @@ def state(facts: Facts) -> str:
     )
 
 
-def bad_copy(option: fetch.Option) -> str:
+def bad_copy(option: Option) -> str:
     """What to type where a source has not what its sidecar says."""
     return _renewal(option.shelf, option.tarball)
 
@@ -456,7 +454,7 @@ def _source_result(candidate: Candidate, error: BreakglassError | None) -> Sourc
         tag=option.tarball.tag if option else None,
         sha256=record.sha256 if record else None,
         image_id=record.image_id if record else None,
-        via=option.way if option else None,
+        via=option.via if option else None,
         ok=error is None,
         error=error.message if error else None,
     )
@@ -481,7 +479,7 @@ def _with_containerd(estate: Estate, facts: Facts) -> Facts:
 
 def _check_room(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
     """Warnings. Raises Refused where the import would leave so little that kubelet begins to delete
-    images. `fetch.copying` looks after the tarball's own room.
+    images. `copying` looks after the tarball's own room.
     """
     disk, node, ctr = facts.disk, facts.node, facts.ctr
     if disk is None:

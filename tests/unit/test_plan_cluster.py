@@ -7,7 +7,7 @@ import pytest
 
 from breakglass.commands import Unread, check, pin, restore
 from breakglass.commands.check import RUNBOOK, judge, way_back
-from breakglass.commands.choose import Candidate, choose
+from breakglass.commands.node_choice import Candidate, choose
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, Pin, Pod

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, drill, fetch_facts, readiness
+from breakglass.commands import Unread, drill, drill_candidate, fetch_facts, readiness
 from breakglass.commands.answering import Answers
+from breakglass.commands.drill_candidate import Candidate
+from breakglass.commands.drill_facts import NAMESPACE, Facts, tidied
+from breakglass.commands.drill_removal import leftover, state
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
 from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
@@ -51,7 +54,7 @@ def facts(
     on_vm: Tarball | None = NEW,
     free_bytes: int = 10**12,
     **more: object,
-) -> drill.Facts:
+) -> Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
     unread = (Unread(NAS.name, Unreachable("synology does not answer", where="synology")),)
     logins = {VM.name: Login(("ssh", *SSH_OPTIONS, *VM.login), login)}
@@ -64,13 +67,11 @@ def facts(
         unread,
         logins,
     )
-    known = drill.Facts(
-        reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), drill.NAMESPACE), READINGS
-    )
+    known = Facts(reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), NAMESPACE), READINGS)
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def plan(known: drill.Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
+def plan(known: Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
     return drill.plan(
         known,
         Option(known.reach.sources[0], offered, via),
@@ -80,13 +81,11 @@ def plan(known: drill.Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
     )
 
 
-def candidate(
-    known: drill.Facts, source: str = VM.name, *, max_age_hours: float = 192
-) -> drill.Candidate:
-    return drill.candidate(known, source, at=AT, max_age_hours=max_age_hours)
+def candidate(known: Facts, source: str = VM.name, *, max_age_hours: float = 192) -> Candidate:
+    return drill_candidate.candidate(known, source, at=AT, max_age_hours=max_age_hours)
 
 
-def fault(found: drill.Candidate) -> BreakglassError:
+def fault(found: Candidate) -> BreakglassError:
     assert found.fault is not None
     return found.fault
 
@@ -180,10 +179,10 @@ def test_what_a_killed_drill_has_left_goes_first() -> None:
 
 def test_after_a_drill_there_is_nothing_left_to_remove() -> None:
     left = facts(scratch=shelf(NODE), namespace=Namespace((), ()))
-    assert len(drill.leftover(left).steps) == 2
-    assert drill.leftover(drill.tidied(left)).steps == ()
-    assert "Nothing of the drill is left" in drill.state(drill.tidied(left))
-    assert "breakglass-drill" in drill.state(left)
+    assert len(leftover(left).steps) == 2
+    assert leftover(tidied(left)).steps == ()
+    assert "Nothing of the drill is left" in state(tidied(left))
+    assert "breakglass-drill" in state(left)
 
 
 def test_where_the_nodes_root_cannot_log_in_the_tarball_comes_through_this_machine() -> None:
@@ -250,9 +249,9 @@ def test_the_findings_of_a_source() -> None:
     without = candidate(facts(on_vm=tarball("new", recorded=False)))
     assert "sidecar" in fault(without).message
     assert "fetch would still take it" in fault(without).message
-    assert not drill.is_tried(without)
+    assert not without.is_tried
     assert isinstance(fault(candidate(facts(on_vm=short))), Integrity)
-    assert not drill.is_tried(candidate(facts(on_vm=short)))
+    assert not candidate(facts(on_vm=short)).is_tried
     assert fault(candidate(facts(on_vm=short))).next_step == "breakglass snapshot --tag new"
 
 
@@ -262,7 +261,7 @@ def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
 ) -> None:
     found = candidate(facts(), max_age_hours=max_age_hours)
     assert (found.fault is not None) is is_old
-    assert drill.is_tried(found)
+    assert found.is_tried
 
 
 @pytest.mark.parametrize(

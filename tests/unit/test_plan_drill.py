@@ -85,12 +85,12 @@ def candidate(known: Facts, source: str = VM.name, *, max_age_hours: float = 192
     return drill_candidate.candidate(known, source, at=AT, max_age_hours=max_age_hours)
 
 
-def fault(found: Candidate) -> BreakglassError:
-    assert found.fault is not None
-    return found.fault
+def fault(offer: Candidate) -> BreakglassError:
+    assert offer.fault is not None
+    return offer.fault
 
 
-def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_goes_again() -> None:
+def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_again() -> None:
     made = lines(plan(facts()))
     assert (
         " | python3 breakglass-remote.pyz archive receive /var/breakglass/.drill "
@@ -123,7 +123,7 @@ def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_go
     ]
 
 
-def test_whatever_step_fails_what_had_begun_is_taken_away() -> None:
+def test_whichever_step_fails_what_was_begun_is_removed() -> None:
     made = plan(facts())
     begun = {
         str(step): [str(undoing) for other, undoing in made.undo if other == step]
@@ -150,7 +150,7 @@ def test_companions_are_compared_and_removed_as_well() -> None:
     assert f"{RM} docker.io/woodpeckerci/plugin-git:2" in made
 
 
-def test_what_a_killed_drill_has_left_goes_first() -> None:
+def test_what_a_killed_drill_has_left_is_removed_first() -> None:
     older = tarball("old", 1)
     left = Shelf(
         NODE,
@@ -233,7 +233,7 @@ def test_what_import_would_refuse_drill_refuses() -> None:
         plan(facts(), replace(NEW, record=replace(NEW.record, references=("elsewhere/x:new",))))
 
 
-def test_names_that_are_none_never_get_to_ctr() -> None:
+def test_ctr_never_gets_a_name_that_is_no_name_of_an_image() -> None:
     assert NEW.record is not None
     with pytest.raises(Integrity, match="no name of an image"):
         plan(
@@ -259,9 +259,9 @@ def test_the_findings_of_a_source() -> None:
 def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
     max_age_hours: float, is_old: bool
 ) -> None:
-    found = candidate(facts(), max_age_hours=max_age_hours)
-    assert (found.fault is not None) is is_old
-    assert found.is_tried
+    offer = candidate(facts(), max_age_hours=max_age_hours)
+    assert (offer.fault is not None) is is_old
+    assert offer.is_tried
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
     ],
     ids=["no moment", "to come", "too old, in UTC without a zone", "young enough"],
 )
-def test_a_moment_that_is_none_or_yet_to_come_counts_as_too_old(moment: str, said: str) -> None:
+def test_a_time_that_is_invalid_or_in_the_future_counts_as_too_old(moment: str, said: str) -> None:
     assert NEW.record is not None
-    found = candidate(facts(on_vm=replace(NEW, record=replace(NEW.record, created_at=moment))))
-    assert said in found.fault.message if found.fault else not said
+    offer = candidate(facts(on_vm=replace(NEW, record=replace(NEW.record, created_at=moment))))
+    assert said in offer.fault.message if offer.fault else not said
 
 
 CHECKS = {
@@ -305,19 +305,19 @@ CHECKS = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_checks(name: str) -> None:
     readings, nodes, wrong = CHECKS[name]
-    found = readiness.checks(readings, machine(NODE), nodes=nodes, login=Login((), ""))
-    assert [(check.name, check.error.exit_code) for check in found if check.error] == wrong
+    checks = readiness.checks(readings, machine(NODE), nodes=nodes, login=Login((), ""))
+    assert [(check.name, check.error.exit_code) for check in checks if check.error] == wrong
     assert all(
         str(check).startswith("FAILED" if check.error else "warning" if check.warns else "ok")
-        for check in found
+        for check in checks
     )
 
 
 def test_a_missing_program_is_named() -> None:
-    found = readiness.checks(
+    checks = readiness.checks(
         READINGS,
         machine(NODE, commands=frozenset({"python3", "bash", "sha256sum", "ctr"})),
         nodes=NODES,
         login=None,
     )
-    assert [check.detail for check in found if check.error] == ["k8s-node1 has no gzip"]
+    assert [check.detail for check in checks if check.error] == ["k8s-node1 has no gzip"]

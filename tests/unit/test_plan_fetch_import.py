@@ -131,7 +131,7 @@ def test_the_next_source_is_taken_when_the_vm_is_down() -> None:
     assert "192.168.1.13" in copying(planned(facts(on_vm=None)))
 
 
-def test_with_every_source_down_each_reason_is_told() -> None:
+def test_with_every_source_down_each_reason_is_reported() -> None:
     with pytest.raises(
         Unreachable, match=r"(?s)registry-vm does not answer.*synology does not answer"
     ):
@@ -150,7 +150,7 @@ def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarba
         planned(known, failed=failed)
 
 
-def test_a_way_that_failed_is_followed_by_the_other_way_of_the_same_source() -> None:
+def test_a_transport_that_failed_is_followed_by_the_other_transport_of_the_same_source() -> None:
     failed: Failures = {("registry-vm", NEW.file, "node"): Unreachable("cut")}
     assert copying(planned(facts(), failed=failed)).startswith("operator$ ssh root@10.0.20.10")
 
@@ -160,7 +160,7 @@ def test_an_explicit_tag_is_not_replaced_by_another_tarball() -> None:
         planned(facts(), tag="gone")
 
 
-def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_anew() -> None:
+def test_a_partial_of_the_same_object_is_continued_and_any_other_is_written_anew() -> None:
     same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
     assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
     assert "--offset 300" in copying(planned(same))
@@ -170,7 +170,7 @@ def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_a
         assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
 
 
-def test_left_over_partials_of_other_tarballs_go() -> None:
+def test_left_over_partials_of_other_tarballs_are_removed() -> None:
     made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
     assert made[1] == (
         "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive discard "
@@ -197,7 +197,7 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
     assert not any(" rm " in line for line in asked_for)
 
 
-def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
+def test_a_latest_on_the_node_that_is_no_link_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
         planned(
             facts(on_node=shelf(NODE, fault="is not a link", foreign=["infra-ci-latest.tar.gz"]))

@@ -4,9 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, drill, fetch, readiness
+from breakglass.commands import Unread, drill, drill_candidate, fetch_facts, readiness
 from breakglass.commands.answering import Answers
-from breakglass.commands.fetch import Option, Way
+from breakglass.commands.drill_candidate import Candidate
+from breakglass.commands.drill_facts import NAMESPACE, Facts, tidied
+from breakglass.commands.drill_removal import leftover, state
+from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
+from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken
 from breakglass.observe.containerd import Ctr, Namespace
@@ -50,47 +54,43 @@ def facts(
     on_vm: Tarball | None = NEW,
     free_bytes: int = 10**12,
     **more: object,
-) -> drill.Facts:
+) -> Facts:
     sources = (shelf(VM, (on_vm,) if on_vm else (), latest=on_vm.tag if on_vm else None),)
     unread = (Unread(NAS.name, Unreachable("synology does not answer", where="synology")),)
-    ways = {VM.name: Way(("ssh", *fetch.SSH_OPTIONS, *VM.login), login)}
-    reach = fetch.Facts(
+    logins = {VM.name: Login(("ssh", *SSH_OPTIONS, *VM.login), login)}
+    reach = fetch_facts.Facts(
         NODE,
         "k8s-node1 is 10.0.20.101 (InternalIP)",
         machine(NODE, free_bytes=free_bytes),
         scratch,
         sources,
         unread,
-        ways,
+        logins,
     )
-    known = drill.Facts(
-        reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), drill.NAMESPACE), READINGS
-    )
+    known = Facts(reach, True, None, Disk(10**12, 5 * 10**11), Ctr(("ctr",), NAMESPACE), READINGS)
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def plan(known: drill.Facts, offered: Tarball = NEW, way: str = "node") -> Plan:
+def plan(known: Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
     return drill.plan(
         known,
-        Option(known.reach.sources[0], offered, way),
+        Option(known.reach.sources[0], offered, via),
         image=IMAGE,
         nodes=NODES,
         identity=IDENTITY,
     )
 
 
-def candidate(
-    known: drill.Facts, source: str = VM.name, *, max_age_hours: float = 192
-) -> drill.Candidate:
-    return drill.candidate(known, source, at=AT, max_age_hours=max_age_hours)
+def candidate(known: Facts, source: str = VM.name, *, max_age_hours: float = 192) -> Candidate:
+    return drill_candidate.candidate(known, source, at=AT, max_age_hours=max_age_hours)
 
 
-def fault(found: drill.Candidate) -> BreakglassError:
-    assert found.fault is not None
-    return found.fault
+def fault(offer: Candidate) -> BreakglassError:
+    assert offer.fault is not None
+    return offer.fault
 
 
-def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_goes_again() -> None:
+def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_again() -> None:
     made = lines(plan(facts()))
     assert (
         " | python3 breakglass-remote.pyz archive receive /var/breakglass/.drill "
@@ -123,7 +123,7 @@ def test_a_tarball_goes_into_a_namespace_of_its_own_is_compared_and_all_of_it_go
     ]
 
 
-def test_whatever_step_fails_what_had_begun_is_taken_away() -> None:
+def test_whichever_step_fails_what_was_begun_is_removed() -> None:
     made = plan(facts())
     begun = {
         str(step): [str(undoing) for other, undoing in made.undo if other == step]
@@ -150,7 +150,7 @@ def test_companions_are_compared_and_removed_as_well() -> None:
     assert f"{RM} docker.io/woodpeckerci/plugin-git:2" in made
 
 
-def test_what_a_killed_drill_has_left_goes_first() -> None:
+def test_what_a_killed_drill_has_left_is_removed_first() -> None:
     older = tarball("old", 1)
     left = Shelf(
         NODE,
@@ -179,21 +179,21 @@ def test_what_a_killed_drill_has_left_goes_first() -> None:
 
 def test_after_a_drill_there_is_nothing_left_to_remove() -> None:
     left = facts(scratch=shelf(NODE), namespace=Namespace((), ()))
-    assert len(drill.leftover(left).steps) == 2
-    assert drill.leftover(drill.tidied(left)).steps == ()
-    assert "Nothing of the drill is left" in drill.state(drill.tidied(left))
-    assert "breakglass-drill" in drill.state(left)
+    assert len(leftover(left).steps) == 2
+    assert leftover(tidied(left)).steps == ()
+    assert "Nothing of the drill is left" in state(tidied(left))
+    assert "breakglass-drill" in state(left)
 
 
 def test_where_the_nodes_root_cannot_log_in_the_tarball_comes_through_this_machine() -> None:
     known = facts(login="Permission denied")
     option = candidate(known).option
     assert option is not None
-    assert option.way == "operator"
+    assert option.via == "operator"
     check = next(
         check
         for check in readiness.checks(
-            READINGS, machine(NODE), nodes=NODES, login=known.reach.ways[VM.name]
+            READINGS, machine(NODE), nodes=NODES, login=known.reach.logins[VM.name]
         )
         if "login" in check.name
     )
@@ -233,7 +233,7 @@ def test_what_import_would_refuse_drill_refuses() -> None:
         plan(facts(), replace(NEW, record=replace(NEW.record, references=("elsewhere/x:new",))))
 
 
-def test_names_that_are_none_never_get_to_ctr() -> None:
+def test_ctr_never_gets_a_name_that_is_no_name_of_an_image() -> None:
     assert NEW.record is not None
     with pytest.raises(Integrity, match="no name of an image"):
         plan(
@@ -249,9 +249,9 @@ def test_the_findings_of_a_source() -> None:
     without = candidate(facts(on_vm=tarball("new", recorded=False)))
     assert "sidecar" in fault(without).message
     assert "fetch would still take it" in fault(without).message
-    assert not drill.is_tried(without)
+    assert not without.is_tried
     assert isinstance(fault(candidate(facts(on_vm=short))), Integrity)
-    assert not drill.is_tried(candidate(facts(on_vm=short)))
+    assert not candidate(facts(on_vm=short)).is_tried
     assert fault(candidate(facts(on_vm=short))).next_step == "breakglass snapshot --tag new"
 
 
@@ -259,9 +259,9 @@ def test_the_findings_of_a_source() -> None:
 def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
     max_age_hours: float, is_old: bool
 ) -> None:
-    found = candidate(facts(), max_age_hours=max_age_hours)
-    assert (found.fault is not None) is is_old
-    assert drill.is_tried(found)
+    offer = candidate(facts(), max_age_hours=max_age_hours)
+    assert (offer.fault is not None) is is_old
+    assert offer.is_tried
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_a_tarball_that_is_too_old_is_a_finding_and_tried_all_the_same(
     ],
     ids=["no moment", "to come", "too old, in UTC without a zone", "young enough"],
 )
-def test_a_moment_that_is_none_or_yet_to_come_counts_as_too_old(moment: str, said: str) -> None:
+def test_a_time_that_is_invalid_or_in_the_future_counts_as_too_old(moment: str, said: str) -> None:
     assert NEW.record is not None
-    found = candidate(facts(on_vm=replace(NEW, record=replace(NEW.record, created_at=moment))))
-    assert said in found.fault.message if found.fault else not said
+    offer = candidate(facts(on_vm=replace(NEW, record=replace(NEW.record, created_at=moment))))
+    assert said in offer.fault.message if offer.fault else not said
 
 
 CHECKS = {
@@ -305,19 +305,19 @@ CHECKS = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_the_checks(name: str) -> None:
     readings, nodes, wrong = CHECKS[name]
-    found = readiness.checks(readings, machine(NODE), nodes=nodes, login=Way((), ""))
-    assert [(check.name, check.error.exit_code) for check in found if check.error] == wrong
+    checks = readiness.checks(readings, machine(NODE), nodes=nodes, login=Login((), ""))
+    assert [(check.name, check.error.exit_code) for check in checks if check.error] == wrong
     assert all(
         str(check).startswith("FAILED" if check.error else "warning" if check.warns else "ok")
-        for check in found
+        for check in checks
     )
 
 
 def test_a_missing_program_is_named() -> None:
-    found = readiness.checks(
+    checks = readiness.checks(
         READINGS,
         machine(NODE, commands=frozenset({"python3", "bash", "sha256sum", "ctr"})),
         nodes=NODES,
         login=None,
     )
-    assert [check.detail for check in found if check.error] == ["k8s-node1 has no gzip"]
+    assert [check.detail for check in checks if check.error] == ["k8s-node1 has no gzip"]

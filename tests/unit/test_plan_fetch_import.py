@@ -7,7 +7,8 @@ import pytest
 
 from breakglass.commands import Unread, fetch, import_image
 from breakglass.commands.answering import Answers
-from breakglass.commands.fetch import Way
+from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts, Login
+from breakglass.commands.fetch_options import Failures, choose_option
 from breakglass.errors import Integrity, Refused, Unreachable
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Containerd
@@ -29,7 +30,6 @@ from tests.facts import (
     tarball,
 )
 
-Failed = fetch.Failures
 NEW = tarball("new", 2)
 OPTIONS = (
     "-o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no -o ConnectTimeout=5 -o "
@@ -44,7 +44,7 @@ def facts(
     *,
     login: str = "",
     **more: object,
-) -> fetch.Facts:
+) -> Facts:
     """`on_vm` or `on_nas` None: not reached."""
     sources = tuple(
         shelf(host, held, latest="new")
@@ -56,32 +56,32 @@ def facts(
         for host, held in ((VM, on_vm), (NAS, on_nas))
         if held is None
     )
-    ways = {
-        source.host.name: Way(("ssh", *fetch.SSH_OPTIONS, *source.host.login), login)
+    logins = {
+        source.host.name: Login(("ssh", *SSH_OPTIONS, *source.host.login), login)
         for source in sources
     }
-    known = fetch.Facts(
+    known = Facts(
         NODE,
         "k8s-node1 is 10.0.20.101 (InternalIP)",
         machine(NODE),
         on_node or shelf(NODE),
         sources,
         unread,
-        ways,
+        logins,
     )
     return replace(known, **more)  # type: ignore[arg-type]
 
 
 def planned(
-    known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None
+    known: Facts, *, tag: str | None = None, via: str = "auto", failed: Failures | None = None
 ) -> list[str]:
     return lines(plan(known, tag=tag, via=via, failed=failed))
 
 
 def plan(
-    known: fetch.Facts, *, tag: str | None = None, via: str = "auto", failed: Failed | None = None
+    known: Facts, *, tag: str | None = None, via: str = "auto", failed: Failures | None = None
 ) -> Plan:
-    option, others = fetch.choose_way(known, tag=tag, via=via, failed=failed or {})
+    option, others = choose_option(known, tag=tag, via=via, failed=failed or {})
     return fetch.plan(known, option, image=IMAGE, identity=IDENTITY, tag=tag, others=others)
 
 
@@ -131,7 +131,7 @@ def test_the_next_source_is_taken_when_the_vm_is_down() -> None:
     assert "192.168.1.13" in copying(planned(facts(on_vm=None)))
 
 
-def test_with_every_source_down_each_reason_is_told() -> None:
+def test_with_every_source_down_each_reason_is_reported() -> None:
     with pytest.raises(
         Unreachable, match=r"(?s)registry-vm does not answer.*synology does not answer"
     ):
@@ -141,7 +141,7 @@ def test_with_every_source_down_each_reason_is_told() -> None:
 def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarballs() -> None:
     older = tarball("older", 1, letter="b")
     known = facts(on_vm=(NEW, older), on_nas=(NEW,))
-    failed: Failed = {("registry-vm", NEW.file, "node"): Integrity("bad")}
+    failed: Failures = {("registry-vm", NEW.file, "node"): Integrity("bad")}
     assert "192.168.1.13" in copying(planned(known, failed=failed))
     failed["synology", NEW.file, "node"] = Integrity("bad too")
     assert "infra-ci-older.tar.gz" in copying(planned(known, failed=failed))
@@ -150,8 +150,8 @@ def test_a_bad_copy_is_passed_over_for_the_next_source_then_for_older_good_tarba
         planned(known, failed=failed)
 
 
-def test_a_way_that_failed_is_followed_by_the_other_way_of_the_same_source() -> None:
-    failed: Failed = {("registry-vm", NEW.file, "node"): Unreachable("cut")}
+def test_a_transport_that_failed_is_followed_by_the_other_transport_of_the_same_source() -> None:
+    failed: Failures = {("registry-vm", NEW.file, "node"): Unreachable("cut")}
     assert copying(planned(facts(), failed=failed)).startswith("operator$ ssh root@10.0.20.10")
 
 
@@ -160,17 +160,17 @@ def test_an_explicit_tag_is_not_replaced_by_another_tarball() -> None:
         planned(facts(), tag="gone")
 
 
-def test_a_partial_of_the_same_object_is_gone_on_with_and_any_other_is_written_anew() -> None:
+def test_a_partial_of_the_same_object_is_continued_and_any_other_is_written_anew() -> None:
     same = facts(on_node=shelf(NODE, partials=[_partial(300, "a" * 64)]))
     assert "tail -c +301 /shelf/infra-ci-new.tar.gz" in copying(planned(same))
     assert "--offset 300" in copying(planned(same))
     for via in ("node", "operator"):
-        assert 300 in [getattr(each, "resumed_bytes", 0) for each in plan(same, via=via).steps]
+        assert 300 in [getattr(step, "resumed_bytes", 0) for step in plan(same, via=via).steps]
     for partial in (_partial(300, "c" * 64), _partial(300, None), _partial(5000, "a" * 64)):
         assert "--offset 0" in copying(planned(facts(on_node=shelf(NODE, partials=[partial]))))
 
 
-def test_left_over_partials_of_other_tarballs_go() -> None:
+def test_left_over_partials_of_other_tarballs_are_removed() -> None:
     made = planned(facts(on_node=shelf(NODE, partials=[Partial("infra-ci-old.tar.gz", 5, None)])))
     assert made[1] == (
         "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive discard "
@@ -197,7 +197,7 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
     assert not any(" rm " in line for line in asked_for)
 
 
-def test_a_link_on_the_node_that_is_none_is_refused_before_anything_is_copied() -> None:
+def test_a_latest_on_the_node_that_is_no_link_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
         planned(
             facts(on_node=shelf(NODE, fault="is not a link", foreign=["infra-ci-latest.tar.gz"]))

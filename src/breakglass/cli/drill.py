@@ -8,6 +8,9 @@ from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import drill, readiness
+from breakglass.commands.drill_candidate import Candidate, candidate, renewal
+from breakglass.commands.drill_facts import Facts, observe, observe_again, tidied
+from breakglass.commands.drill_removal import leftover, state
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
 from breakglass.plan import Confirm
@@ -24,17 +27,17 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
     """
     estate, config = session.estate, session.config
     choice = chosen(session, node, command="drill")
-    facts = drill.observe(estate, choice.target, known=choice.sources)
+    facts = observe(estate, choice.target, known=choice.sources)
     checks = readiness.checks(
         facts.readings,
         facts.reach.machine,
         nodes=config.nodes,
-        login=facts.reach.ways.get(REGISTRY_VM),
+        login=facts.reach.logins.get(REGISTRY_VM),
     )
     lacks = readiness.missing(facts.reach.machine, config.nodes)
-    tried: list[tuple[drill.Candidate, list[BreakglassError]]] = []
+    tried: list[tuple[Candidate, list[BreakglassError]]] = []
     for host, _ in estate.sources:
-        found = drill.candidate(
+        found = candidate(
             facts, host.name, at=estate.identity.at, max_age_hours=config.status.max_age_hours
         )
         errors = [found.fault] if found.fault else []
@@ -45,16 +48,14 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
                     next_step=f"install it on {facts.node}",
                 )
             ]
-        elif drill.is_tried(found):
+        elif found.is_tried:
             facts, error = _try(session, facts, found)
             errors += [error] if error else []
         tried.append((found, errors))
     return _tell(session, facts, tried, checks)
 
 
-def _try(
-    session: Session, facts: drill.Facts, found: drill.Candidate
-) -> tuple[drill.Facts, BreakglassError | None]:
+def _try(session: Session, facts: Facts, found: Candidate) -> tuple[Facts, BreakglassError | None]:
     """One source's tarball in and out again; the node as it is afterwards, and what went wrong."""
     option, outcome = found.option, session.outcome
     assert option is not None
@@ -63,33 +64,33 @@ def _try(
         reached = session.carry_out(drill.job(session.estate, facts, option)).facts
         # What it has changed it has changed back.
         outcome.changed = False
-        return drill.tidied(reached), None
+        return tidied(reached), None
     except Busy as error:
         raise error.replaced(state=Busy.state_by_default) from error.__cause__
     except BreakglassError as error:
         step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)
         if isinstance(error, Integrity) and not isinstance(step, Confirm):
-            error = error.replaced(next_step=drill.bad_copy(option))
+            error = error.replaced(next_step=renewal(option.shelf, option.tarball))
         session.screen.warn(f"{found.source}: {error.message}")
         with suppress(BreakglassError):
-            facts = drill.observe_again(session.estate, facts)
-            outcome.changed = bool(drill.leftover(facts).steps)
+            facts = observe_again(session.estate, facts)
+            outcome.changed = bool(leftover(facts).steps)
         return facts, error
 
 
 def _tell(
     session: Session,
-    facts: drill.Facts,
-    tried: list[tuple[drill.Candidate, list[BreakglassError]]],
+    facts: Facts,
+    tried: list[tuple[Candidate, list[BreakglassError]]],
     checks: tuple[readiness.Check, ...],
 ) -> drill.DrillResult:
     """A line for each finding, and what they come to."""
     screen, is_dry = session.screen, session.outcome.dry_run
-    told: list[tuple[drill.Candidate, BreakglassError | None]] = []
+    told: list[tuple[Candidate, BreakglassError | None]] = []
     for found, errors in tried:
         decisive = _together(errors)
         told.append((found, decisive))
-        what = f"{found.option.tarball.file}, via {found.option.way}" if found.option else ""
+        what = f"{found.option.tarball.file}, via {found.option.via}" if found.option else ""
         good = f"{what}, " + (
             "is to be tried"
             if is_dry
@@ -137,7 +138,7 @@ def _tell(
                 ]
             )
         )
-        session.outcome.error = kind(message, state=drill.state(facts), next_step=following)
+        session.outcome.error = kind(message, state=state(facts), next_step=following)
     return drill.result(facts, told, checks)
 
 

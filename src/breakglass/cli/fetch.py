@@ -3,7 +3,9 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import Target, fetch
+from breakglass.commands import Target, fetch, fetch_facts
+from breakglass.commands.fetch_copy import is_transfer, resumes
+from breakglass.commands.fetch_options import Failures, Key, Option, choose_option
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
 
@@ -28,7 +30,7 @@ def _work(
         check_source(source)
     choice = chosen(session, node, command="fetch")
     target = choice.target
-    known = fetch.observe(
+    known = fetch_facts.observe(
         session.estate, target=target, source=source, via=via, known=choice.sources
     )
     after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
@@ -44,17 +46,19 @@ def fetch_to(
     tag: str | None,
     source: str | None = None,
     via: str = "auto",
-    known: fetch.Facts | None = None,
-) -> tuple[fetch.Facts, fetch.Option]:
+    known: fetch_facts.Facts | None = None,
+) -> tuple[fetch_facts.Facts, Option]:
     """A transfer that failed is followed by the next source or way: a new read and a new plan,
     without what has failed. `known`: what was read already.
     """
-    failed: fetch.Failures = {}
-    from_start: set[tuple[str, str, str]] = set()
+    failed: Failures = {}
+    from_start: set[Key] = set()
     tried: list[str] = []
     while True:
         try:
-            facts = known or fetch.observe(session.estate, target=target, source=source, via=via)
+            facts = known or fetch_facts.observe(
+                session.estate, target=target, source=source, via=via
+            )
         except Unreachable as error:
             if not tried:
                 raise
@@ -66,7 +70,7 @@ def fetch_to(
                 next_step="run the same command again: it goes on where this one stopped",
             ) from error
         known = None
-        option, others = fetch.choose_way(facts, tag=tag, via=via, failed=failed)
+        option, others = choose_option(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
             job = fetch.job(session.estate, facts, option, tag=tag, others=others)
@@ -76,10 +80,10 @@ def fetch_to(
                 (told.step for told in session.outcome.steps[before:] if told.status == "failed"),
                 None,
             )
-            if step is None or not fetch.is_transfer(step):
+            if step is None or not is_transfer(step):
                 raise
             tried.append(f"{option}: {error.message}")
-            if fetch.resumes(step) and option.key not in from_start:
+            if resumes(step) and option.key not in from_start:
                 from_start.add(option.key)
                 session.screen.warn(f"{error.message}; trying the same once more")
             else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Estate, Identity, Target
-from breakglass.commands.choose import missing_names, repository_of
+from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods

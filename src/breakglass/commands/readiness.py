@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from breakglass.commands import Estate
 from breakglass.commands.answering import Answers, read_answers, set_up
-from breakglass.commands.fetch import Way
+from breakglass.commands.fetch_facts import Login
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.containerd import Ctr
@@ -81,7 +81,7 @@ def missing(machine: Machine, nodes: Nodes) -> tuple[str, ...]:
 
 
 def checks(
-    readings: Readings, machine: Machine, *, nodes: Nodes, login: Way | None
+    readings: Readings, machine: Machine, *, nodes: Nodes, login: Login | None
 ) -> tuple[Check, ...]:
     """`login`: how the node's root would log in to the VM; None where the VM was not reached."""
     node = machine.host
@@ -141,7 +141,7 @@ def _answering(node: Host, nodes: Nodes, readings: Readings) -> tuple[Check, ...
     return (found, *(Check("answering pulls", warning, warns=True) for warning in warnings))
 
 
-def _login(node: Host, login: Way) -> tuple[Check, ...]:
+def _login(node: Host, login: Login) -> tuple[Check, ...]:
     if login.why_not:
         return (
             Check(

@@ -5,8 +5,19 @@ done.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Identity, Target, check, fetch, import_image, pin, restore
+from breakglass.commands import (
+    Estate,
+    Identity,
+    Target,
+    check,
+    fetch,
+    fetch_facts,
+    import_image,
+    pin,
+    restore,
+)
 from breakglass.commands.choose import Chosen, choose_for, named
+from breakglass.commands.fetch_options import Option, choose_option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -20,10 +31,10 @@ REASON = "breakglass recover"
 @dataclass(frozen=True)
 class Facts:
     target: Target
-    fetching: fetch.Facts
-    option: fetch.Option
+    fetching: fetch_facts.Facts
+    option: Option
     """What is fetched."""
-    others: tuple[fetch.Option, ...]
+    others: tuple[Option, ...]
     """What would be, if that failed."""
     into: import_image.Facts | None
     """The node as it is, with the tarball that will be there by then; None where only the fetch
@@ -97,8 +108,10 @@ def choose(estate: Estate, *, node: str | None) -> Chosen:
 def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
     """Everything that the whole plan is made of."""
     target = chosen.target
-    fetching = fetch.observe(estate, target=target, source=None, via="auto", known=chosen.sources)
-    option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
+    fetching = fetch_facts.observe(
+        estate, target=target, source=None, via="auto", known=chosen.sources
+    )
+    option, others = choose_option(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_image.observe(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from breakglass.commands import Estate, Unread
-from breakglass.commands.choose import missing_names
+from breakglass.commands.image_names import missing_names
 from breakglass.commands.status_facts import (
     Facts,
     Seen,

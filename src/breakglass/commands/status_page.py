@@ -256,7 +256,7 @@ def _state(seen: Seen, facts: Facts) -> str:
         if by_us
         else ""
     )
-    # The words of commands/choose.py.
+    # The words of commands/node_choice.py.
     return ", ".join(
         filter(
             None,

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from breakglass.commands import Estate
-from breakglass.commands.hosts_toml import compose, endpoints, lists, registry_of
+from breakglass.commands.hosts_toml import compose
+from breakglass.commands.hosts_toml_reading import endpoints, lists, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import (
     MARK,

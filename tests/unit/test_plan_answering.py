@@ -16,8 +16,11 @@ import pytest
 
 from breakglass.cli.outcome import to_json
 from breakglass.commands import Estate, Unread, restore
-from breakglass.commands.answering import Answers, Part, begin, check_config_path, set_up, take_back
+from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.answering_facts import Answers
+from breakglass.commands.config_path import check_config_path
 from breakglass.commands.hosts_toml import compose
+from breakglass.commands.node_record import begin
 from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import (

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from breakglass.commands import Unread, drill, fetch, readiness
-from breakglass.commands.answering import Answers
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.fetch import Option, Way
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken

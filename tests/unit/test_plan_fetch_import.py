@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from breakglass.commands import Unread, fetch, import_image
-from breakglass.commands.answering import Answers
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.fetch import Way
 from breakglass.errors import Integrity, Refused, Unreachable
 from breakglass.observe.answering import Taken

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from breakglass.commands import Estate, import_image
-from breakglass.commands.answering import Answers
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, verdict
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable

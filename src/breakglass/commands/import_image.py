@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Estate, Identity, Target, enter, verify
-from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
+from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.job import Job
+from breakglass.commands.node_record import begin, end
 from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.answering import Taken

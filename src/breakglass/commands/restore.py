@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Estate, Identity, Unread, check, enter
-from breakglass.commands.answering import edited, end, take_back
+from breakglass.commands.answering import take_back
 from breakglass.commands.import_image import OURS, untag
 from breakglass.commands.job import Job
+from breakglass.commands.node_record import edited, end
 from breakglass.config import Nodes
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable

@@ -5,7 +5,17 @@ done.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Identity, Target, check, fetch, import_image, pin, restore
+from breakglass.commands import (
+    Estate,
+    Identity,
+    Target,
+    check,
+    fetch,
+    import_facts,
+    import_image,
+    pin,
+    restore,
+)
 from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
@@ -25,7 +35,7 @@ class Facts:
     """What is fetched."""
     others: tuple[fetch.Option, ...]
     """What would be, if that failed."""
-    into: import_image.Facts | None
+    into: import_facts.Facts | None
     """The node as it is, with the tarball that will be there by then; None where only the fetch
     will tell what is in it.
     """
@@ -101,7 +111,7 @@ def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
     option, others = fetch.choose_way(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
-        import_image.observe(
+        import_facts.observe(
             estate,
             target,
             tag=tag,

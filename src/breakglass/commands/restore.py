@@ -6,7 +6,7 @@ from functools import partial
 
 from breakglass.commands import Estate, Identity, Unread, check, enter
 from breakglass.commands.answering import take_back
-from breakglass.commands.import_image import OURS, untag
+from breakglass.commands.import_names import OURS, untag
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import edited, end
 from breakglass.config import Nodes

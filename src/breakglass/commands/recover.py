@@ -15,6 +15,7 @@ from breakglass.commands import (
     import_image,
     pin,
     restore,
+    restore_facts,
 )
 from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.config import Config
@@ -156,27 +157,27 @@ def plan(
     giving = None
     own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
-        then = restore.Facts(
+        then = restore_facts.Facts(
             _nodes_then(facts.pinning.nodes, pinning.steps),
             facts.pinning.may_patch,
             "",
-            (restore.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
+            (restore_facts.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
             own=own,
         )
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
     return (*stages, Stage("restore", giving))
 
 
-def own_of(facts: Facts, identity: Identity) -> restore.Own:
+def own_of(facts: Facts, identity: Identity) -> restore_facts.Own:
     """What this run may give back: its own and nothing else. Raises Refused where a pin is in
     force: it may be somebody's at work.
     """
-    own = restore.Own(facts.node, identity.run)
+    own = restore_facts.Own(facts.node, identity.run)
     check_alone(facts.pinning.nodes, own)
     return own
 
 
-def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
+def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
     """Raises Refused where another run has pinned the same node: who ends first would take the pin
     from the other.
     """
@@ -200,12 +201,14 @@ def told(pin: Pin) -> str:
 
 
 def check_still_pinned(
-    before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own
+    before: tuple[Node, ...], now: tuple[Node, ...], own: restore_facts.Own
 ) -> tuple[str, ...]:
     """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back
     while the command ran.
     """
-    pinned, standing = (restore.Facts(nodes, None, own=own).marked() for nodes in (before, now))
+    pinned, standing = (
+        restore_facts.Facts(nodes, None, own=own).marked() for nodes in (before, now)
+    )
     if pinned and not standing:
         raise Failed(
             (

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from breakglass.commands.hosts_toml import (
-    Insertion,
-    compose,
-    default_server,
-    endpoints,
-    lists,
-    registry_of,
-)
+from breakglass.commands.hosts_toml import Insertion, compose
+from breakglass.commands.hosts_toml_reading import default_server, endpoints, lists, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import MARK, Site
 from tests.unit.strategies import examples

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from breakglass.cli.outcome import to_json
-from breakglass.commands import Estate, Unread, restore
-from breakglass.commands.answering import Answers, Part, begin, check_config_path, set_up, take_back
+from breakglass.commands import Estate, Unread, restore, restore_facts, restore_leftovers
+from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.answering_facts import Answers
+from breakglass.commands.config_path import check_config_path
 from breakglass.commands.hosts_toml import compose
+from breakglass.commands.node_record import begin
 from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import (
@@ -860,12 +863,12 @@ DOWN = Unreachable("the API server was not reached")
 LOCK = f"sudo -n flock --nonblock {DIRECTORY}/.breakglass.lock cat"
 
 
-def taken_site(host: Host = NODE, **more: Any) -> restore.Site:
+def taken_site(host: Host = NODE, **more: Any) -> restore_facts.Site:
     _, taken = in_place()
-    return restore.Site(host, replace(taken, **more), (KEEP,))
+    return restore_facts.Site(host, replace(taken, **more), (KEEP,))
 
 
-def edited_site(host: Host = NODE) -> restore.Site:
+def edited_site(host: Host = NODE) -> restore_facts.Site:
     site = taken_site(host)
     first, second = site.taken.files
     return replace(
@@ -877,18 +880,18 @@ def edited_site(host: Host = NODE) -> restore.Site:
 UNSERVED = "no registry serves the image"
 
 
-def restore_facts(
-    *sites: restore.Site, nodes: tuple[Node, ...] = (), unserved: str = "", **more: Any
-) -> restore.Facts:
-    return replace(restore.Facts(nodes, True, unserved, sites), **more)
+def facts_of(
+    *sites: restore_facts.Site, nodes: tuple[Node, ...] = (), unserved: str = "", **more: Any
+) -> restore_facts.Facts:
+    return replace(restore_facts.Facts(nodes, True, unserved, sites), **more)
 
 
-def restored(facts: restore.Facts, *names: str) -> Plan:
+def restored(facts: restore_facts.Facts, *names: str) -> Plan:
     return restore.plan(facts, names=names, nodes=NODES, identity=IDENTITY)
 
 
-def left_over(facts: restore.Facts, *names: str) -> BreakglassError | None:
-    return restore.left_over(facts, restored(facts, *names), names=names, nodes=NODES)
+def left_over(facts: restore_facts.Facts, *names: str) -> BreakglassError | None:
+    return restore_leftovers.left_over(facts, restored(facts, *names), names=names, nodes=NODES)
 
 
 GIVING = [
@@ -901,12 +904,12 @@ GIVING = [
 
 
 def test_restore_takes_everything_from_a_node_under_its_lock_and_the_record_last() -> None:
-    assert lines(restored(restore_facts(taken_site()))) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(restored(facts_of(taken_site()))) == [f"k8s-node1$ {LOCK}", *GIVING]
 
 
 def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() -> None:
     plan = restored(
-        restore_facts(
+        facts_of(
             taken_site(),
             taken_site(SECOND),
             nodes=(node("k8s-node2", cordoned=True, annotation=OURS),),
@@ -920,13 +923,13 @@ def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() 
 
 
 def test_names_are_taken_from_the_namespace_that_the_import_has_put_them_into() -> None:
-    made = lines(restored(restore_facts(taken_site(namespace="other"))))
+    made = lines(restored(facts_of(taken_site(namespace="other"))))
     assert made[-2:] == [GIVING[3].replace("-n k8s.io", "-n other"), GIVING[4]]
     assert not any("k8s.io" in line for line in made)
 
 
 def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
-    facts = restore_facts(restore.Site(NODE, Taken(), ()))
+    facts = facts_of(restore_facts.Site(NODE, Taken(), ()))
     assert restored(facts).steps == ()
     assert left_over(facts) is None
 
@@ -935,7 +938,7 @@ def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
     "taken", [recorded(has_responder=False), Taken(has_responder=True), Taken(is_begun=True)]
 )
 def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) -> None:
-    made = lines(restored(restore_facts(restore.Site(NODE, taken, (KEEP,)))))
+    made = lines(restored(facts_of(restore_facts.Site(NODE, taken, (KEEP,)))))
     stop, end = (
         [line for line in GIVING if "stop" in line],
         [line for line in GIVING if " end " in line],
@@ -949,7 +952,7 @@ def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) 
 
 
 def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4() -> None:
-    facts = restore_facts(edited_site())
+    facts = facts_of(edited_site())
     made = restored(facts)
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING[1:4]]
     assert any(FILE in warning for warning in made.warnings)
@@ -965,15 +968,15 @@ def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4(
 
 
 def test_what_restore_ends_with_names_the_nodes_that_restore_was_given() -> None:
-    error = left_over(restore_facts(edited_site()), "k8s-node1", "k8s-node2")
+    error = left_over(facts_of(edited_site()), "k8s-node1", "k8s-node2")
     assert error is not None
     assert error.next_step.endswith("; then: breakglass restore k8s-node1 k8s-node2")
 
 
 def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_type() -> None:
     stray = f"{CERTS}/old.example/hosts.toml"
-    clean = restore.Site(SECOND, Taken(strays=(stray,)))
-    facts = restore_facts(taken_site(strays=(stray,)), clean)
+    clean = restore_facts.Site(SECOND, Taken(strays=(stray,)))
+    facts = facts_of(taken_site(strays=(stray,)), clean)
     made = restored(facts)
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
     error = left_over(facts)
@@ -986,13 +989,13 @@ def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_t
             f"take the lines out that follow `{MARK}`: {host.by_hand('editor', stray)}"
             in error.next_step
         )
-    alone = left_over(restore_facts(clean))
+    alone = left_over(facts_of(clean))
     assert isinstance(alone, Failed)
     assert alone.state == "Nothing else was there to be given back."
 
 
 def test_names_of_ours_without_a_record_are_left_and_told_with_the_line_to_type() -> None:
-    facts = restore_facts(restore.Site(NODE, Taken(), (KEEP, "breakglass.local/keep/other:kept")))
+    facts = facts_of(restore_facts.Site(NODE, Taken(), (KEEP, "breakglass.local/keep/other:kept")))
     made = restored(facts)
     assert made.steps == ()
     assert made.warnings == (
@@ -1011,7 +1014,7 @@ def test_names_of_ours_without_a_record_are_left_and_told_with_the_line_to_type(
 
 
 def test_nodes_that_may_not_be_patched_are_cleaned_all_the_same_and_restore_ends_with_4() -> None:
-    facts = restore_facts(
+    facts = facts_of(
         taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False
     )
     made = restored(facts)
@@ -1026,8 +1029,8 @@ def test_nodes_that_may_not_be_patched_are_cleaned_all_the_same_and_restore_ends
 def test_where_nodes_may_not_be_patched_and_nothing_else_is_to_do_that_is_the_end() -> None:
     with pytest.raises(Unreachable, match="the right patch on nodes is missing"):
         restored(
-            restore_facts(
-                restore.Site(NODE, Taken()),
+            facts_of(
+                restore_facts.Site(NODE, Taken()),
                 nodes=(node("k8s-node1", cordoned=True, annotation=OURS),),
                 may_patch=False,
             )
@@ -1039,7 +1042,7 @@ def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_non
     names: tuple[str, ...],
 ) -> None:
     other = replace(node("k8s-node2", annotation=OURS), address="10.0.20.2")
-    facts = restore_facts(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
+    facts = facts_of(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
     assert left_over(facts, *names) is None
 
@@ -1051,7 +1054,7 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
     ("facts", "names", "goal"),
     [
         (
-            restore_facts(taken_site()),
+            facts_of(taken_site()),
             (),
             (
                 "no node is cordoned by us or carries an annotation of ours; no node answers "
@@ -1059,7 +1062,7 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             ),
         ),
         (
-            restore_facts(taken_site()),
+            facts_of(taken_site()),
             ("k8s-node1", "k8s-node2"),
             (
                 "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no pulls are "
@@ -1067,7 +1070,7 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             ),
         ),
         (
-            restore_facts(taken_site(), unread=(UNREAD,)),
+            facts_of(taken_site(), unread=(UNREAD,)),
             (),
             (
                 "no node that was reached is cordoned by us or carries an annotation of ours; no "
@@ -1075,12 +1078,12 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             ),
         ),
         (
-            restore_facts(taken_site(), api=DOWN),
+            facts_of(taken_site(), api=DOWN),
             ("k8s-node1",),
             "k8s-node1: no pulls are answered, no image is kept for us",
         ),
         (
-            restore_facts(edited_site(), api=DOWN),
+            facts_of(edited_site(), api=DOWN),
             ("k8s-node1",),
             (
                 "k8s-node1: no pulls are answered, no image is kept for us, but for what the "
@@ -1088,7 +1091,7 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             ),
         ),
         (
-            restore_facts(
+            facts_of(
                 taken_site(),
                 nodes=(node("k8s-node1", cordoned=True, annotation=OURS),),
                 may_patch=False,
@@ -1097,7 +1100,7 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             "no node answers pulls or keeps an image for us, but for what the warnings name",
         ),
         (
-            restore_facts(edited_site()),
+            facts_of(edited_site()),
             (),
             (
                 "no node is cordoned by us or carries an annotation of ours; no node answers "
@@ -1107,14 +1110,14 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
     ],
 )
 def test_the_goal_names_what_was_reached_and_no_more(
-    facts: restore.Facts, names: tuple[str, ...], goal: str
+    facts: restore_facts.Facts, names: tuple[str, ...], goal: str
 ) -> None:
     assert restored(facts, *names).goal == goal
 
 
 def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_same_again() -> None:
     site = edited_site()
-    facts = restore_facts(
+    facts = facts_of(
         replace(
             site,
             names=(),
@@ -1128,7 +1131,7 @@ def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_sam
 
 
 def test_restore_of_a_named_node_works_without_the_api_and_says_that_nobody_is_uncordoned() -> None:
-    facts = restore_facts(taken_site(), api=DOWN)
+    facts = facts_of(taken_site(), api=DOWN)
     made = restored(facts, "k8s-node1")
     assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
     assert "nobody is uncordoned" in made.warnings[0]
@@ -1137,7 +1140,7 @@ def test_restore_of_a_named_node_works_without_the_api_and_says_that_nobody_is_u
 
 
 def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_and_fails() -> None:
-    facts = restore_facts(taken_site(), api=DOWN)
+    facts = facts_of(taken_site(), api=DOWN)
     assert lines(restored(facts)) == [f"k8s-node1$ {LOCK}", *GIVING]
     error = left_over(facts)
     assert isinstance(error, Failed)
@@ -1147,14 +1150,14 @@ def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_
 
 
 def test_restore_without_names_that_reached_nothing_at_all_is_unreachable() -> None:
-    assert isinstance(left_over(restore_facts(api=DOWN)), Unreachable)
+    assert isinstance(left_over(facts_of(api=DOWN)), Unreachable)
 
 
 @pytest.mark.parametrize("names", [(), ("k8s-node1", "k8s-node2")])
 def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4(
     names: tuple[str, ...],
 ) -> None:
-    facts = restore_facts(
+    facts = facts_of(
         taken_site(),
         unread=(
             Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2")),
@@ -1170,15 +1173,15 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
 def test_restore_warns_of_nodes_that_no_longer_answer_while_no_registry_serves_the_image() -> None:
     assert any(
         f"{UNSERVED}: unless that changes" in warning
-        for warning in restored(restore_facts(taken_site(), unserved=UNSERVED)).warnings
+        for warning in restored(facts_of(taken_site(), unserved=UNSERVED)).warnings
     )
     assert (
-        restored(restore_facts(restore.Site(NODE, Taken(), ()), unserved=UNSERVED)).warnings == ()
+        restored(facts_of(restore_facts.Site(NODE, Taken(), ()), unserved=UNSERVED)).warnings == ()
     )
 
 
 def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -> None:
-    facts = restore_facts(
+    facts = facts_of(
         taken_site(),
         taken_site(SECOND),
         nodes=(node("a", cordoned=True, annotation=OURS), node("b", annotation=OURS)),
@@ -1308,8 +1311,8 @@ def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
 TOOK = recorded()
 
 
-def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> restore.Facts:
-    return restore.observe(estate(hosts, cluster, **addresses), names=names)
+def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> restore_facts.Facts:
+    return restore_facts.observe(estate(hosts, cluster, **addresses), names=names)
 
 
 def test_restore_looks_at_every_known_node_and_takes_only_names_of_ours() -> None:
@@ -1374,7 +1377,7 @@ def test_a_machine_that_has_two_names_is_looked_at_once() -> None:
 def test_names_are_looked_for_in_the_namespace_of_the_record() -> None:
     (site,) = observed(Reached(n0=recorded(namespace="other")), Api("k8s-node1")).sites
     assert (site.taken.namespace, site.names) == ("other", (BEFORE, KEEP))
-    assert any("ctr -n other images rm" in line for line in lines(restored(restore_facts(site))))
+    assert any("ctr -n other images rm" in line for line in lines(restored(facts_of(site))))
 
 
 def test_a_containerd_that_does_not_answer_counts_only_where_something_was_taken() -> None:
@@ -1395,7 +1398,7 @@ def test_a_second_look_is_at_those_nodes_only_from_which_something_was_taken() -
     hosts, cluster = Reached(n0=TOOK, n1=Taken()), Api("k8s-node1", "k8s-node2")
     facts = observed(hosts, cluster)
     del hosts.taken["wizard@n1"]
-    again = restore.observe_again(estate(hosts, cluster), facts)
+    again = restore_facts.observe_again(estate(hosts, cluster), facts)
     assert sorted(site.host.name for site in again.sites) == ["k8s-node1", "k8s-node2"]
     assert again.unread == ()
     assert lines(restored(again)) == lines(restored(facts))
@@ -1405,6 +1408,6 @@ def test_nodes_do_not_wait_for_an_api_that_goes_away_between_two_looks() -> None
     hosts, cluster = Reached(n0=TOOK), Api("k8s-node1")
     facts = observed(hosts, cluster)
     cluster.down = True
-    again = restore.observe_again(estate(hosts, cluster), facts)
+    again = restore_facts.observe_again(estate(hosts, cluster), facts)
     assert again.api is DOWN
     assert lines(restored(again)) == lines(restored(facts))

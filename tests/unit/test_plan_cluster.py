@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, check, pin, restore
+from breakglass.commands import Unread, check, pin, restore, restore_facts
 from breakglass.commands.check import RUNBOOK, judge, way_back
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod
@@ -36,7 +36,7 @@ def pinned(known: pin.Facts) -> list[str]:
 
 def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
     return lines(
-        restore.plan(restore.Facts(nodes, True), names=names, nodes=NODES, identity=IDENTITY)
+        restore.plan(restore_facts.Facts(nodes, True), names=names, nodes=NODES, identity=IDENTITY)
     )
 
 
@@ -157,7 +157,7 @@ def test_restore_with_names_touches_only_these() -> None:
 
 def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
     made = restore.plan(
-        restore.Facts(
+        restore_facts.Facts(
             (node("k8s-node2", cordoned=True, annotation=OURS),),
             True,
             "no registry serves the image",

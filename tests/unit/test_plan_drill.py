@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from breakglass.commands import Unread, drill, drill_candidate, fetch_facts, readiness
-from breakglass.commands.answering import Answers
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.drill_candidate import Candidate
 from breakglass.commands.drill_facts import NAMESPACE, Facts, tidied
 from breakglass.commands.drill_removal import leftover, state

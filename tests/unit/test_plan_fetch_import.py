@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, fetch, import_image
-from breakglass.commands.answering import Answers
+from breakglass.commands import Unread, fetch, import_facts, import_image, import_names
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts, Login
 from breakglass.commands.fetch_options import Failures, choose_option
 from breakglass.errors import Integrity, Refused, Unreachable
@@ -266,12 +266,12 @@ def imported(
     extra_targets: Iterable[str] = (),
     latest: str | None = "new",
     **more: object,
-) -> import_image.Facts:
+) -> import_facts.Facts:
     """`has`: name -> image ID in containerd; the names that keep images are there as well. The node
     is not to answer pulls.
     """
     letters = "a" + ("c" if any(one.record and one.record.companions for one in tarballs) else "")
-    keeps = {import_image.keep_name(image_id(letter)): image_id(letter) for letter in letters}
+    keeps = {import_names.keep_name(image_id(letter)): image_id(letter) for letter in letters}
     found_ids: dict[str, str | None] = {**keeps, **(has or {})}
     held = shelf(NODE, tarballs, latest=latest)
     found = held.find(latest) if latest else None
@@ -282,7 +282,7 @@ def imported(
         frozenset(found_ids),
         frozenset(keeps),
     )
-    known = import_image.Facts(
+    known = import_facts.Facts(
         NODE,
         "k8s-node1 is 10.0.20.101 (InternalIP)",
         machine(NODE),
@@ -295,7 +295,7 @@ def imported(
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def import_lines(known: import_image.Facts) -> list[str]:
+def import_lines(known: import_facts.Facts) -> list[str]:
     return lines(import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None))
 
 
@@ -323,7 +323,7 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
 
 
 def test_what_an_import_says_it_leaves_are_the_names_that_its_steps_lead_to() -> None:
-    stale = [import_image.keep_name(image_id("d")), import_image.kept_name(NAMES[1])]
+    stale = [import_names.keep_name(image_id("d")), import_names.kept_name(NAMES[1])]
     known = imported(has={NAMES[1]: image_id("b")}, extra_targets=[*stale, "breakglass.local/x:1"])
     names = set(known.containerd.targets)
     for step in import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None).steps:
@@ -350,7 +350,7 @@ def test_only_the_missing_names_are_given_when_the_image_is_there() -> None:
 def test_what_a_name_meant_before_is_kept_until_the_import_succeeds_or_is_put_back() -> None:
     known = imported(has={NAMES[1]: image_id("b")})
     made = import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None)
-    before = import_image.kept_name(NAMES[1])
+    before = import_names.kept_name(NAMES[1])
     text = lines(made)
     assert text[2] == f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[1]} {before}"
     assert text[-1] == f"k8s-node1$ sudo -n ctr -n k8s.io images rm {before}"
@@ -368,7 +368,7 @@ def test_a_failure_after_the_names_are_given_undoes_nothing() -> None:
 
 
 def test_what_a_cut_short_import_has_kept_goes_in_the_end_whatever_tag_it_was_for() -> None:
-    before, stale = import_image.kept_name(NAMES[1]), import_image.BEFORE + "0123456789abcdef:kept"
+    before, stale = import_names.kept_name(NAMES[1]), import_names.BEFORE + "0123456789abcdef:kept"
     made = import_lines(imported(has={NAMES[1]: image_id("b")}, extra_targets=[before, stale]))
     assert not any(f"{NAMES[1]} {before}" in line for line in made), (
         "what it means now is kept already"
@@ -414,7 +414,7 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
     ],
 )
 def test_import_is_refused_with_its_reason_and_a_next_step(
-    known: import_image.Facts, sentence: str
+    known: import_facts.Facts, sentence: str
 ) -> None:
     with pytest.raises(Refused, match=sentence) as caught:
         import_lines(known)

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands.snapshot import Facts, explain, plan, result, rotation
+from breakglass.commands.snapshot import plan, result, rotation
+from breakglass.commands.snapshot_facts import Facts
+from breakglass.commands.snapshot_save import explain
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.shelf import Partial, Tarball
 from breakglass.plan import Plan

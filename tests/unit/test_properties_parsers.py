@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as some
 
-from breakglass.commands.hosts_toml import compose, endpoints, lists
+from breakglass.commands.hosts_toml import compose
+from breakglass.commands.hosts_toml_reading import endpoints, lists
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import (
     Answering,

@@ -15,7 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as some
 
 from breakglass.commands import Estate
-from breakglass.commands.snapshot import observe, plan
+from breakglass.commands.snapshot import plan
+from breakglass.commands.snapshot_facts import observe
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import BreakglassError
 from breakglass.observe.shelf import parse_shelf, read_shelf

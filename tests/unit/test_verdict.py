@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from breakglass.commands import Estate, import_image
-from breakglass.commands.answering import Answers
+from breakglass.commands import Estate, import_facts, import_image
+from breakglass.commands.answering_facts import Answers
 from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, verdict
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable
@@ -53,7 +53,7 @@ def imported(
     version: str = "1.7.24",
     answers: Answers = ANSWERS,
     others: Iterable[str] = (),
-) -> import_image.Facts:
+) -> import_facts.Facts:
     one = tarball("new")
     if companion and one.record:
         one = replace(one, record=replace(one.record, companions=((COMPANION, image_id("c")),)))
@@ -61,18 +61,18 @@ def imported(
     containerd = Containerd(
         version, targets, dict.fromkeys(targets, image_id()), frozenset(targets), frozenset()
     )
-    return import_image.Facts(
+    return import_facts.Facts(
         NODE, "", machine(NODE), shelf(NODE, [one], latest="new"), one, NAMES, containerd, answers
     )
 
 
 def told(
-    facts: import_image.Facts | None = None,
+    facts: import_facts.Facts | None = None,
     *,
     kubelet: str = NEW,
     waiting: Iterable[Pod] = (),
     unread: str = "",
-    before: import_image.Facts | None = None,
+    before: import_facts.Facts | None = None,
 ) -> list[str]:
     return list(
         verdict(
@@ -203,11 +203,11 @@ def test_names_that_an_earlier_import_had_answered_are_told() -> None:
 # The plan, as far as it promises what the verdict tells
 
 
-def planned(facts: import_image.Facts) -> Plan:
+def planned(facts: import_facts.Facts) -> Plan:
     return import_image.plan(facts, nodes=NODES, identity=IDENTITY, tag=None)
 
 
-def bare(version: str, *, taken: Taken) -> import_image.Facts:
+def bare(version: str, *, taken: Taken) -> import_facts.Facts:
     """A node that has the tarball only."""
     facts = imported(version=version, answers=Answers(taken))
     return replace(facts, containerd=Containerd(version, {}, {}, frozenset(), frozenset()))

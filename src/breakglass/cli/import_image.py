@@ -3,7 +3,7 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import Target, import_image, verdict
+from breakglass.commands import Target, import_facts, import_image, verdict
 
 
 def run_import(
@@ -31,7 +31,7 @@ def _work(
 
 def import_into(
     session: Session, target: Target, *, tag: str | None, answer_pulls: bool | None = None
-) -> import_image.Facts:
+) -> import_facts.Facts:
     """Import, and close with the verdict: which pods start on the node now."""
     estate = session.estate
     answers = estate.config.nodes.answer_pulls if answer_pulls is None else answer_pulls

@@ -12,7 +12,7 @@ from breakglass.cli.pin import pin_to
 from breakglass.cli.restore import give_back
 from breakglass.cli.session import Session
 from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
-from breakglass.commands import recover, restore
+from breakglass.commands import recover, restore, restore_facts
 from breakglass.errors import BreakglassError, Failed, Integrity, Unreachable, worst
 from breakglass.observe.cluster import Node
 from breakglass.plan import PatchNode
@@ -90,7 +90,7 @@ def _run(session: Session, checklist: Checklist, command: tuple[str, ...]) -> No
     session.screen.say(f"    the command ended with {ended.status}")
 
 
-def _check_still_pinned(session: Session, own: restore.Own, before: tuple[Node, ...]) -> None:
+def _check_still_pinned(session: Session, own: restore_facts.Own, before: tuple[Node, ...]) -> None:
     """What the command ran under is read once more: a pin that somebody gave back meanwhile held
     nothing to this node.
     """
@@ -116,7 +116,7 @@ def _let_patches_settle(session: Session) -> None:
         time.sleep(SETTLE_SECONDS)
 
 
-def _give_back(session: Session, own: restore.Own) -> tuple[str, BreakglassError | None]:
+def _give_back(session: Session, own: restore_facts.Own) -> tuple[str, BreakglassError | None]:
     """The state afterwards, and what could not be given back. What is busy or not reached is tried
     again for a minute.
     """

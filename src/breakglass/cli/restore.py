@@ -2,7 +2,7 @@
 
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import restore
+from breakglass.commands import restore, restore_facts, restore_leftovers
 from breakglass.commands.job import Done
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError
@@ -27,11 +27,17 @@ def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> restore.Res
 
 
 def give_back(
-    session: Session, *, names: tuple[str, ...] = (), own: restore.Own | None = None, yes: bool
-) -> tuple[Done[restore.Facts], BreakglassError | None]:
+    session: Session,
+    *,
+    names: tuple[str, ...] = (),
+    own: restore_facts.Own | None = None,
+    yes: bool,
+) -> tuple[Done[restore_facts.Facts], BreakglassError | None]:
     """Restore, with what could not be given back, though all that was planned was done."""
     done = session.carry_out(restore.job(session.estate, names=names, own=own), yes=yes)
     if session.outcome.dry_run:
         return done, None
-    left = restore.left_over(done.facts, done.plan, names=names, nodes=session.config.nodes)
+    left = restore_leftovers.left_over(
+        done.facts, done.plan, names=names, nodes=session.config.nodes
+    )
     return done, left

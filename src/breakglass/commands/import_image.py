@@ -2,42 +2,28 @@
 recorded image ID.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Estate, Identity, Target, enter, verify
-from breakglass.commands.answering import Answers, Part, begin, end, read_answers, set_up, take_back
+from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
+from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
+from breakglass.commands.import_steps import confirm, give_names, keep_images, names_to_remove
 from breakglass.commands.job import Job
+from breakglass.commands.node_record import begin, end
 from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.answering import Taken
-from breakglass.observe.containerd import PINNED, Containerd, Ctr, honours_pinned, read_containerd
-from breakglass.observe.machine import Machine, read_machine
-from breakglass.observe.shelf import Record, Shelf, Tarball, read_shelf
-from breakglass.plan import Confirm, Host, Plan, Run, Step, title
+from breakglass.observe.containerd import Ctr, honours_pinned
+from breakglass.observe.machine import Machine
+from breakglass.observe.shelf import Record, Tarball
+from breakglass.plan import Plan, Run, Step, title
 
 IMPORT_QUIET_SECONDS = 600.0
-"""`ctr images import` says nothing until it has unpacked everything; how far it has read is shown
+"""`ctr images import` prints nothing until it has unpacked everything; how far it has read is shown
 meanwhile.
 """
-
-OURS = "breakglass.local/"
-"""What every name in containerd that is ours begins with."""
-BEFORE, KEEP = f"{OURS}before/", f"{OURS}keep/"
-
-
-@dataclass(frozen=True)
-class Facts:
-    node: Host
-    how: str
-    machine: Machine
-    shelf: Shelf
-    tarball: Tarball | None
-    names: tuple[str, ...]
-    """What the image is to be called; the first is the one that the tarball holds."""
-    containerd: Containerd
-    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -61,81 +47,6 @@ def job(estate: Estate, target: Target, *, tag: str | None, answer_pulls: bool) 
     )
 
 
-def observe(
-    estate: Estate,
-    target: Target,
-    *,
-    tag: str | None,
-    answer_pulls: bool,
-    shelf: Shelf | None = None,
-) -> Facts:
-    """`shelf`: what the node's directory will be by then, where it is not to be read now."""
-    return _observe(
-        estate,
-        target.host,
-        target.how,
-        tag=tag,
-        answer_pulls=answer_pulls,
-        before=None,
-        shelf=shelf,
-    )
-
-
-def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
-    """The node read anew; the registries are not asked again, so that one that comes or goes
-    meanwhile changes no plan.
-    """
-    return _observe(
-        estate, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers
-    )
-
-
-def _observe(
-    estate: Estate,
-    host: Host,
-    how: str,
-    *,
-    tag: str | None,
-    answer_pulls: bool,
-    before: Answers | None,
-    shelf: Shelf | None = None,
-) -> Facts:
-    estate.note(f"looking at {host} ({host.ssh})")
-    nodes, image = estate.config.nodes, estate.config.image
-    machine = read_machine(
-        estate.hosts, host, nodes.directory, ("python3", "bash", "gzip", nodes.ctr[0])
-    )
-    missing = [
-        command
-        for command in ("python3", "bash", "gzip", nodes.ctr[0])
-        if command not in machine.commands
-    ]
-    if missing:
-        raise Refused(
-            f"{host} has no {', '.join(missing)}",
-            next_step=f"install it on {host}, or choose another node",
-        )
-    shelf = shelf or read_shelf(estate.hosts, host, nodes.directory, image.name)
-    wanted = tag if tag is not None else shelf.latest
-    tarball = shelf.find(wanted) if wanted is not None else None
-    names = image.names(tarball.tag) if tarball else ()
-    expected = _expected(tarball, names)
-    keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
-    containerd = read_containerd(
-        estate.hosts, host, estate.ctr, names=(*expected, *keeps), architecture=machine.architecture
-    )
-    pulls = before.pulls if before else None
-    answers = read_answers(
-        estate,
-        host,
-        tuple(expected),
-        architecture=machine.architecture,
-        wanted=answer_pulls,
-        pulls=pulls,
-    )
-    return Facts(host, how, machine, shelf, tarball, names, containerd, answers)
-
-
 def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> Plan:
     """Raises Refused when there is no such tarball on the node, or it is for another
     architecture.
@@ -143,82 +54,119 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     node, shelf, tarball = facts.node, facts.shelf, facts.tarball
     if tarball is None or tarball.record is None or not tarball.verified:
         raise _no_tarball(facts, tag)
-    record = tarball.record
-    check_usable(tarball.file, record, facts.machine, name=facts.names[0])
-    ctr, there = Ctr(nodes.ctr, nodes.namespace), facts.containerd
-    expected = _expected(tarball, facts.names)
-    good = [
-        name
-        for name in expected
-        if there.image_ids.get(name) == expected[name] and name in there.unpacked
-    ]
-    wanting = [name for name in expected if name not in good]
-    goal = (
-        f"{', '.join(expected)} on {node} are image ID {record.image_id}"
-        + (" and the companions theirs" if record.companions else "")
-        + (", kept there" if honours_pinned(there.version) else "")
-        + (", and the node answers pulls of them" if facts.answers.answering else "")
+    check_usable(tarball.file, tarball.record, facts.machine, name=facts.names[0])
+    ctr = Ctr(nodes.ctr, nodes.namespace)
+    expected = expected_images(tarball, facts.names)
+    importing, undo = _import_steps(facts, tarball, tarball.record, ctr, nodes)
+    answering = _answering(facts, expected, ctr, nodes)
+    settling = _settling_steps(facts, expected, ctr, nodes, answering)
+    goal = _goal(facts, tarball.record, expected)
+    if not (importing or settling):
+        return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
+    first = enter(node, shelf.directory, identity, present=True)
+    source = f"tarball: {tarball.file}, taken {tarball.record.created_at}"
+    return Plan(
+        goal,
+        (*first, *importing, *settling),
+        undo=undo,
+        settled=len(first) + len(importing),
+        notes=(facts.how, source, *answering.notes),
+        warnings=answering.warnings,
     )
-    source = next((name for name in facts.names if name in good), facts.names[0])
-    loads = source not in good or any(name in wanting for name, _ in record.companions)
-    path = shelf.path(tarball)
-    load = Run(
-        node,
+
+
+def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
+    goal = f"{', '.join(expected)} on {facts.node} are image ID {record.image_id}"
+    if record.companions:
+        goal += " and the companions theirs"
+    if honours_pinned(facts.containerd.version):
+        goal += ", kept there"
+    if facts.answers.answering:
+        goal += ", and the node answers pulls of them"
+    return goal
+
+
+def _wanting(facts: Facts, expected: dict[str, str]) -> list[str]:
+    """Names that do not mean their recorded image yet, or whose image is not unpacked."""
+    present = facts.containerd
+    return [
+        name
+        for name, image_id in expected.items()
+        if present.image_ids.get(name) != image_id or name not in present.unpacked
+    ]
+
+
+def _source(facts: Facts, wanting: list[str]) -> str:
+    """The name of the image that other names are tags of."""
+    return next((name for name in facts.names if name not in wanting), facts.names[0])
+
+
+def _import_steps(
+    facts: Facts, tarball: Tarball, record: Record, ctr: Ctr, nodes: Nodes
+) -> tuple[tuple[Step, ...], tuple[tuple[Step, Run], ...]]:
+    """(steps, undo): every name means its image. What fails here is undone."""
+    node, path = facts.node, facts.shelf.path(tarball)
+    expected = expected_images(tarball, facts.names)
+    wanting = _wanting(facts, expected)
+    source = _source(facts, wanting)
+    companions = dict(record.companions)
+    loads = source in wanting or any(name in wanting for name in companions)
+    load = _load(facts, tarball, ctr)
+    loaded = {*companions, *record.references} if loads else set()
+    naming = give_names(facts, ctr, wanting, source=source, loaded=loaded, load=load)
+    confirming = [
+        confirm(facts, nodes, name, expected[name])
+        for name in (source, *companions)
+        if name in wanting
+    ]
+    repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
+    verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
+    is_recorded = facts.answers.taken.is_recorded
+    recording = () if is_recorded else (begin(node, nodes.directory, ctr),)
+    steps = (
+        *((verifying,) if loads else ()),
+        *recording,
+        *naming.keeping,
+        *((load,) if loads else ()),
+        *confirming,
+        *naming.tagging,
+    )
+    return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
+
+
+def _load(facts: Facts, tarball: Tarball, ctr: Ctr) -> Run:
+    path = facts.shelf.path(tarball)
+    return Run(
+        facts.node,
         (("gzip", "-dc", path), ctr.line("images", "import", "-")),
         IMPORT_QUIET_SECONDS,
         total_bytes=tarball.size_bytes,
         watch=path,
         title=title("import", tarball.file, " into containerd"),
     )
-    held = {name for name, _ in record.companions} | set(record.references)
-    keeping: list[Step] = []
-    naming: list[Step] = []
-    undo: list[tuple[Step, Run]] = []
-    for name in wanting:
-        moving = load if loads and name in held else _tag(node, ctr, source, name)
-        if moving is not load:
-            naming.append(moving)
-        undo += _putting_back(facts, name, moving, ctr, keeping)
-    confirming = [
-        _confirm(facts, nodes, name, expected[name])
-        for name in (source, *dict(record.companions))
-        if name in wanting
-    ]
-    repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
-    verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
-    before = (verifying,) if loads else ()
-    recording = () if facts.answers.taken.is_recorded else (begin(node, nodes.directory, ctr),)
-    steps = (*before, *recording, *keeping, *((load,) if loads else ()), *confirming, *naming)
-    cleaning = tuple(untag(node, ctr, name) for name in _kept(facts, wanting))
-    keeps = _keep(facts, expected, source, ctr, nodes)
-    # Nothing that the responder still answers with goes before it answers with something else.
-    stale = tuple(
-        untag(node, ctr, name)
-        for name in sorted(there.targets)
-        if name.startswith(KEEP) and name not in map(keep_name, expected.values())
-    )
-    answering = _answering(facts, expected, ctr, nodes)
-    afterwards = (*cleaning, *keeps, *answering.steps, *stale)
-    notes = (facts.how, f"tarball: {tarball.file}, taken {record.created_at}", *answering.notes)
-    if not (steps or afterwards):
-        return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
-    first = enter(node, shelf.directory, identity, present=True)
-    undo += [(step, end(node, nodes.directory)) for step in recording]
-    return Plan(
-        goal,
-        (*first, *steps, *afterwards),
-        undo=tuple(undo),
-        settled=len(first) + len(steps),
-        notes=notes,
-        warnings=answering.warnings,
+
+
+def _settling_steps(
+    facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes, answering: Part
+) -> tuple[Step, ...]:
+    """What follows once every name means its image. What fails here is not undone."""
+    wanting = _wanting(facts, expected)
+    keeps = {keep_name(image_id) for image_id in expected.values()}
+    stale = (name for name in sorted(facts.containerd.targets) if name.startswith(KEEP))
+    return (
+        *(untag(facts.node, ctr, name) for name in names_to_remove(facts, wanting)),
+        *keep_images(facts, expected, _source(facts, wanting), ctr, nodes),
+        *answering.steps,
+        # Last: until then the responder may still answer with the images of these names.
+        *(untag(facts.node, ctr, name) for name in stale if name not in keeps),
     )
 
 
 def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
-    """What is taken from the node, and the names of ours in its containerd, once the plan is
+    """What is set up on the node, and the names of ours in its containerd, once the plan is
     done.
     """
-    expected = _expected(facts.tarball, facts.names)
+    expected = expected_images(facts.tarball, facts.names)
     keeps = {keep_name(image_id) for image_id in expected.values()}
     others = {
         name
@@ -256,67 +204,6 @@ def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> N
         )
 
 
-def keep_name(image_id: str) -> str:
-    """The keep tag: the private name that keeps an image from kubelet's image garbage collection,
-    and its content for the responder.
-    """
-    return f"{KEEP}{image_id.removeprefix('sha256:')[:16]}:kept"
-
-
-def _expected(tarball: Tarball | None, names: tuple[str, ...]) -> dict[str, str]:
-    """Name -> image ID, of the image and its companions; the name that the tarball holds comes
-    first.
-    """
-    record = tarball.record if tarball else None
-    return {**dict.fromkeys(names, record.image_id), **dict(record.companions)} if record else {}
-
-
-def _keep(
-    facts: Facts, expected: dict[str, str], source: str, ctr: Ctr, nodes: Nodes
-) -> tuple[Step, ...]:
-    """Each image has a name of ours that carries the label; it survives what becomes of the
-    others.
-    """
-    there = facts.containerd
-    images = {expected[source]: source}
-    for name, image_id in expected.items():
-        images.setdefault(image_id, name)
-    steps: list[Step] = []
-    for image_id, name in images.items():
-        keep = keep_name(image_id)
-        if there.image_ids.get(keep) != image_id or keep not in there.unpacked:
-            steps += [
-                _tag(facts.node, ctr, name, keep),
-                _confirm(facts, nodes, keep, image_id),
-            ]
-        elif keep in there.pinned:
-            continue
-        line = ctr.line("images", "label", keep, PINNED)
-        steps.append(Run(facts.node, (line,), title=title("label", keep)))
-    return tuple(steps)
-
-
-def _tag(node: Host, ctr: Ctr, source: str, name: str) -> Run:
-    line = ctr.line("images", "tag", "--force", source, name)
-    return Run(node, (line,), title=title("tag", name))
-
-
-def untag(node: Host, ctr: Ctr, name: str) -> Run:
-    return Run(node, (ctr.line("images", "rm", name),), title=title("untag", name))
-
-
-def _confirm(facts: Facts, nodes: Nodes, name: str, image_id: str) -> Confirm:
-    return Confirm(
-        facts.node,
-        nodes.ctr,
-        nodes.namespace,
-        name,
-        image_id,
-        facts.machine.architecture,
-        title=title("confirm", name),
-    )
-
-
 def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -> Part:
     if facts.answers.answering is None:
         return take_back(facts.node, nodes.directory, facts.answers.taken)
@@ -329,45 +216,6 @@ def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -
         facts.answers,
         kept=kept,
         targets=facts.containerd.targets,
-    )
-
-
-def kept_name(name: str) -> str:
-    """The private name under which an import keeps what `name` meant before."""
-    return f"{BEFORE}{hashlib.sha256(name.encode()).hexdigest()[:16]}:kept"
-
-
-def _putting_back(
-    facts: Facts, name: str, moving: Run, ctr: Ctr, keeping: list[Step]
-) -> list[tuple[Step, Run]]:
-    """What undoes the step that moves a name: it means again what it meant before, which is kept
-    under a name of ours until the import has succeeded.
-    """
-    targets, before = facts.containerd.targets, kept_name(name)
-    if name not in targets and before not in targets:
-        return [(moving, untag(facts.node, ctr, name))]
-    # What an import that was cut short has kept is kept over by what the name means now, unless
-    # that is not whole.
-    keeps = moving
-    if (
-        name in targets
-        and targets.get(before) != targets[name]
-        and (before not in targets or facts.containerd.image_ids.get(name))
-    ):
-        keeps = _tag(facts.node, ctr, name, before)
-        keeping.append(keeps)
-    return [
-        (moving, _tag(facts.node, ctr, before, name)),
-        (keeps, untag(facts.node, ctr, before)),
-    ]
-
-
-def _kept(facts: Facts, wanting: list[str]) -> list[str]:
-    """The private names that are there, or will be, in the end."""
-    targets = facts.containerd.targets
-    return sorted(
-        {name for name in targets if name.startswith(BEFORE)}
-        | {kept_name(name) for name in wanting if name in targets}
     )
 
 
@@ -386,24 +234,24 @@ def result(facts: Facts) -> ImportResult:
 def state(facts: Facts) -> str:
     """What each name means now."""
     recorded = facts.tarball.record.image_id if facts.tarball and facts.tarball.record else None
-    told = []
-    for name in facts.names:
-        image_id = facts.containerd.image_ids.get(name)
-        meaning = (
-            "the recorded image"
-            if image_id == recorded
-            else f"another image ({image_id or 'its content is not whole'})"
-        )
-        told.append(f"{name} is {meaning if name in facts.containerd.targets else 'absent'}")
+    meanings = "; ".join(f"{name} is {_meaning(facts, name, recorded)}" for name in facts.names)
     answering = facts.answers.answering
-    pulls = (
-        ""
-        if answering is None
-        else f" Pulls are answered on 127.0.0.1:{answering.responder.port}."
-        if answering.responder.port
-        else " Pulls are not answered: pods with Always do not start."
-    )
-    return f"On {facts.node}: {'; '.join(told) or 'no name was touched'}.{pulls}"
+    if answering is None:
+        pulls = ""
+    elif answering.responder.port:
+        pulls = f" Pulls are answered on 127.0.0.1:{answering.responder.port}."
+    else:
+        pulls = " Pulls are not answered: pods with Always do not start."
+    return f"On {facts.node}: {meanings or 'no name was touched'}.{pulls}"
+
+
+def _meaning(facts: Facts, name: str, recorded: str | None) -> str:
+    if name not in facts.containerd.targets:
+        return "absent"
+    image_id = facts.containerd.image_ids.get(name)
+    if image_id == recorded:
+        return "the recorded image"
+    return f"another image ({image_id or 'its content is not whole'})"
 
 
 def _no_tarball(facts: Facts, tag: str | None) -> Refused:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from breakglass.commands import Estate
-from breakglass.commands.answering import Answers, read_answers, set_up
+from breakglass.commands.answering import set_up
+from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.fetch_facts import Login
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable

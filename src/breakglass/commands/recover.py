@@ -12,9 +12,11 @@ from breakglass.commands import (
     check,
     fetch,
     fetch_facts,
+    import_facts,
     import_image,
     pin,
     restore,
+    restore_facts,
 )
 from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.commands.fetch_options import Option, choose_option
@@ -36,7 +38,7 @@ class Facts:
     """What is fetched."""
     others: tuple[Option, ...]
     """What would be, if that failed."""
-    into: import_image.Facts | None
+    into: import_facts.Facts | None
     """The node as it is, with the tarball that will be there by then; None where only the fetch
     will tell what is in it.
     """
@@ -114,7 +116,7 @@ def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
     option, others = choose_option(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
-        import_image.observe(
+        import_facts.observe(
             estate,
             target,
             tag=tag,
@@ -159,27 +161,27 @@ def plan(
     giving = None
     own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
-        then = restore.Facts(
+        then = restore_facts.Facts(
             _nodes_then(facts.pinning.nodes, pinning.steps),
             facts.pinning.may_patch,
             "",
-            (restore.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
+            (restore_facts.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
             own=own,
         )
         giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
     return (*stages, Stage("restore", giving))
 
 
-def own_of(facts: Facts, identity: Identity) -> restore.Own:
+def own_of(facts: Facts, identity: Identity) -> restore_facts.Own:
     """What this run may give back: its own and nothing else. Raises Refused where a pin is in
     force: it may be somebody's at work.
     """
-    own = restore.Own(facts.node, identity.run)
+    own = restore_facts.Own(facts.node, identity.run)
     check_alone(facts.pinning.nodes, own)
     return own
 
 
-def check_alone(nodes: tuple[Node, ...], own: restore.Own) -> None:
+def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
     """Raises Refused where another run has pinned the same node: who ends first would take the pin
     from the other.
     """
@@ -203,12 +205,14 @@ def told(pin: Pin) -> str:
 
 
 def check_still_pinned(
-    before: tuple[Node, ...], now: tuple[Node, ...], own: restore.Own
+    before: tuple[Node, ...], now: tuple[Node, ...], own: restore_facts.Own
 ) -> tuple[str, ...]:
     """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back
     while the command ran.
     """
-    pinned, standing = (restore.Facts(nodes, None, own=own).marked() for nodes in (before, now))
+    pinned, standing = (
+        restore_facts.Facts(nodes, None, own=own).marked() for nodes in (before, now)
+    )
     if pinned and not standing:
         raise Failed(
             (

@@ -4,8 +4,8 @@ import textwrap
 
 from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.commands import Unread
-from breakglass.commands.answering import edited
 from breakglass.commands.check import counted
+from breakglass.commands.node_record import edited
 from breakglass.commands.status_facts import (
     Facts,
     PinSeen,

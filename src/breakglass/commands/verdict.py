@@ -5,7 +5,7 @@ not.
 from dataclasses import dataclass
 
 from breakglass.commands import Estate
-from breakglass.commands.import_image import Facts
+from breakglass.commands.import_facts import Facts
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Node, Pod, read_pods

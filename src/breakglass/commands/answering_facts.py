@@ -1,0 +1,135 @@
+"""What is known of a node that is, or is not, to answer pulls."""
+
+from dataclasses import dataclass, replace
+
+from breakglass.commands import Estate
+from breakglass.commands.hosts_toml_reading import endpoints, registry_of
+from breakglass.errors import Refused
+from breakglass.observe.answering import (
+    Answering,
+    Pull,
+    PullState,
+    Site,
+    Taken,
+    read_answering,
+    read_pulls,
+    read_taken,
+)
+from breakglass.plan import Host
+
+
+@dataclass(frozen=True)
+class Answers:
+    taken: Taken
+    answering: Answering | None = None
+    """None: the node is not to answer pulls."""
+    pulls: tuple[Pull, ...] = ()
+    """What the registries do, asked from the node."""
+
+    def first(self, registry: str) -> Pull | None:
+        """Why the node has to come before this registry: what answers first for one of its names,
+        the registry or a mirror, has a broken image.
+        """
+        deciding: dict[str, Pull] = {}
+        for pull in self.pulls:
+            if pull.registry == registry and pull.state in (PullState.SERVES, PullState.BROKEN):
+                deciding.setdefault(pull.name, pull)
+        return next((pull for pull in deciding.values() if pull.state is PullState.BROKEN), None)
+
+    @property
+    def refusing(self) -> tuple[str, ...]:
+        """Registries that let nobody look without a login, so that nobody knows whether their image
+        is whole.
+        """
+        refusing = (pull.registry for pull in self.pulls if pull.state is PullState.REFUSES)
+        return tuple(dict.fromkeys(refusing))
+
+
+def read_answers(
+    estate: Estate,
+    host: Host,
+    names: tuple[str, ...],
+    *,
+    architecture: str,
+    wanted: bool,
+    pulls: tuple[Pull, ...] | None = None,
+) -> Answers:
+    """`wanted`: the node is to answer pulls. `pulls`: what the registries did when they were asked
+    before; they are not asked again.
+    """
+    nodes = estate.config.nodes
+    if not wanted or not names:
+        return Answers(read_taken(estate.hosts, host, nodes.directory, certs=nodes.registry_config))
+    registries = tuple(dict.fromkeys(registry_of(name) for name in names))
+    taken, answering = read_answering(
+        estate.hosts,
+        host,
+        nodes.directory,
+        certs=nodes.registry_config,
+        registries=registries,
+        ctr=estate.ctr,
+    )
+    if pulls is None:
+        estate.note(f"asking {', '.join(registries)} from {host}")
+        questions = [
+            question
+            for site in answering.sites
+            for question in _questions(site, taken, names, architecture)
+        ]
+        answers = read_pulls(estate.hosts, host, questions)
+        pulls = tuple(_second_opinion(estate, pull, architecture) for pull in answers)
+    return Answers(taken, answering, pulls)
+
+
+def original_text(site: Site, taken: Taken) -> str | None:
+    """The hosts.toml without our lines; None: there is none."""
+    entry = taken.file(site.file)
+    if entry and (entry.is_ours or entry.now is None):
+        return entry.original
+    return site.text
+
+
+def _questions(
+    site: Site, taken: Taken, names: tuple[str, ...], architecture: str
+) -> list[dict[str, object]]:
+    """What the node is to ask of the hosts that pulls of these names go to. Nothing where the file
+    cannot be understood: the plan refuses it.
+    """
+    try:
+        hosts = [] if site.fault else endpoints(site, original_text(site, taken))
+    except Refused:
+        return []
+    if not hosts:
+        return []
+    tags: dict[str, list[str]] = {}
+    for name in names:
+        if registry_of(name) == site.registry:
+            reference, _, tag = name.rpartition(":")
+            tags.setdefault(reference.partition("/")[2], []).append(tag)
+    return [
+        {
+            "registry": site.registry,
+            "endpoints": hosts,
+            "repository": repository,
+            "tags": its_tags,
+            "architecture": architecture,
+        }
+        for repository, its_tags in tags.items()
+    ]
+
+
+def _second_opinion(estate: Estate, pull: Pull, architecture: str) -> Pull:
+    """A registry that refuses the node, which has no login, is asked from here, where there may be
+    a login.
+    """
+    if pull.state is not PullState.REFUSES:
+        return pull
+    image = estate.image_id(pull.name, f"linux/{architecture}")
+    if image.state != "broken":
+        return pull
+    return replace(
+        pull,
+        state=PullState.BROKEN,
+        detail=f"asked with the login that is here: {image.detail}",
+        missing=image.missing,
+    )

@@ -1,0 +1,58 @@
+"""Whether containerd on a node reads the hosts.toml that breakglass would edit."""
+
+from breakglass.errors import Refused
+from breakglass.observe.answering import Answering
+from breakglass.plan import Host
+
+
+def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]:
+    """Warnings. Raises Refused where containerd does not look for hosts.toml in the directory that
+    the configuration names.
+    """
+    why = _why_not_read(node, certs, answering)
+    if why:
+        raise Refused(
+            f"pods with Always would not start: {why}",
+            state=(
+                "Nothing was changed. With --no-answer-pulls the image comes in, and pods with "
+                "IfNotPresent start; pods with Always (the default of :latest) do not."
+            ),
+            next_step=f"breakglass import {node} --no-answer-pulls",
+        )
+    if not answering.config_is_newer:
+        return []
+    return [
+        f"{answering.config_file} on {node} was changed after containerd started: where "
+        f"config_path was what changed, pods with Always start only after a restart of containerd"
+    ]
+
+
+def _why_not_read(node: Host, certs: str, answering: Answering) -> str:
+    """Why the responder would not be asked; empty: containerd asks it."""
+    path = answering.config_path
+    if path is None:
+        fault = answering.config_fault or f"no containerd command, and no {answering.config_file}"
+        return (
+            f"containerd's configuration cannot be read ({fault}), "
+            f"so nobody knows whether it reads hosts.toml"
+        )
+    if not path:
+        return (
+            f"containerd on {node} does not read hosts.toml: config_path is not set in "
+            f"{answering.config_file}, and to set it containerd has to be restarted, which "
+            f"breakglass never does"
+        )
+    if ":" in path:
+        return (
+            f"config_path of containerd on {node} is a list, {path}, and containerd is known not "
+            f"to read mirrors from one (containerd issue 12636); one directory alone works, "
+            f"after a restart"
+        )
+    if path.rstrip("/") != certs.rstrip("/"):
+        return (
+            f"containerd on {node} reads hosts.toml below {path}, nodes.registry_config says "
+            f"{certs}"
+        )
+    if answering.content is None:
+        return f"containerd on {node} does not tell where its content store is (ctr plugins ls)"
+    return ""

@@ -1,0 +1,111 @@
+"""What import reads: the node, its tarballs, its containerd and what answers its pulls."""
+
+from dataclasses import dataclass
+
+from breakglass.commands import Estate, Target
+from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.import_names import keep_name
+from breakglass.errors import Refused
+from breakglass.observe.containerd import Containerd, read_containerd
+from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.plan import Host
+
+
+@dataclass(frozen=True)
+class Facts:
+    node: Host
+    how: str
+    machine: Machine
+    shelf: Shelf
+    tarball: Tarball | None
+    names: tuple[str, ...]
+    """What the image is to be called; the first is the one that the tarball holds."""
+    containerd: Containerd
+    answers: Answers
+
+
+def observe(
+    estate: Estate,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    shelf: Shelf | None = None,
+) -> Facts:
+    """`shelf`: what the node's directory will be by then, where it is not to be read now."""
+    return _observe(
+        estate,
+        target.host,
+        target.how,
+        tag=tag,
+        answer_pulls=answer_pulls,
+        before=None,
+        shelf=shelf,
+    )
+
+
+def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
+    """The node read anew; the registries are not asked again, so that one that comes or goes
+    meanwhile changes no plan.
+    """
+    return _observe(
+        estate, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers
+    )
+
+
+def expected_images(tarball: Tarball | None, names: tuple[str, ...]) -> dict[str, str]:
+    """Name -> image ID, of the image and its companions; the name that the tarball holds comes
+    first.
+    """
+    record = tarball.record if tarball else None
+    if record is None:
+        return {}
+    return {**dict.fromkeys(names, record.image_id), **dict(record.companions)}
+
+
+def _observe(
+    estate: Estate,
+    host: Host,
+    how: str,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    before: Answers | None,
+    shelf: Shelf | None = None,
+) -> Facts:
+    estate.note(f"looking at {host} ({host.ssh})")
+    nodes, image = estate.config.nodes, estate.config.image
+    machine = _read_machine(estate, host)
+    shelf = shelf or read_shelf(estate.hosts, host, nodes.directory, image.name)
+    wanted = tag if tag is not None else shelf.latest
+    tarball = shelf.find(wanted) if wanted is not None else None
+    names = image.names(tarball.tag) if tarball else ()
+    expected = expected_images(tarball, names)
+    keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
+    containerd = read_containerd(
+        estate.hosts, host, estate.ctr, names=(*expected, *keeps), architecture=machine.architecture
+    )
+    answers = read_answers(
+        estate,
+        host,
+        tuple(expected),
+        architecture=machine.architecture,
+        wanted=answer_pulls,
+        pulls=before.pulls if before else None,
+    )
+    return Facts(host, how, machine, shelf, tarball, names, containerd, answers)
+
+
+def _read_machine(estate: Estate, host: Host) -> Machine:
+    """Raises Refused where a command is missing that import runs there."""
+    nodes = estate.config.nodes
+    commands = ("python3", "bash", "gzip", nodes.ctr[0])
+    machine = read_machine(estate.hosts, host, nodes.directory, commands)
+    missing = [command for command in commands if command not in machine.commands]
+    if missing:
+        raise Refused(
+            f"{host} has no {', '.join(missing)}",
+            next_step=f"install it on {host}, or choose another node",
+        )
+    return machine

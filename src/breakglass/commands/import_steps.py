@@ -1,0 +1,98 @@
+"""The steps of an import that give names to images, and those that undo them."""
+
+from dataclasses import dataclass
+
+from breakglass.commands.import_facts import Facts
+from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
+from breakglass.config import Nodes
+from breakglass.observe.containerd import PINNED, Ctr
+from breakglass.plan import Confirm, Run, Step, title
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How names come to mean the recorded images."""
+
+    keeping: tuple[Run, ...]
+    """What a name means now gets a private name first."""
+    tagging: tuple[Run, ...]
+    """Names that the tarball itself does not give."""
+    undo: tuple[tuple[Step, Run], ...]
+
+
+def give_names(
+    facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run
+) -> Naming:
+    """`loaded`: the names that the step `load` gives; the others are tags of `source`."""
+    keeping: list[Run] = []
+    tagging: list[Run] = []
+    undo: list[tuple[Step, Run]] = []
+    for name in names:
+        moving = load if name in loaded else tag(facts.node, ctr, source, name)
+        if moving is not load:
+            tagging.append(moving)
+        targets, before = facts.containerd.targets, kept_name(name)
+        if name not in targets and before not in targets:
+            undo.append((moving, untag(facts.node, ctr, name)))
+            continue
+        keeps = moving
+        if _is_to_be_kept(facts, name):
+            keeps = tag(facts.node, ctr, name, before)
+            keeping.append(keeps)
+        undo.append((moving, tag(facts.node, ctr, before, name)))
+        undo.append((keeps, untag(facts.node, ctr, before)))
+    return Naming(tuple(keeping), tuple(tagging), tuple(undo))
+
+
+def _is_to_be_kept(facts: Facts, name: str) -> bool:
+    """Whether what the name means now has to get its private name. What an earlier import that was
+    cut short has kept is replaced, unless the image is not whole now.
+    """
+    targets, before = facts.containerd.targets, kept_name(name)
+    if name not in targets or targets.get(before) == targets[name]:
+        return False
+    return before not in targets or bool(facts.containerd.image_ids.get(name))
+
+
+def names_to_remove(facts: Facts, wanting: list[str]) -> list[str]:
+    """The private names of what names meant before, which go when the import has succeeded."""
+    targets = facts.containerd.targets
+    present = {name for name in targets if name.startswith(BEFORE)}
+    return sorted(present | {kept_name(name) for name in wanting if name in targets})
+
+
+def keep_images(
+    facts: Facts, expected: dict[str, str], source: str, ctr: Ctr, nodes: Nodes
+) -> tuple[Step, ...]:
+    """Each image has a private name that carries the label; it stays whatever happens to the
+    other names.
+    """
+    present = facts.containerd
+    images = {expected[source]: source}
+    for name, image_id in expected.items():
+        images.setdefault(image_id, name)
+    steps: list[Step] = []
+    for image_id, name in images.items():
+        keep = keep_name(image_id)
+        if present.image_ids.get(keep) != image_id or keep not in present.unpacked:
+            steps += [
+                tag(facts.node, ctr, name, keep),
+                confirm(facts, nodes, keep, image_id),
+            ]
+        elif keep in present.pinned:
+            continue
+        line = ctr.line("images", "label", keep, PINNED)
+        steps.append(Run(facts.node, (line,), title=title("label", keep)))
+    return tuple(steps)
+
+
+def confirm(facts: Facts, nodes: Nodes, name: str, image_id: str) -> Confirm:
+    return Confirm(
+        facts.node,
+        nodes.ctr,
+        nodes.namespace,
+        name,
+        image_id,
+        facts.machine.architecture,
+        title=title("confirm", name),
+    )

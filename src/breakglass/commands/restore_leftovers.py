@@ -1,0 +1,82 @@
+"""What restore leaves on the nodes and in the cluster, and what a person types about it."""
+
+from breakglass.commands.node_record import edited
+from breakglass.commands.restore_facts import Facts, Site
+from breakglass.config import Nodes
+from breakglass.errors import BreakglassError, Failed, Unreachable
+from breakglass.observe.answering import MARK
+from breakglass.observe.containerd import Ctr
+from breakglass.plan import Plan
+
+
+def left_over(
+    facts: Facts, done: Plan, *, names: tuple[str, ...], nodes: Nodes
+) -> BreakglassError | None:
+    """What could not be undone, though all that was planned was done. With names, a cluster that
+    was not reached does not count.
+    """
+    sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
+    unreached = [str(unread) for unread in facts.unread]
+    if facts.api and not names:
+        unreached.append(f"the API: {facts.api.message}")
+    if facts.may_patch is False and facts.marked(names):
+        sentences.append(may_not_patch().message)
+    if not unreached and not sentences:
+        return None
+    not_reached = [f"not reached: {'; '.join(unreached)}"] if unreached else []
+    message = "; ".join([*sentences, *not_reached])
+    again = " ".join(["breakglass restore", *names])
+    if unreached:
+        retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
+    else:
+        retry = f"then: {again}"
+    by_hand = [line for site in facts.sites for line in _to_type(site, nodes)]
+    next_step = "; ".join([*by_hand, retry])
+    # Without `sentences` there is something unreached.
+    if not done.steps and not sentences and (facts.api is not None or not facts.sites):
+        return Unreachable(message, next_step=next_step)
+    state = "Nothing else was there to be given back."
+    if done.steps:
+        state = "All else was given back."
+    return Failed(message, state=state, next_step=next_step)
+
+
+def left_on_node(site: Site, nodes: Nodes) -> list[str]:
+    """What is on a node and is not undone by itself."""
+    left = edited(site.host, site.taken) + [
+        f"{site.host}:{file} holds lines of breakglass that no record in {nodes.directory} knows"
+        for file in site.taken.strays
+    ]
+    if site.is_clean and site.names:
+        left.append(
+            f"containerd on {site.host} has names of breakglass that no record in "
+            f"{nodes.directory} knows: {', '.join(site.names)}"
+        )
+    return left
+
+
+def _to_type(site: Site, nodes: Nodes) -> list[str]:
+    """What to type for it."""
+    lines = []
+    if any(file.is_edited for file in site.taken.files):
+        record = f"{nodes.directory}/.breakglass.json"
+        lines.append(
+            f"put it right by hand (what was there before stands in {record}), then let go "
+            f"of it: {site.host.by_hand('rm', record)}"
+        )
+    lines += [
+        f"take the lines out that follow `{MARK}`: {site.host.by_hand('editor', file)}"
+        for file in site.taken.strays
+    ]
+    if site.is_clean and site.names:
+        lines.append(
+            site.host.by_hand(*Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names))
+        )
+    return lines
+
+
+def may_not_patch() -> Unreachable:
+    return Unreachable(
+        "the API lets us list nodes but not patch them: the right patch on nodes is missing",
+        next_step="bind the ClusterRole in docs/security.md to this identity",
+    )

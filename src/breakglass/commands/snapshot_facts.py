@@ -1,0 +1,120 @@
+"""What snapshot reads: the registry VM, its docker, its tarballs and what the registry serves."""
+
+from dataclasses import dataclass, replace
+
+from breakglass.commands import Estate
+from breakglass.observe.docker import Docker, read_docker, read_local_size
+from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.plan import Host
+from breakglass.registry import ImageId
+
+COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
+
+
+@dataclass(frozen=True)
+class Facts:
+    vm: Host
+    machine: Machine
+    docker: Docker | None
+    shelf: Shelf
+    tag: str
+    published: tuple[tuple[str, ImageId], ...]
+    """(reference, what the registry says of it now): the image first, then the companions."""
+    local_size_bytes: int | None
+    hashes: dict[tuple[str, int], str]
+    """(file, size in bytes) -> sha256 of the content, of the tarballs that were hashed."""
+
+    @property
+    def bad(self) -> frozenset[str]:
+        """Files that count as verified by their sidecars and whose content is something else."""
+        return frozenset(
+            tarball.file
+            for tarball in self.shelf.verified
+            if tarball.record
+            and self.hashes.get((tarball.file, tarball.size_bytes), tarball.record.sha256)
+            != tarball.record.sha256
+        )
+
+
+def observe(estate: Estate, *, tag: str) -> Facts:
+    vm, directory, image = (
+        estate.registry_vm,
+        estate.config.registry_vm.directory,
+        estate.config.image,
+    )
+    estate.note(f"looking at {vm} ({vm.ssh})")
+    machine = read_machine(estate.hosts, vm, directory, COMMANDS)
+    docker = read_docker(estate.hosts, vm) if "docker" in machine.commands else None
+    shelf = read_shelf(estate.hosts, vm, directory, image.name)
+    references = (f"{image.repository}:{tag}", *image.companions)
+    published = tuple(
+        (reference, estate.image_id(reference, machine.platform)) for reference in references
+    )
+    local_size = read_local_size(estate.hosts, vm, references[0]) if docker else None
+    return _hashed(estate, Facts(vm, machine, docker, shelf, tag, published, local_size, {}))
+
+
+def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
+    """The shelf read anew. `saved`: this run has just saved the tag; what the registry serves is
+    not asked again, and the content of what is there is read back.
+    """
+    shelf = read_shelf(estate.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
+    wanted = shelf.find(facts.tag)
+    known = {
+        key: value
+        for key, value in facts.hashes.items()
+        if not (saved and wanted and key[0] == wanted.file)
+    }
+    return _hashed(
+        estate,
+        replace(facts, shelf=shelf, hashes=known, published=() if saved else facts.published),
+    )
+
+
+def is_published(facts: Facts, present: Tarball | None) -> bool:
+    """Whether the tarball under this tag holds what the registry serves now. False where
+    the registry could not be asked; after this run has saved the tag, it is not asked again.
+    """
+    if present is None or present.record is None or not present.verified:
+        return False
+    if present.file in facts.bad:
+        return False
+    if not facts.published:
+        return True
+    (_, image), *companions = facts.published
+    recorded = dict(present.record.companions)
+    return image.image_id == present.record.image_id and all(
+        companion.image_id is not None and recorded.get(reference) == companion.image_id
+        for reference, companion in companions
+    )
+
+
+def _hashed(estate: Estate, facts: Facts) -> Facts:
+    """Hashes the wanted tarball, what `latest` means, and the newest until one is good, for that is
+    what `latest` is to mean; before one goes, all: a bad one does not count and is left alone.
+    """
+    shelf, keep = facts.shelf, estate.config.registry_vm.keep
+    adding = not is_published(facts, shelf.find(facts.tag))
+    rotates = len(shelf.verified) + adding > keep
+    tags = (facts.tag, shelf.latest)
+    batch = [tarball for tarball in shelf.verified if rotates or tarball.tag in tags]
+    while batch:
+        batch = [
+            tarball for tarball in batch if (tarball.file, tarball.size_bytes) not in facts.hashes
+        ]
+        if batch:
+            facts = _hash(estate, facts, batch)
+            batch = [tarball for tarball in shelf.verified if tarball.file not in facts.bad][:1]
+    return facts
+
+
+def _hash(estate: Estate, facts: Facts, tarballs: list[Tarball]) -> Facts:
+    shelf, count = facts.shelf, len(tarballs)
+    estate.note(f"reading back {count} tarball{'' if count == 1 else 's'} on {shelf.host}")
+    hashes = read_hashes(estate.hosts, shelf.host, tuple(map(shelf.path, tarballs)))
+    new = {
+        (tarball.file, tarball.size_bytes): hashes.get(shelf.path(tarball), "unreadable")
+        for tarball in tarballs
+    }
+    return replace(facts, hashes=facts.hashes | new)

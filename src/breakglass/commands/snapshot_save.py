@@ -1,0 +1,167 @@
+"""The steps of snapshot that pull, save and publish an image, and what a failed pull means."""
+
+import json
+
+from breakglass.commands import Identity, archive, publish
+from breakglass.commands.snapshot_facts import Facts
+from breakglass.config import Image
+from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.plan import Host, Purpose, Run, Step, title
+from breakglass.ports import Result as Ended
+from breakglass.ports import said
+
+SAVE_QUIET_SECONDS = 300.0
+"""The classic store first writes the whole image into the data-root before it prints a byte."""
+PULL_QUIET_SECONDS = 600.0
+"""docker prints nothing while a layer comes in; a layer may be large and the line slow."""
+
+
+def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
+    """Raises Refused or Integrity where the image cannot be saved."""
+    _check_commands(facts)
+    _check_published(facts)
+    _check_room(facts)
+    vm, shelf, file = facts.vm, facts.shelf, image.tarball(facts.tag)
+    references = tuple(reference for reference, _ in facts.published)
+    references = references or (f"{image.repository}:{facts.tag}", *image.companions)
+    # About as much as the last time: nobody can say before it is compressed.
+    about = next((tarball.size_bytes for tarball in shelf.verified), None)
+    wants_platform = facts.docker is not None and facts.docker.save_wants_platform
+    platform = ("--platform", facts.machine.platform) if wants_platform else ()
+    saving = Run(
+        vm,
+        (
+            ("docker", "save", *platform, *references),
+            ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
+            archive("write", shelf.directory, file, *_write_options(facts, references, identity)),
+        ),
+        quiet_seconds=SAVE_QUIET_SECONDS,
+        total_bytes=about,
+        title=title("save", file),
+        purpose=Purpose.TRANSFERS,
+        is_script=True,
+    )
+    pulls = tuple(_pull(vm, reference) for reference in references)
+    return (*pulls, saving, publish(vm, shelf.directory, file))
+
+
+def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:
+    """What a failed pull means. docker says the same words for a missing tag and for an index that
+    lost its child: the registry was asked before.
+    """
+    pulls = {_pull(facts.vm, reference): reference for reference, _ in facts.published}
+    if step not in pulls:
+        return None
+    reference, words = pulls[step], said(ended)
+    state = (
+        "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
+    )
+    retry = f"breakglass check --tag {facts.tag}"
+    if ended.exit_status is None:
+        return Unreachable(
+            f"docker pull {reference} did not end: {words}", state=state, next_step=retry
+        )
+    lowered = words.lower()
+    if any(
+        sign in lowered for sign in ("manifest unknown", "repository name not known")
+    ) or lowered.endswith(": not found"):
+        return Refused(
+            f"the registry does not have {reference}: {words}", state=state, next_step=retry
+        )
+    if "no space left" in lowered:
+        return Refused(
+            f"docker pull {reference}: no room left on {facts.vm}: {words}",
+            state=state,
+            next_step=f"make room: {facts.vm.by_hand('df', '-h')}",
+        )
+    return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
+
+
+def _check_commands(facts: Facts) -> None:
+    needed = ("docker", "python3", "bash", "gzip")
+    missing = [command for command in needed if command not in facts.machine.commands]
+    if missing or facts.docker is None:
+        packages = ("docker.io" if name == "docker" else name for name in missing)
+        raise Refused(
+            f"{facts.vm} has no {', '.join(missing)}",
+            next_step=f"install it: {facts.vm.by_hand('apt-get', 'install', *packages)}",
+        )
+
+
+def _check_published(facts: Facts) -> None:
+    """Raises Integrity where the registry's image is broken, Refused where it lacks the tag."""
+    for reference, served in facts.published:
+        if served.state == "broken":
+            raise Integrity(
+                f"{reference}: the registry answers but the image is broken, missing "
+                f"{', '.join(served.missing)}: {served.detail}",
+                next_step="push the image again, then snapshot",
+            )
+        if served.state == "lacks the tag":
+            raise Refused(
+                f"the registry does not have {reference}",
+                next_step=f"breakglass check --tag {facts.tag}",
+            )
+
+
+def _check_room(facts: Facts) -> None:
+    """Refuses what cannot succeed: the tarball is about as large as the newest one, and the classic
+    store's save first writes the whole image into the data-root.
+    """
+    newest = facts.shelf.verified[0].size_bytes if facts.shelf.verified else 0
+    if facts.machine.free_bytes < newest:
+        raise Refused(
+            (
+                f"no room in {facts.shelf.directory} on {facts.vm}: "
+                f"{_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}"
+            ),
+            next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
+        )
+    if (
+        facts.docker
+        and facts.docker.free_bytes is not None
+        and facts.local_size_bytes is not None
+        and facts.docker.free_bytes < facts.local_size_bytes
+    ):
+        raise Refused(
+            (
+                f"no room in docker's data-root {facts.docker.data_root} on {facts.vm}: "
+                f"{_mb(facts.docker.free_bytes)} free, saving writes "
+                f"{_mb(facts.local_size_bytes)} there first"
+            ),
+            next_step=f"make room: {facts.vm.by_hand('docker', 'image', 'prune')}",
+        )
+
+
+def _write_options(
+    facts: Facts, references: tuple[str, ...], identity: Identity
+) -> tuple[str, ...]:
+    """What `archive write` has to know to check the image and to write the record."""
+    known = tuple(
+        word
+        for reference, served in facts.published
+        if served.image_id
+        for word in ("--image-id", f"{reference}={served.image_id}")
+    )
+    companions = tuple(word for reference in references[1:] for word in ("--companion", reference))
+    seed = {
+        "tag": facts.tag,
+        "sequence": max((0, *(tarball.sequence for tarball in facts.shelf.tarballs))) + 1,
+        "version": identity.version,
+    }
+    record = json.dumps(seed, separators=(",", ":"))
+    return ("--reference", references[0], *companions, *known, "--record", record)
+
+
+def _pull(vm: Host, reference: str) -> Run:
+    return Run(
+        vm,
+        (("docker", "pull", reference),),
+        quiet_seconds=PULL_QUIET_SECONDS,
+        title=title("pull", reference),
+        purpose=Purpose.PREPARES,
+    )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"

@@ -20,7 +20,7 @@ refuse() {
   exit 126
 }
 
-# The same text as _SCRIPT of src/breakglass/observe/shelf.py.
+# The same text as SCRIPT of src/breakglass/observe/listing.py.
 list() {
 # --- listing
 tell() {

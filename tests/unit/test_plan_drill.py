@@ -82,7 +82,7 @@ def plan(known: Facts, offered: Tarball = NEW, via: str = "node") -> Plan:
 
 
 def candidate(known: Facts, source: str = VM.name, *, max_age_hours: float = 192) -> Candidate:
-    return drill_candidate.candidate(known, source, at=AT, max_age_hours=max_age_hours)
+    return drill_candidate.candidate_of(known, source, at=AT, max_age_hours=max_age_hours)
 
 
 def fault(offer: Candidate) -> BreakglassError:

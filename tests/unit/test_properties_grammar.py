@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from breakglass import grammar
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Refused, Usage
-from breakglass.observe.shelf import tag_of
+from breakglass.observe.listing import tag_of
 from breakglass.plan import Host
 from tests.unit.strategies import HOSTILE, examples, mangled
 

@@ -172,7 +172,7 @@ def shelves(draw: some.DrawFn) -> Directory:
 
 
 def listing(shelf: Directory) -> bytes:
-    """What the script of observe/shelf.py prints of it; that this is so is the first test below."""
+    """What the script of observe/listing.py prints of it, as the first test below proves."""
     printed = [b"present"]
     order = [
         *(

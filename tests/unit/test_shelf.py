@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from breakglass.errors import BreakglassError
-from breakglass.observe.shelf import Shelf, parse_records, parse_shelf, read_shelf, tag_of
+from breakglass.observe.listing import tag_of
+from breakglass.observe.shelf import Shelf, parse_records, parse_shelf, read_shelf
 from tests.local import HOST, LocalReads
 
 

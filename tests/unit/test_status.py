@@ -9,7 +9,8 @@ import pytest
 from breakglass.cli.outcome import to_json
 from breakglass.commands import Unread, status_result
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
-from breakglass.commands.status_page import lines, next_step, told_size
+from breakglass.commands.status_next import next_step
+from breakglass.commands.status_page import lines, told_size
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin

@@ -1,4 +1,7 @@
-"""The commands as they are typed. Nothing heavy is imported before a command runs."""
+"""The commands as they are typed. Nothing heavy is imported before a command runs.
+
+All commands are in this file, so that their help texts can be read and compared in a single place.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -20,8 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
-        "Keeps a verified tarball of the CI image outside the cluster, and on the day when every "
-        "registry is gone brings it back onto a node."
+        "Brings the CI image back onto a node when every registry is down. In an outage: "
+        "breakglass check, then breakglass recover."
     ),
     epilog=explain(),
 )
@@ -34,7 +37,7 @@ Node = Annotated[
     str | None,
     typer.Argument(
         metavar="NODE",
-        help="A node's name, or its address. Without it one is chosen, and why is printed.",
+        help="Name or address. Default: breakglass chooses one and prints why.",
         show_default=False,
         autocompletion=completion.nodes,
     ),
@@ -74,7 +77,7 @@ def main(
         bool, typer.Option("--json", help="One JSON object on stdout; everything else on stderr.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell each question that is asked.")
+        bool, typer.Option("--verbose", "-v", help="Print each question to a host.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -95,8 +98,8 @@ def check(
         bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")
     ] = False,
 ) -> int:
-    """Is this the right runbook? Exit 0: no registry serves the image, start it. 10: not needed. 5:
-    nobody knows.
+    """Does any registry still serve the image? Exit 0: none does, start the runbook. 10: not
+    needed. 5: unknown.
 
     Example: breakglass check
     """
@@ -107,11 +110,8 @@ def check(
 
 @look()
 def status(context: typer.Context) -> int:
-    """What is there: tarballs on each source, the image on the nodes, the pin, who answers pulls;
-    and what to type next.
-
-    Works with any part of the estate down, and says which. Exit 0, whatever it finds: what is to
-    alert reads `stale` of --json.
+    """Shows tarballs, nodes and the pin, and what to type next. Works with any host down. Alert on
+    `stale` of --json.
 
     Example: breakglass status
     """
@@ -164,7 +164,7 @@ def fetch(
             "--from",
             metavar="SOURCE",
             autocompletion=completion.sources,
-            help="registry-vm or a fallback's name; then there is no falling back.",
+            help="Use only this source.",
             show_default=False,
         ),
     ] = None,
@@ -174,12 +174,12 @@ def fetch(
             "--via",
             metavar="|".join(completion.WAYS),
             autocompletion=completion.ways,
-            help="Who pulls: the node itself, or this machine streams it.",
+            help="Who copies: the node itself, or this machine.",
         ),
     ] = "auto",
     dry_run: DryRun = False,
 ) -> int:
-    """The tarball from the VM, else from each fallback in order, to the node; verified there.
+    """Copy the tarball to a node, from the VM or else a fallback; verify it there.
 
     Example: breakglass fetch k8s-node1
     """
@@ -201,20 +201,13 @@ def import_(
         bool | None,
         typer.Option(
             "--answer-pulls/--no-answer-pulls",
-            help=(
-                "The node answers pulls itself while a registry does not, so that Always starts. "
-                "Default: nodes.answer_pulls."
-            ),
+            help="Serve the image locally while a registry is down.",
             show_default=False,
         ),
     ] = None,
     dry_run: DryRun = False,
 ) -> int:
-    """Into the node's containerd; every name the pods use resolves; confirmed by image ID.
-
-    The node then answers pulls of these names while a registry does not (a process on its loopback,
-    hosts.toml), and keeps the image from kubelet's image garbage collection. restore takes that
-    back.
+    """Load the tarball into the node's containerd under every name that pods use.
 
     Example: breakglass import k8s-node1
     """
@@ -228,7 +221,7 @@ def pin(
     context: typer.Context,
     node: Node = None,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why; stands in the annotation.")
+        str, typer.Option("--reason", metavar="TEXT", help="Why; stored in the annotation.")
     ] = "",
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -249,10 +242,7 @@ def restore(
         list[str] | None,
         typer.Argument(
             metavar="NODE",
-            help=(
-                "Give back these alone, by name or address. Without it: every node from which "
-                "something was taken."
-            ),
+            help="Only these nodes.",
             show_default=False,
             autocompletion=completion.nodes,
         ),
@@ -260,8 +250,7 @@ def restore(
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Gives back what pin and import took: uncordons what we cordoned, removes pull answering and
-    the keep tag. Nothing else.
+    """Undo pin and import: uncordon what we cordoned, remove what import set up.
 
     Example: breakglass restore
     """
@@ -283,9 +272,7 @@ def recover(
     """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
     serves the image.
 
-    With COMMAND: runs it while pinned, then gives everything back, whatever happened, and exits
-    with COMMAND's status if the rest went well. Without: stays pinned; breakglass restore gives
-    back.
+    With COMMAND: run it while pinned, then undo everything and exit with its status.
 
     Example: breakglass recover -- ./repair.sh
     """
@@ -301,10 +288,7 @@ def drill(
     node: Node = None,
     dry_run: DryRun = False,
 ) -> int:
-    """On the real estate, nothing disturbed: does the way back work today? For a weekly timer.
-
-    The newest tarball of every source to a node, verified, into a scratch namespace of containerd,
-    compared, removed again. What import and pin need is looked at. 0: all of it works.
+    """Test recovery on the real hosts without disturbing anything.
 
     Example: breakglass drill k8s-node1
     """
@@ -323,8 +307,7 @@ def sandbox(
         ),
     ] = None,
 ) -> int:
-    """An estate in a box on loopback, on throw-away data; docker and containerd are simulated
-    there.
+    """Practice environment on this machine; docker and containerd are simulated.
 
     Example: breakglass sandbox -- breakglass snapshot --tag 0a1b2c3d --dry-run
     """

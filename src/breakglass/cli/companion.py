@@ -21,7 +21,7 @@ GRACE_SECONDS = 30.0
 @dataclass(frozen=True)
 class Ended:
     status: int
-    """As a shell tells it: 128+n for one that signal n ended."""
+    """As a shell reports it: 128+n for one that signal n ended."""
     asked: int | None
     """The signal that asked us to end meanwhile."""
 
@@ -32,57 +32,79 @@ def run(argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None
     SIGTERM and SIGHUP are handed on, and what a key of the terminal sends where no terminal has
     given it to the command already. A second SIGTERM or SIGHUP kills it.
     """
-    # Of its own where there is no terminal that would take it from it: then all that it has started
-    # gets the signals.
-    group = not _has_terminal()
-    asked: list[int] = []
-    child: subprocess.Popen[bytes] | None = None
-    ends_at = float("inf")
-
-    def hand_on(number: int, _frame: FrameType | None) -> None:
-        nonlocal ends_at
-        again = any(one not in KEYS for one in asked)
-        asked.append(number)
-        if number not in KEYS:
-            ends_at = min(ends_at, time.monotonic() + GRACE_SECONDS)
-        if child is None or (number in KEYS and _is_in_front()):
-            return
-        _signal(child, signal.SIGKILL if again else number, group=group)
-
+    command = _Command()
     before = {
-        number: signal.signal(number, hand_on)
+        number: signal.signal(number, command.hand_on)
         for number in (*KEYS, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) != signal.SIG_IGN
     }
     try:
+        command.start(argv, environ=environ, stdout=stdout)
+        code = command.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    status = code if code >= 0 else 128 - code
+    ending = next(
+        (number for number in command.asked if number not in KEYS or status == 128 + number), None
+    )
+    return Ended(status, ending)
+
+
+class _Command:
+    """The process, and the signals that have come for it."""
+
+    def __init__(self) -> None:
+        # Without a terminal nothing but us signals what the command has started: then it gets a
+        # process group of its own, and the whole group is signalled.
+        self._has_group = not _has_terminal()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._ends_at = float("inf")
+        self.asked: list[int] = []
+
+    def start(
+        self, argv: tuple[str, ...], *, environ: Mapping[str, str], stdout: int | None
+    ) -> None:
         sys.stdout.flush()
         given = {name: value for name, value in environ.items() if name not in SECRETS}
         try:
-            child = subprocess.Popen(
-                argv, env=given, stdout=stdout, process_group=0 if group else None
+            self._child = subprocess.Popen(
+                argv, env=given, stdout=stdout, process_group=0 if self._has_group else None
             )
         except OSError as error:
             raise Failed(
                 f"{argv[0]} cannot be run: {error.strerror}",
                 next_step="breakglass recover -- COMMAND ...",
             ) from error
-        for number in asked:  # that came before there was a command
-            _signal(child, number, group=group)
+        for number in self.asked:  # that came before there was a command
+            self._signal(number)
+
+    def wait(self) -> int:
+        assert self._child is not None
         while True:
             try:
-                code = child.wait(timeout=0.5)
-                break
+                return self._child.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
-                if time.monotonic() > ends_at:
-                    _signal(child, signal.SIGKILL, group=group)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    status = code if code >= 0 else 128 - code
-    ending = next(
-        (number for number in asked if number not in KEYS or status == 128 + number), None
-    )
-    return Ended(status, ending)
+                if time.monotonic() > self._ends_at:
+                    self._signal(signal.SIGKILL)
+
+    def hand_on(self, number: int, _frame: FrameType | None) -> None:
+        """The handler of the signals."""
+        is_second = any(earlier not in KEYS for earlier in self.asked)
+        self.asked.append(number)
+        if number not in KEYS:
+            self._ends_at = min(self._ends_at, time.monotonic() + GRACE_SECONDS)
+        if number in KEYS and _is_in_front():
+            return
+        self._signal(signal.SIGKILL if is_second else number)
+
+    def _signal(self, number: int) -> None:
+        if self._child is None or self._child.poll() is not None:
+            return
+        try:
+            (os.killpg if self._has_group else os.kill)(self._child.pid, number)
+        except ProcessLookupError:
+            return
 
 
 def _has_terminal() -> bool:
@@ -107,11 +129,3 @@ def _is_in_front() -> bool:
         return False
     finally:
         os.close(terminal)
-
-
-def _signal(child: "subprocess.Popen[bytes]", number: int, *, group: bool) -> None:
-    if child.poll() is None:
-        try:
-            (os.killpg if group else os.kill)(child.pid, number)
-        except ProcessLookupError:
-            return

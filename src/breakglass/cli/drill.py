@@ -1,4 +1,4 @@
-"""`breakglass drill`: every source tried one after the other, every finding told, the worst one
+"""`breakglass drill`: every source tried one after the other, every finding reported, the worst one
 decides.
 """
 
@@ -8,7 +8,7 @@ from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import drill, readiness
-from breakglass.commands.drill_candidate import Candidate, candidate, renewal
+from breakglass.commands.drill_candidate import Candidate, candidate_of, renewal
 from breakglass.commands.drill_facts import Facts, observe, observe_again, tidied
 from breakglass.commands.drill_removal import leftover, state
 from breakglass.config import REGISTRY_VM
@@ -37,10 +37,10 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
     lacks = readiness.missing(facts.reach.machine, config.nodes)
     tried: list[tuple[Candidate, list[BreakglassError]]] = []
     for host, _ in estate.sources:
-        found = candidate(
+        candidate = candidate_of(
             facts, host.name, at=estate.identity.at, max_age_hours=config.status.max_age_hours
         )
-        errors = [found.fault] if found.fault else []
+        errors = [candidate.fault] if candidate.fault else []
         if lacks:
             errors = errors or [
                 Refused(
@@ -48,16 +48,18 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
                     next_step=f"install it on {facts.node}",
                 )
             ]
-        elif found.is_tried:
-            facts, error = _try(session, facts, found)
+        elif candidate.is_tried:
+            facts, error = _try(session, facts, candidate)
             errors += [error] if error else []
-        tried.append((found, errors))
-    return _tell(session, facts, tried, checks)
+        tried.append((candidate, errors))
+    return _report(session, facts, tried, checks)
 
 
-def _try(session: Session, facts: Facts, found: Candidate) -> tuple[Facts, BreakglassError | None]:
+def _try(
+    session: Session, facts: Facts, candidate: Candidate
+) -> tuple[Facts, BreakglassError | None]:
     """One source's tarball in and out again; the node as it is afterwards, and what went wrong."""
-    option, outcome = found.option, session.outcome
+    option, outcome = candidate.option, session.outcome
     assert option is not None
     before = len(outcome.steps)
     try:
@@ -71,14 +73,14 @@ def _try(session: Session, facts: Facts, found: Candidate) -> tuple[Facts, Break
         step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)
         if isinstance(error, Integrity) and not isinstance(step, Confirm):
             error = error.replaced(next_step=renewal(option.shelf, option.tarball))
-        session.screen.warn(f"{found.source}: {error.message}")
+        session.screen.warn(f"{candidate.source}: {error.message}")
         with suppress(BreakglassError):
             facts = observe_again(session.estate, facts)
             outcome.changed = bool(leftover(facts).steps)
         return facts, error
 
 
-def _tell(
+def _report(
     session: Session,
     facts: Facts,
     tried: list[tuple[Candidate, list[BreakglassError]]],
@@ -86,60 +88,53 @@ def _tell(
 ) -> drill.DrillResult:
     """A line for each finding, and what they come to."""
     screen, is_dry = session.screen, session.outcome.dry_run
-    told: list[tuple[Candidate, BreakglassError | None]] = []
-    for found, errors in tried:
-        decisive = _together(errors)
-        told.append((found, decisive))
-        what = f"{found.option.tarball.file}, via {found.option.via}" if found.option else ""
-        good = f"{what}, " + (
-            "is to be tried"
-            if is_dry
-            else f"is image ID {found.record.image_id[:19]}, as recorded"
-            if found.record
-            else ""
-        )
-        for warning in found.warnings:
-            screen.tell(str(readiness.Check(found.source, warning, warns=True)))
-        screen.tell(
-            str(readiness.Check(found.source, decisive.message if decisive else good, decisive))
-        )
+    sources = [(candidate, _together(errors)) for candidate, errors in tried]
+    for candidate, error in sources:
+        for warning in candidate.warnings:
+            screen.tell(str(readiness.Check(candidate.source, warning, warns=True)))
+        sentence = error.message if error else _success(candidate, is_dry=is_dry)
+        screen.tell(str(readiness.Check(candidate.source, sentence, error)))
     for check in checks:
         screen.tell(str(check))
-    wrong = [
-        (name, error)
-        for name, error in [
-            *((found.source, error) for found, error in told),
-            *((check.name, check.error) for check in checks),
-        ]
-        if error
+    findings = [
+        *((candidate.source, error) for candidate, error in sources),
+        *((check.name, check.error) for check in checks),
     ]
-    good_sources = [found.source for found, error in told if error is None]
-    if not wrong:
-        sentence = (
-            "Nothing was tried yet: the same command without --dry-run"
-            if is_dry
-            else (
-                f"The way back works today: from {' and from '.join(good_sources)} into "
-                f"containerd on {facts.node}"
-            )
-        )
-        screen.tell(f"{sentence}.")
+    faults = [(name, error) for name, error in findings if error]
+    if faults:
+        session.outcome.error = _failure(facts, faults, len(findings))
+    elif is_dry:
+        screen.tell("Nothing was tried yet: the same command without --dry-run.")
     else:
-        kind = type(worst([error for _, error in wrong]))
-        message = (
-            f"{len(wrong)} of {len(told) + len(checks)} findings say that the way back does "
-            f"not work as it should: "
-        ) + "; ".join(f"{name}: {error.unnamed(name)}" for name, error in wrong)
-        following = "; ".join(
-            dict.fromkeys(
-                [
-                    *(error.next_step.rstrip(".") for _, error in wrong if error.next_step),
-                    f"then: breakglass drill {facts.node}",
-                ]
-            )
-        )
-        session.outcome.error = kind(message, state=state(facts), next_step=following)
-    return drill.result(facts, told, checks)
+        good = " and from ".join(candidate.source for candidate, _ in sources)
+        screen.tell(f"The way back works today: from {good} into containerd on {facts.node}.")
+    return drill.result(facts, sources, checks)
+
+
+def _success(candidate: Candidate, *, is_dry: bool) -> str:
+    option, record = candidate.option, candidate.record
+    tarball = f"{option.tarball.file}, via {option.via}" if option else ""
+    if is_dry:
+        return f"{tarball}, is to be tried"
+    image = f"is image ID {record.image_id[:19]}, as recorded" if record else ""
+    return f"{tarball}, {image}"
+
+
+def _failure(
+    facts: Facts, faults: list[tuple[str, BreakglassError]], count: int
+) -> BreakglassError:
+    kind = type(worst([error for _, error in faults]))
+    listed = "; ".join(f"{name}: {error.unnamed(name)}" for name, error in faults)
+    next_steps = [
+        *(error.next_step.rstrip(".") for _, error in faults if error.next_step),
+        f"then: breakglass drill {facts.node}",
+    ]
+    return kind(
+        f"{len(faults)} of {count} findings say that the way back does not work as it should: "
+        f"{listed}",
+        state=state(facts),
+        next_step="; ".join(dict.fromkeys(next_steps)),
+    )
 
 
 def _together(errors: list[BreakglassError]) -> BreakglassError | None:

@@ -1,6 +1,7 @@
 """`breakglass fetch`: the tarball from a source to the node."""
 
 from breakglass.cli.names import checked_tag, chosen
+from breakglass.cli.outcome import StepTold
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
 from breakglass.commands import Target, fetch, fetch_facts
@@ -8,6 +9,7 @@ from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option, choose_option
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
+from breakglass.plan import Step
 
 
 def run_fetch(
@@ -62,13 +64,7 @@ def fetch_to(
         except Unreachable as error:
             if not tried:
                 raise
-            kind = type(worst([Failed(""), *failed.values()]))
-            state = f"{target.host} may hold a hidden partial; no tarball was touched."
-            raise kind(
-                "; then ".join([*tried, error.message]),
-                state=state,
-                next_step="run the same command again: it goes on where this one stopped",
-            ) from error
+            raise _gave_up(target, [*tried, error.message], list(failed.values())) from error
         known = None
         option, others = choose_option(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
@@ -76,10 +72,7 @@ def fetch_to(
             job = fetch.job(session.estate, facts, option, tag=tag, others=others)
             return session.carry_out(job).facts, option
         except BreakglassError as error:
-            step = next(
-                (told.step for told in session.outcome.steps[before:] if told.status == "failed"),
-                None,
-            )
+            step = _failed_step(session.outcome.steps[before:])
             if step is None or not is_transfer(step):
                 raise
             tried.append(f"{option}: {error.message}")
@@ -91,3 +84,19 @@ def fetch_to(
                 session.screen.warn(
                     f"{option}: {error.message}{'; trying the next way' if others else ''}"
                 )
+
+
+def _failed_step(steps: list[StepTold]) -> Step | None:
+    return next((reported.step for reported in steps if reported.status == "failed"), None)
+
+
+def _gave_up(
+    target: Target, messages: list[str], failures: list[BreakglassError]
+) -> BreakglassError:
+    """Transfers have failed, and now a source or the node is not reached any more."""
+    kind = type(worst([Failed(""), *failures]))
+    return kind(
+        "; then ".join(messages),
+        state=f"{target.host} may hold a hidden partial; no tarball was touched.",
+        next_step="run the same command again: it goes on where this one stopped",
+    )

@@ -57,17 +57,7 @@ def run_and_restore(
         except BaseException as error:  # a bug too: it is told when nothing is left taken
             failure = error
         with checklist.doing("restore"):
-            if noted() is not None:
-                session.screen.warn(
-                    "everything is being given back; a further signal, two seconds from now "
-                    "or later, ends that at once"
-                )
-            _let_patches_settle(session)
-            after, left = _give_back(session, own)
-            if left is not None:
-                if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
-                    session.screen.bug(failure)
-                raise _not_given_back(left, failure) from failure
+            after = _restore(session, own, failure)
     if failure is None and (number := noted()) is not None:
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
@@ -78,6 +68,22 @@ def run_and_restore(
     if failure is not None:
         raise failure
     session.outcome.exit_code = checklist.command_status or 0
+
+
+def _restore(session: Session, own: restore_facts.Own, failure: BaseException | None) -> str:
+    """The state afterwards. Raises where something is left, chained to the failure before it."""
+    if noted() is not None:
+        session.screen.warn(
+            "everything is being given back; a further signal, two seconds from now or later, "
+            "ends that at once"
+        )
+    _let_patches_settle(session)
+    after, left = _give_back(session, own)
+    if left is not None:
+        if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
+            session.screen.bug(failure)
+        raise _not_given_back(left, failure) from failure
+    return after
 
 
 def _run(session: Session, checklist: Checklist, command: tuple[str, ...]) -> None:

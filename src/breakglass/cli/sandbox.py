@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 from breakglass.cli.outcome import Outcome
 from breakglass.cli.run import Options
@@ -35,25 +37,7 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
             leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)
             for line in (*estate.banner.splitlines(), *leave):
                 screen.aside(line)
-            # Ctrl-C is for the command; a handler of ours, unlike SIG_IGN, is not inherited by it.
-            # What was to be ignored, in the background of a script say, stays ignored.
-            before = signal.getsignal(signal.SIGINT)
-            if before != signal.SIG_IGN:
-                signal.signal(signal.SIGINT, lambda *_: None)
-            try:
-                status = subprocess.run(
-                    argv,
-                    env=estate.environment(),
-                    stdout=sys.stderr if options.json else None,
-                    check=False,
-                ).returncode
-            except OSError as error:
-                raise Refused(
-                    f"{argv[0]} cannot be run: {error.strerror}",
-                    next_step="breakglass sandbox -- COMMAND ...",
-                ) from error
-            finally:
-                signal.signal(signal.SIGINT, before)
+            status = _run(argv, estate.environment(), stdout=sys.stderr if options.json else None)
             outcome.exit_code = status if status >= 0 else 128 - status
             outcome.result = SandboxResult(tuple(argv), outcome.exit_code)
     except BreakglassError as error:
@@ -62,3 +46,21 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
     if options.json:
         screen.object(outcome.told())
     return outcome.exit_code
+
+
+def _run(argv: Sequence[str], environ: Mapping[str, str], *, stdout: TextIO | None) -> int:
+    """The status of the command. Ctrl-C is for it, and not for us."""
+    before = signal.getsignal(signal.SIGINT)
+    # A handler of ours, unlike SIG_IGN, is not inherited by the command. What was to be ignored, in
+    # the background of a script say, stays ignored.
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.run(argv, env=environ, stdout=stdout, check=False).returncode
+    except OSError as error:
+        raise Refused(
+            f"{argv[0]} cannot be run: {error.strerror}",
+            next_step="breakglass sandbox -- COMMAND ...",
+        ) from error
+    finally:
+        signal.signal(signal.SIGINT, before)

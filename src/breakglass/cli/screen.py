@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -43,7 +44,9 @@ words; all else is bold at the most, so that any background will do.
 PLAIN_EVERY_SECONDS = 10.0
 """Without a terminal a long step says this often how far it is."""
 COLUMNS = 80
-"""How long a line that tells of a step is, where there is no terminal that has a width."""
+"""The length of a step's line where there is no terminal that has a width."""
+SIZE_COLUMNS = 34
+"""What the columns of size and speed take at the most."""
 
 
 class Screen:
@@ -104,20 +107,15 @@ class Screen:
         if not plan.steps:
             self.tell(f"Nothing to do: {plan.goal}.")
             return
-        self.tell(f"{'Dry run, nothing is changed. ' if dry_run else ''}Goal: {plan.goal}.")
-        self._out.print(
-            Text(
-                "\n".join(
-                    f"{number:>3}. {_printable(str(step))}"
-                    for number, step in enumerate(plan.steps, first)
-                )
-            )
-        )
+        prefix = "Dry run, nothing is changed. " if dry_run else ""
+        self.tell(f"{prefix}Goal: {plan.goal}.")
+        lines = [
+            f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, first)
+        ]
+        self._out.print(Text("\n".join(lines)))
         if plan.undo:
-            self.say(
-                f"If one of steps {first} to {first - 1 + (plan.settled or len(plan.steps))} "
-                f"fails, what it began is undone:"
-            )
+            last = first - 1 + (plan.settled or len(plan.steps))
+            self.say(f"If one of steps {first} to {last} fails, what it began is undone:")
             for _, step in plan.undo:
                 self.say(f"     {step}")
 
@@ -136,55 +134,49 @@ class Screen:
         """
         if isinstance(step, PatchNode):
             return  # they go out together, and none takes long
-        self._total, began = getattr(step, "total_bytes", None), time.monotonic()
+        self._total = getattr(step, "total_bytes", None)
         self._done = self._resumed = getattr(step, "resumed_bytes", 0)
         if self._err.is_terminal and not self._err.is_dumb_terminal:
-            moves = isinstance(step, Copy) or (
-                isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1)
-            )
-            # Without a total a bar would only go to and fro.
-            bar, left = (
-                ((BarColumn(bar_width=20),), (TimeRemainingColumn(), TextColumn("left")))
-                if moves and self._total
-                else ((), ())
-            )
-            size = (DownloadColumn(), TransferSpeedColumn()) if moves else ()
-            what = (
-                ()
-                if bar
-                else (
-                    TextColumn(
-                        _cut(
-                            step, self._err.width - len(f"{number:>3}/{of} | 0:00:00 ") - 34 * moves
-                        ),
-                        markup=False,
-                    ),
-                )
-            )
             self._bar = Progress(
-                TextColumn(f"{number:>3}/{of}", markup=False),
-                SpinnerColumn("line"),
-                TimeElapsedColumn(),
-                *bar,
-                *size,
-                *left,
-                *what,
-                console=self._err,
-                transient=True,
+                *self._columns(f"{number:>3}/{of}", step), console=self._err, transient=True
             )
             self._task = self._bar.add_task("", total=self._total, completed=self._resumed)
             self._bar.start()
-            return
-        self._over = over = threading.Event()
+        else:
+            self._print_now_and_then(f"{number:>3}/{of}")
 
-        def tell() -> None:
+    def _columns(self, position: str, step: Step) -> list[ProgressColumn]:
+        """Of the line of a running step: its bar where the total is known, else its command."""
+        moves_data = isinstance(step, Copy) or (
+            isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1)
+        )
+        columns: list[ProgressColumn] = [
+            TextColumn(position, markup=False),
+            SpinnerColumn("line"),
+            TimeElapsedColumn(),
+        ]
+        size = [DownloadColumn(), TransferSpeedColumn()] if moves_data else []
+        if moves_data and self._total:
+            left = [TimeRemainingColumn(), TextColumn("left")]
+            return [*columns, BarColumn(bar_width=20), *size, *left]
+        # Without a total a bar would only go to and fro.
+        width = self._err.width - len(f"{position} | 0:00:00 ")
+        if moves_data:
+            width -= SIZE_COLUMNS
+        return [*columns, *size, TextColumn(_cut(step, width), markup=False)]
+
+    def _print_now_and_then(self, position: str) -> None:
+        """Until the step ends: a thread prints how far it is."""
+        self._over = over = threading.Event()
+        began = time.monotonic()
+
+        def report() -> None:
             while not over.wait(PLAIN_EVERY_SECONDS):
                 seconds = time.monotonic() - began
-                self._err.print(
-                    Text(f"{number:>3}/{of} running, {seconds:.0f} s{self._moved(seconds)}")
-                )
+                line = f"{position} running, {seconds:.0f} s{self._moved(seconds)}"
+                self._err.print(Text(line))
 
-        threading.Thread(target=tell, daemon=True).start()
+        threading.Thread(target=report, daemon=True).start()
 
     def step_progress(self, done_bytes: int) -> None:
         self._done = done_bytes
@@ -205,10 +197,9 @@ class Screen:
         now.
         """
         self.close()
-        told = f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s  "
-        self.say(
-            told + _cut(step, (self._out.width if self._out.is_terminal else COLUMNS) - len(told))
-        )
+        outcome = f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s  "
+        width = self._out.width if self._out.is_terminal else COLUMNS
+        self.say(outcome + _cut(step, width - len(outcome)))
 
     def close(self) -> None:
         """Take a bar that is still there from the screen."""
@@ -248,10 +239,10 @@ class Screen:
         for line in "".join(traceback.format_exception(error)).splitlines():
             self._err.print(Text(_printable(line)))
 
-    def object(self, told: dict[str, Any]) -> None:
+    def object(self, outcome: dict[str, Any]) -> None:
         import json
 
-        print(json.dumps(told), flush=True)  # noqa: T201
+        print(json.dumps(outcome), flush=True)  # noqa: T201
 
 
 def _cut(step: Step, width: int) -> str:

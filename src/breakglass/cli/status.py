@@ -6,7 +6,7 @@ from pathlib import Path
 from breakglass.cli import journal
 from breakglass.cli.run import Options, carry
 from breakglass.cli.session import Session
-from breakglass.commands import Unread, status, status_page
+from breakglass.commands import Unread, status, status_next, status_page
 from breakglass.commands.status_result import StatusResult, result
 
 
@@ -28,4 +28,4 @@ def _work(session: Session) -> StatusResult:
         facts, last_run=f"Last run here: {journal.describe(last, now=facts.now)}" if last else ""
     ):
         session.screen.say(line)
-    return result(facts, next_step=status_page.next_step(facts), last_run=last)
+    return result(facts, next_step=status_next.next_step(facts), last_run=last)

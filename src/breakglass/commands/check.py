@@ -12,7 +12,7 @@ from breakglass.observe.shelf import Shelf
 from breakglass.registry import Found
 
 SECONDS = 8.5
-"""Whoever has not answered by then is told as such: the whole command answers within ten."""
+"""What has not answered by then counts as unreached: the whole command answers within ten."""
 LATE = f"no answer within {SECONDS:g} s"
 API, REGISTRIES = "API server", "the registries"
 RUNBOOK = "breakglass recover; or step by step: breakglass fetch, then import, then pin"
@@ -117,32 +117,10 @@ def judge(
 
     `way_back`: what helps where none serves it; it changes no code.
     """
-    by, why_not = (
-        " and ".join(found.name for found in registries if found.state == "serves"),
-        unserved(registries),
-    )
-    others = [
-        f"{found.name} {SAID.get(found.state, 'does not serve it')}"
-        for found in registries
-        if found.state != "serves"
-    ]
-    if not why_not and expect_served:
-        if others:
-            return Verdict(
-                Need.NOT_NEEDED,
-                0,
-                f"served by {by}, but {' and '.join(others)}",
-                "see above what is wrong there",
-            )
-        return Verdict(Need.NOT_NEEDED, 0, f"served by {by}, as expected", "nothing to do")
+    why_not = unserved(registries)
     if not why_not:
-        return Verdict(
-            Need.NOT_NEEDED,
-            10,
-            f"not needed: served by {by}",
-            "pipelines work, so skip the runbook",
-        )
-    if "refuses" in {found.state for found in registries}:
+        return _served(registries, expect_served=expect_served)
+    if any(found.state == "refuses" for found in registries):
         return Verdict(
             Need.UNKNOWN, 5, why_not, "log in (docker login), then the same command again"
         )
@@ -151,13 +129,34 @@ def judge(
             Need.START,
             10,
             f"{why_not}, and it should be served",
-            (
-                "look at the push step, and above at what each registry says; then the same "
-                "command again"
-            ),
+            "look at the push step, and above at what each registry says; then the same command "
+            "again",
         )
+    instruction = ": start the runbook" if way_back == RUNBOOK else ""
+    return Verdict(Need.START, 0, f"{why_not}{instruction}", way_back)
+
+
+def _served(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
+    serving = " and ".join(found.name for found in registries if found.state == "serves")
+    if not expect_served:
+        return Verdict(
+            Need.NOT_NEEDED,
+            10,
+            f"not needed: served by {serving}",
+            "pipelines work, so skip the runbook",
+        )
+    others = [
+        f"{found.name} {SAID.get(found.state, 'does not serve it')}"
+        for found in registries
+        if found.state != "serves"
+    ]
+    if not others:
+        return Verdict(Need.NOT_NEEDED, 0, f"served by {serving}, as expected", "nothing to do")
     return Verdict(
-        Need.START, 0, f"{why_not}{': start the runbook' if way_back == RUNBOOK else ''}", way_back
+        Need.NOT_NEEDED,
+        0,
+        f"served by {serving}, but {' and '.join(others)}",
+        "see above what is wrong there",
     )
 
 
@@ -174,20 +173,17 @@ def way_back(facts: Facts) -> str:
         for shelf in facts.shelves
         for tarball in shelf.tarballs
     )
-    runbook = (
-        RUNBOOK
-        if has_tarball
-        else f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}"
-        if lost
-        else ""
-    )
-    if lacking and {found.state for found in facts.registries} <= {"lacks the tag", "unreachable"}:
+    runbook = ""
+    if has_tarball:
+        runbook = RUNBOOK
+    elif lost:
+        runbook = f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}"
+    states = {found.state for found in facts.registries}
+    if lacking and states <= {"lacks the tag", "unreachable"}:
         push = f"push the image to {lacking}, or check the tag"
-        return (
-            f"{push}: shorter than the runbook, which is: {runbook}"
-            if runbook
-            else f"{push}; there is no tarball to bring back"
-        )
+        if runbook:
+            return f"{push}: shorter than the runbook, which is: {runbook}"
+        return f"{push}; there is no tarball to bring back"
     return runbook or (
         "there is no tarball to bring back: repair a registry, or push the image again "
         "(runbook.md, 7)"
@@ -198,50 +194,43 @@ def unserved(registries: tuple[Found, ...]) -> str:
     """Whether nobody serves the image, or nobody knows, in words; empty where a registry serves
     it.
     """
-    refusing = [found.name for found in registries if found.state == "refuses"]
     if any(found.state == "serves" for found in registries):
         return ""
+    refusing = [found.name for found in registries if found.state == "refuses"]
+    if not refusing:
+        return "no registry serves the image"
     return (
-        (
-            f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry "
-            f"serves the image"
-        )
-        if refusing
-        else "no registry serves the image"
+        f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves "
+        f"the image"
     )
 
 
 def lines(facts: Facts) -> tuple[str, ...]:
-    """What was found, a line each."""
-    told = []
-    for found in facts.registries:
-        told.append(
-            f"{found.name}: {found.state}"
-            + (f", missing {', '.join(found.missing)}" if found.missing else "")
-            + (f" ({found.detail})" if found.detail else "")
-        )
-    digests = {found.digest for found in facts.registries if found.digest}
-    if len(digests) > 1:
-        told.append(
-            "the registries' digests differ: "
-            + ", ".join(
-                f"{found.name} {found.digest}" for found in facts.registries if found.digest
-            )
-        )
-    for shelf in facts.shelves:
-        newest = shelf.verified[0] if shelf.verified else None
-        told.append(
-            f"{shelf.host}: {counted(shelf)}"
-            + (
-                f", the newest {newest.file}, latest is {shelf.latest or shelf.latest_fault}"
-                if newest
-                else f" in {shelf.directory}"
-            )
-        )
-    told += [str(unread) for unread in facts.unread]
+    """The facts, a line each."""
+    lines = [_registry_line(found) for found in facts.registries]
+    with_digest = [found for found in facts.registries if found.digest]
+    if len({found.digest for found in with_digest}) > 1:
+        listed = ", ".join(f"{found.name} {found.digest}" for found in with_digest)
+        lines.append(f"the registries' digests differ: {listed}")
+    lines += [_shelf_line(shelf) for shelf in facts.shelves]
+    lines += [str(unread) for unread in facts.unread]
     if facts.nodes is not None:
-        told.append(f"API server: answers, {facts.nodes} nodes")
-    return tuple(told)
+        lines.append(f"API server: answers, {facts.nodes} nodes")
+    return tuple(lines)
+
+
+def _registry_line(found: Found) -> str:
+    missing = f", missing {', '.join(found.missing)}" if found.missing else ""
+    detail = f" ({found.detail})" if found.detail else ""
+    return f"{found.name}: {found.state}{missing}{detail}"
+
+
+def _shelf_line(shelf: Shelf) -> str:
+    line = f"{shelf.host}: {counted(shelf)}"
+    if not shelf.verified:
+        return f"{line} in {shelf.directory}"
+    latest = shelf.latest or shelf.latest_fault
+    return f"{line}, the newest {shelf.verified[0].file}, latest is {latest}"
 
 
 def counted(shelf: Shelf) -> str:

@@ -33,7 +33,7 @@ class Candidate:
         return self.option is not None and self.option.tarball.verified
 
 
-def candidate(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Candidate:
+def candidate_of(facts: Facts, source: str, *, at: str, max_age_hours: float) -> Candidate:
     """What `fetch` would take from a source, and what is wrong with it. `at`: the time of this
     run.
     """

@@ -1,6 +1,4 @@
-"""Guarded patches of many nodes in parallel: what each answer means, when to try again, and when to
-say that nobody knows.
-"""
+"""Guarded patches of many nodes in parallel: what each answer means, and when to try again."""
 
 import queue
 import random
@@ -22,6 +20,7 @@ TRIES = 100
 writes of a writer at 100 Hz, few tries fall into a gap.
 """
 LAST_LOOK_SECONDS = 5.0
+SILENT_SERVER = "the API server has stopped answering"
 _NODE = {
     "metadata": {"annotations": ({ANNOTATION: (str, None)}, None)},
     "spec": ({"unschedulable": (bool, None)}, None),
@@ -75,44 +74,49 @@ def patch_one(
     for _ in range(TRIES):
         if stopped.is_set() or time.monotonic() >= end:
             break
-        sent = False
+        was_sent = False
         try:
             if not version:
                 node = nodes.read(step.node, seconds=end - time.monotonic())
                 if judged := _judge(step, mark_of(node)):
                     return judged
                 version = str(node["metadata"].get("resourceVersion") or "")
-            sent = True
-            node = nodes.send(
-                step.node, _guarded(step, version), seconds=max(0.1, end - time.monotonic())
-            )
-            if mark_of(node) == step.after:
-                return Patched(step, PatchOutcome.DONE)
-            raise Fault("the API server accepted the patch but returned the node without it")
+            was_sent = True
+            return _send(nodes, step, version, seconds=max(0.1, end - time.monotonic()))
         except Fault as fault:
             failure, version = fault, ""
-        if failure.status == 404:
-            return Patched(step, PatchOutcome.GONE, failure.why)
         if failure.status == 409:
             # At once: whoever writes often leaves only short gaps.
             stopped.wait(random.uniform(0.001, 0.01))
             continue
-        if failure.declined:
+        if failure.status == 404 or failure.declined:
             break
-        if sent and not failure.unsent:
+        if was_sent and not failure.unsent:
             doubt = failure.why
         stopped.wait(pause * random.uniform(0.5, 1.5))
         pause = min(2 * pause, 2.0)
-    if doubt:
+    if doubt and failure.status != 404:
         return _last_look(nodes, step, doubt)
+    return _given_up(step, failure)
+
+
+def _send(nodes: Nodes, step: PatchNode, version: str, *, seconds: float) -> Patched:
+    node = nodes.send(step.node, _guarded(step, version), seconds=seconds)
+    if mark_of(node) != step.after:
+        raise Fault("the API server accepted the patch but returned the node without it")
+    return Patched(step, PatchOutcome.DONE)
+
+
+def _given_up(step: PatchNode, failure: Fault) -> Patched:
+    """What the last fault means, where no patch can have arrived."""
+    if failure.status == 404:
+        return Patched(step, PatchOutcome.GONE, failure.why)
     if failure.status == 409:
         return Patched(
             step,
             PatchOutcome.CHANGED,
-            (
-                "somebody else keeps changing the node, every try met a newer version; it was "
-                "left as it was"
-            ),
+            "somebody else keeps changing the node, every try met a newer version; it was left as "
+            "it was",
         )
     outcome = PatchOutcome.REFUSED if failure.declined else PatchOutcome.UNSENT
     return Patched(step, outcome, failure.why)
@@ -122,17 +126,15 @@ def _last_look(nodes: Nodes, step: PatchNode, doubt: str) -> Patched:
     try:
         judged = _judge(step, mark_of(nodes.read(step.node, seconds=LAST_LOOK_SECONDS)))
     except Fault as fault:
-        return (
-            Patched(step, PatchOutcome.GONE, fault.why)
-            if fault.status == 404
-            else Patched(
-                step, PatchOutcome.UNKNOWN, f"{doubt}; and it could not be read again: {fault.why}"
-            )
-        )
+        if fault.status == 404:
+            return Patched(step, PatchOutcome.GONE, fault.why)
+        why = f"{doubt}; and it could not be read again: {fault.why}"
+        return Patched(step, PatchOutcome.UNKNOWN, why)
+    if judged:
+        return judged
     # Read as before proves nothing here: the last patch may still be on its way.
-    return judged or Patched(
-        step, PatchOutcome.UNKNOWN, f"{doubt}; when last read, the node was as before"
-    )
+    why = f"{doubt}; when last read, the node was as before"
+    return Patched(step, PatchOutcome.UNKNOWN, why)
 
 
 def _judge(step: PatchNode, now: Mark) -> Patched | None:
@@ -170,12 +172,8 @@ class _Run:
         finished: Callable[[Patched], None],
         quiet_seconds: float,
     ) -> None:
-        self._nodes, self._steps, self._finished, self._quiet_seconds = (
-            nodes,
-            steps,
-            finished,
-            quiet_seconds,
-        )
+        self._nodes, self._steps, self._finished = nodes, steps, finished
+        self._quiet_seconds = quiet_seconds
         self._waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._known: dict[int, Patched] = {}
         self._changed = threading.Condition(threading.RLock())
@@ -206,9 +204,7 @@ class _Run:
         if self._bug is not None:
             raise self._bug
         for index, step in enumerate(self._steps):
-            self._settle(
-                index, Patched(step, PatchOutcome.UNKNOWN, "the API server has stopped answering")
-            )
+            self._settle(index, Patched(step, PatchOutcome.UNKNOWN, SILENT_SERVER))
         return [self._known[index] for index in range(len(self._steps))]
 
     def _wait(self) -> None:
@@ -229,17 +225,12 @@ class _Run:
                 index = self._waiting.get_nowait()
                 step = self._steps[index]
                 if time.monotonic() - self._certain_at >= self._quiet_seconds:
-                    self._settle(
-                        index,
-                        Patched(step, PatchOutcome.UNSENT, "the API server has stopped answering"),
-                    )
+                    patched = Patched(step, PatchOutcome.UNSENT, SILENT_SERVER)
                 else:
-                    self._settle(
-                        index,
-                        patch_one(
-                            self._nodes, step, self._stopped, quiet_seconds=self._quiet_seconds
-                        ),
+                    patched = patch_one(
+                        self._nodes, step, self._stopped, quiet_seconds=self._quiet_seconds
                     )
+                self._settle(index, patched)
         except queue.Empty:
             pass
         except BaseException as error:

@@ -5,72 +5,37 @@ The files and their names are specified in docs/files.md.
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Unreachable
+from breakglass.observe.listing import (
+    SCRIPT,
+    TAG,
+    Listing,
+    parse_listing,
+    tag_of,
+    tarball_of,
+)
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 from breakglass.shape import NATURAL, fits, parse_json
 
-TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+")
 HASH = re.compile(r"[0-9a-f]{64}")
-_HIDDEN = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
-"""What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
 _RECORD = {
-    **{
-        "tag": TAG,
-        "references": [str],
-        "image_id": DIGEST,
-        "companions": (None, {str: DIGEST}),
-        "platform": PLATFORM,
-    },
-    **{
-        "size_bytes": NATURAL,
-        "sha256": HASH,
-        "sequence": NATURAL,
-        "created_at": str,
-        "version": str,
-    },
+    "tag": TAG,
+    "references": [str],
+    "image_id": DIGEST,
+    "companions": (None, {str: DIGEST}),
+    "platform": PLATFORM,
+    "size_bytes": NATURAL,
+    "sha256": HASH,
+    "sequence": NATURAL,
+    "created_at": str,
+    "version": str,
 }
-
-# Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the
-# grammar of file names is nothing of ours and is not even printed. Sidecars are bounded: a foreign
-# file of that name may have any size.
-_SCRIPT = """
-tell() {
-  n=$(($(wc -c <"$3")))
-  if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi
-}
-cd "$1" 2>/dev/null || { echo absent; exit 0; }
-echo present
-for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
-  case $f in *[!A-Za-z0-9._-]*) continue;; esac
-  if [ -h "$f" ]; then printf 'link %s %s\\n' "$f" "$(readlink "$f")"; continue; fi
-  [ -e "$f" ] || continue
-  if [ ! -f "$f" ]; then printf 'other %s\\n' "$f"; continue; fi
-  printf 'file %s %s\\n' "$f" "$(ls -ln "$f")"
-  case $f in
-  *.partial.sha256) s=$f ;;
-  *.partial|*.new) continue ;;
-  *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell json "$f" "$j"; fi ;;
-  esac
-  if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
-    while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
-  fi
-done
-for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
-  case $j in *[!A-Za-z0-9._-]*) continue;; esac
-  f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
-  if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
-done
-echo end
-"""
 
 
 @dataclass(frozen=True)
@@ -167,7 +132,7 @@ def read_shelf(
 ) -> Shelf:
     """Raises Unreachable when the host is not reached or its listing was cut short."""
     result = reads.ask(
-        host, ("sh", "-c", _SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds
+        host, ("sh", "-c", SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds
     )
     if not result.ok:
         raise Unreachable(
@@ -180,120 +145,125 @@ def read_shelf(
 
 def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shelf:
     """Pure; raises Unreachable for an output that is not a whole listing."""
-    chunks = list(_chunks(output))
-    if chunks[:1] == [("absent", "", b"")]:
-        return Shelf(host=host, directory=directory, name=name, present=False)
-    if chunks[:1] != [("present", "", b"")] or chunks[-1:] != [("end", "", b"")]:
+    try:
+        listing = parse_listing(output)
+    except ValueError as error:
         raise Unreachable(
             f"{host}: the listing of {directory} is not whole",
             next_step="run it again",
             where=host.name,
-        )
-    files: dict[str, int] = {}
-    links: dict[str, str] = {}
-    records: dict[str, list[Record]] = {}
-    sums: dict[str, list[str]] = {}
-    foreign: list[str] = []
-    orphans: list[str] = []
-    for kind, file, rest in chunks:
-        if kind == "file":
-            fields = rest.split()
-            if len(fields) > 4 and fields[4].isdigit() and len(fields[4]) < 20:
-                files[file] = int(fields[4])
-        elif kind == "link":
-            links[file] = rest.decode("utf-8", "replace")
-        elif kind == "json":
-            records[file] = parse_records(rest)
-        elif kind == "sum":
-            sums.setdefault(file, []).append(rest.decode("utf-8", "replace"))
-        elif kind == "other":
-            foreign.append(file)
-        elif kind == "orphan" and _is_orphan(file, rest, name):
-            orphans.append(file)
-    tarballs: list[Tarball] = []
-    hidden: set[str] = set()
-    latest_name = f"{name}-latest.tar.gz"
-    for file, size_bytes in files.items():
-        if file.startswith("."):
-            hidden.add(_HIDDEN.sub(".tar.gz", file[1:]))
-            continue
-        tag = tag_of(file, name)
-        if tag is None or tag == "latest":
-            foreign.append(file)
-            continue
-        told = [
-            record
-            for record in records.get(file, [])
-            if record.tag == tag and record.sha256 in sums.get(file, [])
-        ]
-        fits = [record for record in told if record.size_bytes == size_bytes]
-        tarballs.append(
-            Tarball(
-                file,
-                tag,
-                size_bytes,
-                next(iter(fits or told), None),
-                being_replaced=bool(fits) and (len(records[file]) > 1 or len(sums[file]) > 1),
-            )
-        )
-    foreign += [file for file in links if file != latest_name and not file.startswith(".")]
-    partials = [
-        _partial(file, files, sums)
-        for file in sorted(hidden)
-        if (tag_of(file, name) or "latest") != "latest"
+        ) from error
+    if listing is None:
+        return Shelf(host=host, directory=directory, name=name, present=False)
+    tarballs = _tarballs(listing, name)
+    foreign = _foreign(listing, name)
+    latest, latest_fault = _latest(listing, foreign, name, {tarball.tag for tarball in tarballs})
+    return Shelf(
+        host=host,
+        directory=directory,
+        name=name,
+        present=True,
+        tarballs=tarballs,
+        latest=latest,
+        latest_fault=latest_fault,
+        partials=_partials(listing, name),
+        foreign=foreign,
+        orphans=tuple(
+            file for file, content in listing.orphans.items() if _is_orphan(file, content, name)
+        ),
+    )
+
+
+def _tarballs(listing: Listing, name: str) -> tuple[Tarball, ...]:
+    """Verified ones first, newest first."""
+    tarballs = [
+        _tarball(listing, file, tag)
+        for file in listing.sizes
+        if (tag := _own_tag(file, name)) is not None
     ]
     tarballs.sort(
         key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True
     )
-    latest, fault = _latest(
-        links.get(latest_name), latest_name in foreign, name, {tarball.tag for tarball in tarballs}
+    return tuple(tarballs)
+
+
+def _tarball(listing: Listing, file: str, tag: str) -> Tarball:
+    size_bytes = listing.sizes[file]
+    records = parse_records(listing.sidecars.get(file, b""))
+    sums = listing.sums.get(file, [])
+    complete = [record for record in records if record.tag == tag and record.sha256 in sums]
+    matching = [record for record in complete if record.size_bytes == size_bytes]
+    return Tarball(
+        file,
+        tag,
+        size_bytes,
+        next(iter(matching or complete), None),
+        being_replaced=bool(matching) and (len(records) > 1 or len(sums) > 1),
     )
-    return Shelf(
-        host,
-        directory,
-        name,
-        True,
-        tuple(tarballs),
-        latest,
-        fault,
-        tuple(partials),
-        tuple(sorted(foreign)),
-        tuple(orphans),
+
+
+def _own_tag(file: str, name: str) -> str | None:
+    """The tag of a file that is named as our tarballs are; `latest` is only a link."""
+    tag = tag_of(file, name)
+    return None if tag == "latest" else tag
+
+
+def _foreign(listing: Listing, name: str) -> tuple[str, ...]:
+    """Names like tarballs that are none."""
+    files = [
+        file for file in listing.sizes if not file.startswith(".") and _own_tag(file, name) is None
+    ]
+    links = [
+        file
+        for file in listing.links
+        if not file.startswith(".") and file != f"{name}-latest.tar.gz"
+    ]
+    return tuple(sorted([*listing.others, *files, *links]))
+
+
+def _partials(listing: Listing, name: str) -> tuple[Partial, ...]:
+    hidden = {tarball_of(file) for file in listing.sizes if file.startswith(".")}
+    return tuple(
+        _partial(listing, file) for file in sorted(hidden) if _own_tag(file, name) is not None
     )
+
+
+def _partial(listing: Listing, file: str) -> Partial:
+    sums = listing.sums.get(f".{file}.partial.sha256", [])
+    hashes = [value for value in sums if HASH.fullmatch(value)]
+    size_bytes = listing.sizes.get(f".{file}.partial", 0)
+    return Partial(file, size_bytes, hashes[0] if len(hashes) == 1 else None)
+
+
+def _latest(
+    listing: Listing, foreign: tuple[str, ...], name: str, tags: set[str]
+) -> tuple[str | None, str]:
+    """(tag, fault) of the `latest` link."""
+    link = f"{name}-latest.tar.gz"
+    target = listing.links.get(link)
+    if link in foreign:
+        return None, "is not a link"
+    if target is None:
+        return None, "is missing"
+    tag = _own_tag(target, name)
+    if tag is None:
+        return None, "points outside of the tarballs of its directory"
+    if tag not in tags:
+        return None, f"points at {target}, which is not there"
+    return tag, ""
 
 
 def _is_orphan(file: str, content: bytes, name: str) -> bool:
-    """Whether a sidecar without its tarball is one that we have written: others may keep files of
-    such names there.
-    """
-    tarball = _HIDDEN.sub(".tar.gz", file)
-    tag = tag_of(tarball, name)
-    if tag is None or tag == "latest":
+    """Whether we have written this sidecar: others may keep files of such names there."""
+    tarball = tarball_of(file)
+    tag = _own_tag(tarball, name)
+    if tag is None:
         return False
     if file.endswith(".json"):
         records = parse_records(content)
         return bool(records) and all(record.tag == tag for record in records)
-    return (
-        re.fullmatch(
-            rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+", content.decode("utf-8", "replace")
-        )
-        is not None
-    )
-
-
-def _partial(file: str, files: dict[str, int], sums: dict[str, list[str]]) -> Partial:
-    note = [value for value in sums.get(f".{file}.partial.sha256", []) if HASH.fullmatch(value)]
-    return Partial(file, files.get(f".{file}.partial", 0), note[0] if len(note) == 1 else None)
-
-
-def tag_of(file: str, name: str) -> str | None:
-    """The tag in `NAME-TAG.tar.gz`, or None."""
-    tag = (
-        file[len(name) + 1 : -len(".tar.gz")]
-        if file.startswith(f"{name}-") and file.endswith(".tar.gz")
-        else ""
-    )
-    return tag if TAG.fullmatch(tag) else None
+    lines = rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+"
+    return re.fullmatch(lines, content.decode("utf-8", "replace")) is not None
 
 
 def parse_records(content: bytes) -> list[Record]:
@@ -304,15 +274,15 @@ def parse_records(content: bytes) -> list[Record]:
         data = parse_json(content)
     except ValueError:
         return []
-    found: list[Record] = []
-    while isinstance(data, dict) and len(found) < 2:
+    records: list[Record] = []
+    while isinstance(data, dict) and len(records) < 2:
         previous = data.pop("previous", None)
         record = _record(data)
         if record is None:
             return []
-        found.append(record)
+        records.append(record)
         data = previous
-    return found
+    return records
 
 
 def _record(data: dict[str, Any]) -> Record | None:
@@ -331,34 +301,3 @@ def _record(data: dict[str, Any]) -> Record | None:
         version=data["version"],
         text=json.dumps(data, separators=(",", ":")),
     )
-
-
-def _latest(
-    target: str | None, is_no_link: bool, name: str, tags: set[str]
-) -> tuple[str | None, str]:
-    if is_no_link:
-        return None, "is not a link"
-    if target is None:
-        return None, "is missing"
-    tag = tag_of(target, name)
-    if tag is None or tag == "latest":
-        return None, "points outside of the tarballs of its directory"
-    return (tag, "") if tag in tags else (None, f"points at {target}, which is not there")
-
-
-def _chunks(output: bytes) -> Iterator[tuple[str, str, bytes]]:
-    """(kind, file, rest) for each line; the bytes of a sidecar are counted, never searched for line
-    ends.
-    """
-    at = 0
-    while at < len(output):
-        end = output.find(b"\n", at)
-        if end < 0:
-            return
-        line, at = output[at:end], end + 1
-        kind, _, rest = line.partition(b" ")
-        file, _, rest = rest.partition(b" ")
-        if kind in (b"json", b"orphan") and rest.isdigit() and len(rest) < 9:
-            size = int(rest)
-            rest, at = output[at : at + size], at + size + 1
-        yield kind.decode("ascii", "replace"), file.decode("ascii", "replace"), rest

@@ -1,0 +1,104 @@
+"""The one line of status that says what to type next. Pure."""
+
+from breakglass.commands import Unread
+from breakglass.commands.status_facts import (
+    Facts,
+    PinSeen,
+    is_stale,
+    lacking,
+    pins,
+    unverified,
+)
+
+
+def next_step(facts: Facts) -> str:
+    """What to type, the most urgent first."""
+    in_force, unreadable = pins(facts.nodes)
+    if in_force:
+        return _for_the_pin(facts, in_force)
+    if unreadable:
+        return (
+            f"breakglass restore (the annotation of {', '.join(unreadable)} cannot be read, it "
+            f"gives these back too)"
+        )
+    return _for_the_import(facts) or _for_the_rest(facts)
+
+
+def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
+    first = in_force[0]
+    name = first.pin.target
+    target = next((seen for seen in facts.nodes if seen.name == name), None)
+    if target is None or target.node is None:
+        return f"breakglass restore (the pin is for {name}, which is no node of the cluster)"
+    another = "breakglass restore, then breakglass recover, which chooses another node"
+    if not target.node.ready:
+        return f"bring {name} back; or {another}"
+    # The API may not have noticed yet; or it is this machine that does not reach the node.
+    if target.host is None:
+        return (
+            f"see whether {name} is up; if it is: run the pipeline, then: breakglass restore; "
+            f"else: {another}"
+        )
+    repairs = ""
+    if target.fails_to_answer:
+        repairs += f"breakglass import {name}; "
+    if first.joined and len(in_force) == 1:
+        repairs += f"breakglass pin {name}; "
+    return f"{repairs}run the pipeline; then: breakglass restore"
+
+
+def _for_the_import(facts: Facts) -> str:
+    """Where a node still has what an import has set up, and no pin is known."""
+    failing = next((seen for seen in facts.nodes if seen.fails_to_answer), None)
+    if failing:
+        return f"breakglass import {failing.name}; or, when the outage is over: breakglass restore"
+    imported = next((seen for seen in facts.nodes if seen.answers_pulls), None) or next(
+        (seen for seen in facts.nodes if seen.only_keeps), None
+    )
+    if imported is None:
+        return ""
+    if facts.api:
+        state = "answers pulls" if imported.answers_pulls else "keeps the image"
+        return (
+            f"bring the API server back, then: breakglass status ({imported.name} {state}; "
+            f"whether a pin is in force is not known)"
+        )
+    command = "import" if imported.holds is False else "pin"
+    return f"breakglass {command} {imported.name}; or, when the outage is over: breakglass restore"
+
+
+def _for_the_rest(facts: Facts) -> str:
+    api = _for_the_unread((facts.api,)) if facts.api else ""
+    others = tuple(unread for unread in facts.unread if unread is not facts.api)
+    besides = _for_the_tarballs(facts) or _for_the_unread(others)
+    sentences = [sentence for sentence in (api, besides) if sentence]
+    return "; ".join(sentences) or "nothing to do; in an outage: breakglass check"
+
+
+def _for_the_tarballs(facts: Facts) -> str:
+    vm = facts.sources[0]
+    if is_stale(facts):
+        return (
+            f"{f'bring {vm.host} back, then: ' if vm.shelf is None else ''}breakglass snapshot "
+            f"--tag TAG"
+        )
+    for source in facts.sources[1:]:
+        if lacks := lacking(facts, source):
+            return (
+                f"look at the job that copies from {vm.host} to {source.host}: {len(lacks)} "
+                f"newer {'is' if len(lacks) == 1 else 'are'} not there yet"
+            )
+    if vm.shelf and vm.shelf.latest_fault:
+        return f"breakglass snapshot --tag TAG re-points latest, which {vm.shelf.latest_fault}"
+    for source in facts.sources:
+        if source.shelf and unverified(source.shelf):
+            return (
+                f"see whether the unverified ones are wanted: "
+                f"{source.host.by_hand('ls', '-l', source.directory)}"
+            )
+    return ""
+
+
+def _for_the_unread(unread: tuple[Unread, ...]) -> str:
+    first = next((each for each in unread if each.error.next_step), None)
+    return f"{first.name}: {first.error.next_step}" if first else ""

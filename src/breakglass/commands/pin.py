@@ -6,6 +6,7 @@ from functools import partial
 from breakglass.commands import Estate, Identity, Target
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
+from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
@@ -114,6 +115,34 @@ def without_newcomers(now: Facts, before: Facts) -> Facts:
 
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     """Raises Refused when the target does not fit or another pin is in force."""
+    target = _target(facts)
+    _check_no_other_pin(facts)
+    _check_schedulable(facts, target)
+    text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
+    steps = tuple(
+        PatchNode(
+            node.name,
+            node.mark,
+            Mark(True, node.mark.annotation or text),
+            node.resource_version,
+            title=title("cordon", node.name),
+        )
+        for node in facts.nodes
+        if node.name != target.name and not node.mark.unschedulable
+    )
+    alone = left_alone(facts)
+    notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
+    return Plan(
+        f"pods are scheduled on {target.name} only; every node that was cordoned for it carries "
+        f"the annotation {ANNOTATION}",
+        steps,
+        notes=notes,
+        warnings=tuple(_warnings(facts)),
+    )
+
+
+def _target(facts: Facts) -> Node:
+    """Raises Refused where the cluster has no such node, Unreachable where we may not patch."""
     target = next((node for node in facts.nodes if node.name == facts.target), None)
     if target is None:
         raise Refused(
@@ -125,66 +154,44 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
             "the API lets us list nodes but not patch them: the right patch on nodes is missing",
             next_step="bind the ClusterRole in docs/security.md to this identity",
         )
-    pins = {
-        node.name: parse_pin(node.mark.annotation)
-        for node in facts.nodes
-        if node.mark.annotation is not None
-    }
-    foreign = sorted({pin.target for pin in pins.values() if pin.target != target.name})
-    if foreign:
-        pin = next(pin for pin in pins.values() if pin.target != target.name)
-        raise Refused(
-            f"another pin is in force: target {', '.join(foreign)}, by {pin.by} at {pin.at}"
-            + (f", reason: {pin.reason}" if pin.reason else ""),
-            next_step=(
-                f"use it: breakglass pin {foreign[0]}; or end it first: "
-                if foreign[0] in {node.name for node in facts.nodes}
-                else "that node is gone, so end it: "
-            )
-            + "breakglass restore",
-        )
+    return target
+
+
+def _check_no_other_pin(facts: Facts) -> None:
+    """Raises Refused where nodes are cordoned for another target."""
+    pins = (
+        parse_pin(node.mark.annotation) for node in facts.nodes if node.mark.annotation is not None
+    )
+    others = [pin for pin in pins if pin.target != facts.target]
+    if not others:
+        return
+    pin, targets = others[0], sorted({pin.target for pin in others})
+    message = f"another pin is in force: target {', '.join(targets)}, by {pin.by} at {pin.at}"
+    if pin.reason:
+        message += f", reason: {pin.reason}"
+    if targets[0] in {node.name for node in facts.nodes}:
+        use = f"use it: breakglass pin {targets[0]}; or end it first: "
+    else:
+        use = "that node is gone, so end it: "
+    raise Refused(message, next_step=f"{use}breakglass restore")
+
+
+def _check_schedulable(facts: Facts, target: Node) -> None:
+    """Raises Refused where pods would not be scheduled or not start on the target."""
+    name = target.name
     if target.mark.unschedulable:
         raise Refused(
-            f"{target.name} is cordoned, no pod would be scheduled anywhere",
-            next_step=f"kubectl uncordon {target.name}, or choose another node",
+            f"{name} is cordoned, no pod would be scheduled anywhere",
+            next_step=f"kubectl uncordon {name}, or choose another node",
         )
     if not target.ready:
-        raise Refused(
-            f"{target.name} is not Ready", next_step="choose another node: kubectl get nodes"
-        )
+        raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
     if facts.missing:
-        message = (
-            f"{target.name} does not hold the image: {', '.join(facts.missing)} is not there, or "
-            f"not the image of its tarball"
-        )
         raise Refused(
-            message,
-            next_step=f"run: breakglass fetch {target.name} && breakglass import {target.name}",
+            f"{name} does not hold the image: {', '.join(facts.missing)} is not there, or not the "
+            f"image of its tarball",
+            next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )
-    text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
-    others = [node for node in facts.nodes if node.name != target.name]
-    steps = tuple(
-        PatchNode(
-            node.name,
-            node.mark,
-            Mark(True, node.mark.annotation or text),
-            node.resource_version,
-            title=title("cordon", node.name),
-        )
-        for node in others
-        if not node.mark.unschedulable
-    )
-    alone = left_alone(facts)
-    notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
-    return Plan(
-        (
-            f"pods are scheduled on {target.name} only; every node that was cordoned for it "
-            f"carries the annotation {ANNOTATION}"
-        ),
-        steps,
-        notes=notes,
-        warnings=tuple(_warnings(facts)),
-    )
 
 
 def left_alone(facts: Facts) -> list[str]:
@@ -215,38 +222,12 @@ def state(facts: Facts) -> str:
 def _warnings(facts: Facts) -> list[str]:
     if facts.pods is None:
         return ["the pods could not be listed: pods that wait on other nodes are not known"]
-    waiting = [
-        pod
-        for pod in facts.pods
-        if pod.node not in (None, facts.target)
-        and pod.waiting_for_image
-        and any(repository_of(image) in facts.repositories for image in pod.images)
-    ]
-    told = [
-        (
-            f"{pod} is bound to {pod.node} and waits there for the image; it will not move: "
-            f"delete it, so that it is scheduled anew"
-        )
-        for pod in waiting
-    ]
+    waiting = waiting_elsewhere(facts.pods, facts.repositories, facts.target)
     if facts.volumes is None:
         return [
-            *told,
-            (
-                "the persistent volumes could not be listed: pods that only other nodes can "
-                "serve are not known (docs/security.md, the right to list persistentvolumes)"
-            ),
+            *waiting,
+            "the persistent volumes could not be listed: pods that only other nodes can serve are "
+            "not known (docs/security.md, the right to list persistentvolumes)",
         ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)
-    told += [
-        (
-            f"{pod} has a volume that only {', '.join(nodes)} can serve: while this is pinned it "
-            f"cannot start anew; to let it: kubectl uncordon {nodes[0]}"
-        )
-        for pod, nodes in tied[:5]
-    ]
-    return told + (
-        [f"and {len(tied) - 5} more pods have volumes that only other nodes can serve"]
-        if len(tied) > 5
-        else []
-    )
+    return [*waiting, *tied_to_others(tied)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from breakglass.commands.choose import repository_of
+from breakglass.commands.image_names import repository_of
 from breakglass.observe.cluster import Pod
 
 

@@ -39,14 +39,10 @@ def set_up(
     answering, taken = answers.answering, answers.taken
     assert answering is not None
     warnings = check_config_path(node, certs, answering)
-    responder = answering.responder
-    port = responder.port or responder.free_port
-    runs = (
-        responder.port is not None
-        and taken.has_responder
-        and responder.answers == {name: targets.get(keep) for name, keep in kept.items()}
-    )
-    start = () if runs else (_start(node, directory, ctr, port, answering.content or "", kept),)
+    port = answering.responder.port or answering.responder.free_port
+    start: tuple[Run, ...] = ()
+    if not _runs(answers, kept, targets):
+        start = (_start(node, directory, ctr, port, answering.content or "", kept),)
     paths = tuple(dict.fromkeys(site.file for site in answering.sites))
     edits = []
     for path in paths:
@@ -83,6 +79,15 @@ def take_back(node: Host, directory: str, taken: Taken) -> Part:
         warnings=tuple(edited(node, taken)),
         taken=replace(taken, files=left, has_responder=False),
     )
+
+
+def _runs(answers: Answers, kept: Mapping[str, str], targets: Mapping[str, str]) -> bool:
+    """Whether the responder answers for every name with what containerd has now."""
+    if answers.answering is None or not answers.taken.has_responder:
+        return False
+    responder = answers.answering.responder
+    expected = {name: targets.get(keep) for name, keep in kept.items()}
+    return responder.port is not None and responder.answers == expected
 
 
 def _start(

@@ -9,7 +9,14 @@ from breakglass.commands import Estate, Identity, Target, enter, verify
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
-from breakglass.commands.import_steps import confirm, give_names, keep_images, names_to_remove
+from breakglass.commands.import_steps import (
+    confirm,
+    give_names,
+    keep_images,
+    names_to_give,
+    names_to_remove,
+    source_name,
+)
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import begin, end
 from breakglass.config import Nodes
@@ -86,29 +93,14 @@ def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
     return goal
 
 
-def _wanting(facts: Facts, expected: dict[str, str]) -> list[str]:
-    """Names that do not mean their recorded image yet, or whose image is not unpacked."""
-    present = facts.containerd
-    return [
-        name
-        for name, image_id in expected.items()
-        if present.image_ids.get(name) != image_id or name not in present.unpacked
-    ]
-
-
-def _source(facts: Facts, wanting: list[str]) -> str:
-    """The name of the image that other names are tags of."""
-    return next((name for name in facts.names if name not in wanting), facts.names[0])
-
-
 def _import_steps(
     facts: Facts, tarball: Tarball, record: Record, ctr: Ctr, nodes: Nodes
 ) -> tuple[tuple[Step, ...], tuple[tuple[Step, Run], ...]]:
     """(steps, undo): every name means its image. What fails here is undone."""
     node, path = facts.node, facts.shelf.path(tarball)
     expected = expected_images(tarball, facts.names)
-    wanting = _wanting(facts, expected)
-    source = _source(facts, wanting)
+    wanting = names_to_give(facts, expected)
+    source = source_name(facts, wanting)
     companions = dict(record.companions)
     loads = source in wanting or any(name in wanting for name in companions)
     load = _load(facts, tarball, ctr)
@@ -150,12 +142,12 @@ def _settling_steps(
     facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes, answering: Part
 ) -> tuple[Step, ...]:
     """What follows once every name means its image. What fails here is not undone."""
-    wanting = _wanting(facts, expected)
+    wanting = names_to_give(facts, expected)
     keeps = {keep_name(image_id) for image_id in expected.values()}
     stale = (name for name in sorted(facts.containerd.targets) if name.startswith(KEEP))
     return (
         *(untag(facts.node, ctr, name) for name in names_to_remove(facts, wanting)),
-        *keep_images(facts, expected, _source(facts, wanting), ctr, nodes),
+        *keep_images(facts, expected, source_name(facts, wanting), ctr, nodes),
         *answering.steps,
         # Last: until then the responder may still answer with the images of these names.
         *(untag(facts.node, ctr, name) for name in stale if name not in keeps),

@@ -20,6 +20,21 @@ class Naming:
     undo: tuple[tuple[Step, Run], ...]
 
 
+def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
+    """Names that do not mean their recorded image yet, or whose image is not unpacked."""
+    present = facts.containerd
+    return [
+        name
+        for name, image_id in expected.items()
+        if present.image_ids.get(name) != image_id or name not in present.unpacked
+    ]
+
+
+def source_name(facts: Facts, wanting: list[str]) -> str:
+    """The name of the image that other names are tags of."""
+    return next((name for name in facts.names if name not in wanting), facts.names[0])
+
+
 def give_names(
     facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run
 ) -> Naming:

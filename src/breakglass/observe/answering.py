@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from breakglass.errors import BY_EXIT_CODE, Failed, Unreachable
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Argv, Host
+from breakglass.observe.program import ask_program
+from breakglass.plan import Host
 from breakglass.ports import Reads
-from breakglass.remote.arguments import PROGRAM
 from breakglass.remote.taken import MARK as MARK
-from breakglass.shape import PORT, fits, parse_json, parse_toml
+from breakglass.shape import PORT, parse_toml
 from breakglass.text import inert
 
 CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
@@ -107,7 +106,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Site:
-    """Where containerd looks for the hosts of one registry, and what it finds there."""
+    """Where containerd looks for the hosts of a registry, and what lies there."""
 
     registry: str
     file: str
@@ -163,7 +162,7 @@ class Pull:
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
-    return _taken(_ask(reads, host, ("taken", "read", directory, "--certs", certs), _TAKEN))
+    return _taken(ask_program(reads, host, ("taken", "read", directory, "--certs", certs), _TAKEN))
 
 
 def read_answering(
@@ -176,30 +175,26 @@ def read_answering(
         "containerd": _CONTAINERD,
         "content": (str, None),
     }
-    found = _ask(
-        reads,
-        host,
-        ("taken", "read", directory, "--certs", certs, *wanted, "--", *ctr.line()),
-        shape,
-    )
+    arguments = ("taken", "read", directory, "--certs", certs, *wanted, "--", *ctr.line())
+    answer = ask_program(reads, host, arguments, shape)
     responder = read_responder(reads, host, directory)
-    told = found["containerd"]
-    path, fault = _config_path(told["configuration"])
+    containerd = answer["containerd"]
+    path, fault = _config_path(containerd["configuration"])
     answering = Answering(
-        sites=tuple(_site(registry, found["sites"][registry]) for registry in registries),
+        sites=tuple(_site(registry, answer["sites"][registry]) for registry in registries),
         responder=responder,
-        content=found.get("content"),
+        content=answer.get("content"),
         config_path=path,
-        config_file=told["file"],
-        config_fault=inert(told["fault"] or fault),
-        config_is_newer=told["newer"],
+        config_file=containerd["file"],
+        config_fault=inert(containerd["fault"] or fault),
+        config_is_newer=containerd["newer"],
     )
-    return _taken(found), answering
+    return _taken(answer), answering
 
 
 def read_responder(reads: Reads, host: Host, directory: str) -> Responder:
     """Raises Unreachable, or Failed."""
-    status = _ask(reads, host, ("responder", "status", directory), _STATUS)
+    status = ask_program(reads, host, ("responder", "status", directory), _STATUS)
     return Responder(status["port"], status["answers"], status["free_port"])
 
 
@@ -207,85 +202,59 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
     """What the registries do, asked from the node, each by its own deadline."""
     if not questions:
         return ()
-    found = _ask(
-        reads,
-        host,
-        ("registries", json.dumps(questions, separators=(",", ":"))),
-        [_PULL],
-    )
+    arguments = ("registries", json.dumps(questions, separators=(",", ":")))
+    answers = ask_program(reads, host, arguments, [_PULL])
     return tuple(
         Pull(
-            each["registry"],
-            f"{each['registry']}/{each['repository']}:{each['tag']}",
-            PullState(each["state"]),
-            inert(each["detail"]),
-            each["url"],
-            tuple(map(inert, each["missing"])),
+            registry=answer["registry"],
+            name=f"{answer['registry']}/{answer['repository']}:{answer['tag']}",
+            state=PullState(answer["state"]),
+            detail=inert(answer["detail"]),
+            url=answer["url"],
+            missing=tuple(map(inert, answer["missing"])),
         )
-        for each in found
+        for answer in answers
     )
 
 
-def _ask(reads: Reads, host: Host, script: Argv, shape: Any) -> Any:
-    ended = reads.ask(host, ("python3", PROGRAM, *script))
-    if not ended.ok:
-        kind = BY_EXIT_CODE.get(ended.exit_status or 0, Unreachable)
-        if kind.exit_code == 2:
-            kind = Failed
-        words = (
-            inert(ended.stderr.strip().rpartition(b"\n")[2])
-            or ended.lost
-            or f"{PROGRAM} {script[0]} ended with {ended.exit_status}"
-        )
-        look = host.by_hand("ls", "-la", script[2] if len(script) > 2 else "/")
-        raise kind(f"{host}: {words}", next_step=f"look at it with: {look}", where=host.name)
-    try:
-        found = parse_json(ended.stdout)
-        if not fits(found, shape):
-            raise ValueError("it is of another shape")
-    except ValueError as error:
-        raise Unreachable(
-            f"{host}: {PROGRAM} {script[0]} answered something else than was asked: "
-            f"{inert(ended.stdout)}",
-            next_step="look at the node's python3",
-            where=host.name,
-        ) from error
-    return found
-
-
-def _taken(found: dict[str, Any]) -> Taken:
-    record = found.get("record")
+def _taken(answer: dict[str, Any]) -> Taken:
+    record = answer.get("record")
+    namespace = record.get("namespace") if record else None
     files = record["files"] if record else {}
     return Taken(
-        is_recorded=record is not None and record.get("namespace") is not None,
+        is_recorded=namespace is not None,
         is_begun=record is not None,
         files=tuple(
-            TakenFile(
-                path,
-                entry["original"]["text"] if entry.get("original") else None,
-                entry["written"],
-                found["now"].get(path),
-            )
+            _taken_file(path, entry, answer["now"].get(path))
             for path, entry in sorted(files.items())
         ),
-        has_responder=found["responder"],
-        namespace=record.get("namespace") if record else None,
-        strays=tuple(inert(path) for path in found["strays"]),
+        has_responder=answer["responder"],
+        namespace=namespace,
+        strays=tuple(inert(path) for path in answer["strays"]),
     )
 
 
-def _site(registry: str, told: dict[str, Any]) -> Site:
-    client = tuple((certificate, key) for certificate, key in told["client"])
+def _taken_file(path: str, entry: dict[str, Any], now: str | None) -> TakenFile:
+    original = entry.get("original")
+    return TakenFile(
+        path=path,
+        original=original["text"] if original else None,
+        written=entry["written"],
+        now=now,
+    )
+
+
+def _site(registry: str, answer: dict[str, Any]) -> Site:
     return Site(
-        registry,
-        told["file"],
-        told["linked"],
-        told.get("text"),
-        told.get("default"),
-        told["default_file"],
-        tuple(told["ca"]),
-        client,
-        inert(told["fault"]),
+        registry=registry,
+        file=answer["file"],
+        linked=answer["linked"],
+        text=answer.get("text"),
+        default=answer.get("default"),
+        default_file=answer["default_file"],
+        ca=tuple(answer["ca"]),
+        client=tuple((certificate, key) for certificate, key in answer["client"]),
+        fault=inert(answer["fault"]),
     )
 
 
@@ -296,9 +265,9 @@ def _config_path(configuration: str) -> tuple[str | None, str]:
     except ValueError as error:
         return None, f"its configuration is no TOML: {error}"
     for name in CRI:
-        found: Any = plugins
+        value: Any = plugins
         for key in (name, "registry", "config_path"):
-            found = found.get(key) if isinstance(found, dict) else None
-        if found and isinstance(found, str):
-            return found, ""
+            value = value.get(key) if isinstance(value, dict) else None
+        if value and isinstance(value, str):
+            return value, ""
     return ("" if configuration else None), ""

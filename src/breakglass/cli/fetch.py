@@ -1,7 +1,7 @@
 """`breakglass fetch`: the tarball from a source to the node."""
 
 from breakglass.cli.names import checked_tag, chosen
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Target, fetch
 from breakglass.config import check_source
@@ -12,7 +12,7 @@ def run_fetch(
     options: Options, *, node: str | None, tag: str, source: str | None, via: str, dry_run: bool
 ) -> int:
     """Bring the tarball to the node."""
-    return carry(
+    return run_command(
         "fetch",
         lambda session: _work(session, node=node, tag=tag, source=source, via=via),
         options,
@@ -21,7 +21,7 @@ def run_fetch(
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str | None, source: str | None, via: str
+    session: Session, *, node: str | None, tag: str, source: str | None, via: str
 ) -> fetch.FetchResult:
     wanted = checked_tag(tag)
     if source is not None:
@@ -46,8 +46,8 @@ def fetch_to(
     via: str = "auto",
     known: fetch.Facts | None = None,
 ) -> tuple[fetch.Facts, fetch.Option]:
-    """A transfer that failed is followed by the next source or way: a new read and a new plan,
-    without what has failed. `known`: what was read already.
+    """Transfer the tarball. If an attempt fails, read and plan anew, without the source or the
+    route that failed. `known`: facts that were read already.
     """
     failed: fetch.Failures = {}
     from_start: set[tuple[str, str, str]] = set()
@@ -73,7 +73,7 @@ def fetch_to(
             return session.carry_out(job).facts, option
         except BreakglassError as error:
             step = next(
-                (told.step for told in session.outcome.steps[before:] if told.status == "failed"),
+                (each.step for each in session.outcome.steps[before:] if each.status == "failed"),
                 None,
             )
             if step is None or not fetch.is_transfer(step):

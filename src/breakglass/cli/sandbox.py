@@ -60,5 +60,5 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
         outcome.error, outcome.exit_code = error, error.exit_code
         screen.error(error)
     if options.json:
-        screen.object(outcome.told())
+        screen.object(outcome.to_json())
     return outcome.exit_code

@@ -214,7 +214,7 @@ def test_what_is_no_manifest_is_broken_and_never_a_bug(example: Example, documen
     assert not example.server.asked("GET", "etc")
 
 
-def test_an_index_within_an_index_is_followed_but_not_for_ever(example: Example) -> None:
+def test_an_index_within_an_index_is_followed_to_a_limited_depth(example: Example) -> None:
     store = example.server.store
     inner = store.add_index(store.add_image("amd64"))
     store.tags["nested"] = store.add_index(inner)["digest"]

@@ -1,5 +1,5 @@
-"""Questions asked in threads, which are left behind when they hang: no resolver and no server that
-trickles heeds a deadline.
+"""Ask questions in threads, with a deadline. A thread that hangs is abandoned: a DNS resolver, or a
+server that answers byte by byte, obeys no deadline.
 """
 
 import threading
@@ -28,8 +28,8 @@ def within(seconds: float, question: Callable[[], T]) -> T:
 def together(
     questions: Sequence[Callable[[], T]], *, at_once: int = AT_ONCE, seconds: float | None = None
 ) -> list[T | None]:
-    """The answers in the order of the questions; None for one that is not there after so many
-    seconds. Raises what a question raises.
+    """Ask all questions. The answers are in the same order; None is one that is missing after
+    `seconds`. Raises what a question raises.
 
     Neither a signal nor the end of the process waits for a question that hangs.
     """

@@ -25,7 +25,6 @@ class Ended:
     status: int
     stdout: str
     stderr: str
-    seconds: float = 0.0
 
     @property
     def told(self) -> dict[str, Any]:
@@ -44,7 +43,6 @@ class Started:
 
     def __init__(self, told: int, stdout: Path, stderr: Path) -> None:
         self._told, self._stdout, self._stderr = told, stdout, stderr
-        self._began = time.monotonic()
         self._words = b""
         self.pid = int(self._word(timeout_seconds=60))
 
@@ -75,10 +73,7 @@ class Started:
             ) from None
         finally:
             os.close(self._told)
-        seconds = time.monotonic() - self._began
-        ended = Ended(
-            status, self._stdout.read_text("utf-8"), self._stderr.read_text("utf-8"), seconds
-        )
+        ended = Ended(status, self._stdout.read_text("utf-8"), self._stderr.read_text("utf-8"))
         self._stdout.unlink()
         self._stderr.unlink()
         return ended

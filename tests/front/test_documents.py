@@ -129,7 +129,7 @@ def test_the_runbook_explains_every_exit_code_that_an_outage_can_bring() -> None
 def test_the_json_of_the_documents_has_the_keys_of_the_code() -> None:
     (block,) = (block for block in blocks("docs/json.md") if block.comment == "json")
     shown: dict[str, Any] = json.loads(block.text)
-    printed = Outcome("check", error=errors.Refused("no")).told()
+    printed = Outcome("check", error=errors.Refused("no")).to_json()
     assert (list(shown), list(shown["error"])) == (list(printed), list(printed["error"]))
 
 

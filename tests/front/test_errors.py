@@ -57,7 +57,6 @@ def test_a_hostile_tag_is_a_usage_error_before_anything_is_contacted(dark: World
         for text in HOSTILE if number == 0 else HOSTILE[:2]:
             ended = dark.run(*arguments(text))
             is_told(ended, 2, "nothing was contacted")
-            assert ended.seconds < 3
 
 
 def test_a_hostile_node_is_a_usage_error_before_anything_is_contacted(dark: World) -> None:
@@ -215,7 +214,6 @@ def test_without_the_api_server_nothing_is_cordoned(world: World) -> None:
     world.estate.stop("api")
     ended = world.run("pin", "k8s-node1", "--yes")
     is_told(ended, 5)
-    assert ended.seconds < 15
 
 
 def test_without_the_api_server_restore_cleans_the_nodes_and_says_that_nobody_was_uncordoned(

@@ -1,5 +1,5 @@
-"""The examples for a timer and for CI are ones that systemd and Woodpecker can read, and that the
-CLI understands.
+"""The examples for a timer, for CI and for the NAS are as systemd, Woodpecker and breakglass want
+them.
 """
 
 import base64
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from breakglass import config
+from breakglass.observe.listing import SCRIPT as LISTING_SCRIPT
 from breakglass.sandbox.estate import TAG
 from tests.front.blocks import is_inert
 from tests.front.documents import ROOT, check_command_line
@@ -101,6 +102,12 @@ def test_the_build_pushes_to_every_configured_registry_under_a_tag_of_its_own_wh
     assert push["settings"]["tags"] == ["latest", commit]
     assert push["image"].rpartition(":")[2][0].isdecimal()
     assert {step["image"] for step in others} == {f"{configured.image.repository}:{commit}"}
+
+
+def test_the_script_for_the_nas_lists_with_the_text_that_the_tool_sends() -> None:
+    text = (ROOT / "examples/nas-read-only.sh").read_text("utf-8")
+    listed = text.partition("# --- listing\n")[2].partition("# --- end of the listing")[0]
+    assert listed.strip() == LISTING_SCRIPT.strip()
 
 
 @pytest.mark.slow

@@ -114,11 +114,6 @@ class Registry:
             self.repository / "_manifests/revisions/sha256" / digest.removeprefix("sha256:")
         )
 
-    def delete_blob(self, digest: str) -> None:
-        """Let a configuration or a layer answer 404."""
-        self.blob(digest).unlink()
-        shutil.rmtree(self.repository / "_layers/sha256" / digest.removeprefix("sha256:"))
-
     def untag(self, tag: str) -> None:
         shutil.rmtree(self.repository / "_manifests/tags" / tag)
 

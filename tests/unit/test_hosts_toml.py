@@ -403,7 +403,7 @@ def test_a_default_that_names_certificates_by_relative_paths_is_not_copied(defau
     assert "relative paths" in refused(None, default=default)
 
 
-def test_a_default_that_changed_to_relative_paths_is_not_copied_over_our_file() -> None:
+def test_a_default_hosts_toml_that_now_has_relative_paths_does_not_replace_our_file() -> None:
     where = site(f"{MARK}\n", default='ca = "ca.crt"\n')
     with pytest.raises(Refused, match="relative paths"):
         compose(where, None, address=ADDRESS, first=False)
@@ -508,7 +508,7 @@ def test_without_a_server_containerd_goes_to_the_registry_itself(
         ("localhost/x:y", "localhost"),
     ],
 )
-def test_the_registry_of_a_reference_is_what_containerd_names_its_directory_by(
+def test_the_directory_of_a_registry_is_named_as_containerd_names_it(
     reference: str, registry: str
 ) -> None:
     assert registry_of(reference) == registry

@@ -63,7 +63,7 @@ def test_a_change_is_two_lines_and_the_end_of_the_run_one(path: Path) -> None:
         "seconds": None,
     }
     assert done == begun | {"at": done["at"], "result": "done", "seconds": done["seconds"]}
-    assert 0 <= done["seconds"] < 5
+    assert done["seconds"] >= 0
     assert ended == at | {
         "at": ended["at"],
         "host": None,

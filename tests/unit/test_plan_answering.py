@@ -827,7 +827,7 @@ def test_while_registries_come_and_go_a_second_run_changes_nothing(
     assert disk.listing() == at_first
 
 
-def test_a_file_that_somebody_deleted_between_two_imports_is_there_as_at_first_in_the_end(
+def test_a_file_that_was_deleted_between_two_imports_is_restored_as_it_was_at_first(
     tmp_path: Path,
 ) -> None:
     disk = Disk(tmp_path / "node")

@@ -343,7 +343,7 @@ def test_a_sidecar_is_a_record_that_can_be_written_again_or_it_is_none(content: 
 @example(f"a = {HUGE}".encode(), False)
 @example(f"a = {DEEP}".encode(), True)
 @given(some.sampled_from(TOML).flatmap(outputs), some.booleans())
-def test_a_hosts_toml_is_understood_or_refused(content: bytes, first: bool) -> None:
+def test_any_hosts_toml_is_either_parsed_or_refused(content: bytes, first: bool) -> None:
     text = content.decode("utf-8", "replace")
     for original, default in ((text, None), (None, text)):
         site = Site("r", "/certs/r/hosts.toml", text=original, default=default)

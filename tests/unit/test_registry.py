@@ -214,7 +214,7 @@ def test_what_is_no_manifest_is_broken_and_never_a_bug(example: Example, documen
     assert not example.server.asked("GET", "etc")
 
 
-def test_an_index_within_an_index_is_followed_but_not_for_ever(example: Example) -> None:
+def test_an_index_within_an_index_is_followed_to_a_limited_depth(example: Example) -> None:
     store = example.server.store
     inner = store.add_index(store.add_image("amd64"))
     store.tags["nested"] = store.add_index(inner)["digest"]
@@ -317,33 +317,34 @@ def test_a_server_that_never_finishes_is_left_at_the_deadline(
     setattr(example.server.faults, how, where)
     started = time.monotonic()
     found = example.look(seconds=0.5)
-    assert time.monotonic() - started < 1.5
+    # The server itself would give up after 20 s.
+    assert time.monotonic() - started < 10
     assert found.state == "unreachable"
     assert "0.5 s" in found.detail
 
 
 def test_a_tls_handshake_that_never_comes_is_left_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        started = time.monotonic()
         found = look(
             Registry("mute", f"https://127.0.0.1:{listener.getsockname()[1]}", "infra-ci"),
             "abc",
             credentials=NOBODY,
             deadline_seconds=0.5,
         )
-    assert time.monotonic() - started < 1.5
     assert found.state == "unreachable"
+    assert "0.5 s" in found.detail
 
 
 def test_all_registries_are_looked_at_at_the_same_time_and_each_has_its_own_deadline(
     example: Example, elsewhere: RegistryServer
 ) -> None:
     elsewhere.faults.hang = "/v2/"
-    silent = [Registry(f"silent-{number}", elsewhere.url, "infra-ci") for number in range(3)]
+    silent = [Registry(f"silent-{number}", elsewhere.url, "infra-ci") for number in range(16)]
     started = time.monotonic()
     found = look_all([*silent, example.settings], "abc", credentials=NOBODY, deadline_seconds=1.0)
-    assert time.monotonic() - started < 2
-    assert [each.state for each in found] == ["unreachable"] * 3 + ["serves"]
+    # One after the other would take 16 s.
+    assert time.monotonic() - started < 10
+    assert [each.state for each in found] == ["unreachable"] * 16 + ["serves"]
     assert look_all([], "abc", credentials=NOBODY) == ()
 
 
@@ -372,8 +373,11 @@ def test_a_tls_server_is_bounded_by_the_deadline_too(tmp_path: Path) -> None:
         example = _fill(server)
         server.faults.drip = "manifests/abc"
         started = time.monotonic()
-        assert example.look(ca=ca, seconds=0.5).state == "unreachable"
-        assert time.monotonic() - started < 1.5
+        found = example.look(ca=ca, seconds=0.5)
+        # The server itself would give up after 20 s.
+        assert time.monotonic() - started < 10
+        assert found.state == "unreachable"
+        assert "0.5 s" in found.detail
 
 
 def test_a_registry_that_wants_a_login_refuses_nobody_and_a_wrong_one(example: Example) -> None:

@@ -264,12 +264,12 @@ def test_half_a_request_is_answered_with_nothing(estate: Estate, request_bytes: 
 
 
 def test_a_client_that_speaks_tls_is_told_at_once(estate: Estate) -> None:
-    """skopeo and others try TLS first; they need not wait until half a request is given up."""
-    started = time.monotonic()
+    """skopeo and others try TLS first. An answer that comes only when half a request is given up is
+    empty.
+    """
     assert estate.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(
         b"HTTP/1.1 400 "
     )
-    assert time.monotonic() - started < 3
 
 
 def test_one_request_is_answered_per_connection(estate: Estate) -> None:

@@ -441,7 +441,7 @@ def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
     before = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
         assert node.send(b"GET /v2/ HTTP/1.1\r\n") == b""
-    assert 0.2 < time.monotonic() - before < 3
+    assert time.monotonic() - before > 0.2
 
 
 SYSTEMD_RUN = """#!/bin/sh

@@ -119,12 +119,10 @@ def test_megabytes_on_both_streams_do_not_deadlock_and_the_end_of_stderr_is_kept
 def test_a_command_without_a_sign_of_life_is_given_up_after_its_deadline(
     sshd: Sshd, connections: Connections
 ) -> None:
-    started = time.monotonic()
     result = connections.ask(sshd.host(), script("echo x; sleep 20"), quiet_seconds=1.5)
     assert result.exit_status is None
     assert result.stdout == b"x\n"
     assert "1.5 s" in result.lost
-    assert time.monotonic() - started < 8
 
 
 def test_a_command_that_gives_signs_of_life_is_not_given_up(
@@ -201,7 +199,7 @@ def test_how_far_a_watched_file_was_read_is_the_progress(
     assert [position for position in seen if position] == [1_000_000, 2_000_000]
 
 
-def test_a_file_that_can_not_be_watched_does_not_fail_the_step(
+def test_a_step_succeeds_although_its_file_cannot_be_watched(
     sshd: Sshd, connections: Connections
 ) -> None:
     assert connections.run(Run(sshd.host(), (("true",),), watch="/none"), nothing).ok
@@ -222,7 +220,7 @@ def test_a_script_travels_on_standard_input_and_its_lifeline_is_what_follows(
         nothing,
     )
     assert (result.exit_status, result.stdout) == (0, b"held\n")
-    assert 0.5 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 0.5
     assert not (tmp_path / "lock").exists()
 
 
@@ -242,7 +240,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
         started = time.monotonic()
         result = connections.run(Run(sshd.host(), pipeline), nothing)
         assert (result.exit_status, result.stdout, result.stderr) == (0, b"held\n", b"")
-        assert 0.5 <= time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.5
 
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
@@ -345,7 +343,6 @@ def test_a_copy_streams_from_one_command_into_another(
 
 
 def test_a_sink_that_ends_early_ends_the_source(sshd: Sshd, connections: Connections) -> None:
-    started = time.monotonic()
     source, sink = connections.copy(
         Copy(
             Run(sshd.host(), (("cat", "/dev/zero"),)),
@@ -356,7 +353,6 @@ def test_a_sink_that_ends_early_ends_the_source(sshd: Sshd, connections: Connect
     assert (sink.exit_status, sink.stderr) == (5, b"full\n")
     assert source.exit_status is None
     assert "receiving" in source.lost
-    assert time.monotonic() - started < 5
 
 
 def test_a_sink_that_ends_before_the_first_byte_ends_a_silent_source(
@@ -834,13 +830,14 @@ def test_a_name_that_does_not_resolve_is_told_as_that(
 def test_a_port_that_speaks_no_ssh_is_given_up_within_the_deadline(
     sshd: Sshd, tmp_path: Path, home: Path, greeting: bytes, words: str
 ) -> None:
+    given_up = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
                 connection.sendall(greeting)
-                time.sleep(2)
+                given_up.wait(20)
 
         threading.Thread(target=serve, daemon=True).start()
         started = time.monotonic()
@@ -852,7 +849,9 @@ def test_a_port_that_speaks_no_ssh_is_given_up_within_the_deadline(
                 host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"),
                 timeout=0.5,
             )
-        assert time.monotonic() - started < 2.5
+        # The server would be silent for 20 s.
+        assert time.monotonic() - started < 10
+        given_up.set()
 
 
 def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(
@@ -873,7 +872,7 @@ def test_a_port_that_never_accepts_costs_no_more_than_the_deadline(
                 host=Host("node", f"127.0.0.1:{server.getsockname()[1]}"),
                 timeout=0.5,
             )
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         for filler in fillers:
             filler.close()
 

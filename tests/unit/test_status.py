@@ -535,7 +535,7 @@ def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
         (Taken(has_responder=True), True),
     ],
 )
-def test_a_node_should_answer_pulls_where_an_import_has_left_anything_that_makes_it(
+def test_a_node_should_answer_pulls_if_an_import_left_a_responder_or_a_hosts_toml(
     taken: Taken, should: bool
 ) -> None:
     assert Seen("n", taken=taken).should_answer is should

@@ -324,6 +324,7 @@ def test_an_empty_directory_that_was_there_before_stays(node: Node) -> None:
     assert node.listing() == at_first
 
 
+@pytest.mark.slow
 def test_two_files_that_share_a_new_parent_leave_nothing_in_either_order(node: Node) -> None:
     other = node.certs / "forgejo.example/hosts.toml"
     at_first = node.listing()
@@ -885,6 +886,7 @@ def test_a_partial_beside_a_record_hides_nothing_of_the_record(node: Node) -> No
     assert "not given back" in node.refused("end", node.directory)
 
 
+@pytest.mark.slow
 def test_a_begin_or_end_killed_before_any_of_its_changes_leaves_nothing_behind_in_the_end(
     node: Node,
 ) -> None:
@@ -917,6 +919,7 @@ def test_what_a_killed_insert_has_recorded_is_not_taken_for_the_original_of_a_fi
     assert node.file.read_bytes() == theirs
 
 
+@pytest.mark.slow
 def test_a_hidden_partial_that_was_left_over_goes_with_put_back_and_with_insert(node: Node) -> None:
     fill(node, SERVED)
     at_first = node.listing()
@@ -1173,9 +1176,9 @@ def link_certs(node: Node) -> None:
     [
         make_default,
         make_certificates,
-        make_certificates_of_default,
-        make_empty_file_with_certificates,
-        make_nothing,
+        pytest.param(make_certificates_of_default, marks=pytest.mark.slow),
+        pytest.param(make_empty_file_with_certificates, marks=pytest.mark.slow),
+        pytest.param(make_nothing, marks=pytest.mark.slow),
     ],
 )
 def test_what_counts_without_us_is_found_again_when_our_own_file_is_there(

@@ -1,7 +1,7 @@
 """`breakglass check`: is this the right runbook?"""
 
 from breakglass.cli.names import checked_tag
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check
 from breakglass.errors import Unreachable
@@ -9,7 +9,7 @@ from breakglass.errors import Unreachable
 
 def run_check(options: Options, *, tag: str | None, expect_served: bool) -> int:
     """Ask the registries, and report whether the runbook is needed."""
-    return carry(
+    return run_command(
         "check",
         lambda session: _work(session, tag=tag, expect_served=expect_served),
         options,

@@ -5,7 +5,7 @@ decides.
 from contextlib import suppress
 
 from breakglass.cli.names import chosen
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import drill, readiness
 from breakglass.commands.drill_candidate import Candidate, candidate_of, renewal
@@ -18,7 +18,7 @@ from breakglass.plan import Confirm
 
 def run_drill(options: Options, *, node: str | None, dry_run: bool) -> int:
     """Try today whether the recovery works."""
-    return carry("drill", lambda session: _work(session, node=node), options, dry_run=dry_run)
+    return run_command("drill", lambda session: _work(session, node=node), options, dry_run=dry_run)
 
 
 def _work(session: Session, *, node: str | None) -> drill.DrillResult:

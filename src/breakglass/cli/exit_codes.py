@@ -1,5 +1,5 @@
-"""What the exit codes mean, and which of them each command can end with: one table, from which
-every --help is told.
+"""What the exit codes mean, and which of them each command can end with: one table, which
+every --help prints.
 """
 
 MEANING = {
@@ -31,8 +31,8 @@ _PRECISELY = {
     ("check", 0): "no registry serves the image, start the runbook",
     ("check", 5): "nobody knows",
     ("check", 10): "not needed",
-    ("status", 0): "told, whatever was found",
-    ("drill", 0): "the way back works today",
+    ("status", 0): "printed, whatever the state is",
+    ("drill", 0): "recovery works today",
 }
 _BESIDES = {
     "check": "; --expect-served swaps 0 and 10",
@@ -44,5 +44,5 @@ _BESIDES = {
 def explain(command: str | None = None) -> str:
     """The line at the end of the help of a command; None: of the program."""
     codes = BY_COMMAND[command] if command else tuple(MEANING)
-    told = (f"{code} {_PRECISELY.get((command or '', code), MEANING[code])}" for code in codes)
-    return f"Exit codes: {'; '.join(told)}; {BY_SIGNAL}{_BESIDES.get(command or '', '')}."
+    meanings = (f"{code} {_PRECISELY.get((command or '', code), MEANING[code])}" for code in codes)
+    return f"Exit codes: {'; '.join(meanings)}; {BY_SIGNAL}{_BESIDES.get(command or '', '')}."

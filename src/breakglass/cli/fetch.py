@@ -1,8 +1,8 @@
 """`breakglass fetch`: the tarball from a source to the node."""
 
 from breakglass.cli.names import checked_tag, chosen
-from breakglass.cli.outcome import StepTold
-from breakglass.cli.run import Options, carry
+from breakglass.cli.outcome import StepOutcome
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Target, fetch, fetch_facts
 from breakglass.commands.fetch_copy import is_transfer, resumes
@@ -16,7 +16,7 @@ def run_fetch(
     options: Options, *, node: str | None, tag: str, source: str | None, via: str, dry_run: bool
 ) -> int:
     """Bring the tarball to the node."""
-    return carry(
+    return run_command(
         "fetch",
         lambda session: _work(session, node=node, tag=tag, source=source, via=via),
         options,
@@ -25,7 +25,7 @@ def run_fetch(
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str | None, source: str | None, via: str
+    session: Session, *, node: str | None, tag: str, source: str | None, via: str
 ) -> fetch.FetchResult:
     wanted = checked_tag(tag)
     if source is not None:
@@ -50,8 +50,8 @@ def fetch_to(
     via: str = "auto",
     known: fetch_facts.Facts | None = None,
 ) -> tuple[fetch_facts.Facts, Option]:
-    """A transfer that failed is followed by the next source or way: a new read and a new plan,
-    without what has failed. `known`: what was read already.
+    """Transfer the tarball. If an attempt fails, read and plan anew, without the source or the
+    route that failed. `known`: facts that were read already.
     """
     failed: Failures = {}
     from_start: set[Key] = set()
@@ -86,7 +86,7 @@ def fetch_to(
                 )
 
 
-def _failed_step(steps: list[StepTold]) -> Step | None:
+def _failed_step(steps: list[StepOutcome]) -> Step | None:
     return next((reported.step for reported in steps if reported.status == "failed"), None)
 
 

@@ -1,7 +1,7 @@
 """`breakglass import`: the tarball on the node into its containerd."""
 
 from breakglass.cli.names import checked_tag, chosen
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Target, import_facts, import_image, verdict
 
@@ -10,7 +10,7 @@ def run_import(
     options: Options, *, node: str | None, tag: str, answer_pulls: bool | None, dry_run: bool
 ) -> int:
     """Bring the image into the node's containerd."""
-    return carry(
+    return run_command(
         "import",
         lambda session: _work(session, node=node, tag=tag, answer_pulls=answer_pulls),
         options,
@@ -19,7 +19,7 @@ def run_import(
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str | None, answer_pulls: bool | None
+    session: Session, *, node: str | None, tag: str, answer_pulls: bool | None
 ) -> import_image.ImportResult:
     wanted = checked_tag(tag)
     target = chosen(session, node, command="import").target
@@ -32,7 +32,7 @@ def _work(
 def import_into(
     session: Session, target: Target, *, tag: str | None, answer_pulls: bool | None = None
 ) -> import_facts.Facts:
-    """Import, and close with the verdict: which pods start on the node now."""
+    """Import, then print the verdict: which pods start on the node now."""
     estate = session.estate
     answers = estate.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
     done = session.carry_out(import_image.job(estate, target, tag=tag, answer_pulls=answers))

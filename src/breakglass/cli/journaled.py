@@ -1,4 +1,4 @@
-"""What changes the estate, with each change written down around it."""
+"""The writers that `apply` gets: each change is in the journal, before it begins and after it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class JournaledHosts:
-    """Changing hosts, each change written down around it. Implements ports.Writes."""
+    """Changes hosts, and writes each change into the journal. Implements ports.Writes."""
 
     def __init__(self, hosts: Writes, journal: Journal) -> None:
         self._hosts, self._journal = hosts, journal
@@ -48,7 +48,9 @@ class JournaledHosts:
 
 
 class JournaledCluster:
-    """Changing Node objects, likewise. Implements ports.WritesCluster."""
+    """Changes Node objects, and writes each change into the journal. Implements
+    ports.WritesCluster.
+    """
 
     def __init__(self, cluster: WritesCluster, journal: Journal) -> None:
         self._cluster, self._journal = cluster, journal
@@ -65,7 +67,7 @@ class JournaledCluster:
     def patch(
         self, steps: Sequence[PatchNode], finished: Callable[[Patched], None]
     ) -> list[Patched]:
-        def told(patched: Patched) -> None:
+        def close(patched: Patched) -> None:
             self._journal.close(
                 patched.step,
                 {"done": "done", "gone": "done", "unknown": "unknown"}.get(
@@ -77,7 +79,7 @@ class JournaledCluster:
         for step in steps:
             self._journal.begin(step)
         try:
-            return self._cluster.patch(steps, told)
+            return self._cluster.patch(steps, close)
         finally:
             for step in steps:
                 self._journal.close(step, "unknown")

@@ -96,5 +96,5 @@ def _report(words: list[str], error: BreakglassError) -> int:
     screen = Screen(json=wants_json, verbose=False)
     screen.error(error)
     if wants_json:
-        screen.object(Outcome(command_of(words), error=error, exit_code=error.exit_code).told())
+        screen.object(Outcome(command_of(words), error=error, exit_code=error.exit_code).to_json())
     return error.exit_code

@@ -1,4 +1,4 @@
-"""NODE and TAG: what was named, else what fits."""
+"""NODE and TAG, from the command line: checked, resolved, or chosen if NODE is missing."""
 
 from breakglass.cli.session import Session
 from breakglass.commands.choose import Chosen, choose_for, named
@@ -6,14 +6,14 @@ from breakglass.config import check_node_name, check_tag
 
 
 def checked_tag(tag: str | None) -> str | None:
-    """None for `latest`: then it is what the link means."""
+    """The tag, checked; None for `latest`, which means the tarball that the link names."""
     if tag is not None:
         check_tag(tag)
     return None if tag == "latest" else tag
 
 
 def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
-    """The node that was named, else the one that fits best, with the reason on the screen."""
+    """The node that was named. If none was: the node that fits best, with the reason printed."""
     estate = session.estate
     if node is not None:
         check_node_name(node)

@@ -1,4 +1,4 @@
-"""What one run has come to: the object that `--json` prints, and the exit code."""
+"""How one run ended: the object that `--json` prints, and the exit code."""
 
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -8,15 +8,15 @@ from breakglass.plan import Step
 
 
 @dataclass
-class StepTold:
-    """One line of the plan, and what became of it. `status`: planned, done, failed, not run."""
+class StepOutcome:
+    """One step of the plan, and how it ended. `status`: planned, done, failed, not run."""
 
     step: Step
     status: str = "planned"
     seconds: float | None = None
     begun: bool = False
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "line": str(self.step),
             "status": self.status,
@@ -29,13 +29,13 @@ class Outcome:
     command: str
     dry_run: bool = False
     changed: bool = False
-    steps: list[StepTold] = field(default_factory=list)
+    steps: list[StepOutcome] = field(default_factory=list)
     result: object = None
     """The command's frozen result; None where it did not come so far."""
     error: BreakglassError | None = None
     exit_code: int = 0
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The object of contract `--json`: fields are added, never renamed."""
         error = None
         if self.error is not None:
@@ -51,7 +51,7 @@ class Outcome:
             "exit_code": self.exit_code,
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,
-            "steps": [step.told() for step in self.steps],
+            "steps": [step.to_json() for step in self.steps],
             "result": {} if self.result is None else to_json(self.result),
             "error": error,
         }

@@ -1,7 +1,7 @@
 """`breakglass pin`: cordon every other node."""
 
 from breakglass.cli.names import chosen
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Target, pin
 from breakglass.commands.job import Done
@@ -10,7 +10,7 @@ from breakglass.observe.cluster import Node
 
 def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_run: bool) -> int:
     """Cordon every node but one."""
-    return carry(
+    return run_command(
         "pin",
         lambda session: _work(session, node=node, reason=reason, yes=yes),
         options,

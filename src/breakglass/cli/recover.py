@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
-from breakglass.cli.outcome import StepTold
+from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_screen import in_short, show_stages
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.commands.choose import Chosen
@@ -44,7 +44,7 @@ def run_recover(
     dry_run: bool,
 ) -> int:
     """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
-    return carry(
+    return run_command(
         "recover",
         lambda session: _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes),
         options,
@@ -68,7 +68,7 @@ def _work(
     facts, stages = _plan(session, checklist, node=node, tag=tag, gives_back=bool(command))
     steps = show_stages(session, stages, command)
     if outcome.dry_run:
-        outcome.steps = [StepTold(step) for step in steps]
+        outcome.steps = [StepOutcome(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
         session.screen.tell(in_short(facts, stages, len(steps)))
@@ -150,11 +150,11 @@ def _do(
         import_and_pin(session, checklist, facts, tag=tag)
 
 
-def _not_begun(checklist: Checklist, stages: tuple[recover.Stage, ...]) -> list[StepTold]:
+def _not_begun(checklist: Checklist, stages: tuple[recover.Stage, ...]) -> list[StepOutcome]:
     """The steps of the stages that did not come to their turn."""
     begun = {item.name for item in checklist.items if item.seconds is not None}
     return [
-        StepTold(step, status="not run")
+        StepOutcome(step, status="not run")
         for stage in stages
         if stage.plan and stage.name not in begun
         for step in stage.plan.steps

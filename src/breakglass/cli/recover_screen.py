@@ -1,4 +1,4 @@
-"""The whole plan of recover, as it is shown before the question."""
+"""Prints the whole plan of recover, before the question."""
 
 from breakglass.cli.session import Session
 from breakglass.commands import recover
@@ -9,7 +9,7 @@ from breakglass.text import inert
 def show_stages(
     session: Session, stages: tuple[recover.Stage, ...], command: tuple[str, ...]
 ) -> list[Step]:
-    """The whole plan, part by part; its steps."""
+    """Print the plan, stage by stage. Returns its steps."""
     screen, first = session.screen, 1
     if session.outcome.dry_run:
         screen.say("Dry run, nothing is changed.")

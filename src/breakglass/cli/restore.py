@@ -1,6 +1,6 @@
 """`breakglass restore`: undo what pin and import changed."""
 
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import restore, restore_facts, restore_leftovers
 from breakglass.commands.job import Done
@@ -10,7 +10,7 @@ from breakglass.errors import BreakglassError
 
 def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run: bool) -> int:
     """Undo what pin and import changed, on all nodes or on those that are named."""
-    return carry(
+    return run_command(
         "restore",
         lambda session: _work(session, nodes=nodes, yes=yes),
         options,

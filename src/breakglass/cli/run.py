@@ -28,11 +28,11 @@ class Options:
     typed: tuple[str, ...] = ()
 
     def with_these(self, *, json: bool, verbose: bool) -> "Options":
-        """Two of them are understood after the command as well."""
+        """The same options, with `--json` and `--verbose` as they stand after the command."""
         return replace(self, json=json or self.json, verbose=verbose or self.verbose)
 
 
-def carry(
+def run_command(
     command: str,
     work: Work,
     options: Options,
@@ -40,7 +40,7 @@ def carry(
     dry_run: bool = False,
     tolerate_failure: bool = False,
 ) -> int:
-    """Run one command's work in a session, and report how it ended; the exit code."""
+    """Run one command's work in a session, and report how it ended. Returns the exit code."""
     from breakglass.cli.outcome import Outcome
     from breakglass.cli.screen import Screen
 
@@ -55,7 +55,7 @@ def carry(
     if session is not None:
         session.journal.end(outcome.exit_code)
     if options.json:
-        screen.object(outcome.told())
+        screen.object(outcome.to_json())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
         screen.warn(
             f"--tolerate-failure: the snapshot failed with exit code {outcome.exit_code}; "
@@ -66,8 +66,9 @@ def carry(
 
 
 def _work(work: Work, options: Options, screen: "Screen", outcome: "Outcome") -> "Session | None":
-    """Do the work. Whatever ends it becomes the outcome's error; the session, where there was one,
-    is closed.
+    """Do the work. An exception or a signal becomes the outcome's error. The session is closed.
+
+    Returns None if no session was opened.
     """
     from breakglass.cli.outcome import progress_of
 
@@ -102,7 +103,7 @@ def _work(work: Work, options: Options, screen: "Screen", outcome: "Outcome") ->
 
 
 def _open(options: Options, screen: "Screen", outcome: "Outcome") -> "Session":
-    """The session, with the configuration in force. Raises Usage."""
+    """A session with the configuration that was found. Raises Usage."""
     from breakglass.config import find, load
 
     config = load(
@@ -120,5 +121,5 @@ def _open(options: Options, screen: "Screen", outcome: "Outcome") -> "Session":
 
 
 def _with_notes(state: str, error: BaseException) -> str:
-    """The state, with what was put or given back on the way out."""
+    """The state, and what was undone while the error went up."""
     return " ".join([state, *getattr(error, "__notes__", ())])

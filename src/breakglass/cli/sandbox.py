@@ -30,7 +30,7 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
         if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
             raise Refused(
                 "this shell is in a sandbox already",
-                next_step="`sandbox` shows what can be done to it; `exit` leaves it",
+                next_step="type `sandbox` to see what you can stop or break, `exit` to leave",
             )
         with raise_estate() as estate:
             argv = command or estate.shell()
@@ -44,7 +44,7 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
         outcome.error, outcome.exit_code = error, error.exit_code
         screen.error(error)
     if options.json:
-        screen.object(outcome.told())
+        screen.object(outcome.to_json())
     return outcome.exit_code
 
 

@@ -1,6 +1,4 @@
-"""One run: the configuration, the connections, and the way from facts over a plan to what was
-confirmed.
-"""
+"""One run: its connections, and how it executes a Job: read, decide, show, change, read back."""
 
 import os
 import secrets
@@ -15,7 +13,7 @@ from breakglass.apply import apply
 from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
-from breakglass.cli.outcome import Outcome, StepTold, progress_of
+from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Estate, Identity
 from breakglass.commands.job import Done, FactsType, Job
@@ -31,7 +29,7 @@ from breakglass.ssh.settings import local_user
 
 
 class Session:
-    """Holds what has to be closed, and what `--json` tells in the end."""
+    """The connections, the journal and the outcome of one run; executes Jobs."""
 
     def __init__(
         self, *, config: Config, screen: Screen, outcome: Outcome, typed: Sequence[str]
@@ -59,7 +57,7 @@ class Session:
         )
         self.estate = Estate(
             config=config,
-            hosts=_Told(self.hosts, screen),
+            hosts=_VerboseReads(self.hosts, screen),
             cluster=self.cluster,
             identity=identity,
             look=lambda tag: look_all(config.registries, tag, credentials=credentials),
@@ -83,14 +81,14 @@ class Session:
             self.screen.say(next_step)
 
     def carry_out(self, job: Job[FactsType], *, yes: bool = True) -> Done[FactsType]:
-        """Plan, show; then, unless it is a dry run, do that very plan and read back that nothing of
-        it is left to do.
+        """Read, decide and show the plan. Unless it is a dry run, execute this plan, then read
+        back that nothing is left to do.
         """
         facts = job.observe()
         plan = job.decide(facts)
         first = len(self.outcome.steps)
-        self.outcome.steps += [StepTold(step) for step in plan.steps]
-        is_announced = any(_told(plan) == _told(announced) for announced in self.announced)
+        self.outcome.steps += [StepOutcome(step) for step in plan.steps]
+        is_announced = any(_lines(plan) == _lines(announced) for announced in self.announced)
         if not is_announced:
             self.screen.plan(plan, dry_run=self.outcome.dry_run)
         if self.outcome.dry_run or not plan.steps:
@@ -111,7 +109,7 @@ class Session:
     def _apply(
         self, job: Job[FactsType], facts: FactsType, plan: Plan, reports: "_Reports"
     ) -> FactsType:
-        """Do the plan, and read back what it has reached."""
+        """Execute the plan, and read back the facts that it led to."""
         read_back = job.observe_after or job.observe_again
 
         def explain(step: Step, ended: Result) -> BreakglassError | None:
@@ -184,6 +182,8 @@ def _read_back(read: Callable[[], FactsType], decide: Callable[[FactsType], Plan
 
 
 class _Reports:
+    """Writes how far a plan is to the screen and into the outcome. Implements apply.Reports."""
+
     def __init__(self, session: Session, first: int, *, shown_first: int, count: int) -> None:
         self._session, self._first, self._shown_first, self._count = (
             session,
@@ -200,8 +200,8 @@ class _Reports:
         self._session.screen.step_progress(done_bytes)
 
     def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
-        told = self._session.outcome.steps[self._first + index]
-        told.status, told.seconds = "done" if ok else "failed", seconds
+        outcome = self._session.outcome.steps[self._first + index]
+        outcome.status, outcome.seconds = "done" if ok else "failed", seconds
         if ok and step.is_change:
             self._session.outcome.changed = True
         self._session.screen.step_ended(
@@ -212,18 +212,19 @@ class _Reports:
         self._session.screen.say(f"putting back: {step}")
 
     def give_up(self, *, signalled: bool = False) -> None:
-        """What had begun when it ended may have been done."""
+        """The plan ended early: a step that had begun counts as failed, and may have been done."""
         self._session.screen.close()
-        for told in self._session.outcome.steps[self._first :]:
-            if told.status == "planned":
-                told.status = "failed" if told.begun else "not run"
-                self._session.outcome.changed |= told.begun and told.step.is_change
-            elif told.status == "failed" and signalled:
-                self._session.outcome.changed |= told.step.is_change
+        run = self._session.outcome
+        for outcome in run.steps[self._first :]:
+            if outcome.status == "planned":
+                outcome.status = "failed" if outcome.begun else "not run"
+                run.changed |= outcome.begun and outcome.step.is_change
+            elif outcome.status == "failed" and signalled:
+                run.changed |= outcome.step.is_change
 
 
-class _Told:
-    """Reading, with each question told under --verbose. Has nothing to write with."""
+class _VerboseReads:
+    """Asks hosts, and prints each question under --verbose. It cannot change anything."""
 
     def __init__(self, hosts: Connections, screen: Screen) -> None:
         self._hosts, self._screen = hosts, screen
@@ -237,5 +238,5 @@ class _Told:
         return self._hosts.ask(host, *pipeline, quiet_seconds=quiet_seconds)
 
 
-def _told(plan: Plan) -> tuple[str, ...]:
+def _lines(plan: Plan) -> tuple[str, ...]:
     return (plan.goal, *map(str, plan.steps))

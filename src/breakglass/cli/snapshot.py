@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import snapshot
 from breakglass.config import check_snapshot_tag
@@ -14,7 +14,7 @@ def run_snapshot(
     options: Options, *, tag: str | None, tolerate_failure: bool, dry_run: bool
 ) -> int:
     """Take a snapshot of the image under a tag."""
-    return carry(
+    return run_command(
         "snapshot",
         lambda session: _work(session, tag=tag, environ=os.environ),
         options,

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from breakglass.cli import journal
-from breakglass.cli.run import Options, carry
+from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Unread, status, status_next, status_page
 from breakglass.commands.status_result import StatusResult, result
@@ -12,7 +12,7 @@ from breakglass.commands.status_result import StatusResult, result
 
 def run_status(options: Options) -> int:
     """Report the state of everything that was reached."""
-    return carry("status", _work, options)
+    return run_command("status", _work, options)
 
 
 def _work(session: Session) -> StatusResult:

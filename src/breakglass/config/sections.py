@@ -116,7 +116,7 @@ class Section:
 
 
 def text(check: Callable[[str], str]) -> Callable[[object], str]:
-    """A converter for a text that must pass a check of grammar.py."""
+    """Make a converter: it accepts a text that passes `check`, a function of grammar.py."""
 
     def convert(value: object) -> str:
         if isinstance(value, str):

@@ -167,8 +167,8 @@ def read_image_id(reads: Reads, host: Host, ctr: Ctr, target: str, architecture:
 
 
 def choose(document: dict[str, Any], architecture: str) -> tuple[str | None, bool]:
-    """(digest to follow, whether it is the configuration's), of a manifest or an index (OCI image
-    specification).
+    """The digest to read next in a manifest or an index (OCI image specification), and whether it
+    is the digest of the configuration. None if no child fits the architecture.
     """
     configuration = document.get("config")
     if isinstance(configuration, dict):

@@ -131,7 +131,7 @@ class Estate(Parts):
 
     @property
     def banner(self) -> str:
-        """The text at the start: what the sandbox has, and what is simulated."""
+        """The text that a new sandbox prints: its hosts, and what is simulated."""
         return (
             f"Sandbox: {VM}, {NAS}, {', '.join(NODES)},\n"
             f"the registries {' and '.join(self.registries)}, and a Kubernetes API server.\n"

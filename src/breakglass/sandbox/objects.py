@@ -131,10 +131,6 @@ class Objects:
         item = {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Bound"}}
         self._put("persistentvolumes", item)
 
-    def remove_volume(self, name: str) -> None:
-        with self._lock:
-            del self._objects["persistentvolumes"]["", name]
-
     def remove_node(self, name: str) -> None:
         with self._lock:
             del self._objects["nodes"]["", name]

@@ -17,7 +17,7 @@ SET_PIPE_SIZE = 1031
 
 
 def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[bytes]:
-    """Until the end, or until nothing came for so long."""
+    """Read chunks until the end of the stream, or until nothing came for `quiet_seconds`."""
     with contextlib.suppress(OSError):  # no pipe, or no room for a larger one
         # While we hash, whoever writes into a pipe of 64 KiB waits: a fetch of 195 MB took 1.4 s,
         # and takes 0.9 s like this.

@@ -1,5 +1,6 @@
-"""Deciding: one file per command. `observe` gathers the facts, `plan` is a pure function of them,
-`result` tells what was reached.
+"""Deciding: for each command a file of its name, and others beside it that begin with that name.
+
+`observe` reads the facts, `plan` is a pure function of them, `result` is what was reached.
 """
 
 from collections.abc import Callable

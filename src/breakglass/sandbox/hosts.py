@@ -12,7 +12,7 @@ from pathlib import Path
 import paramiko
 
 from breakglass.sandbox.door import LOGGER, Door, HostTransport
-from breakglass.sandbox.ports import ADDRESS, port_of, reserve
+from breakglass.sandbox.ports import ADDRESS, Reservation
 from breakglass.sandbox.sessions import Naming, Session, end_processes
 
 MARK = "BREAKGLASS_SANDBOX_HOST"
@@ -38,8 +38,8 @@ class Host:
     ) -> None:
         """`known_as`: the name of `root` for everybody who talks to the host."""
         self.name, self.root, self.user = name, root, user
-        self.reservation = reserve()
-        self.port = port_of(self.reservation)
+        self.reservation = Reservation()
+        self.port = self.reservation.port
         self._naming = Naming(outside=f"{known_as or root}/".encode(), inside=f"{root}/".encode())
         self._client_key = client_key
         self._key = paramiko.ECDSAKey.generate()

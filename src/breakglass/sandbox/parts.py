@@ -6,7 +6,7 @@ from pathlib import Path
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.hosts import Host
-from breakglass.sandbox.ports import port_of, reserve
+from breakglass.sandbox.ports import Reservation
 from breakglass.sandbox.registries import Registry
 
 
@@ -27,8 +27,8 @@ class Parts:
         self.hosts, self.registries = hosts, registries
         self._repositories = repositories
         self.kubeconfig = kubeconfig
-        self._reservation = reserve()
-        self.api = Api(port=port_of(self._reservation))
+        self._reservation = Reservation()
+        self.api = Api(port=self._reservation.port)
         self._api_up = False
 
     def status(self) -> dict[str, str]:
@@ -62,8 +62,8 @@ class Parts:
         """Let go of the ports, which are kept while a part is off."""
         parts: list[Host | Registry] = [*self.hosts.values(), *self.registries.values()]
         for part in parts:
-            part.reservation.close()
-        self._reservation.close()
+            part.reservation.end()
+        self._reservation.end()
 
     def cut(self, name: str) -> None:
         """Break the connections of a host. Raises LookupError."""

@@ -9,21 +9,24 @@ _BELOW_EPHEMERAL = range(30000, 32768)
 """Linux takes the ports of connections from 32768 on; responders listen on 20000 to 29999."""
 
 
-def reserve() -> socket.socket:
-    """A socket that keeps a port while nobody listens on it: connections are refused, and no other
-    sandbox takes it. Raises OSError where none is free.
+class Reservation:
+    """Keeps a port while nobody listens on it: connections are refused, and no other sandbox takes
+    it. Ends with the object.
     """
-    for port in random.sample(_BELOW_EPHEMERAL, len(_BELOW_EPHEMERAL)):
-        reservation = socket.socket()
-        with suppress(OSError):
-            reservation.bind((ADDRESS, port))
-            # From here on our own listener may use the port too, but only it.
-            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            return reservation
-        reservation.close()
-    first, last = _BELOW_EPHEMERAL.start, _BELOW_EPHEMERAL.stop - 1
-    raise OSError(f"no port from {first} to {last} is free on {ADDRESS}")
 
+    def __init__(self) -> None:
+        """Raises OSError where no port is free."""
+        self._socket = socket.socket()
+        for self.port in random.sample(_BELOW_EPHEMERAL, len(_BELOW_EPHEMERAL)):
+            with suppress(OSError):
+                self._socket.bind((ADDRESS, self.port))
+                # From here on our own listener may use the port too, but only it.
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                return
+        first, last = _BELOW_EPHEMERAL.start, _BELOW_EPHEMERAL.stop - 1
+        raise OSError(f"no port from {first} to {last} is free on {ADDRESS}")
 
-def port_of(reservation: socket.socket) -> int:
-    return int(reservation.getsockname()[1])
+    def end(self) -> None:
+        self._socket.close()
+
+    __del__ = end

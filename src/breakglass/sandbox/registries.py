@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox.image import Image
-from breakglass.sandbox.ports import ADDRESS, port_of, reserve
+from breakglass.sandbox.ports import ADDRESS, Reservation
 
 NAME = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*"
 DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
@@ -29,8 +29,8 @@ class Registry:
 
     def __init__(self, name: str, root: Path) -> None:
         self.name, self.root = name, root
-        self.reservation = reserve()
-        self.port = port_of(self.reservation)
+        self.reservation = Reservation()
+        self.port = self.reservation.port
         self.refuses_with: int | None = None
         """The status for every request, 401 or 403. None: serve."""
         self._server: _Server | None = None

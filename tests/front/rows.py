@@ -212,7 +212,6 @@ ROWS = (
         consent=("--yes",),
         harmless=("--yes",),
         also=(("k8s-node2", "--yes", "--json"),),
-        kills=(3,),
     ),
     Row(
         "restore of one node, after a reboot",

@@ -47,7 +47,7 @@ def test_without_standard_input_a_question_is_answered_by_naming_the_flag(world:
     assert world.cordoned() == []
 
 
-@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param("<&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_without_standard_streams_a_snapshot_is_taken_all_the_same(
     world: World, closed: str
 ) -> None:

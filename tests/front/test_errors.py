@@ -163,6 +163,7 @@ def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world:
     is_told(loser, 7, "is held by", "run ", "@", " s")
 
 
+@pytest.mark.slow
 def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: World) -> None:
     with world.held(VM, "docker", "save*") as gate:
         killed = world.start("snapshot", "--tag", TAG)

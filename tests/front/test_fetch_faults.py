@@ -110,6 +110,7 @@ def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> N
     )
 
 
+@pytest.mark.slow
 def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_verification(
     world: World,
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_bad_tarball_without_sidecars_is_not_accepted(world: World) -> None:
     ],
     ids=["dangling", "looping", "absolute", "outside"],
 )
+@pytest.mark.slow
 def test_a_link_that_means_no_tarball_of_its_directory_is_told_and_not_followed(
     two: World, target: str
 ) -> None:

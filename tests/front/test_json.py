@@ -176,6 +176,7 @@ def test_something_unreachable_is_told(world: World) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
+@pytest.mark.slow
 def test_a_usage_error_is_told_in_one_object_too(
     world: World, arguments: tuple[str, ...], command: str, message: str
 ) -> None:

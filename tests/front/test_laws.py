@@ -146,6 +146,7 @@ def test_restore_undoes_pin_exactly(
     assert world.nodes() == nodes
 
 
+@pytest.mark.slow
 def test_restore_takes_only_the_annotation_from_a_node_that_somebody_uncordoned_meanwhile(
     world: World,
 ) -> None:

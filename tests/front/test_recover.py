@@ -124,6 +124,7 @@ def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_
     is_told(outage.run("recover", "--yes"), 5, "nobody knows", "log in")
 
 
+@pytest.mark.slow
 def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> None:
     before = listing(outage.estate.root)
     is_told(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 is cordoned")
@@ -429,6 +430,7 @@ def test_a_pin_that_is_given_back_while_the_command_runs_is_no_success(ready: Wo
     assert ready.cordoned() == []
 
 
+@pytest.mark.slow
 def test_a_pin_whose_target_is_gone_leads_to_restore(ready: World) -> None:
     annotation = '{"run":"aaaa0000","target":"k8s-node77","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'  # noqa: E501
     ready.estate.api.patch_node(

@@ -32,6 +32,7 @@ def page(ended: Ended) -> str:
     return " ".join(ended.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: World) -> None:
     pinned(world)
     world.done("import", "k8s-node1")

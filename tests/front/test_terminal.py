@@ -89,15 +89,10 @@ def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> 
 
 @pytest.mark.parametrize(
     "number",
-    [
-        signal.SIGINT,
-        *(
-            pytest.param(number, marks=pytest.mark.slow)
-            for number in (signal.SIGTERM, signal.SIGHUP)
-        ),
-    ],
+    [signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
     ids=lambda number: signal.Signals(number).name,
 )
+@pytest.mark.slow
 def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
     with world.held(VM, "docker", "pull*") as gate:
         started = world.start("snapshot", "--tag", TAG, "--json")
@@ -367,6 +362,7 @@ def test_typing_nothing_shows_the_help(world: World) -> None:
     ],
     ids=" ".join,
 )
+@pytest.mark.slow
 def test_no_colour_but_red_and_nothing_dim_is_used_so_that_a_light_terminal_shows_all_of_it(
     world: World, arguments: tuple[str, ...]
 ) -> None:

@@ -438,6 +438,7 @@ def test_an_archive_with_damage_is_not_kept(name: str, write: Write, shelf: Path
 @pytest.mark.parametrize(
     "name", [name for name, damage in DAMAGES.items() if not damage.only_docker_knows]
 )
+@pytest.mark.slow
 def test_an_existing_tarball_with_damage_is_told(name: str, shelf: Path) -> None:
     (shelf / FILE).write_bytes(damaged(DAMAGES[name]))
     ran = run("verify", shelf / FILE, "--reference", REFERENCE)
@@ -980,6 +981,7 @@ print(json.dumps({"status": status, "seen": seen}))
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_publish_cut_short_at_any_line_leaves_proven_tarballs_and_the_next_finishes_it(
     before: str, shelf: Path, tmp_path: Path
 ) -> None:

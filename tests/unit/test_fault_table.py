@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_table_of_faults_is_the_one_that_the_tests_make() -> None:
     made = subprocess.run(
         [sys.executable, "-m", "tests.lab.faults.document"],

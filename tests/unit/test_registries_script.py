@@ -578,6 +578,7 @@ def test_an_answer_that_never_ends_is_none(example: Example, fault: str, part: s
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_a_connection_that_nobody_accepts_is_unreachable(example: Example) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
@@ -779,6 +780,7 @@ GOOD = question({"url": "http://127.0.0.1:1"})
         (json.dumps([{**GOOD, "endpoints": [{"url": "http://x", "mirror": True}]}]),),
     ],
 )
+@pytest.mark.slow
 def test_a_bad_argument_is_one_sentence_and_exit_2(argv: tuple[str, ...]) -> None:
     ended = run(*argv)
     assert (ended.returncode, ended.stdout) == (2, "")

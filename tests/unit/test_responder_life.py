@@ -428,6 +428,7 @@ def test_a_wrong_content_store_is_named(node: Node) -> None:
         [],
     ],
 )
+@pytest.mark.slow
 def test_malformed_arguments_are_refused(node: Node, argv: list[str]) -> None:
     refused = node.run(*argv)
     assert refused.status == 2

@@ -762,6 +762,7 @@ def test_a_link_in_the_place_of_the_hidden_file_is_not_followed(node: Node) -> N
         ("end", "/a", "/b"),
     ],
 )
+@pytest.mark.slow
 def test_arguments_that_make_no_sense_are_usage_errors(node: Node, argv: tuple[str, ...]) -> None:
     assert node.refused(*argv, status=2).startswith("breakglass-remote.pyz taken")
 

@@ -8,7 +8,8 @@ from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Partial, Record, Shelf, Tarball
+from breakglass.observe.record import Record
+from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Host, Mark, Plan
 
 IDENTITY = Identity(run="0badcafe", by="root@operator", at="2026-04-19T03:00:00Z", version="0.1.0")

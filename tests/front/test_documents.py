@@ -14,7 +14,7 @@ import yaml
 from breakglass import config, errors
 from breakglass.cli.exit_codes import MEANING
 from breakglass.cli.outcome import Outcome
-from breakglass.observe.shelf import Record
+from breakglass.observe.record import Record
 from tests.front.documents import (
     COMMANDS,
     DOCUMENTS,

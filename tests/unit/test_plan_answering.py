@@ -26,8 +26,6 @@ from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.answering import (
     MARK,
     Answering,
-    Pull,
-    PullState,
     Responder,
     Site,
     Taken,
@@ -38,6 +36,7 @@ from breakglass.observe.answering import (
 )
 from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.containerd import Ctr
+from breakglass.observe.pulls import Pull, PullState
 from breakglass.plan import Argv, Host, Plan, Run
 from breakglass.ports import Result
 from breakglass.registry import Found

@@ -13,15 +13,7 @@ from hypothesis import strategies as some
 from breakglass.commands.hosts_toml import compose
 from breakglass.commands.hosts_toml_reading import endpoints, lists
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.answering import (
-    Answering,
-    Pull,
-    Site,
-    Taken,
-    read_answering,
-    read_pulls,
-    read_taken,
-)
+from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken
 from breakglass.observe.containerd import (
     Containerd,
     Ctr,
@@ -33,7 +25,9 @@ from breakglass.observe.containerd import (
 )
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
-from breakglass.observe.shelf import Record, Shelf, parse_records, read_shelf
+from breakglass.observe.pulls import Pull, read_pulls
+from breakglass.observe.record import Record, parse_records
+from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host, Lock
 from breakglass.ports import Result, said
 from breakglass.ssh.lock import not_taken

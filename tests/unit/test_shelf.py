@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from breakglass.errors import BreakglassError
 from breakglass.observe.listing import tag_of
-from breakglass.observe.shelf import Shelf, parse_records, parse_shelf, read_shelf
+from breakglass.observe.record import parse_records
+from breakglass.observe.shelf import Shelf, parse_shelf, read_shelf
 from tests.local import HOST, LocalReads
 
 

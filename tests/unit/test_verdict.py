@@ -13,7 +13,7 @@ from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, ver
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable
 from breakglass.grammar import full_reference
-from breakglass.observe.answering import Answering, Pull, PullState, Responder, Taken
+from breakglass.observe.answering import Answering, Responder, Taken
 from breakglass.observe.cluster import Pod
 from breakglass.observe.containerd import (
     PINNED,
@@ -22,6 +22,7 @@ from breakglass.observe.containerd import (
     parse_pinned,
     parse_targets,
 )
+from breakglass.observe.pulls import Pull, PullState
 from breakglass.plan import Argv, Host, Plan
 from breakglass.ports import Result
 from tests.facts import (

@@ -5,16 +5,8 @@ from dataclasses import dataclass, replace
 from breakglass.commands import Estate
 from breakglass.commands.hosts_toml_reading import endpoints, registry_of
 from breakglass.errors import Refused
-from breakglass.observe.answering import (
-    Answering,
-    Pull,
-    PullState,
-    Site,
-    Taken,
-    read_answering,
-    read_pulls,
-    read_taken,
-)
+from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken
+from breakglass.observe.pulls import Pull, PullState, read_pulls
 from breakglass.plan import Host
 
 

@@ -34,7 +34,8 @@ from breakglass.commands.job import Job
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused
 from breakglass.observe.containerd import REFERENCE
-from breakglass.observe.shelf import Record, Tarball
+from breakglass.observe.record import Record
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Confirm, Plan, Run, Step, title
 
 UNCOMPRESSED = 4

@@ -7,7 +7,8 @@ from breakglass.commands.drill_facts import Facts
 from breakglass.commands.fetch_options import Option, designated
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Integrity, Refused
-from breakglass.observe.shelf import Record, Shelf, Tarball
+from breakglass.observe.record import Record
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.text import inert
 
 

@@ -3,7 +3,8 @@
 from breakglass.commands import Estate
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Record, Shelf
+from breakglass.observe.record import Record
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host
 
 

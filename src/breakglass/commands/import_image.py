@@ -24,7 +24,8 @@ from breakglass.errors import Refused
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Record, Tarball
+from breakglass.observe.record import Record
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan, Run, Step, title
 
 IMPORT_QUIET_SECONDS = 600.0

@@ -2,10 +2,7 @@
 pulls.
 """
 
-import json
-import re
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from breakglass.observe.containerd import Ctr
@@ -18,19 +15,6 @@ from breakglass.text import inert
 
 CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
 """The plugins that have the registries' configuration: containerd 1, containerd 2."""
-
-
-class PullState(StrEnum):
-    """What a registry does when a node pulls from it, in the words of `remote/registries.py`."""
-
-    SERVES = "serves"
-    BROKEN = "broken"
-    """It answers, but a part of the image is gone or not what its digest says."""
-    LACKS = "lacks"
-    """It has no such tag."""
-    REFUSES = "refuses"
-    """It lets nobody look without a login."""
-    UNREACHABLE = "unreachable"
 
 
 # What the scripts print, as shape.py has it.
@@ -51,16 +35,6 @@ _SITE = {
 }
 _CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
 _STATUS = {"port": (PORT, None), "answers": {str: str}, "free_port": PORT}
-_STATE = re.compile("|".join(PullState))
-_PULL = {
-    "registry": str,
-    "repository": str,
-    "tag": str,
-    "url": str,
-    "state": _STATE,
-    "detail": str,
-    "missing": [str],
-}
 
 
 @dataclass(frozen=True)
@@ -148,18 +122,6 @@ class Answering:
     """The configuration was changed after containerd started, so another one may be in force."""
 
 
-@dataclass(frozen=True)
-class Pull:
-    """What one registry does when the node pulls one name from it."""
-
-    registry: str
-    name: str
-    state: PullState
-    detail: str
-    url: str = ""
-    missing: tuple[str, ...] = field(default=())
-
-
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
     """Raises Unreachable, or Failed where the record cannot be read."""
     return _taken(ask_program(reads, host, ("taken", "read", directory, "--certs", certs), _TAKEN))
@@ -196,25 +158,6 @@ def read_responder(reads: Reads, host: Host, directory: str) -> Responder:
     """Raises Unreachable, or Failed."""
     status = ask_program(reads, host, ("responder", "status", directory), _STATUS)
     return Responder(status["port"], status["answers"], status["free_port"])
-
-
-def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tuple[Pull, ...]:
-    """What the registries do, asked from the node, each by its own deadline."""
-    if not questions:
-        return ()
-    arguments = ("registries", json.dumps(questions, separators=(",", ":")))
-    answers = ask_program(reads, host, arguments, [_PULL])
-    return tuple(
-        Pull(
-            registry=answer["registry"],
-            name=f"{answer['registry']}/{answer['repository']}:{answer['tag']}",
-            state=PullState(answer["state"]),
-            detail=inert(answer["detail"]),
-            url=answer["url"],
-            missing=tuple(map(inert, answer["missing"])),
-        )
-        for answer in answers
-    )
 
 
 def _taken(answer: dict[str, Any]) -> Taken:

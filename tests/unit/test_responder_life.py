@@ -347,6 +347,15 @@ def test_a_wrong_content_store_is_named(node: Node) -> None:
     )
 
 
+SERVED = ("--port", "1", "--content", "/c")
+
+
+def started_with(*answers: str) -> list[str]:
+    """The arguments of a start that is right but for what may be wrong with the answers."""
+    options = [word for answer in answers for word in ("--answer", answer)]
+    return ["start", "/d", *SERVED, *options, "--", "ctr"]
+
+
 @pytest.mark.parametrize(
     "argv",
     [
@@ -355,74 +364,12 @@ def test_a_wrong_content_store_is_named(node: Node) -> None:
         ["start", "/d/../e", "--port", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
         ["start", "/d", "--port", "65536", "--content", "/c", "--answer", LATEST, "--", "ctr"],
         ["start", "/d", "--po", "1", "--content", "/c", "--answer", LATEST, "--", "ctr"],
-        [
-            "start",
-            "/d",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            LATEST,
-            "--answer",
-            LATEST,
-            "--",
-            "ctr",
-        ],
-        [
-            "start",
-            "/d",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            f"infra-ci:latest={KEPT}",
-            "--",
-            "ctr",
-        ],
-        [
-            "start",
-            "/d",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            f"{PRIVATE}/../x:latest={KEPT}",
-            "--",
-            "ctr",
-        ],
-        [
-            "start",
-            "/d",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            f"{PRIVATE}:latest\n={KEPT}",
-            "--",
-            "ctr",
-        ],
-        [
-            "serve",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            f"{PRIVATE}:latest={MANIFEST}@sha256:../../x",
-        ],
-        [
-            "serve",
-            "--port",
-            "1",
-            "--content",
-            "/c",
-            "--answer",
-            f"{PRIVATE}:latest=text/html@sha256:{'0' * 64}",
-        ],
+        started_with(LATEST, LATEST),
+        started_with(f"infra-ci:latest={KEPT}"),
+        started_with(f"{PRIVATE}/../x:latest={KEPT}"),
+        started_with(f"{PRIVATE}:latest\n={KEPT}"),
+        ["serve", *SERVED, "--answer", f"{PRIVATE}:latest={MANIFEST}@sha256:../../x"],
+        ["serve", *SERVED, "--answer", f"{PRIVATE}:latest=text/html@sha256:{'0' * 64}"],
         ["stop", "/d", "--", "ctr"],
         ["status", "/d\n"],
         [],

@@ -9,6 +9,8 @@ from enum import Enum
 Argv = tuple[str, ...]
 
 ANNOTATION = "breakglass/pinned"
+PROGRAM = "breakglass-remote.pyz"
+"""What hosts run: the package `remote` as one file, which calls itself by this name too."""
 TITLE_LENGTH = 60
 """A screen may cut a title behind so many characters, so they have to tell it from the others."""
 
@@ -47,6 +49,11 @@ class Host:
             + " "
             + (line if line == " ".join(words) else shlex.quote(line))
         )
+
+
+def script(name: str, *arguments: str) -> Argv:
+    """The command line of one of our own scripts: it runs on a host, and a person can type it."""
+    return ("python3", PROGRAM, name, *arguments)
 
 
 def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:

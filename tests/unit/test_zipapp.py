@@ -7,6 +7,8 @@ import zipfile
 
 import pytest
 
+from breakglass import plan
+from breakglass.remote import arguments
 from breakglass.remote.__main__ import SCRIPTS
 from breakglass.remote.pack import pack
 from breakglass.ssh.wire import wire
@@ -37,6 +39,8 @@ def test_a_person_can_type_the_lines_of_a_dry_run() -> None:
     ended = by_hand("archive", "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("usage: breakglass-remote.pyz archive ")
+    assert plan.script("archive", "--help") == HELP
+    assert arguments.PROGRAM == plan.PROGRAM
 
 
 @pytest.mark.parametrize("argv", [(), ("archiv",)])

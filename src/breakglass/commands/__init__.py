@@ -11,7 +11,7 @@ from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
-from breakglass.plan import Argv, Host, Lock, Purpose, Run, Step, title
+from breakglass.plan import Argv, Host, Lock, Purpose, Run, Step, script, title
 from breakglass.ports import Reads, ReadsCluster
 from breakglass.registry import Found, ImageId
 
@@ -264,4 +264,4 @@ def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
 
 
 def archive(*arguments: str) -> Argv:
-    return ("python3", "breakglass-remote.pyz", "archive", *arguments)
+    return script("archive", *arguments)

@@ -9,7 +9,7 @@ from breakglass.commands.hosts_toml_edit import edit_hosts_toml
 from breakglass.commands.node_record import edited, restore_file
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Host, Run, Step
+from breakglass.plan import Host, Run, Step, script
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def _start(
 ) -> Run:
     names = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
     options = ("--port", str(port), "--content", content, *names, "--", *ctr.line())
-    line = ("python3", "breakglass-remote.pyz", "responder", "start", directory, *options)
+    line = script("responder", "start", directory, *options)
     return Run(node, (line,), title=f"start the responder on port {port}", is_script=True)
 
 
 def _stop(node: Host, directory: str) -> Run:
-    line = ("python3", "breakglass-remote.pyz", "responder", "stop", directory)
+    line = script("responder", "stop", directory)
     return Run(node, (line,), title="stop the responder", is_script=True)
 
 

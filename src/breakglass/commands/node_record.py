@@ -2,7 +2,7 @@
 
 from breakglass.observe.answering import Taken, TakenFile
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Host, Run, title
+from breakglass.plan import Host, Run, script, title
 
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
@@ -40,8 +40,7 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 
 def _run(node: Host, verb: str, *arguments: str, name: str) -> Run:
-    line = ("python3", "breakglass-remote.pyz", "taken", verb, *arguments)
-    return Run(node, (line,), title=name, is_script=True)
+    return Run(node, (script("taken", verb, *arguments),), title=name, is_script=True)
 
 
 def _short(path: str) -> str:

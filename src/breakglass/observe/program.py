@@ -3,9 +3,8 @@
 from typing import Any
 
 from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Unreachable, Usage
-from breakglass.plan import Argv, Host
+from breakglass.plan import PROGRAM, Argv, Host, script
 from breakglass.ports import Reads, Result
-from breakglass.remote.arguments import PROGRAM
 from breakglass.shape import fits, parse_json
 from breakglass.text import inert
 
@@ -15,7 +14,7 @@ def ask_program(reads: Reads, host: Host, arguments: Argv, shape: Any) -> Any:
 
     Raises what its exit code means, and Unreachable for an answer of another shape.
     """
-    result = reads.ask(host, ("python3", PROGRAM, *arguments))
+    result = reads.ask(host, script(*arguments))
     if not result.ok:
         raise _failure(host, arguments, result)
     try:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from breakglass.age import age_in_words
 from breakglass.errors import Busy, Refused, Unreachable
-from breakglass.plan import Lock, Run
+from breakglass.plan import Lock, Run, script
 from breakglass.ports import Result
 from breakglass.shape import NATURAL, fits, parse_json
 from breakglass.ssh.command import TICK_SECONDS, Command
@@ -24,7 +24,7 @@ class LockCommand:
     """The command that takes the lock file, and holds it until its standard input ends."""
 
     def __init__(self, step: Lock, channel: "paramiko.Channel") -> None:
-        argv = ("python3", "breakglass-remote.pyz", "lock", step.path, step.holder)
+        argv = script("lock", step.path, step.holder)
         self.run = Run(step.host, (argv,), LOCK_SECONDS)
         self.command = Command(channel, quiet_seconds=LOCK_SECONDS, deliver=self._deliver)
         self._answer = bytearray()

@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from breakglass.errors import Unreachable
-from breakglass.plan import Run
+from breakglass.plan import Run, script
 from breakglass.ports import Progress
 from breakglass.ssh.command import Command
 from breakglass.ssh.wire import wire
@@ -45,7 +45,7 @@ def start_watch(
     with suppress(Unreachable):
         watch = Command(open_channel(), quiet_seconds=WATCH_SECONDS, progress=moved)
         watch.paused = True
-        argv = ("python3", "breakglass-remote.pyz", "watch", step.watch)
+        argv = script("watch", step.watch)
         if watch.start(wire((argv,), sudo=step.host.sudo)):
             return watch
         watch.channel.close()

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from breakglass.errors import Refused
-from breakglass.plan import Argv, command_line
-from breakglass.remote.arguments import PROGRAM
+from breakglass.plan import PROGRAM, Argv, command_line
 from breakglass.remote.pack import pack
 from breakglass.text import printable
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from breakglass import config
@@ -21,6 +22,7 @@ from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
+from breakglass.ssh.watching import END_SECONDS
 from breakglass.ssh.wire import BEAT_SECONDS, Stderr, wire
 from breakglass.text import printable
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
@@ -169,6 +171,36 @@ def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(
         os.kill(session, signal.SIGCONT)
         alarm.join()
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "is_there"), [("watch", False), ("command", True)])
+def test_a_signal_right_after_the_host_took_the_command_waits_for_its_end(
+    sshd: Sshd,
+    connections: Connections,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: str,
+    is_there: bool,
+) -> None:
+    """The watch is sent first: the command itself has not begun then, and is not waited for."""
+    (tmp_path / "big").write_bytes(bytes(1000))
+    command = f"sleep {END_SECONDS + 1.0}; : > {tmp_path}/done"
+    take = paramiko.Channel.exec_command
+
+    def interrupted(channel: paramiko.Channel, line: str) -> None:
+        take(channel, line)
+        if sent == "watch" or command in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(paramiko.Channel, "exec_command", interrupted)
+    step = Run(sshd.host(), (script(command),), watch=str(tmp_path / "big"))
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        connections.run(step, nothing)
+    assert getattr(raised.value, "__notes__", []) == []
+    assert (tmp_path / "done").exists() == is_there
+    assert (time.monotonic() - started > END_SECONDS) == is_there
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ class Command:
         self._not_taken = False
         self._fault: BaseException | None = None
         self._heard = self._beaten = time.monotonic()
-        self.has_lifeline = False
+        self.has_lifeline = self._is_sent = False
         self._threads = (
             self._drainer("ssh stdout", channel.recv, self._deliver),
             self._drainer("ssh stderr", channel.recv_stderr, self._stderr.feed),
@@ -79,6 +79,7 @@ class Command:
         alarm.daemon = True
         alarm.start()
         try:
+            self._is_sent = True
             self.channel.exec_command(wire.line)
         except (paramiko.SSHException, EOFError, OSError):
             self._not_taken = True
@@ -128,6 +129,8 @@ class Command:
         """
         deadline = time.monotonic() + seconds
         started = [thread for thread in self._threads if thread.ident is not None]
+        if not started:  # a signal came before the host had the command, or while it took it
+            return not self._is_sent or self.channel.status_event.wait(seconds)
         for thread in started:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._fault is not None:

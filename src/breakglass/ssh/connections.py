@@ -72,7 +72,7 @@ class Connections:
                         watch.wait(0)
             return self._checked(step, command.result())
         except KeyboardInterrupt as interrupt:
-            if not ends_in_time(command, watch):
+            if not ends_in_time(step, command, watch):
                 interrupt.add_note(f"It may still go on there: {step}")
             raise
         finally:

@@ -52,14 +52,15 @@ def start_watch(
     return None
 
 
-def ends_in_time(command: Command, watch: Command | None) -> bool:
-    """Close the lifelines, and wait for the command to end. If it does not, nobody knows what it
-    leaves behind.
+def ends_in_time(step: Run, command: Command, watch: Command | None) -> bool:
+    """Close standard input, which is the lifeline of a script, and wait for the command to end. If
+    it does not, it is not known what it leaves behind. A signal may have come before the command
+    had its input, or its watch.
     """
     for each in (command, watch):
-        if each is not None and each.has_lifeline:
+        if each is not None:
             each.end_input()
-    deadline = time.monotonic() + (END_SECONDS if watch is None else WATCHED_END_SECONDS)
+    deadline = time.monotonic() + (END_SECONDS if step.watch is None else WATCHED_END_SECONDS)
     while not command.wait():
         if time.monotonic() > deadline:
             return False

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from tests.lab.estate import Estate, in_use
+from tests.lab.environment import Environment, in_use
 
 from benchmarks import measure
 from benchmarks.lab_runs import say
@@ -36,16 +36,18 @@ def main() -> int:
     if os.geteuid() != 0:
         print("the lab needs root", file=sys.stderr)
         return 2
-    estate = Estate()
+    environment = Environment()
     measurements: dict[str, Callable[[], list[Row]]] = {
         "start": lambda: measure.start_up(3 * arguments.rounds),
-        "snapshot": lambda: measure.saving(estate, arguments.rounds),
-        "fetch": lambda: measure.fetching(estate, arguments.rounds),
-        "pin": lambda: measure.pinning(estate, arguments.rounds, nodes=arguments.nodes, looped=50),
+        "snapshot": lambda: measure.saving(environment, arguments.rounds),
+        "fetch": lambda: measure.fetching(environment, arguments.rounds),
+        "pin": lambda: measure.pinning(
+            environment, arguments.rounds, nodes=arguments.nodes, looped=50
+        ),
     }
     with in_use(wait=True):
         rows = on_the_lab(
-            estate,
+            environment,
             {
                 name: take
                 for name, take in measurements.items()
@@ -56,25 +58,27 @@ def main() -> int:
     return 0 if all(row.passes for row in rows) else 1
 
 
-def on_the_lab(estate: Estate, measurements: dict[str, Callable[[], list[Row]]]) -> list[Row]:
+def on_the_lab(
+    environment: Environment, measurements: dict[str, Callable[[], list[Row]]]
+) -> list[Row]:
     """A standing lab is used and left standing, as it was after `up`; otherwise one is raised and
     removed.
     """
-    borrowed = estate.standing
+    borrowed = environment.standing
     rows: list[Row] = []
     try:
         if borrowed:
-            estate.reset()
+            environment.reset()
         else:
-            estate.up(say)
+            environment.up(say)
         for name, take in measurements.items():
             say(name)
             rows += take()
     finally:
         if borrowed:
-            estate.reset()
+            environment.reset()
         else:
-            estate.down(say)
+            environment.down(say)
     return rows
 
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.estate import Estate
+from tests.lab.environment import Environment
 from tests.lab.host import Host
-from tests.lab.operator_host import environment, program
+from tests.lab.operator_host import program, variables
 from tests.lab.reset import empty
 from tests.lab.runs import Ran, judge
 
@@ -37,7 +37,7 @@ class Timed:
     @property
     def steps(self) -> list[tuple[str, float]]:
         """(line, seconds) of each."""
-        return [(step["line"], step["seconds"]) for step in self.ran.told["steps"]]
+        return [(step["line"], step["seconds"]) for step in self.ran.reported["steps"]]
 
     def after(self, part: str) -> float:
         """Seconds of the steps behind the one whose line has this part."""
@@ -49,16 +49,16 @@ class Timed:
         return self.after(part) + next(took for line, took in self.steps if part in line)
 
 
-def breakglass(estate: Estate, *argv: str) -> Timed:
+def breakglass(environment: Environment, *argv: str) -> Timed:
     began = time.monotonic()
-    ended = estate.operator.run(
+    ended = environment.operator.run(
         "python3",
         "-c",
         WEIGH,
         program(),
         "--json",
         *argv,
-        env=environment(None),
+        env=variables(None),
         cwd="/root",
         timeout=TARBALL_SECONDS,
         check=False,
@@ -101,18 +101,18 @@ def rounds_of(count: int, *measures: tuple[str, Callable[[], float]]) -> list[li
 
 
 @contextmanager
-def extra_nodes(estate: Estate, count: int) -> Iterator[list[str]]:
+def extra_nodes(environment: Environment, count: int) -> Iterator[list[str]]:
     """So many Node objects without machines. The controllers that would mark them as lost, over and
     over, stand still meanwhile.
     """
     names = [f"extra-{number:04}" for number in range(count)]
-    api = estate.api
+    api = environment.api
     api.stop("kube-controller-manager")
     try:
-        estate.cluster.add_nodes(names)
+        environment.cluster.add_nodes(names)
         yield names
     finally:
-        estate.cluster.remove_added_nodes()
+        environment.cluster.remove_added_nodes()
         api.start("kube-controller-manager")
 
 

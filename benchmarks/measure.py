@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.lab import images
-from tests.lab.estate import Estate
+from tests.lab.environment import Environment
 from tests.lab.operator_host import program
 from tests.lab.roles import VM_DIRECTORY
 from tests.lab.runs import judge
@@ -59,17 +59,17 @@ def start_up(rounds: int) -> list[Row]:
     ]
 
 
-def saving(estate: Estate, rounds: int) -> list[Row]:
+def saving(environment: Environment, rounds: int) -> list[Row]:
     """`snapshot` after the pull, verification included, beside the runbook's own line, which
     verifies nothing.
     """
-    estate.big()
-    vm, peaks = estate.vm, []
+    environment.big()
+    vm, peaks = environment.vm, []
     vm.run("docker", "pull", "--quiet", REFERENCE, timeout=300)
 
     def ours() -> float:
         forget(vm, VM_DIRECTORY)
-        timed = breakglass(estate, "snapshot", "--tag", TAG)
+        timed = breakglass(environment, "snapshot", "--tag", TAG)
         peaks.append(timed.peak_bytes)
         return timed.after("docker pull")
 
@@ -101,19 +101,19 @@ def saving(estate: Estate, rounds: int) -> list[Row]:
     ]
 
 
-def fetching(estate: Estate, rounds: int) -> list[Row]:
+def fetching(environment: Environment, rounds: int) -> list[Row]:
     """`fetch` both ways, from the first byte to the published tarball, beside what would be typed.
     Takes what `saving` left, or saves it.
     """
-    ensure_tarball(estate)
-    node, operator, peaks = estate.nodes[NODE], estate.operator, []
-    size = estate.vm.path(TARBALL).stat().st_size
+    ensure_tarball(environment)
+    node, operator, peaks = environment.nodes[NODE], environment.operator, []
+    size = environment.vm.path(TARBALL).stat().st_size
     copy = f"{NODE_DIRECTORY}/{Path(TARBALL).name}"
-    vm_login, node_login = f"root@{estate.vm.address}", f"wizard@{node.address}"
+    vm_login, node_login = f"root@{environment.vm.address}", f"wizard@{node.address}"
 
     def fetch(via: str) -> Timed:
         forget(node, NODE_DIRECTORY)
-        timed = breakglass(estate, "fetch", NODE, "--via", via)
+        timed = breakglass(environment, "fetch", NODE, "--via", via)
         assert timed.ran.result["via"] == via
         return timed
 
@@ -175,10 +175,10 @@ def fetching(estate: Estate, rounds: int) -> list[Row]:
     ]
 
 
-def ensure_tarball(estate: Estate) -> None:
-    if not estate.vm.path(TARBALL.replace(".tar.gz", ".json")).exists():
-        estate.big()
-        breakglass(estate, "snapshot", "--tag", TAG)
+def ensure_tarball(environment: Environment) -> None:
+    if not environment.vm.path(TARBALL.replace(".tar.gz", ".json")).exists():
+        environment.big()
+        breakglass(environment, "snapshot", "--tag", TAG)
 
 
 def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
@@ -193,31 +193,32 @@ def memory(command: str, peaks: list[int], size_bytes: int) -> Row:
     )
 
 
-def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row]:
+def pinning(environment: Environment, rounds: int, *, nodes: int, looped: int) -> list[Row]:
     """`pin` beside a loop of `kubectl cordon`, measured on some of the nodes and scaled to all."""
     commands: list[float] = []
     patches: list[float] = []
-    with extra_nodes(estate, nodes) as names:
-        estate.small(TAG)
+    with extra_nodes(environment, nodes) as names:
+        environment.small(TAG)
         for argv in (("snapshot", "--tag", TAG), ("fetch", NODE), ("import", NODE)):
-            breakglass(estate, *argv)
+            breakglass(environment, *argv)
         some = names[:: max(1, nodes // looped)][:looped]
 
         def loop() -> float:
             took = shell(
-                estate.operator,
+                environment.operator,
                 f"set -e; for node in {' '.join(some)}; do kubectl cordon $node; done",
             )
-            estate.cluster.kubectl("uncordon", *some, timeout=300)
+            environment.cluster.kubectl("uncordon", *some, timeout=300)
             return took
 
         def pin() -> float:
             if commands:
                 # It cannot look for a record where there is no machine, and says so with 4.
                 judge(
-                    estate.operator.breakglass("--json", "restore", "--yes", timeout=900), expect=4
+                    environment.operator.breakglass("--json", "restore", "--yes", timeout=900),
+                    expect=4,
                 )
-            timed = breakglass(estate, "pin", NODE, "--yes")
+            timed = breakglass(environment, "pin", NODE, "--yes")
             assert set(names) < set(timed.ran.result["cordoned"])
             # All go out together, and each step counts from there.
             patches.append(max(took for _, took in timed.steps))
@@ -229,7 +230,7 @@ def pinning(estate: Estate, rounds: int, *, nodes: int, looped: int) -> list[Row
             (f"kubectl cordon, {len(some)} nodes", loop),
             (f"pin, {nodes} nodes and the lab's own", pin),
         )
-    breakglass(estate, "restore", "--yes")
+    breakglass(environment, "restore", "--yes")
     scaled = [took / len(some) * nodes for took in loops]
     what = f"`pin` of {nodes} nodes{{}}; `kubectl cordon` of {len(some)} in a loop, scaled"
     return [

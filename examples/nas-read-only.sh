@@ -23,7 +23,7 @@ refuse() {
 # The same text as SCRIPT of src/breakglass/observe/listing.py.
 list() {
 # --- listing
-tell() {
+emit() {
   n=$(($(wc -c <"$3")))
   if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi
 }
@@ -39,7 +39,7 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell json "$f" "$j"; fi ;;
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit json "$f" "$j"; fi ;;
   esac
   if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\n' "$f" "$sum"; done <"$s"
@@ -49,7 +49,7 @@ for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
   if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit orphan "$j" "$j"; fi
 done
 echo end
 # --- end of the listing

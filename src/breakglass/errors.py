@@ -7,7 +7,7 @@ from typing import Self
 
 
 class BreakglassError(Exception):
-    """A fault told as three sentences: what is wrong, what state things are in, what to type
+    """A fault in three sentences: what is wrong, what state things are in, what to type
     next.
     """
 

@@ -1,7 +1,7 @@
 """The grammar of every name that a person types, in the configuration or on the command line. Each
 `check_` function returns the text, or raises Usage.
 
-Over 250 lines, for it is one list of short checks that do not depend on each other: whoever asks
+Over 250 lines, for it is one list of short checks that do not depend on each other: who asks
 what a name may look like finds it here.
 """
 

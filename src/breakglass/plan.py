@@ -12,7 +12,7 @@ ANNOTATION = "breakglass/pinned"
 PROGRAM = "breakglass-remote.pyz"
 """What hosts run: the package `remote` as one file, which calls itself by this name too."""
 TITLE_LENGTH = 60
-"""A screen may cut a title behind so many characters, so they have to tell it from the others."""
+"""A screen may cut a title behind so many characters, so these have to differ."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Described:
 
 
 def title(verb: str, name: str, after: str = "") -> str:
-    """A step's title. A name that is too long loses its middle: its end tells it from others."""
+    """A step's title. A name that is too long loses its middle: its end is what differs."""
     room = TITLE_LENGTH - len(verb) - len(after) - 1
     if len(name) > room > 15:
         name = f"{name[:10]}...{name[13 - room :]}"
@@ -251,7 +251,7 @@ class Plan:
     """After so many steps the goal is reached: what fails behind them is not undone."""
     independent: bool = False
     """No host waits for another, nor for the cluster: a failure ends that host's steps only, and is
-    told in the end.
+    reported at the end.
     """
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""

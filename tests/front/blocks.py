@@ -5,7 +5,7 @@ from tests.front.commands import Ended
 WORDS = {2: "usage", 3: "refused", 4: "failed", 5: "unreachable", 6: "integrity", 7: "busy"}
 
 
-def is_told(ended: Ended, status: int, *words: str) -> str:
+def is_reported(ended: Ended, status: int, *words: str) -> str:
     """One block on stderr: what is wrong, the state, what to type next; no traceback, no control
     character. Returns the block.
     """

@@ -27,7 +27,7 @@ class Ended:
     stderr: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         """The one JSON object on stdout."""
         found: dict[str, Any] = json.loads(self.stdout)
         return found
@@ -35,14 +35,14 @@ class Ended:
     @property
     def lines(self) -> list[str]:
         """The lines of the JSON's steps."""
-        return [step["line"] for step in self.told["steps"]]
+        return [step["line"] for step in self.reported["steps"]]
 
 
 class Started:
     """A command that runs."""
 
-    def __init__(self, told: int, stdout: Path, stderr: Path) -> None:
-        self._told, self._stdout, self._stderr = told, stdout, stderr
+    def __init__(self, reported: int, stdout: Path, stderr: Path) -> None:
+        self._reported, self._stdout, self._stderr = reported, stdout, stderr
         self._words = b""
         self.pid = int(self._word(timeout_seconds=60))
 
@@ -72,7 +72,7 @@ class Started:
                 f"it did not end within {timeout_seconds} s; it printed:\n{self.shown}"
             ) from None
         finally:
-            os.close(self._told)
+            os.close(self._reported)
         ended = Ended(status, self._stdout.read_text("utf-8"), self._stderr.read_text("utf-8"))
         self._stdout.unlink()
         self._stderr.unlink()
@@ -81,9 +81,11 @@ class Started:
     def _word(self, *, timeout_seconds: float) -> bytes:
         deadline = time.monotonic() + timeout_seconds
         while b"\n" not in self._words:
-            if not select.select([self._told], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not select.select([self._reported], [], [], max(0.0, deadline - time.monotonic()))[
+                0
+            ]:
                 raise TimeoutError
-            data = os.read(self._told, 100)
+            data = os.read(self._reported, 100)
             assert data, "the zygote is gone"
             self._words += data
         word, _, self._words = self._words.partition(b"\n")
@@ -119,7 +121,7 @@ class Commands:
             descriptor, path = tempfile.mkstemp(prefix=name, dir=self._directory)
             os.close(descriptor)
             paths.append(Path(path))
-        told, theirs = os.pipe()
+        reported, theirs = os.pipe()
         stdin = os.open(os.devnull, os.O_RDONLY) if terminal is None else os.dup(terminal)
         streams = [stdin, *(os.open(path, os.O_WRONLY | os.O_APPEND) for path in paths)]
         request = {
@@ -131,7 +133,7 @@ class Commands:
         socket.send_fds(self._socket, [json.dumps(request).encode()], [*streams, theirs])
         for stream in (*streams, theirs):
             os.close(stream)
-        return Started(told, *paths)
+        return Started(reported, *paths)
 
 
 def without_moment(lines: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from breakglass.sandbox.estate import raise_estate
+from breakglass.sandbox.environment import raise_environment
 from tests.front.commands import Commands
 from tests.front.world import World
 
@@ -12,11 +12,11 @@ from tests.front.world import World
 @pytest.fixture(scope="session")
 def only_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("front")
-    # The zygote first: it inherits none of the estate's sockets.
+    # The zygote first: it inherits none of the environment's sockets.
     commands = Commands(directory)
     try:
-        with raise_estate() as estate:
-            yield World(estate, commands, directory)
+        with raise_environment() as environment:
+            yield World(environment, commands, directory)
     finally:
         commands.close()
 

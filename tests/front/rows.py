@@ -1,12 +1,12 @@
-"""The commands that change something, each with a state of the estate in which it has much to do. A
-new command is one more row.
+"""The commands that change something, each with a state of the environment in which it has much to
+do. A new command is one more row.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from breakglass.sandbox.estate import TAG, VM
+from breakglass.sandbox.environment import TAG, VM
 from tests.front.world import World
 
 OTHER_TAG = "1b2c3d4e"
@@ -18,7 +18,7 @@ class Row:
     name: str
     arguments: tuple[str, ...]
     given: Callable[[World], None]
-    """Brings the estate, fresh from `reset`, to where the command is run."""
+    """Brings the environment, fresh from `reset`, to where the command is run."""
     steps: int
     """How many there are then."""
     consent: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Row:
 
 
 def _without_directory(world: World) -> None:
-    world.estate.vm_directory.rmdir()
+    world.environment.vm_directory.rmdir()
 
 
 def _over_a_full_shelf(world: World) -> None:
@@ -52,10 +52,12 @@ def _over_a_full_shelf(world: World) -> None:
     one too many, and a partial lies about.
     """
     world.publish()
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
-    world.estate.push(TAG, content="built anew")
-    (world.estate.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(b"half of it")
+    world.environment.push(TAG, content="built anew")
+    (world.environment.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(
+        b"half of it"
+    )
     configure(world, "registry_vm", keep=1)
 
 
@@ -68,13 +70,13 @@ def _published(world: World) -> None:
 def _over_an_older_tarball(world: World) -> None:
     """The node has the tarball of another tag, and the beginning of the one that it is to get."""
     world.fetch("k8s-node1")
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
-    for tarball in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz"):
+    for tarball in world.environment.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz"):
         (world.shelf("k8s-node1") / f".{tarball.name}.partial").write_bytes(
             tarball.read_bytes()[:100_000]
         )
-    for sidecar in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz.sha256"):
+    for sidecar in world.environment.vm_directory.glob(f"infra-ci-{OTHER_TAG}.tar.gz.sha256"):
         (world.shelf("k8s-node1") / f".infra-ci-{OTHER_TAG}.tar.gz.partial.sha256").write_text(
             sidecar.read_text().split()[0] + "\n"
         )
@@ -87,7 +89,7 @@ def _fetched(world: World) -> None:
 def over_another_image(world: World) -> None:
     """All names but those with the new tag mean an older image."""
     world.bring_in("k8s-node1")
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
     world.done("fetch", "k8s-node1")
 
@@ -95,7 +97,7 @@ def over_another_image(world: World) -> None:
 def _imported(world: World) -> None:
     """Somebody else has cordoned one of the nodes."""
     world.bring_in("k8s-node1")
-    world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+    world.environment.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
 
 
 def _rebooted(world: World) -> None:
@@ -113,15 +115,15 @@ def _recovered(world: World) -> None:
     """As `recover` leaves it."""
     _published(world)
     for name in REGISTRIES:
-        world.estate.stop(name)
+        world.environment.stop(name)
     world.done("recover", "--yes")
 
 
 def configure(world: World, section: str, **values: object) -> None:
     """Change some keys of the configuration; JSON is YAML."""
-    document = json.loads(world.estate.config.read_text("utf-8"))
+    document = json.loads(world.environment.config.read_text("utf-8"))
     document[section] = document.get(section, {}) | values
-    world.estate.config.write_text(json.dumps(document), encoding="utf-8")
+    world.environment.config.write_text(json.dumps(document), encoding="utf-8")
 
 
 ROWS = (
@@ -188,7 +190,7 @@ ROWS = (
     ),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
     Row(
-        "import that is not to answer pulls any more",
+        "import that is not to serve the image locally any more",
         ("import", "k8s-node1", "--no-answer-pulls"),
         _imported,
         4,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.sandbox.estate import TAG, VM
+from breakglass.sandbox.environment import TAG, VM
 from breakglass.ssh import SECRETS
 from tests.front.world import World
 
@@ -27,7 +27,7 @@ def _type(
     return subprocess.run(
         ["sh", "-c", f'breakglass() {{ "$PYTHON" -m breakglass "$@"; }}; {line}'],
         env={
-            **world.estate.environment(),
+            **world.environment.variables(),
             "HOME": str(world.directory),
             "PYTHON": sys.executable,
             **(environ or {}),
@@ -122,9 +122,9 @@ def readable() -> Iterator[Path]:
 def _as_nobody(world: World, directory: Path, *, user: str) -> subprocess.CompletedProcess[str]:
     """`check` by a user without a name and without HOME, who can ask the registries and the VM."""
     config = directory / "breakglass.yaml"
-    told = json.loads(world.estate.config.read_bytes())
-    vm = told["registry_vm"] | {"ssh": user + told["registry_vm"]["ssh"].rpartition("@")[2]}
-    kept = {key: told[key] for key in ("image", "registries")}
+    reported = json.loads(world.environment.config.read_bytes())
+    vm = reported["registry_vm"] | {"ssh": user + reported["registry_vm"]["ssh"].rpartition("@")[2]}
+    kept = {key: reported[key] for key in ("image", "registries")}
     config.write_text(json.dumps(kept | {"registry_vm": vm}), encoding="utf-8")
     config.chmod(0o644)
     key, known_hosts = SECRETS
@@ -132,8 +132,8 @@ def _as_nobody(world: World, directory: Path, *, user: str) -> subprocess.Comple
         [sys.executable, "-c", AS_NOBODY, "--config", str(config), "check"],
         env={
             "PATH": os.environ["PATH"],
-            key: (world.estate.root / "id_ecdsa").read_text(),
-            known_hosts: (world.estate.root / "known_hosts").read_text(),
+            key: (world.environment.root / "id_ecdsa").read_text(),
+            known_hosts: (world.environment.root / "known_hosts").read_text(),
         },
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from breakglass.sandbox import image
-from breakglass.sandbox.estate import NODES, TAG
+from breakglass.sandbox.environment import NODES, TAG
 from breakglass.sandbox.ports import ADDRESS
 from tests.front.rows import configure
 from tests.front.world import World
@@ -45,7 +45,7 @@ def test_sources_tags_and_nodes_are_offered_from_the_configuration_the_sources_a
     world: World,
 ) -> None:
     world.publish()
-    world.estate.api.add_node(
+    world.environment.api.add_node(
         "k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE
     )  # nodes.hosts has the others
     before = world.nodes()
@@ -73,10 +73,10 @@ def test_a_finished_option_of_the_program_does_nothing_but_be_gone_past(world: W
 
 def test_what_is_down_is_not_offered_but_the_rest_is(world: World) -> None:
     world.publish()
-    world.estate.stop("registry-vm")
+    world.environment.stop("registry-vm")
     assert offers(world, "fetch", "--tag", "") == [TAG]
-    world.estate.stop("synology")
-    world.estate.stop("api")
+    world.environment.stop("synology")
+    world.environment.stop("api")
     assert offers(world, "fetch", "--tag", "") == []
     assert offers(world, "fetch", "") == sorted(NODES), "those of nodes.hosts"
 
@@ -93,17 +93,20 @@ def test_what_hangs_is_not_waited_for(
     the shell starts it.
     """
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        files = {"BREAKGLASS_CONFIG": world.estate.config, "KUBECONFIG": world.estate.kubeconfig}
+        files = {
+            "BREAKGLASS_CONFIG": world.environment.config,
+            "KUBECONFIG": world.environment.kubeconfig,
+        }
         for name, path in files.items():
             text = re.sub(
                 r"(127\.0\.0\.1):\d+", rf"\1:{mute.getsockname()[1]}", path.read_text("utf-8")
             )
             (tmp_path / name).write_text(
-                text.replace(str(world.estate.kubeconfig), str(tmp_path / "KUBECONFIG")),
+                text.replace(str(world.environment.kubeconfig), str(tmp_path / "KUBECONFIG")),
                 encoding="utf-8",
             )
         environ = {
-            **world.estate.environment(),
+            **world.environment.variables(),
             "HOME": str(tmp_path),
             **{name: str(tmp_path / name) for name in files},
         }
@@ -129,13 +132,13 @@ def test_a_file_that_nobody_writes_into_is_not_waited_for(
     world: World, tmp_path: Path, blocks: str
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
-    environ = {**world.estate.environment(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}
+    environ = {**world.environment.variables(), "HOME": str(tmp_path), COMPLETE: "complete_zsh"}
     if blocks == "the configuration":
         environ["_TYPER_COMPLETE_ARGS"] = f"breakglass --config {tmp_path}/fifo fetch "
     else:
         (tmp_path / "config.yaml").write_text(
-            world.estate.config.read_text("utf-8").replace(
-                str(world.estate.kubeconfig), str(tmp_path / "fifo")
+            world.environment.config.read_text("utf-8").replace(
+                str(world.environment.kubeconfig), str(tmp_path / "fifo")
             ),
             encoding="utf-8",
         )
@@ -158,7 +161,7 @@ def test_a_file_that_nobody_writes_into_is_not_waited_for(
 
 def test_a_credential_plugin_is_never_run_for_it(world: World, tmp_path: Path) -> None:
     was_run = tmp_path / "was-run"
-    known = json.loads(world.estate.kubeconfig.read_text("utf-8"))
+    known = json.loads(world.environment.kubeconfig.read_text("utf-8"))
     known["users"][0]["user"] = {
         "exec": {
             "apiVersion": "client.authentication.k8s.io/v1",
@@ -168,7 +171,9 @@ def test_a_credential_plugin_is_never_run_for_it(world: World, tmp_path: Path) -
     }
     (tmp_path / "kubeconfig").write_text(json.dumps(known), encoding="utf-8")
     configure(world, "kubernetes", kubeconfig=str(tmp_path / "kubeconfig"))
-    world.estate.api.add_node("k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
+    world.environment.api.add_node(
+        "k8s-node7", internal_ip=ADDRESS, architecture=image.ARCHITECTURE
+    )
     assert offers(world, "fetch", "") == sorted(NODES)
     assert not was_run.exists()
     world.run("check")
@@ -192,7 +197,7 @@ def test_the_script_for_the_shell_is_shown_and_bash_completes_with_it(
     """bash splits at `=`."""
     world.publish()
     environ = {
-        **world.estate.environment(),
+        **world.environment.variables(),
         "HOME": str(world.directory),
         "PATH": f"{BREAKGLASS.parent}:{os.environ['PATH']}",
     }
@@ -241,7 +246,7 @@ def test_in_a_shell_in_which_nothing_can_complete_that_is_said(tmp_path: Path, o
 def test_completion_imports_what_it_needs_only(world: World, words: str, spared: set[str]) -> None:
     program = "import sys; from breakglass.cli.main import run; run([]); print('@', *sys.modules)"
     environ = {
-        **world.estate.environment(),
+        **world.environment.variables(),
         "HOME": str(world.directory),
         COMPLETE: "complete_zsh",
         "_TYPER_COMPLETE_ARGS": f"breakglass {words}",

@@ -11,30 +11,32 @@ from pathlib import Path
 import pytest
 
 from breakglass import config
-from breakglass.sandbox.estate import Estate, raise_estate
+from breakglass.sandbox.environment import Environment, raise_environment
 from tests.front.documents import ROOT, blocks
 
 SANDBOX = "docs/sandbox.md"
 
 
 @pytest.fixture
-def estate() -> Iterator[Estate]:
-    with raise_estate() as raised:
+def environment() -> Iterator[Environment]:
+    with raise_environment() as raised:
         yield raised
 
 
 @pytest.mark.slow
-def test_the_screens_of_the_sandbox_page_are_what_the_sandbox_shows(estate: Estate) -> None:
+def test_the_screens_of_the_sandbox_page_are_what_the_sandbox_shows(
+    environment: Environment,
+) -> None:
     marked = [block for block in blocks(SANDBOX) if block.is_for_the_sandbox]
     assert len(marked) > 4
     for block in marked:
         for command, expected in screens(block.text):
-            ended = run(estate, block.preparation, command)
+            ended = run(environment, block.preparation, command)
             assert ended.returncode == 0, f"{block}: {command}\n{ended.stdout}"
             shows(expected, ended.stdout.splitlines(), where=f"{block}: {command}")
 
 
-def test_the_screen_that_opens_the_sandbox_is_its_banner(estate: Estate) -> None:
+def test_the_screen_that_opens_the_sandbox_is_its_banner(environment: Environment) -> None:
     (screen,) = (
         block
         for block in blocks(SANDBOX)
@@ -42,7 +44,7 @@ def test_the_screen_that_opens_the_sandbox_is_its_banner(estate: Estate) -> None
     )
     ((command, expected),) = screens(screen.text)
     assert command == "breakglass sandbox"
-    shows(expected, estate.banner.splitlines(), where=str(screen))
+    shows(expected, environment.banner.splitlines(), where=str(screen))
 
 
 def test_a_screen_that_is_not_real_would_be_noticed() -> None:
@@ -54,7 +56,7 @@ def test_a_screen_that_is_not_real_would_be_noticed() -> None:
 
 @pytest.mark.slow
 def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
-    estate: Estate, tmp_path: Path
+    environment: Environment, tmp_path: Path
 ) -> None:
     marked = [block for block in blocks("runbook.md") if block.is_for_the_sandbox]
     assert len(marked) > 15
@@ -62,20 +64,21 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
     answers = []
     for block in marked:
         if block.needs_kubectl and not has_kubectl:
-            run(estate, block.preparation, "true")
+            run(environment, block.preparation, "true")
             continue
         command = (
             block.text
             if block.host is None
-            else f"sandbox run {block.host} -- sh -euc {shlex.quote(on_a_node(estate, block.text))}"
+            else f"sandbox run {block.host} -- sh -euc "
+            + shlex.quote(on_a_node(environment, block.text))
         )
-        ended = run(estate, block.preparation, command, directory=tmp_path)
+        ended = run(environment, block.preparation, command, directory=tmp_path)
         assert ended.returncode == 0, f"{block}\n{ended.stdout}"
         answers += re.findall(r"^exit code (\d+)$", ended.stdout, re.MULTILINE)
     assert answers == ["0", "10"], "the page begins in an outage and ends without one"
     # The commands by hand did what `import` does: no name is left for `import` to make.
     (by_hand,) = {block.host for block in marked if block.host}
-    made = run(estate, "", f"breakglass import {by_hand}").stdout
+    made = run(environment, "", f"breakglass import {by_hand}").stdout
     assert "images import -" not in made
     assert [
         line.split()[-1].partition("/")[0]
@@ -128,12 +131,12 @@ def shows(expected: list[str], lines: list[str], *, where: str) -> None:
 
 
 def run(
-    estate: Estate, preparation: str, command: str, *, directory: Path = ROOT
+    environment: Environment, preparation: str, command: str, *, directory: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run it in the sandbox, at a terminal whose user answers yes. Output and errors come together,
     as on a screen.
     """
-    environ = estate.environment()
+    environ = environment.variables()
     if preparation:
         prepared = subprocess.run(
             ["sh", "-euc", preparation],
@@ -166,9 +169,9 @@ def run(
     return ended
 
 
-def on_a_node(estate: Estate, text: str) -> str:
+def on_a_node(environment: Environment, text: str) -> str:
     """A line for real hosts, with the sandbox's names: its registries have other ports."""
-    loaded = config.load(estate.config)
+    loaded = config.load(environment.config)
     names = {
         "registry.viktorbarzin.me:5050": loaded.image.repository.partition("/")[0],
         "forgejo.viktorbarzin.me": loaded.image.also_known_as[1].partition("/")[0],

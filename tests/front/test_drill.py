@@ -1,4 +1,4 @@
-"""drill: the way back is walked to its end, and nothing of it is left anywhere."""
+"""drill: recovery is walked to its end, and nothing of it is left anywhere."""
 
 import json
 import signal
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.sandbox.estate import NAS, TAG, VM
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import NAS, TAG, VM
+from tests.front.blocks import is_reported
 from tests.front.commands import Ended
 from tests.front.listing import State, differences, listing
 from tests.front.rows import configure
@@ -34,7 +34,7 @@ def state(world: World) -> State:
     """
     return {
         name: text
-        for name, text in listing(world.estate.root).items()
+        for name, text in listing(world.environment.root).items()
         if name.partition("/")[0] != "state"
     } | {f"node {name}": str(item) for name, item in world.nodes().items()}
 
@@ -57,15 +57,15 @@ def test_every_source_is_tried_twice_in_a_row_in_the_lines_that_were_shown_and_n
     world: World,
 ) -> None:
     shown = drilled(world, "--dry-run", "--json", status=0)
-    told = [keeps_the_contract(drilled(world, "--json", status=0)) for _ in range(2)]
-    assert {step["status"] for step in shown.told["steps"]} == {"planned"}
-    assert [[step["line"] for step in each["steps"]] for each in told] == [shown.lines] * 2
-    assert [each["changed"] for each in told] == [False, False]
+    reported = [keeps_the_contract(drilled(world, "--json", status=0)) for _ in range(2)]
+    assert {step["status"] for step in shown.reported["steps"]} == {"planned"}
+    assert [[step["line"] for step in each["steps"]] for each in reported] == [shown.lines] * 2
+    assert [each["changed"] for each in reported] == [False, False]
     assert [
         (source["name"], source["tag"], source["via"], source["ok"], source["error"])
-        for source in told[0]["result"]["sources"]
+        for source in reported[0]["result"]["sources"]
     ] == [(name, TAG, "node", True, None) for name in (VM, NAS)]
-    assert [(check["name"], check["ok"]) for check in told[0]["result"]["checks"]] == [
+    assert [(check["name"], check["ok"]) for check in reported[0]["result"]["checks"]] == [
         (name, True) for name in ("programs", "answering pulls", "login to the VM", "rights")
     ]
     assert sum("images import" in line for line in shown.lines) == 2
@@ -85,38 +85,42 @@ def test_without_node_one_is_chosen_and_the_way_back_is_said_to_work(world: Worl
     assert ended.status == 0, ended.stderr
     assert ended.stdout.startswith(f"chose {NODE}: ")
     assert ended.stdout.endswith(
-        f"The way back works today: from {VM} and from {NAS} into containerd on {NODE}.\n"
+        f"Recovery works today: from {VM} and from {NAS} into containerd on {NODE}.\n"
     )
 
 
 def _without_sidecar(world: World) -> None:
-    sidecar(world.estate.nas_directory).unlink()
+    sidecar(world.environment.nas_directory).unlink()
 
 
 def _old(world: World) -> None:
-    path = sidecar(world.estate.nas_directory)
+    path = sidecar(world.environment.nas_directory)
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"created_at": "2026-01-01T00:00:00Z"})
     )
 
 
 def _shorter(world: World) -> None:
-    path = world.estate.nas_directory / FILE
+    path = world.environment.nas_directory / FILE
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def _empty(world: World) -> None:
-    for path in world.estate.nas_directory.iterdir():
+    for path in world.environment.nas_directory.iterdir():
         path.unlink()
 
 
 FAULTS: dict[str, tuple[Callable[[World], object], int, str]] = {
-    "a bit flipped": (lambda world: flip_a_bit(world.estate.nas_directory / FILE), 6, "sha256"),
+    "a bit flipped": (
+        lambda world: flip_a_bit(world.environment.nas_directory / FILE),
+        6,
+        "sha256",
+    ),
     "no sidecar": (_without_sidecar, 3, "sidecar"),
     "old": (_old, 3, "max_age_hours"),
     "one byte short": (_shorter, 6, "its sidecar says"),
     "no tarball": (_empty, 3, "no tarball"),
-    "down": (lambda world: world.estate.stop(NAS), 5, "refused"),
+    "down": (lambda world: world.environment.stop(NAS), 5, "refused"),
 }
 
 
@@ -130,36 +134,36 @@ FAULTS: dict[str, tuple[Callable[[World], object], int, str]] = {
         ),
     ],
 )
-def test_what_is_wrong_with_one_source_is_told_and_the_other_is_tried_all_the_same(
+def test_what_is_wrong_with_one_source_is_reported_and_the_other_is_tried_all_the_same(
     world: World, what: str
 ) -> None:
     damage, code, words = FAULTS[what]
     damage(world)
-    told = keeps_the_contract(drilled(world, "--json", status=code))
-    vm, nas = told["result"]["sources"]
+    reported = keeps_the_contract(drilled(world, "--json", status=code))
+    vm, nas = reported["result"]["sources"]
     assert (vm["ok"], nas["ok"]) == (True, False)
     assert words in nas["error"]
-    assert words in told["error"]["message"]
-    assert "breakglass drill" in told["error"]["next"]
-    assert told["changed"] is False
+    assert words in reported["error"]["message"]
+    assert "breakglass drill" in reported["error"]["next"]
+    assert reported["changed"] is False
     assert sum(
-        "images import" in step["line"] and step["status"] == "done" for step in told["steps"]
+        "images import" in step["line"] and step["status"] == "done" for step in reported["steps"]
     ) == (2 if what == "old" else 1)
 
 
-def test_the_worst_of_several_findings_decides_and_all_of_them_are_told(world: World) -> None:
-    world.estate.stop(VM)
+def test_the_worst_of_several_findings_decides_and_all_of_them_are_reported(world: World) -> None:
+    world.environment.stop(VM)
     _without_sidecar(world)
-    world.estate.stop("api")
-    block = is_told(world.run("drill", NODE), 5, VM, NAS, "sidecar", "rights", "API")
+    world.environment.stop("api")
+    block = is_reported(world.run("drill", NODE), 5, VM, NAS, "sidecar", "rights", "API")
     assert "Nothing of the drill is left" in block
 
 
 @pytest.mark.slow
 def test_what_pulls_would_not_be_answered_with_is_a_finding(world: World) -> None:
     configure(world, "nodes", registry_config="/etc/elsewhere")
-    told = drilled(world, "--json", status=3).told
-    assert [check["name"] for check in told["result"]["checks"] if not check["ok"]] == [
+    reported = drilled(world, "--json", status=3).reported
+    assert [check["name"] for check in reported["result"]["checks"] if not check["ok"]] == [
         "answering pulls"
     ]
     configure(world, "nodes", answer_pulls=False)
@@ -176,9 +180,9 @@ FAILING_IMPORT = (
 def test_a_failing_import_leaves_nothing_behind(world: World) -> None:
     with world.program(NODE, "ctr", FAILING_IMPORT):
         ended = drilled(world, "--json", status=4)
-    assert [source["ok"] for source in ended.told["result"]["sources"]] == [False, False]
-    assert "connection error" in ended.told["error"]["message"]
-    assert "putting back: " in ended.stderr
+    assert [source["ok"] for source in ended.reported["result"]["sources"]] == [False, False]
+    assert "connection error" in ended.reported["error"]["message"]
+    assert "undoing: " in ended.stderr
 
 
 ITS_IMPORT = '*breakglass-drill*"images import"*'
@@ -200,14 +204,14 @@ def test_while_one_drills_another_run_on_the_node_ends_at_once_and_names_the_hol
         first = world.start("drill", NODE)
         gate.reached()
         with world.program(NODE, "ls", LISTING_BESIDE_A_PUBLISHING.format(raced=raced)):
-            is_told(world.run("drill", NODE), 7, "is held by", "run ")
+            is_reported(world.run("drill", NODE), 7, "is held by", "run ")
         raced.rmdir()
     # The gate is open now, and the second source needs none.
     assert first.end().status == 0
 
 
 @pytest.mark.slow
-def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) -> None:
+def test_a_drill_that_is_reported_to_end_takes_away_what_it_has_begun(world: World) -> None:
     before = state(world)
     with world.held(NODE, "ctr", ITS_IMPORT) as gate:
         drilling = world.start("drill", NODE)
@@ -219,14 +223,14 @@ def test_a_drill_that_is_told_to_end_takes_away_what_it_has_begun(world: World) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reported", [2, 3, 4, 6, 7, 8, 10])
-def test_what_a_killed_drill_has_left_is_removed_by_the_next(world: World, reported: int) -> None:
+@pytest.mark.parametrize("changes", [2, 3, 4, 6, 7, 8, 10])
+def test_what_a_killed_drill_has_left_is_removed_by_the_next(world: World, changes: int) -> None:
     before = state(world)
-    assert world.run("drill", NODE, dies_after=reported).status == -9
+    assert world.run("drill", NODE, dies_after=changes).status == -9
     assert differences(state(world), before) != []
-    told = world.done("drill", NODE)
+    reported = world.done("drill", NODE)
     assert differences(state(world), before) == []
-    assert [source["ok"] for source in told["result"]["sources"]] == [True, True]
+    assert [source["ok"] for source in reported["result"]["sources"]] == [True, True]
 
 
 @pytest.mark.slow
@@ -239,16 +243,16 @@ def test_a_node_without_room_for_the_import_is_refused_before_anything_is_copied
     )
     with world.program(NODE, "df", full):
         ended = drilled(world, "--json", status=3)
-    assert "no room" in ended.told["error"]["message"]
-    assert ended.told["steps"] == []
+    assert "no room" in ended.reported["error"]["message"]
+    assert ended.reported["steps"] == []
 
 
 @pytest.mark.slow
 def test_without_python3_on_the_node_nothing_is_tried(world: World) -> None:
     with world.without_program(NODE, "python3"):
-        told = drilled(world, "--json", status=3).told
-    assert told["steps"] == []
-    assert "no python3" in told["error"]["message"]
+        reported = drilled(world, "--json", status=3).reported
+    assert reported["steps"] == []
+    assert "no python3" in reported["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -270,4 +274,4 @@ def test_a_scratch_directory_that_is_nothing_of_ours_is_refused_and_left_alone(
     else:
         scratch.mkdir()
         (scratch / "infra-ci-deadbeef.tar.gz").write_bytes(b"mine")
-    is_told(drilled(world, status=3), 3, "a drill empties that directory", "move it away")
+    is_reported(drilled(world, status=3), 3, "a drill empties that directory", "move it away")

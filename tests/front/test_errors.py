@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from breakglass.sandbox.estate import NODES, TAG, VM
-from tests.front.blocks import is_inert, is_told
+from breakglass.sandbox.environment import NODES, TAG, VM
+from tests.front.blocks import is_inert, is_reported
 from tests.front.listing import differences, listing
 from tests.front.rows import OTHER_TAG, configure
 from tests.front.world import World
@@ -46,9 +46,9 @@ TAKES_A_NODE: tuple[Callable[[str], tuple[str, ...]], ...] = (
 
 @pytest.fixture
 def dark(world: World) -> World:
-    """Nothing of the estate answers."""
-    for name in world.estate.status():
-        world.estate.stop(name)
+    """Nothing of the environment answers."""
+    for name in world.environment.status():
+        world.environment.stop(name)
     return world
 
 
@@ -56,34 +56,34 @@ def test_a_hostile_tag_is_a_usage_error_before_anything_is_contacted(dark: World
     for number, arguments in enumerate(TAKES_A_TAG):
         for text in HOSTILE if number == 0 else HOSTILE[:2]:
             ended = dark.run(*arguments(text))
-            is_told(ended, 2, "nothing was contacted")
+            is_reported(ended, 2, "nothing was contacted")
 
 
 def test_a_hostile_node_is_a_usage_error_before_anything_is_contacted(dark: World) -> None:
     for number, arguments in enumerate(TAKES_A_NODE):
         for text in HOSTILE if number == 0 else HOSTILE[:2]:
-            is_told(dark.run(*arguments(text)), 2, "nothing was contacted")
+            is_reported(dark.run(*arguments(text)), 2, "nothing was contacted")
 
 
 def test_a_hostile_source_is_a_usage_error_before_anything_is_contacted(dark: World) -> None:
     for text in HOSTILE:
-        is_told(dark.run("fetch", "k8s-node1", f"--from={text}"), 2, "nothing was contacted")
+        is_reported(dark.run("fetch", "k8s-node1", f"--from={text}"), 2, "nothing was contacted")
 
 
 def test_a_hostile_commit_is_a_usage_error(dark: World) -> None:
-    is_told(
+    is_reported(
         dark.run("snapshot", environ={"CI_COMMIT_SHA": "$(id)$(id)"}), 2, "nothing was contacted"
     )
 
 
 def test_latest_is_no_tag_for_a_snapshot(dark: World) -> None:
-    is_told(dark.run("snapshot", "--tag", "latest"), 2, "--tag TAG")
+    is_reported(dark.run("snapshot", "--tag", "latest"), 2, "--tag TAG")
 
 
 def test_a_hostile_configuration_is_refused_before_anything_is_contacted(dark: World) -> None:
     configure(dark, "registry_vm", ssh="-oProxyCommand=touch x", directory="/opt/../etc")
     configure(dark, "nodes", hosts={"k8s-node1": "$(id)"}, ctr=["ctr", ";"])
-    is_told(
+    is_reported(
         dark.run("check"),
         2,
         "registry_vm.ssh",
@@ -97,19 +97,21 @@ def test_a_hostile_configuration_is_refused_before_anything_is_contacted(dark: W
 def test_a_node_that_nobody_knows_is_refused_with_the_names_that_there_are(
     world: World, command: str
 ) -> None:
-    is_told(world.run(command, "k8s-node9"), 3, "k8s-node9", "k8s-node10")
+    is_reported(world.run(command, "k8s-node9"), 3, "k8s-node9", "k8s-node10")
 
 
 @pytest.mark.parametrize("command", ["fetch", "import"])
 def test_a_tag_that_there_is_no_tarball_of_is_refused(world: World, command: str) -> None:
     world.publish()
-    is_told(world.run(command, "k8s-node1", "--tag", "deadbeef"), 3, "deadbeef")
+    is_reported(world.run(command, "k8s-node1", "--tag", "deadbeef"), 3, "deadbeef")
 
 
 def test_a_source_that_there_is_none_of_is_refused_with_the_names_that_there_are(
     world: World,
 ) -> None:
-    is_told(world.run("fetch", "k8s-node1", "--from", "tape"), 3, "tape", "registry-vm, synology")
+    is_reported(
+        world.run("fetch", "k8s-node1", "--from", "tape"), 3, "tape", "registry-vm, synology"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,30 +129,30 @@ def test_a_program_that_a_host_lacks_is_named(
     if host != VM:
         world.fetch("k8s-node2")
     with world.without_program(host, program):
-        is_told(world.run(*arguments), 3, f"{host} has no {program}")
+        is_reported(world.run(*arguments), 3, f"{host} has no {program}")
 
 
 def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World) -> None:
     world.publish()
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
-    for file in world.estate.vm_directory.glob(f"infra-ci-{OTHER_TAG}*"):
+    for file in world.environment.vm_directory.glob(f"infra-ci-{OTHER_TAG}*"):
         file.unlink()
-    before = listing(world.estate.vm_directory)
-    world.estate.stop("registry-private")
-    is_told(world.run("snapshot", "--tag", OTHER_TAG), 5, "was not used")
+    before = listing(world.environment.vm_directory)
+    world.environment.stop("registry-private")
+    is_reported(world.run("snapshot", "--tag", OTHER_TAG), 5, "was not used")
     assert [
         line
-        for line in differences(listing(world.estate.vm_directory), before)
+        for line in differences(listing(world.environment.vm_directory), before)
         if "latest" not in line and ".lock" not in line
     ] == []
 
 
-def test_an_index_whose_child_is_gone_is_told_apart_from_a_missing_tag(world: World) -> None:
-    (digest,) = world.estate.break_image("registry-private", TAG)
-    is_told(world.run("snapshot", "--tag", TAG), 6, "broken", digest)
-    is_told(world.run("snapshot", "--tag", "deadbeef"), 3, "does not have")
-    assert list(world.estate.vm_directory.glob("infra-ci*")) == []
+def test_an_index_whose_child_is_gone_is_reported_apart_from_a_missing_tag(world: World) -> None:
+    (digest,) = world.environment.break_image("registry-private", TAG)
+    is_reported(world.run("snapshot", "--tag", TAG), 6, "broken", digest)
+    is_reported(world.run("snapshot", "--tag", "deadbeef"), 3, "does not have")
+    assert list(world.environment.vm_directory.glob("infra-ci*")) == []
 
 
 def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world: World) -> None:
@@ -160,7 +162,7 @@ def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world:
         loser = world.run("snapshot", "--tag", TAG)
         gate.open()
         assert winner.end().status == 0
-    is_told(loser, 7, "is held by", "run ", "@", " s")
+    is_reported(loser, 7, "is held by", "run ", "@", " s")
 
 
 @pytest.mark.slow
@@ -170,7 +172,7 @@ def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: Wo
         gate.reached()
         killed.send(signal.SIGKILL)
         assert killed.end().status == -9
-    assert not (world.estate.vm_directory / f"infra-ci-{TAG}.tar.gz").exists()
+    assert not (world.environment.vm_directory / f"infra-ci-{TAG}.tar.gz").exists()
     assert world.done("snapshot", "--tag", TAG)["changed"] is True
 
 
@@ -178,17 +180,17 @@ def test_what_another_host_says_is_printed_inert_however_much_it_is(world: World
     script = r"""case "$1" in pull) head -c 3000000 /dev/zero | tr '\0' x >&2; printf '[/root] [bold red]\033[2J\033]0;title\007\377\376\r denied\n' >&2; exit 1;; esac; exec $REAL "$@" """  # noqa: E501
     with world.program(VM, "docker", script):
         ended = world.run("snapshot", "--tag", TAG)
-        told = world.run("snapshot", "--tag", TAG, "--json").told
-    block = is_told(ended, 5, "[/root] [bold red]", "denied")
+        reported = world.run("snapshot", "--tag", TAG, "--json").reported
+    block = is_reported(ended, 5, "[/root] [bold red]", "denied")
     assert len(block) < 3000
-    is_inert(told["error"]["message"])
+    is_inert(reported["error"]["message"])
 
 
 @pytest.mark.parametrize(
     ("break_it", "status"),
     [
-        (lambda world: world.estate.stop(VM), 5),
-        (lambda world: world.estate.break_image("registry-private", TAG), 6),
+        (lambda world: world.environment.stop(VM), 5),
+        (lambda world: world.environment.break_image("registry-private", TAG), 6),
     ],
     ids=["VM down", "image broken"],
 )
@@ -197,14 +199,14 @@ def test_a_tolerated_failure_exits_0_and_prints_its_block_all_the_same(
 ) -> None:
     break_it(world)
     ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
-    assert (ended.status, ended.told["exit_code"]) == (0, status)
+    assert (ended.status, ended.reported["exit_code"]) == (0, status)
     assert "breakglass: " in ended.stderr
     assert f"the snapshot failed with exit code {status}; ending with 0" in ended.stderr
 
 
 def test_usage_errors_are_not_tolerated(world: World) -> None:
-    is_told(world.run("snapshot", "--tag", ";x", "--tolerate-failure"), 2)
-    is_told(
+    is_reported(world.run("snapshot", "--tag", ";x", "--tolerate-failure"), 2)
+    is_reported(
         world.run("snapshot", "--tolerate-failure", environ={"BREAKGLASS_CONFIG": "/nonexistent"}),
         2,
     )
@@ -212,33 +214,33 @@ def test_usage_errors_are_not_tolerated(world: World) -> None:
 
 def test_without_the_api_server_nothing_is_cordoned(world: World) -> None:
     world.bring_in("k8s-node1")
-    world.estate.stop("api")
+    world.environment.stop("api")
     ended = world.run("pin", "k8s-node1", "--yes")
-    is_told(ended, 5)
+    is_reported(ended, 5)
 
 
 def test_without_the_api_server_restore_cleans_the_nodes_and_says_that_nobody_was_uncordoned(
     world: World,
 ) -> None:
     world.bring_in("k8s-node1")
-    world.estate.stop("api")
+    world.environment.stop("api")
     first = world.run("restore", "--yes", "--json")
-    is_told(first, 4, "API", "breakglass restore")
-    assert (first.told["result"]["cleaned"], first.told["result"]["unreached"]) == (
+    is_reported(first, 4, "API", "breakglass restore")
+    assert (first.reported["result"]["cleaned"], first.reported["result"]["unreached"]) == (
         ["k8s-node1"],
         ["api"],
     )
-    is_told(world.run("restore", "--yes"), 5, "API", "breakglass restore")
+    is_reported(world.run("restore", "--yes"), 5, "API", "breakglass restore")
 
 
-def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_given_back(
+def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_restored(
     world: World,
 ) -> None:
     world.bring_in("k8s-node1")
-    world.estate.stop("k8s-node2")
+    world.environment.stop("k8s-node2")
     ended = world.run("restore", "--yes", "--json")
-    is_told(ended, 4, "k8s-node2")
-    assert (ended.told["result"]["cleaned"], ended.told["result"]["unreached"]) == (
+    is_reported(ended, 4, "k8s-node2")
+    assert (ended.reported["result"]["cleaned"], ended.reported["result"]["unreached"]) == (
         ["k8s-node1"],
         ["k8s-node2"],
     )
@@ -248,13 +250,13 @@ def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_given_bac
 def test_without_the_api_server_and_without_a_node_the_known_hosts_are_listed(
     world: World, command: str
 ) -> None:
-    world.estate.stop("api")
-    is_told(world.run(command), 5, *NODES, f"breakglass {command} NODE")
+    world.environment.stop("api")
+    is_reported(world.run(command), 5, *NODES, f"breakglass {command} NODE")
 
 
 def test_with_the_api_server_down_a_named_node_is_served(world: World) -> None:
     world.publish()
-    world.estate.stop("api")
+    world.environment.stop("api")
     world.done("fetch", "k8s-node1")
     world.done("import", "k8s-node1")
 
@@ -263,11 +265,11 @@ def test_an_annotation_under_our_name_that_is_not_ours_stops_a_pin_before_anythi
     world: World,
 ) -> None:
     world.bring_in("k8s-node1")
-    world.estate.api.patch_node(
+    world.environment.api.patch_node(
         "k8s-node2", {"metadata": {"annotations": {"breakglass/pinned": "{broken"}}}
     )
     before = world.nodes()
-    is_told(world.run("pin", "k8s-node1", "--yes"), 3, "breakglass/pinned")
+    is_reported(world.run("pin", "k8s-node1", "--yes"), 3, "breakglass/pinned")
     assert world.nodes() == before
 
 
@@ -275,7 +277,7 @@ def test_another_target_is_refused_while_a_pin_is_in_force(world: World) -> None
     world.bring_in("k8s-node1")
     world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
     before = world.nodes()
-    is_told(world.run("pin", "k8s-node2", "--yes"), 3, "Forgejo is down", "breakglass restore")
+    is_reported(world.run("pin", "k8s-node2", "--yes"), 3, "Forgejo is down", "breakglass restore")
     assert world.nodes() == before
 
 
@@ -283,24 +285,24 @@ def test_another_target_is_refused_while_a_pin_is_in_force(world: World) -> None
     ("spoil", "words"),
     [
         (
-            lambda world: world.estate.api.patch_node(
+            lambda world: world.environment.api.patch_node(
                 "k8s-node1", {"spec": {"unschedulable": True}}
             ),
             ("is cordoned",),
         ),
         (
             lambda world: (
-                world.estate.api.remove_node("k8s-node1"),
-                world.estate.api.add_node("k8s-node1", internal_ip="127.0.0.1", ready=False),
+                world.environment.api.remove_node("k8s-node1"),
+                world.environment.api.add_node("k8s-node1", internal_ip="127.0.0.1", ready=False),
             ),
             ("is not Ready",),
         ),
         (
-            lambda world: world.estate.run(
+            lambda world: world.environment.run(
                 "k8s-node1",
                 ["sh", "-c", "ctr -n k8s.io images ls -q | xargs ctr -n k8s.io images rm"],
             ),
-            ("does not hold the image", "breakglass import k8s-node1"),
+            ("does not have the image", "breakglass import k8s-node1"),
         ),
     ],
     ids=["cordoned", "not Ready", "without the image"],
@@ -311,10 +313,10 @@ def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(
     world.bring_in("k8s-node1")
     spoil(world)
     before = world.nodes()
-    is_told(world.run("pin", "k8s-node1", "--yes"), 3, *words)
+    is_reported(world.run("pin", "k8s-node1", "--yes"), 3, *words)
     assert world.nodes() == before
 
 
 def test_json_and_words_tell_the_same_error(world: World) -> None:
-    told = json.loads(world.run("import", "k8s-node1", "--json").stdout)["error"]
-    is_told(world.run("import", "k8s-node1"), 3, told["message"], told["next"])
+    reported = json.loads(world.run("import", "k8s-node1", "--json").stdout)["error"]
+    is_reported(world.run("import", "k8s-node1"), 3, reported["message"], reported["next"])

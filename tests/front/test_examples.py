@@ -15,7 +15,7 @@ import yaml
 
 from breakglass import config
 from breakglass.observe.listing import SCRIPT as LISTING_SCRIPT
-from breakglass.sandbox.estate import TAG
+from breakglass.sandbox.environment import TAG
 from tests.front.blocks import is_inert
 from tests.front.documents import ROOT, check_command_line
 from tests.front.world import World
@@ -117,10 +117,10 @@ def test_the_steps_of_the_build_do_what_they_are_for_where_woodpecker_runs_them(
     """No terminal, no home, the key in the environment only, and the script itself on standard
     input.
     """
-    loaded = json.loads(world.estate.config.read_text("utf-8"))
+    loaded = json.loads(world.environment.config.read_text("utf-8"))
     secrets = {
-        "breakglass_ssh_key": world.estate.key.read_text(),
-        "breakglass_known_hosts": world.estate.known_hosts.read_text(),
+        "breakglass_ssh_key": world.environment.key.read_text(),
+        "breakglass_known_hosts": world.environment.known_hosts.read_text(),
     }
     (tmp_path / "breakglass.yaml").write_text(
         json.dumps({**loaded, "ssh": {}, "kubernetes": {}}), encoding="utf-8"
@@ -145,7 +145,7 @@ def test_the_steps_of_the_build_do_what_they_are_for_where_woodpecker_runs_them(
         entry = ["/bin/sh", "-c", "echo $CI_SCRIPT | base64 -d | /bin/sh -e"]
         ended = subprocess.run(
             entry,
-            env={**given, "PATH": world.estate.environ["PATH"]},
+            env={**given, "PATH": world.environment.environ["PATH"]},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -158,26 +158,28 @@ def test_the_steps_of_the_build_do_what_they_are_for_where_woodpecker_runs_them(
         return ended.returncode, ended.stdout
 
     _, verify, snapshot = pipeline(WOODPECKER / "build-ci-image.yml", commit)["steps"]
-    status, told = run(verify)
+    status, reported = run(verify)
     assert (
         status,
-        "forgejo: serves\nregistry-private: serves\n" in told,
-        told.endswith("\nnext\n"),
-    ) == (0, True, True), told
-    status, told = run(snapshot)
-    assert (status, "  7/7 done " in told, told.endswith("\nnext\n")) == (0, True, True), told
-    world.estate.stop("registry-vm")
-    status, told = run(snapshot)
-    assert (status, told.endswith("exit code 5; ending with 0\n+ echo next\nnext\n")) == (
+        "forgejo: serves\nregistry-private: serves\n" in reported,
+        reported.endswith("\nnext\n"),
+    ) == (0, True, True), reported
+    status, reported = run(snapshot)
+    assert (status, "  7/7 done " in reported, reported.endswith("\nnext\n")) == (0, True, True), (
+        reported
+    )
+    world.environment.stop("registry-vm")
+    status, reported = run(snapshot)
+    assert (status, reported.endswith("exit code 5; ending with 0\n+ echo next\nnext\n")) == (
         0,
         True,
-    ), told
-    assert "breakglass: unreachable: " in told
-    world.estate.stop("forgejo")
-    world.estate.stop("registry-private")
-    status, told = run(verify)
-    assert (status, "no registry serves the image" in told, "\nnext" in told) == (
+    ), reported
+    assert "breakglass: unreachable: " in reported
+    world.environment.stop("forgejo")
+    world.environment.stop("registry-private")
+    status, reported = run(verify)
+    assert (status, "no registry serves the image" in reported, "\nnext" in reported) == (
         10,
         True,
         False,
-    ), told
+    ), reported

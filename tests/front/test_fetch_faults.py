@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.sandbox.estate import NAS, TAG, VM
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import NAS, TAG, VM
+from tests.front.blocks import is_reported
 from tests.front.rows import OTHER_TAG
 from tests.front.world import World, flip_a_bit
 
@@ -21,9 +21,9 @@ FILE, OTHER_FILE = (f"infra-ci-{tag}.tar.gz" for tag in (TAG, OTHER_TAG))
 def _publish_two(world: World) -> None:
     """TAG, and after it OTHER_TAG, on both sources."""
     world.publish()
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
-    world.estate.mirror()
+    world.environment.mirror()
 
 
 @pytest.fixture
@@ -40,27 +40,27 @@ def _truncate(path: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [flip_a_bit, _truncate], ids=["a bit flipped", "truncated, and gzip is content"]
 )
-def test_a_bad_copy_is_told_and_the_next_source_is_used(
+def test_a_bad_copy_is_reported_and_the_next_source_is_used(
     two: World, damage: Callable[[Path], None]
 ) -> None:
-    damage(two.estate.vm_directory / OTHER_FILE)
+    damage(two.environment.vm_directory / OTHER_FILE)
     ended = two.run("fetch", NODE, "--via", "operator", "--json")
-    assert (ended.status, ended.told["result"]["source"], ended.told["result"]["tag"]) == (
+    assert (ended.status, ended.reported["result"]["source"], ended.reported["result"]["tag"]) == (
         0,
         NAS,
         OTHER_TAG,
     ), ended.stderr
     assert "warning: " in ended.stderr
     assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (
-        two.estate.nas_directory / OTHER_FILE
+        two.environment.nas_directory / OTHER_FILE
     ).read_bytes()
 
 
 def test_when_every_copy_of_the_newest_is_bad_an_older_good_one_is_used(two: World) -> None:
-    for directory in (two.estate.vm_directory, two.estate.nas_directory):
+    for directory in (two.environment.vm_directory, two.environment.nas_directory):
         flip_a_bit(directory / OTHER_FILE)
     ended = two.run("fetch", NODE, "--via", "operator", "--json")
-    assert (ended.status, ended.told["result"]["tag"]) == (0, TAG), ended.stderr
+    assert (ended.status, ended.reported["result"]["tag"]) == (0, TAG), ended.stderr
     assert sorted(path.name for path in two.shelf(NODE).glob("infra-ci-*.tar.gz")) == [
         FILE,
         "infra-ci-latest.tar.gz",
@@ -72,25 +72,25 @@ def test_when_every_copy_is_bad_nothing_is_kept_of_it(
     world: World, arguments: tuple[str, ...]
 ) -> None:
     world.publish()
-    for directory in (world.estate.vm_directory, world.estate.nas_directory):
+    for directory in (world.environment.vm_directory, world.environment.nas_directory):
         flip_a_bit(directory / FILE)
-    is_told(world.run("fetch", NODE, "--via", "operator", *arguments), 6, "sha256")
+    is_reported(world.run("fetch", NODE, "--via", "operator", *arguments), 6, "sha256")
     assert list(world.shelf(NODE).glob("*infra-ci*")) == []
 
 
 def test_with_a_source_named_there_is_no_falling_back(two: World) -> None:
-    flip_a_bit(two.estate.vm_directory / OTHER_FILE)
+    flip_a_bit(two.environment.vm_directory / OTHER_FILE)
     ended = two.run("fetch", NODE, "--via", "operator", "--tag", OTHER_TAG, "--from", VM)
-    is_told(ended, 6, VM)
+    is_reported(ended, 6, VM)
     assert NAS not in ended.stderr
     assert list(two.shelf(NODE).glob("*infra-ci*")) == []
 
 
 def test_with_the_vm_down_the_next_source_is_used(world: World) -> None:
     world.publish()
-    world.estate.stop(VM)
+    world.environment.stop(VM)
     ended = world.run("fetch", NODE, "--json")
-    assert (ended.status, ended.told["result"]["source"]) == (0, NAS)
+    assert (ended.status, ended.reported["result"]["source"]) == (0, NAS)
     assert VM in ended.stderr
 
 
@@ -98,11 +98,11 @@ def test_with_the_vm_down_the_next_source_is_used(world: World) -> None:
 def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> None:
     world.publish()
     for source in (VM, NAS):
-        world.estate.stop(source)
-    is_told(
+        world.environment.stop(source)
+    is_reported(
         world.run("fetch", NODE), 5, VM, NAS, f"once one of them is back: breakglass fetch {NODE}\n"
     )
-    is_told(
+    is_reported(
         world.run("fetch", NODE, "--tag", TAG, "--from", NAS),
         5,
         NAS,
@@ -115,7 +115,7 @@ def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_veri
     world: World,
 ) -> None:
     world.publish()
-    for directory in (world.estate.vm_directory, world.estate.nas_directory):
+    for directory in (world.environment.vm_directory, world.environment.nas_directory):
         (directory / f"{FILE}.sha256").unlink()
         (directory / f"infra-ci-{TAG}.json").unlink()
     ended = world.run("fetch", NODE, "--json")
@@ -127,11 +127,11 @@ def test_a_tarball_without_sidecars_is_accepted_with_a_warning_after_a_full_veri
 
 def test_a_bad_tarball_without_sidecars_is_not_accepted(world: World) -> None:
     world.publish()
-    for directory in (world.estate.vm_directory, world.estate.nas_directory):
+    for directory in (world.environment.vm_directory, world.environment.nas_directory):
         (directory / f"{FILE}.sha256").unlink()
         (directory / f"infra-ci-{TAG}.json").unlink()
         _truncate(directory / FILE)
-    is_told(world.run("fetch", NODE), 6)
+    is_reported(world.run("fetch", NODE), 6)
     assert list(world.shelf(NODE).glob("*infra-ci*")) == []
 
 
@@ -146,22 +146,24 @@ def test_a_bad_tarball_without_sidecars_is_not_accepted(world: World) -> None:
     ids=["dangling", "looping", "absolute", "outside"],
 )
 @pytest.mark.slow
-def test_a_link_that_means_no_tarball_of_its_directory_is_told_and_not_followed(
+def test_a_link_that_means_no_tarball_of_its_directory_is_reported_and_not_followed(
     two: World, target: str
 ) -> None:
-    link = two.estate.vm_directory / "infra-ci-latest.tar.gz"
+    link = two.environment.vm_directory / "infra-ci-latest.tar.gz"
     link.unlink()
     link.symlink_to(target)
     ended = two.run("fetch", NODE, "--json")
-    assert (ended.status, ended.told["result"]["tag"]) == (0, OTHER_TAG), ended.stderr
+    assert (ended.status, ended.reported["result"]["tag"]) == (0, OTHER_TAG), ended.stderr
     assert "infra-ci-latest.tar.gz" in ended.stderr
     assert (two.shelf(NODE) / OTHER_FILE).read_bytes() == (
-        two.estate.vm_directory / OTHER_FILE
+        two.environment.vm_directory / OTHER_FILE
     ).read_bytes()
 
 
 @pytest.mark.parametrize(
-    "note", [None, "f" * 64], ids=["of nobody knows what", "of something else under the same name"]
+    "note",
+    [None, "f" * 64],
+    ids=["of it is not known what", "of something else under the same name"],
 )
 def test_a_left_over_partial_of_another_tarball_is_never_spliced(
     world: World, note: str | None
@@ -173,14 +175,14 @@ def test_a_left_over_partial_of_another_tarball_is_never_spliced(
     (world.shelf(NODE) / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(b"x" * 100_000)
     world.done("fetch", NODE)
     assert (world.shelf(NODE) / FILE).read_bytes() == (
-        world.estate.vm_directory / FILE
+        world.environment.vm_directory / FILE
     ).read_bytes()
     assert list(world.shelf(NODE).glob(".infra-ci*")) == []
 
 
 def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> None:
     world.publish()
-    third = (world.estate.vm_directory / FILE).stat().st_size // 3
+    third = (world.environment.vm_directory / FILE).stat().st_size // 3
     # The source stops in the middle and waits, as a dead link does; then the link is cut.
     with world.program(
         VM,
@@ -193,13 +195,13 @@ def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> No
         cut = world.start("fetch", NODE, "--via", "operator", "--from", VM)
         partial = world.shelf(NODE) / f".{FILE}.partial"
         world.wait_until(lambda: partial.exists() and partial.stat().st_size == third)
-        world.estate.cut(VM)
+        world.environment.cut(VM)
         ended = cut.end()
     assert ended.status in (4, 5)
-    is_told(ended, ended.status, "run the same command again")
+    is_reported(ended, ended.status, "run the same command again")
     assert partial.stat().st_size == third
-    told = world.done("fetch", NODE, "--via", "operator")
-    assert any(f"--offset {third} " in step["line"] for step in told["steps"])
+    reported = world.done("fetch", NODE, "--via", "operator")
+    assert any(f"--offset {third} " in step["line"] for step in reported["steps"])
     assert (world.shelf(NODE) / FILE).read_bytes() == (
-        world.estate.vm_directory / FILE
+        world.environment.vm_directory / FILE
     ).read_bytes()

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from breakglass.sandbox.estate import TAG
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import TAG
+from tests.front.blocks import is_reported
 from tests.front.rows import OTHER_TAG, over_another_image
 from tests.front.world import World, flip_a_bit
 
@@ -40,7 +40,7 @@ def test_a_flipped_bit_in_the_tarball_is_found_before_containerd_sees_it(
     world, tag = node
     before = world.names(NODE)
     flip_a_bit(world.shelf(NODE) / f"infra-ci-{tag}.tar.gz")
-    is_told(world.run("import", NODE), 6)
+    is_reported(world.run("import", NODE), 6)
     assert world.names(NODE) == before
 
 
@@ -54,13 +54,13 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
     world, tag = node
     before = world.names(NODE)
     with world.program(NODE, "ctr", script):
-        is_told(world.run("import", NODE), 4, "ctr: ", "run the same command again")
+        is_reported(world.run("import", NODE), 4, "ctr: ", "run the same command again")
     assert world.names(NODE) == before
-    told = world.done("import", NODE)
+    reported = world.done("import", NODE)
     after = world.names(NODE)
-    assert len({after[name] for name in told["result"]["names"]}) == 1
-    assert set(foreign(after)) == set(told["result"]["names"]) | set(foreign(before))
-    assert tag in told["result"]["names"][0]
+    assert len({after[name] for name in reported["result"]["names"]}) == 1
+    assert set(foreign(after)) == set(reported["result"]["names"]) | set(foreign(before))
+    assert tag in reported["result"]["names"][0]
 
 
 @pytest.mark.slow
@@ -76,8 +76,8 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(
             importing.send(signal.SIGKILL)
             assert importing.end().status == -9
         else:
-            world.estate.cut(NODE)
-            is_told(importing.end(), 4, "run the same command again")
+            world.environment.cut(NODE)
+            is_reported(importing.end(), 4, "run the same command again")
     finished = world.run("import", NODE)
     while (
         finished.status == 7
@@ -105,12 +105,12 @@ def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(
         importing.send(signal.SIGTERM)
         gate.open()  # what runs on the node goes on meanwhile, as it does on a real one
         ended = importing.end()
-    is_told(
-        ended, 128 + signal.SIGTERM, "What had begun was put back", "run the same command again"
+    is_reported(
+        ended, 128 + signal.SIGTERM, "What had begun was undone", "run the same command again"
     )
     assert world.names(NODE) == before
-    told = world.done("import", NODE)
-    assert len({world.names(NODE)[name] for name in told["result"]["names"]}) == 1
+    reported = world.done("import", NODE)
+    assert len({world.names(NODE)[name] for name in reported["result"]["names"]}) == 1
 
 
 @pytest.mark.slow
@@ -120,7 +120,7 @@ def test_an_image_that_is_not_the_recorded_one_under_the_right_name_is_replaced(
     """Somebody imported another image by hand."""
     world.bring_in(NODE)
     names = world.names(NODE)
-    world.estate.push(TAG, content="another image")
+    world.environment.push(TAG, content="another image")
     world.done("snapshot", "--tag", TAG)
     world.done("fetch", NODE)
     world.done("import", NODE)

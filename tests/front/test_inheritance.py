@@ -10,7 +10,7 @@ from tests.nested import run
 
 TERMINAL = "tests/front/test_terminal.py::"
 HEAR_SIGNALS = (
-    f"{TERMINAL}test_a_signal_during_a_step_ends_it_with_the_state_told",
+    f"{TERMINAL}test_a_signal_during_a_step_ends_it_with_the_state_reported",
     f"{TERMINAL}test_a_signal_that_is_to_be_ignored_stays_ignored",
     f"{TERMINAL}test_a_signal_while_the_program_is_still_being_read_from_a_slow_disk_ends_it_with_a_sentence",
     "tests/unit/test_archive.py::test_a_save_whose_caller_dies_ends_with_its_whole_process_group_and_leaves_nothing",

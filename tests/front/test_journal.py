@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from breakglass.sandbox.estate import TAG
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import TAG
+from tests.front.blocks import is_reported
 from tests.front.commands import without_moment
 from tests.front.world import World
 
@@ -29,7 +29,7 @@ def changes(lines: list[str]) -> list[str]:
     ]
 
 
-def told(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def reported(entries: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(entry["line"], entry["result"]) for entry in entries]
 
 
@@ -42,7 +42,7 @@ def test_an_import_is_written_down_change_by_change_as_the_dry_run_showed_it(wor
     assert not world.journal.exists(), "who only looks leaves nothing"
     world.done("import", NODE)
     *written, ended = entries(world)
-    assert told(written) == [
+    assert reported(written) == [
         (line, result) for line in changes(shown) for result in ("begun", "done")
     ]
     assert len(written) == 2 * 10
@@ -74,8 +74,8 @@ def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(worl
         for step in world.done("pin", NODE, "--yes", "--reason", "Forgejo is down")["steps"]
     ]
     *written, ended = entries(world)
-    assert told(written[:3]) == [(line, "begun") for line in lines]
-    assert sorted(told(written[3:])) == sorted((line, "done") for line in lines)
+    assert reported(written[:3]) == [(line, "begun") for line in lines]
+    assert sorted(reported(written[3:])) == sorted((line, "done") for line in lines)
     assert {entry["host"] for entry in written} == {"operator"}
     assert (ended["command"], ended["exit_code"]) == ("pin", 0)
 
@@ -92,13 +92,13 @@ def test_a_failed_change_and_what_was_put_back_after_it_are_written_down(world: 
         ),
     ):
         ended = world.run("import", NODE, "--json")
-    is_told(world.run("import", "k8s-node2"), 3)
+    is_reported(world.run("import", "k8s-node2"), 3)
     assert ended.status == 4
     written = [entry for entry in entries(world) if entry["command"] == "import"]
     (failed,) = [index for index, entry in enumerate(written) if entry["result"] == "failed"]
     assert written[failed]["line"] in ended.lines
     undone = written[failed + 1 : -1]
-    assert undone, "what was put back is a change too"
+    assert undone, "what was restored is a change too"
     assert [entry["result"] for entry in undone] == ["begun", "done"] * (len(undone) // 2)
     assert not set(without_moment([entry["line"] for entry in undone])) & set(ended.lines)
     assert (written[-1]["result"], written[-1]["exit_code"]) == ("ended", 4)
@@ -135,7 +135,7 @@ def test_where_it_cannot_be_written_that_is_said_once_and_the_run_goes_on(
         os.mkfifo(world.journal)
         reason = "it is not a regular file"
     ended = world.run("fetch", NODE, "--json", environ={"XDG_STATE_HOME": str(state)})
-    assert (ended.status, ended.told["changed"]) == (0, True)
+    assert (ended.status, ended.reported["changed"]) == (0, True)
     assert ended.stderr.count("warning: the journal") == 1
     assert (
         f"warning: the journal {state}/breakglass/journal.jsonl cannot be written: {reason}; "

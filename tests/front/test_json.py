@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from breakglass.sandbox.estate import TAG, VM
+from breakglass.sandbox.environment import TAG, VM
 from tests.front.commands import Ended
 from tests.front.world import World
 
@@ -60,29 +60,29 @@ RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
 def keeps_the_contract(ended: Ended) -> dict[str, Any]:
     """The object, looked at from all sides."""
     assert ended.stdout.count("\n") == 1
-    told: dict[str, Any] = json.loads(ended.stdout)
-    assert not [key for key, kind in KEYS.items() if not isinstance(told[key], kind)], told
-    assert set(told) == set(KEYS), "fields may be added: then add them here and to the contract"
-    assert told["exit_code"] == ended.status
-    assert told["ok"] is (ended.status in (0, 10))
-    for step in told["steps"]:
+    reported: dict[str, Any] = json.loads(ended.stdout)
+    assert not [key for key, kind in KEYS.items() if not isinstance(reported[key], kind)], reported
+    assert set(reported) == set(KEYS), "fields may be added: then add them here and to the contract"
+    assert reported["exit_code"] == ended.status
+    assert reported["ok"] is (ended.status in (0, 10))
+    for step in reported["steps"]:
         assert set(step) == {"line", "status", "seconds"}
         assert isinstance(step["line"], str)
         assert step["status"] in ("planned", "done", "failed", "not run")
         assert isinstance(step["seconds"], float) is (step["status"] in ("done", "failed"))
-    if told["error"] is not None:
-        assert {"kind", "message", "next"} <= set(told["error"])
-        assert all(isinstance(text, str) for text in told["error"].values())
-        assert told["error"]["kind"] == KINDS[ended.status]
-        assert " ".join(told["error"]["message"].split()) in " ".join(ended.stderr.split())
+    if reported["error"] is not None:
+        assert {"kind", "message", "next"} <= set(reported["error"])
+        assert all(isinstance(text, str) for text in reported["error"].values())
+        assert reported["error"]["kind"] == KINDS[ended.status]
+        assert " ".join(reported["error"]["message"].split()) in " ".join(ended.stderr.split())
     else:
         assert ended.status in (0, 10)
         assert not [
             key
-            for key, kind in RESULTS[told["command"]].items()
-            if not isinstance(told["result"][key], kind)
-        ], told["result"]
-    return told
+            for key, kind in RESULTS[reported["command"]].items()
+            if not isinstance(reported["result"][key], kind)
+        ], reported["result"]
+    return reported
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def keeps_the_contract(ended: Ended) -> dict[str, Any]:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_success_and_nothing_to_do_are_told_in_one_object(
+def test_success_and_nothing_to_do_are_reported_in_one_object(
     world: World, given: Callable[[World], None], arguments: tuple[str, ...]
 ) -> None:
     given(world)
@@ -115,11 +115,15 @@ def test_success_and_nothing_to_do_are_told_in_one_object(
     assert (again["steps"], again["changed"], again["exit_code"]) == ([], False, 0)
 
 
-def test_a_dry_run_is_told_with_every_step_planned_and_nothing_changed(world: World) -> None:
+def test_a_dry_run_is_reported_with_every_step_planned_and_nothing_changed(world: World) -> None:
     world.publish()
     ended = world.run("--json", "fetch", "k8s-node1", "--dry-run")
-    told = keeps_the_contract(ended)
-    assert (told["dry_run"], told["changed"], {step["status"] for step in told["steps"]}) == (
+    reported = keeps_the_contract(ended)
+    assert (
+        reported["dry_run"],
+        reported["changed"],
+        {step["status"] for step in reported["steps"]},
+    ) == (
         True,
         False,
         {"planned"},
@@ -127,25 +131,25 @@ def test_a_dry_run_is_told_with_every_step_planned_and_nothing_changed(world: Wo
     assert "Dry run" in ended.stderr
 
 
-def test_a_refusal_is_told_with_what_to_type_next(world: World) -> None:
-    told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
-    assert (told["exit_code"], told["error"]["kind"], told["error"]["next"]) == (
+def test_a_refusal_is_reported_with_what_to_type_next(world: World) -> None:
+    reported = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
+    assert (reported["exit_code"], reported["error"]["kind"], reported["error"]["next"]) == (
         3,
         "refused",
         "run: breakglass fetch k8s-node1",
     )
 
 
-def test_a_failed_step_is_told_as_failed_and_those_after_it_as_not_run(world: World) -> None:
+def test_a_failed_step_is_reported_as_failed_and_those_after_it_as_not_run(world: World) -> None:
     world.fetch("k8s-node1")
     with world.program(
         "k8s-node1",
         "ctr",
         'case "$*" in *import*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
     ):
-        told = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
-    assert told["exit_code"] == 4
-    assert [step["status"] for step in told["steps"]] == [
+        reported = keeps_the_contract(world.run("import", "k8s-node1", "--json"))
+    assert reported["exit_code"] == 4
+    assert [step["status"] for step in reported["steps"]] == [
         "done",
         "done",
         "done",
@@ -154,8 +158,8 @@ def test_a_failed_step_is_told_as_failed_and_those_after_it_as_not_run(world: Wo
     ]
 
 
-def test_something_unreachable_is_told(world: World) -> None:
-    world.estate.stop(VM)
+def test_something_unreachable_is_reported(world: World) -> None:
+    world.environment.stop(VM)
     assert keeps_the_contract(world.run("snapshot", "--tag", TAG, "--json"))["exit_code"] == 5
 
 
@@ -177,17 +181,17 @@ def test_something_unreachable_is_told(world: World) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 @pytest.mark.slow
-def test_a_usage_error_is_told_in_one_object_too(
+def test_a_usage_error_is_reported_in_one_object_too(
     world: World, arguments: tuple[str, ...], command: str, message: str
 ) -> None:
-    told = keeps_the_contract(world.run(*arguments))
-    assert (told["exit_code"], told["command"], told["steps"], told["changed"]) == (
+    reported = keeps_the_contract(world.run(*arguments))
+    assert (reported["exit_code"], reported["command"], reported["steps"], reported["changed"]) == (
         2,
         command,
         [],
         False,
     )
-    assert message in told["error"]["message"]
+    assert message in reported["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -226,23 +230,23 @@ def test_a_usage_error_says_what_to_type_instead(world: World, typed: str, next_
     assert (ended.status, ended.stderr.splitlines()[-1]) == (2, f"  Next:  {next_step}")
 
 
-def test_of_a_command_without_its_dashes_only_the_first_word_is_told(world: World) -> None:
+def test_of_a_command_without_its_dashes_only_the_first_word_is_reported(world: World) -> None:
     ended = world.run("recover", "k8s-node1", "./repair.sh", "hunter2", "--json")
     assert (
-        ended.told["error"]["message"]
+        ended.reported["error"]["message"]
         == "recover takes one NODE, and got besides: ./repair.sh ...; a command goes behind --"
     )
     assert "hunter2" not in ended.stdout + ended.stderr
 
 
-def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(
+def test_a_missing_configuration_is_reported_with_every_place_that_was_looked_at(
     world: World, tmp_path: Path
 ) -> None:
     ended = world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path)
-    told = keeps_the_contract(ended)
-    assert told["exit_code"] == 2
+    reported = keeps_the_contract(ended)
+    assert reported["exit_code"] == 2
     assert all(
-        place in told["error"]["message"]
+        place in reported["error"]["message"]
         for place in (
             "--config",
             "BREAKGLASS_CONFIG",
@@ -252,18 +256,20 @@ def test_a_missing_configuration_is_told_with_every_place_that_was_looked_at(
     )
 
 
-def test_all_three_faults_of_a_configuration_are_told_at_once(world: World, tmp_path: Path) -> None:
-    document = json.loads(world.estate.config.read_text("utf-8"))
+def test_all_three_faults_of_a_configuration_are_reported_at_once(
+    world: World, tmp_path: Path
+) -> None:
+    document = json.loads(world.environment.config.read_text("utf-8"))
     document["registry_vm"]["keep"] = "five"
     document["nodes"]["directory"] = "../x"
     document["colour"] = "red"
     (tmp_path / "breakglass.yaml").write_text(json.dumps(document))
-    told = keeps_the_contract(
+    reported = keeps_the_contract(
         world.run("check", "--json", environ={"BREAKGLASS_CONFIG": None}, directory=tmp_path)
     )
-    assert told["exit_code"] == 2
+    assert reported["exit_code"] == 2
     assert all(
-        path in told["error"]["message"]
+        path in reported["error"]["message"]
         for path in ("3 faults", "registry_vm.keep", "nodes.directory", "colour")
     )
 
@@ -284,7 +290,7 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
         0,
         "served by forgejo and registry-private, as expected. Next: nothing to do",
     )
-    world.estate.stop("forgejo")
+    world.environment.stop("forgejo")
     half = world.run("check", "--expect-served", "--json")
     assert (half.status, keeps_the_contract(half)["result"]["verdict"]) == (0, "not needed")
     assert (
@@ -292,7 +298,7 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
         "wrong there"
     ) in half.stderr
     for registry in ("forgejo", "registry-private"):
-        world.estate.stop(registry)
+        world.environment.stop(registry)
     dead_end = world.run("check")
     assert (dead_end.status, dead_end.stdout.splitlines()[-1].partition(" Next: ")[2][:35]) == (
         0,
@@ -301,7 +307,7 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
     gone = keeps_the_contract(world.run("check", "--json"))
     assert (gone["exit_code"], gone["result"]["verdict"]) == (0, "start")
     missed = world.run("check", "--expect-served", "--json")
-    assert (keeps_the_contract(missed)["exit_code"], missed.told["result"]["verdict"]) == (
+    assert (keeps_the_contract(missed)["exit_code"], missed.reported["result"]["verdict"]) == (
         10,
         "start",
     )
@@ -313,31 +319,31 @@ def test_check_says_whether_this_is_the_right_runbook(world: World) -> None:
 
 @pytest.mark.parametrize("code", [401, 403])
 def test_check_that_was_refused_does_not_know(world: World, code: int) -> None:
-    world.estate.stop("forgejo")
-    world.estate.refuse("registry-private", code)
+    world.environment.stop("forgejo")
+    world.environment.refuse("registry-private", code)
     ended = world.run("check", "--json")
     assert (
         ended.status,
-        ended.told["exit_code"],
-        ended.told["ok"],
-        ended.told["result"]["verdict"],
+        ended.reported["exit_code"],
+        ended.reported["ok"],
+        ended.reported["result"]["verdict"],
     ) == (5, 5, False, "unknown")
     assert ended.stdout.count("\n") == 1
 
 
 def test_check_names_the_digest_that_a_broken_index_lost(world: World) -> None:
-    world.estate.stop("forgejo")
-    (digest,) = world.estate.break_image("registry-private", "latest")
-    told = keeps_the_contract(world.run("check", "--json"))
-    assert (told["exit_code"], told["result"]["registries"][1]["missing"]) == (0, [digest])
+    world.environment.stop("forgejo")
+    (digest,) = world.environment.break_image("registry-private", "latest")
+    reported = keeps_the_contract(world.run("check", "--json"))
+    assert (reported["exit_code"], reported["result"]["registries"][1]["missing"]) == (0, [digest])
 
 
 def test_a_tolerated_failure_tells_the_true_code(world: World) -> None:
-    world.estate.stop("registry-private")
+    world.environment.stop("registry-private")
     ended = world.run("snapshot", "--tag", TAG, "--tolerate-failure", "--json")
     assert (
         ended.status,
-        ended.told["exit_code"],
-        ended.told["ok"],
-        ended.told["error"]["kind"],
+        ended.reported["exit_code"],
+        ended.reported["ok"],
+        ended.reported["error"]["kind"],
     ) == (0, 5, False, "unreachable")

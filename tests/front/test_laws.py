@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from breakglass.sandbox.estate import NODES
+from breakglass.sandbox.environment import NODES
 from tests.front.commands import without_moment
 from tests.front.listing import State, differences, listing, timeless
 from tests.front.rows import ROWS, Row, over_another_image
@@ -35,22 +35,25 @@ def test_planning_changes_nothing_and_what_is_shown_is_done_and_then_nothing_is_
     assert done.status == 0, done.stderr
     assert without_moment(shown.lines) == without_moment(done.lines)
     assert len(done.lines) == row.steps, done.lines
-    assert [{step["status"] for step in told["steps"]} for told in (shown.told, done.told)] == [
+    assert [
+        {step["status"] for step in reported["steps"]}
+        for reported in (shown.reported, done.reported)
+    ] == [
         {"planned"},
         {"done"},
     ]
-    assert (shown.told["changed"], done.told["changed"]) == (False, True)
+    assert (shown.reported["changed"], done.reported["changed"]) == (False, True)
     reached[row.name] = _timeless_state(world)
     last = _state(world)
     again = world.run(*row.arguments, *row.consent, "--json")
-    assert (again.status, again.told["steps"], again.told["changed"]) == (0, [], False)
+    assert (again.status, again.reported["steps"], again.reported["changed"]) == (0, [], False)
     assert differences(_state(world), last) == []
 
 
 def _given(world: World, row: Row) -> None:
     world.arrive(row.name, lambda: row.given(world))
     for name in row.down:
-        world.estate.stop(name)
+        world.environment.stop(name)
 
 
 KILLS = [
@@ -110,7 +113,7 @@ def test_a_dry_run_changes_nothing_whatever_else_is_passed(
 
 
 def _cordon(node: str) -> Callable[[World], object]:
-    return lambda world: world.estate.api.patch_node(node, {"spec": {"unschedulable": True}})
+    return lambda world: world.environment.api.patch_node(node, {"spec": {"unschedulable": True}})
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_restore_takes_only_the_annotation_from_a_node_that_somebody_uncordoned_
     world.bring_in("k8s-node1")
     nodes = world.nodes()
     world.done("pin", "k8s-node1", "--yes")
-    world.estate.api.patch_node("k8s-node2", {"spec": {"unschedulable": None}})
+    world.environment.api.patch_node("k8s-node2", {"spec": {"unschedulable": None}})
     assert world.done("restore", "--yes")["result"]["uncordoned"] == ["k8s-node10", "k8s-node3"]
     assert world.nodes() == nodes
 
@@ -201,7 +204,7 @@ def test_restore_undoes_import_exactly(world: World, how: str) -> None:
     if how == "after a reboot":
         world.end_responders()
     elif how == "with the API server down":
-        world.estate.stop("api")
+        world.environment.stop("api")
     world.done("restore", "k8s-node1", "--yes")
     assert differences(_beside_the_image(world), before) == []
     assert world.responders() == {}
@@ -216,7 +219,7 @@ def _beside_the_image(world: World) -> State:
 
 
 def _state(world: World) -> State:
-    return listing(world.estate.root) | {
+    return listing(world.environment.root) | {
         f"node {name}": str(item) for name, item in world.nodes().items()
     }
 
@@ -234,4 +237,6 @@ def _timeless_state(world: World) -> State:
             if annotations
             else {}
         )
-    return timeless(world.estate.root) | {f"node {name}": str(item) for name, item in nodes.items()}
+    return timeless(world.environment.root) | {
+        f"node {name}": str(item) for name, item in nodes.items()
+    }

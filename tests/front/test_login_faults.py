@@ -1,4 +1,4 @@
-"""Keys and host keys: known ones only, told with fingerprints and what to type, never with what is
+"""Keys and host keys: known ones only, reported with fingerprints and what to type, never with a
 secret.
 """
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from breakglass.sandbox.estate import TAG, VM
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import TAG, VM
+from tests.front.blocks import is_reported
 from tests.front.rows import configure
 from tests.front.world import World
 
@@ -41,15 +41,15 @@ def _login(world: World, directory: Path, *, key: Path | None, known_hosts: str)
 
 @pytest.fixture
 def known(world: World) -> str:
-    return world.estate.known_hosts.read_text()
+    return world.environment.known_hosts.read_text()
 
 
 def test_an_unknown_host_is_refused_with_its_fingerprint_and_how_to_pin_it(
     world: World, tmp_path: Path
 ) -> None:
-    _login(world, tmp_path, key=world.estate.key, known_hosts="")
+    _login(world, tmp_path, key=world.environment.key, known_hosts="")
     line = world.host(VM).known_hosts_line
-    is_told(
+    is_reported(
         world.run(*SNAPSHOT),
         5,
         "is not known",
@@ -67,9 +67,9 @@ def test_an_unknown_host_is_refused_with_its_fingerprint_and_how_to_pin_it(
 def test_every_command_that_meets_an_unknown_host_tells_the_line_to_add_and_adds_none(
     world: World, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    for registry in world.estate.registries:
-        world.estate.stop(registry)
-    _login(world, tmp_path, key=world.estate.key, known_hosts="")
+    for registry in world.environment.registries:
+        world.environment.stop(registry)
+    _login(world, tmp_path, key=world.environment.key, known_hosts="")
     ended = world.run(*arguments)
     line = world.host(VM if arguments[0] in ("check", "status") else "k8s-node1").known_hosts_line
     said = " ".join((ended.stdout + ended.stderr).split())
@@ -82,8 +82,8 @@ def test_a_changed_host_key_is_refused_with_both_fingerprints(world: World, tmp_
     name, _, _ = (line := world.host(VM).known_hosts_line).split()
     other = paramiko.ECDSAKey.generate()
     recorded = f"{name} {other.get_name()} {other.get_base64()}"
-    _login(world, tmp_path, key=world.estate.key, known_hosts=recorded + "\n")
-    is_told(
+    _login(world, tmp_path, key=world.environment.key, known_hosts=recorded + "\n")
+    is_reported(
         world.run(*SNAPSHOT),
         5,
         "not the one on record",
@@ -97,7 +97,7 @@ def test_without_a_key_it_is_said_where_one_was_looked_for(
     world: World, tmp_path: Path, known: str
 ) -> None:
     _login(world, tmp_path, key=None, known_hosts=known)
-    is_told(world.run(*SNAPSHOT), 5, "there is no key", str(tmp_path / "none"), "IdentityFile")
+    is_reported(world.run(*SNAPSHOT), 5, "there is no key", str(tmp_path / "none"), "IdentityFile")
 
 
 def test_an_encrypted_key_without_an_agent_is_named(
@@ -107,7 +107,7 @@ def test_an_encrypted_key_without_an_agent_is_named(
         str(tmp_path / "locked"), password="secret words"
     )
     _login(world, tmp_path, key=tmp_path / "locked", known_hosts=known)
-    block = is_told(world.run(*SNAPSHOT), 5, str(tmp_path / "locked"), "ssh-add")
+    block = is_reported(world.run(*SNAPSHOT), 5, str(tmp_path / "locked"), "ssh-add")
     assert "passphrase" in block or "encrypted" in block
 
 
@@ -117,14 +117,14 @@ def test_a_key_that_the_host_does_not_know_is_named_with_its_fingerprint(
     key = paramiko.ECDSAKey.generate()
     key.write_private_key_file(str(tmp_path / "foreign"))
     _login(world, tmp_path, key=tmp_path / "foreign", known_hosts=known)
-    is_told(world.run(*SNAPSHOT), 5, "was refused", _fingerprint(f"x y {key.get_base64()}"))
+    is_reported(world.run(*SNAPSHOT), 5, "was refused", _fingerprint(f"x y {key.get_base64()}"))
 
 
 def test_key_and_known_hosts_come_from_the_environment_and_show_nowhere(
     world: World, tmp_path: Path, known: str
 ) -> None:
     _login(world, tmp_path, key=None, known_hosts="")
-    secret = world.estate.key.read_text()
+    secret = world.environment.key.read_text()
     ended = world.run(
         *SNAPSHOT,
         "--verbose",
@@ -133,21 +133,21 @@ def test_key_and_known_hosts_come_from_the_environment_and_show_nowhere(
     assert ended.status == 0, ended.stderr
     assert not [line for line in secret.splitlines() if line in ended.stdout + ended.stderr]
     found = subprocess.run(
-        ["grep", "-rlF", secret.splitlines()[1], str(world.estate.root), str(tmp_path)],
+        ["grep", "-rlF", secret.splitlines()[1], str(world.environment.root), str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     ).stdout.split()
-    assert found == [str(world.estate.key)]
+    assert found == [str(world.environment.key)]
 
 
-def test_a_key_from_the_environment_that_is_none_is_told_without_what_it_holds(
+def test_a_key_from_the_environment_that_is_none_is_reported_without_what_it_holds(
     world: World, tmp_path: Path, known: str
 ) -> None:
     _login(world, tmp_path, key=None, known_hosts=known)
     environ: dict[str, str | None] = {
         "BREAKGLASS_SSH_KEY": "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
     }
-    is_told(world.run(*SNAPSHOT, environ=environ), 5, "BREAKGLASS_SSH_KEY")
+    is_reported(world.run(*SNAPSHOT, environ=environ), 5, "BREAKGLASS_SSH_KEY")
     # With --verbose the cause's traceback is shown.
     assert "c2VjcmV0" not in world.run(*SNAPSHOT, "--verbose", environ=environ).stderr

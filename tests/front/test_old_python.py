@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from breakglass.sandbox.estate import TAG, VM
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import TAG, VM
+from tests.front.blocks import is_reported
 from tests.front.listing import State, listing
 from tests.front.rows import OTHER_TAG
 from tests.front.world import World
@@ -18,7 +18,7 @@ exec $REAL -IS -c "import sys; sys.version_info = (3, 6, 15); $loader" "$@"
 
 
 def looked_at(world: World) -> tuple[State, State, dict[str, Any]]:
-    return listing(world.root(NODE)), listing(world.estate.vm_directory), world.nodes()
+    return listing(world.root(NODE)), listing(world.environment.vm_directory), world.nodes()
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def test_an_old_python_is_refused_with_its_version_and_nothing_is_changed(
     arguments: tuple[str, ...],
 ) -> None:
     world.publish()
-    world.estate.push(OTHER_TAG)
+    world.environment.push(OTHER_TAG)
     if arguments[0] == "import":
         world.fetch(NODE)
     if arguments[0] == "recover":
-        for registry in world.estate.registries:
-            world.estate.stop(registry)
+        for registry in world.environment.registries:
+            world.environment.stop(registry)
     before = looked_at(world)
     with world.program(host, "python3", OLD):
         ended = world.run(*arguments)
-    block = is_told(ended, 3, host, "python3 is 3.6 there", "3.8 or newer", "python3 --version")
+    block = is_reported(ended, 3, host, "python3 is 3.6 there", "3.8 or newer", "python3 --version")
     assert "SyntaxError" not in ended.stdout + ended.stderr
     nothing = "Nothing of the drill is left" if arguments[0] == "drill" else "Nothing was changed"
     assert nothing in block

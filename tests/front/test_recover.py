@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.sandbox.estate import VM
-from tests.front.blocks import is_told
+from breakglass.sandbox.environment import VM
+from tests.front.blocks import is_reported
 from tests.front.commands import without_moment
 from tests.front.listing import differences, listing
 from tests.front.rows import REGISTRIES
@@ -24,9 +24,9 @@ def outage(world: World) -> World:
     cordoned by somebody else.
     """
     world.publish()
-    world.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+    world.environment.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
     for name in (*REGISTRIES, VM):
-        world.estate.stop(name)
+        world.environment.stop(name)
     return world
 
 
@@ -35,21 +35,21 @@ def ready(world: World) -> World:
     """The same, with the image on k8s-node1 from before: only the pin is left to do."""
     world.bring_in("k8s-node1")
     for name in (*REGISTRIES, VM):
-        world.estate.stop(name)
+        world.environment.stop(name)
     return world
 
 
 def left_behind(world: World, before: dict[str, str]) -> list[str]:
     """What differs from before on the nodes, but for the tarball and the image, which stay."""
-    now = listing(world.estate.root)
+    now = listing(world.environment.root)
     kept = ("var/breakglass", "var/lib", "state")
     return [line for line in differences(now, before) if not any(place in line for place in kept)]
 
 
-def test_a_command_runs_while_pinned_and_everything_is_given_back_as_the_dry_run_said(
+def test_a_command_runs_while_pinned_and_everything_is_restored_as_the_dry_run_said(
     outage: World,
 ) -> None:
-    before, nodes = listing(outage.estate.root), outage.nodes()
+    before, nodes = listing(outage.environment.root), outage.nodes()
     witness = outage.directory / "witness"
     script = (
         f"cordoned() {{ python3 - <<'E'\n{PROBE}\nE\n}}\ncordoned >{witness}; echo words; env "
@@ -57,19 +57,19 @@ def test_a_command_runs_while_pinned_and_everything_is_given_back_as_the_dry_run
     )
     arguments = ("recover", "--yes", "--json")
     shown = outage.run(*arguments, "--dry-run", "--", "sh", "-c", script)
-    assert (shown.status, shown.told["changed"], witness.exists()) == (0, False, False)
-    assert differences(listing(outage.estate.root), before) == []
+    assert (shown.status, shown.reported["changed"], witness.exists()) == (0, False, False)
+    assert differences(listing(outage.environment.root), before) == []
     ended = outage.run(
         *arguments, "--", "sh", "-c", script, environ={"BREAKGLASS_SSH_KNOWN_HOSTS": "# nobody"}
     )
     assert (
         ended.status,
-        ended.told["exit_code"],
-        ended.told["error"],
-        ended.told["result"]["status"],
+        ended.reported["exit_code"],
+        ended.reported["error"],
+        ended.reported["result"]["status"],
     ) == (7, 7, None, 7), ended.stderr
     assert without_moment(shown.lines) == without_moment(ended.lines)
-    assert {step["status"] for step in ended.told["steps"]} == {"done"}
+    assert {step["status"] for step in ended.reported["steps"]} == {"done"}
     pinned, *environ = witness.read_text("utf-8").splitlines()
     assert pinned == "k8s-node10 k8s-node2 k8s-node3"
     assert not SECRETS & {line.partition("=")[0] for line in environ}
@@ -89,10 +89,10 @@ print(*sorted(node["metadata"]["name"] for node in nodes if node["spec"].get("un
 
 
 @pytest.mark.slow
-def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_with_its_own_pin(
+def test_without_a_command_it_stays_pinned_says_how_to_restore_and_goes_on_with_its_own_pin(
     ready: World,
 ) -> None:
-    ready.estate.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
+    ready.environment.api.patch_node("k8s-node3", {"spec": {"unschedulable": True}})
     ended = ready.run("recover", "--yes")
     assert ended.status == 0
     assert (
@@ -112,25 +112,25 @@ def test_without_a_command_it_stays_pinned_says_how_to_give_back_and_goes_on_wit
 def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_one_refuses_us(
     outage: World,
 ) -> None:
-    outage.estate.start("forgejo")
-    is_told(
+    outage.environment.start("forgejo")
+    is_reported(
         outage.run("recover", "--yes"),
         3,
         "served by forgejo",
         "Nothing was changed.",
         "single commands remain",
     )
-    outage.estate.refuse("forgejo", 401)
-    is_told(outage.run("recover", "--yes"), 5, "nobody knows", "log in")
+    outage.environment.refuse("forgejo", 401)
+    is_reported(outage.run("recover", "--yes"), 5, "not known", "log in")
 
 
 @pytest.mark.slow
 def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> None:
-    before = listing(outage.estate.root)
-    is_told(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 is cordoned")
-    outage.estate.stop("api")
-    is_told(outage.run("recover", "k8s-node1", "--yes"), 5, "API", "Nothing was changed.")
-    assert differences(listing(outage.estate.root), before) == []
+    before = listing(outage.environment.root)
+    is_reported(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 is cordoned")
+    outage.environment.stop("api")
+    is_reported(outage.run("recover", "k8s-node1", "--yes"), 5, "API", "Nothing was changed.")
+    assert differences(listing(outage.environment.root), before) == []
 
 
 @pytest.mark.parametrize(
@@ -143,29 +143,29 @@ def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> N
 def test_a_command_that_is_none_is_a_usage_error(
     outage: World, arguments: tuple[str, ...], words: str
 ) -> None:
-    is_told(outage.run(*arguments), 2, words, "breakglass recover [NODE] -- COMMAND")
+    is_reported(outage.run(*arguments), 2, words, "breakglass recover [NODE] -- COMMAND")
 
 
 def test_without_a_terminal_and_without_yes_it_shows_the_plan_and_ends(outage: World) -> None:
     ended = outage.run("recover", "--", "sh", "-c", "echo secret")
-    assert "secret" not in is_told(
+    assert "secret" not in is_reported(
         ended, 2, "no terminal", "Next:  breakglass recover --yes -- sh ...\n"
     )
     assert "--- restore, whatever happens" in ended.stdout
 
 
 @pytest.mark.slow
-def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
-    before, nodes = listing(outage.estate.root), outage.nodes()
+def test_what_fails_in_mid_import_is_restored_and_reported(outage: World) -> None:
+    before, nodes = listing(outage.environment.root), outage.nodes()
     with outage.program(
         "k8s-node1",
         "ctr",
         'case "$*" in *"images label"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
     ):
         ended = outage.run("recover", "--yes", "--json", "--", "true")
-    assert (ended.status, ended.told["error"]["kind"]) == (4, "failed")
-    assert "Everything was given back" in ended.told["error"]["state"]
-    assert [stage["status"] for stage in ended.told["result"]["stages"]] == [
+    assert (ended.status, ended.reported["error"]["kind"]) == (4, "failed")
+    assert "Everything was restored" in ended.reported["error"]["state"]
+    assert [stage["status"] for stage in ended.reported["result"]["stages"]] == [
         "done",
         "done",
         "done",
@@ -174,7 +174,7 @@ def test_what_fails_in_mid_import_is_given_back_and_told(outage: World) -> None:
         "not done",
         "done",
     ]
-    assert "not run" in {step["status"] for step in ended.told["steps"]}
+    assert "not run" in {step["status"] for step in ended.reported["steps"]}
     assert outage.nodes() == nodes
     assert left_behind(outage, before) == []
 
@@ -189,7 +189,7 @@ def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_ru
         'case "$*" in *"images import"*) echo "ctr: no" >&2; exit 1;; esac; exec $REAL "$@"',
     ):
         ended = outage.run("recover", "--yes")
-    is_told(ended, 4, "ctr: no")
+    is_reported(ended, 4, "ctr: no")
     assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("[")][
         -5:
     ] == ["[x] check", "[x] node", "[x] fetch", "[!] import", "[ ] pin"]
@@ -202,7 +202,7 @@ def test_without_a_command_a_failure_stops_it_with_the_checklist_and_the_next_ru
     [signal.SIGTERM, signal.SIGHUP, signal.SIGINT],
     ids=lambda number: signal.Signals(number).name,
 )
-def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(
+def test_a_signal_while_the_command_runs_ends_it_and_everything_is_restored(
     ready: World, number: int, tmp_path: Path
 ) -> None:
     note = tmp_path / "note"
@@ -211,7 +211,7 @@ def test_a_signal_while_the_command_runs_ends_it_and_everything_is_given_back(
     assert ready.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
     started.send(number)
     ended = started.end()
-    is_told(ended, 128 + number, f"ended by signal {number}", "Everything was given back")
+    is_reported(ended, 128 + number, f"ended by signal {number}", "Everything was restored")
     assert note.read_text() == f"got {int(number)}"
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
@@ -241,10 +241,10 @@ sys.exit(run(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: World) -> None:
+def test_a_bug_while_the_command_is_run_is_reported_with_what_was_restored(ready: World) -> None:
     environ = {
         **os.environ,
-        **ready.estate.environment(),
+        **ready.environment.variables(),
         "HOME": str(ready.directory),
         "NO_COLOR": "1",
     }
@@ -260,28 +260,28 @@ def test_a_bug_while_the_command_is_run_is_told_with_what_was_given_back(ready: 
     assert ended.returncode == 1
     assert "RuntimeError: nobody foresaw this" in ended.stderr
     state, following = ended.stderr.splitlines()[-2:]
-    assert "Everything was given back. No node carries the annotation of this run." in state
+    assert "Everything was restored. No node carries the annotation of this run." in state
     assert following == "  Next:  breakglass status"
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
-BUG_WHILE_GIVING_BACK = A_BUG.replace(
+BUG_WHILE_RESTORING = A_BUG.replace(
     "import subprocess, sys", "import sys; import breakglass.cli.recover_command as recovering"
-).replace("subprocess.Popen", "recovering.give_back")
+).replace("subprocess.Popen", "recovering.restore_nodes")
 
 
 @pytest.mark.slow
-def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: World) -> None:
+def test_a_bug_while_it_restores_says_that_something_is_still_taken(ready: World) -> None:
     environ = {
         **os.environ,
-        **ready.estate.environment(),
+        **ready.environment.variables(),
         "HOME": str(ready.directory),
         "NO_COLOR": "1",
     }
     argv = [
         sys.executable,
         "-c",
-        BUG_WHILE_GIVING_BACK,
+        BUG_WHILE_RESTORING,
         "recover",
         "k8s-node1",
         "--yes",
@@ -300,7 +300,7 @@ def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: Wor
     assert ended.returncode == 4
     assert "RuntimeError: nobody foresaw this" in ended.stderr
     assert (
-        "not everything was given back: a bug in breakglass (RuntimeError) while giving back"
+        "not everything was restored: a bug in breakglass (RuntimeError) while restoring"
         in ended.stderr
     )
     assert ended.stderr.splitlines()[-1] == "  Next:  breakglass restore"
@@ -309,34 +309,36 @@ def test_a_bug_while_it_gives_back_says_that_something_is_still_taken(ready: Wor
 
 
 @pytest.mark.slow
-def test_a_signal_while_it_gives_back_does_not_stop_that(ready: World) -> None:
+def test_a_signal_while_it_restores_does_not_stop_that(ready: World) -> None:
     with ready.held("k8s-node1", "ctr", '*"images rm breakglass.local/keep"*') as gate:
         started = ready.start("recover", "--yes", "--", "true")
         gate.reached(timeout_seconds=120)
         started.send(signal.SIGTERM)
-        started.until("being given back")
+        started.until("being restored")
         gate.open()
         ended = started.end()
-    is_told(ended, 143, "ended by signal 15", "Everything was given back")
-    assert "being given back" in ended.stderr
+    is_reported(ended, 143, "ended by signal 15", "Everything was restored")
+    assert "being restored" in ended.stderr
     assert (ready.cordoned(), ready.responders()) == ([], {})
 
 
 @pytest.mark.slow
-def test_what_cannot_be_given_back_is_told_over_the_commands_status(ready: World) -> None:
+def test_what_cannot_be_restored_is_reported_over_the_commands_status(ready: World) -> None:
     """The command edits what breakglass has written."""
     (path, *_) = ready.root("k8s-node1").glob("etc/containerd/certs.d/*/hosts.toml")
     ended = ready.run(
         "recover", "--yes", "--json", "--", "sh", "-c", f"echo '# mine' >>{path}; exit 3"
     )
-    assert (ended.status, ended.told["result"]["status"]) == (4, 3)
-    assert "not everything was given back" in ended.told["error"]["message"]
-    assert ended.told["error"]["next"].startswith("breakglass restore, and not this command again")
+    assert (ended.status, ended.reported["result"]["status"]) == (4, 3)
+    assert "not everything was restored" in ended.reported["error"]["message"]
+    assert ended.reported["error"]["next"].startswith(
+        "breakglass restore, and not this command again"
+    )
     assert ready.cordoned() == []
 
 
 @pytest.mark.slow
-def test_a_lock_that_is_held_while_it_gives_back_is_waited_for(ready: World) -> None:
+def test_a_lock_that_is_held_while_it_restores_is_waited_for(ready: World) -> None:
     lock = ready.shelf("k8s-node1") / ".breakglass.lock"
     ended = ready.run(
         "recover",
@@ -359,16 +361,16 @@ def pin_of(world: World) -> dict[str, str | None]:
 
 
 @pytest.mark.slow
-def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back_with_one(
+def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_restored_with_one(
     ready: World,
 ) -> None:
     ready.done("pin", "k8s-node1", "--yes", "--reason", "until noon")
     pinned = pin_of(ready)
-    is_told(
+    is_reported(
         ready.run("recover", "--yes", "--", "true"),
         3,
         "reason: until noon",
-        "would give back what is not its own",
+        "would remove somebody else's pin when it ends",
         "Nothing was changed.",
     )
     joined = ready.run("recover", "--yes")
@@ -378,8 +380,8 @@ def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_given_back
     ) == (0, True)
     assert pin_of(ready) == pinned
     assert ready.responders()
-    ready.estate.start("forgejo")
-    is_told(
+    ready.environment.start("forgejo")
+    is_reported(
         ready.run("recover", "--yes"),
         3,
         "served by forgejo",
@@ -411,10 +413,10 @@ def test_a_pin_that_somebody_sets_meanwhile_stands_and_the_command_is_not_run(
             "recover", "k8s-node1", "--yes", "--", "touch", f"{ready.directory}/was-run"
         )
         gate.reached(timeout_seconds=120)
-        ready.estate.api.patch_node("k8s-node3", foreign)
+        ready.environment.api.patch_node("k8s-node3", foreign)
         gate.open()
         ended = started.end()
-    is_told(ended, 4, said, "Everything was given back")
+    is_reported(ended, 4, said, "Everything was restored")
     assert not (ready.directory / "was-run").exists()
     assert ready.cordoned() == ["k8s-node3"]
     assert pin_of(ready)["k8s-node3"] == annotation
@@ -422,10 +424,10 @@ def test_a_pin_that_somebody_sets_meanwhile_stands_and_the_command_is_not_run(
 
 
 @pytest.mark.slow
-def test_a_pin_that_is_given_back_while_the_command_runs_is_no_success(ready: World) -> None:
+def test_a_pin_that_is_restored_while_the_command_runs_is_no_success(ready: World) -> None:
     ended = ready.run("recover", "--yes", "--", "breakglass", "restore", "--yes")
-    is_told(
-        ended, 4, "somebody gave back the pin while the command ran", "Everything was given back"
+    is_reported(
+        ended, 4, "somebody removed the pin while the command ran", "Everything was restored"
     )
     assert ready.cordoned() == []
 
@@ -433,15 +435,17 @@ def test_a_pin_that_is_given_back_while_the_command_runs_is_no_success(ready: Wo
 @pytest.mark.slow
 def test_a_pin_whose_target_is_gone_leads_to_restore(ready: World) -> None:
     annotation = '{"run":"aaaa0000","target":"k8s-node77","by":"other@box","at":"2026-04-19T00:00:00Z","reason":"mine"}'  # noqa: E501
-    ready.estate.api.patch_node(
+    ready.environment.api.patch_node(
         "k8s-node3",
         {
             "metadata": {"annotations": {"breakglass/pinned": annotation}},
             "spec": {"unschedulable": True},
         },
     )
-    is_told(ready.run("recover", "--yes"), 3, "k8s-node77, which is no node", "breakglass restore")
-    is_told(
+    is_reported(
+        ready.run("recover", "--yes"), 3, "k8s-node77, which is no node", "breakglass restore"
+    )
+    is_reported(
         ready.run("recover", "k8s-node1", "--yes"), 3, "that node is gone", "breakglass restore"
     )
     assert "breakglass restore (the pin is for k8s-node77" in ready.run("status").stdout

@@ -1,4 +1,4 @@
-"""What may be wrong when things are given back: no host waits for another, and nothing that
+"""What may be wrong when things are restored: no host waits for another, and nothing that
 somebody has touched is lost or passed over in silence.
 """
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from breakglass.sandbox.ports import ADDRESS
-from tests.front.blocks import is_told
+from tests.front.blocks import is_reported
 from tests.front.rows import configure
 from tests.front.world import World
 
@@ -22,9 +22,9 @@ def sites(world: World, node: str = NODE) -> list[Path]:
 def with_a_file_of_somebodys(world: World) -> Path:
     """Imported over a hosts.toml that was there; it comes back."""
     world.fetch(NODE)
-    registry = json.loads(world.estate.config.read_text("utf-8"))["image"]["repository"].partition(
-        "/"
-    )[0]
+    registry = json.loads(world.environment.config.read_text("utf-8"))["image"][
+        "repository"
+    ].partition("/")[0]
     site = world.root(NODE) / f"etc/containerd/certs.d/{registry}/hosts.toml"
     site.parent.mkdir()
     site.write_text(f'# somebody\nserver = "http://{registry}"\n')
@@ -44,7 +44,9 @@ def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answerin
     lock.unlink(missing_ok=True)
     lock.symlink_to("/nonexistent/lock")
     ended = world.run("restore", "--yes", "--json")
-    is_told(ended, 4, "lock", f"Still answering pulls or keeping an image for us: {NODE}.")
+    is_reported(
+        ended, 4, "lock", f"Still serving the image locally or keeping an image for us: {NODE}."
+    )
     assert world.cordoned() == []
     assert (sites(world, OTHER), len(sites(world))) == ([], 2)
     lock.unlink()
@@ -54,7 +56,7 @@ def test_a_node_whose_lock_cannot_be_made_keeps_nobody_else_cordoned_or_answerin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["edited", "replaced", "deleted"])
-def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_original_kept(
+def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_reported_and_its_original_kept(
     world: World, how: str
 ) -> None:
     site = with_a_file_of_somebodys(world)
@@ -63,7 +65,7 @@ def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_or
     else:
         site.write_text(site.read_text() + "# a word\n" if how == "edited" else "# all new\n")
     touched = site.read_text() if site.exists() else None
-    is_told(
+    is_reported(
         world.run("restore", "--yes"),
         4,
         "hosts.toml was",
@@ -74,10 +76,10 @@ def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_told_and_its_or
     record = world.shelf(NODE) / ".breakglass.json"
     assert "# somebody\n" in json.loads(record.read_text())["files"][str(site)]["original"]["text"]
     assert (world.responders(), len(sites(world))) == ({}, 0 if how == "deleted" else 1)
-    is_told(world.run("restore", "--yes"), 4, "hosts.toml was")
+    is_reported(world.run("restore", "--yes"), 4, "hosts.toml was")
     record.unlink()
     if how == "edited":
-        is_told(world.run("restore", "--yes"), 4, "holds lines of breakglass that no record")
+        is_reported(world.run("restore", "--yes"), 4, "holds lines of breakglass that no record")
         site.write_text("# put right\n")
     assert world.done("restore", "--yes")["steps"] == []
 
@@ -96,31 +98,35 @@ def test_a_hosts_toml_that_was_deleted_after_us_is_there_again_after_the_next_im
     assert "breakglass" not in site.read_text()
 
 
-def test_what_is_left_of_us_without_a_record_is_told_with_the_lines_to_type(world: World) -> None:
+def test_what_is_left_of_us_without_a_record_is_reported_with_the_lines_to_type(
+    world: World,
+) -> None:
     world.bring_in(NODE)
     for name in (".breakglass.json", ".breakglass-responder.pyz"):
         (world.shelf(NODE) / name).unlink()
-    told = is_told(
+    reported = is_reported(
         world.run("restore", "--yes"), 4, "no record", "breakglass.local/keep/", "images rm"
     )
-    assert told.count("hosts.toml holds lines of breakglass") == 2
+    assert reported.count("hosts.toml holds lines of breakglass") == 2
 
 
 @pytest.mark.slow
-def test_one_machine_under_two_names_is_given_back_once(world: World) -> None:
+def test_one_machine_under_two_names_is_restored_once(world: World) -> None:
     world.bring_in(NODE)
-    hosts = json.loads(world.estate.config.read_text("utf-8"))["nodes"]["hosts"]
+    hosts = json.loads(world.environment.config.read_text("utf-8"))["nodes"]["hosts"]
     configure(world, "nodes", hosts=hosts | {"node1": f"{ADDRESS}:{world.host(NODE).port}"})
     assert len(world.done("restore", "--yes")["result"]["cleaned"]) == 1
 
 
 @pytest.mark.slow
-def test_a_registry_that_lets_nobody_look_is_told_before_and_after_the_import(world: World) -> None:
+def test_a_registry_that_lets_nobody_look_is_reported_before_and_after_the_import(
+    world: World,
+) -> None:
     world.fetch(NODE)
-    world.estate.refuse("forgejo", 401)
+    world.environment.refuse("forgejo", 401)
     ended = world.run("import", NODE)
     assert ended.status == 0, ended.stderr
-    assert (ended.stdout + ended.stderr).count("lets nobody look without a login") == 2
+    assert (ended.stdout + ended.stderr).count("wants a login: if") == 2
 
 
 @pytest.mark.slow
@@ -128,14 +134,14 @@ def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_
     world: World,
 ) -> None:
     world.bring_in(NODE)
-    world.estate.break_image("forgejo", "latest")
+    world.environment.break_image("forgejo", "latest")
     assert "pulls go to the node first" in world.run("import", NODE).stdout
     first = [site.read_text().index('[host."http://127.0.0.1:2') for site in sites(world)]
-    forgejo = world.estate.registries["forgejo"].authority
+    forgejo = world.environment.registries["forgejo"].authority
     (broken,) = (site for site in sites(world) if site.parent.name == forgejo)
     assert f'[host."http://{forgejo}"]' not in broken.read_text()
     broken.write_text(broken.read_text().replace("[host", f'[host."http://{forgejo}"]\n[host', 1))
-    is_told(
+    is_reported(
         world.run("import", NODE),
         3,
         "does not list",

@@ -92,7 +92,7 @@ def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_ow
     answer = person.until(PROMPT)
     assert "breakglass_completion" in answer
     assert "no 'nothing'; there are registry-vm" in answer
-    # bash reads the machine's own bashrc before ours, whatever it is told.
+    # bash reads the machine's own bashrc before ours, whatever it is reported.
     person.type(
         "export KUBECONFIG=/elsewhere PATH=/usr/bin:/bin; . $(dirname "
         "$BREAKGLASS_CONFIG)/bashrc; breakglass sandbox; echo $KUBECONFIG"
@@ -106,7 +106,9 @@ def test_the_shell_says_where_one_is_how_to_leave_and_takes_nothing_from_ones_ow
 
 
 @pytest.mark.slow
-def test_a_signal_that_is_to_be_ignored_stays_so_for_the_command_and_its_status_is_told() -> None:
+def test_a_signal_that_is_to_be_ignored_stays_so_for_the_command_and_its_status_is_reported() -> (
+    None
+):
     """SIGINT as in the background job of a script; where SIGCHLD is ignored, statuses get lost."""
     command = ("sh", "-c", "kill -INT $$; exit 7")
     argv = [sys.executable, "-c", IGNORING, BREAKGLASS, "sandbox", "--", *command]

@@ -1,10 +1,10 @@
-"""`status`, with the estate whole and with each part of it down in turn."""
+"""`status`, with the environment whole and with each part of it down in turn."""
 
 import json
 
 import pytest
 
-from breakglass.sandbox.estate import NAS, TAG, VM
+from breakglass.sandbox.environment import NAS, TAG, VM
 from tests.front.commands import Ended
 from tests.front.rows import OTHER_TAG, configure
 from tests.front.test_json import keeps_the_contract
@@ -12,8 +12,8 @@ from tests.front.world import World
 
 
 def pinned(world: World) -> None:
-    """k8s-node1 holds the image and is pinned to, and should answer pulls; whether it does depends
-    on how this state was arrived at.
+    """k8s-node1 has the image, is the target of a pin, and should serve the image locally; whether
+    it does depends on how this state was arrived at.
     """
 
     def go() -> None:
@@ -33,20 +33,22 @@ def page(ended: Ended) -> str:
 
 
 @pytest.mark.slow
-def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: World) -> None:
+def test_the_whole_of_a_small_environment_with_a_pin_in_force_is_one_screen(world: World) -> None:
     pinned(world)
     world.done("import", "k8s-node1")
-    (world.estate.vm_directory / "infra-ci-0ld0ld00.tar.gz").write_bytes(b"of the old pipeline")
+    (world.environment.vm_directory / "infra-ci-0ld0ld00.tar.gz").write_bytes(
+        b"of the old pipeline"
+    )
     ended = world.run("status")
     assert len(ended.stdout.splitlines()) <= 24
-    told = page(ended)
-    assert f"Newest verified tarball: {TAG}, " in told
-    assert "not verified, 19 B, never removed by breakglass: 0ld0ld00" in told
-    assert f"synology: 1 verified tarball, all as on registry-vm; latest is {TAG}" in told
-    assert f"k8s-node1 Ready holds the image; tarball {TAG}; answers pulls" in told
-    assert "k8s-node2 Ready, pinned does not hold the image" in told
-    assert "Forgejo is down cordoned for it: k8s-node10, k8s-node2, k8s-node3" in told
-    assert told.endswith("Next: run the pipeline; then: breakglass restore")
+    reported = page(ended)
+    assert f"Newest verified tarball: {TAG}, " in reported
+    assert "not verified, 19 B, never removed by breakglass: 0ld0ld00" in reported
+    assert f"synology: 1 verified tarball, all as on registry-vm; latest is {TAG}" in reported
+    assert f"k8s-node1 Ready has the image; tarball {TAG}; serves it locally" in reported
+    assert "k8s-node2 Ready, pinned does not have the image" in reported
+    assert "Forgejo is down cordoned for it: k8s-node10, k8s-node2, k8s-node3" in reported
+    assert reported.endswith("Next: run the pipeline; then: breakglass restore")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
             "registry-vm: was not reached on port",
             (
                 "synology: 1 verified tarball",
-                "k8s-node1 Ready holds the image",
+                "k8s-node1 Ready has the image",
                 "Pinned to k8s-node1",
             ),
         ),
@@ -66,7 +68,7 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
             "synology: was not reached on port",
             (
                 "registry-vm: 1 verified tarball",
-                "k8s-node1 Ready holds the image",
+                "k8s-node1 Ready has the image",
                 "Pinned to k8s-node1",
             ),
             marks=pytest.mark.slow,
@@ -76,7 +78,7 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
             "API server: not reached",
             (
                 "registry-vm: 1 verified tarball",
-                "k8s-node1 not known holds the image",
+                "k8s-node1 not known has the image",
                 "Whether a pin is in force is not known",
             ),
         ),
@@ -85,59 +87,59 @@ def test_the_whole_of_a_small_estate_with_a_pin_in_force_is_one_screen(world: Wo
             "k8s-node1 Ready was not reached on port",
             (
                 "registry-vm: 1 verified tarball",
-                "k8s-node2 Ready, pinned does not hold the image",
+                "k8s-node2 Ready, pinned does not have the image",
                 "Pinned to k8s-node1",
             ),
         ),
     ],
 )
-def test_a_part_that_is_down_is_named_and_the_rest_is_still_told(
+def test_a_part_that_is_down_is_named_and_the_rest_is_still_reported(
     world: World, part: str, said: str, left: tuple[str, ...]
 ) -> None:
     pinned(world)
-    world.estate.stop(part)
-    told = page(world.run("status"))
-    assert [words for words in (said, *left) if words not in told] == []
+    world.environment.stop(part)
+    reported = page(world.run("status"))
+    assert [words for words in (said, *left) if words not in reported] == []
 
 
 def test_with_everything_down_it_still_says_so_and_ends_well(world: World) -> None:
-    for part in world.estate.status():
-        world.estate.stop(part)
-    told = keeps_the_contract(world.run("status", "--json"))
+    for part in world.environment.status():
+        world.environment.stop(part)
+    reported = keeps_the_contract(world.run("status", "--json"))
     assert (
-        told["exit_code"],
-        told["result"]["stale"],
-        told["result"]["newest"],
-        told["result"]["api"]["reached"],
+        reported["exit_code"],
+        reported["result"]["stale"],
+        reported["result"]["newest"],
+        reported["result"]["api"]["reached"],
     ) == (0, True, None, False)
-    assert {each["reached"] for each in (*told["result"]["sources"], *told["result"]["nodes"])} == {
-        False
-    }
+    assert {
+        each["reached"] for each in (*reported["result"]["sources"], *reported["result"]["nodes"])
+    } == {False}
 
 
 def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: World) -> None:
     pinned(world)
-    world.estate.api.patch_node(
+    world.environment.api.patch_node(
         "k8s-node2",
         {"metadata": {"annotations": {"breakglass/pinned": None}}, "spec": {"unschedulable": None}},
     )
     world.end_responders()
-    told = keeps_the_contract(world.run("status", "--json"))["result"]
+    reported = keeps_the_contract(world.run("status", "--json"))["result"]
     assert (
-        told["stale"],
-        told["newest"]["tag"],
-        told["pin"]["target"],
-        told["pin"]["reason"],
-        told["pin"]["joined"],
+        reported["stale"],
+        reported["newest"]["tag"],
+        reported["pin"]["target"],
+        reported["pin"]["reason"],
+        reported["pin"]["joined"],
     ) == (False, TAG, "k8s-node1", "Forgejo is down", ["k8s-node2"])
-    target = told["nodes"][0]
+    target = reported["nodes"][0]
     assert (
         target["holds"],
         target["should_answer"],
         target["answers_pulls"],
         target["tarballs"],
     ) == (True, True, False, [TAG])
-    assert told["next"] == (
+    assert reported["next"] == (
         "breakglass import k8s-node1; breakglass pin k8s-node1; run the pipeline; then: "
         "breakglass restore"
     )
@@ -146,16 +148,16 @@ def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: 
 def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(world: World) -> None:
     world.publish()
     configure(world, "status", max_age_hours=1)
-    record = next(world.estate.vm_directory.glob("*.json"))
+    record = next(world.environment.vm_directory.glob("*.json"))
     record.write_text(
         json.dumps(json.loads(record.read_text()) | {"created_at": "2026-01-01T00:00:00Z"})
     )
-    world.estate.mirror()
-    told = world.run("status", "--json")
-    assert told.told["result"]["stale"] is True
-    assert "STALE, older than 60 min. Newest verified tarball: " in told.stderr
-    assert "Next: breakglass snapshot --tag TAG" in told.stderr
-    world.estate.push(OTHER_TAG)
+    world.environment.mirror()
+    reported = world.run("status", "--json")
+    assert reported.reported["result"]["stale"] is True
+    assert "STALE, older than 60 min. Newest verified tarball: " in reported.stderr
+    assert "Next: breakglass snapshot --tag TAG" in reported.stderr
+    world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
     after = world.done("status")["result"]
     assert (after["stale"], [source["lags"] for source in after["sources"]]) == (False, [0, 1])
@@ -171,20 +173,20 @@ def test_a_silent_containerd_and_an_edited_hosts_toml_do_not_hide_the_rest_of_a_
     written.write_text(written.read_text() + "# by hand\n")
     with world.program("k8s-node1", "ctr", 'echo "cannot connect" >&2; exit 1'):
         ended = world.run("status")
-    told = page(ended)
+    reported = page(ended)
     assert (
-        f"image: not known; tarball {TAG}; answers pulls; containerd on k8s-node1 does not "
-        f"answer: exit 1: cannot connect"
-    ) in told
-    assert "was edited after breakglass wrote it" in told
+        f"image: not known; tarball {TAG}; serves it locally; containerd on k8s-node1 does "
+        f"not answer: exit 1: cannot connect"
+    ) in reported
+    assert "was edited after breakglass wrote it" in reported
 
 
 @pytest.mark.slow
 def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: World) -> None:
     world.fetch("k8s-node1")
     world.done("import", "k8s-node1", "--no-answer-pulls")
-    told = page(world.run("status"))
-    assert "k8s-node1 Ready keeps the image" in told
-    assert told.endswith(
+    reported = page(world.run("status"))
+    assert "k8s-node1 Ready keeps the image" in reported
+    assert reported.endswith(
         "Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore"
     )

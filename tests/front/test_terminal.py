@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from breakglass.cli import exit_codes
-from breakglass.sandbox.estate import TAG, VM
-from tests.front.blocks import is_inert, is_told
+from breakglass.sandbox.environment import TAG, VM
+from tests.front.blocks import is_inert, is_reported
 from tests.front.commands import Ended
 from tests.front.documents import check_command_line
 from tests.front.world import World
@@ -55,7 +55,7 @@ def test_pin_asks_and_does_nothing_without_a_yes(
 ) -> None:
     world.bring_in("k8s-node1")
     before = world.nodes()
-    is_told(_answer(world, terminal, answer, *PIN), 3, "not confirmed", "Nothing was changed.")
+    is_reported(_answer(world, terminal, answer, *PIN), 3, "not confirmed", "Nothing was changed.")
     assert world.nodes() == before
 
 
@@ -63,7 +63,7 @@ def test_pin_asks_and_does_nothing_without_a_yes(
 def test_pin_goes_on_with_a_yes(world: World, terminal: tuple[int, int], answer: bytes) -> None:
     world.bring_in("k8s-node1")
     assert _answer(world, terminal, answer, *PIN).status == 0
-    assert _answer(world, terminal, answer, "restore", "--json").told["changed"] is True
+    assert _answer(world, terminal, answer, "restore", "--json").reported["changed"] is True
     assert world.cordoned() == []
 
 
@@ -77,12 +77,12 @@ def test_the_question_is_no_part_of_the_answer(world: World, terminal: tuple[int
 def test_without_a_terminal_and_without_yes_it_ends_naming_the_flag(world: World) -> None:
     world.bring_in("k8s-node1")
     before = world.nodes()
-    is_told(world.run(*PIN), 2, "no terminal", f"Next:  breakglass {shlex.join(PIN)} --yes\n")
+    is_reported(world.run(*PIN), 2, "no terminal", f"Next:  breakglass {shlex.join(PIN)} --yes\n")
     assert world.nodes() == before
 
 
 def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> None:
-    is_told(world.run(*PIN), 3, "does not hold the image")
+    is_reported(world.run(*PIN), 3, "does not have the image")
     ended = world.run("restore")
     assert (ended.status, "Nothing to do" in ended.stdout) == (0, True)
 
@@ -93,15 +93,18 @@ def test_a_refusal_and_nothing_to_do_come_before_a_missing_yes(world: World) -> 
     ids=lambda number: signal.Signals(number).name,
 )
 @pytest.mark.slow
-def test_a_signal_during_a_step_ends_it_with_the_state_told(world: World, number: int) -> None:
+def test_a_signal_during_a_step_ends_it_with_the_state_reported(world: World, number: int) -> None:
     with world.held(VM, "docker", "pull*") as gate:
         started = world.start("snapshot", "--tag", TAG, "--json")
         gate.reached()
         started.send(number)
         ended = started.end()
     assert ended.status == 128 + number
-    assert (ended.told["exit_code"], ended.told["error"]["kind"]) == (128 + number, "signal")
-    assert [step["status"] for step in ended.told["steps"]][:3] == ["done", "failed", "not run"]
+    assert (ended.reported["exit_code"], ended.reported["error"]["kind"]) == (
+        128 + number,
+        "signal",
+    )
+    assert [step["status"] for step in ended.reported["steps"]][:3] == ["done", "failed", "not run"]
     assert all(
         words in ended.stderr
         for words in (f"ended by signal {number}", "  State: ", "  Next:  ", "docker pull")
@@ -133,7 +136,7 @@ def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: b
     """`| head` takes nothing from what is being done; a terminal that is closed sends SIGHUP
     besides.
     """
-    environ = {**world.estate.environment(), "HOME": str(world.directory)}
+    environ = {**world.environment.variables(), "HOME": str(world.directory)}
     argv = [sys.executable, "-m", "breakglass", "snapshot", "--tag", TAG]
     ours, theirs = os.openpty() if hung_up else os.pipe()
     take_terminal = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if hung_up else None
@@ -158,7 +161,11 @@ def test_when_nobody_reads_any_more_a_run_ends_in_order(world: World, hung_up: b
 
 def _by_shell(world: World, line: str) -> subprocess.CompletedProcess[str]:
     """A line of sh with `breakglass` in it, as a script would have it."""
-    environ = {**world.estate.environment(), "HOME": str(world.directory), "PYTHON": sys.executable}
+    environ = {
+        **world.environment.variables(),
+        "HOME": str(world.directory),
+        "PYTHON": sys.executable,
+    }
     return subprocess.run(
         ["sh", "-c", f'breakglass() {{ "$PYTHON" -m breakglass "$@"; }}; {line}'],
         env=environ,
@@ -211,7 +218,7 @@ def _on_a_terminal(world: World, *arguments: str, **wanted: str) -> tuple[int, s
     """The exit status, and what both streams have put on a terminal."""
     ours, theirs = os.openpty()
     environ = {
-        **world.estate.environment(),
+        **world.environment.variables(),
         "TERM": "xterm-256color",
         "HOME": str(world.directory),
     } | wanted
@@ -254,15 +261,15 @@ def test_every_command_has_help_with_an_example_that_it_understands_and_its_exit
     )
     (example,) = re.findall(rf"^ Example: (breakglass {command}\b.*)$", ended.stdout, re.MULTILINE)
     check_command_line(example)
-    told = " ".join(ended.stdout.rpartition("Exit codes: ")[2].split())
+    reported = " ".join(ended.stdout.rpartition("Exit codes: ")[2].split())
     assert (
-        tuple(int(code) for code in re.findall(r"(?:^|; )(\d+) ", told))
+        tuple(int(code) for code in re.findall(r"(?:^|; )(\d+) ", reported))
         == exit_codes.BY_COMMAND[command]
     )
-    assert "128+n" in told
+    assert "128+n" in reported
 
 
-def test_the_version_is_told(world: World) -> None:
+def test_the_version_is_reported(world: World) -> None:
     assert re.fullmatch(r"breakglass \d+\.\d+\.\d+\n", world.run("--version").stdout)
 
 
@@ -274,7 +281,7 @@ def _imported(world: World, *arguments: str) -> set[str]:
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env={**world.estate.environment(), "HOME": str(world.directory)},
+        env={**world.environment.variables(), "HOME": str(world.directory)},
         capture_output=True,
         text=True,
         check=False,
@@ -392,11 +399,11 @@ def test_a_log_stays_plain_whatever_the_environment_says_of_colours(
 
 
 def test_each_line_of_progress_says_which_step_it_is_and_fits_into_a_line(world: World) -> None:
-    told = [
+    reported = [
         line
         for line in world.run("snapshot", "--tag", TAG).stdout.splitlines()
         if re.match(r" *\d+/\d+ ", line)
     ]
-    assert len(told) == 7
-    assert any("docker pull" in line for line in told)
-    assert max(map(len, told)) <= 80
+    assert len(reported) == 7
+    assert any("docker pull" in line for line in reported)
+    assert max(map(len, reported)) <= 80

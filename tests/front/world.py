@@ -13,7 +13,7 @@ from typing import Any
 
 from breakglass.cli.exit_codes import BY_COMMAND
 from breakglass.sandbox import image
-from breakglass.sandbox.estate import NODES, TAG, Estate
+from breakglass.sandbox.environment import NODES, TAG, Environment
 from breakglass.sandbox.hosts import Host
 from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_inert
@@ -24,16 +24,16 @@ STORES = ("var", "etc")
 
 
 class World:
-    def __init__(self, estate: Estate, commands: Commands, directory: Path) -> None:
-        self.estate, self.directory = estate, directory
+    def __init__(self, environment: Environment, commands: Commands, directory: Path) -> None:
+        self.environment, self.directory = environment, directory
         self._commands = commands
         self._kept = directory / "kept"
         self._home = directory / "home"
         self._home.mkdir()
-        self._first_config = estate.config.read_bytes()
+        self._first_config = environment.config.read_bytes()
         self._kept_nodes: dict[str, tuple[bytes, dict[str, dict[str, Any]]]] = {}
-        self.journal = Path(estate.environ["XDG_STATE_HOME"]) / "breakglass/journal.jsonl"
-        self._environs = {name: host.environ for name, host in estate.hosts.items()}
+        self.journal = Path(environment.environ["XDG_STATE_HOME"]) / "breakglass/journal.jsonl"
+        self._environs = {name: host.environ for name, host in environment.hosts.items()}
 
     # Commands
 
@@ -46,7 +46,7 @@ class World:
         dies_after: int | None = None,
     ) -> Started:
         wanted: dict[str, str | None] = {
-            **self.estate.environment(),
+            **self.environment.variables(),
             "HOME": str(self._home),
             "XDG_CONFIG_HOME": None,
             "CI_COMMIT_SHA": None,
@@ -86,7 +86,7 @@ class World:
         """Run with --json; it must succeed."""
         ended = self.run(*arguments, "--json")
         assert ended.status == 0, ended.stdout + ended.stderr
-        return ended.told
+        return ended.reported
 
     # The state that a test begins with
 
@@ -95,36 +95,38 @@ class World:
         up.
         """
         self.end_responders()
-        for name, host in self.estate.hosts.items():
+        for name, host in self.environment.hosts.items():
             host.environ = self._environs[name]
             for place in STORES:
                 shutil.rmtree(host.root / place, ignore_errors=True)
-        for directory in (self.estate.vm_directory, self.estate.nas_directory):
+        for directory in (self.environment.vm_directory, self.environment.nas_directory):
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
         shutil.rmtree(self.journal.parent.parent, ignore_errors=True)
-        for registry in self.estate.registries.values():
+        for registry in self.environment.registries.values():
             registry.refuses_with = None
             shutil.rmtree(registry.root / "repositories", ignore_errors=True)
         for node in NODES:
             for directory_name in ("var/breakglass", "etc/containerd/certs.d"):
                 (self.root(node) / directory_name).mkdir(parents=True)
-        for name, state in self.estate.status().items():
+        for name, state in self.environment.status().items():
             if state == "down":
-                self.estate.start(name)
-        for _, item in self.estate.api.select("nodes", None, "")[1]:
-            self.estate.api.remove_node(item["metadata"]["name"])
+                self.environment.start(name)
+        for _, item in self.environment.api.select("nodes", None, "")[1]:
+            self.environment.api.remove_node(item["metadata"]["name"])
         for node in NODES:
-            self.estate.api.add_node(node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE)
-        self.estate.config.write_bytes(self._first_config)
-        self.estate.push(TAG)
+            self.environment.api.add_node(
+                node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE
+            )
+        self.environment.config.write_bytes(self._first_config)
+        self.environment.push(TAG)
 
     def publish(self) -> None:
         """The VM and the NAS hold TAG, by a snapshot."""
 
         def go() -> None:
             self.done("snapshot", "--tag", TAG)
-            self.estate.mirror()
+            self.environment.mirror()
 
         self.arrive("published", go)
 
@@ -138,7 +140,7 @@ class World:
         self.arrive(f"fetched {node}", go)
 
     def bring_in(self, node: str) -> None:
-        """As `fetch`, and the node's containerd holds the image."""
+        """As `fetch`, and the node's containerd has the image."""
 
         def go() -> None:
             self.fetch(node)
@@ -154,9 +156,9 @@ class World:
         if name not in self._kept_nodes:
             go()
             for path in self._changing():
-                shutil.copytree(path, kept / path.relative_to(self.estate.root), symlinks=True)
+                shutil.copytree(path, kept / path.relative_to(self.environment.root), symlinks=True)
             self._kept_nodes[name] = (
-                self.estate.config.read_bytes(),
+                self.environment.config.read_bytes(),
                 {
                     node: item["spec"] | {"annotations": item["metadata"].get("annotations")}
                     for node, item in self.nodes().items()
@@ -166,11 +168,11 @@ class World:
         self.end_responders()
         for path in self._changing():
             shutil.rmtree(path)
-        shutil.copytree(kept, self.estate.root, symlinks=True, dirs_exist_ok=True)
+        shutil.copytree(kept, self.environment.root, symlinks=True, dirs_exist_ok=True)
         config, nodes = self._kept_nodes[name]
-        self.estate.config.write_bytes(config)
+        self.environment.config.write_bytes(config)
         for node, item in nodes.items():
-            self.estate.api.patch_node(
+            self.environment.api.patch_node(
                 node,
                 {
                     "metadata": {"annotations": item["annotations"]},
@@ -179,13 +181,13 @@ class World:
             )
 
     def responders(self) -> dict[int, list[str]]:
-        """The nodes' processes that answer pulls: PID and command line."""
+        """The nodes' processes that serve the image locally: PID and command line."""
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                 if any(
-                    word.startswith(f"{self.estate.root}/")
+                    word.startswith(f"{self.environment.root}/")
                     and word.endswith("/.breakglass-responder.pyz")
                     for word in words
                 ):
@@ -201,17 +203,17 @@ class World:
 
     def _changing(self) -> list[Path]:
         """Every directory that commands or tests change, where it is there."""
-        stores = [host.root / store for host in self.estate.hosts.values() for store in STORES]
+        stores = [host.root / store for host in self.environment.hosts.values() for store in STORES]
         repositories = [
-            registry.root / "repositories" for registry in self.estate.registries.values()
+            registry.root / "repositories" for registry in self.environment.registries.values()
         ]
         return [
             path
             for path in (
                 *stores,
                 *repositories,
-                self.estate.vm_directory,
-                self.estate.nas_directory,
+                self.environment.vm_directory,
+                self.environment.nas_directory,
             )
             if path.exists()
         ]
@@ -222,7 +224,7 @@ class World:
         return self.host(host).root
 
     def host(self, name: str) -> Host:
-        return self.estate.hosts[name]
+        return self.environment.hosts[name]
 
     def shelf(self, node: str) -> Path:
         """The directory of tarballs on a node."""
@@ -230,7 +232,7 @@ class World:
 
     def names(self, node: str) -> dict[str, str]:
         """What each name in the node's containerd points at."""
-        status, stdout, _ = self.estate.run(node, ["ctr", "-n", "k8s.io", "images", "ls"])
+        status, stdout, _ = self.environment.run(node, ["ctr", "-n", "k8s.io", "images", "ls"])
         assert status == 0
         return {
             fields[0]: fields[2]
@@ -240,7 +242,7 @@ class World:
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The Node objects without their versions, which every change of anything moves."""
         found = {}
-        for _, item in self.estate.api.select("nodes", None, "")[1]:
+        for _, item in self.environment.api.select("nodes", None, "")[1]:
             metadata = {
                 key: value
                 for key, value in item["metadata"].items()

@@ -2,7 +2,7 @@
 streams, without the second that importing takes.
 
 It reads requests from the socket on standard input: a line of JSON, and four descriptors (the
-command's three streams, and where its process ID and in the end its status are told).
+command's three streams, and where its process ID and in the end its status are reported).
 """
 
 import fcntl
@@ -42,7 +42,7 @@ class _FatalStream(io.TextIOWrapper):
 
 def serve(requests: socket.socket) -> int | None:
     """In the zygote: until nobody asks any more, then None. In a command's process: what its
-    arguments are told to `run`.
+    arguments are reported to `run`.
     """
     for name in ("kubernetes.client", "paramiko", "yaml"):
         importlib.import_module(name)
@@ -61,16 +61,16 @@ def serve(requests: socket.socket) -> int | None:
             continue
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         requests.close()
-        *streams, told = descriptors
+        *streams, reported = descriptors
         command = os.fork()
         if command:
-            os.write(told, f"{command}\n".encode())
+            os.write(reported, f"{command}\n".encode())
             for stream in streams:
                 os.close(stream)
             status = os.waitstatus_to_exitcode(os.waitpid(command, 0)[1])
-            os.write(told, f"{status}\n".encode())
+            os.write(reported, f"{status}\n".encode())
             os._exit(0)
-        os.close(told)
+        os.close(reported)
         _become(request, streams)
         return run(request["arguments"])
 

@@ -1,3 +1,3 @@
-"""The lab: a real estate (registry VM, NAS, registries, cluster, nodes) in namespaces of one Debian
-machine; see README.md.
+"""The lab: a real environment (registry VM, NAS, registries, cluster, nodes) in namespaces of one
+Debian machine; see README.md.
 """

@@ -6,13 +6,13 @@ import os
 import sys
 import time
 
-from .estate import Estate, InUse, in_use, provision
+from .environment import Environment, InUse, in_use, provision
 from .host import ENVIRONMENT
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python3 -m tests.lab", description="A real estate in namespaces of this machine."
+        prog="python3 -m tests.lab", description="A real environment in namespaces of this machine."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
@@ -33,24 +33,24 @@ def main() -> int:
     if os.geteuid() != 0:
         print("the lab needs root", file=sys.stderr)
         return 2
-    estate = Estate()
+    environment = Environment()
     if arguments.command in ("up", "down"):
         try:
             with contextlib.nullcontext() if arguments.force else in_use(wait=False):
-                raise_or_remove(estate, arguments.command)
+                raise_or_remove(environment, arguments.command)
         except InUse as error:
             print(f"{error}; wait for it, or add --force", file=sys.stderr)
             return 7
     elif arguments.command == "status":
-        return status(estate)
+        return status(environment)
     else:
-        if arguments.host not in estate.hosts:
+        if arguments.host not in environment.hosts:
             print(
-                f"no such host: {arguments.host}; there are: {', '.join(estate.hosts)}",
+                f"no such host: {arguments.host}; there are: {', '.join(environment.hosts)}",
                 file=sys.stderr,
             )
             return 2
-        host = estate.host(arguments.host)
+        host = environment.host(arguments.host)
         argv = (
             ["/bin/sh" if host.kind == "bare" else "/bin/bash"]
             if arguments.command == "shell"
@@ -68,25 +68,25 @@ def main() -> int:
     return 0
 
 
-def raise_or_remove(estate: Estate, command: str) -> None:
+def raise_or_remove(environment: Environment, command: str) -> None:
     if command == "down":
-        estate.down()
+        environment.down()
         return
     began = time.monotonic()
     provision()
-    estate.up()
+    environment.up()
     print(
         f"the lab is up in {time.monotonic() - began:.0f} s; try: python3 -m tests.lab shell "
         f"operator"
     )
 
 
-def status(estate: Estate) -> int:
+def status(environment: Environment) -> int:
     """One line per host; 1 when the lab is not up."""
-    if not estate.standing:
+    if not environment.standing:
         print("the lab is down")
         return 1
-    for host in estate.hosts.values():
+    for host in environment.hosts.values():
         running = (
             [
                 f"{daemon.name}{'' if host.pid(daemon.name) else ' (stopped)'}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from . import listing, process
 from .cri import Cri
-from .estate import Estate
+from .environment import Environment
 from .host import Host
 from .images import Image
 from .runs import run, stop_registries
@@ -33,22 +33,22 @@ Traces = dict[str, set[str]]
 _shelf: dict[str, tuple[int, bytes | str]] = {}
 
 
-def outage(estate: Estate, *nodes: str) -> Image:
+def outage(environment: Environment, *nodes: str) -> Image:
     """Every registry stopped, the tarball on these nodes: by snapshot and fetch the first time in a
     session, later as a copy of what they made.
     """
-    image = estate.small(TAG)
+    image = environment.small(TAG)
     if not _shelf:
-        run(estate, "snapshot", "--tag", TAG)
-        run(estate, "fetch", nodes[0])
-        for path in estate.nodes[nodes[0]].path(DIRECTORY).iterdir():
+        run(environment, "snapshot", "--tag", TAG)
+        run(environment, "fetch", nodes[0])
+        for path in environment.nodes[nodes[0]].path(DIRECTORY).iterdir():
             _shelf[path.name] = (
                 stat.S_IMODE(path.lstat().st_mode),
                 str(path.readlink()) if path.is_symlink() else path.read_bytes(),
             )
     for node in nodes:
-        lay_tarball(estate.nodes[node])
-    stop_registries(estate)
+        lay_tarball(environment.nodes[node])
+    stop_registries(environment)
     return image
 
 
@@ -64,17 +64,17 @@ def lay_tarball(node: Host) -> None:
             node.write(f"{DIRECTORY}/{name}", content, mode=mode)
 
 
-def back(estate: Estate, content: str = "one") -> Image:
+def back(environment: Environment, content: str = "one") -> Image:
     """The registries answer again, `latest` with this content."""
-    image = estate.small(TAG if content == "one" else "1b2c3d4e", content)
-    for registry in estate.registries:
+    image = environment.small(TAG if content == "one" else "1b2c3d4e", content)
+    for registry in environment.registries:
         registry.host.start("registry")
     return image
 
 
-def pulls_all(estate: Estate, node: str, image: Image) -> None:
+def pulls_all(environment: Environment, node: str, image: Image) -> None:
     """Every name can be pulled, as for a pod with Always, and is the image."""
-    cri = Cri(estate.nodes[node])
+    cri = Cri(environment.nodes[node])
     assert {name: cri.pull(name) for name in NAMES} == dict.fromkeys(NAMES, image.image_id)
 
 
@@ -158,7 +158,7 @@ def registry_files(node: Host) -> dict[str, str]:
 
 
 def traces(node: Host) -> Traces:
-    """All of a node that `restore` has to give back: every file of its root that was ever changed,
+    """All of a node that `restore` has to restore: every file of its root that was ever changed,
     processes of ours, ports, every image with its labels but those that `import` brings.
     """
     brought = ("sha256:", f"{PRIVATE}/infra-ci", f"{FORGEJO}/viktor/infra-ci")

@@ -1,5 +1,5 @@
-"""Fixtures: `estate` is raised once for the session, `fresh` is the same estate with everything
-cheap put back.
+"""Fixtures: `environment` is raised once for the session, `fresh` is the same one with
+everything restored that is cheap to restore.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .estate import Estate, in_use, provision
+from .environment import Environment, in_use, provision
 
 HERE = Path(__file__).parent
 
@@ -21,14 +21,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def estate() -> Iterator[Estate]:
-    """The estate, standing; a second session waits for the first. One that stands already is used
-    and left standing; BREAKGLASS_LAB_FRESH=1 raises a new one all the same.
+def environment() -> Iterator[Environment]:
+    """The environment, up; a second session waits for the first. One that is up already is used and
+    left up; BREAKGLASS_LAB_FRESH=1 raises a new one all the same.
     """
     if os.geteuid() != 0:
         pytest.skip("the lab needs root")
     provision()
-    lab = Estate()
+    lab = Environment()
     with in_use(wait=True):
         borrowed = lab.standing and not os.environ.get("BREAKGLASS_LAB_FRESH")
         try:
@@ -42,9 +42,9 @@ def estate() -> Iterator[Estate]:
 
 
 @pytest.fixture
-def fresh(estate: Estate) -> Estate:
-    """The estate as it was after `up`: everything powered and answering, no images, no tarballs,
-    nothing pinned.
+def fresh(environment: Environment) -> Environment:
+    """The environment as it was after `up`: everything powered and answering, no images, no
+    tarballs, nothing pinned.
     """
-    estate.reset()
-    return estate
+    environment.reset()
+    return environment

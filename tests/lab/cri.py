@@ -53,7 +53,7 @@ class Cri:
         return next((image for image in self.images() if name in image.names), None)
 
     def pinned(self, image_id: str) -> bool:
-        """Whether kubelet is told to leave the image alone; AssertionError where the node does not
+        """Whether the image is marked as pinned for kubelet; AssertionError where the node does not
         have it.
         """
         found = [image.pinned for image in self.images() if image.image_id == image_id]

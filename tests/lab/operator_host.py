@@ -30,7 +30,7 @@ class Operator(Host):
         return self.run(
             program(),
             *argv,
-            env=environment(env),
+            env=variables(env),
             cwd="/root",
             input=input,
             timeout=timeout,
@@ -39,7 +39,7 @@ class Operator(Host):
 
     def start_breakglass(self, *argv: str, env: Mapping[str, str] | None = None) -> HostProcess:
         """Start breakglass and go on; send_signal reaches it, communicate() collects it."""
-        return self.popen(program(), *argv, env=environment(env), cwd="/root")
+        return self.popen(program(), *argv, env=variables(env), cwd="/root")
 
     def interrupt(
         self, child: HostProcess, sig: int = signal.SIGTERM, *, timeout: float = 60
@@ -50,7 +50,7 @@ class Operator(Host):
         return child.returncode, out, err
 
 
-def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def variables(extra: Mapping[str, str] | None) -> dict[str, str]:
     """The example configuration, unless the caller says otherwise; coverage and the like come
     through the caller.
     """

@@ -1,5 +1,5 @@
-"""Keys and certificates of one raised estate: its CA, TLS certificates, SSH keys. Made by openssl
-and ssh-keygen, kept under STATE/pki.
+"""Keys and certificates of one environment: its CA, TLS certificates, SSH keys. Made by openssl and
+ssh-keygen, kept under STATE/pki.
 """
 
 import subprocess

@@ -93,7 +93,7 @@ step() {
 installed() { dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "${packages[@]}" 2>/dev/null | awk '$1 == "installed" {print $2}'; }
 packages_missing() { [[ $(installed | sort -u | wc -l) != "${#packages[@]}" ]]; }
 
-# No service may start on the machine itself: policy-rc.d says no while dpkg works, and is put back as it was.
+# No service may start on the machine itself: policy-rc.d says no while dpkg works, and is restored as it was.
 install_packages() {
     local policy=/usr/sbin/policy-rc.d kept=""
     if [[ -e $policy ]]; then kept=$(mktemp) && cp -a "$policy" "$kept"; fi

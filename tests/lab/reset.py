@@ -1,5 +1,5 @@
-"""Brings a standing estate back to how it was after `up`, in a second or two, so that each test
-finds the same.
+"""Restores an environment to how it was after `up`, in a second or two, so that each test finds the
+same.
 """
 
 import errno

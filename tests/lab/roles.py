@@ -75,7 +75,7 @@ REGISTRIES: Mapping[str, str] = {
 
 
 def hosts() -> dict[str, Host]:
-    """All hosts of the estate, by name."""
+    """All hosts of the environment, by name."""
     return {name: operator(name) if name in OPERATORS else host(name) for name in ADDRESSES}
 
 

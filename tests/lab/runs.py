@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .estate import Estate
+from .environment import Environment
 from .roles import VM_DIRECTORY
 
 STEP_DONE = re.compile(r"\s*\d+/\d+ done ")
@@ -19,7 +19,7 @@ MOVING = re.compile(r'(\\?"(?:run|at)\\?":\\?")[^"\\]*')
 @dataclass(frozen=True)
 class Ran:
     exit_code: int
-    told: dict[str, Any]
+    reported: dict[str, Any]
     stderr: str
 
     @property
@@ -27,67 +27,67 @@ class Ran:
         """The steps' lines; `run` and `at` of the annotation, which differ from run to run, are
         blanked.
         """
-        return [MOVING.sub(r"\1", step["line"]) for step in self.told["steps"]]
+        return [MOVING.sub(r"\1", step["line"]) for step in self.reported["steps"]]
 
     @property
     def result(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.told["result"]
+        found: dict[str, Any] = self.reported["result"]
         return found
 
     @property
     def error(self) -> dict[str, str]:
-        assert self.told["error"], f"no error: {self.told}"
-        found: dict[str, str] = self.told["error"]
+        assert self.reported["error"], f"no error: {self.reported}"
+        found: dict[str, str] = self.reported["error"]
         return found
 
 
 def run(
-    estate: Estate,
+    environment: Environment,
     *argv: str,
     expect: int | None = 0,
     env: Mapping[str, str] | None = None,
     timeout: float = 300,
 ) -> Ran:
     """Run one command; exactly one object on stdout, and no traceback anywhere."""
-    ended = estate.operator.breakglass("--json", *argv, env=env, timeout=timeout)
+    ended = environment.operator.breakglass("--json", *argv, env=env, timeout=timeout)
     return judge(ended, expect=expect)
 
 
 def judge(ended: subprocess.CompletedProcess[str], *, expect: int | None) -> Ran:
     lines = ended.stdout.splitlines()
     assert len(lines) == 1, f"not one object on stdout: {ended.stdout!r}\n{ended.stderr}"
-    told = json.loads(lines[0])
+    reported = json.loads(lines[0])
     assert "Traceback" not in ended.stderr, ended.stderr
     assert expect is None or ended.returncode == expect, (
-        f"exit {ended.returncode}, expected {expect}: {told['error']}\n{ended.stderr}"
+        f"exit {ended.returncode}, expected {expect}: {reported['error']}\n{ended.stderr}"
     )
-    assert told["exit_code"] == ended.returncode
-    return Ran(ended.returncode, told, ended.stderr)
+    assert reported["exit_code"] == ended.returncode
+    return Ran(ended.returncode, reported, ended.stderr)
 
 
-def twice(estate: Estate, *argv: str, yes: bool = False) -> Ran:
+def twice(environment: Environment, *argv: str, yes: bool = False) -> Ran:
     """The laws of one command: the dry run changes nothing and shows what is then done; a second
     run has nothing to do.
     """
-    before = estate.listing()
-    shown = run(estate, *argv, "--dry-run")
-    assert estate.listing() == before, "the dry run changed something"
-    assert shown.told["dry_run"] is True
-    assert shown.told["changed"] is False
-    assert {step["status"] for step in shown.told["steps"]} <= {"planned"}
+    before = environment.listing()
+    shown = run(environment, *argv, "--dry-run")
+    assert environment.listing() == before, "the dry run changed something"
+    assert shown.reported["dry_run"] is True
+    assert shown.reported["changed"] is False
+    assert {step["status"] for step in shown.reported["steps"]} <= {"planned"}
     sure = ("--yes",) if yes else ()
-    done = run(estate, *argv, *sure)
+    done = run(environment, *argv, *sure)
     assert done.lines == shown.lines, "\n".join(difflib.ndiff(shown.lines, done.lines))
-    assert {step["status"] for step in done.told["steps"]} <= {"done"}
-    again = run(estate, *argv, *sure)
+    assert {step["status"] for step in done.reported["steps"]} <= {"done"}
+    again = run(environment, *argv, *sure)
     assert again.lines == [], again.lines
-    assert again.told["changed"] is False
+    assert again.reported["changed"] is False
     return done
 
 
-def cut_short(estate: Estate, *argv: str, after: int) -> None:
+def cut_short(environment: Environment, *argv: str, after: int) -> None:
     """Kill a run when it has reported so many steps as done."""
-    with estate.operator.start_breakglass("--json", *argv) as child:
+    with environment.operator.start_breakglass("--json", *argv) as child:
         assert child.stderr
         done = 0
         for line in child.stderr:
@@ -100,25 +100,25 @@ def cut_short(estate: Estate, *argv: str, after: int) -> None:
     )
 
 
-def shelf(estate: Estate) -> dict[str, str]:
+def shelf(environment: Environment) -> dict[str, str]:
     """What lies in the VM's directory: name -> sha256 of the content, or -> target of the link."""
     found = {}
-    for path in sorted(estate.vm.path(VM_DIRECTORY).iterdir()):
+    for path in sorted(environment.vm.path(VM_DIRECTORY).iterdir()):
         found[path.name] = (
             f"-> {path.readlink()}"
             if path.is_symlink()
-            else estate.vm.run("sha256sum", f"{VM_DIRECTORY}/{path.name}").stdout.split()[0]
+            else environment.vm.run("sha256sum", f"{VM_DIRECTORY}/{path.name}").stdout.split()[0]
         )
     return found
 
 
-def verified(estate: Estate) -> list[str]:
+def verified(environment: Environment) -> list[str]:
     """Tags whose tarball is what its sidecars say, asked of sha256sum itself."""
-    sums = [name for name in shelf(estate) if name.endswith(".tar.gz.sha256")]
+    sums = [name for name in shelf(environment) if name.endswith(".tar.gz.sha256")]
     good = [
         name
         for name in sums
-        if estate.vm.run(
+        if environment.vm.run(
             "sha256sum", "--check", "--strict", "--status", name, cwd=VM_DIRECTORY, check=False
         ).returncode
         == 0
@@ -126,24 +126,24 @@ def verified(estate: Estate) -> list[str]:
     return sorted(name.removeprefix("infra-ci-").removesuffix(".tar.gz.sha256") for name in good)
 
 
-def stop_registries(estate: Estate) -> None:
-    for registry in estate.registries:
+def stop_registries(environment: Environment) -> None:
+    for registry in environment.registries:
         registry.host.stop("registry")
 
 
-def image_ids(estate: Estate, node: str) -> dict[str, str]:
+def image_ids(environment: Environment, node: str) -> dict[str, str]:
     """Name -> image ID of all that the node's containerd has, asked of ctr itself."""
     found = {}
     for line in (
-        estate.nodes[node].run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines()[1:]
+        environment.nodes[node].run("ctr", "-n", "k8s.io", "images", "ls").stdout.splitlines()[1:]
     ):
         name, _, target = line.split()[:3]
         document = json.loads(
-            estate.nodes[node].run("ctr", "-n", "k8s.io", "content", "get", target).stdout
+            environment.nodes[node].run("ctr", "-n", "k8s.io", "content", "get", target).stdout
         )
         if "manifests" in document:
             document = json.loads(
-                estate.nodes[node]
+                environment.nodes[node]
                 .run("ctr", "-n", "k8s.io", "content", "get", document["manifests"][0]["digest"])
                 .stdout
             )

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from .answering import TAG
-from .estate import Estate, in_use
+from .environment import Environment, in_use
 from .faults.arrangements import published
 from .faults.injections import unplugged
 from .operator_host import program
@@ -21,21 +21,21 @@ from .test_recover import ADMIN, REPAIR, job
 PAGE = Path(__file__).resolve().parents[2] / "docs/screens.md"
 COLUMNS = 110
 """A longer line is cut there, with `...`."""
-LISTED = re.compile(r" *\d+(\. |/\d+ done )| {5}\S+\$ |putting back: ")
+LISTED = re.compile(r" *\d+(\. |/\d+ done )| {5}\S+\$ |undoing: ")
 """A line of a plan, or one that says that it is done: of many in a row the first two and the last
 are shown.
 """
 
 
 def main() -> int:
-    estate = Estate()
+    environment = Environment()
     with in_use(wait=True):
-        borrowed = estate.standing
-        estate.reset() if borrowed else estate.up()
+        borrowed = environment.standing
+        environment.reset() if borrowed else environment.up()
         try:
-            taken = {name: take(estate) for name, take in SCREENS.items()}
+            taken = {name: take(environment) for name, take in SCREENS.items()}
         finally:
-            estate.reset() if borrowed else estate.down()
+            environment.reset() if borrowed else environment.down()
     text = PAGE.read_text("utf-8")
     for name, screen in taken.items():
         block = re.compile(
@@ -49,11 +49,11 @@ def main() -> int:
     return 0
 
 
-def shown(estate: Estate, *argv: str) -> str:
+def shown(environment: Environment, *argv: str) -> str:
     """What a person sees who types this: both streams, in the order in which they came."""
     line = " ".join(("breakglass", *argv))
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in argv)
-    ended = estate.operator.run(
+    ended = environment.operator.run(
         "sh",
         "-c",
         f'{program()} {quoted} 2>&1; echo "exit code $?"',
@@ -75,50 +75,50 @@ def short(line: str) -> str:
     return line if len(line) <= COLUMNS else line[: COLUMNS - 3] + "..."
 
 
-def outage(estate: Estate, *argv: str) -> str:
+def outage(environment: Environment, *argv: str) -> str:
     """Both registries off, the VM's plug pulled, one node off, one cordoned by somebody else."""
-    stop_registries(estate)
-    with unplugged(estate.vm, estate.nodes["k8s-node10"]):
-        return shown(estate, *argv)
+    stop_registries(environment)
+    with unplugged(environment.vm, environment.nodes["k8s-node10"]):
+        return shown(environment, *argv)
 
 
-def take_check(estate: Estate) -> str:
-    published(estate)
-    estate.mirror()
-    return outage(estate, "check")
+def take_check(environment: Environment) -> str:
+    published(environment)
+    environment.mirror()
+    return outage(environment, "check")
 
 
-def take_recover(estate: Estate) -> str:
-    estate.cluster.cordon("k8s-node3")
-    estate.operator.write("/root/repair.json", job("Always"))
-    estate.operator.write("/root/repair.sh", f"#!/bin/sh{REPAIR}", mode=0o755)
-    screen = outage(estate, "recover", "--yes", "--", "./repair.sh")
-    estate.cluster.kubectl("delete", "job", "repair", "--wait=true")
-    estate.cluster.delete_pods()
+def take_recover(environment: Environment) -> str:
+    environment.cluster.cordon("k8s-node3")
+    environment.operator.write("/root/repair.json", job("Always"))
+    environment.operator.write("/root/repair.sh", f"#!/bin/sh{REPAIR}", mode=0o755)
+    screen = outage(environment, "recover", "--yes", "--", "./repair.sh")
+    environment.cluster.kubectl("delete", "job", "repair", "--wait=true")
+    environment.cluster.delete_pods()
     return screen
 
 
-def take_status(estate: Estate) -> str:
-    stop_registries(estate)
-    assert estate.operator.breakglass("recover", "k8s-node1", "--yes").returncode == 0
-    return outage(estate, "status")
+def take_status(environment: Environment) -> str:
+    stop_registries(environment)
+    assert environment.operator.breakglass("recover", "k8s-node1", "--yes").returncode == 0
+    return outage(environment, "status")
 
 
-def take_drill(estate: Estate) -> str:
-    estate.operator.breakglass("restore", "--yes")
-    for registry in estate.registries:
+def take_drill(environment: Environment) -> str:
+    environment.operator.breakglass("restore", "--yes")
+    for registry in environment.registries:
         registry.host.start("registry")
-    screen = shown(estate, "drill", "k8s-node1")
-    tarball = estate.nas.path(f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz")
+    screen = shown(environment, "drill", "k8s-node1")
+    tarball = environment.nas.path(f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz")
     content = bytearray(tarball.read_bytes())
     content[len(content) // 2] ^= 1
     tarball.write_bytes(content)
-    typed, *lines = shown(estate, "drill", "k8s-node1").splitlines(keepends=True)
+    typed, *lines = shown(environment, "drill", "k8s-node1").splitlines(keepends=True)
     failed = next(number for number, line in enumerate(lines) if "FAILED" in line)
     return f"{screen}\nWith one bit flipped on the NAS:\n\n{typed}...\n{''.join(lines[failed:])}"
 
 
-SCREENS: dict[str, Callable[[Estate], str]] = {
+SCREENS: dict[str, Callable[[Environment], str]] = {
     "check": take_check,
     "recover": take_recover,
     "status": take_status,

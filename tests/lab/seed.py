@@ -24,7 +24,7 @@ PidFile /run/sshd.pid
 
 
 def make_pki() -> None:
-    """All keys and certificates of the estate."""
+    """All keys and certificates of the environment."""
     pki.make_authority()
     pki.make_authority("kubernetes-ca")
     addresses = ",".join(f"IP:{ADDRESSES[host]}" for host in (MASTER, OTHER_API))

@@ -23,7 +23,7 @@ from .answering import (
 )
 from .cluster import Pod
 from .cri import Cri, PullFailed
-from .estate import Estate
+from .environment import Environment
 from .images import PAUSE, small_bundle
 from .registry import INDEX, MANIFEST, Registry
 from .roles import WORKERS
@@ -39,7 +39,7 @@ def holds(content: str) -> tuple[str, ...]:
 
 
 def run_to_the_end(
-    estate: Estate,
+    environment: Environment,
     pods: Sequence[tuple[str, str]],
     *,
     node: str | None = None,
@@ -49,24 +49,24 @@ def run_to_the_end(
     for.
     """
     for number, (name, policy) in enumerate(pods):
-        estate.cluster.start_pod(
+        environment.cluster.start_pod(
             f"pipeline-{number}", name, pull_policy=policy, node=node, command=holds(content)
         )
     try:
         return dict(
             zip(
                 pods,
-                estate.cluster.ended(*(f"pipeline-{number}" for number in range(len(pods)))),
+                environment.cluster.ended(*(f"pipeline-{number}" for number in range(len(pods)))),
                 strict=True,
             )
         )
     finally:
-        estate.cluster.delete_pods()
+        environment.cluster.delete_pods()
 
 
 @pytest.mark.parametrize("node", WORKERS)
 def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_the_pinned_node(
-    fresh: Estate, node: str
+    fresh: Environment, node: str
 ) -> None:
     outage(fresh, node)
     brought = run(fresh, "import", node)
@@ -91,7 +91,7 @@ def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_th
     "node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])]
 )
 def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
-    fresh: Estate, node: str
+    fresh: Environment, node: str
 ) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)
@@ -108,7 +108,9 @@ def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
 @pytest.mark.parametrize(
     "node", ["k8s-node3", pytest.param("k8s-node1", marks=pytest.mark.thorough)]
 )
-def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(fresh: Estate, node: str) -> None:
+def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(
+    fresh: Environment, node: str
+) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["answers_pulls"] is True
     cri = Cri(fresh.nodes[node])
@@ -119,7 +121,9 @@ def test_containerd_2_takes_the_same_eight_pulls_through_the_cri(fresh: Estate, 
         assert cri.pull(name) == image.image_id
 
 
-def test_without_answering_an_always_pod_does_not_start_and_import_says_so(fresh: Estate) -> None:
+def test_without_answering_an_always_pod_does_not_start_and_import_says_so(
+    fresh: Environment,
+) -> None:
     outage(fresh, "k8s-node1")
     brought = run(fresh, "import", "k8s-node1", "--no-answer-pulls")
     assert brought.result["answers_pulls"] is False
@@ -130,7 +134,9 @@ def test_without_answering_an_always_pod_does_not_start_and_import_says_so(fresh
     assert "ImagePull" in pods[LATEST, "Always"].reason
 
 
-def test_forgejo_back_with_a_newer_latest_wins_and_our_image_is_still_kept(fresh: Estate) -> None:
+def test_forgejo_back_with_a_newer_latest_wins_and_our_image_is_still_kept(
+    fresh: Environment,
+) -> None:
     ours = outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
     cri = Cri(fresh.nodes["k8s-node1"])
@@ -156,7 +162,7 @@ def break_index(registry: Registry) -> str:
     "node", ["k8s-node1", pytest.param("k8s-node2", marks=pytest.mark.thorough)]
 )
 def test_where_forgejo_serves_an_index_whose_child_is_gone_ours_comes_first_and_import_says_why(
-    fresh: Estate, node: str
+    fresh: Environment, node: str
 ) -> None:
     ours = outage(fresh, node)
     child = break_index(fresh.forgejo)
@@ -174,7 +180,7 @@ def test_where_forgejo_serves_an_index_whose_child_is_gone_ours_comes_first_and_
 
 
 def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_import(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     ours = outage(fresh, "k8s-node1")
     fresh.forgejo.host.start("registry")
@@ -188,14 +194,14 @@ def test_an_index_that_breaks_after_the_import_is_passed_over_after_another_impo
     pods = run_to_the_end(fresh, [(LATEST, "Always")], node="k8s-node1")
     assert pods[LATEST, "Always"].phase == "Succeeded", pods
     assert image_ids(fresh, "k8s-node1")[LATEST] == ours.image_id
-    assert run(fresh, "import", "k8s-node1").told["steps"] == []
+    assert run(fresh, "import", "k8s-node1").reported["steps"] == []
 
 
 @pytest.mark.parametrize(
     "node", [pytest.param("k8s-node1", marks=pytest.mark.thorough), "k8s-node3"]
 )
 def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(
-    fresh: Estate, node: str
+    fresh: Environment, node: str
 ) -> None:
     image = outage(fresh, node)
     assert run(fresh, "import", node).result["kept"] is True
@@ -218,7 +224,7 @@ def test_the_image_is_pinned_through_pulls_and_a_restart_until_restore(
 
 
 def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_image(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     outage(fresh, "k8s-node10")
     brought = run(fresh, "import", "k8s-node10")
@@ -236,7 +242,9 @@ def test_on_containerd_1_6_20_import_says_that_this_version_cannot_keep_the_imag
         *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3")),
     ],
 )
-def test_skopeo_copies_from_the_responder_what_containerd_holds(fresh: Estate, node: str) -> None:
+def test_skopeo_copies_from_the_responder_what_containerd_holds(
+    fresh: Environment, node: str
+) -> None:
     image = outage(fresh, node)
     run(fresh, "import", node)
     host = fresh.nodes[node]
@@ -261,16 +269,16 @@ def test_skopeo_copies_from_the_responder_what_containerd_holds(fresh: Estate, n
         assert json.loads(manifest.read_bytes())["config"]["digest"] == image.image_id
 
 
-def ask(estate: Estate, node: str, method: str, path: str) -> tuple[int, dict[str, str]]:
+def ask(environment: Environment, node: str, method: str, path: str) -> tuple[int, dict[str, str]]:
     """(status, headers) of one request to the responder, by curl on the node."""
-    port = answers_on(estate.nodes[node])
+    port = answers_on(environment.nodes[node])
     argv = (
         ("--head",)
         if method == "HEAD"
         else ("--request", method, "--dump-header", "-", "--output", "/dev/null")
     )
     shown = (
-        estate.nodes[node]
+        environment.nodes[node]
         .run("curl", "--silent", "--max-time", "10", *argv, f"http://127.0.0.1:{port}{path}")
         .stdout.splitlines()
     )
@@ -279,7 +287,7 @@ def ask(estate: Estate, node: str, method: str, path: str) -> tuple[int, dict[st
 
 
 def test_the_responder_answers_with_the_media_type_digest_and_length_of_the_manifest(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
@@ -308,7 +316,7 @@ def test_the_responder_answers_with_the_media_type_digest_and_length_of_the_mani
 
 
 def test_a_thousand_hostile_requests_at_once_get_nothing_and_the_next_client_is_answered(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     image = outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
@@ -334,7 +342,7 @@ def test_a_thousand_hostile_requests_at_once_get_nothing_and_the_next_client_is_
     assert Cri(node).pull(LATEST) == image.image_id
 
 
-def test_companions_are_kept_and_answered_for_in_the_same_way(fresh: Estate) -> None:
+def test_companions_are_kept_and_answered_for_in_the_same_way(fresh: Environment) -> None:
     companion = f"{PRIVATE}/plugin-git:2.5"
     plugin = fresh.publish(
         small_bundle("plugin"), "2.5", registries=[Registry(fresh.vm, f"{PRIVATE}/plugin-git")]
@@ -360,7 +368,9 @@ def test_companions_are_kept_and_answered_for_in_the_same_way(fresh: Estate) -> 
     assert not cri.pinned(plugin.image_id)
 
 
-def test_the_verdict_names_images_that_waiting_pods_want_and_the_node_lacks(fresh: Estate) -> None:
+def test_the_verdict_names_images_that_waiting_pods_want_and_the_node_lacks(
+    fresh: Environment,
+) -> None:
     outage(fresh, "k8s-node1")
     missing = f"{PRIVATE}/deploy:3"
     fresh.cluster.start_pod("waits", missing, node="k8s-node1")

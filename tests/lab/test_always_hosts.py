@@ -1,4 +1,4 @@
-"""Whatever hosts.toml a node has: pulls are answered beside it, and it is put back byte for
+"""Whatever hosts.toml a node has: pulls are answered beside it, and it is restored byte for
 byte.
 """
 
@@ -22,7 +22,7 @@ from .answering import (
     traces,
 )
 from .cri import Cri
-from .estate import Estate
+from .environment import Environment
 from .faults.rows import row
 from .host import Host
 from .mirror import remove
@@ -112,7 +112,7 @@ SHORT = (nothing_at_all, only_a_server, files_are_links, a_mirror_and_comments)
 
 @row(
     "import",
-    "hosts.toml missing, present, with a host of its own, a link, shared by registries",
+    "hosts.toml missing, present, with its own host, a link, shared by registries",
     "pulls are answered; `restore` puts it back byte for byte",
     exit_code=0,
 )
@@ -124,7 +124,7 @@ SHORT = (nothing_at_all, only_a_server, files_are_links, a_mirror_and_comments)
     ],
 )
 def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(
-    fresh: Estate, lay: Callable[[Host], None]
+    fresh: Environment, lay: Callable[[Host], None]
 ) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
@@ -143,11 +143,11 @@ def test_whatever_lies_in_certs_d_pulls_are_answered_and_it_is_put_back(
 
 
 @contextlib.contextmanager
-def another_authority(estate: Estate) -> Iterator[str]:
-    """Forgejo with a certificate that only who is told of it trusts; that authority's
+def another_authority(environment: Environment) -> Iterator[str]:
+    """Forgejo with a certificate that only who is reported of it trusts; that authority's
     certificate.
     """
-    registry = estate.forgejo.host
+    registry = environment.forgejo.host
     own = [
         (f"/etc/lab/registry.{kind}", registry.read(f"/etc/lab/registry.{kind}"))
         for kind in ("crt", "key")
@@ -172,7 +172,7 @@ def another_authority(estate: Estate) -> Iterator[str]:
     ids=["hosts.toml with ca", "docker's ca.crt beside no hosts.toml"],
 )
 def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
-    fresh: Estate, docker_style: bool
+    fresh: Environment, docker_style: bool
 ) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
@@ -208,7 +208,7 @@ def test_a_registry_trusted_by_a_ca_of_its_own_is_still_trusted_when_it_is_back(
     "another one is used; the port's owner is left alone",
     exit_code=0,
 )
-def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
+def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Environment) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     run(fresh, "import", NODE)
@@ -232,7 +232,7 @@ def test_a_port_that_is_taken_is_left_to_whom_it_belongs(fresh: Estate) -> None:
 
 @pytest.mark.parametrize("name", ["k8s-node1", "k8s-node3"])
 def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_all_the_same(
-    fresh: Estate, name: str
+    fresh: Environment, name: str
 ) -> None:
     image = outage(fresh, name)
     node = fresh.nodes[name]
@@ -244,9 +244,9 @@ def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_a
     node.start("containerd")
     before = fresh.listing()
     error = run(fresh, "import", name, expect=3).error
-    told = " ".join(error.values())
+    reported = " ".join(error.values())
     for word in ("config_path", "Always", "IfNotPresent", "--no-answer-pulls"):
-        assert word in told
+        assert word in reported
     assert fresh.listing() == before
     brought = run(fresh, "import", name, "--no-answer-pulls").result
     assert (brought["answers_pulls"], brought["image_id"]) == (False, image.image_id)
@@ -254,7 +254,7 @@ def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_a
 
 
 def test_a_hosts_toml_that_somebody_edited_after_us_is_left_and_reported_each_time(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     outage(fresh, NODE)
     node = fresh.nodes[NODE]
@@ -274,7 +274,7 @@ def test_a_hosts_toml_that_somebody_edited_after_us_is_left_and_reported_each_ti
         in run(fresh, "restore", NODE, "--yes", expect=4).error["next"]
     )
     node.path("/var/breakglass/.breakglass.json").unlink()
-    assert run(fresh, "restore", NODE, "--yes").told["steps"] == []
+    assert run(fresh, "restore", NODE, "--yes").reported["steps"] == []
     assert node.read(file) == original + "# by hand, during the outage\n"
     node.path(file).write_text(original)
     is_taken_back(node, before)

@@ -20,7 +20,7 @@ from .answering import (
     traces,
 )
 from .cri import Cri, PullFailed
-from .estate import Estate
+from .environment import Environment
 from .runs import run, twice
 
 NODE = "k8s-node1"
@@ -34,7 +34,9 @@ LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
         *(pytest.param(name, marks=pytest.mark.thorough) for name in ("k8s-node2", "k8s-node3")),
     ],
 )
-def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(fresh: Estate, name: str) -> None:
+def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(
+    fresh: Environment, name: str
+) -> None:
     image = outage(fresh, name)
     node = fresh.nodes[name]
     for path, mode, owner in ((f"{PRIVATE}/hosts.toml", 0o640, 2000), (FORGEJO, 0o750, 2000)):
@@ -58,8 +60,8 @@ def test_restore_leaves_nothing_of_ours_and_every_file_as_it_was(fresh: Estate, 
     assert Cri(node).pull(LATEST) == newer.image_id
 
 
-def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_registry_answers(
-    fresh: Estate,
+def test_restore_restores_the_pin_and_the_node_together_and_warns_while_no_registry_answers(
+    fresh: Environment,
 ) -> None:
     outage(fresh, NODE)
     before, listed = traces(fresh.nodes[NODE]), fresh.listing()["nodes"]
@@ -74,15 +76,15 @@ def test_restore_gives_back_the_pin_and_the_node_together_and_warns_while_no_reg
 
 
 def test_import_without_answering_takes_away_the_answering_that_was_there_and_keeps_the_image(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     files = registry_files(node)
     run(fresh, "import", NODE)
     assert registry_files(node) != files
-    told = twice(fresh, "import", NODE, "--no-answer-pulls").result
-    assert (told["answers_pulls"], told["kept"]) == (False, True)
+    reported = twice(fresh, "import", NODE, "--no-answer-pulls").result
+    assert (reported["answers_pulls"], reported["kept"]) == (False, True)
     assert registry_files(node) == files
     assert responder(node) is None
     assert Cri(node).pinned(image.image_id)
@@ -90,7 +92,7 @@ def test_import_without_answering_takes_away_the_answering_that_was_there_and_ke
     pulls_all(fresh, NODE, image)
 
 
-def test_restore_of_a_named_node_needs_no_api_server(fresh: Estate) -> None:
+def test_restore_of_a_named_node_needs_no_api_server(fresh: Environment) -> None:
     outage(fresh, NODE)
     before = traces(fresh.nodes[NODE])
     run(fresh, "import", NODE)
@@ -100,10 +102,12 @@ def test_restore_of_a_named_node_needs_no_api_server(fresh: Estate) -> None:
     assert responder(fresh.nodes[NODE])
     assert run(fresh, "restore", NODE, "--yes").result["cleaned"] == [NODE]
     is_taken_back(fresh.nodes[NODE], before)
-    assert run(fresh, "restore", NODE, "--yes").told["steps"] == []
+    assert run(fresh, "restore", NODE, "--yes").reported["steps"] == []
 
 
-def test_a_node_that_cannot_be_reached_is_listed_and_the_others_are_cleaned(fresh: Estate) -> None:
+def test_a_node_that_cannot_be_reached_is_listed_and_the_others_are_cleaned(
+    fresh: Environment,
+) -> None:
     outage(fresh, NODE)
     before = traces(fresh.nodes[NODE])
     run(fresh, "import", NODE)
@@ -115,7 +119,7 @@ def test_a_node_that_cannot_be_reached_is_listed_and_the_others_are_cleaned(fres
 
 
 @pytest.mark.parametrize("then", ["import", "restore"])
-def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Estate, then: str) -> None:
+def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Environment, then: str) -> None:
     image = outage(fresh, NODE)
     node = fresh.nodes[NODE]
     before = traces(node)
@@ -134,14 +138,14 @@ def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Estate, then:
         pulls_all(fresh, NODE, image)
     run(fresh, "restore", NODE, "--yes")
     after = traces(node)
-    for told in (before, after):
-        told["port"] = {
-            port for port in told["port"] if int(port) < 32768
+    for reported in (before, after):
+        reported["port"] = {
+            port for port in reported["port"] if int(port) < 32768
         }  # kubelet and containerd take others at each boot
     assert differences(before, after) == []
 
 
-def test_an_import_heals_a_responder_that_was_killed(fresh: Estate) -> None:
+def test_an_import_heals_a_responder_that_was_killed(fresh: Environment) -> None:
     image = outage(fresh, NODE)
     run(fresh, "import", NODE)
     found = responder(fresh.nodes[NODE])

@@ -1,10 +1,8 @@
-"""drill on real containerd: what is shown is done, twice in a row, and nothing of the estate is
-another than before.
-"""
+"""drill on real containerd: what is shown is done, twice, and the environment is as it was."""
 
 import pytest
 
-from .estate import Estate
+from .environment import Environment
 from .faults.arrangements import TAG, held
 from .runs import run
 from .untouched import everything
@@ -14,8 +12,8 @@ from .untouched import everything
     ("node", "times"),
     [("k8s-node1", 1), ("k8s-node2", 1), pytest.param("k8s-node3", 2, marks=pytest.mark.thorough)],
 )
-def test_a_drill_tries_every_source_and_leaves_the_estate_as_it_was(
-    fresh: Estate, node: str, times: int
+def test_a_drill_tries_every_source_and_leaves_the_environment_as_it_was(
+    fresh: Environment, node: str, times: int
 ) -> None:
     held(fresh, node)
     fresh.mirror()
@@ -25,8 +23,8 @@ def test_a_drill_tries_every_source_and_leaves_the_estate_as_it_was(
     for _ in range(times):
         done = run(fresh, "drill", node)
         assert done.lines == shown.lines
-        assert {step["status"] for step in done.told["steps"]} == {"done"}
-        assert done.told["changed"] is False
+        assert {step["status"] for step in done.reported["steps"]} == {"done"}
+        assert done.reported["changed"] is False
         assert [
             (source["name"], source["tag"], source["ok"]) for source in done.result["sources"]
         ] == [("registry-vm", TAG, True), ("synology", TAG, True)]

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from .estate import Estate
+from .environment import Environment
 from .registry import PASSWORD, USER
 from .roles import NODES, VM_DIRECTORY, WORKERS
 
 TAG = "0a1b2c3d"
 
 
-def test_every_node_reports_ready(fresh: Estate) -> None:
+def test_every_node_reports_ready(fresh: Environment) -> None:
     assert fresh.cluster.ready() == set(NODES)
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_a_node_runs_the_containerd_it_is_said_to_run(estate: Estate, name: str) -> None:
+def test_a_node_runs_the_containerd_it_is_said_to_run(environment: Environment, name: str) -> None:
     versions = [
         line.split()[1]
-        for line in estate.nodes[name].run("ctr", "version").stdout.splitlines()
+        for line in environment.nodes[name].run("ctr", "version").stdout.splitlines()
         if line.strip().startswith("Version:")
     ]
     assert len(versions) == 2
@@ -30,7 +30,7 @@ def test_a_node_runs_the_containerd_it_is_said_to_run(estate: Estate, name: str)
 
 
 def test_pods_start_while_the_registries_are_up_and_wait_in_vain_while_they_are_down(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     image = fresh.small(TAG)
     for number, node in enumerate(WORKERS):
@@ -47,7 +47,7 @@ def test_pods_start_while_the_registries_are_up_and_wait_in_vain_while_they_are_
         assert pod.reason in ("ErrImagePull", "ImagePullBackOff"), pod
 
 
-def test_docker_pulls_the_very_image_that_was_published(fresh: Estate) -> None:
+def test_docker_pulls_the_very_image_that_was_published(fresh: Environment) -> None:
     image = fresh.small(TAG, "two")
     for reference in image.references:
         fresh.vm.run("docker", "pull", "--quiet", reference)
@@ -60,7 +60,7 @@ def test_docker_pulls_the_very_image_that_was_published(fresh: Estate) -> None:
     assert fresh.small(TAG, "three").image_id != image.image_id == fresh.small(TAG, "two").image_id
 
 
-def test_an_index_can_lose_its_child_and_is_still_served(fresh: Estate) -> None:
+def test_an_index_can_lose_its_child_and_is_still_served(fresh: Environment) -> None:
     image = fresh.small(TAG)
     index = fresh.private.put_index(TAG, children={"amd64": image.digest})
     reference = f"{fresh.private.reference}:{TAG}"
@@ -87,7 +87,7 @@ def test_an_index_can_lose_its_child_and_is_still_served(fresh: Estate) -> None:
     )
 
 
-def test_a_registry_can_refuse_strangers(fresh: Estate) -> None:
+def test_a_registry_can_refuse_strangers(fresh: Environment) -> None:
     image = fresh.small(TAG)
     fresh.forgejo.refuse(on=True)
     done = fresh.vm.run("docker", "pull", "--quiet", image.references[-1], check=False)
@@ -108,7 +108,7 @@ def test_a_registry_can_refuse_strangers(fresh: Estate) -> None:
     ] == ["401", "200"]
 
 
-def test_the_nas_has_a_shell_and_five_commands_and_nothing_else(fresh: Estate) -> None:
+def test_the_nas_has_a_shell_and_five_commands_and_nothing_else(fresh: Environment) -> None:
     ssh = ("ssh", "-o", "BatchMode=yes", "192.168.1.13")
     assert fresh.operator.run(
         *ssh, "printf abc | wc -c; ls /volume1; readlink /bin/cat; echo abc | tail -c +3"
@@ -124,7 +124,7 @@ def test_the_nas_has_a_shell_and_five_commands_and_nothing_else(fresh: Estate) -
     )
 
 
-def test_the_nas_gets_links_and_times_as_they_are(fresh: Estate) -> None:
+def test_the_nas_gets_links_and_times_as_they_are(fresh: Environment) -> None:
     fresh.vm.write(f"{VM_DIRECTORY}/infra-ci-{TAG}.tar.gz", "not really")
     fresh.vm.path(f"{VM_DIRECTORY}/infra-ci-latest.tar.gz").symlink_to(f"infra-ci-{TAG}.tar.gz")
     fresh.mirror()
@@ -139,7 +139,7 @@ def test_the_nas_gets_links_and_times_as_they_are(fresh: Estate) -> None:
 
 @pytest.mark.parametrize("name", NODES)
 def test_root_of_a_node_may_log_in_to_both_sources_and_wizard_may_sudo(
-    estate: Estate, name: str
+    environment: Environment, name: str
 ) -> None:
     login = (
         "ssh",
@@ -152,11 +152,11 @@ def test_root_of_a_node_may_log_in_to_both_sources_and_wizard_may_sudo(
         "-o",
         "BatchMode=yes",
     )
-    assert estate.operator.run(*login, "root@10.0.20.10", "hostname").stdout == "registry-vm\n"
-    assert estate.operator.run(*login, "192.168.1.13", "echo", "nas").stdout == "nas\n"
+    assert environment.operator.run(*login, "root@10.0.20.10", "hostname").stdout == "registry-vm\n"
+    assert environment.operator.run(*login, "192.168.1.13", "echo", "nas").stdout == "nas\n"
 
 
-def test_a_host_can_lose_its_plug_its_cable_and_its_daemons(fresh: Estate) -> None:
+def test_a_host_can_lose_its_plug_its_cable_and_its_daemons(fresh: Environment) -> None:
     login = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=1", "root@10.0.20.10", "hostname")
     fresh.vm.write("/opt/kept", "kept")
     vm = fresh.vm
@@ -176,7 +176,7 @@ def test_a_host_can_lose_its_plug_its_cable_and_its_daemons(fresh: Estate) -> No
     fresh.vm.path("/opt/kept").unlink()
 
 
-def test_room_can_run_out_and_come_back(fresh: Estate) -> None:
+def test_room_can_run_out_and_come_back(fresh: Environment) -> None:
     fill = ("dd", "if=/dev/zero", "bs=1M", "count=9")
     with fresh.vm.room("system", free_megabytes=5):
         assert (
@@ -190,11 +190,11 @@ def test_room_can_run_out_and_come_back(fresh: Estate) -> None:
     fresh.vm.run("rm", "/var/lib/docker/filler")
 
 
-def test_looking_changes_nothing(fresh: Estate) -> None:
+def test_looking_changes_nothing(fresh: Environment) -> None:
     assert fresh.listing() == fresh.listing()
 
 
-def test_nothing_of_the_lab_is_reachable_from_the_machine_itself(estate: Estate) -> None:
+def test_nothing_of_the_lab_is_reachable_from_the_machine_itself(environment: Environment) -> None:
     routes = subprocess.run(
         ["ip", "route", "show", "table", "all"], text=True, capture_output=True, check=True
     ).stdout
@@ -207,7 +207,7 @@ def test_nothing_of_the_lab_is_reachable_from_the_machine_itself(estate: Estate)
     }
     theirs = {
         line.split()[9]
-        for host in estate.hosts.values()
+        for host in environment.hosts.values()
         if host.running
         for table in ("tcp", "tcp6")
         for line in Path(f"/proc/{host.init_pid}/net/{table}").read_text().splitlines()[1:]

@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from .answering import NAMES, TAG, differences, is_taken_back, keep_tags, responder, traces
-from .estate import Estate
+from .environment import Environment
 from .faults.arrangements import fetched, published
 from .faults.injections import unplugged, until
 from .faults.rows import row
@@ -59,19 +59,19 @@ kubectl --kubeconfig "$ADMIN" get pods -l job-name=repair -o jsonpath='ran on {.
 
 
 @contextmanager
-def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
+def total_outage(environment: Environment, policy: str = "Always") -> Iterator[None]:
     """Both registries off, the VM's plug pulled, one node off, one cordoned by somebody else."""
-    published(estate)
-    estate.mirror()
-    estate.operator.write("/root/repair.json", job(policy))
-    estate.cluster.cordon("k8s-node3")
-    stop_registries(estate)
+    published(environment)
+    environment.mirror()
+    environment.operator.write("/root/repair.json", job(policy))
+    environment.cluster.cordon("k8s-node3")
+    stop_registries(environment)
     try:
-        with unplugged(estate.vm, estate.nodes["k8s-node10"]):
+        with unplugged(environment.vm, environment.nodes["k8s-node10"]):
             yield
     finally:
-        estate.cluster.kubectl("delete", "job", "repair", "--ignore-not-found", "--wait=true")
-        estate.cluster.delete_pods()
+        environment.cluster.kubectl("delete", "job", "repair", "--ignore-not-found", "--wait=true")
+        environment.cluster.delete_pods()
 
 
 @row(
@@ -87,7 +87,9 @@ def total_outage(estate: Estate, policy: str = "Always") -> Iterator[None]:
     exit_code=0,
     within_seconds=60,
 )
-def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh: Estate) -> None:
+def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(
+    fresh: Environment,
+) -> None:
     before = {name: traces(fresh.nodes[name]) for name in ("k8s-node1", "k8s-node2")}
     nodes = fresh.cluster.nodes()
     with total_outage(fresh):
@@ -100,7 +102,7 @@ def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh
         )
         seconds = time.monotonic() - began
         assert "ran on k8s-node1" in done.stderr
-        assert {step["status"] for step in done.told["steps"]} == {"done"}
+        assert {step["status"] for step in done.reported["steps"]} == {"done"}
         assert [stage["status"] for stage in done.result["stages"]] == ["done"] * 7
         for name, its in before.items():
             node = fresh.nodes[name]
@@ -125,10 +127,10 @@ def test_one_command_from_a_total_outage_to_a_finished_always_pod_and_back(fresh
     assert cordoned(fresh) == ["k8s-node3"]
 
 
-def runs(estate: Estate, node: str, *, seconds: int) -> HostProcess:
+def runs(environment: Environment, node: str, *, seconds: int) -> HostProcess:
     """A started `recover` whose command runs."""
-    estate.operator.run("rm", "-f", "/tmp/runs")
-    child = estate.operator.start_breakglass(
+    environment.operator.run("rm", "-f", "/tmp/runs")
+    child = environment.operator.start_breakglass(
         "--json",
         "recover",
         node,
@@ -138,14 +140,16 @@ def runs(estate: Estate, node: str, *, seconds: int) -> HostProcess:
         "-c",
         f"touch /tmp/runs; exec sleep {seconds}",
     )
-    until(estate.operator.path("/tmp/runs").exists, child=child)
-    assert len(cordoned(estate)) == 4
+    until(environment.operator.path("/tmp/runs").exists, child=child)
+    assert len(cordoned(environment)) == 4
     return child
 
 
-def cordoned(estate: Estate) -> list[str]:
+def cordoned(environment: Environment) -> list[str]:
     return [
-        name for name, node in estate.cluster.nodes().items() if node["spec"].get("unschedulable")
+        name
+        for name, node in environment.cluster.nodes().items()
+        if node["spec"].get("unschedulable")
     ]
 
 
@@ -157,7 +161,7 @@ def cordoned(estate: Estate) -> list[str]:
     within_seconds=60,
 )
 def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives_everything_back(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     fetched(fresh, "k8s-node1")
     before = traces(fresh.nodes["k8s-node1"])
@@ -167,7 +171,7 @@ def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives
         status, stdout, stderr = fresh.operator.interrupt(child, signal.SIGTERM)
     ended = judge(CompletedProcess((), status, stdout, stderr), expect=143)
     assert ended.lines == shown.lines
-    assert "Everything was given back" in ended.error["state"]
+    assert "Everything was restored" in ended.error["state"]
     is_taken_back(fresh.nodes["k8s-node1"], before)
     assert cordoned(fresh) == []
 
@@ -179,8 +183,8 @@ def test_what_the_dry_run_shows_is_done_and_sigterm_while_the_command_runs_gives
     exit_code=-9,
     within_seconds=60,
 )
-def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_gives_back(
-    fresh: Estate,
+def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_restore_restores(
+    fresh: Environment,
 ) -> None:
     fetched(fresh, "k8s-node2")
     before = traces(fresh.nodes["k8s-node2"])
@@ -190,13 +194,13 @@ def test_killed_while_pinned_the_next_recover_goes_on_on_the_same_node_and_resto
         child.communicate()
     again = run(fresh, "recover", "--yes")
     assert "chose k8s-node2: it is the target of the pin in force" in again.stderr
-    assert (again.lines, again.told["changed"]) == ([], False)
+    assert (again.lines, again.reported["changed"]) == ([], False)
     run(fresh, "restore", "--yes")
     is_taken_back(fresh.nodes["k8s-node2"], before)
 
 
 @pytest.mark.thorough
-def test_the_repaired_runbook_typed_by_a_script_takes_as_long(fresh: Estate) -> None:
+def test_the_repaired_runbook_typed_by_a_script_takes_as_long(fresh: Environment) -> None:
     """The same outage by bare hands, without a check, a proof or a way back for `Always`: with
     IfNotPresent. Both times are printed.
     """

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from . import images
-from .estate import Estate
+from .environment import Environment
 from .images import Image
 from .roles import VM_DIRECTORY, WORKERS
 from .runs import image_ids, run, shelf, stop_registries, twice, verified
@@ -22,30 +22,30 @@ def names(tag: str) -> tuple[str, ...]:
     return (f"{private}:{tag}", f"{private}:latest", f"{forgejo}:{tag}", f"{forgejo}:latest")
 
 
-def snapshot_and_lose_the_registries(estate: Estate) -> Image:
-    image = estate.small(TAG)
-    run(estate, "snapshot", "--tag", TAG)
-    stop_registries(estate)
+def snapshot_and_lose_the_registries(environment: Environment) -> Image:
+    image = environment.small(TAG)
+    run(environment, "snapshot", "--tag", TAG)
+    stop_registries(environment)
     return image
 
 
-def schedulable(estate: Estate) -> dict[str, bool]:
+def schedulable(environment: Environment) -> dict[str, bool]:
     return {
         name: not node["spec"].get("unschedulable", False)
-        for name, node in estate.cluster.nodes().items()
+        for name, node in environment.cluster.nodes().items()
     }
 
 
-def annotated(estate: Estate) -> list[str]:
+def annotated(environment: Environment) -> list[str]:
     return sorted(
         name
-        for name, node in estate.cluster.nodes().items()
+        for name, node in environment.cluster.nodes().items()
         if "breakglass/pinned" in node["metadata"].get("annotations", {})
     )
 
 
 def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_restore(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     tag = images.BIG_TAG
     image = fresh.big(tag)
@@ -102,7 +102,7 @@ def test_the_whole_runbook_with_an_image_of_real_size_from_the_push_to_the_resto
 
 @pytest.mark.thorough
 def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_hosts(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     fresh.api.stop("kube-apiserver")
@@ -121,19 +121,21 @@ def test_fetch_and_import_work_with_the_api_server_down_for_a_name_of_nodes_host
 @pytest.mark.parametrize(
     "node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])]
 )
-def test_every_version_of_containerd_imports_under_every_name(fresh: Estate, node: str) -> None:
+def test_every_version_of_containerd_imports_under_every_name(
+    fresh: Environment, node: str
+) -> None:
     image = snapshot_and_lose_the_registries(fresh)
     run(fresh, "fetch", node)
-    told = run(fresh, "import", node).result
-    assert told["image_id"] == image.image_id
+    reported = run(fresh, "import", node).result
+    assert reported["image_id"] == image.image_id
     assert {name: image_ids(fresh, node).get(name) for name in names(TAG)} == dict.fromkeys(
         names(TAG), image.image_id
     )
-    assert run(fresh, "import", node).told["steps"] == []
+    assert run(fresh, "import", node).reported["steps"] == []
 
 
 def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_in(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     snapshot_and_lose_the_registries(fresh)
     fresh.nodes["k8s-node1"].write("/root/.ssh/known_hosts", "", mode=0o600)
@@ -146,7 +148,7 @@ def test_the_tarball_is_streamed_through_the_operator_where_the_node_cannot_log_
 
 @pytest.mark.thorough
 def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second_time(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     fresh.small(TAG)
     twice(fresh, "snapshot", "--tag", TAG)
@@ -156,7 +158,7 @@ def test_each_command_shows_before_what_it_does_then_and_does_nothing_the_second
     twice(fresh, "restore", yes=True)
 
 
-def test_a_pin_knows_k8s_node1_from_k8s_node10_by_name_and_by_address(fresh: Estate) -> None:
+def test_a_pin_knows_k8s_node1_from_k8s_node10_by_name_and_by_address(fresh: Environment) -> None:
     snapshot_and_lose_the_registries(fresh)
     run(fresh, "fetch", "k8s-node10")
     run(fresh, "import", "k8s-node10")
@@ -171,7 +173,7 @@ def test_a_pin_knows_k8s_node1_from_k8s_node10_by_name_and_by_address(fresh: Est
     assert all(schedulable(fresh).values())
 
 
-def test_seven_snapshots_leave_the_newest_five_and_latest_is_the_newest(fresh: Estate) -> None:
+def test_seven_snapshots_leave_the_newest_five_and_latest_is_the_newest(fresh: Environment) -> None:
     tags = [f"0000000{number}" for number in range(7)]
     removed = []
     for tag in tags:
@@ -183,7 +185,7 @@ def test_seven_snapshots_leave_the_newest_five_and_latest_is_the_newest(fresh: E
     assert len(shelf(fresh)) == 5 * 3 + 1, shelf(fresh)  # three files each, and the link
 
 
-def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
+def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Environment) -> None:
     first = fresh.small(TAG, "one")
     assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == first.image_id
     second = fresh.small(TAG, "two")
@@ -215,7 +217,7 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
             *(("fetch", "k8s-node1", "--via", "pigeon"), 2, "--via"), marks=pytest.mark.thorough
         ),
         (("import", "k8s-node1"), 3, "has no tarball"),
-        (("pin", "k8s-node1", "--yes"), 3, "does not hold the image"),
+        (("pin", "k8s-node1", "--yes"), 3, "does not have the image"),
         pytest.param(
             *(("pin", "k8s-node7", "--yes"), 3, "no node k8s-node7"), marks=pytest.mark.thorough
         ),
@@ -226,7 +228,7 @@ def test_a_tag_that_was_built_again_replaces_the_tarball(fresh: Estate) -> None:
     ],
 )
 def test_bad_input_gets_one_readable_block_and_changes_nothing(
-    fresh: Estate, argv: tuple[str, ...], exit_code: int, sentence: str
+    fresh: Environment, argv: tuple[str, ...], exit_code: int, sentence: str
 ) -> None:
     before = fresh.listing()
     error = run(fresh, *argv, expect=exit_code).error
@@ -235,7 +237,7 @@ def test_bad_input_gets_one_readable_block_and_changes_nothing(
     assert fresh.listing() == before
 
 
-def test_a_missing_docker_or_ctr_is_refused_by_name(fresh: Estate) -> None:
+def test_a_missing_docker_or_ctr_is_refused_by_name(fresh: Environment) -> None:
     fresh.small(TAG)
     with fresh.vm.hidden("/usr/bin/docker"):
         assert "docker" in run(fresh, "snapshot", "--tag", TAG, expect=3).error["message"]
@@ -245,7 +247,7 @@ def test_a_missing_docker_or_ctr_is_refused_by_name(fresh: Estate) -> None:
         assert "ctr" in run(fresh, "import", "k8s-node2", expect=3).error["message"]
 
 
-def test_a_pin_without_a_terminal_and_without_yes_names_the_flag(fresh: Estate) -> None:
+def test_a_pin_without_a_terminal_and_without_yes_names_the_flag(fresh: Environment) -> None:
     snapshot_and_lose_the_registries(fresh)
     run(fresh, "fetch", "k8s-node1")
     run(fresh, "import", "k8s-node1")
@@ -254,7 +256,9 @@ def test_a_pin_without_a_terminal_and_without_yes_names_the_flag(fresh: Estate) 
     assert all(schedulable(fresh).values())
 
 
-def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fresh: Estate) -> None:
+def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_reported_apart(
+    fresh: Environment,
+) -> None:
     fresh.small(TAG)
     operator = fresh.operator
     good = operator.read("/root/.ssh/known_hosts")
@@ -293,11 +297,11 @@ def test_keys_host_keys_sudo_and_identity_providers_that_fail_are_told_apart(fre
 
 
 def test_check_says_that_the_runbook_is_not_needed_until_no_registry_serves_the_image(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     fresh.small(TAG)
-    told = run(fresh, "check", expect=10).result
-    assert [registry["state"] for registry in told["registries"]] == ["serves", "serves"]
+    reported = run(fresh, "check", expect=10).result
+    assert [registry["state"] for registry in reported["registries"]] == ["serves", "serves"]
     run(fresh, "check", "--expect-served", "--tag", TAG)
     fresh.host("forgejo").stop("registry")
     assert run(fresh, "check", expect=10).result["verdict"] == "not needed"

@@ -18,7 +18,7 @@ from breakglass.plan import ANNOTATION
 from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
-from breakglass.sandbox.estate import raise_estate
+from breakglass.sandbox.environment import raise_environment
 from breakglass.sandbox.hosts import Host as SandboxHost
 from breakglass.sandbox.objects import Objects
 from breakglass.sandbox.registries import Registry as SandboxRegistry
@@ -28,7 +28,7 @@ from tests import archives
 from . import beside
 from .beside import Call, Conversation, Node, Pair, Server, assert_alike, here, read_registry
 from .cluster import Cluster
-from .estate import Estate
+from .environment import Environment
 from .host import ENVIRONMENT, Host
 from .registry import Registry, digest_of
 
@@ -152,7 +152,7 @@ def copy(api: Objects, cluster: Cluster) -> None:
                 cluster.kubectl(*patch, json.dumps(taints))
 
 
-def test_the_sandbox_answers_for_a_cluster_as_its_api_server_does(fresh: Estate) -> None:
+def test_the_sandbox_answers_for_a_cluster_as_its_api_server_does(fresh: Environment) -> None:
     with SandboxApi(token="right") as api, fresh.other.empty() as cluster:
         fill(api)
         copy(api, cluster)
@@ -161,7 +161,7 @@ def test_the_sandbox_answers_for_a_cluster_as_its_api_server_does(fresh: Estate)
         assert_alike([Pair(str(call)[:300], real.ask(call), sandbox.ask(call)) for call in CALLS])
 
 
-def test_a_node_of_the_sandbox_says_of_itself_what_a_kubelet_says(fresh: Estate) -> None:
+def test_a_node_of_the_sandbox_says_of_itself_what_a_kubelet_says(fresh: Environment) -> None:
     api = Objects()
     api.add_node("k8s-node1", internal_ip="10.0.20.101")
     real = beside.node(fresh.cluster.nodes()["k8s-node1"])
@@ -224,7 +224,9 @@ def push(registry: Registry) -> None:
     registry.put_manifest(IMAGE.blobs[IMAGE.index], TAG)
 
 
-def test_the_sandbox_answers_pulls_as_docker_registry_does(fresh: Estate, tmp_path: Path) -> None:
+def test_the_sandbox_answers_pulls_as_docker_registry_does(
+    fresh: Environment, tmp_path: Path
+) -> None:
     registry, stand_in = fresh.forgejo, SandboxRegistry("forgejo", tmp_path)
     push(registry)
     stand_in.push(REPOSITORY, TAG, IMAGE)
@@ -389,10 +391,12 @@ def nodes(host: Host, stand_in: SandboxHost, root: Path) -> tuple[Node, Node]:
     return both
 
 
-def test_the_sandbox_imports_names_and_removes_images_as_ctr_does(fresh: Estate) -> None:
+def test_the_sandbox_imports_names_and_removes_images_as_ctr_does(fresh: Environment) -> None:
     played: list[Pair] = []
-    with raise_estate() as estate, ThreadPoolExecutor(2) as pool:
-        both = nodes(fresh.nodes["k8s-node1"], estate.hosts["k8s-node1"], estate.this_node)
+    with raise_environment() as environment, ThreadPoolExecutor(2) as pool:
+        both = nodes(
+            fresh.nodes["k8s-node1"], environment.hosts["k8s-node1"], environment.this_node
+        )
         for number, (title, lines) in enumerate(PLAYS.items()):
             plays = [pool.submit(node.play, lines, NAMES, f"beside-{number}") for node in both]
             ended = (play.result() for play in plays)

@@ -7,7 +7,7 @@ from benchmarks import measure
 from benchmarks.lab_runs import breakglass
 from benchmarks.table import Row, text
 
-from .estate import Estate
+from .environment import Environment
 from .roles import VM_DIRECTORY
 
 
@@ -22,7 +22,7 @@ def test_help_takes_little_longer_than_the_import_of_its_command_line_library() 
 
 @pytest.mark.thorough
 def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_staying_in_its_memory(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     fresh.big()
     saved = breakglass(fresh, "snapshot", "--tag", measure.TAG)
@@ -35,7 +35,7 @@ def test_a_tarball_of_real_size_goes_through_the_operators_machine_without_stayi
 
 @pytest.mark.thorough
 def test_two_hundred_nodes_are_patched_many_times_as_fast_as_by_a_loop_of_kubectl_cordon(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     # Of so few nodes most of the whole command is its start; `make bench` takes a thousand.
     _, patches = measure.pinning(fresh, 1, nodes=200, looped=15)

@@ -1,4 +1,4 @@
-"""`status` on real hosts, with each part of the estate down in turn."""
+"""`status` on real hosts, with each part of the environment down in turn."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 
 from . import process
 from .answering import TAG, responder
-from .estate import Estate
+from .environment import Environment
 from .faults.arrangements import fetched
 from .faults.rows import row
 from .furniture import EXAMPLE
@@ -23,7 +23,7 @@ WITHIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """What one run has said."""
 
     page: str
@@ -47,36 +47,36 @@ class Told:
         return {part["name"] for part in parts if not part["reached"]}
 
 
-def status(estate: Estate, *, within_seconds: float = WITHIN_SECONDS) -> Told:
+def status(environment: Environment, *, within_seconds: float = WITHIN_SECONDS) -> Reported:
     began = time.monotonic()
-    ran = run(estate, "status", timeout=within_seconds + 60)
+    ran = run(environment, "status", timeout=within_seconds + 60)
     seconds = time.monotonic() - began
     assert seconds < within_seconds
     lines = [
         line for line in ran.stderr.splitlines() if not line.startswith(("looking at ", "Next: "))
     ]
     assert max(map(len, lines)) <= 80, ran.stderr
-    return Told(" ".join(" ".join(lines).split()), ran.result, seconds)
+    return Reported(" ".join(" ".join(lines).split()), ran.result, seconds)
 
 
-def arrange(estate: Estate) -> None:
-    """Every part there: a tarball on VM and NAS, the image on one node, which answers pulls and is
-    pinned to; the addresses of all nodes in the configuration.
+def arrange(environment: Environment) -> None:
+    """Every part there: a tarball on VM and NAS, the image on one node, which serves it locally and
+    is the target of a pin; the addresses of all nodes in the configuration.
     """
     hosts = ", ".join(f"{name}: {node.address}" for name, node in NODES.items())
     example = EXAMPLE.read_text()
     assert "  hosts: {}\n" in example
     assert "connect_timeout_seconds: 5 " in example
-    estate.operator.write(
+    environment.operator.write(
         CONFIGURATION,
         example.replace("  hosts: {}\n", f"  hosts: {{{hosts}}}\n").replace(
             "connect_timeout_seconds: 5 ", "connect_timeout_seconds: 3 "
         ),
     )
-    fetched(estate, TARGET)
-    estate.mirror()
-    run(estate, "import", TARGET)
-    run(estate, "pin", TARGET, "--yes", "--reason", "Forgejo is down")
+    fetched(environment, TARGET)
+    environment.mirror()
+    run(environment, "import", TARGET)
+    run(environment, "pin", TARGET, "--yes", "--reason", "Forgejo is down")
 
 
 @contextmanager
@@ -118,10 +118,12 @@ def without_its(do: Callable[[], object], undo: Callable[[], object]) -> Iterato
 @row(
     "status",
     "the responder of a node killed",
-    "the node should answer pulls and does not: `breakglass import NODE` is the next command",
+    "the node should serve the image locally and does not: `breakglass import NODE` comes next",
     exit_code=0,
 )
-def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_told(fresh: Estate) -> None:
+def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_reported(
+    fresh: Environment,
+) -> None:
     arrange(fresh)
     whole = status(fresh)
     assert whole.unread == set()
@@ -143,50 +145,61 @@ def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_told(fres
     assert whole.result["next"] == "run the pipeline; then: breakglass restore"
 
     with without_its(lambda: fresh.vm.cable(up=False), lambda: fresh.vm.cable(up=True)):
-        told = status(fresh)
-    assert told.unread == {"registry-vm"}
-    assert (told.result["stale"], told.source("synology")["lags"], told.result["newest"]) == (
+        reported = status(fresh)
+    assert reported.unread == {"registry-vm"}
+    assert (
+        reported.result["stale"],
+        reported.source("synology")["lags"],
+        reported.result["newest"],
+    ) == (
         False,
         None,
-        {"tag": TAG, "age_seconds": told.source("synology")["tarballs"][0]["age_seconds"]},
+        {"tag": TAG, "age_seconds": reported.source("synology")["tarballs"][0]["age_seconds"]},
     )
-    assert "registry-vm: " in told.page
+    assert "registry-vm: " in reported.page
 
     with without_its(lambda: fresh.nas.kill("sshd"), lambda: fresh.nas.start("sshd")):
-        told = status(fresh)
-    assert (told.unread, told.source("synology")["lags"], told.source("registry-vm")["latest"]) == (
+        reported = status(fresh)
+    assert (
+        reported.unread,
+        reported.source("synology")["lags"],
+        reported.source("registry-vm")["latest"],
+    ) == (
         {"synology"},
         None,
         TAG,
     )
-    assert "refused the connection" in told.page
+    assert "refused the connection" in reported.page
 
     answering = responder(fresh.nodes[TARGET])
     assert answering
     process.end(answering[0])
-    told = status(fresh)
-    assert (told.node(TARGET)["should_answer"], told.node(TARGET)["answers_pulls"]) == (True, False)
-    assert "should answer pulls and does NOT" in told.page
-    assert told.result["next"].startswith(f"breakglass import {TARGET}; ")
+    reported = status(fresh)
+    assert (reported.node(TARGET)["should_answer"], reported.node(TARGET)["answers_pulls"]) == (
+        True,
+        False,
+    )
+    assert "should serve it locally and does NOT" in reported.page
+    assert reported.result["next"].startswith(f"breakglass import {TARGET}; ")
 
     fresh.nodes["k8s-node10"].stop("containerd")
     fresh.nodes[DEAF].black_hole(on=True)
     fresh.nodes[LOST].unplug()
-    told = status(fresh)
-    assert told.unread == {DEAF, LOST}
-    dead = told.node("k8s-node10")
+    reported = status(fresh)
+    assert reported.unread == {DEAF, LOST}
+    dead = reported.node("k8s-node10")
     assert (dead["holds"], dead["answers_pulls"]) == (None, False)
     assert "containerd on k8s-node10 does not answer" in dead["error"]
-    assert (told.node(TARGET)["holds"], told.node("k8s-master")["holds"]) == (True, False)
+    assert (reported.node(TARGET)["holds"], reported.node("k8s-master")["holds"]) == (True, False)
 
     fresh.nodes["k8s-node10"].start("containerd")
     fresh.nodes[DEAF].black_hole(on=False)
     fresh.api.kill("kube-apiserver")
-    told = status(fresh)
-    assert told.unread == {"api", LOST}
-    assert told.result["pin"] is None
-    assert "Whether a pin is in force is not known" in told.page
-    assert [told.node(TARGET)[key] for key in ("ready", "holds", "should_answer")] == [
+    reported = status(fresh)
+    assert reported.unread == {"api", LOST}
+    assert reported.result["pin"] is None
+    assert "Whether a pin is in force is not known" in reported.page
+    assert [reported.node(TARGET)[key] for key in ("ready", "holds", "should_answer")] == [
         None,
         True,
         True,
@@ -200,7 +213,7 @@ def test_each_part_that_is_down_in_turn_is_named_and_the_rest_is_still_told(fres
     "the whole is there within a minute, and says who did not answer",
     exit_code=0,
 )
-def test_what_accepts_and_never_answers_holds_up_nothing_else(fresh: Estate) -> None:
+def test_what_accepts_and_never_answers_holds_up_nothing_else(fresh: Environment) -> None:
     arrange(fresh)
     answering = responder(fresh.nodes[TARGET])
     assert answering
@@ -213,13 +226,13 @@ def test_what_accepts_and_never_answers_holds_up_nothing_else(fresh: Estate) -> 
     for host, daemon in frozen:
         host.pause(daemon)
     try:
-        told = status(fresh)
+        reported = status(fresh)
     finally:
         for host, daemon in frozen:
             with suppress(OSError):
                 host.resume(daemon)
-    assert told.unread == {"synology", "api"}
-    target = told.node(TARGET)
+    assert reported.unread == {"synology", "api"}
+    target = reported.node(TARGET)
     assert (
         target["reached"],
         target["holds"],
@@ -240,7 +253,7 @@ def test_what_accepts_and_never_answers_holds_up_nothing_else(fresh: Estate) -> 
     "each is named",
     exit_code=0,
 )
-def test_what_others_have_changed_since_is_named(fresh: Estate) -> None:
+def test_what_others_have_changed_since_is_named(fresh: Environment) -> None:
     arrange(fresh)
     file = "/etc/containerd/certs.d/forgejo.viktorbarzin.me/hosts.toml"
     node = fresh.nodes[TARGET]
@@ -251,13 +264,13 @@ def test_what_others_have_changed_since_is_named(fresh: Estate) -> None:
     directory = NAS_DIRECTORY
     fresh.nas.path(directory).rename(fresh.nas.path(f"{directory}.away"))
     try:
-        told = status(fresh)
+        reported = status(fresh)
     finally:
         fresh.nas.path(f"{directory}.away").rename(fresh.nas.path(directory))
-    assert told.node(TARGET)["edited"] == [file]
-    assert f"{file} was edited after breakglass wrote it" in told.page
-    assert told.result["pin"]["joined"] == [LOST]
-    assert told.source("registry-vm")["unverified_bytes"] == 19
-    assert "0ld0ld00" in told.page
-    assert f"synology: there is no {directory}" in told.page
-    assert told.source("synology")["lags"] == 1
+    assert reported.node(TARGET)["edited"] == [file]
+    assert f"{file} was edited after breakglass wrote it" in reported.page
+    assert reported.result["pin"]["joined"] == [LOST]
+    assert reported.source("registry-vm")["unverified_bytes"] == 19
+    assert "0ld0ld00" in reported.page
+    assert f"synology: there is no {directory}" in reported.page
+    assert reported.source("synology")["lags"] == 1

@@ -9,7 +9,7 @@ import pytest
 from . import docker
 from .components import CRANE, CRICTL, KUBELET_OLD, KUBERNETES
 from .docker import VARIANTS, Docker
-from .estate import Estate
+from .environment import Environment
 from .roles import CONTAINERD_SOCKET, LAB, MASTER, NODES, SYSTEMD
 from .runs import run, stop_registries
 
@@ -18,7 +18,7 @@ JOURNAL = "/root/.local/state/breakglass/journal.jsonl"
 
 
 def test_each_node_has_a_machine_id_and_a_boot_id_of_its_own_and_its_kubelet_reports_them(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     reported = {name: node["status"]["nodeInfo"] for name, node in fresh.cluster.nodes().items()}
     for kind, path in {
@@ -30,7 +30,7 @@ def test_each_node_has_a_machine_id_and_a_boot_id_of_its_own_and_its_kubelet_rep
         assert len(set(found.values())) == len(NODES)
 
 
-def test_kubelets_have_the_versions_that_the_modules_name(fresh: Estate) -> None:
+def test_kubelets_have_the_versions_that_the_modules_name(fresh: Environment) -> None:
     reported = {
         name: node["status"]["nodeInfo"]["kubeletVersion"]
         for name, node in fresh.cluster.nodes().items()
@@ -45,7 +45,7 @@ def test_kubelets_have_the_versions_that_the_modules_name(fresh: Estate) -> None
     )
 
 
-def test_the_control_plane_sorts_first_and_takes_no_pods(fresh: Estate) -> None:
+def test_the_control_plane_sorts_first_and_takes_no_pods(fresh: Environment) -> None:
     assert min(fresh.cluster.nodes()) == MASTER
     (taint,) = fresh.cluster.nodes()[MASTER]["spec"]["taints"]
     assert (taint["key"], taint["effect"]) == (
@@ -55,7 +55,7 @@ def test_the_control_plane_sorts_first_and_takes_no_pods(fresh: Estate) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMD)
-def test_systemd_runs_the_host_and_its_daemons(fresh: Estate, name: str) -> None:
+def test_systemd_runs_the_host_and_its_daemons(fresh: Environment, name: str) -> None:
     host = fresh.host(name)
     assert host.run("ps", "-p", "1", "-o", "comm=").stdout.strip() == "systemd"
     assert host.run("systemctl", "is-system-running", check=False).stdout.strip() == "running", (
@@ -68,7 +68,7 @@ def test_systemd_runs_the_host_and_its_daemons(fresh: Estate, name: str) -> None
         ), daemon.name
 
 
-def test_a_node_under_systemd_can_be_rebooted_and_is_ready_again(fresh: Estate) -> None:
+def test_a_node_under_systemd_can_be_rebooted_and_is_ready_again(fresh: Environment) -> None:
     node = fresh.nodes["k8s-node3"]
     before = node.read("/proc/sys/kernel/random/boot_id")
     machine = node.read("/etc/machine-id")
@@ -83,7 +83,7 @@ def test_a_node_under_systemd_can_be_rebooted_and_is_ready_again(fresh: Estate) 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_the_registry_vm_runs_the_docker_that_a_test_chooses(
-    fresh: Estate, variant: Docker
+    fresh: Environment, variant: Docker
 ) -> None:
     docker.use(fresh.vm, variant)
     info = json.loads(fresh.vm.run("docker", "info", "--format", "{{json .}}").stdout)
@@ -97,7 +97,9 @@ def test_the_registry_vm_runs_the_docker_that_a_test_chooses(
     assert said == (image.digest if variant.containerd_store else image.image_id)
 
 
-def test_another_cluster_has_the_same_node_names_and_nothing_else_in_common(fresh: Estate) -> None:
+def test_another_cluster_has_the_same_node_names_and_nothing_else_in_common(
+    fresh: Environment,
+) -> None:
     ours = fresh.cluster.nodes()
     with fresh.other.running() as other:
         theirs = other.nodes()
@@ -111,7 +113,7 @@ def test_another_cluster_has_the_same_node_names_and_nothing_else_in_common(fres
             assert theirs[name]["status"]["addresses"][0] != ours[name]["status"]["addresses"][0]
 
 
-def test_a_second_operator_has_the_same_rights_and_a_journal_of_its_own(fresh: Estate) -> None:
+def test_a_second_operator_has_the_same_rights_and_a_journal_of_its_own(fresh: Environment) -> None:
     operators = (fresh.operator, fresh.operator2)
     for operator in operators:
         operator.path(JOURNAL).unlink(missing_ok=True)
@@ -131,7 +133,7 @@ def test_a_second_operator_has_the_same_rights_and_a_journal_of_its_own(fresh: E
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.thorough)])
-def test_node_objects_come_and_go_by_the_thousand(fresh: Estate, count: int) -> None:
+def test_node_objects_come_and_go_by_the_thousand(fresh: Environment, count: int) -> None:
     fresh.cluster.add_nodes(f"extra-{number:04}" for number in range(count))
     assert len(fresh.cluster.nodes()) == count + len(NODES)
     fresh.cluster.remove_added_nodes()
@@ -143,7 +145,7 @@ def test_node_objects_come_and_go_by_the_thousand(fresh: Estate, count: int) -> 
     [pytest.param(docker.OLD, marks=pytest.mark.thorough), docker.CLASSIC, docker.STORE],
     ids=lambda variant: variant.name,
 )
-def test_snapshot_works_with_each_docker(fresh: Estate, variant: Docker) -> None:
+def test_snapshot_works_with_each_docker(fresh: Environment, variant: Docker) -> None:
     docker.use(fresh.vm, variant)
     image = fresh.small(TAG)
     assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == image.image_id
@@ -152,7 +154,7 @@ def test_snapshot_works_with_each_docker(fresh: Estate, variant: Docker) -> None
     assert run(fresh, "import", "k8s-node1").result["image_id"] == image.image_id
 
 
-def test_crane_and_crictl_see_what_the_registries_and_the_nodes_have(fresh: Estate) -> None:
+def test_crane_and_crictl_see_what_the_registries_and_the_nodes_have(fresh: Environment) -> None:
     image = fresh.small(TAG)
     for reference in image.references:
         said = fresh.operator.run(f"{LAB}/{CRANE}/usr/bin/crane", "digest", reference)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from . import listing
-from .estate import Estate
+from .environment import Environment
 from .roles import NAS_DIRECTORY, VM_DIRECTORY
 
 # First whatever was removed before is really gone: to remove a lease with --sync waits for
@@ -15,20 +15,20 @@ cd /var/lib/containerd && find io.containerd.content.v1.content/blobs io.contain
 ls io.containerd.snapshotter.v1.overlayfs/snapshots"""  # noqa: E501
 
 
-def everything(estate: Estate, name: str) -> dict[str, Any]:
+def everything(environment: Environment, name: str) -> dict[str, Any]:
     """The tarballs of the sources, the Node objects; of one node the files, hosts.toml, the images
     and their labels, containerd's namespaces, content and snapshots.
     """
-    node = estate.nodes[name]
+    node = environment.nodes[name]
     files = listing.files(node, "/var/breakglass") | listing.files(node, "/etc/containerd")
     # Its time changes with the lock that lies in it for a while.
     files.pop("/var/breakglass", None)
     return {
         "sources": [
-            listing.files(estate.vm, VM_DIRECTORY),
-            listing.files(estate.nas, NAS_DIRECTORY),
+            listing.files(environment.vm, VM_DIRECTORY),
+            listing.files(environment.nas, NAS_DIRECTORY),
         ],
-        "nodes": listing.node_objects(estate.cluster),
+        "nodes": listing.node_objects(environment.cluster),
         "files": files,
         "images": listing.containerd_images(node),
         "containerd": node.run("sh", "-c", CONTAINERD).stdout.splitlines(),

@@ -1,4 +1,4 @@
-"""Which estate this process means: several may stand at once on one machine, each with its own
+"""Which environment this process means: several may stand at once on one machine, each with its own
 namespaces, disks and state.
 """
 
@@ -15,5 +15,5 @@ if not re.fullmatch(r"[a-z0-9]{0,8}", NAME):
 
 
 def own(name: str) -> str:
-    """A name of this estate alone."""
+    """A name of this environment alone."""
     return f"{name}-{NAME}" if NAME else name

@@ -29,7 +29,7 @@ class Ran:
     stderr: str
 
     @property
-    def told(self) -> dict[str, Any]:
+    def reported(self) -> dict[str, Any]:
         assert self.status == 0, self.stderr
         assert self.stdout.count("\n") == 1
         found: dict[str, Any] = json.loads(self.stdout)
@@ -126,7 +126,7 @@ class Node:
         return self.content / "blobs" / "sha256" / str(descriptor["digest"]).partition(":")[2]
 
     def start_line(self, *answers: str, port: int | None = None) -> list[str]:
-        told = [word for each in answers for word in ("--answer", each)]
+        reported = [word for each in answers for word in ("--answer", each)]
         return [
             "start",
             str(self.directory),
@@ -134,7 +134,7 @@ class Node:
             str(port or self.port),
             "--content",
             str(self.content),
-            *told,
+            *reported,
             "--",
             str(self.ctr),
             "-n",
@@ -148,7 +148,7 @@ class Node:
         return self.run("stop", str(self.directory))
 
     def status(self) -> dict[str, Any]:
-        return self.run("status", str(self.directory)).told
+        return self.run("status", str(self.directory)).reported
 
     def run(self, *argv: str, archive: Path | None = None) -> Ran:
         # Pipes that are read to their end: a responder that kept one would hold this for ever.

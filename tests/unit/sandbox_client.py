@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import paramiko
 
-from breakglass.sandbox.estate import Estate
+from breakglass.sandbox.environment import Environment
 from breakglass.sandbox.ports import ADDRESS
 
 SSH = shutil.which("ssh")
@@ -23,12 +23,14 @@ class Ended:
     stderr: bytes
 
 
-def ssh_argv(estate: Estate, host: str, *options: str, user: str | None = None) -> list[str]:
-    target = estate.hosts[host]
+def ssh_argv(
+    environment: Environment, host: str, *options: str, user: str | None = None
+) -> list[str]:
+    target = environment.hosts[host]
     return [
         str(SSH),
         "-F",
-        str(estate.ssh_config),
+        str(environment.ssh_config),
         "-o",
         "BatchMode=yes",
         "-o",
@@ -41,9 +43,9 @@ def ssh_argv(estate: Estate, host: str, *options: str, user: str | None = None) 
     ]
 
 
-def openssh(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ended:
+def openssh(environment: Environment, host: str, command: str, stdin: bytes = b"") -> Ended:
     ended = subprocess.run(
-        [*ssh_argv(estate, host), command],
+        [*ssh_argv(environment, host), command],
         input=stdin,
         capture_output=True,
         check=False,
@@ -52,8 +54,8 @@ def openssh(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ende
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-def with_paramiko(estate: Estate, host: str, command: str, stdin: bytes = b"") -> Ended:
-    with connection(estate, host) as transport:
+def with_paramiko(environment: Environment, host: str, command: str, stdin: bytes = b"") -> Ended:
+    with connection(environment, host) as transport:
         return on_channel(transport, command, stdin)
 
 
@@ -84,26 +86,30 @@ def on_channel(transport: paramiko.Transport, command: str, stdin: bytes = b"") 
 
 @contextmanager
 def connection(
-    estate: Estate, host: str, *, user: str | None = None, key: paramiko.PKey | None = None
+    environment: Environment,
+    host: str,
+    *,
+    user: str | None = None,
+    key: paramiko.PKey | None = None,
 ) -> Iterator[paramiko.Transport]:
-    target = estate.hosts[host]
+    target = environment.hosts[host]
     dialled = socket.create_connection((ADDRESS, target.port), timeout=10)
     dialled.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(dialled)
     try:
         transport.connect(
             username=user or target.user,
-            pkey=key or paramiko.ECDSAKey.from_private_key_file(str(estate.key)),
+            pkey=key or paramiko.ECDSAKey.from_private_key_file(str(environment.key)),
         )
         yield transport
     finally:
         transport.close()
 
 
-def bring_up(estate: Estate) -> None:
+def bring_up(environment: Environment) -> None:
     """Every part up and no registry refusing, whatever a test has done to it."""
-    for name, state in estate.status().items():
+    for name, state in environment.status().items():
         if state == "down":
-            estate.start(name)
-    for registry in estate.registries.values():
+            environment.start(name)
+    for registry in environment.registries.values():
         registry.refuses_with = None

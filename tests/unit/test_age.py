@@ -1,4 +1,4 @@
-"""Moments and ages, told and counted."""
+"""Moments and ages, reported and counted."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "reported"),
     [
         (0, "0 s"),
         (119, "119 s"),
@@ -42,5 +42,5 @@ def test_an_age_is_counted_in_seconds_never_below_zero_and_is_not_known_for_what
         (192 * 3600, "8 d"),
     ],
 )
-def test_an_age_on_the_screen_is_two_words(seconds: int, told: str) -> None:
-    assert age_in_words(seconds) == told
+def test_an_age_on_the_screen_is_two_words(seconds: int, reported: str) -> None:
+    assert age_in_words(seconds) == reported

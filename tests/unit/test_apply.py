@@ -143,7 +143,7 @@ class Cluster:
 
 
 @dataclass
-class Told:
+class Reported:
     """Reports: every step is announced before it ends, and none ends twice."""
 
     open: dict[int, Step] = field(default_factory=dict)
@@ -169,7 +169,7 @@ class Told:
 
 
 def independent(*steps: Step) -> Plan:
-    return Plan("all is given back", steps, independent=True)
+    return Plan("all is restored", steps, independent=True)
 
 
 def applied(
@@ -178,8 +178,8 @@ def applied(
     cluster: Cluster | None = None,
     *,
     again: Callable[[], Plan] | None = None,
-) -> tuple[BreakglassError | None, Told]:
-    reports = Told()
+) -> tuple[BreakglassError | None, Reported]:
+    reports = Reported()
     error = None
     try:
         apply(
@@ -205,21 +205,21 @@ def applied(
 
 def test_where_nothing_fails_everything_is_done_in_order() -> None:
     hosts, cluster = Hosts(), Cluster({"n": Mark(True, "ours")})
-    error, told = applied(independent(patch("n"), *of(A), *of(B)), hosts, cluster)
+    error, reported = applied(independent(patch("n"), *of(A), *of(B)), hosts, cluster)
     assert error is None
     assert hosts.did == ["a one", "a two", "b one", "b two"]
     assert cluster.nodes_ == {"n": Mark(False, None)}
-    assert told.ended_ == [(index, True) for index in range(7)]
+    assert reported.ended_ == [(index, True) for index in range(7)]
 
 
-def test_a_host_that_fails_ends_its_own_steps_only_and_is_told_in_the_end() -> None:
+def test_a_host_that_fails_ends_its_own_steps_only_and_is_reported_in_the_end() -> None:
     hosts = Hosts(fails={(A, "one"): Result(1, b"", b"disk full\n")})
-    error, told = applied(independent(*of(A), *of(B)), hosts)
+    error, reported = applied(independent(*of(A), *of(B)), hosts)
     assert isinstance(error, Failed)
     assert error.message.startswith("a: this failed with ")
     assert "disk full" in error.message
     assert hosts.did == ["b one", "b two"]
-    assert told.ended_ == [(0, True), (1, False), (3, True), (4, True), (5, True)]
+    assert reported.ended_ == [(0, True), (1, False), (3, True), (4, True), (5, True)]
 
 
 def test_a_host_that_is_held_by_another_run_does_not_hinder_the_others() -> None:
@@ -257,7 +257,7 @@ def test_what_became_of_other_hosts_meanwhile_is_no_change_of_this_one() -> None
     assert hosts.did == ["a one", "a two", "b one", "b two"]
 
 
-def test_a_host_on_which_nothing_is_to_do_any_more_is_told_as_changed() -> None:
+def test_a_host_on_which_nothing_is_to_do_any_more_is_reported_as_changed() -> None:
     hosts = Hosts()
     error, _ = applied(independent(*of(A), *of(B)), hosts, again=lambda: independent(*of(A)))
     assert isinstance(error, Busy)
@@ -288,15 +288,15 @@ def test_a_patch_that_fails_does_not_stop_the_hosts() -> None:
         Hosts(),
         Cluster({"n": Mark(True, "ours"), "m": Mark(True, "ours")}, refuses=("n",)),
     )
-    error, told = applied(independent(patch("n"), patch("m"), *of(A)), hosts, cluster)
+    error, reported = applied(independent(patch("n"), patch("m"), *of(A)), hosts, cluster)
     assert isinstance(error, Failed)
     assert error.message == "1 of 2 nodes were not patched: n: the API refused"
     assert cluster.nodes_["m"] == Mark(False, None)
     assert hosts.did == ["a one", "a two"]
-    assert told.ended_[:2] == [(0, False), (1, True)]
+    assert reported.ended_[:2] == [(0, False), (1, True)]
 
 
-def test_a_patch_and_a_host_that_fail_are_both_told() -> None:
+def test_a_patch_and_a_host_that_fail_are_both_reported() -> None:
     hosts, cluster = Hosts(busy=(A,)), Cluster({"n": Mark(True, "ours")}, refuses=("n",))
     error, _ = applied(independent(patch("n"), *of(A), *of(B)), hosts, cluster)
     assert isinstance(error, Unreachable)
@@ -307,11 +307,11 @@ def test_a_patch_and_a_host_that_fail_are_both_told() -> None:
 def test_nothing_is_undone_where_no_host_waits_for_another() -> None:
     hosts = Hosts(fails={(A, "one"): Result(1, b"", b"")})
     steps = of(A)
-    error, told = applied(
+    error, reported = applied(
         replace(independent(*steps, *of(B)), undo=((steps[1], run(A, "back")),)), hosts
     )
     assert error is not None
-    assert told.undone == []
+    assert reported.undone == []
 
 
 def test_patches_whose_nodes_have_changed_since_they_were_read_are_not_sent() -> None:
@@ -326,10 +326,10 @@ def test_patches_whose_nodes_have_changed_since_they_were_read_are_not_sent() ->
 def test_patches_that_other_steps_separate_are_sent_in_their_own_group_and_once() -> None:
     hosts = Hosts()
     cluster = Cluster({"n": Mark(True, "ours"), "m": Mark(True, "ours")})
-    error, told = applied(independent(patch("n"), *of(A), patch("m")), hosts, cluster)
+    error, reported = applied(independent(patch("n"), *of(A), patch("m")), hosts, cluster)
     assert error is None
     assert cluster.sent == [["n"], ["m"]]
-    assert told.ended_ == [(index, True) for index in range(5)]
+    assert reported.ended_ == [(index, True) for index in range(5)]
 
 
 # Progress
@@ -337,9 +337,9 @@ def test_patches_that_other_steps_separate_are_sent_in_their_own_group_and_once(
 
 def test_a_copy_that_resumes_is_counted_from_the_bytes_that_are_there_already() -> None:
     copy = Copy(run(A, "one"), run(B, "two"), total_bytes=100, resumed_bytes=40)
-    error, told = applied(Plan("done", (copy,)), Hosts())
+    error, reported = applied(Plan("done", (copy,)), Hosts())
     assert error is None
-    assert told.done_bytes == [40, 70, 100]
+    assert reported.done_bytes == [40, 70, 100]
 
 
 # Every other plan
@@ -364,11 +364,11 @@ def test_in_every_other_plan_a_failure_stops_everything_and_undoes_what_had_begu
         undo=((third, run(A, "never")), (second, run(A, "back")), (first, run(A, "back"))),
     )
     hosts = Hosts()
-    error, told = applied(plan, hosts)
+    error, reported = applied(plan, hosts)
     assert isinstance(error, Failed)
     assert "wrong: command not found" in error.message
     assert hosts.did == ["a one", "a back", "a back"]
-    assert told.undone == ["a$ back", "a$ back"]
+    assert reported.undone == ["a$ back", "a$ back"]
 
 
 def test_in_every_other_plan_what_fails_behind_the_goal_is_not_undone() -> None:
@@ -379,9 +379,9 @@ def test_in_every_other_plan_what_fails_behind_the_goal_is_not_undone() -> None:
         settled=2,
     )
     hosts = Hosts()
-    error, told = applied(plan, hosts)
+    error, reported = applied(plan, hosts)
     assert isinstance(error, Failed)
-    assert (hosts.did, told.undone) == (["a one"], [])
+    assert (hosts.did, reported.undone) == (["a one"], [])
 
 
 def test_in_every_other_plan_the_first_lock_that_is_held_stops_everything() -> None:
@@ -411,11 +411,11 @@ def test_in_every_other_plan_a_patch_that_fails_stops_everything() -> None:
 
 def test_in_every_other_plan_a_lock_that_is_lost_stops_everything() -> None:
     hosts = Hosts(breaks=(A, "one"))
-    error, told = applied(Plan("done", (*of(A), *of(B))), hosts)
+    error, reported = applied(Plan("done", (*of(A), *of(B))), hosts)
     assert isinstance(error, Failed)
     assert "the outcome of this step is not known" in error.message
     assert hosts.did == []
-    assert [index for index, _ in told.ended_] == [0, 1]
+    assert [index for index, _ in reported.ended_] == [0, 1]
 
 
 def test_a_connection_that_breaks_ends_the_steps_of_its_own_host_only() -> None:
@@ -429,7 +429,7 @@ def test_a_connection_that_breaks_ends_the_steps_of_its_own_host_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "coming", ["with the step", "with the first thing that is put back, after a failure"]
+    "coming", ["with the step", "with the first thing that is restored, after a failure"]
 )
 def test_a_signal_does_not_keep_anything_from_being_put_back(coming: str) -> None:
     first, second = run(A, "one"), run(A, "two")
@@ -441,17 +441,17 @@ def test_a_signal_does_not_keep_anything_from_being_put_back(coming: str) -> Non
         if coming == "with the step"
         else Hosts(fails={(A, "two"): Result(1, b"", b"no room in it")}, signals=[(A, "back")])
     )
-    told = Told()
+    reported = Reported()
     with pytest.raises(KeyboardInterrupt) as signalled:
         apply(
             plan,
             hosts=hosts,
             cluster=Cluster({}),
-            reports=told,
+            reports=reported,
             plan_again=lambda: plan,
             explain=lambda *_: None,
         )
     assert hosts.did == ["a one", "a back", "a back"]
     notes = " ".join(signalled.value.__notes__)
-    assert "What had begun was put back." in notes
+    assert "What had begun was undone." in notes
     assert ("no room in it" in notes) is (coming != "with the step")

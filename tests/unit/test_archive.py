@@ -120,7 +120,7 @@ def write(shelf: Path, docker: Callable[..., Path]) -> Write:
         docker_says: dict[str, str] | None = None,
         references: tuple[str, ...] = (REFERENCE,),
     ) -> Ran:
-        told = {REFERENCE: Image().image_id} if docker_says is None else docker_says
+        reported = {REFERENCE: Image().image_id} if docker_says is None else docker_says
         return run(
             "write",
             shelf,
@@ -129,7 +129,7 @@ def write(shelf: Path, docker: Callable[..., Path]) -> Write:
             *references,
             *more,
             "--docker",
-            docker(**told),
+            docker(**reported),
             "--record",
             json.dumps(SEED),
             data=data,
@@ -439,7 +439,7 @@ def test_an_archive_with_damage_is_not_kept(name: str, write: Write, shelf: Path
     "name", [name for name, damage in DAMAGES.items() if not damage.only_docker_knows]
 )
 @pytest.mark.slow
-def test_an_existing_tarball_with_damage_is_told(name: str, shelf: Path) -> None:
+def test_an_existing_tarball_with_damage_is_reported(name: str, shelf: Path) -> None:
     (shelf / FILE).write_bytes(damaged(DAMAGES[name]))
     ran = run("verify", shelf / FILE, "--reference", REFERENCE)
     assert ran.status == 6
@@ -650,7 +650,7 @@ def receive(
     more: tuple[str, ...] = (),
 ) -> Ran:
     sent = data[offset:upto] if sends is None else sends
-    told = json.dumps(record_of(data) if record is None else record)
+    reported = json.dumps(record_of(data) if record is None else record)
     return run(
         "receive",
         shelf,
@@ -660,7 +660,7 @@ def receive(
         "--offset",
         str(offset),
         "--record",
-        told,
+        reported,
         *more,
         data=sent,
     )
@@ -851,7 +851,7 @@ def test_verify_of_no_file_a_link_or_a_directory_is_refused(shelf: Path) -> None
     assert run("verify", shelf / FILE).status == 3
 
 
-def test_text_from_an_archive_is_told_without_control_characters(shelf: Path) -> None:
+def test_text_from_an_archive_is_reported_without_control_characters(shelf: Path) -> None:
     (shelf / FILE).write_bytes(
         archives.tarball(archives.with_tags("\x1b[31m\nevil:1")(archives.classic()))
     )
@@ -919,7 +919,7 @@ def test_a_tarball_that_no_record_fits_is_replaced(shelf: Path) -> None:
     assert listing(shelf)[FILE] == b"data"
 
 
-def test_a_published_tarball_that_no_record_names_is_told(shelf: Path) -> None:
+def test_a_published_tarball_that_no_record_names_is_reported(shelf: Path) -> None:
     (shelf / FILE).write_bytes(b"data")
     assert run("publish", shelf, FILE).status == 6
 
@@ -1071,7 +1071,7 @@ def test_discard_removes_our_hidden_files_of_that_tarball_and_nothing_else(shelf
 # the script
 
 
-def test_progress_is_told_in_compressed_bytes(shelf: Path) -> None:
+def test_progress_is_reported_in_compressed_bytes(shelf: Path) -> None:
     data = archives.tarball()
     (shelf / FILE).write_bytes(data)
     assert f"@progress {len(data)}\n" in run("verify", shelf / FILE).stderr

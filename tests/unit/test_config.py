@@ -35,9 +35,9 @@ def faults(directory: Path, text: str | bytes) -> list[str]:
     return [line.strip() for line in caught.value.message.replace(str(directory), "").splitlines()]
 
 
-def test_the_example_is_the_estate() -> None:
-    estate = config.load(EXAMPLE)
-    assert estate.image == config.Image(
+def test_the_example_is_the_environment() -> None:
+    environment = config.load(EXAMPLE)
+    assert environment.image == config.Image(
         "registry.viktorbarzin.me:5050/infra-ci",
         "infra-ci",
         (
@@ -46,23 +46,23 @@ def test_the_example_is_the_estate() -> None:
             "forgejo.viktorbarzin.me/viktor/infra-ci:latest",
         ),
     )
-    assert estate.registry_vm == config.RegistryVm(
+    assert environment.registry_vm == config.RegistryVm(
         "root@10.0.20.10", "/opt/registry/data/private/_breakglass"
     )
-    assert estate.fallbacks == (
+    assert environment.fallbacks == (
         config.Fallback(
             "synology", "192.168.1.13", "/volume1/Backup/Viki/pve-backup/_forgejo-breakglass"
         ),
     )
-    assert estate.nodes == config.Nodes(ssh_user="wizard")
-    assert estate.registries == (
+    assert environment.nodes == config.Nodes(ssh_user="wizard")
+    assert environment.registries == (
         config.Registry("forgejo", "https://forgejo.viktorbarzin.me", "viktor/infra-ci"),
         config.Registry("registry-private", "https://registry.viktorbarzin.me:5050", "infra-ci"),
     )
-    assert estate.ssh == config.Ssh(
+    assert environment.ssh == config.Ssh(
         Path.home() / ".ssh" / "config", Path.home() / ".ssh" / "known_hosts"
     )
-    assert (estate.kubernetes, estate.status, estate.source) == (
+    assert (environment.kubernetes, environment.status, environment.source) == (
         config.Kubernetes(),
         config.Status(),
         EXAMPLE,
@@ -160,7 +160,7 @@ def test_the_names_of_an_image_begin_with_the_one_it_is_pulled_by() -> None:
     assert image.tarball("abc") == "ci-abc.tar.gz"
 
 
-def test_every_fault_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
     found = faults(
         tmp_path,
         """
@@ -217,7 +217,7 @@ kubernetes: {context: "`id`"}
 @pytest.mark.parametrize(
     "value", ["true", "1.0", "-1", "0", "null", "'5'", "[5]", "{a: 5}", "2026-04-19", "5_0x"]
 )
-def test_what_is_not_a_positive_whole_number_is_told_so(tmp_path: Path, value: str) -> None:
+def test_what_is_not_a_positive_whole_number_is_reported_so(tmp_path: Path, value: str) -> None:
     (found,) = faults(tmp_path, SMALLEST.replace("directory:", f"keep: {value}, directory:"))[1:]
     assert re.fullmatch(r"registry_vm\.keep: .+ is not a positive whole number", found)
 
@@ -225,7 +225,7 @@ def test_what_is_not_a_positive_whole_number_is_told_so(tmp_path: Path, value: s
 @pytest.mark.parametrize(
     "value", ["true", "0", "-3", ".inf", ".nan", "null", "'5'", "1" + "0" * 5000]
 )
-def test_what_is_not_a_positive_number_is_told_so(tmp_path: Path, value: str) -> None:
+def test_what_is_not_a_positive_number_is_reported_so(tmp_path: Path, value: str) -> None:
     found = faults(tmp_path, f"{SMALLEST}ssh: {{connect_timeout_seconds: {value}}}")
     assert "ssh.connect_timeout_seconds" in found[-1] or "digits" in found[-1]
 
@@ -278,7 +278,7 @@ def test_a_key_given_twice_is_a_fault_and_its_lines_are_named(tmp_path: Path) ->
         (b"# " + b"x" * (2 << 20), "larger than"),
     ],
 )
-def test_what_is_not_yaml_is_told_where(tmp_path: Path, text: str | bytes, words: str) -> None:
+def test_what_is_not_yaml_is_reported_where(tmp_path: Path, text: str | bytes, words: str) -> None:
     assert re.search(words, " ".join(faults(tmp_path, text)))
 
 
@@ -297,7 +297,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
     )
 
 
-def test_a_directory_or_a_missing_file_is_told_in_words(tmp_path: Path) -> None:
+def test_a_directory_or_a_missing_file_is_reported_in_words(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="cannot be read: Is a directory"):
         config.load(tmp_path)
     with pytest.raises(Usage, match="cannot be read: No such file"):
@@ -305,7 +305,7 @@ def test_a_directory_or_a_missing_file_is_told_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_told_in_words(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_reported_in_words(tmp_path: Path) -> None:
     path = tmp_path / "breakglass.yaml"
     path.touch(mode=0)
     with pytest.raises(Usage, match="cannot be read: Permission denied"):

@@ -1,4 +1,4 @@
-"""Asking several parts of the estate at once."""
+"""Asking several parts of the environment at once."""
 
 import signal
 import threading

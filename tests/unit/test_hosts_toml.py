@@ -274,16 +274,16 @@ def test_a_header_of_the_server_is_never_repeated_and_the_refusal_says_what_to_l
     header: str, mirror: str
 ) -> None:
     text = f'server = "https://registry.example"\n{header}{mirror}'
-    told = refused(text)
-    assert "may hold a secret" in told
-    assert '[host."https://registry.example"]' in told
-    assert "s3cret" not in told
+    reported = refused(text)
+    assert "may hold a secret" in reported
+    assert '[host."https://registry.example"]' in reported
+    assert "s3cret" not in reported
 
 
-def test_a_login_in_the_servers_address_is_never_repeated_nor_told() -> None:
-    told = refused('server = "https://ci:s3cret@registry.example"\n')
-    assert "login" in told
-    assert "s3cret" not in told
+def test_a_login_in_the_servers_address_is_never_repeated_nor_reported() -> None:
+    reported = refused('server = "https://ci:s3cret@registry.example"\n')
+    assert "login" in reported
+    assert "s3cret" not in reported
 
 
 def test_a_header_of_the_server_is_no_hindrance_where_the_server_needs_no_line_of_ours() -> None:

@@ -251,7 +251,7 @@ def test_the_first_word_on_a_step_counts_and_one_that_never_began_has_none(path:
     assert [entry["result"] for entry in lines(path)] == ["begun", "failed"]
 
 
-def test_the_last_run_is_told_with_its_changes_and_its_exit_code(path: Path) -> None:
+def test_the_last_run_is_reported_with_its_changes_and_its_exit_code(path: Path) -> None:
     one_change(journal(path, run="before"))
     last = journal(path, run="last")
     for number in range(3):
@@ -326,7 +326,7 @@ def filled(path: Path) -> bytes:
     return content
 
 
-def test_a_run_larger_than_any_tail_is_told_with_all_its_changes(path: Path) -> None:
+def test_a_run_larger_than_any_tail_is_reported_with_all_its_changes(path: Path) -> None:
     large = journal(path, run="large")
     for number in range(3000):
         step = Run(NODE, (("rm", str(number), "x" * 200),))
@@ -432,7 +432,7 @@ def test_the_last_run_is_described_in_one_line(
 
 
 def test_nothing_that_somebody_wrote_into_the_journal_reaches_the_terminal_as_it_is() -> None:
-    told = describe(
+    reported = describe(
         {
             "run": "a",
             "by": "\x1b[31mroot",
@@ -443,7 +443,7 @@ def test_nothing_that_somebody_wrote_into_the_journal_reaches_the_terminal_as_it
         },
         now=NOW,
     )
-    assert told.isprintable()
+    assert reported.isprintable()
 
 
 # The first run imports all that the second needs: whom nobody knows may not be let into where it

@@ -129,7 +129,7 @@ def test_a_missing_right_is_named(api: FaultyApi, tmp_path: Path) -> None:
     assert error.next_step.endswith("kubectl auth can-i list pods")
 
 
-def test_refused_credentials_are_told_without_the_token(tmp_path: Path) -> None:
+def test_refused_credentials_are_reported_without_the_token(tmp_path: Path) -> None:
     with Api(token="right") as api:
         path = kubeconfig(tmp_path / "config", api.url, user={"token": "hunter2"})
         error = fault(Cluster(Kubernetes(kubeconfig=path)).nodes)
@@ -145,7 +145,7 @@ def test_words_of_the_server_are_printed_inert(api: FaultyApi, tmp_path: Path) -
     assert len(message) < 500
 
 
-def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(
+def test_a_server_that_refuses_connections_is_reported_from_one_that_never_answers(
     tmp_path: Path,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -157,7 +157,7 @@ def test_a_server_that_refuses_connections_is_told_from_one_that_never_answers(
 
 
 @pytest.mark.slow
-def test_an_unknown_name_is_told_as_such_and_a_resolver_that_hangs_is_not_waited_for(
+def test_an_unknown_name_is_reported_as_such_and_a_resolver_that_hangs_is_not_waited_for(
     tmp_path: Path,
 ) -> None:
     warm(tmp_path)

@@ -34,9 +34,9 @@ def api() -> Iterator[FaultyApi]:
 def fault(settings: Kubernetes, *, plugin_seconds: float = 5.0) -> Unreachable:
     with pytest.raises(Unreachable) as raised:
         Cluster(settings, plugin_timeout_seconds=plugin_seconds).nodes()
-    told = raised.value.message + raised.value.next_step + repr(raised.value.__cause__)
+    reported = raised.value.message + raised.value.next_step + repr(raised.value.__cause__)
     assert raised.value.next_step
-    assert "hunter2" not in told, "a secret is told"
+    assert "hunter2" not in reported, "a secret is reported"
     return raised.value
 
 
@@ -88,7 +88,7 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("users:\n- name: a\n  user: {token: hunter2\n", "is not YAML, see line"),
         ("- token: hunter2\n", "is not a mapping"),
@@ -151,12 +151,12 @@ def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: 
         ),
     ],
 )
-def test_a_malformed_kubeconfig_is_told_without_quoting_it(
-    tmp_path: Path, text: str, told: str
+def test_a_malformed_kubeconfig_is_reported_without_quoting_it(
+    tmp_path: Path, text: str, reported: str
 ) -> None:
     (tmp_path / "config").write_text(text)
     error = fault(Kubernetes(kubeconfig=tmp_path / "config"))
-    assert told in error.message
+    assert reported in error.message
     assert "\n" not in error.message
 
 
@@ -179,7 +179,7 @@ def test_after_credentials_were_refused_the_plugin_is_asked_again(api: Api, tmp_
     assert adapter.nodes() == []
 
 
-def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(
+def test_a_plugin_is_reported_the_cluster_and_its_environment_but_not_our_ssh_key(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BREAKGLASS_SSH_KEY", "hunter2")
@@ -200,7 +200,7 @@ def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reported"),
     [
         (
             "echo hunter2 >&2; exit 3",
@@ -215,11 +215,11 @@ def test_a_plugin_is_told_the_cluster_and_its_environment_but_not_our_ssh_key(
         (f"echo '{GOOD}' | sed s/v1/v1beta1/", "speaks another apiVersion"),
     ],
 )
-def test_a_plugin_that_fails_is_told_and_nothing_is_asked_without_credentials(
-    api: FaultyApi, tmp_path: Path, capfd: pytest.CaptureFixture[str], script: str, told: str
+def test_a_plugin_that_fails_is_reported_and_nothing_is_asked_without_credentials(
+    api: FaultyApi, tmp_path: Path, capfd: pytest.CaptureFixture[str], script: str, reported: str
 ) -> None:
     error = fault(with_plugin(api, tmp_path, script))
-    assert told.format(config=tmp_path / "config") in error.message
+    assert reported.format(config=tmp_path / "config") in error.message
     assert "kubectl get nodes" in error.next_step
     assert api.requests == []
     assert capfd.readouterr() == ("", "")
@@ -282,7 +282,7 @@ def test_a_token_that_kubectl_left_for_an_auth_provider_is_used_as_it_is(
     assert "auth-provider oidc, which holds no token" in error.message
 
 
-def test_inside_a_pod_whose_service_account_is_not_mounted_that_is_told(
+def test_inside_a_pod_whose_service_account_is_not_mounted_that_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists():

@@ -1,4 +1,4 @@
-"""The script lock: held for as long as whoever started it lives, and told to the next."""
+"""The script lock: held for as long as whoever started it lives, and reported to the next."""
 
 import json
 import subprocess
@@ -30,8 +30,8 @@ def test_it_is_held_until_standard_input_ends(tmp_path: Path) -> None:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
         with locking(path, "viktor@desk") as second:
-            told, said = second.communicate(timeout=10)
-        assert (second.returncode, json.loads(told)["holder"], said) == (7, "ana@laptop", "")
+            reported, said = second.communicate(timeout=10)
+        assert (second.returncode, json.loads(reported)["holder"], said) == (7, "ana@laptop", "")
         first.communicate(timeout=10)
     assert (first.returncode, path.exists()) == (0, False)
 
@@ -45,6 +45,6 @@ def test_it_is_let_go_of_where_standard_input_is_silent(tmp_path: Path) -> None:
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with locking(tmp_path / "lock", "ana@laptop") as process:
-        told, said = process.communicate(timeout=10)
-    assert (process.returncode, told, said) == (4, "", "it is a symbolic link\n")
+        reported, said = process.communicate(timeout=10)
+    assert (process.returncode, reported, said) == (4, "", "it is a symbolic link\n")
     assert not (tmp_path / "elsewhere").exists()

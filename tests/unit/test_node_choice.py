@@ -64,7 +64,7 @@ def test_a_node_that_has_the_tarball_comes_before_one_that_has_the_image() -> No
 def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> None:
     with pytest.raises(Refused, match="a: has no tarball"):
         chosen(candidate(node("a"), image=True), command="import")
-    with pytest.raises(Refused, match="a: does not hold the image"):
+    with pytest.raises(Refused, match="a: does not have the image"):
         chosen(candidate(node("a"), tarball=True), command="pin")
 
 

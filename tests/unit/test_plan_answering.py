@@ -1,5 +1,5 @@
-"""A node that answers pulls, and restore, which takes it back: facts to exact lines, and those
-lines run over real files.
+"""A node that serves the image locally, and restore, which undoes it: facts to exact lines, and
+those lines run over real files.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from breakglass.cli.outcome import to_json
-from breakglass.commands import Estate, Unread, restore, restore_facts, restore_leftovers
+from breakglass.commands import Environment, Unread, restore, restore_facts, restore_leftovers
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.config_path import check_config_path
@@ -221,7 +221,9 @@ def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() ->
     )
 
 
-def test_where_a_registry_has_a_broken_image_the_node_comes_first_and_the_reason_is_told() -> None:
+def test_where_a_registry_has_a_broken_image_the_node_comes_first_and_the_reason_is_reported() -> (
+    None
+):
     part = planned(
         answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)), pulls=(BROKEN,)
     )
@@ -255,7 +257,7 @@ def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> No
     assert planned(*in_place(), pulls=(replace(BROKEN, state=PullState(state)),)) == Part()
 
 
-def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -> None:
+def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_reported_once() -> None:
     part = planned(
         *in_place(),
         pulls=tuple(
@@ -266,7 +268,7 @@ def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_told_once() -
     assert part.steps == ()
     (warning,) = part.warnings
     assert warning.startswith(
-        f"{PRIVATE} lets nobody look without a login: if its image is broken, pods with "
+        f"{PRIVATE} wants a login: if its image is broken, pods with "
         f"Always do not start under its name"
     )
     assert f"docker login {PRIVATE}" in warning
@@ -305,7 +307,7 @@ def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
     assert answers.first(FORGEJO) is None
 
 
-def test_registries_that_refuse_are_told_once_each() -> None:
+def test_registries_that_refuse_are_reported_once_each() -> None:
     pulls = (
         Pull("b", "b/x:1", PullState.REFUSES, ""),
         Pull("a", "a/x:1", PullState.REFUSES, ""),
@@ -413,9 +415,7 @@ def changed(now: str | None) -> tuple[Answering, Taken]:
     )
 
 
-def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_that_is_told() -> (
-    None
-):
+def test_a_foreign_file_in_the_place_of_ours_is_the_new_original_and_is_reported() -> None:
     theirs = 'server = "https://theirs.example"\n'
     part = planned(*changed(theirs))
     assert commands(part) == [
@@ -427,7 +427,7 @@ def test_a_file_that_somebody_put_in_the_place_of_ours_is_the_new_original_and_t
     assert part.warnings == (
         (
             f"k8s-node1:{FILE} was replaced after breakglass wrote it: what is there now is what "
-            f"restore will put back"
+            f"restore will undo"
         ),
     )
 
@@ -487,7 +487,7 @@ def test_a_file_of_the_record_that_no_name_concerns_any_more_is_put_back() -> No
     ]
 
 
-def test_a_file_that_no_name_concerns_any_more_and_that_was_edited_is_left_and_told() -> None:
+def test_a_file_that_no_name_concerns_any_more_and_that_was_edited_is_left_and_reported() -> None:
     known, taken = in_place()
     text = (taken.files[1].now or "") + EDITED
     part = planned(
@@ -653,7 +653,7 @@ def test_an_edited_file_is_left_and_the_others_are_put_back() -> None:
     )
 
 
-def test_a_deleted_file_is_left_too_and_told_as_deleted() -> None:
+def test_a_deleted_file_is_left_too_and_reported_as_deleted() -> None:
     _, taken = changed(None)
     part = take_back(NODE, DIRECTORY, taken)
     assert commands(part) == [
@@ -692,7 +692,7 @@ class Disk:
         return json.loads(ended.stdout)
 
     def read(self, port: int) -> tuple[Taken, Answering]:
-        told = self.taken(
+        reported = self.taken(
             "read",
             str(self.directory),
             "--certs",
@@ -702,8 +702,10 @@ class Disk:
             "--registry",
             FORGEJO,
         )
-        sites = tuple(_site(registry, told["sites"][registry]) for registry in (PRIVATE, FORGEJO))
-        return replace(_taken(told), has_responder=True), Answering(
+        sites = tuple(
+            _site(registry, reported["sites"][registry]) for registry in (PRIVATE, FORGEJO)
+        )
+        return replace(_taken(reported), has_responder=True), Answering(
             sites, replace(RUNS, port=port), "/content", str(self.certs)
         )
 
@@ -818,9 +820,10 @@ def test_while_registries_come_and_go_a_second_run_changes_nothing(
         assert disk.set_up(port=port, pulls=pulls) == 0, (
             f"the second time with port {port} and {len(pulls)} broken"
         )
-        told = [site.text or "" for site in disk.read(port)[1].sites]
+        reported = [site.text or "" for site in disk.read(port)[1].sites]
         assert all(
-            text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1 for text in told
+            text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1
+            for text in reported
         )
     disk.take_back()
     assert disk.listing() == at_first
@@ -893,7 +896,7 @@ def left_over(facts: restore_facts.Facts, *names: str) -> BreakglassError | None
     return restore_leftovers.left_over(facts, restored(facts, *names), names=names, nodes=NODES)
 
 
-GIVING = [
+UNDOING = [
     f"k8s-node1$ sudo -n python3 breakglass-remote.pyz taken put_back {DIRECTORY} {FILE}",
     f"k8s-node1$ sudo -n python3 breakglass-remote.pyz taken put_back {DIRECTORY} {OTHER_FILE}",
     f"k8s-node1$ sudo -n python3 breakglass-remote.pyz responder stop {DIRECTORY}",
@@ -903,7 +906,7 @@ GIVING = [
 
 
 def test_restore_takes_everything_from_a_node_under_its_lock_and_the_record_last() -> None:
-    assert lines(restored(facts_of(taken_site()))) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(restored(facts_of(taken_site()))) == [f"k8s-node1$ {LOCK}", *UNDOING]
 
 
 def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() -> None:
@@ -916,14 +919,14 @@ def test_restore_uncordons_first_and_then_takes_back_from_each_node_by_itself() 
     )
     made = lines(plan)
     assert made[0].startswith("operator$ kubectl patch node k8s-node2")
-    first = [f"k8s-node1$ {LOCK}", *GIVING]
+    first = [f"k8s-node1$ {LOCK}", *UNDOING]
     assert made[1:] == [*first, *(line.replace("k8s-node1", "k8s-node2") for line in first)]
     assert plan.independent, "no host waits for another, nor for the cluster"
 
 
 def test_names_are_taken_from_the_namespace_that_the_import_has_put_them_into() -> None:
     made = lines(restored(facts_of(taken_site(namespace="other"))))
-    assert made[-2:] == [GIVING[3].replace("-n k8s.io", "-n other"), GIVING[4]]
+    assert made[-2:] == [UNDOING[3].replace("-n k8s.io", "-n other"), UNDOING[4]]
     assert not any("k8s.io" in line for line in made)
 
 
@@ -939,13 +942,13 @@ def test_restore_has_nothing_to_do_where_nothing_was_taken() -> None:
 def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) -> None:
     made = lines(restored(facts_of(restore_facts.Site(NODE, taken, (KEEP,)))))
     stop, end = (
-        [line for line in GIVING if "stop" in line],
-        [line for line in GIVING if " end " in line],
+        [line for line in UNDOING if "stop" in line],
+        [line for line in UNDOING if " end " in line],
     )
     assert made == [
         f"k8s-node1$ {LOCK}",
         *(stop if taken.has_responder else []),
-        GIVING[3],
+        UNDOING[3],
         *(end if taken.is_begun else []),
     ]
 
@@ -953,12 +956,12 @@ def test_restore_takes_back_what_a_half_finished_import_has_taken(taken: Taken) 
 def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4() -> None:
     facts = facts_of(edited_site())
     made = restored(facts)
-    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING[1:4]]
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *UNDOING[1:4]]
     assert any(FILE in warning for warning in made.warnings)
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in error.message
-    assert error.state == "All else was given back."
+    assert error.state == "All else was restored."
     record = f"{DIRECTORY}/.breakglass.json"
     assert error.next_step == (
         f"put it right by hand (what was there before stands in {record}), then let go of "
@@ -972,12 +975,12 @@ def test_what_restore_ends_with_names_the_nodes_that_restore_was_given() -> None
     assert error.next_step.endswith("; then: breakglass restore k8s-node1 k8s-node2")
 
 
-def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_type() -> None:
+def test_lines_of_ours_that_no_record_knows_are_left_and_reported_with_the_line_to_type() -> None:
     stray = f"{CERTS}/old.example/hosts.toml"
     clean = restore_facts.Site(SECOND, Taken(strays=(stray,)))
     facts = facts_of(taken_site(strays=(stray,)), clean)
     made = restored(facts)
-    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *UNDOING]
     error = left_over(facts)
     assert isinstance(error, Failed)
     for host in (NODE, SECOND):
@@ -990,10 +993,10 @@ def test_lines_of_ours_that_no_record_knows_are_left_and_told_with_the_line_to_t
         )
     alone = left_over(facts_of(clean))
     assert isinstance(alone, Failed)
-    assert alone.state == "Nothing else was there to be given back."
+    assert alone.state == "Nothing else was there to be restored."
 
 
-def test_names_of_ours_without_a_record_are_left_and_told_with_the_line_to_type() -> None:
+def test_names_of_ours_without_a_record_are_left_and_reported_with_the_line_to_type() -> None:
     facts = facts_of(restore_facts.Site(NODE, Taken(), (KEEP, "breakglass.local/keep/other:kept")))
     made = restored(facts)
     assert made.steps == ()
@@ -1017,7 +1020,7 @@ def test_nodes_that_may_not_be_patched_are_cleaned_all_the_same_and_restore_ends
         taken_site(), nodes=(node("k8s-node1", cordoned=True, annotation=OURS),), may_patch=False
     )
     made = restored(facts)
-    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *UNDOING]
     assert "cordoned" not in made.goal
     assert any("the right patch on nodes is missing" in warning for warning in made.warnings)
     error = left_over(facts)
@@ -1042,7 +1045,7 @@ def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_non
 ) -> None:
     other = replace(node("k8s-node2", annotation=OURS), address="10.0.20.2")
     facts = facts_of(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
-    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *UNDOING]
     assert left_over(facts, *names) is None
 
 
@@ -1056,16 +1059,16 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             facts_of(taken_site()),
             (),
             (
-                "no node is cordoned by us or carries an annotation of ours; no node answers "
-                "pulls or keeps an image for us"
+                "no node is cordoned by us or carries an annotation of ours; no node serves "
+                "the image locally or keeps an image for us"
             ),
         ),
         (
             facts_of(taken_site()),
             ("k8s-node1", "k8s-node2"),
             (
-                "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no pulls are "
-                "answered, no image is kept for us"
+                "k8s-node1, k8s-node2: not cordoned by us, without our annotation; no image is "
+                "served locally or kept for us"
             ),
         ),
         (
@@ -1073,19 +1076,19 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
             (),
             (
                 "no node that was reached is cordoned by us or carries an annotation of ours; no "
-                "node that was reached answers pulls or keeps an image for us"
+                "node that was reached serves the image locally or keeps an image for us"
             ),
         ),
         (
             facts_of(taken_site(), api=DOWN),
             ("k8s-node1",),
-            "k8s-node1: no pulls are answered, no image is kept for us",
+            "k8s-node1: no image is served locally or kept for us",
         ),
         (
             facts_of(edited_site(), api=DOWN),
             ("k8s-node1",),
             (
-                "k8s-node1: no pulls are answered, no image is kept for us, but for what the "
+                "k8s-node1: no image is served locally or kept for us, but for what the "
                 "warnings name"
             ),
         ),
@@ -1096,14 +1099,15 @@ UNREAD = Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k
                 may_patch=False,
             ),
             (),
-            "no node answers pulls or keeps an image for us, but for what the warnings name",
+            "no node serves the image locally or keeps an image for us, but for what the warnings "
+            "name",
         ),
         (
             facts_of(edited_site()),
             (),
             (
-                "no node is cordoned by us or carries an annotation of ours; no node answers "
-                "pulls or keeps an image for us, but for what the warnings name"
+                "no node is cordoned by us or carries an annotation of ours; no node serves "
+                "the image locally or keeps an image for us, but for what the warnings name"
             ),
         ),
     ],
@@ -1132,15 +1136,15 @@ def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_sam
 def test_restore_of_a_named_node_works_without_the_api_and_says_that_nobody_is_uncordoned() -> None:
     facts = facts_of(taken_site(), api=DOWN)
     made = restored(facts, "k8s-node1")
-    assert lines(made) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(made) == [f"k8s-node1$ {LOCK}", *UNDOING]
     assert "nobody is uncordoned" in made.warnings[0]
     assert "cordoned" not in made.goal
     assert left_over(facts, "k8s-node1") is None
 
 
-def test_restore_without_names_while_the_api_is_down_gives_back_what_it_reaches_and_fails() -> None:
+def test_restore_without_names_while_the_api_is_down_restores_what_it_reaches_and_fails() -> None:
     facts = facts_of(taken_site(), api=DOWN)
-    assert lines(restored(facts)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(restored(facts)) == [f"k8s-node1$ {LOCK}", *UNDOING]
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert DOWN.message in error.message
@@ -1162,7 +1166,7 @@ def test_a_node_that_was_not_reached_is_listed_and_restore_ends_with_exit_code_4
             Unread("k8s-node2", Unreachable("k8s-node2: no route to host", where="k8s-node2")),
         ),
     )
-    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *GIVING]
+    assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *UNDOING]
     error = left_over(facts, *names)
     assert isinstance(error, Failed)
     assert "k8s-node2: no route to host" in error.message
@@ -1229,8 +1233,10 @@ class Reached:
                 if taken.is_begun
                 else "null"
             )
-            told = json.dumps({"responder": taken.has_responder, "now": {}, "strays": taken.strays})
-            return Result(0, f'{{"record": {record}, {told[1:]}'.encode(), b"")
+            reported = json.dumps(
+                {"responder": taken.has_responder, "now": {}, "strays": taken.strays}
+            )
+            return Result(0, f'{{"record": {record}, {reported[1:]}'.encode(), b"")
         assert argv == (
             "ctr",
             "-n",
@@ -1280,7 +1286,7 @@ class Api:
         raise AssertionError("restore reads no pods")
 
 
-def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
+def environment(hosts: Reached, cluster: Api, **addresses: str) -> Environment:
     config = Config(
         IMAGE,
         SETTINGS,
@@ -1296,7 +1302,7 @@ def estate(hosts: Reached, cluster: Api, **addresses: str) -> Estate:
     def image_id(*_: str) -> Any:
         raise AssertionError("restore asks for no image ID")
 
-    return Estate(
+    return Environment(
         config,
         hosts,
         cluster,
@@ -1311,7 +1317,7 @@ TOOK = recorded()
 
 
 def observed(hosts: Reached, cluster: Api, *names: str, **addresses: str) -> restore_facts.Facts:
-    return restore_facts.observe(estate(hosts, cluster, **addresses), names=names)
+    return restore_facts.observe(environment(hosts, cluster, **addresses), names=names)
 
 
 def test_restore_looks_at_every_known_node_and_takes_only_names_of_ours() -> None:
@@ -1360,7 +1366,7 @@ def test_a_target_that_has_left_the_cluster_does_not_keep_the_others_cordoned() 
     assert isinstance(left_over(facts), Failed)
 
 
-def test_a_target_that_is_told_by_its_address_is_one_node() -> None:
+def test_a_target_that_is_reported_by_its_address_is_one_node() -> None:
     pin = Pin("aaaa", "10.0.20.0", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
     cluster = Api("k8s-node1", annotation=pin, address="10.0.20.{}")
     made = lines(restored(observed(Reached(**{"10_0_20_0": TOOK}), cluster)))
@@ -1397,7 +1403,7 @@ def test_a_second_look_is_at_those_nodes_only_from_which_something_was_taken() -
     hosts, cluster = Reached(n0=TOOK, n1=Taken()), Api("k8s-node1", "k8s-node2")
     facts = observed(hosts, cluster)
     del hosts.taken["wizard@n1"]
-    again = restore_facts.observe_again(estate(hosts, cluster), facts)
+    again = restore_facts.observe_again(environment(hosts, cluster), facts)
     assert sorted(site.host.name for site in again.sites) == ["k8s-node1", "k8s-node2"]
     assert again.unread == ()
     assert lines(restored(again)) == lines(restored(facts))
@@ -1407,6 +1413,6 @@ def test_nodes_do_not_wait_for_an_api_that_goes_away_between_two_looks() -> None
     hosts, cluster = Reached(n0=TOOK), Api("k8s-node1")
     facts = observed(hosts, cluster)
     cluster.down = True
-    again = restore_facts.observe_again(estate(hosts, cluster), facts)
+    again = restore_facts.observe_again(environment(hosts, cluster), facts)
     assert again.api is DOWN
     assert lines(restored(again)) == lines(restored(facts))

@@ -92,7 +92,7 @@ def test_a_second_pin_has_nothing_to_do() -> None:
         (
             facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)),
             Refused,
-            "does not hold the image",
+            "does not have the image",
         ),
         (
             facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OTHER)),
@@ -143,7 +143,7 @@ def test_restore_only_takes_the_annotation_from_a_node_that_somebody_uncordoned_
     assert "unschedulable" not in made[0]
 
 
-def test_restore_gives_back_a_node_whose_annotation_cannot_be_read() -> None:
+def test_restore_restores_a_node_whose_annotation_cannot_be_read() -> None:
     assert len(restored(node("k8s-node2", cordoned=True, annotation="{broken"))) == 1
 
 
@@ -189,7 +189,7 @@ def test_check_says_start_not_needed_or_nobody_knows(
 
 
 @pytest.mark.parametrize(
-    ("states", "tarballs", "lost", "told"),
+    ("states", "tarballs", "lost", "reported"),
     [
         (["unreachable", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
         (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
@@ -251,7 +251,7 @@ def test_check_says_start_not_needed_or_nobody_knows(
     ],
 )
 def test_check_recommends_the_runbook_only_where_it_can_help(
-    states: list[str], tarballs: list[Tarball], lost: list[str], told: str
+    states: list[str], tarballs: list[Tarball], lost: list[str], reported: str
 ) -> None:
     registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
     unread = tuple(
@@ -260,6 +260,6 @@ def test_check_recommends_the_runbook_only_where_it_can_help(
     shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
     way = way_back(check.Facts("latest", registries, shelves, unread, 4))
     verdict = judge(registries, expect_served=False, way_back=way)
-    assert (verdict.word, verdict.exit_code, verdict.next_step) == ("start", 0, told)
-    assert ("start the runbook" in verdict.sentence) is (told == RUNBOOK)
+    assert (verdict.word, verdict.exit_code, verdict.next_step) == ("start", 0, reported)
+    assert ("start the runbook" in verdict.sentence) is (reported == RUNBOOK)
     assert "recover" not in judge(registries, expect_served=True, way_back=way).next_step

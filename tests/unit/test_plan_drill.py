@@ -208,7 +208,7 @@ def test_where_the_nodes_root_cannot_log_in_the_tarball_comes_through_this_machi
         (Disk(100_000, 9_000), False),
         (None, True),
     ],
-    ids=["15 % stay free", "one byte less", "full already", "nobody knows"],
+    ids=["15 % stay free", "one byte less", "full already", "not known"],
 )
 def test_an_import_that_would_wake_the_image_garbage_collection_is_refused(
     disk: Disk | None, fits: bool

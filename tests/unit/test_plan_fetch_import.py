@@ -268,7 +268,7 @@ def imported(
     **more: object,
 ) -> import_facts.Facts:
     """`has`: name -> image ID in containerd; the names that keep images are there as well. The node
-    is not to answer pulls.
+    is not to serve the image locally.
     """
     letters = "a" + ("c" if any(one.record and one.record.companions for one in tarballs) else "")
     keeps = {import_names.keep_name(image_id(letter)): image_id(letter) for letter in letters}

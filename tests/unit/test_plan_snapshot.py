@@ -84,7 +84,7 @@ def test_pigz_is_used_where_the_vm_has_it() -> None:
     )
 
 
-def test_the_containerd_image_store_of_docker_28_is_told_the_platform() -> None:
+def test_the_containerd_image_store_of_docker_28_is_reported_the_platform() -> None:
     assert any(
         "docker save --platform linux/amd64 " in line
         for line in lines(planned(facts(docker=docker(version="28.1.0", driver="overlayfs"))))

@@ -211,7 +211,7 @@ def test_what_is_accepted_is_allowed_and_cannot_be_anything_but_an_argument(
     try:
         accepted = what.check(text)
     except Usage as error:
-        assert_is_told(error)
+        assert_is_reported(error)
         return
     assert what.is_good(accepted)
     assert accepted.isprintable()
@@ -241,7 +241,7 @@ def test_a_template_that_is_accepted_makes_a_reference_of_every_tag_that_leaves_
         names = Image(repository, "image", (accepted,)).names(tag)
     except Refused as error:
         assert len(template.replace("{tag}", tag)) > 128
-        assert_is_told(error, exit_code=3)
+        assert_is_reported(error, exit_code=3)
         return
     assert all(map(is_reference, names))
 
@@ -255,7 +255,7 @@ def test_what_is_no_template_is_refused(text: str) -> None:
     try:
         accepted = grammar.check_template(text)
     except Usage as error:
-        assert_is_told(error)
+        assert_is_reported(error)
         return
     assert is_reference(accepted.replace("{tag}", "x"))
 
@@ -288,10 +288,10 @@ def test_what_the_ssh_client_is_given_is_a_port_and_one_destination(text: str) -
 def assert_is_refused(kind: str, text: str) -> None:
     with pytest.raises(Usage) as refused:
         GRAMMARS[kind].check(text)
-    assert_is_told(refused.value)
+    assert_is_reported(refused.value)
 
 
-def assert_is_told(error: BreakglassError, *, exit_code: int = 2) -> None:
+def assert_is_reported(error: BreakglassError, *, exit_code: int = 2) -> None:
     assert error.exit_code == exit_code
     for sentence in (error.message, error.next_step):
         assert sentence

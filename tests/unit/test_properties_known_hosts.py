@@ -136,7 +136,7 @@ FILES = some.builds(
 
 
 @dataclass(frozen=True)
-class Estate:
+class Environment:
     sshd: Sshd
     words: dict[str, str]
 
@@ -147,7 +147,7 @@ class Estate:
 
 
 @pytest.fixture(scope="module")
-def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     with running_sshd(tmp_path_factory.mktemp("sshd")) as sshd:
         name, keys = f"[127.0.0.1]:{sshd.port}", tmp_path_factory.mktemp("keys")
         words = {
@@ -169,7 +169,7 @@ def estate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:
                 f"BLOB_{kind}": good.split()[1],
                 f"CUT_{kind}": good.split()[1][:40],
             }
-        yield Estate(sshd, words)
+        yield Environment(sshd, words)
 
 
 def is_accepted_by_us(text: str, sshd: Sshd) -> bool:
@@ -231,14 +231,14 @@ def is_accepted_by_openssh(path: Path, sshd: Sshd) -> bool:
 @examples(25)
 @given(template=FILES)
 def test_a_host_key_is_accepted_exactly_where_openssh_accepts_it(
-    estate: Estate, template: str
+    environment: Environment, template: str
 ) -> None:
-    text = estate.fill(template)
-    path = estate.sshd.directory / "generated_known_hosts"
+    text = environment.fill(template)
+    path = environment.sshd.directory / "generated_known_hosts"
     path.write_bytes(text.encode())
     # Read as connections.py reads it.
-    ours = is_accepted_by_us(path.read_text(encoding="utf-8", errors="replace"), estate.sshd)
-    assert ours == is_accepted_by_openssh(path, estate.sshd)
+    ours = is_accepted_by_us(path.read_text(encoding="utf-8", errors="replace"), environment.sshd)
+    assert ours == is_accepted_by_openssh(path, environment.sshd)
 
 
 NAMES = some.sampled_from(
@@ -271,10 +271,10 @@ PATTERNS = some.text(
 @examples(60)
 @given(patterns=some.lists(PATTERNS, min_size=1, max_size=30), name=NAMES)
 def test_lines_speak_of_the_names_that_ssh_keygen_finds_in_them(
-    estate: Estate, patterns: list[str], name: tuple[str, int]
+    environment: Environment, patterns: list[str], name: tuple[str, int]
 ) -> None:
-    text = "".join(f"{hosts} {estate.words['GOOD_ed25519']}\n" for hosts in patterns)
-    path = estate.sshd.directory / "patterns"
+    text = "".join(f"{hosts} {environment.words['GOOD_ed25519']}\n" for hosts in patterns)
+    path = environment.sshd.directory / "patterns"
     path.write_text(text)
     looked_for = look_up_name(*name)
     found = subprocess.run(

@@ -362,7 +362,7 @@ def test_any_hosts_toml_is_either_parsed_or_refused(content: bytes, first: bool)
     some.sampled_from([0, 1, 4, 7, 255, None]),
     outputs("it is a symbolic link\n"),
 )
-def test_a_lock_that_was_not_taken_is_told_whatever_its_script_says(
+def test_a_lock_that_was_not_taken_is_reported_whatever_its_script_says(
     answer: bytes, status: int | None, stderr: bytes
 ) -> None:
     error = not_taken(

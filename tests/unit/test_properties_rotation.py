@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.commands.snapshot import plan
 from breakglass.commands.snapshot_facts import observe
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
@@ -321,13 +321,13 @@ class RegistryVm:
 def proofs(shelf: Directory, tag: str) -> list[dict[str, Any]]:
     """The records beside a tarball that its sums confirm."""
     try:
-        told = json.loads(shelf[f"infra-ci-{tag}.json"])  # type: ignore[arg-type]
+        reported = json.loads(shelf[f"infra-ci-{tag}.json"])  # type: ignore[arg-type]
         sums = shelf[f"{NAMES[tag]}.sha256"].decode()  # type: ignore[union-attr]
     except (KeyError, ValueError):
         return []
     return [
         each
-        for each in (told, told.get("previous"))
+        for each in (reported, reported.get("previous"))
         if each and each["tag"] == tag and each["sha256"] in sums
     ]
 
@@ -401,8 +401,8 @@ def planned(vm: RegistryVm, tag: str, keep: int) -> Plan:
         Status(),
         Path("f"),
     )
-    estate = Estate(config, vm, NoCluster(), IDENTITY, lambda _: (), lambda *_: vm.served)
-    return plan(observe(estate, tag=tag), image=IMAGE, settings=settings, identity=IDENTITY)
+    environment = Environment(config, vm, NoCluster(), IDENTITY, lambda _: (), lambda *_: vm.served)
+    return plan(observe(environment, tag=tag), image=IMAGE, settings=settings, identity=IDENTITY)
 
 
 class NoCluster:

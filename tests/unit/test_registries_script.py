@@ -125,9 +125,7 @@ def answers(
 
 @dataclass
 class Pages:
-    """A server that gives what it was told for a path, and notes what it was asked and with which
-    headers.
-    """
+    """A server that gives the configured answer for a path, and notes each path and its headers."""
 
     url: str
     answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
@@ -139,9 +137,11 @@ class Pages:
 def pages() -> Iterator[Pages]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.asked.append((self.command, self.path, dict(self.headers)))
-            status, headers, body = told.answers.get(self.path.partition("?")[0], (404, {}, b""))
-            if told.without_head and self.command == "HEAD":
+            reported.asked.append((self.command, self.path, dict(self.headers)))
+            status, headers, body = reported.answers.get(
+                self.path.partition("?")[0], (404, {}, b"")
+            )
+            if reported.without_head and self.command == "HEAD":
                 status, headers, body = 405, {}, b""
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
@@ -156,19 +156,19 @@ def pages() -> Iterator[Pages]:
             """Tests ask `asked` instead."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        told = Pages(f"http://127.0.0.1:{server.server_address[1]}")
+        reported = Pages(f"http://127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
         thread.start()
         try:
-            yield told
+            yield reported
         finally:
             server.shutdown()
             thread.join()
 
 
-def put_image(told: Pages, base: str, *, tag: str = "abc") -> str:
+def put_image(reported: Pages, base: str, *, tag: str = "abc") -> str:
     """An image without an index, below a path; its digest."""
     layer = b"a layer"
     layer_digest = f"sha256:{hashlib.sha256(layer).hexdigest()}"
@@ -177,10 +177,10 @@ def put_image(told: Pages, base: str, *, tag: str = "abc") -> str:
         {"schemaVersion": 2, "config": descriptor, "layers": [descriptor]}
     ).encode()
     digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-    told.answers[f"{base}/infra-ci/manifests/{tag}"] = told.answers[
+    reported.answers[f"{base}/infra-ci/manifests/{tag}"] = reported.answers[
         f"{base}/infra-ci/manifests/{digest}"
     ] = (200, {"Docker-Content-Digest": digest}, manifest)
-    told.answers[f"{base}/infra-ci/blobs/{layer_digest}"] = (200, {}, layer)
+    reported.answers[f"{base}/infra-ci/blobs/{layer_digest}"] = (200, {}, layer)
     return digest
 
 
@@ -223,21 +223,21 @@ def test_what_other_architectures_and_attestations_need_is_neither_asked_for_nor
 
 
 def test_an_image_without_an_index_is_served() -> None:
-    with pages() as told:
-        put_image(told, "/v2")
-        assert answers(question({"url": told.url}))[0]["state"] == "serves"
+    with pages() as reported:
+        put_image(reported, "/v2")
+        assert answers(question({"url": reported.url}))[0]["state"] == "serves"
 
 
 def test_a_registry_where_head_is_not_allowed_is_asked_with_get_and_no_blob_is_taken_along(
     elsewhere: RegistryServer,
 ) -> None:
-    with pages() as told:
-        put_image(told, "/v2")
-        blob = next(path for path in told.answers if "/blobs/" in path)
-        told.answers[blob] = (302, {"Location": elsewhere.url + blob}, b"")
+    with pages() as reported:
+        put_image(reported, "/v2")
+        blob = next(path for path in reported.answers if "/blobs/" in path)
+        reported.answers[blob] = (302, {"Location": elsewhere.url + blob}, b"")
         elsewhere.faults.flood = "/blobs/"
-        told.without_head = True
-        (found,) = answers(question({"url": told.url}))
+        reported.without_head = True
+        (found,) = answers(question({"url": reported.url}))
     assert found["state"] == "broken"
     assert "1099511627776 bytes instead of 7" in found["detail"]
     assert elsewhere.asked("GET", "/blobs/")
@@ -268,11 +268,11 @@ def test_the_question_names_the_registry_and_accepts_all_four_kinds_of_manifest(
     ],
 )
 def test_the_path_is_made_as_containerd_makes_it(path: str, override_path: bool, base: str) -> None:
-    with pages() as told:
-        put_image(told, base)
-        (found,) = answers(question({"url": told.url + path, "override_path": override_path}))
-        assert (found["state"], found["url"]) == ("serves", told.url + path)
-        assert {request[1].partition("/infra-ci/")[0] for request in told.asked} == {base}
+    with pages() as reported:
+        put_image(reported, base)
+        (found,) = answers(question({"url": reported.url + path, "override_path": override_path}))
+        assert (found["state"], found["url"]) == ("serves", reported.url + path)
+        assert {request[1].partition("/infra-ci/")[0] for request in reported.asked} == {base}
 
 
 def test_every_endpoint_has_its_own_answer_in_the_order_of_the_question(
@@ -353,9 +353,9 @@ def test_an_index_that_does_not_hash_to_the_announced_digest_is_broken(example: 
     "body", [b"<html>welcome</html>", b"[" * 100_000, b"[]", b'{"schemaVersion": 1}']
 )
 def test_a_page_that_is_no_manifest_is_broken(body: bytes) -> None:
-    with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (200, {}, body)
-        (found,) = answers(question({"url": told.url}))
+    with pages() as reported:
+        reported.answers["/v2/infra-ci/manifests/abc"] = (200, {}, body)
+        (found,) = answers(question({"url": reported.url}))
     assert (found["state"], found["missing"]) == (
         "broken",
         [f"sha256:{hashlib.sha256(body).hexdigest()}"],
@@ -364,9 +364,9 @@ def test_a_page_that_is_no_manifest_is_broken(body: bytes) -> None:
 
 
 def test_more_than_four_megabytes_where_a_manifest_should_be_are_broken() -> None:
-    with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (200, {}, bytes((4 << 20) + 1))
-        (found,) = answers(question({"url": told.url}))
+    with pages() as reported:
+        reported.answers["/v2/infra-ci/manifests/abc"] = (200, {}, bytes((4 << 20) + 1))
+        (found,) = answers(question({"url": reported.url}))
     assert (found["state"], found["detail"]) == (
         "broken",
         "more than 4194304 bytes where a manifest should be",
@@ -443,16 +443,16 @@ def test_a_token_service_that_gives_no_token_is_asked_once(
 
 
 def test_a_token_that_is_not_enough_is_a_refusal_and_never_printed() -> None:
-    with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (
+    with pages() as reported:
+        reported.answers["/v2/infra-ci/manifests/abc"] = (
             401,
-            {"WWW-Authenticate": f'Bearer realm="{told.url}/token"'},
+            {"WWW-Authenticate": f'Bearer realm="{reported.url}/token"'},
             b"",
         )
-        told.answers["/token"] = (200, {}, json.dumps({"access_token": TOKEN}).encode())
-        (found,) = answers(question({"url": told.url}))
+        reported.answers["/token"] = (200, {}, json.dumps({"access_token": TOKEN}).encode())
+        (found,) = answers(question({"url": reported.url}))
         assert found["state"] == "refuses"
-        assert [request[2].get("Authorization") for request in told.asked] == [
+        assert [request[2].get("Authorization") for request in reported.asked] == [
             None,
             None,
             f"Bearer {TOKEN}",
@@ -609,15 +609,15 @@ def test_a_connection_that_is_cut_in_the_middle_is_unreachable(example: Example)
     ],
 )
 def test_a_redirect_that_leads_nowhere_is_unreachable(location: str, words: str) -> None:
-    with pages() as told:
-        told.answers["/v2/infra-ci/manifests/abc"] = (
+    with pages() as reported:
+        reported.answers["/v2/infra-ci/manifests/abc"] = (
             302,
-            {"Location": location or f"{told.url}/v2/infra-ci/manifests/abc"},
+            {"Location": location or f"{reported.url}/v2/infra-ci/manifests/abc"},
             b"",
         )
-        (found,) = answers(question({"url": told.url}))
+        (found,) = answers(question({"url": reported.url}))
         assert (found["state"], found["detail"]) == ("unreachable", words)
-        assert len(told.asked) == (1 if location else 6)
+        assert len(reported.asked) == (1 if location else 6)
 
 
 @pytest.mark.parametrize(
@@ -694,7 +694,7 @@ def test_a_certificate_for_another_name_is_not_trusted(secure: Secure) -> None:
     )
 
 
-def test_a_server_without_tls_is_told_apart(example: Example) -> None:
+def test_a_server_without_tls_is_reported_apart(example: Example) -> None:
     state, detail, _ = example.verdict(url=example.server.url.replace("http:", "https:"))
     assert state == "unreachable"
     assert detail.startswith("TLS fails: ")

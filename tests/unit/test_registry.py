@@ -134,11 +134,17 @@ def test_an_index_whose_child_is_gone_is_broken_and_the_child_is_named(example: 
     found = example.look()
     assert (found.state, found.digest, found.missing) == ("broken", example.index, (example.amd64,))
     assert "HTTP 404" in found.detail
-    told = example.image_id()
-    assert (told.state, told.image_id, told.missing) == ("broken", None, (example.amd64,))
+    reported = example.image_id()
+    assert (reported.state, reported.image_id, reported.missing) == (
+        "broken",
+        None,
+        (example.amd64,),
+    )
 
 
-def test_with_a_platform_only_that_platform_decides_and_the_rest_is_told(example: Example) -> None:
+def test_with_a_platform_only_that_platform_decides_and_the_rest_is_reported(
+    example: Example,
+) -> None:
     del example.server.store.manifests[example.arm64]
     assert example.look().state == "broken"
     found = example.look(platform="linux/amd64")
@@ -460,7 +466,7 @@ def test_no_login_goes_to_a_token_service_in_the_clear_where_the_registry_has_tl
 @pytest.mark.parametrize(
     ("status", "state"), [(500, "unreachable"), (404, "unreachable"), (403, "refuses")]
 )
-def test_a_token_service_that_fails_is_told_apart_from_one_that_refuses(
+def test_a_token_service_that_fails_is_reported_apart_from_one_that_refuses(
     example: Example, status: int, state: str
 ) -> None:
     example.server.faults.bearer = f'Bearer realm="{example.server.url}/token"'
@@ -539,10 +545,10 @@ def test_the_image_id_of_a_reference_is_the_digest_of_its_configuration(example:
 
 
 def test_a_reference_of_this_machine_needs_no_configured_registry(example: Example) -> None:
-    told = image_id(
+    reported = image_id(
         f"{example.server.host}/infra-ci:abc", [], platform="linux/amd64", credentials=NOBODY
     )
-    assert told.image_id == example.server.store.config_of(example.amd64)
+    assert reported.image_id == example.server.store.config_of(example.amd64)
 
 
 def test_a_companion_of_a_configured_registry_is_asked_there_under_its_own_repository(
@@ -551,13 +557,13 @@ def test_a_companion_of_a_configured_registry_is_asked_there_under_its_own_repos
     ca, context = make_authority(tmp_path)
     with RegistryServer(repository="plugins/git", tls=context) as server:
         example = _fill(server)
-        told = image_id(
+        reported = image_id(
             f"{server.host}/plugins/git:abc",
             [Registry("forgejo", server.url, "infra-ci", ca)],
             platform="linux/amd64",
             credentials=NOBODY,
         )
-        assert told.image_id == server.store.config_of(example.amd64)
+        assert reported.image_id == server.store.config_of(example.amd64)
 
 
 def _write_auth(path: Path, document: object) -> None:

@@ -31,7 +31,7 @@ LIMIT_KB = 40 * 1024
 
 
 @dataclass(frozen=True)
-class Estate:
+class Environment:
     """Two registries' names: one image under both, one tag that they disagree about, an index of
     which only one child is there.
     """
@@ -53,7 +53,10 @@ class Estate:
 
 
 @pytest.fixture(scope="module")
-def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Estate]:  # noqa: ARG001 (anew for each Python)
+def environment(
+    host_python: str,  # noqa: ARG001
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Environment]:
     node = Node(tmp_path_factory.mktemp("node"))
     layer, configuration = (
         node.blob(bytes(range(256)) * 8192),
@@ -75,17 +78,17 @@ def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "=breakglass.local/keep/0000000000000001:kept",
         "=breakglass.local/keep/0000000000000002:kept",
     )
-    told = node.start(
+    reported = node.start(
         f"{PRIVATE}:latest{first}",
         f"{FORGEJO}:latest{first}",
         f"{FORGEJO}:other{second}",
         f"registry.example:5050/viktor/infra-ci:other{first}",
         f"forgejo.example/only/here:1{second}",
-    ).told
+    ).reported
     try:
-        yield Estate(
+        yield Environment(
             node,
-            told["pids"][0],
+            reported["pids"][0],
             layer,
             configuration,
             image,
@@ -99,49 +102,53 @@ def estate(host_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         assert node.stop().status == 0
 
 
-def test_a_tag_is_answered_as_containerd_asks_for_it(estate: Estate) -> None:
-    head = estate.node.ask(f"/v2/infra-ci/manifests/latest{PRIVATE_NS}", "HEAD")
+def test_a_tag_is_answered_as_containerd_asks_for_it(environment: Environment) -> None:
+    head = environment.node.ask(f"/v2/infra-ci/manifests/latest{PRIVATE_NS}", "HEAD")
     assert (head.status, head.body) == (200, b"")
     assert head.headers == {
         "content-type": MANIFEST,
-        "content-length": str(estate.image["size"]),
-        "docker-content-digest": estate.image["digest"],
+        "content-length": str(environment.image["size"]),
+        "docker-content-digest": environment.image["digest"],
         "docker-distribution-api-version": "registry/2.0",
         "connection": "close",
     }
-    got = estate.node.ask(f"/v2/infra-ci/manifests/latest{PRIVATE_NS}")
+    got = environment.node.ask(f"/v2/infra-ci/manifests/latest{PRIVATE_NS}")
     assert got.headers == head.headers
-    assert got.body == estate.node.path_of(estate.image).read_bytes()
+    assert got.body == environment.node.path_of(environment.image).read_bytes()
 
 
-def test_all_that_the_tag_leads_to_is_answered_by_digest(estate: Estate) -> None:
-    manifest = estate.node.ask(
-        f"/v2/viktor/infra-ci/manifests/{estate.image['digest']}{FORGEJO_NS}"
+def test_all_that_the_tag_leads_to_is_answered_by_digest(environment: Environment) -> None:
+    manifest = environment.node.ask(
+        f"/v2/viktor/infra-ci/manifests/{environment.image['digest']}{FORGEJO_NS}"
     )
     assert (manifest.status, manifest.headers["content-type"]) == (200, MANIFEST)
-    for blob in (estate.layer, estate.configuration):
+    for blob in (environment.layer, environment.configuration):
         for method in ("GET", "HEAD"):
-            got = estate.node.ask(f"/v2/viktor/infra-ci/blobs/{blob['digest']}{FORGEJO_NS}", method)
+            got = environment.node.ask(
+                f"/v2/viktor/infra-ci/blobs/{blob['digest']}{FORGEJO_NS}", method
+            )
             assert (
                 got.status,
                 got.headers["content-type"],
                 got.headers["docker-content-digest"],
             ) == (200, "application/octet-stream", blob["digest"])
             assert got.headers["content-length"] == str(blob["size"])
-            assert got.body == (estate.node.path_of(blob).read_bytes() if method == "GET" else b"")
+            assert got.body == (
+                environment.node.path_of(blob).read_bytes() if method == "GET" else b""
+            )
 
 
-def test_an_index_is_answered_with_the_children_that_are_there(estate: Estate) -> None:
-    index = estate.node.ask(f"/v2/only/here/manifests/1{FORGEJO_NS}")
+def test_an_index_is_answered_with_the_children_that_are_there(environment: Environment) -> None:
+    index = environment.node.ask(f"/v2/only/here/manifests/1{FORGEJO_NS}")
     assert (index.status, index.headers["content-type"]) == (200, INDEX)
-    child = estate.node.ask(f"/v2/only/here/manifests/{estate.child['digest']}")
+    child = environment.node.ask(f"/v2/only/here/manifests/{environment.child['digest']}")
     assert (child.status, child.headers["content-type"]) == (200, OCI_MANIFEST)
-    absent = estate.node.ask(f"/v2/only/here/manifests/{estate.absent['digest']}")
+    absent = environment.node.ask(f"/v2/only/here/manifests/{environment.absent['digest']}")
     assert (absent.status, absent.code) == (404, "MANIFEST_UNKNOWN")
 
 
-def test_the_base_says_which_protocol_it_is(estate: Estate) -> None:
-    got = estate.node.ask("/v2/")
+def test_the_base_says_which_protocol_it_is(environment: Environment) -> None:
+    got = environment.node.ask("/v2/")
     assert (got.status, got.body, got.headers["docker-distribution-api-version"]) == (
         200,
         b"{}",
@@ -149,43 +156,46 @@ def test_the_base_says_which_protocol_it_is(estate: Estate) -> None:
     )
 
 
-def test_only_names_of_the_registry_that_is_asked_for_answer(estate: Estate) -> None:
+def test_only_names_of_the_registry_that_is_asked_for_answer(environment: Environment) -> None:
     assert (
-        estate.node.ask(f"/v2/infra-ci/manifests/latest{FORGEJO_NS}", "GET").code == "NAME_UNKNOWN"
+        environment.node.ask(f"/v2/infra-ci/manifests/latest{FORGEJO_NS}", "GET").code
+        == "NAME_UNKNOWN"
     )
-    assert estate.node.ask("/v2/infra-ci/manifests/latest?ns=").status == 404
-    assert estate.node.ask("/v2/infra-ci/manifests/latest?ns=docker.io").status == 404
-    assert estate.node.ask("/v2/infra-ci/manifests/latest").status == 200
-    assert estate.node.ask("/v2/infra-ci/manifests/newer").code == "MANIFEST_UNKNOWN"
+    assert environment.node.ask("/v2/infra-ci/manifests/latest?ns=").status == 404
+    assert environment.node.ask("/v2/infra-ci/manifests/latest?ns=docker.io").status == 404
+    assert environment.node.ask("/v2/infra-ci/manifests/latest").status == 200
+    assert environment.node.ask("/v2/infra-ci/manifests/newer").code == "MANIFEST_UNKNOWN"
 
 
-def test_without_a_registry_nothing_is_guessed(estate: Estate) -> None:
-    assert estate.node.ask("/v2/viktor/infra-ci/manifests/other").code == "MANIFEST_UNKNOWN"
+def test_without_a_registry_nothing_is_guessed(environment: Environment) -> None:
+    assert environment.node.ask("/v2/viktor/infra-ci/manifests/other").code == "MANIFEST_UNKNOWN"
     digests = [
-        estate.node.ask(f"/v2/viktor/infra-ci/manifests/other{ns}").headers["docker-content-digest"]
+        environment.node.ask(f"/v2/viktor/infra-ci/manifests/other{ns}").headers[
+            "docker-content-digest"
+        ]
         for ns in (PRIVATE_NS, FORGEJO_NS)
     ]
-    assert digests == [estate.image["digest"], estate.index["digest"]]
+    assert digests == [environment.image["digest"], environment.index["digest"]]
 
 
-def test_nothing_else_of_the_content_store_is_served(estate: Estate) -> None:
+def test_nothing_else_of_the_content_store_is_served(environment: Environment) -> None:
     for path in (
-        f"/v2/infra-ci/manifests/{estate.foreign['digest']}",
-        f"/v2/infra-ci/blobs/{estate.foreign_layer['digest']}",
-        f"/v2/infra-ci/blobs/{estate.foreign['digest']}",
+        f"/v2/infra-ci/manifests/{environment.foreign['digest']}",
+        f"/v2/infra-ci/blobs/{environment.foreign_layer['digest']}",
+        f"/v2/infra-ci/blobs/{environment.foreign['digest']}",
         f"/v2/secret/manifests/1{PRIVATE_NS}",
-        f"/v2/only/here/blobs/{estate.layer['digest']}",  # another name's
-        f"/v2/infra-ci/manifests/{estate.layer['digest']}",
-        f"/v2/infra-ci/blobs/{estate.image['digest']}",
+        f"/v2/only/here/blobs/{environment.layer['digest']}",  # another name's
+        f"/v2/infra-ci/manifests/{environment.layer['digest']}",
+        f"/v2/infra-ci/blobs/{environment.image['digest']}",
         "/v2/_catalog",
         "/v2/infra-ci/tags/list",
         "/v2",
         "/",
     ):
-        got = estate.node.ask(path)
+        got = environment.node.ask(path)
         assert (got.status, got.headers["content-type"]) == (404, "application/json"), path
         assert got.code in ("NAME_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN")
-        assert estate.node.ask(path, "HEAD").body == b""
+        assert environment.node.ask(path, "HEAD").body == b""
 
 
 @pytest.mark.parametrize(
@@ -206,17 +216,17 @@ def test_nothing_else_of_the_content_store_is_served(estate: Estate) -> None:
         "/v2/" + "a/" * 2000 + "manifests/latest",
     ],
 )
-def test_odd_paths_lead_nowhere(estate: Estate, path: str) -> None:
-    assert estate.node.ask(path).status == 404
+def test_odd_paths_lead_nowhere(environment: Environment, path: str) -> None:
+    assert environment.node.ask(path).status == 404
 
 
-def test_a_path_is_decoded_once(estate: Estate) -> None:
-    assert estate.node.ask("/v2/infra%2Dci/manifests/late%73t").status == 200
+def test_a_path_is_decoded_once(environment: Environment) -> None:
+    assert environment.node.ask("/v2/infra%2Dci/manifests/late%73t").status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT"])
-def test_other_methods_are_refused(estate: Estate, method: str) -> None:
-    got = estate.node.ask("/v2/infra-ci/manifests/latest", method, body=b"x" * 5000)
+def test_other_methods_are_refused(environment: Environment, method: str) -> None:
+    got = environment.node.ask("/v2/infra-ci/manifests/latest", method, body=b"x" * 5000)
     assert (got.status, got.headers["allow"], got.code) == (405, "GET, HEAD", "UNSUPPORTED")
 
 
@@ -239,8 +249,8 @@ def test_other_methods_are_refused(estate: Estate, method: str) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ],
 )
-def test_what_is_no_http_request_is_refused(estate: Estate, request_bytes: bytes) -> None:
-    assert estate.node.send(request_bytes).startswith(b"HTTP/1.1 400 ")
+def test_what_is_no_http_request_is_refused(environment: Environment, request_bytes: bytes) -> None:
+    assert environment.node.send(request_bytes).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(
@@ -251,29 +261,31 @@ def test_what_is_no_http_request_is_refused(estate: Estate, request_bytes: bytes
         b"a" * 200_000,
     ],
 )
-def test_a_head_over_8_kib_is_refused(estate: Estate, request_bytes: bytes) -> None:
-    assert estate.node.send(request_bytes, ends=True).startswith(b"HTTP/1.1 431 ")
+def test_a_head_over_8_kib_is_refused(environment: Environment, request_bytes: bytes) -> None:
+    assert environment.node.send(request_bytes, ends=True).startswith(b"HTTP/1.1 431 ")
 
 
 @pytest.mark.parametrize(
     "request_bytes", [b"", b"GET /v2/ HT", b"GET /v2/\r\n", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n"]
 )
-def test_half_a_request_is_answered_with_nothing(estate: Estate, request_bytes: bytes) -> None:
+def test_half_a_request_is_answered_with_nothing(
+    environment: Environment, request_bytes: bytes
+) -> None:
     with contextlib.suppress(ConnectionResetError):
-        assert estate.node.send(request_bytes, ends=True) == b""
+        assert environment.node.send(request_bytes, ends=True) == b""
 
 
-def test_a_client_that_speaks_tls_is_told_at_once(estate: Estate) -> None:
+def test_a_client_that_speaks_tls_is_reported_at_once(environment: Environment) -> None:
     """skopeo and others try TLS first. An answer that comes only when half a request is given up is
     empty.
     """
-    assert estate.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(
+    assert environment.node.send(b"\x16\x03\x01\x02\x00\x01\x00", ends=False).startswith(
         b"HTTP/1.1 400 "
     )
 
 
-def test_one_request_is_answered_per_connection(estate: Estate) -> None:
-    assert estate.node.send(b"GET /v2/ HTTP/1.1\r\n\r\n" * 3).count(b"HTTP/1.1 200 OK") == 1
+def test_one_request_is_answered_per_connection(environment: Environment) -> None:
+    assert environment.node.send(b"GET /v2/ HTTP/1.1\r\n\r\n" * 3).count(b"HTTP/1.1 200 OK") == 1
 
 
 def test_a_blob_of_another_size_is_never_served(tmp_path: Path) -> None:
@@ -307,11 +319,11 @@ def test_a_blob_of_another_size_is_never_served(tmp_path: Path) -> None:
 
 
 def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_answered_after(
-    estate: Estate,
+    environment: Environment,
 ) -> None:
-    before = estate.memory_kb
+    before = environment.memory_kb
     requests = (
-        b"GET /v2/infra-ci/blobs/%s HTTP/1.1\r\n\r\n" % estate.layer["digest"].encode(),
+        b"GET /v2/infra-ci/blobs/%s HTTP/1.1\r\n\r\n" % environment.layer["digest"].encode(),
         b"x" * 300_000,
         b"GET /v2/ HT",
         b"y" * 300_000,
@@ -322,7 +334,7 @@ def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_ans
         with contextlib.ExitStack() as held:
             for number in range(1000):
                 connection = held.enter_context(
-                    socket.create_connection(("127.0.0.1", estate.node.port), timeout=5)
+                    socket.create_connection(("127.0.0.1", environment.node.port), timeout=5)
                 )
                 with contextlib.suppress(OSError):  # those over the limit are closed at once
                     connection.sendall(requests[number % len(requests)])
@@ -333,35 +345,35 @@ def test_a_thousand_connections_at_once_cost_no_memory_and_a_good_request_is_ans
     good = None
     while good is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            good = estate.node.ask(f"/v2/infra-ci/blobs/{estate.layer['digest']}").body
-    assert good == estate.node.path_of(estate.layer).read_bytes()
+            good = environment.node.ask(f"/v2/infra-ci/blobs/{environment.layer['digest']}").body
+    assert good == environment.node.path_of(environment.layer).read_bytes()
     assert before < LIMIT_KB
-    assert estate.memory_kb < LIMIT_KB
+    assert environment.memory_kb < LIMIT_KB
 
 
-def test_it_gives_up_root_and_listens_on_loopback_only(estate: Estate) -> None:
+def test_it_gives_up_root_and_listens_on_loopback_only(environment: Environment) -> None:
     # 16 hexadecimal digits: address and port as the kernel has them.
     listening = [
         line.split()[1]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-        if line.split()[1].endswith(f":{estate.node.port:04X}") and line.split()[3] == "0A"
+        if line.split()[1].endswith(f":{environment.node.port:04X}") and line.split()[3] == "0A"
     ]
-    assert listening == [f"0100007F:{estate.node.port:04X}"]
+    assert listening == [f"0100007F:{environment.node.port:04X}"]
     if os.geteuid() == 0:
         assert (
-            process_status(estate.process, "Uid")
-            == process_status(estate.process, "Gid")
+            process_status(environment.process, "Uid")
+            == process_status(environment.process, "Gid")
             == ["65534"] * 4
         )
-        assert process_status(estate.process, "Groups") == []
-    assert int(process_status(estate.process, "CapEff")[0], 16) == 0
+        assert process_status(environment.process, "Groups") == []
+    assert int(process_status(environment.process, "CapEff")[0], 16) == 0
 
 
-def test_what_it_says_of_itself_is_what_is_answered(estate: Estate) -> None:
-    assert estate.node.status()["answers"] == {
-        f"{PRIVATE}:latest": estate.image["digest"],
-        f"{FORGEJO}:latest": estate.image["digest"],
-        f"{FORGEJO}:other": estate.index["digest"],
-        "registry.example:5050/viktor/infra-ci:other": estate.image["digest"],
-        "forgejo.example/only/here:1": estate.index["digest"],
+def test_what_it_says_of_itself_is_what_is_answered(environment: Environment) -> None:
+    assert environment.node.status()["answers"] == {
+        f"{PRIVATE}:latest": environment.image["digest"],
+        f"{FORGEJO}:latest": environment.image["digest"],
+        f"{FORGEJO}:other": environment.index["digest"],
+        "registry.example:5050/viktor/infra-ci:other": environment.image["digest"],
+        "forgejo.example/only/here:1": environment.index["digest"],
     }

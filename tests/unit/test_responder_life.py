@@ -1,5 +1,5 @@
 """The script responder as a process of a node: started, replaced, asked how it is, ended, and what
-a wrong node is told.
+a wrong node is reported.
 """
 
 import contextlib
@@ -65,10 +65,10 @@ def nothing_runs(node: Node) -> bool:
 
 
 def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node) -> None:
-    told = node.start(LATEST, f"{FORGEJO}:latest={KEPT}").told
-    (process,) = told["pids"]
-    assert told["port"] == told["free_port"] == node.port
-    assert told["answers"] == dict.fromkeys(
+    reported = node.start(LATEST, f"{FORGEJO}:latest={KEPT}").reported
+    (process,) = reported["pids"]
+    assert reported["port"] == reported["free_port"] == node.port
+    assert reported["answers"] == dict.fromkeys(
         (f"{PRIVATE}:latest", f"{FORGEJO}:latest"), node.images[KEPT][1]
     )
     assert os.getsid(process) == process
@@ -78,7 +78,7 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
     assert node.script.stat().st_mode & 0o777 == 0o644
     assert node.script.read_bytes() == zipapp().read_bytes()
     assert sorted(path.name for path in node.directory.iterdir()) == [node.script.name]
-    assert node.status() == told
+    assert node.status() == reported
 
 
 def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
@@ -98,19 +98,19 @@ def test_it_starts_from_the_text_that_the_wire_brings(node: Node) -> None:
         check=False,
         env=environment,
     )
-    told = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).told
-    assert told["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
+    reported = Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode()).reported
+    assert reported["answers"] == {f"{PRIVATE}:latest": node.images[KEPT][1]}
     assert node.script.read_bytes() == zipapp().read_bytes()
 
 
 def test_a_second_start_replaces_the_first(node: Node) -> None:
-    (first,) = node.start(LATEST).told["pids"]
-    (second,) = node.start(LATEST).told["pids"]
+    (first,) = node.start(LATEST).reported["pids"]
+    (second,) = node.start(LATEST).reported["pids"]
     assert not alive(first)
     other_port = unused_port()
-    told = node.start(f"{FORGEJO}:latest={KEPT}", port=other_port).told
+    reported = node.start(f"{FORGEJO}:latest={KEPT}", port=other_port).reported
     assert not alive(second)
-    assert (len(told["pids"]), told["port"], list(told["answers"])) == (
+    assert (len(reported["pids"]), reported["port"], list(reported["answers"])) == (
         1,
         other_port,
         [f"{FORGEJO}:latest"],
@@ -118,8 +118,8 @@ def test_a_second_start_replaces_the_first(node: Node) -> None:
 
 
 def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path) -> None:
-    assert node.stop().told == {"ended": []}
-    (process,) = node.start(LATEST).told["pids"]
+    assert node.stop().reported == {"ended": []}
+    (process,) = node.start(LATEST).reported["pids"]
     elsewhere = Node(tmp_path / "elsewhere")
     elsewhere.keep(KEPT, elsewhere.manifest(elsewhere.blob(b"layer")))
     sleep = "import time; time.sleep(60)"
@@ -128,14 +128,14 @@ def test_stop_ends_it_and_nothing_else_however_often(node: Node, tmp_path: Path)
         for argv in ([str(node.script), "serve"], ["-IS", str(node.script), "serve"])
     ]
     try:
-        (other,) = elsewhere.start(LATEST).told["pids"]
-        assert node.stop().told == {"ended": [process]}
-        assert node.stop().told == {"ended": []}
+        (other,) = elsewhere.start(LATEST).reported["pids"]
+        assert node.stop().reported == {"ended": [process]}
+        assert node.stop().reported == {"ended": []}
         assert not alive(process)
         assert alive(other)
         assert [decoy.poll() for decoy in decoys] == [None, None]
         assert not list(node.directory.iterdir())
-        assert node.run("stop", str(tmp_path / "never" / "there")).told == {"ended": []}
+        assert node.run("stop", str(tmp_path / "never" / "there")).reported == {"ended": []}
     finally:
         elsewhere.stop()
         for decoy in decoys:
@@ -189,7 +189,7 @@ def test_a_process_of_our_own_user_with_its_command_line_is_the_responder(node: 
 def test_a_process_of_another_user_with_the_same_command_line_is_not_ours(node: Node) -> None:
     with decoy(node, user=4321) as process:
         assert node.status()["pids"] == []
-        assert node.stop().told == {"ended": []}
+        assert node.stop().reported == {"ended": []}
         assert alive(process)
 
 
@@ -207,21 +207,21 @@ def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_
 ) -> None:
     with decoy(node, "unshare", "--mount", "--") as process:
         assert node.status()["pids"] == []
-        assert node.stop().told == {"ended": []}
+        assert node.stop().reported == {"ended": []}
         assert alive(process)
 
 
 def test_one_that_does_not_listen_to_sigterm_is_killed(node: Node) -> None:
-    (process,) = node.start(LATEST).told["pids"]
+    (process,) = node.start(LATEST).reported["pids"]
     os.kill(process, signal.SIGSTOP)
     hasty = altered(node.root, "waiting", "STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3")
-    assert node.run("stop", str(node.directory), archive=hasty).told == {"ended": [process]}
+    assert node.run("stop", str(node.directory), archive=hasty).reported == {"ended": [process]}
     assert not alive(process)
 
 
 @pytest.mark.parametrize("way", ["removed", "replaced"])
 def test_it_ends_by_itself_when_its_file_is_gone(node: Node, way: str) -> None:
-    (process,) = node.start(LATEST).told["pids"]
+    (process,) = node.start(LATEST).reported["pids"]
     if way == "removed":
         node.script.unlink()
     else:
@@ -231,22 +231,22 @@ def test_it_ends_by_itself_when_its_file_is_gone(node: Node, way: str) -> None:
 
 
 def test_status_tells_of_nothing_running_and_of_a_free_port_that_stays_the_same(node: Node) -> None:
-    told = node.status()
-    assert (told["pids"], told["port"], told["answers"]) == ([], None, {})
-    assert 20000 <= told["free_port"] < 30000
-    assert node.status() == told
+    reported = node.status()
+    assert (reported["pids"], reported["port"], reported["answers"]) == ([], None, {})
+    assert 20000 <= reported["free_port"] < 30000
+    assert node.status() == reported
     with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", told["free_port"]))
+        taken.bind(("127.0.0.1", reported["free_port"]))
         taken.listen()
         assert node.status()["free_port"] == (
-            told["free_port"] + 1 if told["free_port"] < 29999 else 20000
+            reported["free_port"] + 1 if reported["free_port"] < 29999 else 20000
         )
     assert not list(node.directory.iterdir())
 
 
-def test_the_told_port_is_free_again_at_once_after_stop(node: Node) -> None:
+def test_the_reported_port_is_free_again_at_once_after_stop(node: Node) -> None:
     node.port = node.status()["free_port"]
-    assert node.start(LATEST).told["free_port"] == node.port
+    assert node.start(LATEST).reported["free_port"] == node.port
     node.ask("/v2/")
     node.stop()
     assert node.status()["free_port"] == node.port
@@ -256,7 +256,7 @@ def test_status_names_only_what_is_answered_right_now(node: Node) -> None:
     other = node.manifest(node.blob(b"other"))
     node.keep("breakglass.local/keep/other:kept", other)
     assert (
-        len(node.start(LATEST, f"{FORGEJO}:1=breakglass.local/keep/other:kept").told["answers"])
+        len(node.start(LATEST, f"{FORGEJO}:1=breakglass.local/keep/other:kept").reported["answers"])
         == 2
     )
     node.path_of(other).unlink()
@@ -273,7 +273,7 @@ def test_a_port_that_is_let_go_of_in_a_moment_is_waited_for(node: Node) -> None:
         letting_go.start()
         started = node.start(LATEST, port=taken.getsockname()[1])
         letting_go.join()
-    assert len(started.told["pids"]) == 1
+    assert len(started.reported["pids"]) == 1
 
 
 def test_a_port_of_another_program_is_a_failure_that_leaves_nothing(node: Node) -> None:
@@ -304,7 +304,7 @@ def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
 
 
 def test_a_faulty_node_keeps_what_ran_before(node: Node) -> None:
-    before = node.start(LATEST).told
+    before = node.start(LATEST).reported
     missing = node.start(f"{PRIVATE}:latest=breakglass.local/keep/ffffffffffffffff:kept")
     assert (missing.status, missing.sentence) == (
         4,
@@ -436,7 +436,7 @@ def systemd(node: Node) -> Iterator[Callable[..., Ran]]:
 
 
 def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> None:
-    (process,) = systemd(*node.start_line(LATEST)).told["pids"]
+    (process,) = systemd(*node.start_line(LATEST)).reported["pids"]
     assert (node.root / "unit.pid").read_text().split() == [str(process)]
     media_type, digest = node.images[KEPT]
     serve = (
@@ -445,8 +445,9 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
         f"--answer {PRIVATE}:latest={media_type}@{digest}"
     )
     options = (
-        "--quiet --collect --unit=breakglass-responder --description=breakglass answers pulls on "
-        "loopback --property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
+        "--quiet --collect --unit=breakglass-responder "
+        "--description=breakglass serves the image on loopback "
+        "--property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
     )
     started, ended = (
         f"systemd-run {options} {serve}",
@@ -456,7 +457,7 @@ def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> 
         ],
     )
     assert (node.root / "log").read_text().splitlines() == [started]
-    assert len(systemd(*node.start_line(LATEST)).told["pids"]) == 1
+    assert len(systemd(*node.start_line(LATEST)).reported["pids"]) == 1
     assert (
         systemd("stop", str(node.directory)).status
         == systemd("stop", str(node.directory)).status
@@ -471,7 +472,7 @@ def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable
         "python3 -IS /elsewhere/.breakglass-responder.pyz responder serve --port 1"
     )
     (node.root / "unit.pid").write_text("1")
-    assert systemd("stop", str(node.directory)).told == {"ended": []}
+    assert systemd("stop", str(node.directory)).reported == {"ended": []}
     failed = systemd(*node.start_line(LATEST))
     assert (failed.status, failed.sentence) == (
         4,
@@ -486,12 +487,12 @@ def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable
 
 
 def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Callable[..., Ran]) -> None:
-    (process,) = systemd(*node.start_line(LATEST)).told["pids"]
+    (process,) = systemd(*node.start_line(LATEST)).reported["pids"]
     os.kill(process, signal.SIGKILL)
     assert until(lambda: not alive(process))
     (node.root / "unit.pid").write_text("0")  # as systemd has it while it waits to restart
     (node.root / "bin" / "systemctl").write_text(
         (node.root / "bin" / "systemctl").read_text().replace("kill ", "true ")
     )
-    assert systemd("stop", str(node.directory)).told == {"ended": []}
+    assert systemd("stop", str(node.directory)).reported == {"ended": []}
     assert "systemctl stop breakglass-responder.service" in (node.root / "log").read_text()

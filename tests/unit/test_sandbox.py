@@ -15,7 +15,7 @@ import paramiko
 import pytest
 
 from breakglass import config
-from breakglass.sandbox.estate import NODES, Estate, raise_estate
+from breakglass.sandbox.environment import NODES, Environment, raise_environment
 from breakglass.sandbox.ports import ADDRESS
 from tests.unit.sandbox_client import (
     SSH,
@@ -32,8 +32,8 @@ needs_ssh = pytest.mark.skipif(SSH is None, reason="needs the ssh client")
 
 
 @pytest.fixture(scope="module")
-def estate() -> Iterator[Estate]:
-    with raise_estate() as raised:
+def environment() -> Iterator[Environment]:
+    with raise_environment() as raised:
         yield raised
 
 
@@ -46,49 +46,51 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 def test_a_command_gives_its_status_and_keeps_its_two_outputs_apart(
-    estate: Estate, client: Client
+    environment: Environment, client: Client
 ) -> None:
-    assert client(estate, "registry-vm", "echo out; echo err >&2; exit 7") == Ended(
+    assert client(environment, "registry-vm", "echo out; echo err >&2; exit 7") == Ended(
         7, b"out\n", b"err\n"
     )
 
 
-def test_a_very_short_command_is_never_mistaken_for_a_refused_one(estate: Estate) -> None:
-    with connection(estate, "registry-vm") as transport:
+def test_a_very_short_command_is_never_mistaken_for_a_refused_one(environment: Environment) -> None:
+    with connection(environment, "registry-vm") as transport:
         assert {on_channel(transport, "exit 3").status for _ in range(30)} == {3}
 
 
 def test_standard_input_ends_where_the_client_ends_it_and_output_goes_on(
-    estate: Estate, client: Client
+    environment: Environment, client: Client
 ) -> None:
-    assert client(estate, "k8s-node1", "cat; sleep 0.1; echo end", b"text\n") == Ended(
+    assert client(environment, "k8s-node1", "cat; sleep 0.1; echo end", b"text\n") == Ended(
         0, b"text\nend\n", b""
     )
 
 
 def test_large_streams_pass_whole_in_both_directions_at_once(
-    estate: Estate, client: Client
+    environment: Environment, client: Client
 ) -> None:
     data = os.urandom(1 << 20) * 16
-    ended = client(estate, "registry-vm", "tee /dev/stderr", data)
+    ended = client(environment, "registry-vm", "tee /dev/stderr", data)
     assert [hashlib.sha256(stream).digest() for stream in (ended.stdout, ended.stderr)] == [
         hashlib.sha256(data).digest()
     ] * 2
 
 
 def test_a_command_that_reads_nothing_does_not_hang_on_what_it_is_sent(
-    estate: Estate, client: Client
+    environment: Environment, client: Client
 ) -> None:
-    assert client(estate, "registry-vm", "echo done", bytes(16 << 20)).stdout == b"done\n"
+    assert client(environment, "registry-vm", "echo done", bytes(16 << 20)).stdout == b"done\n"
 
 
-def test_death_by_a_signal_is_told_as_a_signal(estate: Estate, client: Client) -> None:
+def test_death_by_a_signal_is_reported_as_a_signal(
+    environment: Environment, client: Client
+) -> None:
     # OpenSSH's client has 255 for it, paramiko's -1.
-    assert client(estate, "registry-vm", "kill -9 $$").status in (255, -1)
+    assert client(environment, "registry-vm", "kill -9 $$").status in (255, -1)
 
 
 def test_many_commands_run_at_once_over_one_connection_and_over_several(
-    estate: Estate, tmp_path: Path
+    environment: Environment, tmp_path: Path
 ) -> None:
     seen: list[bytes] = []
     # Each command ends well only when all of them have begun.
@@ -99,7 +101,7 @@ def test_many_commands_run_at_once_over_one_connection_and_over_several(
         ended = on_channel(transport, line)
         seen.append(ended.stdout if ended.status == 0 else b"too few at once\n")
 
-    with connection(estate, "k8s-node1") as one, connection(estate, "k8s-node1") as other:
+    with connection(environment, "k8s-node1") as one, connection(environment, "k8s-node1") as other:
         threads = [
             threading.Thread(target=ask, args=((one, other)[number % 2], number))
             for number in range(16)
@@ -111,31 +113,31 @@ def test_many_commands_run_at_once_over_one_connection_and_over_several(
     assert sorted(seen) == sorted(b"%d\n" % number for number in range(16))
 
 
-def test_only_the_right_user_with_the_right_key_comes_in(estate: Estate) -> None:
+def test_only_the_right_user_with_the_right_key_comes_in(environment: Environment) -> None:
     for refused in ({"user": "somebody"}, {"key": paramiko.ECDSAKey.generate()}):
         with (
             pytest.raises(paramiko.AuthenticationException),
-            connection(estate, "registry-vm", **refused),
+            connection(environment, "registry-vm", **refused),
         ):
             pass
 
 
-def test_there_is_no_sftp_and_no_forwarding(estate: Estate) -> None:
-    with connection(estate, "synology") as transport:
+def test_there_is_no_sftp_and_no_forwarding(environment: Environment) -> None:
+    with connection(environment, "synology") as transport:
         with pytest.raises(paramiko.SSHException):
             transport.open_session().invoke_subsystem("sftp")
         with pytest.raises(paramiko.ChannelException):
             transport.open_channel(
                 "direct-tcpip",
-                (ADDRESS, estate.registries["forgejo"].port),
+                (ADDRESS, environment.registries["forgejo"].port),
                 (ADDRESS, 1),
                 timeout=5,
             )
 
 
-def test_the_nas_has_six_commands(estate: Estate, client: Client) -> None:
+def test_the_nas_has_six_commands(environment: Environment, client: Client) -> None:
     ended = client(
-        estate,
+        environment,
         "synology",
         (
             "for c in sh cat ls wc tail readlink rm cp python3 bash gzip sudo docker ctr; do "
@@ -146,35 +148,37 @@ def test_the_nas_has_six_commands(estate: Estate, client: Client) -> None:
 
 
 def test_a_client_that_goes_away_ends_the_input_of_a_command_and_not_the_command(
-    estate: Estate,
+    environment: Environment,
 ) -> None:
-    host = estate.hosts["registry-vm"]
+    host = environment.hosts["registry-vm"]
     marker = Path(host.environ["HOME"]) / "went-on"
-    with connection(estate, "registry-vm") as transport:
+    with connection(environment, "registry-vm") as transport:
         channel = transport.open_session()
         channel.exec_command("echo started; cat; sleep 0.3; echo went on > went-on")
         assert channel.recv(100) == b"started\n"
     wait_for(marker.exists)
 
 
-def test_the_lock_of_a_client_that_goes_away_is_free_again(estate: Estate) -> None:
-    with connection(estate, "k8s-node2") as holder:
+def test_the_lock_of_a_client_that_goes_away_is_free_again(environment: Environment) -> None:
+    with connection(environment, "k8s-node2") as holder:
         channel = holder.open_session()
         channel.exec_command("flock --nonblock lock sh -c 'echo held; cat'")
         assert channel.recv(100) == b"held\n"
-        assert with_paramiko(estate, "k8s-node2", "flock --nonblock lock true").status == 1
-    wait_for(lambda: with_paramiko(estate, "k8s-node2", "flock --nonblock lock true").status == 0)
+        assert with_paramiko(environment, "k8s-node2", "flock --nonblock lock true").status == 1
+    wait_for(
+        lambda: with_paramiko(environment, "k8s-node2", "flock --nonblock lock true").status == 0
+    )
 
 
 def test_a_host_without_power_is_gone_with_its_processes_and_comes_back_with_its_files(
-    estate: Estate,
+    environment: Environment,
 ) -> None:
-    host = estate.hosts["k8s-node3"]
+    host = environment.hosts["k8s-node3"]
     port = host.port
     with_paramiko(
-        estate, "k8s-node3", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null; echo kept > kept"
+        environment, "k8s-node3", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null; echo kept > kept"
     )
-    with connection(estate, "k8s-node3") as transport:
+    with connection(environment, "k8s-node3") as transport:
         channel = transport.open_session()
         channel.exec_command("echo started; sleep 60")
         assert channel.recv(100) == b"started\n"
@@ -188,54 +192,56 @@ def test_a_host_without_power_is_gone_with_its_processes_and_comes_back_with_its
         socket.create_connection((ADDRESS, port), timeout=5)
     host.start()
     assert host.port == port
-    assert with_paramiko(estate, "k8s-node3", "cat kept").stdout == b"kept\n"
+    assert with_paramiko(environment, "k8s-node3", "cat kept").stdout == b"kept\n"
 
 
-def test_a_broken_connection_leaves_the_command_running(estate: Estate) -> None:
-    with connection(estate, "k8s-node2") as transport:
+def test_a_broken_connection_leaves_the_command_running(environment: Environment) -> None:
+    with connection(environment, "k8s-node2") as transport:
         channel = transport.open_session()
         channel.exec_command("echo started; sleep 0.5; echo went on > after-cut")
         assert channel.recv(100) == b"started\n"
-        estate.hosts["k8s-node2"].cut()
+        environment.hosts["k8s-node2"].cut()
         assert channel.recv_exit_status() == -1
-    wait_for((Path(estate.hosts["k8s-node2"].environ["HOME"]) / "after-cut").exists)
+    wait_for((Path(environment.hosts["k8s-node2"].environ["HOME"]) / "after-cut").exists)
 
 
 def test_the_same_path_means_a_file_of_its_own_on_every_node(
-    estate: Estate, client: Client
+    environment: Environment, client: Client
 ) -> None:
-    path = f"{estate.this_node}/var/breakglass/name"
+    path = f"{environment.this_node}/var/breakglass/name"
     for node in NODES:
         assert (
-            client(estate, node, f"hostname > {path}; readlink -f {path}").stdout
+            client(environment, node, f"hostname > {path}; readlink -f {path}").stdout
             == f"{path}\n".encode()
         )
     assert {
-        node: (estate.hosts[node].root / "var/breakglass/name").read_text() for node in NODES
+        node: (environment.hosts[node].root / "var/breakglass/name").read_text() for node in NODES
     } == {node: f"{node}\n" for node in NODES}
 
 
 @needs_ssh
-def test_root_on_a_node_logs_in_to_the_vm_with_the_known_key_only(estate: Estate) -> None:
-    vm = estate.hosts["registry-vm"]
+def test_root_on_a_node_logs_in_to_the_vm_with_the_known_key_only(environment: Environment) -> None:
+    vm = environment.hosts["registry-vm"]
     command = (
         f"sudo -n ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -p {vm.port} -- "
         f"root@{ADDRESS} hostname"
     )
-    assert openssh(estate, "k8s-node1", command).stdout == b"registry-vm\n"
+    assert openssh(environment, "k8s-node1", command).stdout == b"registry-vm\n"
 
 
 @needs_ssh
 def test_openssh_refuses_a_host_whose_key_is_not_the_known_one(
-    estate: Estate, tmp_path: Path
+    environment: Environment, tmp_path: Path
 ) -> None:
-    lines = [line.split() for line in estate.known_hosts.read_text().splitlines()]
+    lines = [line.split() for line in environment.known_hosts.read_text().splitlines()]
     (tmp_path / "known_hosts").write_text(
         "".join(f"{line[0]} {line[1]} {lines[at - 1][2]}\n" for at, line in enumerate(lines))
     )
     ended = subprocess.run(
         [
-            *ssh_argv(estate, "registry-vm", "-o", f"UserKnownHostsFile={tmp_path}/known_hosts"),
+            *ssh_argv(
+                environment, "registry-vm", "-o", f"UserKnownHostsFile={tmp_path}/known_hosts"
+            ),
             "true",
         ],
         capture_output=True,
@@ -247,25 +253,25 @@ def test_openssh_refuses_a_host_whose_key_is_not_the_known_one(
     )
 
 
-def test_its_configuration_is_valid_and_names_every_part(estate: Estate) -> None:
-    loaded = config.load(estate.config)
+def test_its_configuration_is_valid_and_names_every_part(environment: Environment) -> None:
+    loaded = config.load(environment.config)
     assert set(loaded.nodes.hosts) == set(NODES)
     assert {registry.name: registry.url for registry in loaded.registries} == {
-        name: registry.url for name, registry in estate.registries.items()
+        name: registry.url for name, registry in environment.registries.items()
     }
-    assert Path(loaded.registry_vm.directory) == estate.vm_directory
+    assert Path(loaded.registry_vm.directory) == environment.vm_directory
 
 
 def test_the_keys_of_whoever_starts_it_stay_outside(
-    estate: Estate, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SSH_AUTH_SOCK", "BREAKGLASS_SSH_KEY", "BREAKGLASS_SSH_KNOWN_HOSTS"):
         monkeypatch.setenv(name, "mine")
-    assert "mine" not in estate.environment().values()
+    assert "mine" not in environment.variables().values()
 
 
 def test_it_is_raised_and_gone_with_all_its_processes() -> None:
-    with raise_estate() as raised:
+    with raise_environment() as raised:
         with_paramiko(raised, "k8s-node1", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null")
         assert set(raised.status().values()) == {"up"}
         assert "simulated" in raised.banner
@@ -281,10 +287,10 @@ def test_it_is_raised_and_gone_with_all_its_processes() -> None:
 def test_a_signal_ends_it_with_its_files_and_its_processes(number: int) -> None:
     program = """
 import time
-from breakglass.sandbox.estate import raise_estate
-with raise_estate() as estate:
-    estate.run("k8s-node1", ["sh", "-c", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null"])
-    print(estate.root, flush=True)
+from breakglass.sandbox.environment import raise_environment
+with raise_environment() as environment:
+    environment.run("k8s-node1", ["sh", "-c", "setsid -f sleep 60 >/dev/null 2>&1 </dev/null"])
+    print(environment.root, flush=True)
     time.sleep(30)
 """
     with subprocess.Popen(

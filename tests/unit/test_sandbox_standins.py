@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from breakglass import config
-from breakglass.sandbox.estate import TAG, Estate, raise_estate
+from breakglass.sandbox.environment import TAG, Environment, raise_environment
 from breakglass.sandbox.image import build
 from tests.unit.sandbox_client import Ended, bring_up, with_paramiko
 
@@ -22,14 +22,14 @@ VM, NODE = "registry-vm", "k8s-node1"
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Estate]:
-    with raise_estate() as raised:
+def shared() -> Iterator[Environment]:
+    with raise_environment() as raised:
         yield raised
 
 
 @pytest.fixture
-def estate(shared: Estate) -> Iterator[Estate]:
-    """The estate as it is at the start, whatever the test before did to it."""
+def environment(shared: Environment) -> Iterator[Environment]:
+    """The environment as it is at the start, whatever the test before did to it."""
     yield shared
     bring_up(shared)
     for name in (VM, NODE):
@@ -37,23 +37,24 @@ def estate(shared: Estate) -> Iterator[Estate]:
     shared.push(TAG)
 
 
-def image_name(estate: Estate) -> str:
-    return f"{estate.registries['registry-private'].authority}/infra-ci"
+def image_name(environment: Environment) -> str:
+    return f"{environment.registries['registry-private'].authority}/infra-ci"
 
 
-def saved(estate: Estate, tag: str = TAG) -> bytes:
+def saved(environment: Environment, tag: str = TAG) -> bytes:
     """The archive that docker saves of a freshly pulled tag."""
     ended = with_paramiko(
-        estate,
+        environment,
         VM,
-        f"docker pull -q {image_name(estate)}:{tag} >&2 && docker save {image_name(estate)}:{tag}",
+        f"docker pull -q {image_name(environment)}:{tag} >&2 && "
+        f"docker save {image_name(environment)}:{tag}",
     )
     assert ended.status == 0, ended.stderr
     return ended.stdout
 
 
-def ctr(estate: Estate, arguments: str, stdin: bytes = b"") -> Ended:
-    return with_paramiko(estate, NODE, f"sudo -n ctr -n k8s.io {arguments}", stdin)
+def ctr(environment: Environment, arguments: str, stdin: bytes = b"") -> Ended:
+    return with_paramiko(environment, NODE, f"sudo -n ctr -n k8s.io {arguments}", stdin)
 
 
 def edited(
@@ -87,10 +88,12 @@ def edited(
     return target.getvalue()
 
 
-def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(estate: Estate) -> None:
-    name, path = f"{image_name(estate)}:{TAG}", f"{estate.vm_directory}/x.tar.gz"
+def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(
+    environment: Environment,
+) -> None:
+    name, path = f"{image_name(environment)}:{TAG}", f"{environment.vm_directory}/x.tar.gz"
     pulled = with_paramiko(
-        estate,
+        environment,
         VM,
         (
             f"docker pull {name} && docker image inspect --format '{{{{.Id}}}}' {name} && bash "
@@ -98,60 +101,60 @@ def test_an_image_goes_from_registry_to_containerd_and_keeps_its_image_id(estate
         ),
     )
     assert pulled.stdout.split()[-1].decode() == build(f"infra-ci {TAG}\n").image_id
-    tarball = with_paramiko(estate, VM, f"cat {path}").stdout
+    tarball = with_paramiko(environment, VM, f"cat {path}").stdout
     imported = with_paramiko(
-        estate,
+        environment,
         NODE,
         "bash -o pipefail -c 'gzip -dc | sudo -n ctr -n k8s.io images import -'",
         tarball,
     )
     assert (imported.status, b"\tsaved\t\n" in imported.stdout) == (0, True)
-    row = ctr(estate, f"images ls name=={name}").stdout.decode().splitlines()[1].split()
-    manifest = json.loads(ctr(estate, f"content get {row[2]}").stdout)
+    row = ctr(environment, f"images ls name=={name}").stdout.decode().splitlines()[1].split()
+    manifest = json.loads(ctr(environment, f"content get {row[2]}").stdout)
     assert manifest["config"]["digest"] == build(f"infra-ci {TAG}\n").image_id
-    check = ctr(estate, f"images check name=={name}").stdout.decode().splitlines()[1]
+    check = ctr(environment, f"images check name=={name}").stdout.decode().splitlines()[1]
     assert (" complete (4/4) " in check, check.split()[-1]) == (True, "true")
-    assert ctr(estate, "images ls -q name==nothing").stdout == b""
+    assert ctr(environment, "images ls -q name==nothing").stdout == b""
 
 
 def test_the_saved_archive_has_the_layout_of_docker_20_10_and_the_same_bytes_each_time(
-    estate: Estate,
+    environment: Environment,
 ) -> None:
-    archive = saved(estate)
+    archive = saved(environment)
     with tarfile.open(fileobj=io.BytesIO(archive)) as read:
         [entry] = json.load(read.extractfile("manifest.json") or io.BytesIO())
         configuration = (read.extractfile(entry["Config"]) or io.BytesIO()).read()
         layers = [(read.extractfile(layer) or io.BytesIO()).read() for layer in entry["Layers"]]
-    assert entry["RepoTags"] == [f"{image_name(estate)}:{TAG}"]
+    assert entry["RepoTags"] == [f"{image_name(environment)}:{TAG}"]
     assert entry["Config"] == hashlib.sha256(configuration).hexdigest() + ".json"
     assert json.loads(configuration)["rootfs"]["diff_ids"] == [
         "sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers
     ]
-    assert saved(estate) == archive
+    assert saved(environment) == archive
 
 
-def test_docker_never_passes_a_local_copy_off_as_a_pull(estate: Estate) -> None:
-    saved(estate)
-    estate.stop("registry-private")
-    ended = with_paramiko(estate, VM, f"docker pull {image_name(estate)}:{TAG}")
+def test_docker_never_passes_a_local_copy_off_as_a_pull(environment: Environment) -> None:
+    saved(environment)
+    environment.stop("registry-private")
+    ended = with_paramiko(environment, VM, f"docker pull {image_name(environment)}:{TAG}")
     assert (ended.status, b"connection refused" in ended.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("damage", ["missing tag", "lost child"])
 def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_alike(
-    estate: Estate, damage: str
+    environment: Environment, damage: str
 ) -> None:
     if damage == "lost child":
-        estate.break_image("registry-private", TAG)
+        environment.break_image("registry-private", TAG)
     tag = TAG if damage == "lost child" else "ffffffff"
-    ended = with_paramiko(estate, VM, f"docker pull {image_name(estate)}:{tag}")
+    ended = with_paramiko(environment, VM, f"docker pull {image_name(environment)}:{tag}")
     assert (ended.status, b"manifest unknown" in ended.stderr) == (1, True)
 
 
-def test_docker_knows_no_image_that_was_not_pulled(estate: Estate) -> None:
-    name = image_name(estate)
-    assert with_paramiko(estate, VM, f"docker image inspect {name}:other").status == 1
-    assert with_paramiko(estate, VM, f"docker save {name}:other").status == 1
+def test_docker_knows_no_image_that_was_not_pulled(environment: Environment) -> None:
+    name = image_name(environment)
+    assert with_paramiko(environment, VM, f"docker image inspect {name}:other").status == 1
+    assert with_paramiko(environment, VM, f"docker save {name}:other").status == 1
 
 
 @pytest.mark.parametrize(
@@ -170,113 +173,139 @@ def test_docker_knows_no_image_that_was_not_pulled(estate: Estate) -> None:
     ],
 )
 def test_a_stand_in_refuses_what_it_does_not_know_and_names_it(
-    shared: Estate, host: str, command: str, named: str
+    shared: Environment, host: str, command: str, named: str
 ) -> None:
     ended = with_paramiko(shared, host, command)
     assert (ended.status, ended.stdout) == (2, b"")
     assert named in ended.stderr.decode()
 
 
-def test_ctr_takes_a_compressed_archive_as_well(estate: Estate) -> None:
-    ended = ctr(estate, "images import -", gzip.compress(saved(estate), 1))
-    assert (ended.status, ctr(estate, "images ls -q").stdout) == (
+def test_ctr_takes_a_compressed_archive_as_well(environment: Environment) -> None:
+    ended = ctr(environment, "images import -", gzip.compress(saved(environment), 1))
+    assert (ended.status, ctr(environment, "images ls -q").stdout) == (
         0,
-        f"{image_name(estate)}:{TAG}\n".encode(),
+        f"{image_name(environment)}:{TAG}\n".encode(),
     )
 
 
 @pytest.mark.parametrize("kept", [0, 512 * 3, 100_000])
-def test_ctr_takes_nothing_from_an_archive_that_ends_early(estate: Estate, kept: int) -> None:
-    ended = ctr(estate, "images import -", saved(estate)[:kept])
-    assert (ended.status, ctr(estate, "images ls -q").stdout) == (1, b"")
+def test_ctr_takes_nothing_from_an_archive_that_ends_early(
+    environment: Environment, kept: int
+) -> None:
+    ended = ctr(environment, "images import -", saved(environment)[:kept])
+    assert (ended.status, ctr(environment, "images ls -q").stdout) == (1, b"")
 
 
-def test_a_flipped_bit_fails_the_import_and_leaves_an_empty_namespace(estate: Estate) -> None:
-    ended = ctr(estate, "images import -", edited(saved(estate), flip="layer.tar"))
+def test_a_flipped_bit_fails_the_import_and_leaves_an_empty_namespace(
+    environment: Environment,
+) -> None:
+    ended = ctr(environment, "images import -", edited(saved(environment), flip="layer.tar"))
     assert (ended.status, b"wrong diff id" in ended.stderr) == (1, True)
-    assert ctr(estate, "images check") == Ended(0, b"", b"")
-    assert ctr(estate, "namespaces ls -q").stdout == b"k8s.io\n"
-    assert ctr(estate, "namespaces rm k8s.io").status == 0
+    assert ctr(environment, "images check") == Ended(0, b"", b"")
+    assert ctr(environment, "namespaces ls -q").stdout == b"k8s.io\n"
+    assert ctr(environment, "namespaces rm k8s.io").status == 0
 
 
-def test_a_layer_whose_file_is_lost_is_not_missed_and_a_manifest_is(estate: Estate) -> None:
-    ctr(estate, "images import -", saved(estate))
+def test_a_layer_whose_file_is_lost_is_not_missed_and_a_manifest_is(
+    environment: Environment,
+) -> None:
+    ctr(environment, "images import -", saved(environment))
     store = (
-        estate.hosts[NODE].root / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+        environment.hosts[NODE].root
+        / "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
     )
-    manifest = ctr(estate, "images ls").stdout.decode().splitlines()[1].split()[2]
-    layer = json.loads(ctr(estate, f"content get {manifest}").stdout)["layers"][0]["digest"]
+    manifest = ctr(environment, "images ls").stdout.decode().splitlines()[1].split()[2]
+    layer = json.loads(ctr(environment, f"content get {manifest}").stdout)["layers"][0]["digest"]
     (store / layer.removeprefix("sha256:")).unlink()
-    assert b" complete (4/4) " in ctr(estate, "images check").stdout
-    assert ctr(estate, f"content get {layer}").stderr.endswith(b": blob not found: not found\n")
+    assert b" complete (4/4) " in ctr(environment, "images check").stdout
+    assert ctr(environment, f"content get {layer}").stderr.endswith(
+        b": blob not found: not found\n"
+    )
     (store / manifest.removeprefix("sha256:")).unlink()
-    ended = ctr(estate, "images check")
+    ended = ctr(environment, "images check")
     assert (ended.status, b" unavailable (0/?) " in ended.stdout) == (1, True)
-    ended = ctr(estate, "images import -", saved(estate))
+    ended = ctr(environment, "images import -", saved(environment))
     assert (ended.status, b"unable to resolve platform" in ended.stderr) == (1, True)
 
 
-def test_a_flipped_bit_over_a_good_image_goes_unnoticed_and_moves_the_name(estate: Estate) -> None:
-    archive = saved(estate)
-    assert ctr(estate, "images import -", archive).status == 0
-    before = ctr(estate, "images ls").stdout
-    assert ctr(estate, "images import -", edited(archive, flip="layer.tar")).status == 0
-    assert ctr(estate, "images ls").stdout != before
+def test_a_flipped_bit_over_a_good_image_goes_unnoticed_and_moves_the_name(
+    environment: Environment,
+) -> None:
+    archive = saved(environment)
+    assert ctr(environment, "images import -", archive).status == 0
+    before = ctr(environment, "images ls").stdout
+    assert ctr(environment, "images import -", edited(archive, flip="layer.tar")).status == 0
+    assert ctr(environment, "images ls").stdout != before
 
 
-def test_an_archive_without_names_imports_nothing_and_says_nothing(estate: Estate) -> None:
-    assert ctr(estate, "images import -", edited(saved(estate), untag=True)) == Ended(0, b"", b"")
-    assert (ctr(estate, "images ls -q").stdout, ctr(estate, "content ls -q").stdout) == (b"", b"")
+def test_an_archive_without_names_imports_nothing_and_says_nothing(
+    environment: Environment,
+) -> None:
+    assert ctr(environment, "images import -", edited(saved(environment), untag=True)) == Ended(
+        0, b"", b""
+    )
+    assert (ctr(environment, "images ls -q").stdout, ctr(environment, "content ls -q").stdout) == (
+        b"",
+        b"",
+    )
 
 
-def test_an_archive_without_a_layer_fails_by_the_name_of_the_layer(estate: Estate) -> None:
-    ended = ctr(estate, "images import -", edited(saved(estate), drop="layer.tar"))
+def test_an_archive_without_a_layer_fails_by_the_name_of_the_layer(
+    environment: Environment,
+) -> None:
+    ended = ctr(environment, "images import -", edited(saved(environment), drop="layer.tar"))
     assert (ended.status, b"layer.tar" in ended.stderr) == (1, True)
 
 
-def test_names_are_added_moved_labelled_and_removed_as_ctr_does(estate: Estate) -> None:
-    ctr(estate, "images import -", edited(saved(estate), tags=["r.example/a:1"]))
-    assert ctr(estate, "images tag r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
+def test_names_are_added_moved_labelled_and_removed_as_ctr_does(environment: Environment) -> None:
+    ctr(environment, "images import -", edited(saved(environment), tags=["r.example/a:1"]))
+    assert ctr(environment, "images tag r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
     assert (
-        ctr(estate, "images tag --force r.example/a:1 r.example/b:1").stdout == b"r.example/b:1\n"
+        ctr(environment, "images tag --force r.example/a:1 r.example/b:1").stdout
+        == b"r.example/b:1\n"
     )
     assert (
-        ctr(estate, "images tag r.example/none:1 r.example/c:1").stderr
+        ctr(environment, "images tag r.example/none:1 r.example/c:1").stderr
         == b'ctr: image "r.example/none:1": not found\n'
     )
     assert (
-        ctr(estate, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout
+        ctr(environment, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout
         == b"io.cri-containerd.pinned=pinned\n"
     )
-    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [
+    assert [line.split()[-1] for line in ctr(environment, "images ls").stdout.splitlines()[1:]] == [
         b"-",
         b"io.cri-containerd.pinned=pinned",
     ]
-    assert ctr(estate, "images tag r.example/b:1 r.example/a:1").status == 0
-    assert [line.split()[-1] for line in ctr(estate, "images ls").stdout.splitlines()[1:]] == [
+    assert ctr(environment, "images tag r.example/b:1 r.example/a:1").status == 0
+    assert [line.split()[-1] for line in ctr(environment, "images ls").stdout.splitlines()[1:]] == [
         b"-",
         b"io.cri-containerd.pinned=pinned",
     ]
-    missing = ctr(estate, "images rm r.example/none:1")
+    missing = ctr(environment, "images rm r.example/none:1")
     assert (missing.status, missing.stdout, b"not found" in missing.stderr) == (0, b"", True)
-    assert ctr(estate, "namespaces rm k8s.io").status == 1
+    assert ctr(environment, "namespaces rm k8s.io").status == 1
     assert (
-        ctr(estate, "images rm r.example/a:1 r.example/b:1").stdout
+        ctr(environment, "images rm r.example/a:1 r.example/b:1").stdout
         == b"r.example/a:1\nr.example/b:1\n"
     )
-    assert ctr(estate, "content ls -q").stdout == b""
-    assert (ctr(estate, "namespaces rm k8s.io").stdout, ctr(estate, "namespaces ls -q").stdout) == (
+    assert ctr(environment, "content ls -q").stdout == b""
+    assert (
+        ctr(environment, "namespaces rm k8s.io").stdout,
+        ctr(environment, "namespaces ls -q").stdout,
+    ) == (
         b"k8s.io\n",
         b"",
     )
 
 
-def test_namespaces_share_content_and_a_scratch_one_leaves_the_other_whole(estate: Estate) -> None:
-    archive = saved(estate)
-    ctr(estate, "images import -", archive)
-    before = ctr(estate, "content ls -q").stdout
+def test_namespaces_share_content_and_a_scratch_one_leaves_the_other_whole(
+    environment: Environment,
+) -> None:
+    archive = saved(environment)
+    ctr(environment, "images import -", archive)
+    before = ctr(environment, "content ls -q").stdout
     scratch = with_paramiko(
-        estate,
+        environment,
         NODE,
         (
             "ctr -n scratch images import - && ctr -n scratch images rm $(ctr -n scratch images "
@@ -285,29 +314,29 @@ def test_namespaces_share_content_and_a_scratch_one_leaves_the_other_whole(estat
         archive,
     )
     assert scratch.status == 0, scratch.stderr
-    assert ctr(estate, "content ls -q").stdout == before != b""
+    assert ctr(environment, "content ls -q").stdout == before != b""
     assert all(
-        ctr(estate, f"content get {digest}").status == 0 for digest in before.decode().split()
+        ctr(environment, f"content get {digest}").status == 0 for digest in before.decode().split()
     )
 
 
-def test_imports_at_the_same_time_lose_no_name(estate: Estate) -> None:
-    archive = saved(estate)
+def test_imports_at_the_same_time_lose_no_name(environment: Environment) -> None:
+    archive = saved(environment)
     with ThreadPoolExecutor(4) as pool:
         ended = list(
             pool.map(
                 lambda number: ctr(
-                    estate, "images import -", edited(archive, tags=[f"r.example/a:{number}"])
+                    environment, "images import -", edited(archive, tags=[f"r.example/a:{number}"])
                 ),
                 range(4),
             )
         )
     assert [result.status for result in ended] == [0] * 4
-    assert ctr(estate, "images ls -q").stdout.split() == [
+    assert ctr(environment, "images ls -q").stdout.split() == [
         b"r.example/a:%d" % number for number in range(4)
     ]
 
 
-def test_containerd_names_the_directory_that_the_configuration_names(shared: Estate) -> None:
+def test_containerd_names_the_directory_that_the_configuration_names(shared: Environment) -> None:
     dump = with_paramiko(shared, NODE, "sudo -n containerd config dump").stdout.decode()
     assert f'config_path = "{config.load(shared.config).nodes.registry_config}"' in dump

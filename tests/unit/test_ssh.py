@@ -455,7 +455,7 @@ def test_a_script_as_the_sink_gets_the_data_after_its_own_text(
 # Locks
 
 
-def test_the_second_to_come_is_told_who_holds_the_lock_and_since_when(
+def test_the_second_to_come_is_reported_who_holds_the_lock_and_since_when(
     sshd: Sshd, connections: Connections, tmp_path: Path, home: Path
 ) -> None:
     step = Lock(sshd.host(), str(tmp_path / "lock"), "ana@laptop")
@@ -779,7 +779,7 @@ def test_jump_hosts_in_a_circle_are_named(sshd: Sshd, tmp_path: Path, home: Path
         reach(sshd, tmp_path, {"HOME": str(home)}, text, Host("node", "inner"))
 
 
-def test_a_target_behind_a_jump_host_is_told_apart_from_the_jump_host(
+def test_a_target_behind_a_jump_host_is_reported_apart_from_the_jump_host(
     sshd: Sshd, tmp_path: Path, home: Path
 ) -> None:
     with running_sshd_beside(tmp_path, sshd) as second:
@@ -835,7 +835,7 @@ def test_a_proxy_command_is_not_run_and_named(sshd: Sshd, tmp_path: Path, home: 
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_port_where_nothing_listens_is_told_as_refused(
+def test_a_port_where_nothing_listens_is_reported_as_refused(
     sshd: Sshd, tmp_path: Path, home: Path
 ) -> None:
     with pytest.raises(
@@ -844,7 +844,7 @@ def test_a_port_where_nothing_listens_is_told_as_refused(
         reach(sshd, tmp_path, {"HOME": str(home)}, host=Host("node", f"127.0.0.1:{closed_port()}"))
 
 
-def test_a_name_that_does_not_resolve_is_told_as_that(
+def test_a_name_that_does_not_resolve_is_reported_as_that(
     sshd: Sshd, tmp_path: Path, home: Path
 ) -> None:
     with pytest.raises(Unreachable, match=r"the name no-such-host.invalid was not resolved"):

@@ -10,7 +10,7 @@ from breakglass.cli.outcome import to_json
 from breakglass.commands import Unread, status_result
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
 from breakglass.commands.status_next import next_step
-from breakglass.commands.status_page import lines, told_size
+from breakglass.commands.status_page import lines, size_text
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin
@@ -152,7 +152,7 @@ def at(moment: str, *tarballs: Tarball) -> list[Tarball]:
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "reported"),
     [
         (0, "0 B"),
         (999, "999 B"),
@@ -162,35 +162,36 @@ def at(moment: str, *tarballs: Tarball) -> list[Tarball]:
         (12_000_000_000, "12 GB"),
     ],
 )
-def test_a_size_is_told_as_disks_are(size: int, told: str) -> None:
-    assert told_size(size) == told
+def test_a_size_is_reported_as_disks_are(size: int, reported: str) -> None:
+    assert size_text(size) == reported
 
 
-def test_a_small_estate_with_a_pin_in_force_is_one_screen() -> None:
-    told = lines(PINNED, last_run="Last run here: restore, 3 d ago, ok")
-    assert len(told) <= 24
-    assert max(map(len, told)) <= 80
-    assert told[-1].startswith("Next: ")
-    assert told[-2].startswith("Last run here")
+def test_a_small_environment_with_a_pin_in_force_is_one_screen() -> None:
+    reported = lines(PINNED, last_run="Last run here: restore, 3 d ago, ok")
+    assert len(reported) <= 24
+    assert max(map(len, reported)) <= 80
+    assert reported[-1].startswith("Next: ")
+    assert reported[-2].startswith("Last run here")
 
 
 def test_the_page_says_what_is_there() -> None:
-    told = lines(PINNED)
-    assert told[0] == "Newest verified tarball: 5a1b2c3d, 3 h old, on registry-vm and synology."
-    assert told[1] == "registry-vm: 5 verified tarballs; latest is 5a1b2c3d"
-    assert told[2] == "  5a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified, latest"
-    assert told[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
-    assert told[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
+    reported = lines(PINNED)
+    assert reported[0] == "Newest verified tarball: 5a1b2c3d, 3 h old, on registry-vm and synology."
+    assert reported[1] == "registry-vm: 5 verified tarballs; latest is 5a1b2c3d"
+    assert reported[2] == "  5a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified, latest"
+    assert reported[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
+    assert reported[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
     assert (
-        told[9] == "k8s-node1   Ready            holds the image; tarball 5a1b2c3d; answers pulls"
+        reported[9]
+        == "k8s-node1   Ready            has the image; tarball 5a1b2c3d; serves it locally"
     )
-    assert told[10] == "k8s-node10  Ready, pinned    does not hold the image"
-    assert told[12] == "k8s-node3   Ready, cordoned  does not hold the image"
-    assert told[14:16] == (
+    assert reported[10] == "k8s-node10  Ready, pinned    does not have the image"
+    assert reported[12] == "k8s-node3   Ready, cordoned  does not have the image"
+    assert reported[14:16] == (
         "Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo",
         "    is down",
     )
-    assert told[16:] == (
+    assert reported[16:] == (
         "  cordoned for it: k8s-node10, k8s-node2",
         "Next: run the pipeline; then: breakglass restore",
     )
@@ -234,9 +235,9 @@ def test_a_fallback_lags_by_the_newer_verified_tarballs_that_it_lacks(
     vm: Source, nas: Source, lags: int | None
 ) -> None:
     facts = replace(WELL, sources=(vm, nas))
-    told = result(facts)["sources"]
-    assert told[1]["lags"] == lags
-    assert told[0]["lags"] == (None if vm.shelf is None else 0)
+    reported = result(facts)["sources"]
+    assert reported[1]["lags"] == lags
+    assert reported[0]["lags"] == (None if vm.shelf is None else 0)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +250,8 @@ def test_a_fallback_lags_by_the_newer_verified_tarballs_that_it_lacks(
         ((gone(VM), gone(NAS)), True, None),
         ((source(VM, []), source(NAS, [])), True, None),
         ((source(VM, [tarball("old", recorded=False)]), gone(NAS)), True, None),
-        # A clock that was ahead once: the newest is told by its number, so that the alarm comes all
-        # the same.
+        # A clock that was ahead once: the sequence decides which is the newest, so the alarm comes
+        # all the same.
         (
             (
                 source(
@@ -288,7 +289,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "reported"),
     [
         (WELL, "nothing to do; in an outage: breakglass check"),
         (PINNED, "run the pipeline; then: breakglass restore"),
@@ -338,8 +339,8 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (
             replace(WELL, nodes=PINNED.nodes[:1], api=API_DOWN),
             (
-                "bring the API server back, then: breakglass status (k8s-node1 answers pulls; "
-                "whether a pin is in force is not known)"
+                "bring the API server back, then: breakglass status (k8s-node1 serves the image "
+                "locally; whether a pin is in force is not known)"
             ),
         ),
         (
@@ -402,13 +403,13 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         ),
     ],
 )
-def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> None:
-    assert next_step(facts) == told
-    assert page(facts).endswith(f"Next: {told}")
+def test_the_closing_line_names_what_presses_most(facts: Facts, reported: str) -> None:
+    assert next_step(facts) == reported
+    assert page(facts).endswith(f"Next: {reported}")
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "reported"),
     [
         (
             replace(WELL, sources=(gone(VM), WELL.sources[1])),
@@ -449,9 +450,9 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> No
         ),
         (
             replace(WELL, nodes=(seen("n", ready=False, missing=()),)),
-            "n not Ready holds the image; tarball 5a1b2c3d",
+            "n not Ready has the image; tarball 5a1b2c3d",
         ),
-        (replace(WELL, nodes=(SILENT,)), "should answer pulls and does NOT"),
+        (replace(WELL, nodes=(SILENT,)), "should serve it locally and does NOT"),
         (
             replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)),
             "n Ready keeps the image; tarball 5a1b2c3d",
@@ -464,8 +465,8 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, told: str) -> No
         (WELL, "No pin is in force."),
     ],
 )
-def test_whatever_is_down_or_odd_is_said(facts: Facts, told: str) -> None:
-    assert told in page(facts)
+def test_whatever_is_down_or_odd_is_said(facts: Facts, reported: str) -> None:
+    assert reported in page(facts)
 
 
 def test_a_node_that_would_not_be_chosen_says_why_in_the_words_of_the_choice() -> None:
@@ -481,11 +482,16 @@ def test_a_node_whose_containerd_is_down_still_tells_the_rest() -> None:
         WELL, nodes=(replace(seen("n", taken=ANSWERING, port=5000), missing=None, unread=(dead,)),)
     )
     assert (
-        "n Ready image: not known; answers pulls; containerd on n does not answer: exit 1"
-        in page(facts)
+        "n Ready image: not known; serves it locally; containerd on n does not answer: "
+        "exit 1" in page(facts)
     )
-    told = result(facts)["nodes"][0]
-    assert (told["reached"], told["holds"], told["answers_pulls"], told["error"]) == (
+    reported = result(facts)["nodes"][0]
+    assert (
+        reported["reached"],
+        reported["holds"],
+        reported["answers_pulls"],
+        reported["error"],
+    ) == (
         True,
         None,
         True,
@@ -541,7 +547,7 @@ def test_a_node_should_answer_pulls_if_an_import_left_a_responder_or_a_hosts_tom
     assert Seen("n", taken=taken).should_answer is should
 
 
-def test_pins_for_several_targets_and_annotations_of_others_are_told_one_by_one() -> None:
+def test_pins_for_several_targets_and_annotations_of_others_are_reported_one_by_one() -> None:
     other = Pin("1", "k8s-node2", "ci@runner", "2026-04-18T22:00:00Z", "").text()
     facts = replace(
         PINNED,
@@ -552,10 +558,10 @@ def test_pins_for_several_targets_and_annotations_of_others_are_told_one_by_one(
             seen("c", cordoned=True, annotation="\x1b[31m"),
         ),
     )
-    told = page(facts)
-    assert "Pinned to k8s-node2 for 5 h, since 2026-04-18 22:00Z, by ci@runner" in told
-    assert "Pinned to k8s-node1 for 4 h" in told
-    assert "the annotation cannot be read: b, c" in told
+    reported = page(facts)
+    assert "Pinned to k8s-node2 for 5 h, since 2026-04-18 22:00Z, by ci@runner" in reported
+    assert "Pinned to k8s-node1 for 4 h" in reported
+    assert "the annotation cannot be read: b, c" in reported
     found = result(facts)
     assert (
         found["pin"]["target"],
@@ -591,8 +597,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         ),
         nodes=(*PINNED.nodes, lost("k8s-node9")),
     )
-    told: dict[str, Any] = json.loads(json.dumps(result(facts)))
-    vm, nas = told["sources"]
+    reported: dict[str, Any] = json.loads(json.dumps(result(facts)))
+    vm, nas = reported["sources"]
     assert vm["tarballs"][0] == {
         "tag": "5a1b2c3d",
         "taken_at": "2026-04-19T00:00:00Z",
@@ -622,9 +628,9 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         None,
     )
     assert nas["error"].startswith("synology was not reached")
-    assert told["newest"] == {"tag": "5a1b2c3d", "age_seconds": 10800}
-    assert told["pin"]["target"] == "k8s-node1"
-    assert told["nodes"][1] | {"name": ""} == {
+    assert reported["newest"] == {"tag": "5a1b2c3d", "age_seconds": 10800}
+    assert reported["pin"]["target"] == "k8s-node1"
+    assert reported["nodes"][1] | {"name": ""} == {
         **{
             "name": "",
             "reached": True,
@@ -642,11 +648,11 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         },
     }
     assert (
-        told["nodes"][-1]["reached"],
-        told["nodes"][-1]["holds"],
-        told["nodes"][-1]["should_answer"],
+        reported["nodes"][-1]["reached"],
+        reported["nodes"][-1]["holds"],
+        reported["nodes"][-1]["should_answer"],
     ) == (False, None, None)
-    assert told["api"] == {"reached": True, "error": None}
+    assert reported["api"] == {"reached": True, "error": None}
 
 
 def test_long_names_and_long_errors_stay_within_the_page() -> None:

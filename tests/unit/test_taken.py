@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("host_python")
 REMOTE = Path(__file__).parents[2] / "src/breakglass/remote"
 REGISTRY, NAMESPACE = "registry.example:5050", "k8s.io"
 LINES = (
-    f"{MARK}, so that this node answers pulls",
+    f"{MARK}, so that this node serves the image locally",
     '[host."http://127.0.0.1:4000"]',
     '  capabilities = ["pull", "resolve"]',
 )
@@ -74,11 +74,11 @@ class Node:
         assert ended.returncode in (0, 137), ended.stderr
         return ended.returncode == 137
 
-    def told(self, *argv: object) -> dict[str, Any]:
+    def reported(self, *argv: object) -> dict[str, Any]:
         ended = self.run(*argv)
         assert (ended.returncode, ended.stderr) == (0, "")
-        told: dict[str, Any] = json.loads(ended.stdout)
-        return told
+        reported: dict[str, Any] = json.loads(ended.stdout)
+        return reported
 
     def refused(self, *argv: object, status: int = 4) -> str:
         """One sentence on stderr, nothing on stdout, and not a byte of the node has changed."""
@@ -91,10 +91,10 @@ class Node:
 
     def begin(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.told("begin", self.directory, "--namespace", NAMESPACE)
+        self.reported("begin", self.directory, "--namespace", NAMESPACE)
 
     def end(self) -> None:
-        self.told("end", self.directory)
+        self.reported("end", self.directory)
 
     def insert_line(
         self,
@@ -127,13 +127,13 @@ class Node:
         lines: tuple[str, ...] = LINES,
         copy: Path | None = None,
     ) -> None:
-        self.told(*self.insert_line(file, before=before, lines=lines, copy=copy))
+        self.reported(*self.insert_line(file, before=before, lines=lines, copy=copy))
 
     def put_back(self, file: Path | None = None) -> dict[str, Any]:
-        return self.told("put_back", self.directory, file or self.file)
+        return self.reported("put_back", self.directory, file or self.file)
 
     def read(self, *more: object) -> dict[str, Any]:
-        return self.told("read", self.directory, "--certs", self.certs, *more)
+        return self.reported("read", self.directory, "--certs", self.certs, *more)
 
     def site(self, registry: str = REGISTRY) -> dict[str, Any]:
         found: dict[str, Any] = self.read("--registry", registry)["sites"][registry]
@@ -351,7 +351,9 @@ def test_begin_keeps_a_record_that_is_there(node: Node) -> None:
     node.begin()
     node.insert()
     before = node.listing()
-    assert node.told("begin", node.directory, "--namespace", "other") == {"files": [str(node.file)]}
+    assert node.reported("begin", node.directory, "--namespace", "other") == {
+        "files": [str(node.file)]
+    }
     assert node.listing() == before
     assert json.loads(node.record.read_text())["namespace"] == NAMESPACE, (
         "names of ours are where the first import has put them"
@@ -376,7 +378,7 @@ def test_put_back_touches_no_file_that_the_record_does_not_name(node: Node) -> N
     assert node.listing() == before
 
 
-def test_the_record_does_not_go_while_a_file_is_to_be_given_back(node: Node) -> None:
+def test_the_record_does_not_go_while_a_file_is_to_be_restored(node: Node) -> None:
     node.begin()
     node.insert()
     assert str(node.file) in node.refused("end", node.directory)
@@ -510,7 +512,7 @@ def test_a_file_that_somebody_edited_after_us_is_left_as_it_is(node: Node) -> No
     assert "was edited after breakglass wrote it" in node.refused(
         "put_back", node.directory, node.file
     )
-    assert "not given back" in node.refused("end", node.directory)
+    assert "not restored" in node.refused("end", node.directory)
 
 
 @pytest.mark.parametrize(
@@ -537,7 +539,7 @@ def test_a_file_that_somebody_replaced_or_deleted_is_left_and_its_original_is_no
         f"{node.file} was {'deleted' if theirs is None else 'edited'} after breakglass wrote "
         f"it; it was left as it is"
     ) in node.refused("put_back", node.directory, node.file)
-    assert "not given back" in node.refused("end", node.directory)
+    assert "not restored" in node.refused("end", node.directory)
     assert node.recorded() == {str(node.file): entry}
     assert (entry["original"]["text"].encode() if entry["original"] else None) == content
 
@@ -585,7 +587,7 @@ def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_t
     node.file.unlink()
     if gone == "directory":
         node.file.parent.rmdir()
-    assert node.told("put_back", node.directory, node.file, "--although-gone") == {
+    assert node.reported("put_back", node.directory, node.file, "--although-gone") == {
         "file": str(node.file),
         "put_back": True,
     }
@@ -597,7 +599,7 @@ def test_a_file_that_was_deleted_comes_back_with_its_mode_owner_and_time_where_t
 @pytest.mark.parametrize(
     "theirs", [SERVED + OURS.encode() + b"# by hand\n", b"", b'server = "https://new.example"\n']
 )
-def test_although_gone_gives_back_no_file_that_is_there_and_was_edited(
+def test_although_gone_restores_no_file_that_is_there_and_was_edited(
     node: Node, theirs: bytes
 ) -> None:
     fill(node, SERVED)
@@ -614,7 +616,7 @@ def test_although_gone_makes_no_file_that_was_none_at_first(node: Node) -> None:
     node.begin()
     node.insert()
     node.file.unlink()
-    node.told("put_back", node.directory, node.file, "--although-gone")
+    node.reported("put_back", node.directory, node.file, "--although-gone")
     node.end()
     assert node.listing() == at_first
 
@@ -624,7 +626,7 @@ def test_although_gone_a_file_that_is_as_we_wrote_it_is_put_back_as_ever(node: N
     at_first = node.listing()
     node.begin()
     node.insert()
-    node.told("put_back", node.directory, node.file, "--although-gone")
+    node.reported("put_back", node.directory, node.file, "--although-gone")
     node.end()
     assert node.listing() == at_first
 
@@ -817,7 +819,7 @@ def test_an_insert_killed_before_any_of_its_changes_is_done_again_and_then_taken
     count = 0
     for count in sweep(node, *line):
         if not node.file.exists() or OURS not in node.file.read_text():
-            node.told(*line)
+            node.reported(*line)
         assert node.file.read_bytes() == (content or b"") + OURS.encode()
         node.put_back()
         node.end()
@@ -853,7 +855,7 @@ def test_a_put_back_of_what_was_deleted_killed_before_any_of_its_changes_is_fini
     shutil.rmtree(node.file.parent)
     count = 0
     for count in sweep(node, "put_back", node.directory, node.file, "--although-gone"):
-        node.told("put_back", node.directory, node.file, "--although-gone")
+        node.reported("put_back", node.directory, node.file, "--although-gone")
         node.end()
         assert node.listing() == at_first, f"killed before change {count}"
     assert count >= 4
@@ -884,7 +886,7 @@ def test_a_partial_beside_a_record_hides_nothing_of_the_record(node: Node) -> No
     node.insert()
     node.write(b"{", node.record.with_name(".breakglass.json.partial"))
     assert list(node.read()["record"]["files"]) == [str(node.file)]
-    assert "not given back" in node.refused("end", node.directory)
+    assert "not restored" in node.refused("end", node.directory)
 
 
 @pytest.mark.slow
@@ -959,10 +961,10 @@ def test_reading_tells_what_the_files_of_the_record_are_now_and_whether_the_resp
     node.begin()
     node.insert()
     (node.directory / ".breakglass-responder.pyz").symlink_to("/nowhere")
-    told = node.read()
-    assert told["now"] == {str(node.file): OURS}
-    assert told["responder"] is True
-    assert told["record"]["namespace"] == NAMESPACE
+    reported = node.read()
+    assert reported["now"] == {str(node.file): OURS}
+    assert reported["responder"] is True
+    assert reported["record"]["namespace"] == NAMESPACE
     node.file.unlink()
     assert node.read()["now"] == {str(node.file): None}
 
@@ -1077,7 +1079,7 @@ def test_certificates_in_default_are_found_as_well(node: Node) -> None:
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "dangling file", "dangling directory"])
-def test_a_link_is_followed_and_told(node: Node, kind: str) -> None:
+def test_a_link_is_followed_and_reported(node: Node, kind: str) -> None:
     elsewhere = node.root / "elsewhere"
     elsewhere.mkdir()
     node.certs.mkdir(parents=True)
@@ -1112,13 +1114,13 @@ def test_a_config_path_that_is_itself_a_link_makes_no_file_a_shared_one(node: No
     ("content", "fault"),
     [(b"\xff\xfe", "is not UTF-8"), (b"#" * (1 << 20) + b"\n", "is larger than")],
 )
-def test_a_hosts_toml_that_cannot_be_read_is_told_as_a_fault_of_that_registry_only(
+def test_a_hosts_toml_that_cannot_be_read_is_reported_as_a_fault_of_that_registry_only(
     node: Node, content: bytes, fault: str
 ) -> None:
     fill(node, content)
-    told = node.read("--registry", REGISTRY, "--registry", "forgejo.example")
-    assert fault in told["sites"][REGISTRY]["fault"]
-    assert told["sites"]["forgejo.example"]["fault"] == ""
+    reported = node.read("--registry", REGISTRY, "--registry", "forgejo.example")
+    assert fault in reported["sites"][REGISTRY]["fault"]
+    assert reported["sites"]["forgejo.example"]["fault"] == ""
 
 
 def test_a_file_where_a_directory_is_wanted_is_a_fault(node: Node) -> None:
@@ -1134,8 +1136,8 @@ def test_a_directory_in_the_place_of_hosts_toml_is_a_fault(node: Node) -> None:
 # A second look, with our own file in place
 
 
-def site_of(told: dict[str, Any]) -> Site:
-    return _site(REGISTRY, told)
+def site_of(reported: dict[str, Any]) -> Site:
+    return _site(REGISTRY, reported)
 
 
 def make_default(node: Node) -> None:
@@ -1227,16 +1229,16 @@ def program(directory: Path, name: str, *lines: str) -> None:
 
 
 def containerd_of(node: Node, *ctr: str) -> tuple[dict[str, Any], str | None]:
-    told = node.read("--registry", REGISTRY, *(("--", *ctr) if ctr else ()))
-    return told["containerd"], told["content"]
+    reported = node.read("--registry", REGISTRY, *(("--", *ctr) if ctr else ()))
+    return reported["containerd"], reported["content"]
 
 
 def test_without_containerd_on_path_the_file_beside_config_path_is_read(
     node: Node, programs: Path
 ) -> None:
     file = node.write(b'config_path = "here"\n', node.certs.parent / "config.toml")
-    told, _ = containerd_of(node)
-    assert (told["configuration"], told["fault"], told["file"]) == (
+    reported, _ = containerd_of(node)
+    assert (reported["configuration"], reported["fault"], reported["file"]) == (
         'config_path = "here"\n',
         "",
         str(file),
@@ -1244,13 +1246,13 @@ def test_without_containerd_on_path_the_file_beside_config_path_is_read(
     assert list(programs.iterdir()) == []
 
 
-def test_without_containerd_and_without_the_file_the_fault_is_told(
+def test_without_containerd_and_without_the_file_the_fault_is_reported(
     node: Node, programs: Path
 ) -> None:
-    told, content = containerd_of(node)
-    assert told["configuration"] == ""
-    assert "containerd" in told["fault"]
-    assert (told["newer"], content) == (False, None)
+    reported, content = containerd_of(node)
+    assert reported["configuration"] == ""
+    assert "containerd" in reported["fault"]
+    assert (reported["newer"], content) == (False, None)
     assert list(programs.iterdir()) == []
 
 
@@ -1260,19 +1262,19 @@ def test_containerd_is_asked_about_the_file_beside_config_path_where_there_is_on
     program(programs, "containerd", 'echo "asked = \\"$*\\""', "echo noise >&2")
     assert containerd_of(node)[0]["configuration"] == 'asked = "config dump"\n'
     file = node.write(b"", node.certs.parent / "config.toml")
-    told, _ = containerd_of(node)
-    assert (told["configuration"], told["fault"]) == (
+    reported, _ = containerd_of(node)
+    assert (reported["configuration"], reported["fault"]) == (
         f'asked = "--config {file} config dump"\n',
         "",
     )
 
 
-def test_what_containerd_says_of_a_configuration_that_it_refuses_is_told(
+def test_what_containerd_says_of_a_configuration_that_it_refuses_is_reported(
     node: Node, programs: Path
 ) -> None:
     program(programs, "containerd", "echo 'containerd: no such plugin' >&2", "exit 1")
-    told, _ = containerd_of(node)
-    assert (told["configuration"], told["fault"]) == ("", "containerd: no such plugin")
+    reported, _ = containerd_of(node)
+    assert (reported["configuration"], reported["fault"]) == ("", "containerd: no such plugin")
 
 
 def test_the_content_store_is_where_the_running_containerd_says(node: Node, programs: Path) -> None:
@@ -1291,7 +1293,7 @@ def test_the_content_store_is_where_the_running_containerd_says(node: Node, prog
     "lines",
     [("exit 1",), ("echo root",), ("echo '   root   relative/path'",), ("printf '\\377\\376'",)],
 )
-def test_where_containerd_does_not_tell_its_content_store_none_is_told(
+def test_where_containerd_does_not_tell_its_content_store_none_is_reported(
     node: Node, programs: Path, lines: tuple[str, ...]
 ) -> None:
     program(programs, "ctr", *lines)
@@ -1299,7 +1301,9 @@ def test_where_containerd_does_not_tell_its_content_store_none_is_told(
     assert containerd_of(node, "k3s", "ctr")[1] is None
 
 
-def test_a_configuration_changed_after_containerd_has_started_is_told_as_newer(node: Node) -> None:
+def test_a_configuration_changed_after_containerd_has_started_is_reported_as_newer(
+    node: Node,
+) -> None:
     sleep = shutil.which("sleep")
     assert sleep
     file = node.write(b"", node.certs.parent / "config.toml")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from breakglass.commands import Estate, import_facts, import_image
+from breakglass.commands import Environment, import_facts, import_image
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, verdict
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
@@ -67,7 +67,7 @@ def imported(
     )
 
 
-def told(
+def reported(
     facts: import_facts.Facts | None = None,
     *,
     kubelet: str = NEW,
@@ -94,7 +94,7 @@ def waits(*images: str, name: str = "apply", node: str | None = None) -> Pod:
 
 
 def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() -> None:
-    assert told() == [
+    assert reported() == [
         "Pods that start on k8s-node1 now, by image and imagePullPolicy:",
         *(f"  {name}: IfNotPresent, Always" for name in NAMES),
         (
@@ -107,15 +107,15 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
 
 
 def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_so() -> None:
-    lines = told(imported(answers=Answers(Taken(True, True, namespace="k8s.io"))))
+    lines = reported(imported(answers=Answers(Taken(True, True, namespace="k8s.io"))))
     assert lines[1:4] == [f"  {name}: IfNotPresent" for name in NAMES[:3]]
     assert not any(line.startswith("  ") and "Always" in line for line in lines)
     assert any("Always (the default of :latest) does not start" in line for line in lines)
     assert any("AlwaysPullImages" in line for line in lines)
 
 
-def test_companions_are_told_as_well() -> None:
-    assert f"  {COMPANION}: IfNotPresent, Always" in told(imported(companion=True))
+def test_companions_are_reported_as_well() -> None:
+    assert f"  {COMPANION}: IfNotPresent, Always" in reported(imported(companion=True))
 
 
 def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
@@ -127,7 +127,7 @@ def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
     )
     (line,) = [
         line
-        for line in told(imported(answers=replace(ANSWERS, pulls=pulls)))
+        for line in reported(imported(answers=replace(ANSWERS, pulls=pulls)))
         if line.startswith("Always is answered")
     ]
     assert "before a.example, b.example, whose image is broken; after the others" in line
@@ -141,13 +141,13 @@ def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() 
     )
     (line,) = [
         line
-        for line in told(imported(answers=replace(ANSWERS, pulls=pulls)))
+        for line in reported(imported(answers=replace(ANSWERS, pulls=pulls)))
         if line.startswith("Always is answered")
     ]
     assert "a registry that is back wins again" in line
 
 
-def test_registries_that_let_nobody_look_are_told_once_each_behind_the_promise() -> None:
+def test_registries_that_let_nobody_look_are_reported_once_each_behind_the_promise() -> None:
     pulls = tuple(
         Pull(registry, f"{registry}/x:1", PullState(state), "")
         for registry, state in (
@@ -157,17 +157,17 @@ def test_registries_that_let_nobody_look_are_told_once_each_behind_the_promise()
             ("c.example", "serves"),
         )
     )
-    lines = told(imported(answers=replace(ANSWERS, pulls=pulls)))
+    lines = reported(imported(answers=replace(ANSWERS, pulls=pulls)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
     assert lines[at + 1] == (
-        "But b.example, a.example lets nobody look without a login: if its image is broken, "
+        "But b.example, a.example wants a login: if its image is broken, "
         "Always does not start under its names."
     )
 
 
-def test_a_configuration_newer_than_containerd_is_told_behind_the_promise() -> None:
+def test_a_configuration_newer_than_containerd_is_reported_behind_the_promise() -> None:
     newer = known(config_is_newer=True, config_file="/etc/containerd/config.toml")
-    lines = told(imported(answers=replace(ANSWERS, answering=newer)))
+    lines = reported(imported(answers=replace(ANSWERS, answering=newer)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
     assert lines[at + 1] == (
         "But /etc/containerd/config.toml was changed after containerd started: if "
@@ -175,12 +175,12 @@ def test_a_configuration_newer_than_containerd_is_told_behind_the_promise() -> N
     )
 
 
-def test_names_that_an_earlier_import_had_answered_are_told() -> None:
+def test_names_that_an_earlier_import_had_answered_are_reported() -> None:
     answered = dict.fromkeys((*NAMES, "registry.example:5050/infra-ci:old", COMPANION), DIGEST)
     before = imported(
         answers=replace(ANSWERS, answering=known(responder=Responder(4000, answered, 4000)))
     )
-    gone = [line for line in told(before=before) if line.startswith("No longer answered")]
+    gone = [line for line in reported(before=before) if line.startswith("No longer answered")]
     assert gone == [
         (
             f"No longer answered, nor kept, from an earlier import: {COMPANION}, "
@@ -189,15 +189,15 @@ def test_names_that_an_earlier_import_had_answered_are_told() -> None:
     ]
     with_companion = [
         line
-        for line in told(imported(companion=True), before=before)
+        for line in reported(imported(companion=True), before=before)
         if line.startswith("No longer answered")
     ]
     assert with_companion == [
         "No longer answered, nor kept, from an earlier import: registry.example:5050/infra-ci:old"
     ]
-    assert not any(line.startswith("No longer") for line in told(before=imported()))
+    assert not any(line.startswith("No longer") for line in reported(before=imported()))
     assert not any(
-        line.startswith("No longer") for line in told(before=imported(answers=Answers(TAKEN)))
+        line.startswith("No longer") for line in reported(before=imported(answers=Answers(TAKEN)))
     )
 
 
@@ -303,7 +303,7 @@ def test_containerd_keeps_an_image_that_it_knew_already_from_1_6_25_and_1_7_10_o
     assert honours_pinned(version) is answer
     assert import_image.result(imported(version=version)).kept is answer
     (line,) = [
-        line for line in told(imported(version=version)) if "image garbage collection" in line
+        line for line in reported(imported(version=version)) if "image garbage collection" in line
     ]
     assert ("cannot keep" in line) is not answer
     assert ("watch the disk" in line) is not answer
@@ -338,17 +338,17 @@ def test_a_kubelet_heeds_what_is_pinned_from_the_first_version_of_its_minor_that
     assert heeds_pinned(kubelet) is answer
     (line,) = [
         line
-        for line in told(kubelet=kubelet)
+        for line in reported(kubelet=kubelet)
         if "image garbage collection" in line or "pinned" in line
     ]
     assert ("watch the disk" in line) is (answer is False)
     assert (", if the kubelet is" in line) is (answer is None)
 
 
-def test_where_neither_keeps_the_image_containerd_is_the_one_that_is_told() -> None:
+def test_where_neither_keeps_the_image_containerd_is_the_one_that_is_reported() -> None:
     lines = [
         line
-        for line in told(imported(version="1.6.20"), kubelet="v1.20.2")
+        for line in reported(imported(version="1.6.20"), kubelet="v1.20.2")
         if "watch the disk" in line
     ]
     assert len(lines) == 1
@@ -367,7 +367,9 @@ def test_where_neither_keeps_the_image_containerd_is_the_one_that_is_told() -> N
     ],
 )
 def test_from_1_35_on_a_kubelet_may_ask_for_credentials(kubelet: str, words: str | None) -> None:
-    lines = [line for line in told(kubelet=kubelet) if "KubeletEnsureSecretPulledImages" in line]
+    lines = [
+        line for line in reported(kubelet=kubelet) if "KubeletEnsureSecretPulledImages" in line
+    ]
     assert [line.startswith(words or "") for line in lines] == ([True] if words else [])
 
 
@@ -392,8 +394,8 @@ def test_a_name_is_pinned_only_by_the_label_itself() -> None:
 # Pods that wait
 
 
-def test_images_that_waiting_pods_name_and_the_node_lacks_are_told_with_their_pods() -> None:
-    lines = told(
+def test_images_that_waiting_pods_name_and_the_node_lacks_are_reported_with_their_pods() -> None:
+    lines = reported(
         waiting=[
             waits(NAMES[0], "alpine"),
             waits("alpine", name="other"),
@@ -426,16 +428,17 @@ def test_an_image_that_the_node_has_under_its_full_name_is_not_lacking() -> None
         *NAMES,
     ):
         assert not any(
-            "does not have" in line for line in told(imported(others=has), waiting=[waits(image)])
+            "does not have" in line
+            for line in reported(imported(others=has), waiting=[waits(image)])
         ), image
 
 
-def test_a_pod_that_names_an_image_twice_is_told_once() -> None:
-    assert told(waiting=[waits("alpine", "alpine")])[-1] == "  alpine: ci/apply"
+def test_a_pod_that_names_an_image_twice_is_reported_once() -> None:
+    assert reported(waiting=[waits("alpine", "alpine")])[-1] == "  alpine: ci/apply"
 
 
 def test_a_long_list_is_cut_short_with_its_count() -> None:
-    lines = told(
+    lines = reported(
         waiting=[
             waits(*(f"image{number:02}" for number in range(12)), name=f"p{pod}")
             for pod in range(5)
@@ -447,7 +450,7 @@ def test_a_long_list_is_cut_short_with_its_count() -> None:
 
 
 def test_what_a_pod_calls_its_image_is_printed_inert() -> None:
-    lines = told(
+    lines = reported(
         waiting=[Pod("ci\x1b[31m", "a\nb", None, ("evil\x1b]0;x\x07\u202e:1",), False, True)],
         kubelet=NEW,
     )
@@ -455,7 +458,7 @@ def test_what_a_pod_calls_its_image_is_printed_inert() -> None:
 
 
 def test_with_the_api_down_the_verdict_says_what_it_does_not_know() -> None:
-    lines = told(kubelet="", unread="the API server was not reached")
+    lines = reported(kubelet="", unread="the API server was not reached")
     assert (
         lines[-1]
         == "Which other images waiting pods name is not known: the API server was not reached"
@@ -564,7 +567,7 @@ def read(api: Api, node: str = "k8s-node1") -> Cluster:
     def image_id(*_: str) -> Any:
         raise AssertionError("no registry is asked")
 
-    return read_cluster(Estate(config, Nobody(), api, IDENTITY, lambda _: (), image_id), node)
+    return read_cluster(Environment(config, Nobody(), api, IDENTITY, lambda _: (), image_id), node)
 
 
 @pytest.mark.parametrize("node", ["k8s-node1", "10.0.20.101"])
@@ -578,7 +581,7 @@ def test_pods_that_wait_for_any_node_or_for_this_one_are_read_with_the_kubelets_
     assert cluster.unread == ""
 
 
-def test_the_verdict_can_be_told_while_the_api_is_down() -> None:
+def test_the_verdict_can_be_reported_while_the_api_is_down() -> None:
     assert read(Api(nodes=False)) == Cluster(unread="the API server was not reached")
 
 

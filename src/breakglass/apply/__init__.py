@@ -166,8 +166,8 @@ class _Walk:
             fault, signal = self._undo_step(undoing)
             signalled = signal or signalled
             if fault:
-                return f"Putting things back failed, at {undoing}: {fault}.", signalled
-            outcome = "What had begun was put back."
+                return f"Undoing failed, at {undoing}: {fault}.", signalled
+            outcome = "What had begun was undone."
         return outcome, signalled
 
     def _undo_step(self, undoing: Run) -> tuple[str, KeyboardInterrupt | None]:

@@ -49,7 +49,7 @@ def _failure(failures: Sequence[Patched], count: int) -> Failed | Unreachable:
         return Failed(
             f"{len(failures)} of {count} nodes were not patched: {listed}",
             next_step=(
-                "run the same command again; breakglass restore gives back whatever carries our "
+                "run the same command again; breakglass restore undoes whatever carries our "
                 "annotation"
             ),
         )

@@ -17,10 +17,10 @@ def run_check(options: Options, *, tag: str | None, expect_served: bool) -> int:
 
 
 def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.CheckResult:
-    facts = check.observe(session.estate, tag=checked_tag(tag) or "latest")
+    facts = check.observe(session.environment, tag=checked_tag(tag) or "latest")
     session.say_host_keys(unread.error for unread in facts.unread)
     for line in check.lines(facts):
-        session.screen.tell(line)
+        session.screen.show(line)
     verdict = check.judge(
         facts.registries, expect_served=expect_served, way_back=check.way_back(facts)
     )
@@ -28,5 +28,5 @@ def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.Ch
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
     else:
-        session.screen.tell(f"{verdict.sentence}. Next: {verdict.next_step}")
+        session.screen.show(f"{verdict.sentence}. Next: {verdict.next_step}")
     return check.result(facts, verdict)

@@ -56,7 +56,7 @@ class _Command:
 
     def __init__(self) -> None:
         # Without a terminal nothing but us signals what the command has started: then it gets a
-        # process group of its own, and the whole group is signalled.
+        # separate process group, and the whole group is signalled.
         self._has_group = not _has_terminal()
         self._child: subprocess.Popen[bytes] | None = None
         self._ends_at = float("inf")

@@ -25,9 +25,9 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
     """A finding that fails ends nothing but its own part. Raises Busy, and what makes the node
     unusable as such.
     """
-    estate, config = session.estate, session.config
+    environment, config = session.environment, session.config
     choice = chosen(session, node, command="drill")
-    facts = observe(estate, choice.target, known=choice.sources)
+    facts = observe(environment, choice.target, known=choice.sources)
     checks = readiness.checks(
         facts.readings,
         facts.reach.machine,
@@ -36,9 +36,9 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
     )
     lacks = readiness.missing(facts.reach.machine, config.nodes)
     tried: list[tuple[Candidate, list[BreakglassError]]] = []
-    for host, _ in estate.sources:
+    for host, _ in environment.sources:
         candidate = candidate_of(
-            facts, host.name, at=estate.identity.at, max_age_hours=config.status.max_age_hours
+            facts, host.name, at=environment.identity.at, max_age_hours=config.status.max_age_hours
         )
         errors = [candidate.fault] if candidate.fault else []
         if lacks:
@@ -63,19 +63,19 @@ def _try(
     assert option is not None
     before = len(outcome.steps)
     try:
-        reached = session.carry_out(drill.job(session.estate, facts, option)).facts
+        reached = session.carry_out(drill.job(session.environment, facts, option)).facts
         # What it has changed it has changed back.
         outcome.changed = False
         return tidied(reached), None
     except Busy as error:
         raise error.replaced(state=Busy.state_by_default) from error.__cause__
     except BreakglassError as error:
-        step = next((told.step for told in outcome.steps[before:] if told.status == "failed"), None)
+        step = next((each.step for each in outcome.steps[before:] if each.status == "failed"), None)
         if isinstance(error, Integrity) and not isinstance(step, Confirm):
             error = error.replaced(next_step=renewal(option.shelf, option.tarball))
         session.screen.warn(f"{candidate.source}: {error.message}")
         with suppress(BreakglassError):
-            facts = observe_again(session.estate, facts)
+            facts = observe_again(session.environment, facts)
             outcome.changed = bool(leftover(facts).steps)
         return facts, error
 
@@ -91,11 +91,11 @@ def _report(
     sources = [(candidate, _together(errors)) for candidate, errors in tried]
     for candidate, error in sources:
         for warning in candidate.warnings:
-            screen.tell(str(readiness.Check(candidate.source, warning, warns=True)))
+            screen.show(str(readiness.Check(candidate.source, warning, warns=True)))
         sentence = error.message if error else _success(candidate, is_dry=is_dry)
-        screen.tell(str(readiness.Check(candidate.source, sentence, error)))
+        screen.show(str(readiness.Check(candidate.source, sentence, error)))
     for check in checks:
-        screen.tell(str(check))
+        screen.show(str(check))
     findings = [
         *((candidate.source, error) for candidate, error in sources),
         *((check.name, check.error) for check in checks),
@@ -104,10 +104,10 @@ def _report(
     if faults:
         session.outcome.error = _failure(facts, faults, len(findings))
     elif is_dry:
-        screen.tell("Nothing was tried yet: the same command without --dry-run.")
+        screen.show("Nothing was tried yet: the same command without --dry-run.")
     else:
         good = " and from ".join(candidate.source for candidate, _ in sources)
-        screen.tell(f"The way back works today: from {good} into containerd on {facts.node}.")
+        screen.show(f"Recovery works today: from {good} into containerd on {facts.node}.")
     return drill.result(facts, sources, checks)
 
 
@@ -130,8 +130,7 @@ def _failure(
         f"then: breakglass drill {facts.node}",
     ]
     return kind(
-        f"{len(faults)} of {count} findings say that the way back does not work as it should: "
-        f"{listed}",
+        f"{len(faults)} of {count} findings say that recovery does not work as it should: {listed}",
         state=state(facts),
         next_step="; ".join(dict.fromkeys(next_steps)),
     )

@@ -29,7 +29,7 @@ BY_COMMAND = {
 }
 _PRECISELY = {
     ("check", 0): "no registry serves the image, start the runbook",
-    ("check", 5): "nobody knows",
+    ("check", 5): "not known",
     ("check", 10): "not needed",
     ("status", 0): "printed, whatever the state is",
     ("drill", 0): "recovery works today",

@@ -33,7 +33,7 @@ def _work(
     choice = chosen(session, node, command="fetch")
     target = choice.target
     known = fetch_facts.observe(
-        session.estate, target=target, source=source, via=via, known=choice.sources
+        session.environment, target=target, source=source, via=via, known=choice.sources
     )
     after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:
@@ -59,7 +59,7 @@ def fetch_to(
     while True:
         try:
             facts = known or fetch_facts.observe(
-                session.estate, target=target, source=source, via=via
+                session.environment, target=target, source=source, via=via
             )
         except Unreachable as error:
             if not tried:
@@ -69,7 +69,7 @@ def fetch_to(
         option, others = choose_option(facts, tag=tag, via=via, failed=failed)
         before = len(session.outcome.steps)
         try:
-            job = fetch.job(session.estate, facts, option, tag=tag, others=others)
+            job = fetch.job(session.environment, facts, option, tag=tag, others=others)
             return session.carry_out(job).facts, option
         except BreakglassError as error:
             step = _failed_step(session.outcome.steps[before:])

@@ -33,11 +33,11 @@ def import_into(
     session: Session, target: Target, *, tag: str | None, answer_pulls: bool | None = None
 ) -> import_facts.Facts:
     """Import, then print the verdict: which pods start on the node now."""
-    estate = session.estate
-    answers = estate.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
-    done = session.carry_out(import_image.job(estate, target, tag=tag, answer_pulls=answers))
+    environment = session.environment
+    answers = environment.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
+    done = session.carry_out(import_image.job(environment, target, tag=tag, answer_pulls=answers))
     if not session.outcome.dry_run:
-        cluster = verdict.read_cluster(estate, target.host.name, nodes=target.nodes)
+        cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)
         for line in verdict.verdict(done.facts, cluster, before=done.before):
-            session.screen.tell(line)
+            session.screen.show(line)
     return done.facts

@@ -20,7 +20,7 @@ from breakglass.text import inert
 LIMIT_BYTES = 4 * 1024 * 1024
 """A run that finds more than this puts it aside, and begins anew."""
 TAIL_BYTES = 4 * LIMIT_BYTES
-"""How much of the file is read to tell of the last run: all of it, unless it could not be put
+"""How much of the file is read to find the last run: all of it, unless it could not be put
 aside.
 """
 _ENTRY = {
@@ -83,9 +83,9 @@ class Journal:
         if self._has_begun:
             self._write(host=None, line=None, result="ended", exit_code=exit_code)
 
-    def _write(self, **told: object) -> None:
+    def _write(self, **fields: object) -> None:
         """In one call, so that two runs at once never mix their lines."""
-        entry = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **self._who, **told}
+        entry = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **self._who, **fields}
         try:
             if self._descriptor is None:
                 _put_aside(self._path)
@@ -106,7 +106,7 @@ class Journal:
 
 
 def last_run(path: Path) -> dict[str, Any] | None:
-    """The last run that the journal tells of: `run`, `by`, `command`, `at`, `changes` (those that
+    """The last run in the journal: `run`, `by`, `command`, `at`, `changes` (those that
     are known to be done), `exit_code` (None: its end is not there).
 
     Lines that are none of ours are passed over.

@@ -12,8 +12,8 @@ from breakglass.cli.streams import prepare, write_last_words
 from breakglass.errors import BreakglassError, Failed, Interrupted, Usage
 
 OUTSIDE = (
-    "It came before or after the work itself: if this run had begun to change anything, it was "
-    "told above."
+    "It came before or after the work itself: whatever this run had changed by then is reported "
+    "above."
 )
 
 

@@ -14,11 +14,11 @@ def checked_tag(tag: str | None) -> str | None:
 
 def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
     """The node that was named. If none was: the node that fits best, with the reason printed."""
-    estate = session.estate
+    environment = session.environment
     if node is not None:
         check_node_name(node)
         # pin needs the cluster in any case, and says so at once where it is not reached.
-        return named(estate, node, nodes=estate.nodes() if command == "pin" else None)
-    choice = choose_for(estate, command=command)
-    session.screen.tell(choice.why)
+        return named(environment, node, nodes=environment.nodes() if command == "pin" else None)
+    choice = choose_for(environment, command=command)
+    session.screen.show(choice.why)
     return choice

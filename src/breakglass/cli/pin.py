@@ -35,7 +35,9 @@ def pin_to(
     nodes: tuple[Node, ...] | None = None,
 ) -> Done[pin.Facts]:
     """`nodes`: the cluster, where it was read already."""
-    done = session.carry_out(pin.job(session.estate, target, reason=reason, nodes=nodes), yes=yes)
+    done = session.carry_out(
+        pin.job(session.environment, target, reason=reason, nodes=nodes), yes=yes
+    )
     if not session.outcome.dry_run:
         for joined in done.facts.newcomers:
             session.screen.warn(

@@ -65,13 +65,13 @@ def _work(
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
-    facts, stages = _plan(session, checklist, node=node, tag=tag, gives_back=bool(command))
+    facts, stages = _plan(session, checklist, node=node, tag=tag, restores=bool(command))
     steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepOutcome(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        session.screen.tell(in_short(facts, stages, len(steps)))
+        session.screen.show(in_short(facts, stages, len(steps)))
         also = ", and give it back after the command" if command else ""
         session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
@@ -103,32 +103,32 @@ def _plan(
     *,
     node: str | None,
     tag: str | None,
-    gives_back: bool,
+    restores: bool,
 ) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
     """The stages `check` and `node`: nothing is changed by them."""
     screen = session.screen
     with _mentioning_a_pin(session), checklist.doing("check"):
-        session.estate.note("asking the registries")
+        session.environment.note("asking the registries")
         registries, choice = _looked(session, node=node, tag=tag)
-        screen.tell(f"    {recover.judge(registries)}")
+        screen.show(f"    {recover.judge(registries)}")
     with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
             raise choice
-        screen.tell(f"    {choice.why}")
-        facts = recover.observe(session.estate, choice, tag=tag)
+        screen.show(f"    {choice.why}")
+        facts = recover.observe(session.environment, choice, tag=tag)
         for pin_in_force in facts.in_force:
-            screen.tell(f"    pinned {recover.told(pin_in_force)}: this run goes on with that pin")
-        if facts.answers_already:
-            also = ": that is given back too" if gives_back else ""
-            screen.tell(
-                f"    {facts.node} keeps the image or answers pulls from an earlier import{also}"
+            screen.show(
+                f"    pinned {recover.describe(pin_in_force)}: this run goes on with that pin"
             )
+        if facts.answers_already:
+            also = ": that is restored too" if restores else ""
+            screen.show(f"    {facts.node} has the image of an earlier import{also}")
         stages = recover.plan(
             facts,
             config=session.config,
-            identity=session.estate.identity,
+            identity=session.environment.identity,
             tag=tag,
-            gives_back=gives_back,
+            restores=restores,
         )
     return facts, stages
 
@@ -171,7 +171,9 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
     except BreakglassError as error:
         with suppress(BreakglassError):
             marked = [
-                node.name for node in session.estate.nodes() if node.mark.annotation is not None
+                node.name
+                for node in session.environment.nodes()
+                if node.mark.annotation is not None
             ]
             if marked and "breakglass restore" not in error.next_step:
                 error = error.replaced(
@@ -189,12 +191,12 @@ def _looked(
 
     def choose() -> Chosen | BreakglassError:
         try:
-            return recover.choose(session.estate, node=node)
+            return recover.choose(session.environment, node=node)
         except BreakglassError as error:
             return error
 
     questions: list[Callable[[], tuple[Found, ...] | Chosen | BreakglassError]] = [
-        lambda: session.estate.look(tag or "latest"),
+        lambda: session.environment.look(tag or "latest"),
         choose,
     ]
     found, choice = together(questions)

@@ -9,7 +9,7 @@ from breakglass.cli import companion
 from breakglass.cli.checklist import Checklist
 from breakglass.cli.import_image import import_into
 from breakglass.cli.pin import pin_to
-from breakglass.cli.restore import give_back
+from breakglass.cli.restore import restore_nodes
 from breakglass.cli.session import Session
 from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
 from breakglass.commands import recover, restore, restore_facts
@@ -41,11 +41,11 @@ def run_and_restore(
     tag: str | None,
     command: tuple[str, ...],
 ) -> None:
-    """Whatever fails, and whatever signal comes, what was taken is given back before that is
-    told.
+    """Whatever fails, and whatever signal comes: everything is restored first, and the failure is
+    reported after that.
     """
     failure: BaseException | None = None
-    own = recover.own_of(facts, session.estate.identity)
+    own = recover.own_of(facts, session.environment.identity)
     with undisturbed():
         try:
             with disturbed():
@@ -54,7 +54,7 @@ def run_and_restore(
                     recover.check_alone(nodes, own)
                     _run(session, checklist, command)
                     _check_still_pinned(session, own, nodes)
-        except BaseException as error:  # a bug too: it is told when nothing is left taken
+        except BaseException as error:  # a bug too: it is reported when all is restored
             failure = error
         with checklist.doing("restore"):
             after = _restore(session, own, failure)
@@ -62,9 +62,9 @@ def run_and_restore(
         failure = Signalled(number)
     if isinstance(failure, BreakglassError):
         before = failure.state.removeprefix(type(failure).state_by_default)
-        failure = failure.replaced(state=f"{before} Everything was given back. {after}".strip())
+        failure = failure.replaced(state=f"{before} Everything was restored. {after}".strip())
     elif failure is not None:
-        failure.add_note(f"Everything was given back. {after}")
+        failure.add_note(f"Everything was restored. {after}")
     if failure is not None:
         raise failure
     session.outcome.exit_code = checklist.command_status or 0
@@ -74,15 +74,15 @@ def _restore(session: Session, own: restore_facts.Own, failure: BaseException | 
     """The state afterwards. Raises where something is left, chained to the failure before it."""
     if noted() is not None:
         session.screen.warn(
-            "everything is being given back; a further signal, two seconds from now or later, "
+            "everything is being restored; a further signal, two seconds from now or later, "
             "ends that at once"
         )
     _let_patches_settle(session)
-    after, left = _give_back(session, own)
+    after, left = _restore_own(session, own)
     if left is not None:
         if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
             session.screen.bug(failure)
-        raise _not_given_back(left, failure) from failure
+        raise _not_restored(left, failure) from failure
     return after
 
 
@@ -97,11 +97,11 @@ def _run(session: Session, checklist: Checklist, command: tuple[str, ...]) -> No
 
 
 def _check_still_pinned(session: Session, own: restore_facts.Own, before: tuple[Node, ...]) -> None:
-    """What the command ran under is read once more: a pin that somebody gave back meanwhile held
+    """What the command ran under is read once more: a pin that somebody removed meanwhile held
     nothing to this node.
     """
-    with suppress(Unreachable):  # then giving back will say so
-        for name in recover.check_still_pinned(before, session.estate.nodes(), own):
+    with suppress(Unreachable):  # then _restore_own reports it
+        for name in recover.check_still_pinned(before, session.environment.nodes(), own):
             session.screen.warn(
                 f"{name} takes pods now: it joined, or somebody uncordoned it, while the "
                 f"command ran; what that started may have run there"
@@ -113,8 +113,8 @@ def _let_patches_settle(session: Session) -> None:
     arrives is not how it ends.
     """
     if any(
-        isinstance(told.step, PatchNode) and told.begun and told.status != "done"
-        for told in session.outcome.steps
+        isinstance(each.step, PatchNode) and each.begun and each.status != "done"
+        for each in session.outcome.steps
     ):
         session.screen.say(
             f"    waiting {SETTLE_SECONDS:.0f} s for patches that may still be on their way"
@@ -122,15 +122,15 @@ def _let_patches_settle(session: Session) -> None:
         time.sleep(SETTLE_SECONDS)
 
 
-def _give_back(session: Session, own: restore_facts.Own) -> tuple[str, BreakglassError | None]:
-    """The state afterwards, and what could not be given back. What is busy or not reached is tried
+def _restore_own(session: Session, own: restore_facts.Own) -> tuple[str, BreakglassError | None]:
+    """The state afterwards, and what could not be restored. What is busy or not reached is tried
     again for a minute.
     """
     ends_at = time.monotonic() + GIVE_BACK_SECONDS
     while True:
         state = ""
         try:
-            done, left = give_back(session, own=own, yes=True)
+            done, left = restore_nodes(session, own=own, yes=True)
             state = restore.state(done.facts)
             may_help = left is not None and bool(done.facts.unread or done.facts.api)
         except BreakglassError as error:
@@ -141,7 +141,7 @@ def _give_back(session: Session, own: restore_facts.Own) -> tuple[str, Breakglas
             session.screen.bug(bug)
             left, may_help = (
                 Failed(
-                    f"a bug in breakglass ({type(bug).__name__}) while giving back",
+                    f"a bug in breakglass ({type(bug).__name__}) while restoring",
                     next_step="breakglass restore",
                 ),
                 False,
@@ -149,15 +149,15 @@ def _give_back(session: Session, own: restore_facts.Own) -> tuple[str, Breakglas
         if not may_help or time.monotonic() > ends_at:
             return state, left
         session.screen.warn(
-            f"not everything could be given back yet: {left.message if left else ''}; trying "
+            f"not everything could be restored yet: {left.message if left else ''}; trying "
             f"again for up to a minute"
         )
         time.sleep(AGAIN_SECONDS)
 
 
-def _not_given_back(left: BreakglassError, failure: BaseException | None) -> BreakglassError:
-    """Both causes; that something is left on the estate decides."""
-    message = f"not everything was given back: {left.message}"
+def _not_restored(left: BreakglassError, failure: BaseException | None) -> BreakglassError:
+    """Both causes; that something is left on the environment decides."""
+    message = f"not everything was restored: {left.message}"
     kind: type[BreakglassError] = Failed
     if isinstance(failure, BreakglassError):
         message, kind = (

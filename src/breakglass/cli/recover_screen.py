@@ -21,7 +21,7 @@ def show_stages(
             )
         screen.say(f"--- {stage.name}{', whatever happens' if stage.name == 'restore' else ''}")
         if stage.plan is None:
-            screen.tell(
+            screen.show(
                 "It can be planned, and will be shown, once the tarball is on the node: it "
                 "has no sidecars that say what is in it."
             )

@@ -21,20 +21,20 @@ def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run:
 def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> restore.RestoreResult:
     for node in nodes:
         check_node_name(node)
-    done, left = give_back(session, names=nodes, yes=yes)
+    done, left = restore_nodes(session, names=nodes, yes=yes)
     session.outcome.error = left
     return restore.result(done.facts, done.plan)
 
 
-def give_back(
+def restore_nodes(
     session: Session,
     *,
     names: tuple[str, ...] = (),
     own: restore_facts.Own | None = None,
     yes: bool,
 ) -> tuple[Done[restore_facts.Facts], BreakglassError | None]:
-    """Restore, with what could not be given back, though all that was planned was done."""
-    done = session.carry_out(restore.job(session.estate, names=names, own=own), yes=yes)
+    """Restore, with what could not be restored, though all that was planned was done."""
+    done = session.carry_out(restore.job(session.environment, names=names, own=own), yes=yes)
     if session.outcome.dry_run:
         return done, None
     left = restore_leftovers.left_over(

@@ -1,4 +1,4 @@
-"""`breakglass sandbox`: the estate in a box, for a command or a shell."""
+"""`breakglass sandbox`: the environment in a box, for a command or a shell."""
 
 import os
 import signal
@@ -21,8 +21,8 @@ class SandboxResult:
 
 
 def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
-    """Raises the estate, runs the command (or a shell) in it, and ends with its status."""
-    from breakglass.sandbox.estate import raise_estate
+    """Raises the environment, runs the command (or a shell) in it, and ends with its status."""
+    from breakglass.sandbox.environment import raise_environment
 
     screen = Screen(json=options.json, verbose=options.verbose)
     outcome = Outcome("sandbox")
@@ -32,12 +32,14 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
                 "this shell is in a sandbox already",
                 next_step="type `sandbox` to see what you can stop or break, `exit` to leave",
             )
-        with raise_estate() as estate:
-            argv = command or estate.shell()
+        with raise_environment() as environment:
+            argv = command or environment.shell()
             leave = () if command else ("Type `exit` to leave, and first of all: breakglass check",)
-            for line in (*estate.banner.splitlines(), *leave):
+            for line in (*environment.banner.splitlines(), *leave):
                 screen.aside(line)
-            status = _run(argv, estate.environment(), stdout=sys.stderr if options.json else None)
+            status = _run(
+                argv, environment.variables(), stdout=sys.stderr if options.json else None
+            )
             outcome.exit_code = status if status >= 0 else 128 - status
             outcome.result = SandboxResult(tuple(argv), outcome.exit_code)
     except BreakglassError as error:

@@ -84,7 +84,7 @@ class Screen:
         """A line that may hold something to be copied."""
         self._out.print(Text(_printable(line), style=style))
 
-    def tell(self, line: str) -> None:
+    def show(self, line: str) -> None:
         """Prose."""
         self._wrap(self._out, Text(_printable(line)))
 
@@ -103,12 +103,12 @@ class Screen:
         for warning in plan.warnings:
             self.warn(warning)
         for note in plan.notes:
-            self.tell(f"  {note}")
+            self.show(f"  {note}")
         if not plan.steps:
-            self.tell(f"Nothing to do: {plan.goal}.")
+            self.show(f"Nothing to do: {plan.goal}.")
             return
         prefix = "Dry run, nothing is changed. " if dry_run else ""
-        self.tell(f"{prefix}Goal: {plan.goal}.")
+        self.show(f"{prefix}Goal: {plan.goal}.")
         lines = [
             f"{number:>3}. {_printable(str(step))}" for number, step in enumerate(plan.steps, first)
         ]

@@ -15,7 +15,7 @@ from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
-from breakglass.commands import Estate, Identity
+from breakglass.commands import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
 from breakglass.config import Config
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
@@ -55,7 +55,7 @@ class Session:
             command=outcome.command,
             warn=screen.warn,
         )
-        self.estate = Estate(
+        self.environment = Environment(
             config=config,
             hosts=_VerboseReads(self.hosts, screen),
             cluster=self.cluster,
@@ -103,7 +103,7 @@ class Session:
             count=sum(len(part.steps) for part in whole),
         )
         reached = self._apply(job, facts, plan, reports)
-        self.screen.tell(f"Done, and read back: {plan.goal}.")
+        self.screen.show(f"Done, and read back: {plan.goal}.")
         return Done(facts, reached, plan)
 
     def _apply(
@@ -209,7 +209,7 @@ class _Reports:
         )
 
     def undoing(self, step: Step) -> None:
-        self._session.screen.say(f"putting back: {step}")
+        self._session.screen.say(f"undoing: {step}")
 
     def give_up(self, *, signalled: bool = False) -> None:
         """The plan ended early: a step that had begun counts as failed, and may have been done."""

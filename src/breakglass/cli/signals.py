@@ -11,13 +11,13 @@ from breakglass.cli.streams import write_last_words
 
 SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 IMPATIENT_SECONDS = 2.0
-"""While everything is being given back, a signal that comes so soon after the first is the same one
+"""While everything is being restored, a signal that comes so soon after the first is the same one
 once more.
 """
 _seen: list[int] = []
 """Signals that have come."""
 _came_at = 0.0
-"""When the first signal came, or giving back began after it."""
+"""When the first signal came, or restoring began after it."""
 _is_undisturbed = False
 """Whether the first signal is only noted, and raised when what is under way is done."""
 _is_over = False
@@ -110,6 +110,6 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     if not _is_undisturbed:
         raise Signalled(number)
     write_last_words(
-        "\nbreakglass: everything is being given back; a further signal, two seconds from now or "
+        "\nbreakglass: everything is being restored; a further signal, two seconds from now or "
         "later, ends that at once\n"
     )

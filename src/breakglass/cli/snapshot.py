@@ -34,5 +34,5 @@ def _work(
             next_step="breakglass snapshot --tag TAG",
         )
     check_snapshot_tag(wanted)
-    done = session.carry_out(snapshot.job(session.estate, tag=wanted))
+    done = session.carry_out(snapshot.job(session.environment, tag=wanted))
     return snapshot.result(done.facts, done.plan, before=done.before)

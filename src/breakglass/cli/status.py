@@ -17,7 +17,7 @@ def run_status(options: Options) -> int:
 
 def _work(session: Session) -> StatusResult:
     """With the last run that changed something from this machine, as its journal has it."""
-    facts = status.observe(session.estate)
+    facts = status.observe(session.environment)
     last = journal.last_run(journal.place(os.environ, Path.home()))
     errors = [
         source.found.error for source in facts.sources if isinstance(source.found, Unread)

@@ -60,7 +60,7 @@ class Command(_Tidy, TyperCommand):
 
 
 class WithCommand(Command):
-    """What follows `--` is a command line of its own, and no argument of ours. None where there is
+    """What follows `--` is another command line, and no argument of ours. None where there is
     no `--`.
     """
 
@@ -75,7 +75,7 @@ class WithCommand(Command):
         ctx.allow_extra_args = True
         extra: list[str] = super().parse_args(ctx, args[:at])
         if extra and not ctx.resilient_parsing:
-            # Of what may be a COMMAND only its first word is told: it may hold secrets.
+            # Of what may be a COMMAND only its first word is shown: it may hold secrets.
             besides = shlex.join(extra[:1]) + (" ..." if extra[1:] else "")
             raise Usage(
                 f"recover takes one NODE, and got besides: {besides}; a command goes behind --",

@@ -45,7 +45,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Estate:
+class Environment:
     """Everything that a command may read."""
 
     config: Config
@@ -160,7 +160,7 @@ def sources(config: Config) -> tuple[tuple[Host, str], ...]:
 
 @dataclass(frozen=True)
 class Unread:
-    """A part of the estate that could not be read, and why."""
+    """A part of the environment that could not be read, and why."""
 
     name: str
     error: BreakglassError

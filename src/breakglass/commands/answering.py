@@ -1,4 +1,4 @@
-"""The steps that let a node answer pulls, and those that undo it."""
+"""The steps that let a node serve the image locally, and those that undo it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -106,6 +106,6 @@ def _stop(node: Host, directory: str) -> Run:
 
 def _refuses(registry: str) -> str:
     return (
-        f"{registry} lets nobody look without a login: if its image is broken, pods with Always "
+        f"{registry} wants a login: if its image is broken, pods with Always "
         f"do not start under its name; log in here (docker login {registry}) and import again"
     )

@@ -1,8 +1,8 @@
-"""What is known of a node that is, or is not, to answer pulls."""
+"""What is known of a node that is, or is not, to serve the image locally."""
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.commands.hosts_toml_reading import endpoints, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken
@@ -14,7 +14,7 @@ from breakglass.plan import Host
 class Answers:
     taken: Taken
     answering: Answering | None = None
-    """None: the node is not to answer pulls."""
+    """None: the node is not to serve the image locally."""
     pulls: tuple[Pull, ...] = ()
     """What the registries do, asked from the node."""
 
@@ -30,15 +30,13 @@ class Answers:
 
     @property
     def refusing(self) -> tuple[str, ...]:
-        """Registries that let nobody look without a login, so that nobody knows whether their image
-        is whole.
-        """
+        """Registries that want a login, so that it is not known whether their image is whole."""
         refusing = (pull.registry for pull in self.pulls if pull.state is PullState.REFUSES)
         return tuple(dict.fromkeys(refusing))
 
 
 def read_answers(
-    estate: Estate,
+    environment: Environment,
     host: Host,
     names: tuple[str, ...],
     *,
@@ -46,30 +44,32 @@ def read_answers(
     wanted: bool,
     pulls: tuple[Pull, ...] | None = None,
 ) -> Answers:
-    """`wanted`: the node is to answer pulls. `pulls`: what the registries did when they were asked
+    """`wanted`: the node is to serve the image locally. `pulls`: what the registries answered
     before; they are not asked again.
     """
-    nodes = estate.config.nodes
+    nodes = environment.config.nodes
     if not wanted or not names:
-        return Answers(read_taken(estate.hosts, host, nodes.directory, certs=nodes.registry_config))
+        return Answers(
+            read_taken(environment.hosts, host, nodes.directory, certs=nodes.registry_config)
+        )
     registries = tuple(dict.fromkeys(registry_of(name) for name in names))
     taken, answering = read_answering(
-        estate.hosts,
+        environment.hosts,
         host,
         nodes.directory,
         certs=nodes.registry_config,
         registries=registries,
-        ctr=estate.ctr,
+        ctr=environment.ctr,
     )
     if pulls is None:
-        estate.note(f"asking {', '.join(registries)} from {host}")
+        environment.note(f"asking {', '.join(registries)} from {host}")
         questions = [
             question
             for site in answering.sites
             for question in _questions(site, taken, names, architecture)
         ]
-        answers = read_pulls(estate.hosts, host, questions)
-        pulls = tuple(_second_opinion(estate, pull, architecture) for pull in answers)
+        answers = read_pulls(environment.hosts, host, questions)
+        pulls = tuple(_second_opinion(environment, pull, architecture) for pull in answers)
     return Answers(taken, answering, pulls)
 
 
@@ -110,13 +110,13 @@ def _questions(
     ]
 
 
-def _second_opinion(estate: Estate, pull: Pull, architecture: str) -> Pull:
+def _second_opinion(environment: Environment, pull: Pull, architecture: str) -> Pull:
     """A registry that refuses the node, which has no login, is asked from here, where there may be
     a login.
     """
     if pull.state is not PullState.REFUSES:
         return pull
-    image = estate.image_id(pull.name, f"linux/{architecture}")
+    image = environment.image_id(pull.name, f"linux/{architecture}")
     if image.state != "broken":
         return pull
     return replace(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from breakglass.commands import Estate, Unread
+from breakglass.commands import Environment, Unread
 from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
@@ -71,17 +71,18 @@ class CheckResult:
     unreached: tuple[str, ...]
 
 
-def observe(estate: Estate, *, tag: str) -> Facts:
-    if not estate.config.registries:
+def observe(environment: Environment, *, tag: str) -> Facts:
+    if not environment.config.registries:
         raise Usage(
             "the configuration names no registries, so there is nobody to ask",
-            next_step="add them under registries: in " + str(estate.config.source),
+            next_step="add them under registries: in " + str(environment.config.source),
         )
-    estate.note("asking the registries, the sources and the API server")
+    environment.note("asking the registries, the sources and the API server")
     questions: dict[str, Callable[[], Answer]] = {
-        host.name: partial(estate.source, host, directory) for host, directory in estate.sources
+        host.name: partial(environment.source, host, directory)
+        for host, directory in environment.sources
     }
-    questions |= {API: partial(_count, estate), REGISTRIES: lambda: estate.look(tag)}
+    questions |= {API: partial(_count, environment), REGISTRIES: lambda: environment.look(tag)}
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
     others = [
@@ -94,7 +95,7 @@ def observe(estate: Estate, *, tag: str) -> Facts:
         if isinstance(registries, tuple)
         else tuple(
             Found(registry.name, "unreachable", detail=LATE)
-            for registry in estate.config.registries
+            for registry in environment.config.registries
         ),
         tuple(answer for answer in others if isinstance(answer, Shelf)),
         tuple(answer for answer in others if isinstance(answer, Unread)),
@@ -102,9 +103,9 @@ def observe(estate: Estate, *, tag: str) -> Facts:
     )
 
 
-def _count(estate: Estate) -> int | Unread:
+def _count(environment: Environment) -> int | Unread:
     try:
-        return len(estate.nodes())
+        return len(environment.nodes())
     except Unreachable as error:
         return Unread(API, error)
 
@@ -113,7 +114,7 @@ def judge(
     registries: tuple[Found, ...], *, expect_served: bool, way_back: str = RUNBOOK
 ) -> Verdict:
     """Pure. Exit 0: no registry serves the image. 10: one does. 5: none does and at least one
-    refused us, so nobody knows. `expect_served` swaps 0 and 10.
+    refused us, so it is not known. `expect_served` swaps 0 and 10.
 
     `way_back`: what helps where none serves it; it changes no code.
     """
@@ -191,16 +192,14 @@ def way_back(facts: Facts) -> str:
 
 
 def unserved(registries: tuple[Found, ...]) -> str:
-    """Whether nobody serves the image, or nobody knows, in words; empty where a registry serves
-    it.
-    """
+    """That no registry serves the image, or that it is not known; empty where one serves it."""
     if any(found.state == "serves" for found in registries):
         return ""
     refusing = [found.name for found in registries if found.state == "refuses"]
     if not refusing:
         return "no registry serves the image"
     return (
-        f"nobody knows: {', '.join(refusing)} refused us (401, 403), and no other registry serves "
+        f"not known: {', '.join(refusing)} refused us (401, 403), and no other registry serves "
         f"the image"
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import Estate, Target, Unread
+from breakglass.commands import Environment, Target, Unread
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.deadline import together
@@ -27,15 +27,15 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
+def named(environment: Environment, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
     """The node that was named. `nodes`: the cluster, where it was read already."""
-    return Chosen(estate.resolve(node, nodes), f"{node} was named")
+    return Chosen(environment.resolve(node, nodes), f"{node} was named")
 
 
-def choose_for(estate: Estate, *, command: str) -> Chosen:
+def choose_for(environment: Environment, *, command: str) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
-    nodes = _read_nodes(estate, command)
-    sources, candidates = _read(estate, nodes, command)
+    nodes = _read_nodes(environment, command)
+    sources, candidates = _read(environment, nodes, command)
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
     ]
@@ -46,14 +46,14 @@ def choose_for(estate: Estate, *, command: str) -> Chosen:
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return Chosen(estate.resolve(choice.node, nodes), choice.why, sources)
+    return Chosen(environment.resolve(choice.node, nodes), choice.why, sources)
 
 
-def _read_nodes(estate: Estate, command: str) -> tuple[Node, ...]:
+def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
     try:
-        return estate.nodes()
+        return environment.nodes()
     except Unreachable as error:
-        hosts = estate.config.nodes.hosts.items()
+        hosts = environment.config.nodes.hosts.items()
         known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts) or "none: any address will do"
         raise Unreachable(
             f"no NODE was named, and the API, which knows the nodes, was not reached: "
@@ -63,19 +63,19 @@ def _read_nodes(estate: Estate, command: str) -> tuple[Node, ...]:
 
 
 def _read(
-    estate: Estate, nodes: tuple[Node, ...], command: str
+    environment: Environment, nodes: tuple[Node, ...], command: str
 ) -> tuple[tuple[Shelf | Unread, ...], tuple[Candidate, ...]]:
     """The sources, where the command takes a tarball from them, and every node."""
     # Nodes that the API rules out are not asked.
     asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
-    sources = estate.sources if command not in ("import", "pin") else ()
+    sources = environment.sources if command not in ("import", "pin") else ()
     names = [*(host.name for host, _ in sources), *(node.name for node in asked)]
-    estate.note(f"looking at {', '.join(names)}")
+    environment.note(f"looking at {', '.join(names)}")
     questions: list[Callable[[], Shelf | Unread | list[Candidate | None]]] = [
-        partial(estate.source, host, directory) for host, directory in sources
+        partial(environment.source, host, directory) for host, directory in sources
     ]
     # Only the nodes have a deadline: a NAS may take longer than a node that would be chosen.
-    read_nodes = [partial(_read_candidate, estate, node) for node in asked]
+    read_nodes = [partial(_read_candidate, environment, node) for node in asked]
     answers = together([*questions, lambda: together(read_nodes, seconds=SECONDS)])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf | Unread))
     read = {
@@ -93,13 +93,13 @@ def _read(
     return shelves, candidates
 
 
-def _read_candidate(estate: Estate, node: Node) -> Candidate:
-    directory, name = estate.config.nodes.directory, estate.config.image.name
+def _read_candidate(environment: Environment, node: Node) -> Candidate:
+    directory, name = environment.config.nodes.directory, environment.config.image.name
     try:
-        host = estate.target_of(node).host
-        machine = read_machine(estate.hosts, host, directory, ("python3",))
-        shelf = read_shelf(estate.hosts, host, directory, name)
-        has_image = not missing_names(estate, machine, shelf)
+        host = environment.target_of(node).host
+        machine = read_machine(environment.hosts, host, directory, ("python3",))
+        shelf = read_shelf(environment.hosts, host, directory, name)
+        has_image = not missing_names(environment, machine, shelf)
     except BreakglassError as error:
         return Candidate(node, error, False, False)
     return Candidate(node, machine, bool(shelf.verified), has_image)

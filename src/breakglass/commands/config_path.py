@@ -34,7 +34,7 @@ def _why_not_read(node: Host, certs: str, answering: Answering) -> str:
         fault = answering.config_fault or f"no containerd command, and no {answering.config_file}"
         return (
             f"containerd's configuration cannot be read ({fault}), "
-            f"so nobody knows whether it reads hosts.toml"
+            f"so it is not known whether it reads hosts.toml"
         )
     if not path:
         return (
@@ -54,5 +54,5 @@ def _why_not_read(node: Host, certs: str, answering: Answering) -> str:
             f"{certs}"
         )
     if answering.content is None:
-        return f"containerd on {node} does not tell where its content store is (ctr plugins ls)"
+        return f"containerd on {node} does not report where its content store is (ctr plugins ls)"
     return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from breakglass.commands import (
-    Estate,
+    Environment,
     Identity,
     create,
     discard,
@@ -78,15 +78,19 @@ class DrillResult:
     checks: tuple[CheckResult, ...]
 
 
-def job(estate: Estate, facts: Facts, option: Option) -> Job[Facts]:
+def job(environment: Environment, facts: Facts, option: Option) -> Job[Facts]:
     """One source's tarball in and out again. The option was chosen from these facts."""
-    config = estate.config
+    config = environment.config
     return Job(
         observe=lambda: facts,
         decide=partial(
-            plan, option=option, image=config.image, nodes=config.nodes, identity=estate.identity
+            plan,
+            option=option,
+            image=config.image,
+            nodes=config.nodes,
+            identity=environment.identity,
         ),
-        observe_again=partial(observe_again, estate),
+        observe_again=partial(observe_again, environment),
         state=state,
         left_over=leftover,
     )
@@ -171,7 +175,7 @@ def _check_room(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
     if disk is None:
         command = f"{' '.join(facts.ctr.command)} plugins ls"
         return (
-            f"{node} does not tell where containerd keeps its content ({command}), so nobody "
+            f"{node} does not report where containerd keeps its content ({command}), so nobody "
             f"knows whether there is room for the import",
         )
     needed_bytes = tarball.size_bytes * (1 + IMPORTED)  # the tarball may lie on the same disk

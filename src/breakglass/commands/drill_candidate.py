@@ -83,7 +83,7 @@ def _fault(
     record = tarball.record
     if record is None:
         return Refused(
-            f"{tarball.file} has no complete sidecar, so nobody knows what should be in it; "
+            f"{tarball.file} has no complete sidecar, so it is not known what should be in it; "
             f"fetch would still take it, after a full verification",
             next_step=renewal(shelf, tarball),
         )

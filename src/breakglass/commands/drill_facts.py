@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate, Target, Unread, fetch_facts, readiness
+from breakglass.commands import Environment, Target, Unread, fetch_facts, readiness
 from breakglass.commands.fetch_options import designated
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.containerd import Ctr, Namespace, read_namespace
@@ -42,24 +42,28 @@ class Facts:
         return self.reach.node
 
 
-def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...] = ()) -> Facts:
+def observe(
+    environment: Environment, target: Target, *, known: tuple[Shelf | Unread, ...] = ()
+) -> Facts:
     """`known`: sources that were read already. Raises Unreachable for the node."""
-    nodes = estate.config.nodes
+    nodes = environment.config.nodes
     if nodes.namespace == NAMESPACE:
         raise Refused(
             f"nodes.namespace is {NAMESPACE}, which drill empties",
             next_step="give it the namespace of kubelet's images: k8s.io",
         )
     node = target.host
-    estate.note(f"looking at {node} ({node.ssh})")
-    machine, scratch = _read_node(estate, node, f"{nodes.directory}/{SCRATCH}")
-    sources = fetch_facts.read_sources(estate, node, machine, source=None, via="auto", known=known)
+    environment.note(f"looking at {node} ({node.ssh})")
+    machine, scratch = _read_node(environment, node, f"{nodes.directory}/{SCRATCH}")
+    sources = fetch_facts.read_sources(
+        environment, node, machine, source=None, via="auto", known=known
+    )
     reach = fetch_facts.Facts(
         node, target.how, machine, scratch, sources.shelves, sources.unread, sources.logins
     )
     offered = (designated(shelf, None) for shelf in sources.shelves)
     newest = next((tarball.tag for tarball in offered if tarball is not None), "latest")
-    readings = readiness.observe(estate, machine, estate.config.image.names(newest))
+    readings = readiness.observe(environment, machine, environment.config.image.names(newest))
     facts = Facts(
         reach,
         has_directory=False,
@@ -68,15 +72,15 @@ def observe(estate: Estate, target: Target, *, known: tuple[Shelf | Unread, ...]
         ctr=Ctr(nodes.ctr, NAMESPACE),
         readings=readings,
     )
-    return _with_containerd(estate, facts)
+    return _with_containerd(environment, facts)
 
 
-def observe_again(estate: Estate, facts: Facts) -> Facts:
+def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The node read anew; the sources are not asked again."""
     reach = facts.reach
-    machine, scratch = _read_node(estate, reach.node, reach.shelf.directory)
+    machine, scratch = _read_node(environment, reach.node, reach.shelf.directory)
     facts = replace(facts, reach=replace(reach, machine=machine, shelf=scratch))
-    return _with_containerd(estate, facts)
+    return _with_containerd(environment, facts)
 
 
 def tidied(facts: Facts) -> Facts:
@@ -87,23 +91,23 @@ def tidied(facts: Facts) -> Facts:
     return replace(facts, reach=reach, has_directory=True, namespace=None)
 
 
-def _read_node(estate: Estate, node: Host, scratch: str) -> tuple[Machine, Shelf]:
+def _read_node(environment: Environment, node: Host, scratch: str) -> tuple[Machine, Shelf]:
     """The node and the scratch directory. Raises Refused where there is anything in it that is not
     of a drill: a drill empties it.
     """
-    programs = (*readiness.programs(estate.config.nodes), "ssh")
-    machine = read_machine(estate.hosts, node, scratch, programs)
+    programs = (*readiness.programs(environment.config.nodes), "ssh")
+    machine = read_machine(environment.hosts, node, scratch, programs)
     try:
-        return machine, _read_scratch(estate, node, scratch)
+        return machine, _read_scratch(environment, node, scratch)
     except Refused:
         # Files that come and go meanwhile are those of a drill that runs now; its lock will be
         # reported.
-        return machine, _read_scratch(estate, node, scratch)
+        return machine, _read_scratch(environment, node, scratch)
 
 
-def _read_scratch(estate: Estate, node: Host, directory: str) -> Shelf:
-    shelf = read_shelf(estate.hosts, node, directory, estate.config.image.name)
-    listing = estate.hosts.ask(node, ("sh", "-c", _LISTING, "scratch", directory))
+def _read_scratch(environment: Environment, node: Host, directory: str) -> Shelf:
+    shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
+    listing = environment.hosts.ask(node, ("sh", "-c", _LISTING, "scratch", directory))
     look = node.by_hand("ls", "-la", directory)
     if not listing.ok:
         raise Unreachable(
@@ -141,14 +145,14 @@ def _stem(file: str) -> str:
     return file.removesuffix(".tar.gz")
 
 
-def _with_containerd(estate: Estate, facts: Facts) -> Facts:
+def _with_containerd(environment: Environment, facts: Facts) -> Facts:
     """Containerd is asked only where the node has every program for it."""
-    nodes = estate.config.nodes
-    directory = read_shelf(estate.hosts, facts.node, nodes.directory, facts.reach.shelf.name)
+    nodes = environment.config.nodes
+    directory = read_shelf(environment.hosts, facts.node, nodes.directory, facts.reach.shelf.name)
     facts = replace(facts, has_directory=directory.present)
     if readiness.missing(facts.reach.machine, nodes):
         return facts
     content = facts.readings.content
-    disk = read_disk(estate.hosts, facts.node, content) if content else None
-    namespace = read_namespace(estate.hosts, facts.node, facts.ctr)
+    disk = read_disk(environment.hosts, facts.node, content) if content else None
+    namespace = read_namespace(environment.hosts, facts.node, facts.ctr)
     return replace(facts, namespace=namespace, disk=disk)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, enter, removal, repoint, tidying
+from breakglass.commands import Environment, Identity, enter, removal, repoint, tidying
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_facts import Facts, observe_again, state
 from breakglass.commands.fetch_options import Option
@@ -28,7 +28,7 @@ class FetchResult:
 
 
 def job(
-    estate: Estate,
+    environment: Environment,
     facts: Facts,
     option: Option,
     *,
@@ -41,12 +41,12 @@ def job(
         decide=partial(
             plan,
             option=option,
-            image=estate.config.image,
-            identity=estate.identity,
+            image=environment.config.image,
+            identity=environment.identity,
             tag=tag,
             others=others,
         ),
-        observe_again=partial(observe_again, estate),
+        observe_again=partial(observe_again, environment),
         state=state,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Estate, Target, Unread
+from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
 from breakglass.deadline import together
 from breakglass.errors import Refused
 from breakglass.observe.machine import Machine, read_hashes, read_machine
@@ -75,7 +75,7 @@ class Facts:
 
 
 def observe(
-    estate: Estate,
+    environment: Environment,
     *,
     target: Target,
     source: str | None,
@@ -85,15 +85,15 @@ def observe(
     """`known`: sources that were read already. Raises Refused for a source that is not configured,
     Unreachable for the node.
     """
-    names = [host.name for host, _ in estate.sources]
+    names = [host.name for host, _ in environment.sources]
     if source is not None and source not in names:
         raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
     node = target.host
-    estate.note(f"looking at {node} ({node.ssh})")
-    directory = estate.config.nodes.directory
-    machine = read_machine(estate.hosts, node, directory, COMMANDS)
-    shelf = read_shelf(estate.hosts, node, directory, estate.config.image.name)
-    sources = read_sources(estate, node, machine, source=source, via=via, known=known)
+    environment.note(f"looking at {node} ({node.ssh})")
+    directory = environment.config.nodes.directory
+    machine = read_machine(environment.hosts, node, directory, COMMANDS)
+    shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
+    sources = read_sources(environment, node, machine, source=source, via=via, known=known)
     facts = Facts(
         node,
         target.how,
@@ -104,20 +104,20 @@ def observe(
         sources.logins,
         others_unasked=source is not None and len(names) > 1,
     )
-    return _with_hashes(estate, facts)
+    return _with_hashes(environment, facts)
 
 
-def observe_again(estate: Estate, facts: Facts) -> Facts:
+def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The node read anew. The sources are not asked again: a source that goes down meanwhile
     changes no plan.
     """
-    machine = read_machine(estate.hosts, facts.node, facts.shelf.directory, COMMANDS)
-    shelf = read_shelf(estate.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
-    return _with_hashes(estate, replace(facts, machine=machine, shelf=shelf))
+    machine = read_machine(environment.hosts, facts.node, facts.shelf.directory, COMMANDS)
+    shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
+    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf))
 
 
 def read_sources(
-    estate: Estate,
+    environment: Environment,
     node: Host,
     machine: Machine,
     *,
@@ -127,7 +127,7 @@ def read_sources(
 ) -> Sources:
     """The shelves of all sources or of the named one, and how the node itself logs in to each."""
     wanted = [
-        (host, directory) for host, directory in estate.sources if source in (None, host.name)
+        (host, directory) for host, directory in environment.sources if source in (None, host.name)
     ]
     answers: Sequence[Shelf | Unread | None]
     if known:
@@ -135,12 +135,14 @@ def read_sources(
         answers = [answer for answer in known if _source_name(answer) in names]
     else:
         for host, _ in wanted:
-            estate.note(f"looking at {host} ({host.ssh})")
-        answers = together([partial(estate.source, host, directory) for host, directory in wanted])
+            environment.note(f"looking at {host} ({host.ssh})")
+        answers = together(
+            [partial(environment.source, host, directory) for host, directory in wanted]
+        )
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
     unread = tuple(answer for answer in answers if isinstance(answer, Unread))
     logins = {
-        shelf.host.name: _read_login(estate, node, machine, shelf.host)
+        shelf.host.name: _read_login(environment, node, machine, shelf.host)
         for shelf in shelves
         if via != "operator" and shelf.present
     }
@@ -151,23 +153,23 @@ def _source_name(answer: Shelf | Unread) -> str:
     return answer.host.name if isinstance(answer, Shelf) else answer.name
 
 
-def _read_login(estate: Estate, node: Host, machine: Machine, source: Host) -> Login:
+def _read_login(environment: Environment, node: Host, machine: Machine, source: Host) -> Login:
     """Asks the node whether its root may log in to the source. Changes nothing there."""
     argv = ("ssh", *SSH_OPTIONS, *source.login)
     if "ssh" not in machine.commands:
         return Login(argv, f"{node} has no ssh client")
-    result = estate.hosts.ask(node, (*argv, "cat /dev/null"), quiet_seconds=FIRST_BYTE_SECONDS)
+    result = environment.hosts.ask(node, (*argv, "cat /dev/null"), quiet_seconds=FIRST_BYTE_SECONDS)
     if result.ok:
         return Login(argv, "")
     reason = inert(result.stderr or result.lost)
     return Login(argv, f"{node} cannot log in to {source} ({source.ssh}): {reason}")
 
 
-def _with_hashes(estate: Estate, facts: Facts) -> Facts:
+def _with_hashes(environment: Environment, facts: Facts) -> Facts:
     """Hashes the verified tarballs on the node: a sidecar proves nothing about the content."""
     shelf = facts.shelf
     paths = tuple(shelf.path(tarball) for tarball in shelf.verified)
-    hashes = read_hashes(estate.hosts, facts.node, paths)
+    hashes = read_hashes(environment.hosts, facts.node, paths)
     bad = frozenset(
         tarball.file
         for tarball in shelf.verified

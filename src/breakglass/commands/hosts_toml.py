@@ -95,14 +95,13 @@ def _server_as_host(site: Site, server: str, settings: dict[str, Any]) -> list[s
         raise cannot_list(
             site,
             "the login in its server's address would have to be repeated in it",
-            'list the registry in it as a host of its own: [host."https://..."]',
+            'list the registry in it as its own host: [host."https://..."]',
         )
     if "header" in settings:
         raise cannot_list(
             site,
             "the registry's own `header` would have to be repeated in it, and may hold a secret",
-            f"list the registry in it as a host of its own, with that header: "
-            f"[host.{_toml(server)}]",
+            f"list the registry in it as its own host, with that header: [host.{_toml(server)}]",
         )
     return [f"[host.{_toml(server)}]", *(f"  {line}" for line in _settings(settings)), ""]
 

@@ -1,4 +1,4 @@
-"""The steps after which one hosts.toml lists the node as a host that answers pulls."""
+"""The steps after which one hosts.toml lists the node as a host that serves the image locally."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -100,7 +100,7 @@ def _restored_before(
     if entry.is_edited:
         warning = (
             f"{node}:{entry.path} was replaced after breakglass wrote it: what is there now is "
-            f"what restore will put back"
+            f"what restore will undo"
         )
         return (), (warning,)
     return (), ()

@@ -40,7 +40,7 @@ def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
 
 
 def lists(text: str | None, address: str, *, first: bool) -> bool:
-    """Whether a hosts.toml, whoever wrote it, names the address; with `first`, before all
+    """Whether a hosts.toml, by us or others, names the address; with `first`, before all
     others.
     """
     try:

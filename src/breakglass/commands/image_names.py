@@ -1,6 +1,6 @@
 """Whether a node has the image under every name that pods use."""
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
@@ -8,18 +8,22 @@ from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host
 
 
-def missing_names(estate: Estate, machine: Machine, shelf: Shelf) -> tuple[str, ...]:
+def missing_names(environment: Environment, machine: Machine, shelf: Shelf) -> tuple[str, ...]:
     """The names that pods use and that do not resolve to a whole, unpacked image on the node;
     empty: it has the image.
 
     With a tarball on the node these are the names of its tag, and that tag must be the recorded
-    image; else the names without a tag of their own.
+    image; else the names that have no tag in the configuration.
     """
     tarball = shelf.find(shelf.latest) if shelf.latest else None
     record = tarball.record if tarball else None
-    names = _names(estate, machine.host, record)
+    names = _names(environment, machine.host, record)
     containerd = read_containerd(
-        estate.hosts, machine.host, estate.ctr, names=names, architecture=machine.architecture
+        environment.hosts,
+        machine.host,
+        environment.ctr,
+        names=names,
+        architecture=machine.architecture,
     )
     missing = [
         name
@@ -32,15 +36,15 @@ def missing_names(estate: Estate, machine: Machine, shelf: Shelf) -> tuple[str, 
     return tuple(missing)
 
 
-def _names(estate: Estate, node: Host, record: Record | None) -> tuple[str, ...]:
-    image = estate.config.image
+def _names(environment: Environment, node: Host, record: Record | None) -> tuple[str, ...]:
+    image = environment.config.image
     if record:
         return image.names(record.tag)
     without_tag = tuple(name for name in image.also_known_as if "{tag}" not in name)
     if without_tag:
         return without_tag
     # Any tag of the repository will do.
-    targets = read_targets(estate.hosts, node, estate.ctr)
+    targets = read_targets(environment.hosts, node, environment.ctr)
     held = [name for name in targets if repository_of(name) == image.repository]
     return (held[0] if held else image.repository,)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from breakglass.commands import Estate, Target
+from breakglass.commands import Environment, Target
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.import_names import keep_name
 from breakglass.errors import Refused
@@ -20,13 +20,13 @@ class Facts:
     shelf: Shelf
     tarball: Tarball | None
     names: tuple[str, ...]
-    """What the image is to be called; the first is the one that the tarball holds."""
+    """The names that the image gets; the first is the name in the tarball."""
     containerd: Containerd
     answers: Answers
 
 
 def observe(
-    estate: Estate,
+    environment: Environment,
     target: Target,
     *,
     tag: str | None,
@@ -35,7 +35,7 @@ def observe(
 ) -> Facts:
     """`shelf`: what the node's directory will be by then, where it is not to be read now."""
     return _observe(
-        estate,
+        environment,
         target.host,
         target.how,
         tag=tag,
@@ -45,12 +45,14 @@ def observe(
     )
 
 
-def observe_again(estate: Estate, facts: Facts, *, tag: str | None, answer_pulls: bool) -> Facts:
+def observe_again(
+    environment: Environment, facts: Facts, *, tag: str | None, answer_pulls: bool
+) -> Facts:
     """The node read anew; the registries are not asked again, so that one that comes or goes
     meanwhile changes no plan.
     """
     return _observe(
-        estate, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers
+        environment, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers
     )
 
 
@@ -65,7 +67,7 @@ def expected_images(tarball: Tarball | None, names: tuple[str, ...]) -> dict[str
 
 
 def _observe(
-    estate: Estate,
+    environment: Environment,
     host: Host,
     how: str,
     *,
@@ -74,20 +76,24 @@ def _observe(
     before: Answers | None,
     shelf: Shelf | None = None,
 ) -> Facts:
-    estate.note(f"looking at {host} ({host.ssh})")
-    nodes, image = estate.config.nodes, estate.config.image
-    machine = _read_machine(estate, host)
-    shelf = shelf or read_shelf(estate.hosts, host, nodes.directory, image.name)
+    environment.note(f"looking at {host} ({host.ssh})")
+    nodes, image = environment.config.nodes, environment.config.image
+    machine = _read_machine(environment, host)
+    shelf = shelf or read_shelf(environment.hosts, host, nodes.directory, image.name)
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()
     expected = expected_images(tarball, names)
     keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
     containerd = read_containerd(
-        estate.hosts, host, estate.ctr, names=(*expected, *keeps), architecture=machine.architecture
+        environment.hosts,
+        host,
+        environment.ctr,
+        names=(*expected, *keeps),
+        architecture=machine.architecture,
     )
     answers = read_answers(
-        estate,
+        environment,
         host,
         tuple(expected),
         architecture=machine.architecture,
@@ -97,11 +103,11 @@ def _observe(
     return Facts(host, how, machine, shelf, tarball, names, containerd, answers)
 
 
-def _read_machine(estate: Estate, host: Host) -> Machine:
+def _read_machine(environment: Environment, host: Host) -> Machine:
     """Raises Refused where a command is missing that import runs there."""
-    nodes = estate.config.nodes
+    nodes = environment.config.nodes
     commands = ("python3", "bash", "gzip", nodes.ctr[0])
-    machine = read_machine(estate.hosts, host, nodes.directory, commands)
+    machine = read_machine(environment.hosts, host, nodes.directory, commands)
     missing = [command for command in commands if command not in machine.commands]
     if missing:
         raise Refused(

@@ -5,7 +5,7 @@ recorded image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Target, enter, verify
+from breakglass.commands import Environment, Identity, Target, enter, verify
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
@@ -45,12 +45,14 @@ class ImportResult:
     """Whether the containerd there keeps the image from kubelet's image garbage collection."""
 
 
-def job(estate: Estate, target: Target, *, tag: str | None, answer_pulls: bool) -> Job[Facts]:
-    nodes, identity = estate.config.nodes, estate.identity
+def job(
+    environment: Environment, target: Target, *, tag: str | None, answer_pulls: bool
+) -> Job[Facts]:
+    nodes, identity = environment.config.nodes, environment.identity
     return Job(
-        observe=partial(observe, estate, target, tag=tag, answer_pulls=answer_pulls),
+        observe=partial(observe, environment, target, tag=tag, answer_pulls=answer_pulls),
         decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
-        observe_again=partial(observe_again, estate, tag=tag, answer_pulls=answer_pulls),
+        observe_again=partial(observe_again, environment, tag=tag, answer_pulls=answer_pulls),
         state=state,
     )
 
@@ -90,7 +92,7 @@ def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
     if honours_pinned(facts.containerd.version):
         goal += ", kept there"
     if facts.answers.answering:
-        goal += ", and the node answers pulls of them"
+        goal += ", and the node serves them locally"
     return goal
 
 
@@ -252,7 +254,7 @@ def _no_tarball(facts: Facts, tag: str | None) -> Refused:
     others = ", ".join(tarball.tag for tarball in shelf.verified)
     if facts.tarball is not None:
         message = (
-            f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so nobody knows what "
+            f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so it is not known what "
             f"it is"
         )
     elif tag is None:

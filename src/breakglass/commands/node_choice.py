@@ -77,7 +77,7 @@ def _reason(
     if command == "import" and not candidate.has_tarball:
         return "has no tarball"
     if command == "pin" and not candidate.has_image:
-        return "does not hold the image"
+        return "does not have the image"
     if not candidate.has_tarball and machine.free_bytes < room_bytes:
         return f"{machine.free_bytes / 1e6:.0f} MB free, {room_bytes / 1e6:.0f} MB needed"
     return ""

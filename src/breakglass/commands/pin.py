@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, Target
+from breakglass.commands import Environment, Identity, Target
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
@@ -44,41 +44,43 @@ class PinResult:
 
 
 def job(
-    estate: Estate, target: Target, *, reason: str, nodes: tuple[Node, ...] | None = None
+    environment: Environment, target: Target, *, reason: str, nodes: tuple[Node, ...] | None = None
 ) -> Job[Facts]:
     """`nodes`: the cluster, where it was read already."""
 
     def observe_after(before: Facts) -> Facts:
-        return without_newcomers(observe_again(estate, before), before)
+        return without_newcomers(observe_again(environment, before), before)
 
     return Job(
-        observe=partial(observe, estate, target, nodes=nodes),
-        decide=partial(plan, identity=estate.identity, reason=reason),
-        observe_again=partial(observe_again, estate),
+        observe=partial(observe, environment, target, nodes=nodes),
+        decide=partial(plan, identity=environment.identity, reason=reason),
+        observe_again=partial(observe_again, environment),
         observe_after=observe_after,
         state=state,
         question=f"Cordon these nodes, so that pods are scheduled on {target.host} only?",
     )
 
 
-def observe(estate: Estate, target: Target, *, nodes: tuple[Node, ...] | None = None) -> Facts:
+def observe(
+    environment: Environment, target: Target, *, nodes: tuple[Node, ...] | None = None
+) -> Facts:
     """`nodes`: the cluster, where it was read already. Raises Unreachable."""
-    nodes = estate.nodes() if nodes is None else nodes
+    nodes = environment.nodes() if nodes is None else nodes
     host = target.host
     node = next((node for node in nodes if node.name == host.name), None)
-    may_patch = estate.may_patch()
+    may_patch = environment.may_patch()
     try:
-        pods: tuple[Pod, ...] | None = read_pods(estate.cluster)
+        pods: tuple[Pod, ...] | None = read_pods(environment.cluster)
     except Unreachable:
         pods = None
     missing: tuple[str, ...] = ()
-    volumes = _volumes(estate)
+    volumes = _volumes(environment)
     if node and node.ready and not node.mark.unschedulable and may_patch is not False:
-        estate.note(f"looking at {host} ({host.ssh})")
-        directory = estate.config.nodes.directory
-        machine = read_machine(estate.hosts, host, directory, ("python3",))
-        shelf = read_shelf(estate.hosts, host, directory, estate.config.image.name)
-        missing = missing_names(estate, machine, shelf)
+        environment.note(f"looking at {host} ({host.ssh})")
+        directory = environment.config.nodes.directory
+        machine = read_machine(environment.hosts, host, directory, ("python3",))
+        shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
+        missing = missing_names(environment, machine, shelf)
     return Facts(
         host.name,
         target.how,
@@ -86,21 +88,21 @@ def observe(estate: Estate, target: Target, *, nodes: tuple[Node, ...] | None = 
         missing,
         may_patch,
         pods,
-        frozenset(repository_of(name) for name in estate.config.image.names("any")),
+        frozenset(repository_of(name) for name in environment.config.image.names("any")),
         volumes,
     )
 
 
-def _volumes(estate: Estate) -> tuple[Volume, ...] | None:
+def _volumes(environment: Environment) -> tuple[Volume, ...] | None:
     try:
-        return read_volumes(estate.cluster)
+        return read_volumes(environment.cluster)
     except Unreachable:
         return None
 
 
-def observe_again(estate: Estate, facts: Facts) -> Facts:
+def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The nodes read anew."""
-    return replace(facts, nodes=estate.nodes())
+    return replace(facts, nodes=environment.nodes())
 
 
 def without_newcomers(now: Facts, before: Facts) -> Facts:
@@ -188,7 +190,7 @@ def _check_schedulable(facts: Facts, target: Node) -> None:
         raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
     if facts.missing:
         raise Refused(
-            f"{name} does not hold the image: {', '.join(facts.missing)} is not there, or not the "
+            f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "
             f"image of its tarball",
             next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )

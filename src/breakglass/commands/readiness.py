@@ -1,4 +1,4 @@
-"""What the way back needs besides tarballs, and what can be known of it without changing
+"""What recovery needs besides tarballs, and what can be known of it without changing
 anything.
 """
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.commands.answering import set_up
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.fetch_facts import Login
@@ -40,7 +40,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. Without an error it is as it should be, or, as a warning, the way back works
+    """One finding. Without an error it is as it should be, or, as a warning, recovery works
     without it.
     """
 
@@ -63,18 +63,23 @@ def programs(nodes: Nodes) -> tuple[str, ...]:
     return ("python3", "bash", "gzip", "sha256sum", nodes.ctr[0])
 
 
-def observe(estate: Estate, machine: Machine, names: tuple[str, ...]) -> Readings:
+def observe(environment: Environment, machine: Machine, names: tuple[str, ...]) -> Readings:
     """`names`: what the image is to be called."""
 
     def answers() -> Answers:
         # The registries are not asked: whether they serve the image today says nothing of the way
         # back.
         return read_answers(
-            estate, machine.host, names, architecture=machine.architecture, wanted=True, pulls=()
+            environment,
+            machine.host,
+            names,
+            architecture=machine.architecture,
+            wanted=True,
+            pulls=(),
         )
 
-    ready = not missing(machine, estate.config.nodes)
-    return Readings(_attempt(answers) if ready else None, _attempt(estate.may_patch))
+    ready = not missing(machine, environment.config.nodes)
+    return Readings(_attempt(answers) if ready else None, _attempt(environment.may_patch))
 
 
 def missing(machine: Machine, nodes: Nodes) -> tuple[str, ...]:
@@ -108,8 +113,8 @@ def _programs(machine: Machine, nodes: Nodes) -> Check:
 
 
 def _answering(node: Host, nodes: Nodes, readings: Readings) -> tuple[Check, ...]:
-    """Whether an import could let the node answer pulls: containerd looks for hosts.toml, each can
-    be extended, a port is there.
+    """Whether an import could let the node serve the image locally: containerd reads hosts.toml,
+    each can be extended, a port is free.
     """
     answers = readings.answers
     if answers is None:

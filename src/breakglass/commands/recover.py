@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from breakglass.commands import (
-    Estate,
+    Environment,
     Identity,
     Target,
     check,
@@ -39,11 +39,11 @@ class Facts:
     others: tuple[Option, ...]
     """What would be, if that failed."""
     into: import_facts.Facts | None
-    """The node as it is, with the tarball that will be there by then; None where only the fetch
-    will tell what is in it.
+    """The node as it is, with the tarball that will be there by then; None where that is
+    known only after the fetch.
     """
     pinning: pin.Facts
-    """The cluster as it is, and a node that will hold the image by then."""
+    """The cluster as it is, and a node that will have the image by then."""
 
     @property
     def node(self) -> Host:
@@ -83,8 +83,8 @@ class Stage:
 
 
 def judge(registries: tuple[Found, ...]) -> str:
-    """What was found, in words. Raises Refused when a registry serves the image, Unreachable when
-    nobody knows.
+    """The registries in words. Raises Refused when a registry serves the image, Unreachable when
+    that is not known.
     """
     verdict = check.judge(registries, expect_served=False)
     singly = (
@@ -98,35 +98,37 @@ def judge(registries: tuple[Found, ...]) -> str:
             verdict.sentence,
             next_step=f"log in (docker login), then the same command again; {singly}",
         )
-    told = ", ".join(f"{found.name} {found.state}" for found in registries)
-    return f"{check.unserved(registries)} ({told or 'the configuration names none'})"
+    states = ", ".join(f"{found.name} {found.state}" for found in registries)
+    return f"{check.unserved(registries)} ({states or 'the configuration names none'})"
 
 
-def choose(estate: Estate, *, node: str | None) -> Chosen:
-    """The node that was named, else the one that fits best."""
-    return named(estate, node) if node is not None else choose_for(estate, command="recover")
+def choose(environment: Environment, *, node: str | None) -> Chosen:
+    """The node that was named, else the best fit."""
+    return (
+        named(environment, node) if node is not None else choose_for(environment, command="recover")
+    )
 
 
-def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
+def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Facts:
     """Everything that the whole plan is made of."""
     target = chosen.target
     fetching = fetch_facts.observe(
-        estate, target=target, source=None, via="auto", known=chosen.sources
+        environment, target=target, source=None, via="auto", known=chosen.sources
     )
     option, others = choose_option(fetching, tag=tag, via="auto", failed={})
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_facts.observe(
-            estate,
+            environment,
             target,
             tag=tag,
-            answer_pulls=estate.config.nodes.answer_pulls,
+            answer_pulls=environment.config.nodes.answer_pulls,
             shelf=shelf,
         )
         if shelf is not None
         else None
     )
-    pinning = pin.observe(estate, target, nodes=target.nodes)
+    pinning = pin.observe(environment, target, nodes=target.nodes)
     return Facts(
         replace(target, nodes=pinning.nodes),
         fetching,
@@ -138,7 +140,7 @@ def observe(estate: Estate, chosen: Chosen, *, tag: str | None) -> Facts:
 
 
 def plan(
-    facts: Facts, *, config: Config, identity: Identity, tag: str | None, gives_back: bool
+    facts: Facts, *, config: Config, identity: Identity, tag: str | None, restores: bool
 ) -> tuple[Stage, ...]:
     """Raises what any part of it would be refused for, before any of it is done."""
     fetching = fetch.plan(
@@ -156,9 +158,9 @@ def plan(
     )
     pinning = pin.plan(facts.pinning, identity=identity, reason=REASON)
     stages = (Stage("fetch", fetching), Stage("import", importing), Stage("pin", pinning))
-    if not gives_back:
+    if not restores:
         return stages
-    giving = None
+    undoing = None
     own = own_of(facts, identity)
     if facts.into is not None and importing is not None:
         then = restore_facts.Facts(
@@ -168,12 +170,12 @@ def plan(
             (restore_facts.Site(facts.node, *import_image.left_by(facts.into, config.nodes)),),
             own=own,
         )
-        giving = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
-    return (*stages, Stage("restore", giving))
+        undoing = restore.plan(then, names=(), nodes=config.nodes, identity=identity)
+    return (*stages, Stage("restore", undoing))
 
 
 def own_of(facts: Facts, identity: Identity) -> restore_facts.Own:
-    """What this run may give back: its own and nothing else. Raises Refused where a pin is in
+    """What this run may restore: its own and nothing else. Raises Refused where a pin is in
     force: it may be somebody's at work.
     """
     own = restore_facts.Own(facts.node, identity.run)
@@ -190,8 +192,8 @@ def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
     if other is not None:
         raise Refused(
             (
-                f"{other.target} is pinned already, {told(other)}; with a command this run would "
-                f"give back what is not its own"
+                f"{other.target} is pinned already, {describe(other)}; with a command this run "
+                f"would remove somebody else's pin when it ends"
             ),
             next_step=(
                 f"if that run is dead or done: breakglass restore, then this again; else run the "
@@ -200,14 +202,14 @@ def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
         )
 
 
-def told(pin: Pin) -> str:
+def describe(pin: Pin) -> str:
     return f"since {pin.at} by {pin.by}" + (f", reason: {pin.reason}" if pin.reason else "")
 
 
 def check_still_pinned(
     before: tuple[Node, ...], now: tuple[Node, ...], own: restore_facts.Own
 ) -> tuple[str, ...]:
-    """Nodes beside the target that take pods now. Raises Failed when the whole pin was given back
+    """Nodes beside the target that take pods now. Raises Failed when the whole pin was removed
     while the command ran.
     """
     pinned, standing = (
@@ -216,7 +218,7 @@ def check_still_pinned(
     if pinned and not standing:
         raise Failed(
             (
-                "somebody gave back the pin while the command ran, so what it started may have "
+                "somebody removed the pin while the command ran, so what it started may have "
                 "run on other nodes"
             ),
             next_step=f"see where it ran; then, if need be: breakglass recover {own.host}",

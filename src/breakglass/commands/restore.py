@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, enter
+from breakglass.commands import Environment, Identity, enter
 from breakglass.commands.answering import take_back
 from breakglass.commands.import_names import untag
 from breakglass.commands.job import Job
@@ -23,13 +23,15 @@ class RestoreResult:
     unreached: tuple[str, ...]
 
 
-def job(estate: Estate, *, names: tuple[str, ...] = (), own: Own | None = None) -> Job[Facts]:
+def job(
+    environment: Environment, *, names: tuple[str, ...] = (), own: Own | None = None
+) -> Job[Facts]:
     """`names`: only these nodes; `own`: only what one run has changed."""
-    nodes, identity = estate.config.nodes, estate.identity
+    nodes, identity = environment.config.nodes, environment.identity
     return Job(
-        observe=partial(observe, estate, names=names, own=own),
+        observe=partial(observe, environment, names=names, own=own),
         decide=partial(plan, names=names, nodes=nodes, identity=identity),
-        observe_again=partial(observe_again, estate),
+        observe_again=partial(observe_again, environment),
         state=state,
         question="Give this back?",
     )
@@ -71,7 +73,7 @@ def _warnings(facts: Facts, *, changes: bool, may_not: bool) -> list[str]:
     if changes and facts.unserved:
         warnings.append(
             f"{facts.unserved}: unless that changes, pipelines fail again on nodes that do "
-            f"not hold it, and on nodes that no longer answer pulls"
+            f"not hold it, and on nodes that no longer serve the image locally"
         )
     if may_not:
         warnings.append(may_not_patch().message)
@@ -110,9 +112,9 @@ def _state_of_cluster(facts: Facts) -> str:
 def _state_of_nodes(facts: Facts) -> str:
     dirty = [site.host.name for site in facts.sites if not site.is_clean]
     if dirty:
-        nodes = f"Still answering pulls or keeping an image for us: {', '.join(dirty)}."
+        nodes = f"Still serving the image locally or keeping an image for us: {', '.join(dirty)}."
     else:
-        nodes = "No node that was looked at answers pulls or keeps an image for us."
+        nodes = "No node that was looked at serves the image locally or keeps an image for us."
     if not facts.unread:
         return nodes
     return f"{nodes} Not known of {', '.join(unread.name for unread in facts.unread)}."
@@ -125,13 +127,13 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
         unread = {unread.name for unread in facts.unread}
         reached = [name for name in names if name not in unread] or ["nothing that was reached"]
         cluster = "not cordoned by us, without our annotation; " if uncordons else ""
-        return f"{', '.join(reached)}: {cluster}no pulls are answered, no image is kept for us{but}"
+        return f"{', '.join(reached)}: {cluster}no image is served locally or kept for us{but}"
     if facts.own is not None:
         cluster = "no node is cordoned by this run; " if uncordons else ""
-        return f"{cluster}{facts.own.host} answers no pulls and keeps no image for us{but}"
+        return f"{cluster}{facts.own.host} serves and keeps no image for us{but}"
     whose = "no node that was reached" if facts.unread or facts.api else "no node"
     cluster = f"{whose} is cordoned by us or carries an annotation of ours; " if uncordons else ""
-    return f"{cluster}{whose} answers pulls or keeps an image for us{but}"
+    return f"{cluster}{whose} serves the image locally or keeps an image for us{but}"
 
 
 def _undo(site: Site, nodes: Nodes, identity: Identity) -> tuple[Step, ...]:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Unread, check
+from breakglass.commands import Environment, Unread, check
 from breakglass.commands.import_names import OURS
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
@@ -41,8 +41,8 @@ class Facts:
     nodes: tuple[Node, ...]
     may_patch: bool | None
     unserved: str = ""
-    """That no registry serves the image yet, or nobody knows; empty: one does, or it was not
-    asked.
+    """That no registry serves the image yet, or that it is not known; empty: one does, or none
+    was asked.
     """
     sites: tuple[Site, ...] = ()
     unread: tuple[Unread, ...] = ()
@@ -62,27 +62,27 @@ class Facts:
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
 
 
-def observe(estate: Estate, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
+def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
     """Reads the cluster and the record of every node; with `names` or `own` only of theirs."""
-    nodes, api = _nodes(estate)
-    hosts, lost = ([own.host], []) if own else _hosts(estate, nodes, names)
+    nodes, api = _nodes(environment)
+    hosts, lost = ([own.host], []) if own else _hosts(environment, nodes, names)
     more = f" and {len(hosts) - 6} more" if len(hosts) > 6 else ""
-    estate.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{more}")
-    sites, unread = _sites(estate, hosts)
+    environment.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{more}")
+    sites, unread = _sites(environment, hosts)
     marked = any(node.mark.annotation is not None for node in nodes)
     is_set_up = marked or any(not site.is_clean for site in sites)
     unserved = ""
-    if is_set_up and not names and not own and estate.config.registries:
-        unserved = check.unserved(estate.look("latest"))
-    may_patch = estate.may_patch() if marked else None
+    if is_set_up and not names and not own and environment.config.registries:
+        unserved = check.unserved(environment.look("latest"))
+    may_patch = environment.may_patch() if marked else None
     return Facts(nodes, may_patch, unserved, sites, (*lost, *unread), api, own)
 
 
-def observe_again(estate: Estate, facts: Facts) -> Facts:
+def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The cluster, and the nodes on which breakglass has set up anything."""
-    nodes, api = _nodes(estate) if facts.api is None else ((), facts.api)
+    nodes, api = _nodes(environment) if facts.api is None else ((), facts.api)
     clean = tuple(site for site in facts.sites if site.is_clean)
-    sites, unread = _sites(estate, [site.host for site in facts.sites if not site.is_clean])
+    sites, unread = _sites(environment, [site.host for site in facts.sites if not site.is_clean])
     return replace(
         facts, nodes=nodes, sites=(*sites, *clean), unread=(*facts.unread, *unread), api=api
     )
@@ -95,27 +95,27 @@ def _run_of(node: Node) -> str | None:
         return None
 
 
-def _nodes(estate: Estate) -> tuple[tuple[Node, ...], Unreachable | None]:
+def _nodes(environment: Environment) -> tuple[tuple[Node, ...], Unreachable | None]:
     try:
-        return estate.nodes(), None
+        return environment.nodes(), None
     except Unreachable as error:
         return (), error
 
 
 def _hosts(
-    estate: Estate, nodes: tuple[Node, ...], names: tuple[str, ...]
+    environment: Environment, nodes: tuple[Node, ...], names: tuple[str, ...]
 ) -> tuple[list[Host], list[Unread]]:
     """Each machine once, however often it is named. Targets of a pin that have left the cluster are
     among them.
     """
     if names:
-        return _distinct([estate.resolve(name, nodes or None).host for name in names]), []
-    known = {node.name: estate.target_of(node).host for node in nodes}
+        return _distinct([environment.resolve(name, nodes or None).host for name in names]), []
+    known = {node.name: environment.target_of(node).host for node in nodes}
     hosts, lost = list(known.values()), []
-    for name in (*estate.config.nodes.hosts, *sorted(_pin_targets(nodes))):
+    for name in (*environment.config.nodes.hosts, *sorted(_pin_targets(nodes))):
         if name not in known:
             try:
-                hosts.append(estate.resolve(name, nodes or None).host)
+                hosts.append(environment.resolve(name, nodes or None).host)
             except BreakglassError as error:
                 lost.append(Unread(name, error))
     return _distinct(hosts), lost
@@ -137,21 +137,23 @@ def _distinct(hosts: list[Host]) -> list[Host]:
     return list(distinct.values())
 
 
-def _sites(estate: Estate, hosts: list[Host]) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
-    readings = together([partial(_site, estate, host) for host in hosts])
+def _sites(
+    environment: Environment, hosts: list[Host]
+) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
+    readings = together([partial(_site, environment, host) for host in hosts])
     sites = tuple(reading for reading in readings if isinstance(reading, Site))
     return sites, tuple(reading for reading in readings if isinstance(reading, Unread))
 
 
-def _site(estate: Estate, host: Host) -> Site | Unread:
-    nodes = estate.config.nodes
+def _site(environment: Environment, host: Host) -> Site | Unread:
+    nodes = environment.config.nodes
     try:
         site = Site(
-            host, read_taken(estate.hosts, host, nodes.directory, certs=nodes.registry_config)
+            host, read_taken(environment.hosts, host, nodes.directory, certs=nodes.registry_config)
         )
         try:
             targets = read_targets(
-                estate.hosts, host, Ctr(nodes.ctr, site.taken.namespace or nodes.namespace)
+                environment.hosts, host, Ctr(nodes.ctr, site.taken.namespace or nodes.namespace)
             )
         except BreakglassError:
             # Without a record there is no reason to think that anything is there.

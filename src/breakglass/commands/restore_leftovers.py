@@ -35,9 +35,9 @@ def left_over(
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):
         return Unreachable(message, next_step=next_step)
-    state = "Nothing else was there to be given back."
+    state = "Nothing else was there to be restored."
     if done.steps:
-        state = "All else was given back."
+        state = "All else was restored."
     return Failed(message, state=state, next_step=next_step)
 
 

@@ -5,7 +5,7 @@ registry VM.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Estate, Identity, enter, publish, removal, repoint, tidying
+from breakglass.commands import Environment, Identity, enter, publish, removal, repoint, tidying
 from breakglass.commands.job import Job
 from breakglass.commands.snapshot_facts import Facts, is_published, observe, observe_again
 from breakglass.commands.snapshot_save import explain, save
@@ -25,15 +25,15 @@ class SnapshotResult:
     """Tags that the rotation removed."""
 
 
-def job(estate: Estate, *, tag: str) -> Job[Facts]:
-    config = estate.config
+def job(environment: Environment, *, tag: str) -> Job[Facts]:
+    config = environment.config
     return Job(
-        observe=partial(observe, estate, tag=tag),
+        observe=partial(observe, environment, tag=tag),
         decide=partial(
-            plan, image=config.image, settings=config.registry_vm, identity=estate.identity
+            plan, image=config.image, settings=config.registry_vm, identity=environment.identity
         ),
-        observe_again=partial(observe_again, estate, saved=False),
-        observe_after=partial(observe_again, estate, saved=True),
+        observe_again=partial(observe_again, environment, saved=False),
+        observe_after=partial(observe_again, environment, saved=True),
         state=state,
         explain=lambda facts, step, ended: explain(step, ended, facts=facts),
     )

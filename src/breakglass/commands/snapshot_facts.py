@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
@@ -37,29 +37,29 @@ class Facts:
         )
 
 
-def observe(estate: Estate, *, tag: str) -> Facts:
+def observe(environment: Environment, *, tag: str) -> Facts:
     vm, directory, image = (
-        estate.registry_vm,
-        estate.config.registry_vm.directory,
-        estate.config.image,
+        environment.registry_vm,
+        environment.config.registry_vm.directory,
+        environment.config.image,
     )
-    estate.note(f"looking at {vm} ({vm.ssh})")
-    machine = read_machine(estate.hosts, vm, directory, COMMANDS)
-    docker = read_docker(estate.hosts, vm) if "docker" in machine.commands else None
-    shelf = read_shelf(estate.hosts, vm, directory, image.name)
+    environment.note(f"looking at {vm} ({vm.ssh})")
+    machine = read_machine(environment.hosts, vm, directory, COMMANDS)
+    docker = read_docker(environment.hosts, vm) if "docker" in machine.commands else None
+    shelf = read_shelf(environment.hosts, vm, directory, image.name)
     references = (f"{image.repository}:{tag}", *image.companions)
     published = tuple(
-        (reference, estate.image_id(reference, machine.platform)) for reference in references
+        (reference, environment.image_id(reference, machine.platform)) for reference in references
     )
-    local_size = read_local_size(estate.hosts, vm, references[0]) if docker else None
-    return _hashed(estate, Facts(vm, machine, docker, shelf, tag, published, local_size, {}))
+    local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
+    return _hashed(environment, Facts(vm, machine, docker, shelf, tag, published, local_size, {}))
 
 
-def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
+def observe_again(environment: Environment, facts: Facts, *, saved: bool) -> Facts:
     """The shelf read anew. `saved`: this run has just saved the tag; what the registry serves is
     not asked again, and the content of what is there is read back.
     """
-    shelf = read_shelf(estate.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
+    shelf = read_shelf(environment.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
     wanted = shelf.find(facts.tag)
     known = {
         key: value
@@ -67,7 +67,7 @@ def observe_again(estate: Estate, facts: Facts, *, saved: bool) -> Facts:
         if not (saved and wanted and key[0] == wanted.file)
     }
     return _hashed(
-        estate,
+        environment,
         replace(facts, shelf=shelf, hashes=known, published=() if saved else facts.published),
     )
 
@@ -90,11 +90,11 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
     )
 
 
-def _hashed(estate: Estate, facts: Facts) -> Facts:
+def _hashed(environment: Environment, facts: Facts) -> Facts:
     """Hashes the wanted tarball, what `latest` means, and the newest until one is good, for that is
     what `latest` is to mean; before one goes, all: a bad one does not count and is left alone.
     """
-    shelf, keep = facts.shelf, estate.config.registry_vm.keep
+    shelf, keep = facts.shelf, environment.config.registry_vm.keep
     adding = not is_published(facts, shelf.find(facts.tag))
     rotates = len(shelf.verified) + adding > keep
     tags = (facts.tag, shelf.latest)
@@ -104,15 +104,15 @@ def _hashed(estate: Estate, facts: Facts) -> Facts:
             tarball for tarball in batch if (tarball.file, tarball.size_bytes) not in facts.hashes
         ]
         if batch:
-            facts = _hash(estate, facts, batch)
+            facts = _hash(environment, facts, batch)
             batch = [tarball for tarball in shelf.verified if tarball.file not in facts.bad][:1]
     return facts
 
 
-def _hash(estate: Estate, facts: Facts, tarballs: list[Tarball]) -> Facts:
+def _hash(environment: Environment, facts: Facts, tarballs: list[Tarball]) -> Facts:
     shelf, count = facts.shelf, len(tarballs)
-    estate.note(f"reading back {count} tarball{'' if count == 1 else 's'} on {shelf.host}")
-    hashes = read_hashes(estate.hosts, shelf.host, tuple(map(shelf.path, tarballs)))
+    environment.note(f"reading back {count} tarball{'' if count == 1 else 's'} on {shelf.host}")
+    hashes = read_hashes(environment.hosts, shelf.host, tuple(map(shelf.path, tarballs)))
     new = {
         (tarball.file, tarball.size_bytes): hashes.get(shelf.path(tarball), "unreadable")
         for tarball in tarballs

@@ -1,12 +1,12 @@
-"""status: what is there, whatever part of the estate is down. It only reads, and what cannot be
-read is told and gone past.
+"""status: what is there, whatever part of the environment is down. It only reads. A part that
+cannot be read is reported, and the rest is read all the same.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from breakglass.commands import Estate, Unread
+from breakglass.commands import Environment, Unread
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.status_facts import (
     Facts,
@@ -36,15 +36,15 @@ Cluster = tuple[tuple[Seen, ...], Unread | None]
 """What was seen of the nodes, and why the API server was not reached."""
 
 
-def observe(estate: Estate) -> Facts:
+def observe(environment: Environment) -> Facts:
     """Everything at the same time; never raises for a part that does not answer, nor waits longer
     than a minute for it.
     """
-    estate.note("looking at the sources, the API server and the nodes")
+    environment.note("looking at the sources, the API server and the nodes")
     questions: list[Callable[[], Shelf | Unread | Cluster]] = [
-        partial(_source, estate, host, directory) for host, directory in estate.sources
+        partial(_source, environment, host, directory) for host, directory in environment.sources
     ]
-    questions.append(partial(_cluster, estate))
+    questions.append(partial(_cluster, environment))
     *shelves, cluster = together(questions, seconds=ALL_SECONDS)
     sources = (
         Source(
@@ -52,41 +52,43 @@ def observe(estate: Estate) -> Facts:
             directory,
             found if isinstance(found, Shelf | Unread) else _late(host.name, ALL_SECONDS),
         )
-        for (host, directory), found in zip(estate.sources, shelves, strict=True)
+        for (host, directory), found in zip(environment.sources, shelves, strict=True)
     )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
-    return Facts(estate.identity.at, estate.config.status.max_age_hours, tuple(sources), nodes, api)
+    return Facts(
+        environment.identity.at, environment.config.status.max_age_hours, tuple(sources), nodes, api
+    )
 
 
-def _source(estate: Estate, host: Host, directory: str) -> Shelf | Unread:
+def _source(environment: Environment, host: Host, directory: str) -> Shelf | Unread:
     try:
         return read_shelf(
-            estate.hosts,
+            environment.hosts,
             host,
             directory,
-            estate.config.image.name,
+            environment.config.image.name,
             quiet_seconds=SOURCE_QUIET_SECONDS,
         )
     except BreakglassError as error:
         return Unread(host.name, error)
 
 
-def _cluster(estate: Estate) -> Cluster:
+def _cluster(environment: Environment) -> Cluster:
     """Every node that the API, `nodes.hosts` or an annotation names, asked over SSH whatever the
     API says of it; and why the API was not reached.
     """
     known: dict[str, Node | None] = {}
     api = None
     try:
-        (answer,) = together([estate.nodes], seconds=API_SECONDS)
+        (answer,) = together([environment.nodes], seconds=API_SECONDS)
         known = {node.name: node for node in answer or ()}
         api = None if answer is not None else _late(API, API_SECONDS)
     except BreakglassError as error:
         api = Unread(API, error)
     in_force, _ = pins(Seen(name, node) for name, node in known.items())
-    for name in (*estate.config.nodes.hosts, *(seen.pin.target for seen in in_force)):
+    for name in (*environment.config.nodes.hosts, *(seen.pin.target for seen in in_force)):
         known.setdefault(name, None)
-    brisk = replace(estate, hosts=_Brisk(estate.hosts))
+    brisk = replace(environment, hosts=_Brisk(environment.hosts))
     seen = together(
         [partial(_look, brisk, Seen(name, node)) for name, node in known.items()],
         seconds=NODES_SECONDS,
@@ -97,53 +99,68 @@ def _cluster(estate: Estate) -> Cluster:
     ), api
 
 
-def _look(estate: Estate, seen: Seen) -> Seen:
+def _look(environment: Environment, seen: Seen) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
     try:
-        host = (estate.target_of(seen.node) if seen.node else estate.resolve(seen.name)).host
-        machine = read_machine(estate.hosts, host, estate.config.nodes.directory, ("python3",))
+        host = (
+            environment.target_of(seen.node) if seen.node else environment.resolve(seen.name)
+        ).host
+        machine = read_machine(
+            environment.hosts, host, environment.config.nodes.directory, ("python3",)
+        )
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
     seen = replace(seen, host=host)
     for read in (_shelf, _taken, _responder, _image):
         try:
-            seen = read(estate, machine, seen)
+            seen = read(environment, machine, seen)
         except BreakglassError as error:
             seen = replace(seen, unread=(*seen.unread, Unread(seen.name, error)))
     return seen
 
 
-def _shelf(estate: Estate, machine: Machine, seen: Seen) -> Seen:
+def _shelf(environment: Environment, machine: Machine, seen: Seen) -> Seen:
     return replace(
         seen,
         shelf=read_shelf(
-            estate.hosts, machine.host, estate.config.nodes.directory, estate.config.image.name
+            environment.hosts,
+            machine.host,
+            environment.config.nodes.directory,
+            environment.config.image.name,
         ),
     )
 
 
-def _taken(estate: Estate, machine: Machine, seen: Seen) -> Seen:
-    nodes = estate.config.nodes
+def _taken(environment: Environment, machine: Machine, seen: Seen) -> Seen:
+    nodes = environment.config.nodes
     return replace(
         seen,
-        taken=read_taken(estate.hosts, machine.host, nodes.directory, certs=nodes.registry_config),
+        taken=read_taken(
+            environment.hosts, machine.host, nodes.directory, certs=nodes.registry_config
+        ),
     )
 
 
-def _responder(estate: Estate, machine: Machine, seen: Seen) -> Seen:
+def _responder(environment: Environment, machine: Machine, seen: Seen) -> Seen:
     """Asked only where there should be one."""
     return (
         replace(
             seen,
-            responder=read_responder(estate.hosts, machine.host, estate.config.nodes.directory),
+            responder=read_responder(
+                environment.hosts, machine.host, environment.config.nodes.directory
+            ),
         )
         if seen.should_answer
         else seen
     )
 
 
-def _image(estate: Estate, machine: Machine, seen: Seen) -> Seen:
-    return replace(seen, missing=missing_names(estate, machine, seen.shelf)) if seen.shelf else seen
+def _image(environment: Environment, machine: Machine, seen: Seen) -> Seen:
+    return (
+        replace(seen, missing=missing_names(environment, machine, seen.shelf))
+        if seen.shelf
+        else seen
+    )
 
 
 def _late(name: str, seconds: float) -> Unread:
@@ -159,7 +176,7 @@ def _late(name: str, seconds: float) -> Unread:
 
 class _Brisk:
     """Reading that does not wait long: a node's containerd that hangs must not cost us what the
-    node could tell besides.
+    node can report besides.
     """
 
     def __init__(self, hosts: Reads) -> None:

@@ -58,7 +58,7 @@ class Seen:
 
     @property
     def only_keeps(self) -> bool:
-        """An import has set up no answering of pulls, and what it took besides is not given back:
+        """An import has set up no answering of pulls, and what it took besides is not restored:
         the keep tag.
         """
         return self.taken is not None and self.taken.is_begun and not self.should_answer
@@ -121,8 +121,8 @@ def age_of(tarball: Tarball, now: str) -> int | None:
 
 
 def newest(facts: Facts) -> tuple[Tarball, int | None] | None:
-    """The newest verified tarball of all sources, and its age. On one source the newest is told by
-    its number; between sources, where numbers may have begun anew, by age.
+    """The newest verified tarball of all sources, and its age. On one source the sequence
+    decides; between sources, where sequences may have begun anew, the age.
     """
     found = [
         (tarball, age_of(tarball, facts.now))

@@ -58,7 +58,7 @@ def _for_the_import(facts: Facts) -> str:
     if imported is None:
         return ""
     if facts.api:
-        state = "answers pulls" if imported.answers_pulls else "keeps the image"
+        state = "serves the image locally" if imported.answers_pulls else "keeps the image"
         return (
             f"bring the API server back, then: breakglass status ({imported.name} {state}; "
             f"whether a pin is in force is not known)"

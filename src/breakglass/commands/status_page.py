@@ -76,7 +76,7 @@ def _source(facts: Facts, source: Source) -> list[str]:
     rows = [_tarball(tarball, shelf, facts.now, width) for tarball in own if tarball.verified]
     doubtful = [tarball for tarball in own if not tarball.verified]
     if doubtful:
-        size = told_size(sum(tarball.size_bytes for tarball in doubtful))
+        size = size_text(sum(tarball.size_bytes for tarball in doubtful))
         tags = ", ".join(tarball.tag for tarball in doubtful)
         rows.append(f"  not verified, {size}, never removed by breakglass: {tags}")
     return [_summary(facts, source, shelf, own_count=len(own)), *rows]
@@ -106,7 +106,7 @@ def _tarball(tarball: Tarball, shelf: Shelf, now: str, width: int) -> str:
     words = "?" if age is None else age_in_words(age)
     return (
         f"  {tarball.tag:<{width}}  {taken:<17}  {words:>6} old  "
-        f"{told_size(tarball.size_bytes):>7}  "
+        f"{size_text(tarball.size_bytes):>7}  "
         f"verified{', latest' if tarball.tag == shelf.latest else ''}"
     )
 
@@ -168,9 +168,9 @@ def _what(seen: Seen) -> list[str]:
     if seen.shelf and seen.shelf.verified:
         words.append(f"tarball {', '.join(tarball.tag for tarball in seen.shelf.verified)}")
     if seen.answers_pulls:
-        words.append("answers pulls")
+        words.append("serves it locally")
     elif seen.fails_to_answer:
-        words.append("should answer pulls and does NOT")
+        words.append("should serve it locally and does NOT")
     return [*words, *(unread.error.unnamed(seen.name) for unread in seen.unread)]
 
 
@@ -178,8 +178,8 @@ def _image(seen: Seen) -> str:
     if seen.holds is None:
         return "image: not known"
     if not seen.holds:
-        return "does not hold the image"
-    return "keeps the image" if seen.only_keeps else "holds the image"
+        return "does not have the image"
+    return "keeps the image" if seen.only_keeps else "has the image"
 
 
 def _pins(facts: Facts) -> list[str]:
@@ -215,7 +215,7 @@ def _pin(seen: PinSeen, now: str) -> list[str]:
 # Words
 
 
-def told_size(size_bytes: int) -> str:
+def size_text(size_bytes: int) -> str:
     """In the units of disks: powers of a thousand."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size_bytes >= size:

@@ -4,7 +4,7 @@ not.
 
 from dataclasses import dataclass
 
-from breakglass.commands import Estate
+from breakglass.commands import Environment
 from breakglass.commands.import_facts import Facts
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
@@ -31,8 +31,10 @@ class Cluster:
     unread: str = ""
 
 
-def read_cluster(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = None) -> Cluster:
-    """Never raises: the verdict is told with the API down as well. `nodes`: the cluster, where it
+def read_cluster(
+    environment: Environment, node: str, *, nodes: tuple[Node, ...] | None = None
+) -> Cluster:
+    """Never raises: the verdict is given with the API down as well. `nodes`: the cluster, where it
     was read already; the pods that wait are read now.
     """
     kubelet = ""
@@ -40,14 +42,16 @@ def read_cluster(estate: Estate, node: str, *, nodes: tuple[Node, ...] | None = 
         found = next(
             (
                 found
-                for found in (estate.nodes() if nodes is None else nodes)
+                for found in (environment.nodes() if nodes is None else nodes)
                 if node in (found.name, found.address)
             ),
             None,
         )
         kubelet, name = (inert(found.kubelet), found.name) if found else ("", node)
         waiting = tuple(
-            pod for pod in read_pods(estate.cluster) if pod.pending and pod.node in (None, name)
+            pod
+            for pod in read_pods(environment.cluster)
+            if pod.pending and pod.node in (None, name)
         )
     except BreakglassError as error:
         return Cluster(kubelet, unread=error.message)
@@ -93,14 +97,14 @@ def _always(facts: Facts) -> tuple[str, ...]:
         if not first
         else f"before {', '.join(first)}, whose image is broken; after the others"
     )
-    told = (
+    always = (
         f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
         f"{rule}. After a reboot of the node: breakglass import {facts.node}"
     )
     refusing = (
         (
             (
-                f"But {', '.join(facts.answers.refusing)} lets nobody look without a login: if "
+                f"But {', '.join(facts.answers.refusing)} wants a login: if "
                 f"its image is broken, Always does not start under its names."
             ),
         )
@@ -117,7 +121,7 @@ def _always(facts: Facts) -> tuple[str, ...]:
         if answering.config_is_newer
         else ()
     )
-    return (told, *refusing, *newer)
+    return (always, *refusing, *newer)
 
 
 def _no_longer(names: tuple[str, ...], before: Facts) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ def _never() -> tuple[str, ...]:
     return (
         (
             "A pod with Always (the default of :latest) does not start while its registry is "
-            "gone: the node does not answer pulls (--no-answer-pulls)."
+            "gone: the node does not serve the image locally (--no-answer-pulls)."
         ),
         "Where the admission plugin AlwaysPullImages is on, every pod is one with Always.",
     )
@@ -187,7 +191,7 @@ def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
                 lacking.setdefault(inert(image, limit=200), []).append(inert(str(pod)))
     if not lacking:
         return ()
-    told = tuple(
+    lines = tuple(
         f"  {image}: {', '.join(pods[:3])}{f' and {len(pods) - 3} more' if len(pods) > 3 else ''}"
         for image, pods in sorted(lacking.items())[:10]
     )
@@ -197,6 +201,6 @@ def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
             f"Waiting pods name images that {facts.node} does not have (image.companions brings "
             f"such images along):"
         ),
-        *told,
+        *lines,
         *more,
     )

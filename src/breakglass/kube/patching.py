@@ -86,7 +86,7 @@ def patch_one(
         except Fault as fault:
             failure, version = fault, ""
         if failure.status == 409:
-            # At once: whoever writes often leaves only short gaps.
+            # At once: a busy writer leaves only short gaps.
             stopped.wait(random.uniform(0.001, 0.01))
             continue
         if failure.status == 404 or failure.declined:

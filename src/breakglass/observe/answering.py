@@ -89,7 +89,7 @@ class Site:
     """Whether a link leads there, so that other registries may share it."""
     text: str | None = None
     default: str | None = None
-    """Where the registry has none of its own: the text that it has from `_default`."""
+    """Where the registry has no file: the text that it has from `_default`."""
     default_file: str = ""
     ca: tuple[str, ...] = ()
     client: tuple[tuple[str, str], ...] = ()
@@ -99,7 +99,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Responder:
-    """The process that answers pulls on the node's loopback."""
+    """The process that serves the image locally on the node's loopback."""
 
     port: int | None
     """None: it does not run."""

@@ -1,4 +1,4 @@
-"""Nodes and pods as the API tells them, as frozen facts."""
+"""Nodes and pods as the API has them, as frozen facts."""
 
 import json
 from dataclasses import dataclass
@@ -161,7 +161,7 @@ def parse_pin(annotation: str) -> Pin:
     try:
         data = parse_json(annotation)
         pin = Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
-        check_node_name(pin.target)  # it is told in lines to type
+        check_node_name(pin.target)  # it appears in lines to type
         return pin
     except (ValueError, KeyError, TypeError, Usage) as error:
         raise Refused(

@@ -21,7 +21,7 @@ class Docker:
     @property
     def save_wants_platform(self) -> bool:
         """With the containerd image store of docker 28 and later, `save` takes every platform it
-        has a piece of unless told.
+        has a part of, unless it is given one.
         """
         major = re.match("[0-9]{1,9}", self.version)
         return self.driver == "overlayfs" and major is not None and int(major[0]) >= 28

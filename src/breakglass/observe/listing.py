@@ -15,7 +15,7 @@ _AFTER_TAG = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
 # grammar of file names is nothing of ours and is not even printed. Sidecars are bounded: a foreign
 # file of that name may have any size.
 SCRIPT = """
-tell() {
+emit() {
   n=$(($(wc -c <"$3")))
   if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi
 }
@@ -31,7 +31,7 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell json "$f" "$j"; fi ;;
+    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit json "$f" "$j"; fi ;;
   esac
   if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
@@ -41,7 +41,7 @@ for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
   f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
   if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then tell orphan "$j" "$j"; fi
+  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit orphan "$j" "$j"; fi
 done
 echo end
 """

@@ -83,7 +83,7 @@ def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
     )
     if size is None or free is None:
         raise Unreachable(
-            f"{host} does not tell how much room there is in {directory}: {said(result)}",
+            f"{host} does not report how much room there is in {directory}: {said(result)}",
             next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
             where=host.name,
         )

@@ -21,7 +21,7 @@ class PullState(StrEnum):
     LACKS = "lacks"
     """It has no such tag."""
     REFUSES = "refuses"
-    """It lets nobody look without a login."""
+    """It wants a login."""
     UNREACHABLE = "unreachable"
 
 

@@ -182,7 +182,7 @@ def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: s
     words = inert("; ".join(details[:3]))
     if len(details) > 3:
         words += f"; and {len(details) - 3} more"
-    # A part whose platform nobody knows may be anybody's.
+    # A part of unknown platform may be for any node.
     decisive = [part for user, part in lost if platform is None or user in (None, platform)]
     if any(part.state == "broken" for part in decisive):
         return replace(found, state="broken", missing=missing, detail=words)

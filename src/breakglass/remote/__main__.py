@@ -11,7 +11,10 @@ from breakglass.remote.faults import USAGE
 SCRIPTS = {
     "archive": ("archive.main", "write, receive, verify and publish image tarballs"),
     "taken": ("taken.main", "record what an import takes from a node, and restore it"),
-    "responder": ("responder.main", "answer pulls of a few images on the node's loopback"),
+    "responder": (
+        "responder.main",
+        "serve a few images on the node's loopback",
+    ),
     "registries": ("registries.main", "ask registries what they would serve to this host"),
     "lock": ("lock", "hold a lock file"),
     "watch": ("watch", "report how far a file was read"),
@@ -22,7 +25,7 @@ SCRIPTS = {
 def main(argv: list[str], lifeline: int | None = None) -> int:
     """Run one script; returns its exit code.
 
-    The lifeline is the descriptor whose other end whoever started us holds open.
+    The lifeline is the descriptor whose other end our caller holds open.
     """
     script = argv[0] if argv else ""
     if script not in SCRIPTS:

@@ -1,4 +1,4 @@
-"""The lifeline: a descriptor whose other end is held by whoever started the script.
+"""The lifeline: a descriptor whose other end is held by the process that started the script.
 
 It is closed, or silent, when the caller is gone.
 """

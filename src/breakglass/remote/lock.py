@@ -62,7 +62,7 @@ def hold(path: str, holder: str, lifeline: int, silence_seconds: float) -> int:
     wait_for_silence(lifeline, silence_seconds)
     os.ftruncate(descriptor, 0)
     if is_at(path, descriptor):
-        os.unlink(path)  # noqa: PTH108 (held still: whoever opens it now sees that it is gone)
+        os.unlink(path)  # noqa: PTH108 (held still: a process that opens it now sees that it is gone)
     return 0
 
 

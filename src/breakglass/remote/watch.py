@@ -52,7 +52,7 @@ def end_pipeline(reader: Path | None, file: Path) -> None:
     parents = {int(stat.parent.name): parent_of(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
     shell, above = 0, parents.get(process)
     while above:
-        # The outermost: a part of a pipeline may be a bash of its own, with the same command line.
+        # The outermost: a part of a pipeline may be another bash with the same command line.
         shell = above if is_ours(command_line(above), os.fsencode(file.name)) else shell
         above = parents.get(above)
     below = {process} if name_of(process) == b"gzip" else set()

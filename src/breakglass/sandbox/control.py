@@ -43,10 +43,10 @@ class Controlled(Protocol):
     def run(self, host: str, argv: list[str]) -> tuple[int, bytes, bytes]: ...
 
 
-def control(estate: Controlled, argv: list[str]) -> Answer:
+def control(environment: Controlled, argv: list[str]) -> Answer:
     """Run one command line of the `sandbox` command."""
     try:
-        answer = _dispatch(estate, argv)
+        answer = _dispatch(environment, argv)
     except LookupError as error:
         return Answer(2, stderr=f"sandbox: {error.args[0]}\n")
     except OSError as error:  # somebody has taken the port of a part that is to start, say
@@ -59,33 +59,33 @@ def control(estate: Controlled, argv: list[str]) -> Answer:
     return Answer(2, stderr=mistake + USAGE)
 
 
-def _dispatch(estate: Controlled, argv: list[str]) -> Answer | None:
+def _dispatch(environment: Controlled, argv: list[str]) -> Answer | None:
     match argv:
         case ["status"]:
-            return _lines(f"{name}: {state}" for name, state in estate.status().items())
+            return _lines(f"{name}: {state}" for name, state in environment.status().items())
         case ["stop" | "start" | "cut" as verb, _, *_]:
-            act: Callable[[str], None] = getattr(estate, verb)
+            act: Callable[[str], None] = getattr(environment, verb)
             for name in argv[1:]:
                 act(name)
             return Answer(0)
         case ["push", tag]:
-            return _lines([estate.push(tag)])
+            return _lines([environment.push(tag)])
         case ["push", tag, content]:
-            return _lines([estate.push(tag, content=content)])
+            return _lines([environment.push(tag, content=content)])
         case ["break", registry]:
-            return _deleted(estate.break_image(registry, "latest"))
+            return _deleted(environment.break_image(registry, "latest"))
         case ["break", registry, tag]:
-            return _deleted(estate.break_image(registry, tag))
+            return _deleted(environment.break_image(registry, tag))
         case ["refuse", registry]:
-            estate.refuse(registry, None)
+            environment.refuse(registry, None)
             return Answer(0)
         case ["refuse", registry, "401" | "403" as code]:
-            estate.refuse(registry, int(code))
+            environment.refuse(registry, int(code))
             return Answer(0)
         case ["mirror"]:
-            return _lines(estate.mirror())
+            return _lines(environment.mirror())
         case ["run", host, "--", _, *_]:
-            status, stdout, stderr = estate.run(host, argv[3:])
+            status, stdout, stderr = environment.run(host, argv[3:])
             return Answer(
                 status if status >= 0 else 128 - status,
                 stdout.decode(errors="replace"),
@@ -105,12 +105,12 @@ def _lines(lines: Iterable[str]) -> Answer:
 class ControlSocket:
     """Listens at `path` until it is closed."""
 
-    def __init__(self, estate: Controlled, path: Path) -> None:
+    def __init__(self, environment: Controlled, path: Path) -> None:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 if line := self.rfile.readline():
                     self.wfile.write(
-                        json.dumps(asdict(control(estate, json.loads(line)))).encode() + b"\n"
+                        json.dumps(asdict(control(environment, json.loads(line)))).encode() + b"\n"
                     )
 
         class Server(socketserver.ThreadingUnixStreamServer):

@@ -148,7 +148,7 @@ def load(text: bytes) -> "paramiko.PKey":
     except TypeError as error:
         raise KeyRefused("is encrypted", encrypted=True) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        # The library has no exception of its own for an encrypted key in OpenSSH's form.
+        # The library has no separate exception for an encrypted key in OpenSSH's form.
         if "password" in str(error).lower() and "protected" in str(error):
             raise KeyRefused("is encrypted", encrypted=True) from error
         raise KeyRefused("is no private key that can be read") from error

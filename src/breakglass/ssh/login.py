@@ -200,7 +200,7 @@ def _offer(
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
-            # paramiko has no class of its own for a server that does not answer.
+            # paramiko has no separate class for a server that does not answer.
             if "timeout" not in str(error).lower():
                 return False
             raise Unreachable(

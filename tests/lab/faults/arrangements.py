@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from ..answering import NAMES, TAG
-from ..estate import Estate
+from ..environment import Environment
 from ..furniture import EXAMPLE
 from ..host import Host
 from ..images import Image
@@ -26,39 +26,39 @@ Files = dict[str, tuple[int, bytes | str]]
 _kept: dict[tuple[str, ...], Files] = {}
 
 
-def published(estate: Estate, *tags: str) -> dict[str, Image]:
+def published(environment: Environment, *tags: str) -> dict[str, Image]:
     """A verified tarball of each tag on the VM, the first the oldest; each tag's content is its
     name. Both registries serve them, `latest` is the last.
     """
     tags = tags or (TAG,)
     images = {}
     for tag in tags:
-        images[tag] = estate.small(tag, tag)
+        images[tag] = environment.small(tag, tag)
         if tags not in _kept:
-            run(estate, "snapshot", "--tag", tag)
+            run(environment, "snapshot", "--tag", tag)
     if tags not in _kept:
-        _kept[tags] = keep(estate.vm, VM_DIRECTORY)
-    lay(estate.vm, VM_DIRECTORY, _kept[tags])
+        _kept[tags] = keep(environment.vm, VM_DIRECTORY)
+    lay(environment.vm, VM_DIRECTORY, _kept[tags])
     return images
 
 
-def fetched(estate: Estate, *nodes: str) -> Image:
+def fetched(environment: Environment, *nodes: str) -> Image:
     """The tarball of TAG on the VM and on these nodes."""
-    image = published(estate)[TAG]
+    image = published(environment)[TAG]
     key = ("on a node", TAG)
     if key not in _kept:
-        run(estate, "fetch", nodes[0])
-        _kept[key] = keep(estate.nodes[nodes[0]], NODE_DIRECTORY)
+        run(environment, "fetch", nodes[0])
+        _kept[key] = keep(environment.nodes[nodes[0]], NODE_DIRECTORY)
     for node in nodes:
-        lay(estate.nodes[node], NODE_DIRECTORY, _kept[key])
+        lay(environment.nodes[node], NODE_DIRECTORY, _kept[key])
     return image
 
 
-def held(estate: Estate, *nodes: str) -> Image:
+def held(environment: Environment, *nodes: str) -> Image:
     """The tarball on these nodes and the image in their containerd under every name: by the lines
     that a person would type.
     """
-    image = fetched(estate, *nodes)
+    image = fetched(environment, *nodes)
     loads = [
         (
             f"gzip -dc {NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz | ctr -n k8s.io images import - "
@@ -66,7 +66,7 @@ def held(estate: Estate, *nodes: str) -> Image:
         )
     ]
     for node in nodes:
-        estate.nodes[node].run(
+        environment.nodes[node].run(
             "sh",
             "-ec",
             "\n".join(
@@ -105,11 +105,11 @@ def lay(host: Host, directory: str, files: Files) -> None:
             host.write(f"{directory}/{name}", content, mode=mode)
 
 
-def stocked(estate: Estate, *tags: str, created_at: str | None = None) -> None:
+def stocked(environment: Environment, *tags: str, created_at: str | None = None) -> None:
     """Verified tarballs of these tags on the VM, the first the oldest, each with a content of its
     own: made by hand of one that breakglass made. `latest` is the last.
     """
-    published(estate)
+    published(environment)
     content, record = (_kept[TAG,][f"infra-ci-{TAG}.{suffix}"][1] for suffix in ("tar.gz", "json"))
     assert isinstance(content, bytes)
     files: Files = {"infra-ci-latest.tar.gz": (0o777, f"infra-ci-{tags[-1]}.tar.gz")}
@@ -118,7 +118,7 @@ def stocked(estate: Estate, *tags: str, created_at: str | None = None) -> None:
             bytes(512 * number), mtime=0
         )  # what follows an archive is zeros, as many as one likes
         sha256 = hashlib.sha256(longer).hexdigest()
-        told = (
+        reported = (
             json.loads(record)
             | {"tag": tag, "sequence": number, "size_bytes": len(longer), "sha256": sha256}
             | ({"created_at": created_at} if created_at else {})
@@ -130,14 +130,14 @@ def stocked(estate: Estate, *tags: str, created_at: str | None = None) -> None:
         )
         files[f"infra-ci-{tag}.json"] = (
             0o644,
-            json.dumps(told, separators=(",", ":")).encode() + b"\n",
+            json.dumps(reported, separators=(",", ":")).encode() + b"\n",
         )
-    empty(estate.vm.path(VM_DIRECTORY))
-    lay(estate.vm, VM_DIRECTORY, files)
+    empty(environment.vm.path(VM_DIRECTORY))
+    lay(environment.vm, VM_DIRECTORY, files)
 
 
-def keeping(estate: Estate, tarballs: int) -> None:
+def keeping(environment: Environment, tarballs: int) -> None:
     """The configuration says how many tarballs stay on the VM."""
     text = EXAMPLE.read_text()
     assert "  keep: 5" in text
-    estate.operator.write(CONFIGURATION, text.replace("  keep: 5", f"  keep: {tarballs}"))
+    environment.operator.write(CONFIGURATION, text.replace("  keep: 5", f"  keep: {tarballs}"))

@@ -1,13 +1,13 @@
-"""The `trial` of a test: its row, and the estate as it was after `up`."""
+"""The `trial` of a test: its row, and the environment as it was after `up`."""
 
 import pytest
 
-from ..estate import Estate
+from ..environment import Environment
 from .trial import Trial, plant_canaries
 
 
 @pytest.fixture
-def trial(request: pytest.FixtureRequest, fresh: Estate) -> Trial:
+def trial(request: pytest.FixtureRequest, fresh: Environment) -> Trial:
     marker = request.node.get_closest_marker("fault")
     assert marker is not None, "this test has no row"
     plant_canaries(fresh)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import pki
-from ..estate import Estate
+from ..environment import Environment
 from ..process import HostProcess
 from .injections import until
 
@@ -21,16 +21,16 @@ NAME = "breakglass-lab-gate"
 
 class Gate:
     """What the test has in its hands: `gate.py` beside the API server, and the files through which
-    it is told.
+    it is reported.
     """
 
-    def __init__(self, estate: Estate) -> None:
-        self.estate = estate
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
         self.before: set[str] = set()
 
     @property
     def directory(self) -> Path:
-        return self.estate.api.path("/run/lab/gate")
+        return self.environment.api.path("/run/lab/gate")
 
     def let(self, number: int) -> None:
         """From now on so many patches pass, and all others are held; whoever passed or was held
@@ -73,7 +73,7 @@ class Gate:
     def marked(self) -> set[str]:
         return {
             name
-            for name, node in self.estate.cluster.nodes().items()
+            for name, node in self.environment.cluster.nodes().items()
             if "breakglass/pinned" in node["metadata"].get("annotations", {})
         }
 
@@ -87,9 +87,9 @@ class Gate:
 
 
 @contextlib.contextmanager
-def gate(estate: Estate) -> Iterator[Gate]:
+def gate(environment: Environment) -> Iterator[Gate]:
     """Open, until `let` is called."""
-    api, found = estate.api, Gate(estate)
+    api, found = environment.api, Gate(environment)
     api.write("/etc/lab/gate.py", SCRIPT.read_bytes())
     found.directory.mkdir(exist_ok=True)
     found.let(0)
@@ -125,7 +125,7 @@ def gate(estate: Estate) -> Iterator[Gate]:
         "timeoutSeconds": 30,
     }
     try:
-        estate.cluster.apply(
+        environment.cluster.apply(
             {
                 "apiVersion": "admissionregistration.k8s.io/v1",
                 "kind": "ValidatingWebhookConfiguration",
@@ -144,7 +144,7 @@ def gate(estate: Estate) -> Iterator[Gate]:
             json.dumps({"metadata": {"labels": {"x": "y"}}}),
         )
         until(
-            lambda: "gate is shut" in estate.cluster.kubectl(*probe, check=False).stderr,
+            lambda: "gate is shut" in environment.cluster.kubectl(*probe, check=False).stderr,
             what="the API server asks the gate",
         )
         found.say("all")
@@ -156,4 +156,4 @@ def gate(estate: Estate) -> Iterator[Gate]:
         server.communicate()
         if not api.pid("kube-apiserver"):
             api.start("kube-apiserver")
-        estate.cluster.kubectl("delete", "validatingwebhookconfiguration", NAME)
+        environment.cluster.kubectl("delete", "validatingwebhookconfiguration", NAME)

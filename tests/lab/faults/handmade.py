@@ -7,7 +7,7 @@ import hashlib
 import json
 
 from ... import archives
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from .arrangements import NAMES, TAG
 from .invariants import NODE_DIRECTORY, names_on
@@ -49,6 +49,6 @@ def lay_tarball(
     link.symlink_to(f"infra-ci-{TAG}.tar.gz")
 
 
-def means(estate: Estate, node: str, image_id: str) -> bool:
+def means(environment: Environment, node: str, image_id: str) -> bool:
     """Every name on the node is this image, whole."""
-    return names_on(estate.nodes[node]) == dict.fromkeys(NAMES, image_id)
+    return names_on(environment.nodes[node]) == dict.fromkeys(NAMES, image_id)

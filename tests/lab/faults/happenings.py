@@ -5,7 +5,7 @@ its middle.
 import random
 from collections.abc import Callable
 
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..process import HostProcess, command_line, send, within
 from ..roles import VM_DIRECTORY
@@ -16,24 +16,27 @@ TAGS = ("aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd")
 SIGNALS = (2, 15, 1, 9)
 
 
-def breaking(estate: Estate, chance: random.Random, broken: set[str]) -> str:
+def breaking(environment: Environment, chance: random.Random, broken: set[str]) -> str:
     """Break something, in words. What stays broken until it is healed is put into `broken`."""
-    node = estate.nodes[chance.choice(NODES)]
+    node = environment.nodes[chance.choice(NODES)]
     faults: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("a registry is stopped", lambda: estate.private.host.stop("registry")),
-        ("both registries are stopped", lambda: stop_registries(estate)),
-        ("the API server is stopped", lambda: estate.api.stop("kube-apiserver")),
-        ("the VM is unplugged", estate.vm.unplug),
-        ("the VM's sshd is stopped", lambda: estate.vm.stop("sshd")),
-        ("the NAS is unplugged", estate.nas.unplug),
+        ("a registry is stopped", lambda: environment.private.host.stop("registry")),
+        ("both registries are stopped", lambda: stop_registries(environment)),
+        ("the API server is stopped", lambda: environment.api.stop("kube-apiserver")),
+        ("the VM is unplugged", environment.vm.unplug),
+        ("the VM's sshd is stopped", lambda: environment.vm.stop("sshd")),
+        ("the NAS is unplugged", environment.nas.unplug),
     )
     damages: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("the NAS is brought up to date", lambda: mirror(estate)),
+        ("the NAS is brought up to date", lambda: mirror(environment)),
         (
             "a tarball on the VM is damaged",
-            lambda: damage(estate.vm, VM_DIRECTORY, ".tar.gz", chance),
+            lambda: damage(environment.vm, VM_DIRECTORY, ".tar.gz", chance),
         ),
-        ("a sidecar on the VM is lost", lambda: damage(estate.vm, VM_DIRECTORY, ".json", chance)),
+        (
+            "a sidecar on the VM is lost",
+            lambda: damage(environment.vm, VM_DIRECTORY, ".json", chance),
+        ),
         (
             f"a tarball on {node.name} is damaged",
             lambda: damage(node, NODE_DIRECTORY, ".tar.gz", chance),
@@ -47,11 +50,11 @@ def breaking(estate: Estate, chance: random.Random, broken: set[str]) -> str:
         ),
         (
             f"somebody cordons {node.name}",
-            lambda: estate.cluster.kubectl("cordon", node.name, check=False, timeout=20),
+            lambda: environment.cluster.kubectl("cordon", node.name, check=False, timeout=20),
         ),
         (
             f"somebody uncordons {node.name}",
-            lambda: estate.cluster.kubectl("uncordon", node.name, check=False, timeout=20),
+            lambda: environment.cluster.kubectl("uncordon", node.name, check=False, timeout=20),
         ),
         (f"the responder of {node.name} is killed", lambda: end_responder(node)),
         (f"{node.name} loses power and boots again", lambda: power_cycle(node)),
@@ -63,9 +66,15 @@ def breaking(estate: Estate, chance: random.Random, broken: set[str]) -> str:
     return words
 
 
-def blow(estate: Estate, chance: random.Random) -> tuple[str, Callable[[HostProcess], None]]:
+def blow(
+    environment: Environment, chance: random.Random
+) -> tuple[str, Callable[[HostProcess], None]]:
     """(words, what happens to a run in its middle). Afterwards everything is healed."""
-    vm, node, number = estate.vm, estate.nodes[chance.choice(NODES)], chance.choice(SIGNALS)
+    vm, node, number = (
+        environment.vm,
+        environment.nodes[chance.choice(NODES)],
+        chance.choice(SIGNALS),
+    )
     return chance.choice(
         (
             (f"signal {number}", lambda child: child.send_signal(number)),
@@ -76,21 +85,21 @@ def blow(estate: Estate, chance: random.Random) -> tuple[str, Callable[[HostProc
             (f"containerd of {node.name} is killed", lambda _: node.kill("containerd")),
             (f"{node.name} loses its plug", lambda _: node.unplug()),
             ("the VM loses its plug", lambda _: vm.unplug()),
-            ("the API server is killed", lambda _: estate.api.kill("kube-apiserver")),
+            ("the API server is killed", lambda _: environment.api.kill("kube-apiserver")),
             (f"{node.name} loses its cable", lambda _: node.cable(up=False)),
         )
     )
 
 
-def stop_registries(estate: Estate) -> None:
-    for registry in estate.registries:
+def stop_registries(environment: Environment) -> None:
+    for registry in environment.registries:
         if registry.host.running:
             registry.host.stop("registry")
 
 
-def mirror(estate: Estate) -> None:
-    if estate.vm.running and estate.nas.running:
-        estate.mirror()
+def mirror(environment: Environment) -> None:
+    if environment.vm.running and environment.nas.running:
+        environment.mirror()
 
 
 def damage(host: Host, directory: str, suffix: str, chance: random.Random) -> None:

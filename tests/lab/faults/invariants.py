@@ -1,4 +1,4 @@
-"""The invariants that hold after any fault, as code: `observe` looks at the whole estate from
+"""The invariants that hold after any fault, as code: `observe` looks at the whole environment from
 outside, `violations` says which of them do not hold.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import listing, process
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..roles import NAS_DIRECTORY, VM_DIRECTORY
 
@@ -60,23 +60,23 @@ class Observed:
     locks: tuple[str, ...]
 
 
-def observe(estate: Estate) -> Observed:
+def observe(environment: Environment) -> Observed:
     """Everything, with every host powered and every daemon answering; what is not reached is left
     out.
     """
     places = {"registry-vm": VM_DIRECTORY, "synology": NAS_DIRECTORY} | dict.fromkeys(
-        estate.nodes, NODE_DIRECTORY
+        environment.nodes, NODE_DIRECTORY
     )
-    up = {name: estate.host(name) for name in places if estate.host(name).running}
+    up = {name: environment.host(name) for name in places if environment.host(name).running}
     return Observed(
         shelves={name: read_shelf(host.path(places[name])) for name, host in up.items()},
         names={
             name: names_on(host)
             for name, host in up.items()
-            if name in estate.nodes and host.pid("containerd")
+            if name in environment.nodes and host.pid("containerd")
         },
-        nodes=listing.node_objects(estate.cluster)
-        if estate.api.running and estate.api.pid("kube-apiserver")
+        nodes=listing.node_objects(environment.cluster)
+        if environment.api.running and environment.api.pid("kube-apiserver")
         else {},
         processes={name: ours(host) for name, host in up.items()},
         locks=tuple(
@@ -155,7 +155,7 @@ def cordons(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if cordoned and not was and not annotation:
             found.append(f"I4 {name}: cordoned, and nothing says by whom")
         if was and not cordoned and ANNOTATION not in before[name]["annotations"]:
-            found.append(f"I4 {name}: cordoned by somebody else before, and given back by us")
+            found.append(f"I4 {name}: cordoned by somebody else before, and restored by us")
         if was and annotation and ANNOTATION not in before[name]["annotations"]:
             found.append(f"I4 {name}: cordoned by somebody else before, and marked as ours")
     return found

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import process
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 
 EVERY_SECONDS, LOOKS = 0.02, 5
@@ -29,7 +29,7 @@ it was, for root only.
 
 
 @contextmanager
-def watched(estate: Estate, canaries: Mapping[str, bytes]) -> Iterator[set[str]]:
+def watched(environment: Environment, canaries: Mapping[str, bytes]) -> Iterator[set[str]]:
     """`canary: host: argv or environment of COMMAND` of all that was seen meanwhile. breakglass
     itself has what it was given in its environment, and may.
     """
@@ -39,7 +39,7 @@ def watched(estate: Estate, canaries: Mapping[str, bytes]) -> Iterator[set[str]]
     def watch() -> None:
         namespaces = {
             str(Path(f"/proc/{host.init_pid}/ns/pid").readlink()): name
-            for name, host in estate.hosts.items()
+            for name, host in environment.hosts.items()
             if host.init_pid
         }
         looks: dict[str, int] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from .. import reset
-from ..estate import Estate
+from ..environment import Environment
 from ..process import HostProcess
 from ..runs import Ran, judge
 from .happenings import NODES, SIGNALS, TAGS, blow, breaking
@@ -28,7 +28,7 @@ ALONE = "one command alone, everything healed"
 class Soak:
     """Holds what was last seen of each host: one that is down is compared when it is back."""
 
-    estate: Estate
+    environment: Environment
     seed: int
     say: Callable[[str], None]
     seen: Observed | None = None
@@ -42,10 +42,10 @@ class Soak:
         self.contents = count(1)
 
     def begin(self) -> None:
-        """A node that holds the image, so that there is something to lose."""
+        """A node that has the image, so that there is something to lose."""
         self.push(TAGS[0])
         for argv in (("snapshot", "--tag", TAGS[0]), ("fetch", NODES[0]), ("import", NODES[0])):
-            judge(self.estate.operator.breakglass("--json", *argv), expect=0)
+            judge(self.environment.operator.breakglass("--json", *argv), expect=0)
         self.look()
 
     def act(self) -> None:
@@ -54,14 +54,14 @@ class Soak:
         """
         words = []
         if self.random.random() < 0.35:
-            words.append(breaking(self.estate, self.random, self.broken))
+            words.append(breaking(self.environment, self.random, self.broken))
         argv, happening = (
             self.command(),
-            blow(self.estate, self.random) if self.random.random() < 0.35 else None,
+            blow(self.environment, self.random) if self.random.random() < 0.35 else None,
         )
         self.look()
         began = time.monotonic()
-        child = self.estate.operator.start_breakglass("--json", *argv)
+        child = self.environment.operator.start_breakglass("--json", *argv)
         if happening:
             time.sleep(self.random.uniform(0.3, 3))
             child.await_catching(signal.SIGTERM)
@@ -82,7 +82,7 @@ class Soak:
         before = self.look()
         assert self.seen is not None
         found = violations(before, self.seen)
-        if code == 0 and ran and not ran.told["dry_run"]:
+        if code == 0 and ran and not ran.reported["dry_run"]:
             found += [f"I5: {lie}" for lie in self.lies(argv, ran)]
         assert found == [], "\n".join(found)
 
@@ -102,10 +102,10 @@ class Soak:
             (("restore", "--yes"), NODES),
         ):
             if argv[0] == "pin":
-                self.estate.cluster.kubectl("uncordon", *NODES)
+                self.environment.cluster.kubectl("uncordon", *NODES)
                 self.look()  # what was before that is not what the pin finds
             before = self.look()
-            ran = judge(self.estate.operator.breakglass("--json", *argv), expect=0)
+            ran = judge(self.environment.operator.breakglass("--json", *argv), expect=0)
             self.look()
             assert self.seen is not None
             found = violations(
@@ -114,7 +114,7 @@ class Soak:
             assert found == [], f"{ALONE}: {' '.join(argv)}: " + "\n".join(found)
         assert not [
             name
-            for name, node_object in self.estate.cluster.nodes().items()
+            for name, node_object in self.environment.cluster.nodes().items()
             if ANNOTATION in node_object["metadata"].get("annotations", {})
         ]
 
@@ -142,11 +142,11 @@ class Soak:
 
     def push(self, tag: str) -> None:
         """As CI does: a new image under its tag and `latest`."""
-        if all(registry.host.running for registry in self.estate.registries):
-            self.estate.small(tag, f"{tag} {next(self.contents)}")
+        if all(registry.host.running for registry in self.environment.registries):
+            self.environment.small(tag, f"{tag} {next(self.contents)}")
 
     def heal(self) -> None:
-        reset.plug_all(self.estate.always_on)
+        reset.plug_all(self.environment.always_on)
         self.broken.clear()
 
     # what is seen
@@ -164,13 +164,17 @@ class Soak:
         ran = judge(
             subprocess.CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None
         )
-        assert ran.exit_code in MAY_END_WITH, f"exit {ran.exit_code}: {ran.told['error']}\n{stderr}"
-        assert ran.exit_code in (0, 10) or (ran.error["message"] and ran.error["next"]), ran.told
+        assert ran.exit_code in MAY_END_WITH, (
+            f"exit {ran.exit_code}: {ran.reported['error']}\n{stderr}"
+        )
+        assert ran.exit_code in (0, 10) or (ran.error["message"] and ran.error["next"]), (
+            ran.reported
+        )
         return ran.exit_code, ran
 
     def look(self) -> Observed:
         """Look again; returns what was known before."""
-        now = observe(self.estate)
+        now = observe(self.environment)
         before = self.seen or now
         self.seen = replace(
             now,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import images
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..images import Image
 from ..process import HostProcess, command_line, send, within
@@ -23,13 +23,13 @@ FILE = f"infra-ci-{TAG}.tar.gz"
 _kept: list[Files] = []
 
 
-def long_stream(estate: Estate) -> Image:
+def long_stream(environment: Environment) -> Image:
     """A tarball on the VM that no socket's buffers swallow whole."""
-    image = estate.publish(images.small_bundle("long", padding_megabytes=20), TAG, "latest")
+    image = environment.publish(images.small_bundle("long", padding_megabytes=20), TAG, "latest")
     if not _kept:
-        run(estate, "snapshot", "--tag", TAG)
-        _kept.append(keep(estate.vm, VM_DIRECTORY))
-    lay(estate.vm, VM_DIRECTORY, _kept[0])
+        run(environment, "snapshot", "--tag", TAG)
+        _kept.append(keep(environment.vm, VM_DIRECTORY))
+    lay(environment.vm, VM_DIRECTORY, _kept[0])
     return image
 
 
@@ -48,21 +48,21 @@ def arrived(node: Host) -> int:
     return partial(node).stat().st_size if partial(node).exists() else 0
 
 
-def third(estate: Estate) -> int:
-    return estate.vm.path(f"{VM_DIRECTORY}/{FILE}").stat().st_size // 3
+def third(environment: Environment) -> int:
+    return environment.vm.path(f"{VM_DIRECTORY}/{FILE}").stat().st_size // 3
 
 
-def at_a_third(estate: Estate, child: HostProcess, node: str = NODE) -> None:
+def at_a_third(environment: Environment, child: HostProcess, node: str = NODE) -> None:
     """The moment at which a third of the tarball has arrived on the node."""
     until(
-        lambda: arrived(estate.nodes[node]) >= third(estate),
+        lambda: arrived(environment.nodes[node]) >= third(environment),
         child=child,
         what="no third of the tarball",
     )
-    assert 0 < arrived(estate.nodes[node]) < 3 * third(estate)
+    assert 0 < arrived(environment.nodes[node]) < 3 * third(environment)
 
 
-def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
+def hold_at_a_third(environment: Environment, *nodes: str) -> Callable[[], None]:
     """On each of these nodes the receiving end stands still when a third has arrived, until all
     have come so far; what is given lets them go on.
     """
@@ -70,21 +70,21 @@ def hold_at_a_third(estate: Estate, *nodes: str) -> Callable[[], None]:
 
     def all_held() -> bool:
         for node in sorted(waiting):
-            if arrived(estate.nodes[node]) >= third(estate):
-                stop(estate.nodes[node], "archive receive")
+            if arrived(environment.nodes[node]) >= third(environment):
+                stop(environment.nodes[node], "archive receive")
                 waiting.discard(node)
         return not waiting
 
     until(all_held, what="no third of the tarball")
     assert {
-        node: arrived(estate.nodes[node])
+        node: arrived(environment.nodes[node])
         for node in nodes
-        if not 0 < arrived(estate.nodes[node]) < 3 * third(estate)
+        if not 0 < arrived(environment.nodes[node]) < 3 * third(environment)
     } == {}
 
     def all_go_on() -> None:
         for node in nodes:
-            go_on(estate.nodes[node], "archive receive")
+            go_on(environment.nodes[node], "archive receive")
 
     return all_go_on
 
@@ -104,10 +104,10 @@ def go_on(host: Host, script: str) -> None:
             send(pid, signal.SIGCONT)
 
 
-def is_whole(estate: Estate, node: str = NODE) -> bool:
+def is_whole(environment: Environment, node: str = NODE) -> bool:
     """The node's tarball is the VM's, byte by byte."""
-    return sha256_of(estate.nodes[node].path(f"{NODE_DIRECTORY}/{FILE}")) == sha256_of(
-        estate.vm.path(f"{VM_DIRECTORY}/{FILE}")
+    return sha256_of(environment.nodes[node].path(f"{NODE_DIRECTORY}/{FILE}")) == sha256_of(
+        environment.vm.path(f"{VM_DIRECTORY}/{FILE}")
     )
 
 

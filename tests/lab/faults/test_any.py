@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from .. import listing, pki, seed
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
-from ..operator_host import environment, program
+from ..operator_host import program, variables
 from ..roles import ADDRESSES, SSH_HOSTS
 from .arrangements import TAG, held, published
 from .injections import contacts, in_front_of
@@ -45,11 +45,11 @@ def is_not_logged_in_to(host: Host, since: int, *, client: str) -> None:
     """A connection came and ended, and nobody asked to be let in: sshd at VERBOSE tells every
     attempt.
     """
-    told = host.log("sshd")[since:]
-    assert f"Connection from {ADDRESSES[client]}" in told, told
+    reported = host.log("sshd")[since:]
+    assert f"Connection from {ADDRESSES[client]}" in reported, reported
     attempts = [
         line
-        for line in told.splitlines()
+        for line in reported.splitlines()
         if any(
             word in line
             for word in (
@@ -79,9 +79,13 @@ def is_not_logged_in_to(host: Host, since: int, *, client: str) -> None:
 def test_a_host_key_that_is_not_on_record_is_refused_before_anything_is_sent(
     trial: Trial, where: str
 ) -> None:
-    estate, operator, host = trial.estate, trial.estate.operator, trial.estate.host(where)
-    published(estate)
-    estate.mirror()
+    environment, operator, host = (
+        trial.environment,
+        trial.environment.operator,
+        trial.environment.host(where),
+    )
+    published(environment)
+    environment.mirror()
     trial.arranged()
     others = tuple(name for name in SSH_HOSTS if name != where)
     known, offered, wrong = (
@@ -116,18 +120,18 @@ def test_a_host_key_that_is_not_on_record_is_refused_before_anything_is_sent(
     exit_code=5,
 )
 def test_a_node_that_does_not_know_the_source_sends_nothing_to_it(trial: Trial) -> None:
-    estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
-    published(estate)
+    environment, node = trial.environment, trial.environment.nodes["k8s-node1"]
+    published(environment)
     trial.arranged()
     known, wrong = node.read(KNOWN), another_key(node)
     for line in ("", f"{ADDRESSES['registry-vm']} {wrong}\n"):
         node.write(KNOWN, line, mode=0o600)
-        since = len(estate.vm.log("sshd"))
+        since = len(environment.vm.log("sshd"))
         error = trial.run("fetch", "k8s-node1", "--from", "registry-vm", "--via", "node").error
         assert "host key" in error["message"].lower()
         assert error["next"]
         assert node.read(KNOWN) == line
-        is_not_logged_in_to(estate.vm, since, client="k8s-node1")
+        is_not_logged_in_to(environment.vm, since, client="k8s-node1")
     node.write(KNOWN, known, mode=0o600)
     trial.recovers("k8s-node1")
 
@@ -142,16 +146,16 @@ def test_a_node_that_does_not_know_the_source_sends_nothing_to_it(trial: Trial) 
 def test_without_a_terminal_and_without_yes_nothing_is_changed_and_the_flag_is_named(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
     assert "--yes" in trial.run("pin", "k8s-node1").error["next"]
     is_unchanged(trial)
-    assert estate.operator.breakglass(*PIN).returncode == 0
+    assert environment.operator.breakglass(*PIN).returncode == 0
     assert "--yes" in trial.run("restore").error["next"]
-    assert is_pinned(estate)
+    assert is_pinned(environment)
     trial.recovers(
-        "k8s-node1", argv=RESTORE, goal=lambda: open_nodes(estate) == {"k8s-node1", *OTHERS}
+        "k8s-node1", argv=RESTORE, goal=lambda: open_nodes(environment) == {"k8s-node1", *OTHERS}
     )
 
 
@@ -199,18 +203,18 @@ def texts(value: Any) -> Iterator[str]:
 def test_megabytes_of_noise_on_stderr_neither_stop_a_command_nor_reach_the_terminal(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    published(estate)
+    environment = trial.environment
+    published(environment)
     trial.arranged()
     for argv, (name, command) in NOISY.items():
-        host = estate.host(name)
+        host = environment.host(name)
         lay_noise(host)
         with in_front_of(host, command, f'cat {NOISE} >&2; exec $real "$@"'):
             ran = trial.run(*argv, "--verbose")
         is_inert(ran.stderr)
-        for text in texts(ran.told):
+        for text in texts(ran.reported):
             is_inert(text)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @row(
@@ -220,22 +224,22 @@ def test_megabytes_of_noise_on_stderr_neither_stop_a_command_nor_reach_the_termi
     exit_code=(3, 4, 5, 6),
 )
 def test_what_a_failing_command_prints_is_shown_inert(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
-    estate.operator.breakglass("import", "k8s-node1")
-    estate.vm.path("/opt/registry/data/private/_breakglass/infra-ci-latest.tar.gz").unlink()
+    environment = trial.environment
+    held(environment, "k8s-node1")
+    environment.operator.breakglass("import", "k8s-node1")
+    environment.vm.path("/opt/registry/data/private/_breakglass/infra-ci-latest.tar.gz").unlink()
     trial.arranged()
     for argv, (name, command) in NOISY.items():
-        host = estate.host(name)
+        host = environment.host(name)
         lay_noise(host)
         with in_front_of(host, command, f"cat {NOISE} >&2; exit 1"):
             ran = trial.run(*argv, "--verbose")
         assert ran.exit_code, f"{argv}: exit 0"
         assert "[/root] [bold]x[/bold]" in ran.error["message"], ran.error
         is_inert(ran.stderr)
-        for text in texts(ran.told):
+        for text in texts(ran.reported):
             is_inert(text)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 WORDS = (
@@ -264,12 +268,12 @@ WORDS = (
 
 
 def typed(
-    estate: Estate, *table: tuple[tuple[str, ...], dict[str, str]]
+    environment: Environment, *table: tuple[tuple[str, ...], dict[str, str]]
 ) -> list[tuple[int, str, str]]:
     python = str(Path(program()).with_name("python"))
     script = Path(__file__).with_name("typed.py")
-    ended = estate.operator.run(
-        python, "-I", str(script), input=json.dumps(table), env=environment(None), cwd="/root"
+    ended = environment.operator.run(
+        python, "-I", str(script), input=json.dumps(table), env=variables(None), cwd="/root"
     )
     return [(code, out, err) for code, out, err in json.loads(ended.stdout)]
 
@@ -281,9 +285,9 @@ def typed(
     exit_code=2,
 )
 def test_hostile_arguments_end_with_2_before_a_packet_is_sent(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    before, began = listing.files(estate.operator, "/tmp"), contacts(estate.operator)
+    environment = trial.environment
+    published(environment)
+    before, began = listing.files(environment.operator, "/tmp"), contacts(environment.operator)
     shapes = [
         ("snapshot", "--tag={}"),
         ("check", "--tag={}"),
@@ -309,14 +313,14 @@ def test_hostile_arguments_end_with_2_before_a_packet_is_sent(trial: Trial) -> N
         for word in WORDS
         if not word.startswith(("x", TAG))
     ]
-    for (argv, _), (code, out, err) in zip(table, typed(estate, *table), strict=True):
+    for (argv, _), (code, out, err) in zip(table, typed(environment, *table), strict=True):
         assert code == 2, f"{argv}: exit {code}\n{out}{err}"
         assert json.loads(out)["error"]["kind"] == "usage", f"{argv}: {out}"
         is_inert(err)
     assert trial.row.exit_codes == (2,)
-    assert estate.operator.breakglass("fetch", "$(id)").returncode == 2
-    assert contacts(estate.operator) == began
-    assert listing.files(estate.operator, "/tmp") == before
+    assert environment.operator.breakglass("fetch", "$(id)").returncode == 2
+    assert contacts(environment.operator) == began
+    assert listing.files(environment.operator, "/tmp") == before
 
 
 def hostile_configuration(word: str) -> dict[str, Any]:
@@ -379,11 +383,13 @@ FILES = ("ssh.config", "ssh.known_hosts", "kubernetes.kubeconfig", "registries[0
 def test_hostile_values_in_the_configuration_are_all_named_before_a_packet_is_sent(
     trial: Trial, word: str
 ) -> None:
-    estate = trial.estate
+    environment = trial.environment
     document = hostile_configuration(word)
-    estate.operator.write("/root/hostile.yaml", json.dumps(document))
-    began = contacts(estate.operator)
-    [(code, out, err)] = typed(estate, (("--json", "--config", "/root/hostile.yaml", "check"), {}))
+    environment.operator.write("/root/hostile.yaml", json.dumps(document))
+    began = contacts(environment.operator)
+    [(code, out, err)] = typed(
+        environment, (("--json", "--config", "/root/hostile.yaml", "check"), {})
+    )
     error = json.loads(out)["error"]
     assert code == 2, err
     # A file of this machine may be called -rf, and so may a directory's part on another host: a
@@ -393,5 +399,5 @@ def test_hostile_values_in_the_configuration_are_all_named_before_a_packet_is_se
         key for key in keys(document) if key.replace(f".{word}", "") not in error["message"]
     } - fine
     assert unnamed == set(), f"not named: {unnamed}\n{error['message']}"
-    assert contacts(estate.operator) == began
+    assert contacts(environment.operator) == began
     is_inert(err)

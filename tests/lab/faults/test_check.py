@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import yaml
 
 from .. import pki
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..images import small_bundle
 from ..operator_host import CONFIGURATION
@@ -39,12 +39,12 @@ def pushed(registry: Registry, tag: str = "latest", content: str = "one") -> dic
     return {registry.put_index(tag, children=children): list(children.values())} | blobs
 
 
-def told(
+def reported(
     trial: Trial, *argv: str, env: dict[str, str] | None = None
 ) -> dict[str, dict[str, object]]:
     """What `check` says of each registry."""
     ran = trial.run("check", *argv, env=env)
-    assert PASSWORD not in ran.stderr + json.dumps(ran.told)
+    assert PASSWORD not in ran.stderr + json.dumps(ran.reported)
     return {registry["name"]: registry for registry in ran.result["registries"]}
 
 
@@ -60,19 +60,19 @@ def told(
 def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_named(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    (index, (child, _)), *_ = pushed(estate.private).items()
-    *_, (_, (_, layer, *_)) = pushed(estate.forgejo).items()
+    environment = trial.environment
+    (index, (child, _)), *_ = pushed(environment.private).items()
+    *_, (_, (_, layer, *_)) = pushed(environment.forgejo).items()
     trial.arranged()
     url = f"https://{NAMES[0]}/v2/infra-ci/manifests"
-    estate.operator.run("curl", "-fsS", "-X", "DELETE", f"{url}/{child}")
-    assert estate.operator.run(
+    environment.operator.run("curl", "-fsS", "-X", "DELETE", f"{url}/{child}")
+    assert environment.operator.run(
         "curl", "-fsS", "-o", "/dev/null", "-I", "-w", "%{http_code}", f"{url}/{index}"
     ).stdout.endswith("200"), "the index is served as before"
-    whole = estate.forgejo.blob(layer)
+    whole = environment.forgejo.blob(layer)
     size = whole.stat().st_size
     os.truncate(whole, 1000)
-    found = told(trial)
+    found = reported(trial)
     assert (
         found["registry-private"]["state"],
         found["registry-private"]["digest"],
@@ -82,7 +82,7 @@ def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_n
     assert (found["forgejo"]["state"], found["forgejo"]["missing"]) == ("broken", [layer])
     assert f"has 1000 bytes instead of {size}" in str(found["forgejo"]["detail"])
     whole.unlink()
-    for registry in estate.registries:
+    for registry in environment.registries:
         pushed(registry)
     trial.recovers(argv=SERVED)
 
@@ -93,20 +93,22 @@ def test_an_index_whose_child_was_deleted_and_a_layer_cut_short_are_broken_and_n
     "`broken`, the digest named; `lacks the tag`",
     exit_code=0,
 )
-def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_told_apart(trial: Trial) -> None:
-    estate = trial.estate
-    *_, (_, (_, layer, *_)) = pushed(estate.private).items()
-    pushed(estate.forgejo)
+def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_reported_apart(
+    trial: Trial,
+) -> None:
+    environment = trial.environment
+    *_, (_, (_, layer, *_)) = pushed(environment.private).items()
+    pushed(environment.forgejo)
     trial.arranged()
-    estate.private.blob(layer).unlink()
-    estate.forgejo.untag("latest")
-    found = told(trial)
+    environment.private.blob(layer).unlink()
+    environment.forgejo.untag("latest")
+    found = reported(trial)
     assert (found["registry-private"]["state"], found["registry-private"]["missing"]) == (
         "broken",
         [layer],
     )
     assert (found["forgejo"]["state"], found["forgejo"]["missing"]) == ("lacks the tag", [])
-    for registry in estate.registries:
+    for registry in environment.registries:
         pushed(registry)
     trial.recovers(argv=SERVED)
 
@@ -118,14 +120,15 @@ def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_told_apart(tria
     exit_code=10,
 )
 def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) -> None:
-    estate = trial.estate
+    environment = trial.environment
     digests = [
-        next(iter(pushed(registry, content=registry.host.name))) for registry in estate.registries
+        next(iter(pushed(registry, content=registry.host.name)))
+        for registry in environment.registries
     ]
     trial.arranged()
     (line,) = [line for line in trial.run("check").stderr.splitlines() if "differ" in line]
     assert all(digest in line for digest in digests)
-    pushed(estate.private, content=estate.forgejo.host.name)
+    pushed(environment.private, content=environment.forgejo.host.name)
     assert "differ" not in trial.recovers(argv=SERVED).stderr
 
 
@@ -139,14 +142,14 @@ def test_registries_that_hold_different_images_are_said_to_differ(trial: Trial) 
 def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_holds_nobody_up(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    for registry in estate.registries:
+    environment = trial.environment
+    for registry in environment.registries:
         pushed(registry)
     trial.arranged()
     with (
-        stopped((estate.vm, "registry")),
-        black_hole(estate.host("forgejo")),
-        paused(estate.nas, "sshd"),
+        stopped((environment.vm, "registry")),
+        black_hole(environment.host("forgejo")),
+        paused(environment.nas, "sshd"),
     ):
         ran = trial.run("check")
     found = {registry["name"]: registry for registry in ran.result["registries"]}
@@ -168,12 +171,12 @@ def test_registries_stopped_and_black_holed_are_unreachable_and_a_hanging_nas_ho
     within_seconds=WITHIN,
 )
 def test_with_everything_down_at_once_the_answer_comes_within_ten_seconds(trial: Trial) -> None:
-    estate = trial.estate
-    for registry in estate.registries:
+    environment = trial.environment
+    for registry in environment.registries:
         pushed(registry)
     trial.arranged()
     with contextlib.ExitStack() as holes:
-        for host in (estate.host("forgejo"), estate.vm, estate.nas, estate.api):
+        for host in (environment.host("forgejo"), environment.vm, environment.nas, environment.api):
             holes.enter_context(black_hole(host))
         ran = trial.run("check")
     assert ran.result["verdict"] == "start"
@@ -208,27 +211,27 @@ def logins(password: str) -> str:
 def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_it(
     trial: Trial,
 ) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    for registry in estate.registries:
+    environment, operator = trial.environment, trial.environment.operator
+    for registry in environment.registries:
         pushed(registry)
         registry.refuse(on=True)
     trial.arranged()
     elsewhere = {"REGISTRY_AUTH_FILE": "/root/logins.json"}
-    refused = told(trial)
+    refused = reported(trial)
     assert {str(one["state"]) for one in refused.values()} == {"refuses"}
     assert "there is no login for forgejo.viktorbarzin.me in /root/.docker/config.json" in str(
         refused["forgejo"]["detail"]
     )
     operator.write("/root/logins.json", logins("a wrong one"), mode=0o600)
-    wrong = told(trial, env=elsewhere)
+    wrong = reported(trial, env=elsewhere)
     assert [
         "the login in /root/logins.json was not enough" in str(one["detail"])
         for one in wrong.values()
     ] == [True, True]
     operator.write("/root/logins.json", logins(PASSWORD), mode=0o600)
-    assert {str(one["state"]) for one in told(trial, env=elsewhere).values()} == {"serves"}
+    assert {str(one["state"]) for one in reported(trial, env=elsewhere).values()} == {"serves"}
     operator.write("/root/.docker/config.json", logins(PASSWORD), mode=0o600)
-    assert {str(one["state"]) for one in told(trial).values()} == {"serves"}
+    assert {str(one["state"]) for one in reported(trial).values()} == {"serves"}
     operator.path("/root/logins.json").unlink()
     trial.recovers(argv=SERVED)
 
@@ -245,29 +248,29 @@ def test_a_registry_that_wants_a_login_refuses_us_without_it_and_serves_us_with_
 def test_a_registry_that_wants_a_token_serves_us_with_the_login_for_its_token_service(
     trial: Trial,
 ) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    pushed(estate.forgejo)
+    environment, operator = trial.environment, trial.environment.operator
+    pushed(environment.forgejo)
     trial.arranged()
-    with estate.forgejo.token_service():
-        refused = told(trial)["forgejo"]
+    with environment.forgejo.token_service():
+        refused = reported(trial)["forgejo"]
         assert (
             refused["state"],
             "its token service https://forgejo.viktorbarzin.me:5001/token: HTTP 401"
             in str(refused["detail"]),
         ) == ("refuses", True), refused
         operator.write("/root/.docker/config.json", logins(PASSWORD), mode=0o600)
-        assert told(trial)["forgejo"]["state"] == "serves"
+        assert reported(trial)["forgejo"]["state"] == "serves"
     trial.recovers(argv=SERVED)
 
 
 @contextlib.contextmanager
-def another_certificate(estate: Estate, host: Host) -> Iterator[str]:
+def another_certificate(environment: Environment, host: Host) -> Iterator[str]:
     """The registry's certificate is of a CA that nobody knows; the file with that CA, on the
     operator's machine.
     """
     pki.make_authority("strange")
     pki.make_certificate("strange-registry", "/CN=registry", f"DNS:{NAMES[1]}", authority="strange")
-    estate.operator.write("/root/strange.crt", pki.text("strange.crt"))
+    environment.operator.write("/root/strange.crt", pki.text("strange.crt"))
     lay_certificate(host, "strange-registry")
     try:
         yield "/root/strange.crt"
@@ -291,18 +294,18 @@ def lay_certificate(host: Host, name: str) -> None:
 def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_named(
     trial: Trial,
 ) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    pushed(estate.forgejo)
+    environment, operator = trial.environment, trial.environment.operator
+    pushed(environment.forgejo)
     trial.arranged()
-    with another_certificate(estate, estate.host("forgejo")) as authority:
-        unknown = told(trial)["forgejo"]
+    with another_certificate(environment, environment.host("forgejo")) as authority:
+        unknown = reported(trial)["forgejo"]
         assert unknown["state"] == "unreachable"
         assert "certificate" in str(unknown["detail"])
         document = yaml.safe_load(operator.read(CONFIGURATION))
         document["registries"][0]["ca"] = authority
         operator.write("/root/named.yaml", json.dumps(document))
         assert (
-            told(trial, env={"BREAKGLASS_CONFIG": "/root/named.yaml"})["forgejo"]["state"]
+            reported(trial, env={"BREAKGLASS_CONFIG": "/root/named.yaml"})["forgejo"]["state"]
             == "serves"
         )
     trial.recovers(argv=SERVED)

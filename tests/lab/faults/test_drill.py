@@ -1,4 +1,4 @@
-"""The faults of drill: each is told for what it is, and nothing of the drill stays on the node."""
+"""The faults of drill: each is reported with its cause; nothing of the drill stays on the node."""
 
 import json
 import signal
@@ -21,10 +21,10 @@ IMPORTING = "ctr -n breakglass-drill images import"
 
 
 def drilled(trial: Trial) -> Ran:
-    """Run it; whatever is wrong, the estate is as it was before."""
-    was = everything(trial.estate, NODE)
+    """Run it; whatever is wrong, the environment is as it was before."""
+    was = everything(trial.environment, NODE)
     ran = trial.run("drill", NODE)
-    assert everything(trial.estate, NODE) == was
+    assert everything(trial.environment, NODE) == was
     assert "Nothing of the drill is left" in ran.error["state"]
     return ran
 
@@ -42,8 +42,8 @@ def practised(trial: Trial) -> Trial:
     """The tarball on the VM and the NAS; the node holds it and the image, as one that people work
     with.
     """
-    held(trial.estate, NODE)
-    trial.estate.mirror()
+    held(trial.environment, NODE)
+    trial.environment.mirror()
     trial.arranged()
     return trial
 
@@ -55,7 +55,7 @@ def practised(trial: Trial) -> Trial:
     exit_code=6,
 )
 def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
-    path = practised.estate.nas.path(FILE)
+    path = practised.environment.nas.path(FILE)
     flip_a_bit(path)
     ran = drilled(practised)
     assert sources(ran) == {"registry-vm": True, "synology": False}
@@ -73,7 +73,7 @@ def test_a_corrupt_copy_on_the_nas_is_found(practised: Trial) -> None:
 )
 @pytest.mark.thorough
 def test_a_missing_sidecar_is_named(practised: Trial) -> None:
-    path = practised.estate.nas.path(SIDECAR)
+    path = practised.environment.nas.path(SIDECAR)
     text = path.read_text()
     path.unlink()
     ran = drilled(practised)
@@ -90,14 +90,16 @@ def test_a_missing_sidecar_is_named(practised: Trial) -> None:
     exit_code=3,
 )
 @pytest.mark.thorough
-def test_an_old_tarball_is_told_and_tried_all_the_same(practised: Trial) -> None:
-    path = practised.estate.nas.path(SIDECAR)
+def test_an_old_tarball_is_reported_and_tried_all_the_same(practised: Trial) -> None:
+    path = practised.environment.nas.path(SIDECAR)
     text = path.read_text()
     path.write_text(json.dumps(json.loads(text) | {"created_at": "2026-01-01T00:00:00Z"}))
     ran = drilled(practised)
     assert "max_age_hours" in ran.error["message"]
     assert (
-        sum(IMPORTING in step["line"] and step["status"] == "done" for step in ran.told["steps"])
+        sum(
+            IMPORTING in step["line"] and step["status"] == "done" for step in ran.reported["steps"]
+        )
         == 2
     )
     path.write_text(text)
@@ -107,7 +109,7 @@ def test_an_old_tarball_is_told_and_tried_all_the_same(practised: Trial) -> None
 @row("drill", "the VM is down", "reported; the NAS's tarball is tried too", exit_code=5)
 @pytest.mark.thorough
 def test_with_the_vm_down_the_nas_is_tried(practised: Trial) -> None:
-    with stopped((practised.estate.vm, "sshd")):
+    with stopped((practised.environment.vm, "sshd")):
         ran = drilled(practised)
     assert sources(ran) == {"registry-vm": False, "synology": True}
     works_again(practised)
@@ -120,7 +122,7 @@ def test_with_the_vm_down_the_nas_is_tried(practised: Trial) -> None:
     exit_code=3,
 )
 def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> None:
-    with practised.estate.nodes[NODE].room("data", free_megabytes=2):
+    with practised.environment.nodes[NODE].room("data", free_megabytes=2):
         ran = drilled(practised)
         assert ran.lines == []
         assert "no room on containerd's disk" in ran.error["message"]
@@ -135,10 +137,10 @@ def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> N
     exit_code=4,
 )
 @pytest.mark.thorough
-def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: Trial) -> None:
-    estate = practised.estate
-    node = estate.nodes[NODE]
-    was = everything(estate, NODE)
+def test_a_disk_that_becomes_full_half_way_is_reported_and_nothing_stays(practised: Trial) -> None:
+    environment = practised.environment
+    node = environment.nodes[NODE]
+    was = everything(environment, NODE)
     with before(node, "ctr", "*breakglass-drill*import*") as waiting:
         child = practised.start("drill", NODE)
         until(waiting.reached, child=child, what="ctr images import")
@@ -147,10 +149,10 @@ def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: 
             ran = practised.ended(child)
     assert "no space left" in ran.error["message"]
     assert ("Nothing of the drill is left" in ran.error["state"]) == (
-        everything(estate, NODE) == was
+        everything(environment, NODE) == was
     )
     works_again(practised)
-    assert everything(estate, NODE) == was
+    assert everything(environment, NODE) == was
 
 
 @row(
@@ -167,9 +169,9 @@ def test_a_disk_that_becomes_full_half_way_is_told_and_nothing_stays(practised: 
     ],
 )
 def test_what_a_killed_drill_has_left_is_removed_by_the_next(practised: Trial, name: str) -> None:
-    estate = practised.estate
-    node = estate.nodes[name]
-    was = everything(estate, name)
+    environment = practised.environment
+    node = environment.nodes[name]
+    was = everything(environment, name)
     with halfway(node, "gzip", '"-dc "*') as unpacking:
         child = practised.start("drill", name)
         until(unpacking.reached, child=child, what="gzip -dc")
@@ -177,8 +179,8 @@ def test_what_a_killed_drill_has_left_is_removed_by_the_next(practised: Trial, n
         child.kill()
         practised.killed(child)
     until(lambda: not running(node, IMPORTING), timeout=90, what="the import goes on")
-    assert everything(estate, name) != was
+    assert everything(environment, name) != was
     again = practised.recovers(name)
     assert sources(again) == {"registry-vm": True, "synology": True}
-    assert again.told["changed"] is False
-    assert everything(estate, name) == was
+    assert again.reported["changed"] is False
+    assert everything(environment, name) == was

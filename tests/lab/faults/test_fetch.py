@@ -31,12 +31,12 @@ WAYS = pytest.mark.parametrize(
 
 @row("fetch", "VM down", "falls back to the NAS", exit_code=0)
 def test_with_the_vm_down_the_tarball_comes_from_the_nas(trial: Trial) -> None:
-    published(trial.estate)
-    trial.estate.mirror()
+    published(trial.environment)
+    trial.environment.mirror()
     trial.arranged()
-    with unplugged(trial.estate.vm):
+    with unplugged(trial.environment.vm):
         assert trial.run("fetch", NODE).result["source"] == "synology"
-    trial.recovers(NODE, goal=lambda: is_whole(trial.estate))
+    trial.recovers(NODE, goal=lambda: is_whole(trial.environment))
 
 
 @row(
@@ -46,12 +46,12 @@ def test_with_the_vm_down_the_tarball_comes_from_the_nas(trial: Trial) -> None:
     exit_code=5,
 )
 def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    estate.mirror()
+    environment = trial.environment
+    published(environment)
+    environment.mirror()
     trial.arranged()
-    with stopped((estate.vm, "sshd")):
-        with unplugged(estate.nas):
+    with stopped((environment.vm, "sshd")):
+        with unplugged(environment.nas):
             error = trial.run("fetch", NODE).error
             for host, why in (("registry-vm", "refused"), ("synology", "route|timed out|within")):
                 assert host in error["message"]
@@ -59,7 +59,7 @@ def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> Non
             assert "no verified tarball" in error["state"]
             assert "fetch" in error["next"]
         trial.recovers(NODE)
-    assert is_whole(estate)
+    assert is_whole(environment)
 
 
 @row(
@@ -69,18 +69,18 @@ def test_with_vm_and_nas_down_each_is_named_with_its_reason(trial: Trial) -> Non
     exit_code=0,
 )
 def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: Trial) -> None:
-    estate = trial.estate
-    long_stream(estate)
+    environment = trial.environment
+    long_stream(environment)
     trial.arranged()
-    with slow(estate.vm, kilobytes_per_second=6000):
+    with slow(environment.vm, kilobytes_per_second=6000):
         child = trial.start("fetch", NODE)
-        at_a_third(estate, child)
-        signal_all(estate.vm, "sshd: root", signal.SIGKILL)
+        at_a_third(environment, child)
+        signal_all(environment.vm, "sshd: root", signal.SIGKILL)
     ran = trial.ended(child)
     assert ran.result["via"] == "operator"
     assert "via node" in ran.stderr
     assert resumes(ran.lines), ran.lines
-    assert is_whole(estate)
+    assert is_whole(environment)
     trial.recovers(NODE, "registry-vm")
 
 
@@ -94,13 +94,13 @@ def test_when_the_sources_session_dies_the_other_way_resumes_from_there(trial: T
 def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
     trial: Trial, via: str
 ) -> None:
-    estate = trial.estate
-    node = estate.nodes[NODE]
-    long_stream(estate)
+    environment = trial.environment
+    node = environment.nodes[NODE]
+    long_stream(environment)
     trial.arranged()
-    with slow(estate.vm, kilobytes_per_second=6000):
+    with slow(environment.vm, kilobytes_per_second=6000):
         child = trial.start("fetch", NODE, "--via", via)
-        at_a_third(estate, child)
+        at_a_third(environment, child)
         node.kill("sshd")
         signal_all(node, "sshd: ", signal.SIGKILL)
         error = trial.ended(child).error
@@ -108,7 +108,7 @@ def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
     assert "Nothing was changed" not in error["state"]
     assert "same command" in error["next"]
     node.start("sshd")
-    again = trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
+    again = trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(environment))
     assert resumes(again.lines), again.lines
 
 
@@ -120,25 +120,27 @@ def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
 )
 @WAYS
 def test_a_fetch_that_was_killed_is_gone_on_with(trial: Trial, via: str) -> None:
-    estate = trial.estate
-    long_stream(estate)
+    environment = trial.environment
+    long_stream(environment)
     trial.arranged()
-    with slow(estate.vm, kilobytes_per_second=6000):
+    with slow(environment.vm, kilobytes_per_second=6000):
         child = trial.start("fetch", NODE, "--via", via)
-        at_a_third(estate, child)
+        at_a_third(environment, child)
         child.kill()
         trial.killed(child)
-    until(lambda: not is_locked(estate.nodes[NODE]), timeout=10, what="the lock is not let go of")
-    again = trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
+    until(
+        lambda: not is_locked(environment.nodes[NODE]), timeout=10, what="the lock is not let go of"
+    )
+    again = trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(environment))
     assert resumes(again.lines), again.lines
 
 
 @row("fetch", "two at once on one node", "one wins, the other names the holder", exit_code=(0, 7))
 def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
+    environment = trial.environment
+    published(environment)
     trial.arranged()
-    with before(estate.nodes[NODE], "python3", '*"archive receive"*') as receiving:
+    with before(environment.nodes[NODE], "python3", '*"archive receive"*') as receiving:
         first = trial.start("fetch", NODE)
         until(receiving.reached, child=first, what="archive receive")
         second = trial.run("fetch", NODE, "--via", "operator")
@@ -146,7 +148,7 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
         assert "root@operator, run " in second.error["message"]
         receiving.open()
         assert trial.ended(first).exit_code == 0
-    trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
+    trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(environment))
 
 
 @row(
@@ -157,17 +159,17 @@ def test_of_two_fetches_at_once_one_wins_and_the_other_names_the_holder(trial: T
 )
 @WAYS
 def test_a_node_without_room_is_refused_before_anything_is_sent(trial: Trial, via: str) -> None:
-    estate = trial.estate
-    published(estate)
-    with disk_of_its_own(estate.nodes[NODE], NODE_DIRECTORY, kilobytes=1024) as resize:
+    environment = trial.environment
+    published(environment)
+    with disk_of_its_own(environment.nodes[NODE], NODE_DIRECTORY, kilobytes=1024) as resize:
         trial.arranged()
         error = trial.run("fetch", NODE, "--via", via).error
         assert "no room" in error["message"]
         assert "1 MB free" in error["message"]
         assert "df -h" in error["next"]
-        assert hidden(estate.nodes[NODE]) == []
+        assert hidden(environment.nodes[NODE]) == []
         resize(16384)
-        trial.recovers(NODE, goal=lambda: is_whole(estate))
+        trial.recovers(NODE, goal=lambda: is_whole(environment))
 
 
 @row(
@@ -177,15 +179,17 @@ def test_a_node_without_room_is_refused_before_anything_is_sent(trial: Trial, vi
     exit_code=4,
 )
 @WAYS
-def test_a_disk_that_becomes_full_half_way_is_cleaned_up_and_told(trial: Trial, via: str) -> None:
-    estate = trial.estate
-    node = estate.nodes[NODE]
-    long_stream(estate)
+def test_a_disk_that_becomes_full_half_way_is_cleaned_up_and_reported(
+    trial: Trial, via: str
+) -> None:
+    environment = trial.environment
+    node = environment.nodes[NODE]
+    long_stream(environment)
     with disk_of_its_own(node, NODE_DIRECTORY, kilobytes=28672) as resize:
         trial.arranged()
-        with slow(estate.vm, kilobytes_per_second=6000):
+        with slow(environment.vm, kilobytes_per_second=6000):
             child = trial.start("fetch", NODE, "--via", via)
-            at_a_third(estate, child)
+            at_a_third(environment, child)
             fill(node.path(f"{NODE_DIRECTORY}/somebody-elses-log"))
             error = trial.ended(child).error
         assert "no room left" in error["message"]
@@ -193,7 +197,7 @@ def test_a_disk_that_becomes_full_half_way_is_cleaned_up_and_told(trial: Trial, 
         assert "df -h" in error["next"]
         assert hidden(node) == []
         resize(65536)
-        trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(estate))
+        trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(environment))
 
 
 def fill(path: Path) -> None:
@@ -215,10 +219,10 @@ def fill(path: Path) -> None:
     exit_code=3,
 )
 def test_a_read_only_disk_is_named(trial: Trial) -> None:
-    published(trial.estate)
+    published(trial.environment)
     trial.arranged()
-    with read_only(trial.estate.nodes[NODE], NODE_DIRECTORY):
+    with read_only(trial.environment.nodes[NODE], NODE_DIRECTORY):
         error = trial.run("fetch", NODE).error
         assert "Read-only file system" in error["message"]
         assert NODE_DIRECTORY in error["message"]
-    trial.recovers(NODE, goal=lambda: is_whole(trial.estate))
+    trial.recovers(NODE, goal=lambda: is_whole(trial.environment))

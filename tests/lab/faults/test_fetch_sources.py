@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..roles import NAS_DIRECTORY, VM_DIRECTORY
 from .arrangements import TAG, published
@@ -52,9 +52,9 @@ def without_sidecars(host: Host, directory: str, tag: str) -> None:
     host.path(f"{directory}/infra-ci-{tag}.json").unlink()
 
 
-def holds(estate: Estate, tag: str) -> bool:
+def holds(environment: Environment, tag: str) -> bool:
     """The node's latest is what the VM's undamaged tarball of this tag was recorded to be."""
-    directory = estate.nodes[NODE].path(NODE_DIRECTORY)
+    directory = environment.nodes[NODE].path(NODE_DIRECTORY)
     link = (directory / "infra-ci-latest.tar.gz").readlink()
     record = json.loads((directory / f"infra-ci-{tag}.json").read_text())
     return str(link) == f"infra-ci-{tag}.tar.gz" and sha256_of(directory / link) == record["sha256"]
@@ -95,10 +95,10 @@ DAMAGES = [
 def test_a_damaged_source_is_passed_over_for_the_next_one(
     trial: Trial, change: Callable[[bytes], bytes]
 ) -> None:
-    estate = trial.estate
-    published(estate, OLD, NEW)
-    estate.mirror()
-    damage(estate.vm, file_of(NEW), change)
+    environment = trial.environment
+    published(environment, OLD, NEW)
+    environment.mirror()
+    damage(environment.vm, file_of(NEW), change)
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert (ran.result["source"], ran.result["tag"]) == ("synology", NEW)
@@ -107,7 +107,7 @@ def test_a_damaged_source_is_passed_over_for_the_next_one(
         for line in ran.stderr.splitlines()
         if line.strip().startswith("warning")
     ), ran.stderr
-    trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
+    trial.recovers(NODE, "registry-vm", goal=lambda: holds(environment, NEW))
 
 
 OLDER = [
@@ -138,18 +138,18 @@ OLDER = [
 def test_where_the_only_source_has_a_damaged_latest_its_next_good_tarball_comes(
     trial: Trial, change: Callable[[bytes], bytes], bare: bool
 ) -> None:
-    estate = trial.estate
-    published(estate, OLD, NEW)
-    damage(estate.vm, file_of(NEW), change)
+    environment = trial.environment
+    published(environment, OLD, NEW)
+    damage(environment.vm, file_of(NEW), change)
     if bare:
-        without_sidecars(estate.vm, VM_DIRECTORY, NEW)
+        without_sidecars(environment.vm, VM_DIRECTORY, NEW)
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert ran.result["tag"] == OLD
     assert f"infra-ci-{NEW}.tar.gz" in ran.stderr
-    assert holds(estate, OLD)
-    published(estate, OLD, NEW)
-    trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
+    assert holds(environment, OLD)
+    published(environment, OLD, NEW)
+    trial.recovers(NODE, "registry-vm", goal=lambda: holds(environment, NEW))
 
 
 @row(
@@ -159,12 +159,12 @@ def test_where_the_only_source_has_a_damaged_latest_its_next_good_tarball_comes(
     exit_code=6,
 )
 def test_where_every_source_is_damaged_nothing_is_published(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    estate.mirror()
-    damage(estate.vm, file_of(TAG), flipped)
+    environment = trial.environment
+    published(environment)
+    environment.mirror()
+    damage(environment.vm, file_of(TAG), flipped)
     damage(
-        estate.nas,
+        environment.nas,
         f"{NAS_DIRECTORY}/infra-ci-{TAG}.tar.gz",
         lambda content: flipped(content[:-4096] + bytes(4096)),
     )
@@ -172,9 +172,9 @@ def test_where_every_source_is_damaged_nothing_is_published(trial: Trial) -> Non
     error = trial.run("fetch", NODE).error
     assert error["message"].count("sha256") >= 2
     assert "no verified tarball" in error["state"]
-    assert list(estate.nodes[NODE].path(NODE_DIRECTORY).iterdir()) == []
-    published(estate)
-    trial.recovers(NODE, "registry-vm", "synology", goal=lambda: holds(estate, TAG))
+    assert list(environment.nodes[NODE].path(NODE_DIRECTORY).iterdir()) == []
+    published(environment)
+    trial.recovers(NODE, "registry-vm", "synology", goal=lambda: holds(environment, TAG))
 
 
 @row(
@@ -184,16 +184,16 @@ def test_where_every_source_is_damaged_nothing_is_published(trial: Trial) -> Non
     exit_code=0,
 )
 def test_a_tarball_without_sidecars_is_verified_by_its_content(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    without_sidecars(estate.vm, VM_DIRECTORY, TAG)
+    environment = trial.environment
+    published(environment)
+    without_sidecars(environment.vm, VM_DIRECTORY, TAG)
     trial.arranged()
     ran = trial.run("fetch", NODE)
     assert "no sidecars" in ran.stderr
     assert sha256_of(
-        estate.nodes[NODE].path(f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz")
-    ) == sha256_of(estate.vm.path(file_of(TAG)))
-    trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, TAG))
+        environment.nodes[NODE].path(f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz")
+    ) == sha256_of(environment.vm.path(file_of(TAG)))
+    trial.recovers(NODE, "registry-vm", goal=lambda: holds(environment, TAG))
 
 
 LINKS = [
@@ -225,13 +225,13 @@ LINKS = [
 
 @pytest.mark.parametrize("target", LINKS)
 def test_a_latest_that_means_nothing_here_is_not_followed(trial: Trial, target: str) -> None:
-    estate = trial.estate
-    published(estate, OLD, NEW)
+    environment = trial.environment
+    published(environment, OLD, NEW)
     for directory in ("/root/elsewhere", f"{VM_DIRECTORY}/../elsewhere"):
-        estate.vm.write(
-            f"{directory}/infra-ci-00000003.tar.gz", estate.vm.path(file_of(OLD)).read_bytes()
+        environment.vm.write(
+            f"{directory}/infra-ci-00000003.tar.gz", environment.vm.path(file_of(OLD)).read_bytes()
         )
-    link = estate.vm.path(f"{VM_DIRECTORY}/infra-ci-latest.tar.gz")
+    link = environment.vm.path(f"{VM_DIRECTORY}/infra-ci-latest.tar.gz")
     link.unlink()
     link.symlink_to(target)
     trial.arranged()
@@ -243,7 +243,7 @@ def test_a_latest_that_means_nothing_here_is_not_followed(trial: Trial, target: 
         if line.strip().startswith("warning")
     ), ran.stderr
     assert "elsewhere" not in "".join(ran.lines)
-    trial.recovers(NODE, "registry-vm", goal=lambda: holds(estate, NEW))
+    trial.recovers(NODE, "registry-vm", goal=lambda: holds(environment, NEW))
 
 
 def third(whole: bytes) -> bytes:
@@ -309,19 +309,19 @@ def test_a_partial_of_something_else_is_never_spliced(
     """`noted`: what the note beside the partial says it is the beginning of; None: the tarball at
     the source.
     """
-    estate = trial.estate
-    published(estate)
-    whole = estate.vm.path(file_of(TAG))
+    environment = trial.environment
+    published(environment)
+    whole = environment.vm.path(file_of(TAG))
     left = f"{NODE_DIRECTORY}/.infra-ci-{tag}.tar.gz.partial"
-    estate.nodes[NODE].write(left, content(whole.read_bytes()))
+    environment.nodes[NODE].write(left, content(whole.read_bytes()))
     if noted != "":
-        estate.nodes[NODE].write(f"{left}.sha256", f"{noted or sha256_of(whole)}\n")
+        environment.nodes[NODE].write(f"{left}.sha256", f"{noted or sha256_of(whole)}\n")
     trial.arranged()
     trial.run("fetch", NODE)
-    assert holds(estate, TAG)
+    assert holds(environment, TAG)
     assert [
         path.name
-        for path in estate.nodes[NODE].path(NODE_DIRECTORY).iterdir()
+        for path in environment.nodes[NODE].path(NODE_DIRECTORY).iterdir()
         if path.name.startswith(".")
     ] == []
     trial.recovers(NODE, "registry-vm")

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..process import HostProcess
 from .arrangements import held
@@ -36,14 +36,14 @@ def over_a_good_image(trial: Trial, name: str = NODE) -> str:
     """The image ID of what every name means on the node; the tarball there is another one, large
     enough to be caught on its way.
     """
-    good = held(trial.estate, name)
-    lay_tarball(trial.estate.nodes[name], *whole(LARGE))
+    good = held(trial.environment, name)
+    lay_tarball(trial.environment.nodes[name], *whole(LARGE))
     trial.arranged()
     return good.image_id
 
 
-def is_new(estate: Estate, name: str = NODE) -> bool:
-    return means(estate, name, whole(LARGE)[1])
+def is_new(environment: Environment, name: str = NODE) -> bool:
+    return means(environment, name, whole(LARGE)[1])
 
 
 def unpacking(node: Host) -> contextlib.AbstractContextManager[Threshold]:
@@ -67,7 +67,7 @@ def importing(node: Host, half: Threshold, child: HostProcess) -> None:
 def test_when_containerd_is_killed_mid_import_the_names_are_as_before(
     trial: Trial, name: str
 ) -> None:
-    node = trial.estate.nodes[name]
+    node = trial.environment.nodes[name]
     good = over_a_good_image(trial, name)
     with unpacking(node) as half:
         child = trial.start("import", name)
@@ -77,8 +77,8 @@ def test_when_containerd_is_killed_mid_import_the_names_are_as_before(
     error = trial.ended(child).error
     assert "images import" in error["message"]
     assert "another image" in error["state"]
-    assert means(trial.estate, name, good)
-    trial.recovers(name, goal=lambda: is_new(trial.estate, name))
+    assert means(trial.environment, name, good)
+    trial.recovers(name, goal=lambda: is_new(trial.environment, name))
 
 
 @row(
@@ -93,7 +93,7 @@ def test_when_containerd_is_killed_mid_import_the_names_are_as_before(
 )
 @pytest.mark.thorough
 def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> None:
-    node = trial.estate.nodes[NODE]
+    node = trial.environment.nodes[NODE]
     good = over_a_good_image(trial)
     with unpacking(node) as half:
         child = trial.start("import", NODE)
@@ -103,8 +103,8 @@ def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> No
     assert "could not be read" in error["state"]
     assert "containerd" in error["message"] + error["state"]
     node.start("containerd")
-    assert means(trial.estate, NODE, good)
-    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+    assert means(trial.environment, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.environment))
 
 
 @row(
@@ -117,7 +117,7 @@ def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> No
 def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(
     trial: Trial, victim: str
 ) -> None:
-    node = trial.estate.nodes[NODE]
+    node = trial.environment.nodes[NODE]
     good = over_a_good_image(trial)
     with unpacking(node) as half:
         child = trial.start("import", NODE)
@@ -126,8 +126,8 @@ def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(
     error = trial.ended(child).error
     assert "images import" in error["message"]
     assert "same command" in error["next"]
-    assert means(trial.estate, NODE, good)
-    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+    assert means(trial.environment, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.environment))
 
 
 @row(
@@ -137,7 +137,7 @@ def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(
     exit_code=4,
 )
 def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
-    node = trial.estate.nodes[NODE]
+    node = trial.environment.nodes[NODE]
     over_a_good_image(trial)
     with contextlib.ExitStack() as taken:
         with unpacking(node) as half:
@@ -148,12 +148,12 @@ def test_when_sudo_is_taken_away_mid_import_that_is_said(trial: Trial) -> None:
     assert "sudo -n was refused" in error["message"]
     assert "Nothing was changed" not in error["state"]
     assert "sudo" in error["next"]
-    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+    trial.recovers(NODE, goal=lambda: is_new(trial.environment))
 
 
 @row("import", "two at once on one node", "one wins, the other names the holder", exit_code=(0, 7))
 def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: Trial) -> None:
-    node = trial.estate.nodes[NODE]
+    node = trial.environment.nodes[NODE]
     over_a_good_image(trial)
     with unpacking(node) as half:
         first = trial.start("import", NODE)
@@ -162,7 +162,7 @@ def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: T
     assert second.exit_code == 7
     assert "root@operator, run " in second.error["message"]
     assert trial.ended(first).exit_code == 0
-    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+    trial.recovers(NODE, goal=lambda: is_new(trial.environment))
 
 
 @row(
@@ -175,14 +175,14 @@ def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: T
 def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(
     trial: Trial, name: str
 ) -> None:
-    node = trial.estate.nodes[name]
+    node = trial.environment.nodes[name]
     good = over_a_good_image(trial, name)
     with node.room("data", free_megabytes=4):
         error = trial.run("import", name).error
         assert "no space left on device" in error["message"]
         assert "df" in error["next"]
-    assert means(trial.estate, name, good)
-    trial.recovers(name, goal=lambda: is_new(trial.estate, name))
+    assert means(trial.environment, name, good)
+    trial.recovers(name, goal=lambda: is_new(trial.environment, name))
 
 
 @row(
@@ -193,8 +193,8 @@ def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(
 )
 def test_a_read_only_disk_is_named_and_nothing_changed(trial: Trial) -> None:
     good = over_a_good_image(trial)
-    with read_only(trial.estate.nodes[NODE], NODE_DIRECTORY):
+    with read_only(trial.environment.nodes[NODE], NODE_DIRECTORY):
         error = trial.run("import", NODE).error
     assert "Read-only file system" in error["message"]
-    assert means(trial.estate, NODE, good)
-    trial.recovers(NODE, goal=lambda: is_new(trial.estate))
+    assert means(trial.environment, NODE, good)
+    trial.recovers(NODE, goal=lambda: is_new(trial.environment))

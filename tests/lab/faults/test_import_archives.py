@@ -49,7 +49,7 @@ def is_caught(ran: Ran, why: str) -> None:
     assert "fetch" in ran.error["next"] or "choose" in ran.error["next"]
     given = [
         step
-        for step in ran.told["steps"]
+        for step in ran.reported["steps"]
         if " ctr " in step["line"] and step["status"] not in ("planned", "not run")
     ]
     assert given == []
@@ -59,15 +59,15 @@ def is_caught(ran: Ran, why: str) -> None:
 def test_a_bad_archive_is_caught_before_containerd_sees_it(
     trial: Trial, damage: Callable[[Entries], Entries], why: str
 ) -> None:
-    estate = trial.estate
-    node = estate.nodes[NODE]
+    environment = trial.environment
+    node = environment.nodes[NODE]
     lay_tarball(node, archives.tarball(damage(archives.classic())), Image().image_id)
     trial.arranged()
     is_caught(trial.run("import", NODE), why)
     assert names_on(node) == {}
     trial.holds(NODE)
 
-    good = held(estate, NODE)
+    good = held(environment, NODE)
     lay_tarball(
         node,
         archives.tarball(
@@ -79,20 +79,20 @@ def test_a_bad_archive_is_caught_before_containerd_sees_it(
     )
     trial.arranged()
     is_caught(trial.run("import", NODE), why)
-    assert means(estate, NODE, good.image_id)
+    assert means(environment, NODE, good.image_id)
     lay_tarball(node, archives.tarball(archives.oci()), Image().image_id)
-    trial.recovers(NODE, goal=lambda: means(estate, NODE, Image().image_id))
+    trial.recovers(NODE, goal=lambda: means(environment, NODE, Image().image_id))
 
 
 @wanted("wrong architecture", exit_code=(3, 6))
 def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_or_not(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    node = estate.nodes[NODE]
+    environment = trial.environment
+    node = environment.nodes[NODE]
     foreign = Image(architecture="arm64")
     content = archives.tarball(archives.classic(foreign))
-    good = held(estate, NODE)
+    good = held(environment, NODE)
     lay_tarball(node, content, foreign.image_id, platform="linux/arm64")
     trial.arranged()
     honest = trial.run("import", NODE)
@@ -103,9 +103,9 @@ def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_
     lying = trial.run("import", NODE)
     assert lying.exit_code == 6
     is_caught(lying, "linux/arm64")
-    assert means(estate, NODE, good.image_id)
+    assert means(environment, NODE, good.image_id)
     lay_tarball(node, *whole())
-    trial.recovers(NODE, goal=lambda: means(estate, NODE, whole()[1]))
+    trial.recovers(NODE, goal=lambda: means(environment, NODE, whole()[1]))
 
 
 @row(
@@ -115,9 +115,9 @@ def test_an_image_for_another_architecture_is_caught_whether_its_record_says_so_
     exit_code=6,
 )
 def test_a_tarball_that_rotted_on_the_node_is_replaced_by_a_fetch(trial: Trial) -> None:
-    estate = trial.estate
-    node = estate.nodes[NODE]
-    good = held(estate, NODE)
+    environment = trial.environment
+    node = environment.nodes[NODE]
+    good = held(environment, NODE)
     for name in names_on(node):
         node.run("ctr", "-n", "k8s.io", "images", "rm", name)
     trial.arranged()
@@ -127,5 +127,5 @@ def test_a_tarball_that_rotted_on_the_node_is_replaced_by_a_fetch(trial: Trial) 
     path.write_bytes(content)
     is_caught(trial.run("import", NODE), "damaged|sha256")
     assert names_on(node) == {}
-    assert estate.operator.breakglass("fetch", NODE).returncode == 0
-    trial.recovers(NODE, goal=lambda: means(estate, NODE, good.image_id))
+    assert environment.operator.breakglass("fetch", NODE).returncode == 0
+    trial.recovers(NODE, goal=lambda: means(environment, NODE, good.image_id))

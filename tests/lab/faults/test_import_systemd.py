@@ -6,7 +6,7 @@ import signal
 
 from .. import process
 from ..answering import is_taken_back, outage, pulls_all, responder, traces
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..runs import run
 from .arrangements import fetched
@@ -27,7 +27,7 @@ def answers_anew(node: Host, first: tuple[int, int]) -> bool:
 
 
 def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes_it_away(
-    fresh: Estate,
+    fresh: Environment,
 ) -> None:
     node = fresh.nodes[NODE]
     image = outage(fresh, NODE)
@@ -58,13 +58,13 @@ def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes
 def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import(
     trial: Trial,
 ) -> None:
-    estate, node = trial.estate, trial.estate.nodes[NODE]
-    fetched(estate, NODE)
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    fetched(environment, NODE)
     trial.arranged()
     trial.run("import", NODE)
     node.run("systemctl", "stop", UNIT)
     assert responder(node) is None
-    (seen,) = [each for each in run(estate, "status").result["nodes"] if each["name"] == NODE]
+    (seen,) = [each for each in run(environment, "status").result["nodes"] if each["name"] == NODE]
     assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)
     trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
 
@@ -76,8 +76,8 @@ def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import
     exit_code=4,
 )
 def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: Trial) -> None:
-    estate, node = trial.estate, trial.estate.nodes[NODE]
-    fetched(estate, NODE)
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    fetched(environment, NODE)
     trial.arranged()
     node.run("systemctl", "mask", "--runtime", UNIT)
     try:
@@ -99,14 +99,14 @@ def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: 
 def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_mends_it(
     trial: Trial,
 ) -> None:
-    estate, node = trial.estate, trial.estate.nodes[NODE]
-    fetched(estate, NODE)
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    fetched(environment, NODE)
     trial.arranged()
     trial.run("import", NODE)
     node.reboot()
-    estate.cluster.await_boot(NODE, node.read("/proc/sys/kernel/random/boot_id").strip())
-    estate.cluster.await_ready()
-    (seen,) = [each for each in run(estate, "status").result["nodes"] if each["name"] == NODE]
+    environment.cluster.await_boot(NODE, node.read("/proc/sys/kernel/random/boot_id").strip())
+    environment.cluster.await_ready()
+    (seen,) = [each for each in run(environment, "status").result["nodes"] if each["name"] == NODE]
     assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)
     again = trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
     assert not any("images import" in line for line in again.lines)

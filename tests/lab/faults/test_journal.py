@@ -32,11 +32,11 @@ def entries(operator: Host) -> list[dict[str, Any]]:
     exit_code=0,
 )
 def test_the_journal_of_a_killed_run_ends_with_what_it_was_at(trial: Trial) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    fetched(estate, NODE)
+    environment, operator = trial.environment, trial.environment.operator
+    fetched(environment, NODE)
     operator.path(JOURNAL).unlink(missing_ok=True)
     trial.arranged()
-    with before(estate.nodes[NODE], "ctr", '*"images import"*') as threshold:
+    with before(environment.nodes[NODE], "ctr", '*"images import"*') as threshold:
         child = trial.start("import", NODE)
         until(threshold.reached, child=child, what="no import")
         child.send_signal(signal.SIGKILL)
@@ -65,8 +65,8 @@ def test_the_journal_of_a_killed_run_ends_with_what_it_was_at(trial: Trial) -> N
     exit_code=0,
 )
 def test_a_journal_that_cannot_be_written_stops_nothing(trial: Trial, how: str) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    published(estate)
+    environment, operator = trial.environment, trial.environment.operator
+    published(environment)
     trial.arranged()
     if how == "read-only":
         with read_only(operator, STATE):
@@ -77,7 +77,7 @@ def test_a_journal_that_cannot_be_written_stops_nothing(trial: Trial, how: str) 
             ran = trial.run("fetch", NODE)
             assert entries(operator)[0]["result"] == "begun"
         reason = "No space left on device"
-    assert ran.told["changed"] is True
+    assert ran.reported["changed"] is True
     warnings = [line for line in ran.stderr.splitlines() if "journal" in line]
     assert warnings == [
         (

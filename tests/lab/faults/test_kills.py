@@ -9,7 +9,7 @@ import pytest
 
 from .. import reset
 from ..answering import differences, is_taken_back, traces
-from ..estate import Estate
+from ..environment import Environment
 from ..roles import VM_DIRECTORY
 from ..runs import cut_short, image_ids, run, verified
 from .arrangements import NAMES, fetched, keep, lay, published
@@ -25,9 +25,9 @@ thorough` does it here too.
 """
 
 
-def steps(estate: Estate, *argv: str) -> int:
+def steps(environment: Environment, *argv: str) -> int:
     """How many steps the plan of a command has now."""
-    number = len(run(estate, *argv, "--dry-run").lines)
+    number = len(run(environment, *argv, "--dry-run").lines)
     assert number > 3, argv
     return number
 
@@ -39,22 +39,22 @@ def steps(estate: Estate, *argv: str) -> int:
     exit_code=KILLED,
 )
 def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> None:
-    estate = trial.estate
-    settings = estate.operator.read("/root/breakglass.yaml")
-    estate.operator.write("/root/breakglass.yaml", settings.replace("keep: 5", "keep: 2"))
-    published(estate, "older", "newer")
-    estate.small("newest", "newest")
+    environment = trial.environment
+    settings = environment.operator.read("/root/breakglass.yaml")
+    environment.operator.write("/root/breakglass.yaml", settings.replace("keep: 5", "keep: 2"))
+    published(environment, "older", "newer")
+    environment.small("newest", "newest")
     trial.arranged()
-    before = keep(estate.vm, VM_DIRECTORY)
+    before = keep(environment.vm, VM_DIRECTORY)
     command = ("snapshot", "--tag", "newest")
-    for step in range(1, steps(estate, *command) + 1, EVERY):
-        reset.empty(estate.vm.path(VM_DIRECTORY))
-        lay(estate.vm, VM_DIRECTORY, before)
-        cut_short(estate, *command, after=step)
+    for step in range(1, steps(environment, *command) + 1, EVERY):
+        reset.empty(environment.vm.path(VM_DIRECTORY))
+        lay(environment.vm, VM_DIRECTORY, before)
+        cut_short(environment, *command, after=step)
         trial.holds()
-        run(estate, *command)
+        run(environment, *command)
         trial.holds("registry-vm")
-        assert verified(estate) == ["newer", "newest"], f"killed after step {step}"
+        assert verified(environment) == ["newer", "newest"], f"killed after step {step}"
 
 
 @row(
@@ -64,19 +64,19 @@ def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) 
     exit_code=KILLED,
 )
 def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate, "older")
-    run(estate, "fetch", NODE)
-    published(estate, "older", "newer")
+    environment = trial.environment
+    published(environment, "older")
+    run(environment, "fetch", NODE)
+    published(environment, "older", "newer")
     trial.arranged()
-    node, command = estate.nodes[NODE], ("fetch", NODE)
+    node, command = environment.nodes[NODE], ("fetch", NODE)
     before = keep(node, NODE_DIRECTORY)
-    for step in range(1, steps(estate, *command) + 1, EVERY):
+    for step in range(1, steps(environment, *command) + 1, EVERY):
         reset.empty(node.path(NODE_DIRECTORY))
         lay(node, NODE_DIRECTORY, before)
-        cut_short(estate, *command, after=step)
+        cut_short(environment, *command, after=step)
         trial.holds()
-        run(estate, *command)
+        run(environment, *command)
         trial.holds(NODE)
         assert (
             node.path(f"{NODE_DIRECTORY}/infra-ci-latest.tar.gz").readlink().name
@@ -96,30 +96,30 @@ def test_a_fetch_killed_after_any_step_is_finished_by_the_next(trial: Trial) -> 
 def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
     trial: Trial,
 ) -> None:
-    estate, node = trial.estate, trial.estate.nodes[NODE]
-    image = fetched(estate, NODE)
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    image = fetched(environment, NODE)
     tarball = keep(node, NODE_DIRECTORY)
     trial.arranged()
     before = traces(node)
-    bring, give_back = ("import", NODE), ("restore", NODE, "--yes")
-    run(estate, *bring)
-    to_give_back = steps(estate, *give_back)
-    run(estate, *give_back)
+    bring, restore = ("import", NODE), ("restore", NODE, "--yes")
+    run(environment, *bring)
+    to_restore = steps(environment, *restore)
+    run(environment, *restore)
     reset.reset_node(node)
     lay(node, NODE_DIRECTORY, tarball)
-    to_bring = steps(estate, *bring)
-    back = cycle(range(1, to_give_back + 1))
-    for step in range(1, max(to_bring, to_give_back) + 1, EVERY):
-        cut_short(estate, *bring, after=min(step, to_bring))
+    to_bring = steps(environment, *bring)
+    back = cycle(range(1, to_restore + 1))
+    for step in range(1, max(to_bring, to_restore) + 1, EVERY):
+        cut_short(environment, *bring, after=min(step, to_bring))
         trial.holds()
-        run(estate, *bring)
+        run(environment, *bring)
         trial.holds(NODE)
-        assert {name: image_ids(estate, NODE).get(name) for name in NAMES} == dict.fromkeys(
+        assert {name: image_ids(environment, NODE).get(name) for name in NAMES} == dict.fromkeys(
             NAMES, image.image_id
         ), f"killed after step {step}"
-        cut_short(estate, *give_back, after=next(back))
+        cut_short(environment, *restore, after=next(back))
         trial.holds()
-        run(estate, *give_back)
+        run(environment, *restore)
         trial.holds(NODE)
         is_taken_back(node, before)
         reset.reset_node(node)
@@ -134,14 +134,14 @@ def test_an_import_and_a_restore_killed_after_any_step_are_finished_by_the_next(
 )
 @pytest.mark.thorough
 def test_an_import_that_was_killed_is_undone_by_restore(trial: Trial) -> None:
-    estate, node = trial.estate, trial.estate.nodes[NODE]
-    fetched(estate, NODE)
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    fetched(environment, NODE)
     trial.arranged()
     tarball, before = keep(node, NODE_DIRECTORY), traces(node)
     # What an import after it makes of the same is the sweep above; without one, some steps show it.
-    for step in range(2, steps(estate, "import", NODE) + 1, 4):
-        cut_short(estate, "import", NODE, after=step)
-        run(estate, "restore", NODE, "--yes")
+    for step in range(2, steps(environment, "import", NODE) + 1, 4):
+        cut_short(environment, "import", NODE, after=step)
+        run(environment, "restore", NODE, "--yes")
         trial.holds(NODE)
         assert differences(before, traces(node)) == [], f"killed after step {step}"
         reset.reset_node(node)

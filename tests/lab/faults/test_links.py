@@ -59,10 +59,10 @@ def without_cables(*hosts: Host) -> Iterator[None]:
 def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resumes(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    image = fetched(estate, "k8s-node3")
-    long_stream(estate)
-    estate.mirror()
+    environment = trial.environment
+    image = fetched(environment, "k8s-node3")
+    long_stream(environment)
+    environment.mirror()
     trial.arranged()
     from_vm = ("--from", "registry-vm")
     commands = {
@@ -72,27 +72,27 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         "k8s-node10": ("fetch", "k8s-node10", "--via", "operator", "--from", "synology"),
     }
     importing = ("import", "k8s-node3")
-    with halfway(estate.nodes["k8s-node3"], "gzip", '"-dc "*') as unpacking:
+    with halfway(environment.nodes["k8s-node3"], "gzip", '"-dc "*') as unpacking:
         with (
-            slow(estate.vm, kilobytes_per_second=3000),
-            slow(estate.nas, kilobytes_per_second=1000),
+            slow(environment.vm, kilobytes_per_second=3000),
+            slow(environment.nas, kilobytes_per_second=1000),
         ):
             children = {"k8s-node3": trial.start(*importing)}
             until(unpacking.reached, child=children["k8s-node3"], what="gzip -dc")
             children |= {node: trial.start(*argv) for node, argv in commands.items()}
-            go_on = hold_at_a_third(estate, *commands)
+            go_on = hold_at_a_third(environment, *commands)
         with (
-            black_hole(estate.vm),
-            without_cables(estate.nodes["k8s-node2"], estate.nodes["k8s-node3"]),
+            black_hole(environment.vm),
+            without_cables(environment.nodes["k8s-node2"], environment.nodes["k8s-node3"]),
         ):
-            assert signal_all(estate.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
+            assert signal_all(environment.nas, f"cat {NAS_DIRECTORY}/{FILE}", signal.SIGSTOP) == 1
             unpacking.open()
             go_on()
             hung = time.monotonic()
             until(lambda: children["k8s-node10"].poll() is not None, timeout=90)
             hung = time.monotonic() - hung
             ended = {node: trial.ended(child) for node, child in children.items()}
-    signal_all(estate.nas, "cat ", signal.SIGCONT)
+    signal_all(environment.nas, "cat ", signal.SIGCONT)
 
     assert {
         node: ran.exit_code
@@ -112,18 +112,18 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
     assert "not known" in ended["k8s-node3"].error["message"]
 
     until(
-        lambda: not any(is_locked(host) for host in estate.nodes.values()),
+        lambda: not any(is_locked(host) for host in environment.nodes.values()),
         timeout=70,
         what="a lock outlives its holder's silence of 60 s",
     )
     for node, argv in commands.items():
         again = trial.recovers(node, argv=argv)
-        assert is_whole(estate, node)
+        assert is_whole(environment, node)
         assert resumes(again.lines) or node == "k8s-master"
     trial.recovers("k8s-node3", argv=importing)
-    assert {name: names_on(estate.nodes["k8s-node3"]).get(name) for name in NAMES} == dict.fromkeys(
-        NAMES, image.image_id
-    )
+    assert {
+        name: names_on(environment.nodes["k8s-node3"]).get(name) for name in NAMES
+    } == dict.fromkeys(NAMES, image.image_id)
     # What sshd had read before goes on for some seconds.
     assert hung < 45, (
         f"I6: {hung:.0f} s without progress, 30 are allowed; 60 are for the first byte of a NAS"

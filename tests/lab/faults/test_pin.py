@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import listing
 from ..cluster import RIGHTS
-from ..estate import Estate
+from ..environment import Environment
 from ..runs import run
 from .arrangements import held
 from .gates import gate
@@ -20,26 +20,26 @@ PIN, RESTORE = ("pin", "k8s-node1", "--yes"), ("restore", "--yes")
 OTHERS = {"k8s-master", "k8s-node10", "k8s-node2", "k8s-node3"}
 
 
-def nodes(estate: Estate) -> dict[str, Any]:
-    return listing.node_objects(estate.cluster)
+def nodes(environment: Environment) -> dict[str, Any]:
+    return listing.node_objects(environment.cluster)
 
 
-def open_nodes(estate: Estate) -> set[str]:
+def open_nodes(environment: Environment) -> set[str]:
     """Nodes that the scheduler may use."""
     return {
         name
-        for name, node in estate.cluster.nodes().items()
+        for name, node in environment.cluster.nodes().items()
         if not node["spec"].get("unschedulable")
     }
 
 
-def is_pinned(estate: Estate) -> bool:
-    return open_nodes(estate) == {"k8s-node1"}
+def is_pinned(environment: Environment) -> bool:
+    return open_nodes(environment) == {"k8s-node1"}
 
 
 def is_unchanged(trial: Trial) -> None:
     assert trial.before is not None
-    assert nodes(trial.estate) == trial.before.nodes
+    assert nodes(trial.environment) == trial.before.nodes
 
 
 @row(
@@ -50,17 +50,17 @@ def is_unchanged(trial: Trial) -> None:
     within_seconds=15,
 )
 def test_with_the_api_server_down_neither_pin_nor_restore_changes_anything(trial: Trial) -> None:
-    held(trial.estate, "k8s-node1")
+    held(trial.environment, "k8s-node1")
     trial.arranged()
-    trial.estate.api.kill("kube-apiserver")
+    trial.environment.api.kill("kube-apiserver")
     try:
         children = [trial.start(*argv) for argv in (RESTORE, PIN)]
         for child in children:
             assert "refuses connections" in trial.ended(child).error["message"]
     finally:
-        trial.estate.api.start("kube-apiserver")
+        trial.environment.api.start("kube-apiserver")
     is_unchanged(trial)
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.environment))
 
 
 @row(
@@ -71,14 +71,14 @@ def test_with_the_api_server_down_neither_pin_nor_restore_changes_anything(trial
     within_seconds=25,
 )
 def test_an_api_server_that_never_answers_ends_pin_and_restore_in_time(trial: Trial) -> None:
-    held(trial.estate, "k8s-node1")
+    held(trial.environment, "k8s-node1")
     trial.arranged()
-    with paused(trial.estate.api, "kube-apiserver"):
+    with paused(trial.environment.api, "kube-apiserver"):
         children = [trial.start(*argv) for argv in (RESTORE, PIN)]
         for child in children:
             assert "did not answer within" in trial.ended(child).error["message"]
     is_unchanged(trial)
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.environment))
 
 
 @row(
@@ -89,15 +89,15 @@ def test_an_api_server_that_never_answers_ends_pin_and_restore_in_time(trial: Tr
     within_seconds=20,
 )
 def test_a_black_hole_before_the_api_server_ends_pin_and_restore_in_time(trial: Trial) -> None:
-    held(trial.estate, "k8s-node1")
+    held(trial.environment, "k8s-node1")
     trial.arranged()
-    with black_hole(trial.estate.api):
+    with black_hole(trial.environment.api):
         children = [trial.start(*argv) for argv in (RESTORE, PIN)]
         for child in children:
             assert "did not accept a connection within 5 s" in trial.ended(child).error["message"]
-    trial.estate.cluster.await_ready()
+    trial.environment.cluster.await_ready()
     is_unchanged(trial)
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.estate))
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(trial.environment))
 
 
 @row(
@@ -111,23 +111,23 @@ def test_a_black_hole_before_the_api_server_ends_pin_and_restore_in_time(trial: 
     within_seconds=60,
 )
 def test_with_etcd_paused_half_way_unknown_is_said_to_be_unknown(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=2, held=2)
-        with paused(estate.api, "etcd"):
+        with paused(environment.api, "etcd"):
             patches.say("all")
             error = trial.ended(child).error
         assert "2 of 4 nodes were not patched" in error["message"]
         assert "it is not known whether it was patched" in error["message"]
-        estate.cluster.await_ready()
+        environment.cluster.await_ready()
         trial.holds()
-        run(estate, *RESTORE)
+        run(environment, *RESTORE)
         is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @row(
@@ -138,23 +138,23 @@ def test_with_etcd_paused_half_way_unknown_is_said_to_be_unknown(trial: Trial) -
     within_seconds=60,
 )
 def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=2, held=2)
-        estate.api.kill("kube-apiserver")
+        environment.api.kill("kube-apiserver")
         patches.say("all")
-        estate.api.start("kube-apiserver")
+        environment.api.start("kube-apiserver")
         ended = trial.ended(child)
-        assert is_pinned(estate) or ended.exit_code == 4
-        estate.cluster.await_ready()
+        assert is_pinned(environment) or ended.exit_code == 4
+        environment.cluster.await_ready()
         trial.holds()
-        run(estate, *RESTORE)
+        run(environment, *RESTORE)
         is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @row(
@@ -165,36 +165,36 @@ def test_an_api_server_that_dies_half_way_and_comes_back_is_asked_again(trial: T
     within_seconds=30,
 )
 def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1", "k8s-node3", "k8s-node10")
-    estate.cluster.cordon("k8s-node3")
+    environment = trial.environment
+    held(environment, "k8s-node1", "k8s-node3", "k8s-node10")
+    environment.cluster.cordon("k8s-node3")
     trial.arranged()
     for target, said in {
         "k8s-node77": "there is no node k8s-node77",
         "k8s-node3": "k8s-node3 is cordoned",
-        "k8s-node2": "k8s-node2 does not hold the image",
+        "k8s-node2": "k8s-node2 does not have the image",
     }.items():
         error = trial.run("pin", target, "--yes").error
         assert said in error["message"]
         assert error["next"]
     is_unchanged(trial)
-    with stopped((estate.nodes["k8s-node10"], "kubelet")):
-        not_ready(estate, "k8s-node10")
+    with stopped((environment.nodes["k8s-node10"], "kubelet")):
+        not_ready(environment, "k8s-node10")
         assert "k8s-node10 is not Ready" in trial.run("pin", "k8s-node10", "--yes").error["message"]
         is_unchanged(trial)
-    estate.cluster.await_ready()
-    estate.cluster.uncordon("k8s-node3")
+    environment.cluster.await_ready()
+    environment.cluster.uncordon("k8s-node3")
     trial.arranged()
-    trial.recovers("k8s-node10", goal=lambda: open_nodes(estate) == {"k8s-node10"})
+    trial.recovers("k8s-node10", goal=lambda: open_nodes(environment) == {"k8s-node10"})
 
 
-def not_ready(estate: Estate, node: str) -> None:
+def not_ready(environment: Environment, node: str) -> None:
     """What a kubelet reports whose containerd does not answer."""
-    found = estate.cluster.get("node", node)
+    found = environment.cluster.get("node", node)
     del found["metadata"]["resourceVersion"]  # whoever writes at the same time is overruled
     for condition in found["status"]["conditions"]:
         condition["status"] = "False"
-    estate.cluster.kubectl(
+    environment.cluster.kubectl(
         "replace", "--raw", f"/api/v1/nodes/{node}/status", "-f", "-", input=json.dumps(found)
     )
 
@@ -211,8 +211,8 @@ def not_ready(estate: Estate, node: str) -> None:
 def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_the_next_run(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
 
     def kill(argv: tuple[str, ...], k: int) -> None:
@@ -221,24 +221,24 @@ def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_th
         patches.await_standstill(child, passed=k, held=4 - k)
         passed = patches.names("passed")
         patches.kill(child)
-        left = OTHERS - open_nodes(estate)
+        left = OTHERS - open_nodes(environment)
         assert left == (passed if argv == PIN else OTHERS - passed), (
             f"{argv[0]} killed after {k}: {sorted(left)} are cordoned"
         )
 
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         for k in range(5):
             kill(PIN, k)
-            run(estate, *RESTORE)
+            run(environment, *RESTORE)
             is_unchanged(trial)
         for k in range(1, 4):
             kill(PIN, k)
-            run(estate, *PIN)
-            assert is_pinned(estate)
+            run(environment, *PIN)
+            assert is_pinned(environment)
             kill(RESTORE, k)
-            run(estate, *RESTORE)
+            run(environment, *RESTORE)
             is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @row(
@@ -250,42 +250,43 @@ def test_pin_and_restore_killed_after_every_number_of_patches_are_finished_by_th
     ),
     exit_code=(4, 5),
 )
-def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_given_back_exactly(
+def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_restored_exactly(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    self_review = estate.cluster.get("clusterrolebinding", "system:basic-user")
+    self_review = environment.cluster.get("clusterrolebinding", "system:basic-user")
     allowed = ["k8s-node2", "k8s-node10", "k8s-master"]
     try:
         # Without this right nobody says beforehand that the patches will be refused.
-        estate.cluster.kubectl("delete", "clusterrolebinding", "system:basic-user")
+        environment.cluster.kubectl("delete", "clusterrolebinding", "system:basic-user")
         for k in range(4):
-            grant_on(estate, allowed[:k])
+            grant_on(environment, allowed[:k])
             until(
-                functools.partial(are_in_force, estate, allowed, k), what="the rights are in force"
+                functools.partial(are_in_force, environment, allowed, k),
+                what="the rights are in force",
             )
             error = trial.run(*PIN).error
-            assert OTHERS - open_nodes(estate) == set(allowed[:k])
+            assert OTHERS - open_nodes(environment) == set(allowed[:k])
             assert all(node in error["message"] for node in OTHERS - set(allowed[:k])), error[
                 "message"
             ]
             assert "patch" in error["message"], error["message"]
             assert "ClusterRole" in error["next"] or k, error["next"]
             trial.holds()
-            assert run(estate, *RESTORE).result["uncordoned"] == sorted(allowed[:k])
+            assert run(environment, *RESTORE).result["uncordoned"] == sorted(allowed[:k])
             is_unchanged(trial)
     finally:
-        estate.cluster.apply(
+        environment.cluster.apply(
             {key: self_review[key] for key in ("apiVersion", "kind", "roleRef", "subjects")}
             | {"metadata": {"name": "system:basic-user"}}
         )
-        estate.cluster.grant()
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
+        environment.cluster.grant()
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(environment))
 
 
-def grant_on(estate: Estate, names: list[str]) -> None:
+def grant_on(environment: Environment, names: list[str]) -> None:
     """List everything, patch these nodes only."""
     rules: list[dict[str, Any]] = [
         {"apiGroups": [""], "resources": [resource], "verbs": ["get", "list"]}
@@ -295,7 +296,7 @@ def grant_on(estate: Estate, names: list[str]) -> None:
         rules.append(
             {"apiGroups": [""], "resources": ["nodes"], "resourceNames": names, "verbs": ["patch"]}
         )
-    estate.cluster.apply(
+    environment.cluster.apply(
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
@@ -305,11 +306,11 @@ def grant_on(estate: Estate, names: list[str]) -> None:
     )
 
 
-def are_in_force(estate: Estate, allowed: list[str], k: int) -> bool:
-    return may_patch(estate, allowed[max(k - 1, 0)]) == (k > 0)
+def are_in_force(environment: Environment, allowed: list[str], k: int) -> bool:
+    return may_patch(environment, allowed[max(k - 1, 0)]) == (k > 0)
 
 
-def may_patch(estate: Estate, node: str) -> bool:
+def may_patch(environment: Environment, node: str) -> bool:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
@@ -318,7 +319,7 @@ def may_patch(estate: Estate, node: str) -> bool:
             "resourceAttributes": {"verb": "patch", "resource": "nodes", "name": node},
         },
     }
-    answer = estate.cluster.kubectl(
+    answer = environment.cluster.kubectl(
         "create",
         "--raw",
         "/apis/authorization.k8s.io/v1/subjectaccessreviews",
@@ -337,19 +338,19 @@ def may_patch(estate: Estate, node: str) -> bool:
     within_seconds=30,
 )
 def test_without_the_right_to_patch_no_node_is_touched_and_the_right_is_named(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    estate.cluster.grant(RIGHTS | {"nodes": ("get", "list")})
+    environment.cluster.grant(RIGHTS | {"nodes": ("get", "list")})
     error = trial.run(*PIN).error
     assert "patch on nodes" in error["message"]
     assert "ClusterRole" in error["next"]
     is_unchanged(trial)
-    estate.cluster.grant()
-    run(estate, *PIN)
-    pinned = nodes(estate)
-    estate.cluster.grant(RIGHTS | {"nodes": ("get", "list")})
+    environment.cluster.grant()
+    run(environment, *PIN)
+    pinned = nodes(environment)
+    environment.cluster.grant(RIGHTS | {"nodes": ("get", "list")})
     assert "patch on nodes" in trial.run(*RESTORE).error["message"]
-    assert nodes(estate) == pinned
-    estate.cluster.grant()
-    trial.recovers("k8s-node1", goal=lambda: open_nodes(estate) == {"k8s-node1", *OTHERS})
+    assert nodes(environment) == pinned
+    environment.cluster.grant()
+    trial.recovers("k8s-node1", goal=lambda: open_nodes(environment) == {"k8s-node1", *OTHERS})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..cluster import wait
-from ..estate import Estate
+from ..environment import Environment
 from ..roles import ADDRESSES
 from ..runs import run
 from .arrangements import held
@@ -22,9 +22,11 @@ from .trial import Trial
 WRITER = Path(__file__).with_name("writers.py")
 
 
-def marked(estate: Estate) -> set[str]:
+def marked(environment: Environment) -> set[str]:
     return {
-        name for name, node in nodes(estate).items() if "breakglass/pinned" in node["annotations"]
+        name
+        for name, node in nodes(environment).items()
+        if "breakglass/pinned" in node["annotations"]
     }
 
 
@@ -34,18 +36,18 @@ def marked(estate: Estate) -> set[str]:
     "left alone and reported; never uncordoned by us",
     exit_code=0,
 )
-def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_back(
+def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_restored(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
-    estate.cluster.cordon("k8s-node3")
+    environment = trial.environment
+    held(environment, "k8s-node1")
+    environment.cluster.cordon("k8s-node3")
     trial.arranged()
     ended = trial.run(*PIN)
     assert ended.result["left_alone"] == ["k8s-node3"]
     assert "k8s-node3" in ended.stderr
-    assert marked(estate) == OTHERS - {"k8s-node3"}
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
+    assert marked(environment) == OTHERS - {"k8s-node3"}
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(environment))
     trial.run(*RESTORE)
     is_unchanged(trial)
 
@@ -59,23 +61,23 @@ def test_a_node_that_somebody_had_cordoned_before_is_neither_marked_nor_given_ba
 def test_a_node_that_somebody_uncordons_during_the_pin_only_loses_the_annotation(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=2, held=2)
         node = min(patches.names("passed"))
-        estate.cluster.uncordon(node)
+        environment.cluster.uncordon(node)
         patches.say("all")
         assert node in trial.ended(child).error["message"]
-    assert open_nodes(estate) == {"k8s-node1", node}
-    assert marked(estate) == OTHERS
+    assert open_nodes(environment) == {"k8s-node1", node}
+    assert marked(environment) == OTHERS
     trial.holds()
-    assert run(estate, *RESTORE).result["uncordoned"] == sorted(OTHERS - {node})
+    assert run(environment, *RESTORE).result["uncordoned"] == sorted(OTHERS - {node})
     is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @row(
@@ -85,26 +87,26 @@ def test_a_node_that_somebody_uncordons_during_the_pin_only_loses_the_annotation
     exit_code=4,
 )
 def test_a_node_that_somebody_cordons_during_the_pin_stays_theirs(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=2, held=2)
         node = min(patches.names("held"))
-        estate.cluster.cordon(node)
-        theirs = nodes(estate)
+        environment.cluster.cordon(node)
+        theirs = nodes(environment)
         trial.before = None
         patches.say("all")
         error = trial.ended(child).error
     assert f"{node}: somebody else changed it meanwhile" in error["message"], error["message"]
-    assert marked(estate) == OTHERS - {node}
-    run(estate, *RESTORE)
-    assert open_nodes(estate) == {"k8s-node1", *OTHERS} - {node}
-    assert theirs[node] == nodes(estate)[node]
+    assert marked(environment) == OTHERS - {node}
+    run(environment, *RESTORE)
+    assert open_nodes(environment) == {"k8s-node1", *OTHERS} - {node}
+    assert theirs[node] == nodes(environment)[node]
     trial.arranged()
-    assert trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate)).result[
+    assert trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment)).result[
         "left_alone"
     ] == [node]
 
@@ -117,10 +119,10 @@ def test_a_node_that_somebody_cordons_during_the_pin_stays_theirs(trial: Trial) 
     within_seconds=50,
 )
 def test_writers_at_a_hundred_hertz_do_not_keep_pin_and_restore_from_ending(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with writers(estate) as hertz:
+    with writers(environment) as hertz:
         for argv in (PIN, RESTORE):
             ended = trial.run(*argv)
             if ended.exit_code == 4:
@@ -131,15 +133,15 @@ def test_writers_at_a_hundred_hertz_do_not_keep_pin_and_restore_from_ending(tria
     print(f"writes per second and node: {hertz}")
     # A hundred on a quiet machine; what counts is that each of our patches meets some.
     assert min(hertz.values()) > 3, hertz
-    run(estate, *RESTORE)
+    run(environment, *RESTORE)
     is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @contextlib.contextmanager
-def writers(estate: Estate) -> Iterator[dict[str, float]]:
+def writers(environment: Environment) -> Iterator[dict[str, float]]:
     """Somebody writes to every node all the time; how often, is known in the end."""
-    api, hertz = estate.api, dict[str, float]()
+    api, hertz = environment.api, dict[str, float]()
     api.write("/etc/lab/writers.py", WRITER.read_bytes())
     api.write("/run/lab/writers", "")
     child = api.popen(
@@ -147,7 +149,8 @@ def writers(estate: Estate) -> Iterator[dict[str, float]]:
     )
     wait(
         lambda: (
-            "breakglass-lab/writer" in estate.cluster.nodes()["k8s-node3"]["metadata"]["labels"]
+            "breakglass-lab/writer"
+            in environment.cluster.nodes()["k8s-node3"]["metadata"]["labels"]
         ),
         30,
         lambda: "the writers do not write",
@@ -157,7 +160,7 @@ def writers(estate: Estate) -> Iterator[dict[str, float]]:
     finally:
         api.path("/run/lab/writers").unlink()
         stdout, stderr = child.communicate(timeout=30)
-        estate.cluster.kubectl("label", "nodes", "--all", "breakglass-lab/writer-")
+        environment.cluster.kubectl("label", "nodes", "--all", "breakglass-lab/writer-")
         hertz |= json.loads(stdout) if not child.returncode else {}
         assert hertz, stderr
 
@@ -171,33 +174,33 @@ def writers(estate: Estate) -> Iterator[dict[str, float]]:
 )
 @pytest.mark.thorough
 def test_a_pin_that_is_always_outrun_gives_up_and_says_so(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.say("outrun")
         error = trial.run(*PIN).error
         patches.say("all")
         assert "somebody else keeps changing the node" in error["message"]
         assert all(node in error["message"] for node in OTHERS)
-    estate.cluster.kubectl("label", "nodes", "--all", "breakglass-lab/writer-")
+    environment.cluster.kubectl("label", "nodes", "--all", "breakglass-lab/writer-")
     is_unchanged(trial)
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(environment))
 
 
-def join(estate: Estate, name: str) -> None:
+def join(environment: Environment, name: str) -> None:
     """A node joins; its address is that of a machine that answers."""
-    estate.cluster.apply(
+    environment.cluster.apply(
         {
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": name, "labels": {"kubernetes.io/arch": "amd64"}},
         }
     )
-    node = estate.cluster.get("node", name)
+    node = environment.cluster.get("node", name)
     del node["metadata"]["resourceVersion"]  # whoever writes at the same time is overruled
     node["status"]["addresses"] = [{"type": "InternalIP", "address": ADDRESSES["k8s-node3"]}]
-    estate.cluster.kubectl(
+    environment.cluster.kubectl(
         "replace", "--raw", f"/api/v1/nodes/{name}/status", "-f", "-", input=json.dumps(node)
     )
 
@@ -211,20 +214,20 @@ def join(estate: Estate, name: str) -> None:
 def test_a_node_that_joins_during_the_pin_is_reported_and_cordoned_by_the_next_run(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=2, held=2)
-        join(estate, "k8s-node99")
+        join(environment, "k8s-node99")
         patches.say("all")
         ended = trial.ended(child)
     assert "k8s-node99" in ended.stderr
-    assert marked(estate) == OTHERS
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
-    estate.cluster.kubectl("delete", "node", "k8s-node99")
+    assert marked(environment) == OTHERS
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(environment))
+    environment.cluster.kubectl("delete", "node", "k8s-node99")
 
 
 @row(
@@ -234,26 +237,26 @@ def test_a_node_that_joins_during_the_pin_is_reported_and_cordoned_by_the_next_r
     exit_code=0,
 )
 def test_a_node_that_leaves_during_the_pin_is_no_failure(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
-    join(estate, "k8s-node99")
+    environment = trial.environment
+    held(environment, "k8s-node1")
+    join(environment, "k8s-node99")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         patches.let(0)
         child = trial.start(*PIN)
         patches.await_standstill(child, passed=0, held=5)
-        estate.cluster.kubectl("delete", "node", "k8s-node99")
+        environment.cluster.kubectl("delete", "node", "k8s-node99")
         patches.say("all")
         assert "k8s-node99" not in trial.ended(child).result["cordoned"]
-        assert is_pinned(estate)
+        assert is_pinned(environment)
         trial.holds()
-        join(estate, "k8s-node99")
-        run(estate, *PIN)
+        join(environment, "k8s-node99")
+        run(environment, *PIN)
         patches.let(0)
         child = trial.start(*RESTORE)
         patches.await_standstill(child, passed=0, held=5)
-        estate.cluster.kubectl("delete", "node", "k8s-node99")
+        environment.cluster.kubectl("delete", "node", "k8s-node99")
         patches.say("all")
         trial.ended(child)
-    assert open_nodes(estate) == {"k8s-node1", *OTHERS}
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    assert open_nodes(environment) == {"k8s-node1", *OTHERS}
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))

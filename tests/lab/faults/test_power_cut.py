@@ -5,7 +5,7 @@ seconds later. What it is like in the middle is in test_snapshot_kills.py.
 import contextlib
 import time
 
-from ..estate import Estate
+from ..environment import Environment
 from ..images import Image
 from ..reset import empty
 from ..roles import VM_DIRECTORY
@@ -37,16 +37,16 @@ def test_what_snapshot_has_promised_survives_a_power_cut(trial: Trial) -> None:
     """Each situation has a disk of its own, one over the other, so that the eight seconds are
     waited for once.
     """
-    estate, vm = trial.estate, trial.estate.vm
-    lying = {situation: files_of(estate, tags) for situation, tags in SITUATIONS.items()}
-    keeping(estate, 1)
+    environment, vm = trial.environment, trial.environment.vm
+    lying = {situation: files_of(environment, tags) for situation, tags in SITUATIONS.items()}
+    keeping(environment, 1)
     ended: dict[str, tuple[PowerDisk, Shelf, Image, float]] = {}
     with contextlib.ExitStack() as disks:
         for situation, files in lying.items():
             disk = disks.enter_context(power_disk(vm, VM_DIRECTORY))
             lay(vm, VM_DIRECTORY, files)
             vm.run("sync", "--file-system", VM_DIRECTORY)
-            image = estate.small(NEW, situation)
+            image = environment.small(NEW, situation)
             trial.arranged()
             before = read_shelf(vm.path(VM_DIRECTORY))
             assert trial.run(*SNAPSHOT).result["image_id"] == image.image_id
@@ -59,7 +59,7 @@ def test_what_snapshot_has_promised_survives_a_power_cut(trial: Trial) -> None:
             survived(f"{situation}, {SECONDS:.0f} seconds after", before, cut, image)
         trial.holds("registry-vm")
         with cut.mounted(VM_DIRECTORY):
-            again = run(estate, *SNAPSHOT)
+            again = run(environment, *SNAPSHOT)
             assert not any("docker" in line for line in again.lines), (
                 "after the power cut it has to be saved again"
             )
@@ -67,12 +67,12 @@ def test_what_snapshot_has_promised_survives_a_power_cut(trial: Trial) -> None:
     empty(vm.path(VM_DIRECTORY))
 
 
-def files_of(estate: Estate, tags: tuple[str, ...]) -> Files:
+def files_of(environment: Environment, tags: tuple[str, ...]) -> Files:
     """What lies in the directory when these have been published."""
-    empty(estate.vm.path(VM_DIRECTORY))
+    empty(environment.vm.path(VM_DIRECTORY))
     if tags:
-        published(estate, *tags)
-    return keep(estate.vm, VM_DIRECTORY)
+        published(environment, *tags)
+    return keep(environment.vm, VM_DIRECTORY)
 
 
 def survived(situation: str, before: Shelf, cut: PowerDisk, image: Image) -> None:

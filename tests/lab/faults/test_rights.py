@@ -11,7 +11,7 @@ import yaml
 
 from .. import listing
 from ..cluster import RIGHTS
-from ..estate import Estate
+from ..environment import Environment
 from ..operator_host import REPOSITORY_ROOT
 from ..roles import ADDRESSES, NAS_DIRECTORY
 from .arrangements import TAG, fetched, published
@@ -55,25 +55,25 @@ def test_the_lab_grants_exactly_the_rights_that_the_documents_print() -> None:
     exit_code=0,
 )
 def test_with_the_printed_role_as_it_stands_every_command_works(trial: Trial) -> None:
-    estate = trial.estate
-    fetched(estate, "k8s-node1")
+    environment = trial.environment
+    fetched(environment, "k8s-node1")
     trial.arranged()
-    estate.cluster.grant({})
-    estate.cluster.kubectl("apply", "-f", "-", input=printed_role())
-    told = [trial.run(*argv) for argv in (("import", "k8s-node1"), PIN, RESTORE)]
+    environment.cluster.grant({})
+    environment.cluster.kubectl("apply", "-f", "-", input=printed_role())
+    reported = [trial.run(*argv) for argv in (("import", "k8s-node1"), PIN, RESTORE)]
     assert [
         ran.stderr
-        for ran in told
+        for ran in reported
         if "403" in ran.stderr or "could not be listed" in ran.stderr or "cannot" in ran.stderr
     ] == []
     is_unchanged(trial)
-    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(estate))
+    trial.recovers("k8s-node1", argv=PIN, goal=lambda: is_pinned(environment))
 
 
 @contextlib.contextmanager
-def read_only(estate: Estate) -> Iterator[None]:
+def read_only(environment: Environment) -> Iterator[None]:
     """Every key that opens the NAS may only read there, as the script's first lines say."""
-    nas = estate.nas
+    nas = environment.nas
     keys = nas.read("/root/.ssh/authorized_keys")
     forced = f'command="/bin/sh {INSTALLED} {NAS_DIRECTORY} infra-ci",restrict '
     nas.write(INSTALLED, SCRIPT.read_bytes())
@@ -96,16 +96,16 @@ def read_only(estate: Estate) -> Iterator[None]:
     exit_code=0,
 )
 def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -> None:
-    estate = trial.estate
-    published(estate)
-    estate.mirror()
+    environment = trial.environment
+    published(environment)
+    environment.mirror()
     trial.down = ("registry-vm",)
     trial.arranged()
-    before = listing.files(estate.nas, NAS_DIRECTORY)
-    with unplugged(estate.vm), read_only(estate):
+    before = listing.files(environment.nas, NAS_DIRECTORY)
+    with unplugged(environment.vm), read_only(environment):
         ran = trial.run("fetch", "k8s-node1", "--via", via)
         assert (ran.result["source"], ran.result["via"]) == ("synology", via)
-        node = estate.nodes["k8s-node1"]
+        node = environment.nodes["k8s-node1"]
         whole = node.path(f"{NODE_DIRECTORY}/infra-ci-{TAG}.tar.gz").read_bytes()
         for path in node.path(NODE_DIRECTORY).iterdir():
             path.unlink()
@@ -118,7 +118,7 @@ def test_fetch_works_with_a_nas_key_that_may_only_read(trial: Trial, via: str) -
             resumed.lines
         )
         trial.recovers("k8s-node1")
-    assert listing.files(estate.nas, NAS_DIRECTORY) == before
+    assert listing.files(environment.nas, NAS_DIRECTORY) == before
 
 
 FORBIDDEN = (
@@ -171,18 +171,18 @@ FORBIDDEN = (
     exit_code=0,
 )
 def test_a_nas_key_that_may_only_read_does_nothing_else(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    estate.mirror()
-    nas = estate.nas
+    environment = trial.environment
+    published(environment)
+    environment.mirror()
+    nas = environment.nas
     nas.write(f"{NAS_DIRECTORY}/other.txt", "not a tarball")
     nas.path(f"{NAS_DIRECTORY}/infra-ci-link.tar.gz").symlink_to("/etc/shadow")
     shadow = nas.read("/etc/shadow").splitlines()[0]
     ssh = ("ssh", "-o", "BatchMode=yes", ADDRESSES["synology"])
-    with read_only(estate):
+    with read_only(environment):
         before = listing.files(nas, NAS_DIRECTORY) | listing.files(nas, "/etc")
         running = {
-            command: estate.operator.popen(*ssh, *((command,) if command else ("-T",)))
+            command: environment.operator.popen(*ssh, *((command,) if command else ("-T",)))
             for command in FORBIDDEN
         }
         for command, child in running.items():
@@ -192,19 +192,19 @@ def test_a_nas_key_that_may_only_read_does_nothing_else(trial: Trial) -> None:
             )
             assert "may only read the tarballs" in stderr, f"{command!r}: {stderr}"
             assert stdout == "", f"{command!r}: {stdout[:200]}"
-        listed = estate.operator.run(
+        listed = environment.operator.run(
             *ssh, f"sh -c 'id; cat /etc/shadow' shelf {NAS_DIRECTORY} infra-ci"
         ).stdout
         assert listed.startswith("present\n")
         assert listed.endswith("end\n")
         assert "uid=" not in listed
         assert shadow not in listed
-        assert estate.operator.run(*ssh, f"cat {TARBALL} ", check=False).returncode == 126
+        assert environment.operator.run(*ssh, f"cat {TARBALL} ", check=False).returncode == 126
         assert (
-            estate.operator.run(
+            environment.operator.run(
                 *ssh[:1], "-W", "127.0.0.1:22", *ssh[1:], check=False, timeout=30
             ).returncode
             != 0
         )
-        assert estate.operator.run(*ssh, "-s", "sftp", check=False, timeout=30).returncode != 0
+        assert environment.operator.run(*ssh, "-s", "sftp", check=False, timeout=30).returncode != 0
         assert listing.files(nas, NAS_DIRECTORY) | listing.files(nas, "/etc") == before

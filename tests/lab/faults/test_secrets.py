@@ -1,4 +1,4 @@
-"""No secret in what is printed, in argv, in the environment of a child, in a file: planted strings,
+"""No secret in what is printed, in argv, in the variables of a child, in a file: planted strings,
 looked for on every host while the commands run.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from .. import furniture, pki
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..reset import empty
 from .arrangements import TAG, published
@@ -33,16 +33,16 @@ def middle(text: str) -> bytes:
     return [line for line in text.splitlines() if not line.startswith("-----")][-2].encode()
 
 
-def plant(estate: Estate) -> tuple[dict[str, bytes], dict[str, str]]:
-    """What is looked for, and the environment that it is given to breakglass in."""
-    operator = estate.operator
+def plant(environment: Environment) -> tuple[dict[str, bytes], dict[str, str]]:
+    """What is looked for, and the variables that it is given to breakglass in."""
+    operator = environment.operator
     ssh_key, tls_key = pki.text("operator"), pki.text("breakglass.key")
     login = {"username": "ci", "password": PASSWORD}
     operator.write(
         AUTHS, json.dumps({"auths": dict.fromkeys(furniture.REGISTRY_HOSTS, login)}), mode=0o600
     )
     for registry in furniture.REGISTRY_HOSTS:
-        for node in estate.nodes.values():
+        for node in environment.nodes.values():
             header = (
                 f'  [host."https://{registry}".header]\n    authorization = ["Bearer {HEADER}"]\n'
             )
@@ -66,16 +66,18 @@ def fails(trial: Trial, canaries: Mapping[str, bytes], env: Mapping[str, str], *
     """--verbose shows chained causes, so that a traceback is none of a bug; an exit code is among
     the row's.
     """
-    ended = trial.estate.operator.breakglass("--json", "--verbose", *argv, env=env)
+    ended = trial.environment.operator.breakglass("--json", "--verbose", *argv, env=env)
     assert ended.returncode in trial.row.exit_codes, ended.stderr
     is_silent(ended.stdout + ended.stderr, canaries)
 
 
-def is_silent(told: str, canaries: Mapping[str, bytes]) -> None:
-    assert [name for name, secret in canaries.items() if secret in told.encode()] == [], told
+def is_silent(reported: str, canaries: Mapping[str, bytes]) -> None:
+    assert [name for name, secret in canaries.items() if secret in reported.encode()] == [], (
+        reported
+    )
 
 
-def left_over(estate: Estate, canaries: Mapping[str, bytes]) -> list[str]:
+def left_over(environment: Environment, canaries: Mapping[str, bytes]) -> list[str]:
     """Where the secrets lie afterwards: nowhere but where they were put."""
     planted = (
         AUTHS,
@@ -85,12 +87,12 @@ def left_over(estate: Estate, canaries: Mapping[str, bytes]) -> list[str]:
     )
     return [
         line
-        for name in ("operator", "registry-vm", *estate.nodes)
-        for line in in_files(estate.host(name), canaries, but=planted)
+        for name in ("operator", "registry-vm", *environment.nodes)
+        for line in in_files(environment.host(name), canaries, but=planted)
     ]
 
 
-def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Estate) -> None:
+def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Environment) -> None:
     canaries, _ = plant(fresh)
     with watched(fresh, canaries) as seen:
         fresh.vm.run("sh", "-c", "sleep 0.3; :", TOKEN)
@@ -115,14 +117,14 @@ def test_a_secret_in_argv_or_environment_or_a_file_of_any_host_is_seen(fresh: Es
     exit_code=0,
 )
 def test_no_secret_is_seen_anywhere_while_all_five_commands_do_their_work(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate, TAG)
-    estate.small("1b2c3d4e", "two")
+    environment = trial.environment
+    published(environment, TAG)
+    environment.small("1b2c3d4e", "two")
     trial.arranged()
-    canaries, environment = plant(estate)
-    empty(estate.operator.path("/tmp"))
-    estate.operator.path("/root/.ssh/id_ed25519").rename(
-        estate.operator.path("/root/.ssh/id_ed25519.away")
+    canaries, variables = plant(environment)
+    empty(environment.operator.path("/tmp"))
+    environment.operator.path("/root/.ssh/id_ed25519").rename(
+        environment.operator.path("/root/.ssh/id_ed25519.away")
     )
     commands = (
         ("snapshot", "--tag", "1b2c3d4e"),
@@ -133,22 +135,22 @@ def test_no_secret_is_seen_anywhere_while_all_five_commands_do_their_work(trial:
         ("restore", "--yes"),
     )
     try:
-        with watched(estate, canaries) as seen:
+        with watched(environment, canaries) as seen:
             for argv in commands:
-                ran = trial.run(*argv, "--verbose", env=environment)
-                is_silent(json.dumps(ran.told) + ran.stderr, canaries)
+                ran = trial.run(*argv, "--verbose", env=variables)
+                is_silent(json.dumps(ran.reported) + ran.stderr, canaries)
                 if argv[0] == "import":
-                    record = estate.nodes["k8s-node1"].path("/var/breakglass/.breakglass.json")
+                    record = environment.nodes["k8s-node1"].path("/var/breakglass/.breakglass.json")
                     assert HEADER in record.read_text()
                     assert record.stat().st_mode & 0o077 == 0, (
                         "what hosts.toml holds is readable for others in our record"
                     )
     finally:
-        estate.operator.path("/root/.ssh/id_ed25519.away").rename(
-            estate.operator.path("/root/.ssh/id_ed25519")
+        environment.operator.path("/root/.ssh/id_ed25519.away").rename(
+            environment.operator.path("/root/.ssh/id_ed25519")
         )
     assert seen == set()
-    assert left_over(estate, canaries) == []
+    assert left_over(environment, canaries) == []
     is_unchanged(trial)
     trial.recovers("k8s-node1", argv=("pin", "k8s-node1", "--yes"))
 
@@ -164,22 +166,22 @@ def has_called(host: Host, since: int) -> bool:
     exit_code=(-9, 0),
 )
 def test_a_run_that_is_killed_leaves_no_key_in_a_temporary_file(trial: Trial) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    canaries, environment = plant(estate)
+    environment, operator = trial.environment, trial.environment.operator
+    canaries, variables = plant(environment)
     empty(operator.path("/tmp"))
     trial.arranged()
-    with paused(estate.api, "etcd"):
+    with paused(environment.api, "etcd"):
         for signals in ((signal.SIGKILL,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)):
             since = contacts(operator)
-            child = trial.start("restore", "--yes", env=environment)
+            child = trial.start("restore", "--yes", env=variables)
             until(
                 functools.partial(has_called, operator, since), child=child, what="the API is asked"
             )
             for number in signals:
                 child.send_signal(number)
             trial.killed(child)
-            assert left_over(estate, canaries) == [], signals
-    estate.cluster.await_ready()
+            assert left_over(environment, canaries) == [], signals
+    environment.cluster.await_ready()
     trial.recovers(argv=("restore", "--yes"))
 
 
@@ -201,11 +203,11 @@ def kubeconfig(**changed: Any) -> str:
 )
 @pytest.mark.thorough
 def test_no_secret_is_seen_when_logins_fail(trial: Trial) -> None:
-    estate, operator = trial.estate, trial.estate.operator
-    published(estate)
-    canaries, environment = plant(estate)
+    environment, operator = trial.environment, trial.environment.operator
+    published(environment)
+    canaries, variables = plant(environment)
     empty(operator.path("/tmp"))
-    key = environment["BREAKGLASS_SSH_KEY"]
+    key = variables["BREAKGLASS_SSH_KEY"]
     stranger = pki.text("api.key")
     canaries["another key"] = middle(stranger)
     operator.path("/root/.ssh/id_ed25519").rename(operator.path("/root/.ssh/id_ed25519.away"))
@@ -234,34 +236,34 @@ def test_no_secret_is_seen_when_logins_fail(trial: Trial) -> None:
     seen: set[str] = set()
     snapshot, check, restore = ("snapshot", "--tag", "1b2c3d4e"), ("check",), ("restore", "--yes")
     try:
-        with watched(estate, canaries) as seen:
+        with watched(environment, canaries) as seen:
             for text in (
                 stranger,
                 key.replace("\n", "\n ")[: len(key) // 2],
                 key[:-60] + "AAAA" + key[-56:],
             ):
-                fails(trial, canaries, environment | {"BREAKGLASS_SSH_KEY": text}, *snapshot)
+                fails(trial, canaries, variables | {"BREAKGLASS_SSH_KEY": text}, *snapshot)
             for document in documents:
                 operator.write("/root/.kube/config", document, mode=0o600)
-                fails(trial, canaries, environment, *restore)
+                fails(trial, canaries, variables, *restore)
             operator.write("/root/.kube/config", good, mode=0o600)
-            for registry in estate.registries:
+            for registry in environment.registries:
                 registry.refuse(on=True)
             for argv in (check, snapshot):
-                fails(trial, canaries, environment, *argv)
+                fails(trial, canaries, variables, *argv)
             operator.write(AUTHS, f'{{"auths": {{"{PASSWORD}" {PASSWORD}')
-            fails(trial, canaries, environment, *check)
+            fails(trial, canaries, variables, *check)
             settings = operator.read("/root/breakglass.yaml")
             operator.write("/root/other-ca.pem", pki.text("kubernetes-ca.crt"))
             operator.write(
                 "/root/breakglass.yaml", settings.replace("ca: null", "ca: /root/other-ca.pem")
             )
-            fails(trial, canaries, environment, *check)
+            fails(trial, canaries, variables, *check)
     finally:
         operator.path("/root/.ssh/id_ed25519.away").rename(operator.path("/root/.ssh/id_ed25519"))
         operator.write("/root/.kube/config", good, mode=0o600)
         operator.path("/root/.kube/token").unlink()
     argv_of_the_plugin = {line for line in seen if "argv of /bin/echo" in line}
     assert seen - argv_of_the_plugin == set()
-    assert left_over(estate, canaries) == []
+    assert left_over(environment, canaries) == []
     trial.holds()

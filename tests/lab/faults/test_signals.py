@@ -1,5 +1,5 @@
-"""A signal in the middle of each command: the state is told, nothing is left behind, the next run
-finishes. A second one ends it at once.
+"""A signal in the middle of each command: the state is reported, nothing is left behind, the next
+run finishes. A second one ends it at once.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def slow(host: Host, command: str, arguments: str, *, then: str) -> Iterator[Cal
 
 
 def end(trial: Trial, child: HostProcess, signals: tuple[signal.Signals, ...]) -> None:
-    """Send them; what is told, and with which code it ends."""
+    """Send them; what is reported, and with which code it ends."""
     began = time.monotonic()
     for number in signals:
         child.send_signal(number)
@@ -94,16 +94,16 @@ def each_signal(
 def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishes(
     trial: Trial,
 ) -> None:
-    estate = trial.estate
-    published(estate)
-    estate.small("1b2c3d4e", "two")
+    environment = trial.environment
+    published(environment)
+    environment.small("1b2c3d4e", "two")
     trial.arranged()
-    with slow(estate.vm, "docker", '"save "*', then=f'$real "$@" {TRICKLES}') as begun:
+    with slow(environment.vm, "docker", '"save "*', then=f'$real "$@" {TRICKLES}') as begun:
         each_signal(
             trial,
             ("snapshot", "--tag", "1b2c3d4e"),
             begun,
-            lambda _: estate.vm.path(BEGUN).unlink(),
+            lambda _: environment.vm.path(BEGUN).unlink(),
         )
     trial.recovers("registry-vm")
 
@@ -115,8 +115,8 @@ def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishe
     exit_code=CODES,
 )
 def test_a_fetch_ended_by_a_signal_is_resumed_by_the_next_one(trial: Trial) -> None:
-    estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
-    published(estate)
+    environment, node = trial.environment, trial.environment.nodes["k8s-node1"]
+    published(environment)
     trial.arranged()
     with slow(
         node, "ssh", '*"cat /"*.tar.gz | *"tail -c "*', then=f'$real "$@" {TRICKLES}'
@@ -154,9 +154,9 @@ MOMENTS = {
     exit_code=CODES,
 )
 def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, moment: str) -> None:
-    estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
-    other = estate.small("0ther", "other", registries=[estate.private])
-    image = fetched(estate, "k8s-node1")
+    environment, node = trial.environment, trial.environment.nodes["k8s-node1"]
+    other = environment.small("0ther", "other", registries=[environment.private])
+    image = fetched(environment, "k8s-node1")
     node.run(
         "ctr",
         "-n",
@@ -165,10 +165,12 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
         "pull",
         "--hosts-dir",
         "/etc/containerd/certs.d",
-        f"{estate.private.reference}:0ther",
+        f"{environment.private.reference}:0ther",
     )
     for name in NAMES[:3]:
-        node.run("ctr", "-n", "k8s.io", "images", "tag", f"{estate.private.reference}:0ther", name)
+        node.run(
+            "ctr", "-n", "k8s.io", "images", "tag", f"{environment.private.reference}:0ther", name
+        )
     trial.arranged()
     before = names_on(node)
     assert {before[name] for name in NAMES[:3]} == {other.image_id}
@@ -193,7 +195,7 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
     trial.recovers(
         "k8s-node1",
         goal=lambda: (
-            {name: image_ids(estate, "k8s-node1").get(name) for name in NAMES}
+            {name: image_ids(environment, "k8s-node1").get(name) for name in NAMES}
             == dict.fromkeys(NAMES, image.image_id)
         ),
     )
@@ -206,10 +208,10 @@ def test_an_import_ended_by_a_signal_leaves_each_name_as_it_was(trial: Trial, mo
     exit_code=CODES,
 )
 def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:
-    estate = trial.estate
-    held(estate, "k8s-node1")
+    environment = trial.environment
+    held(environment, "k8s-node1")
     trial.arranged()
-    with gate(estate) as patches:
+    with gate(environment) as patches:
         for signals in SIGNALS:
             patches.let(2)
             child = trial.start(*PIN)
@@ -217,12 +219,12 @@ def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> No
             end(trial, child, signals)
             patches.say("none")
             trial.holds()
-            assert len(OTHERS - open_nodes(estate)) == 2
+            assert len(OTHERS - open_nodes(environment)) == 2
             patches.say("all")
             if signals != SIGNALS[-1]:
-                estate.cluster.reset_nodes()
-    trial.recovers("k8s-node1", goal=lambda: is_pinned(estate))
-    assert run(estate, *RESTORE).exit_code == 0
+                environment.cluster.reset_nodes()
+    trial.recovers("k8s-node1", goal=lambda: is_pinned(environment))
+    assert run(environment, *RESTORE).exit_code == 0
     is_unchanged(trial)
 
 
@@ -233,20 +235,20 @@ def test_a_pin_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> No
     exit_code=CODES,
 )
 def test_a_restore_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -> None:
-    estate, node = trial.estate, trial.estate.nodes["k8s-node1"]
-    fetched(estate, "k8s-node1")
+    environment, node = trial.environment, trial.environment.nodes["k8s-node1"]
+    fetched(environment, "k8s-node1")
     trial.arranged()
     traces = answering.traces(node)
-    run(estate, "import", "k8s-node1")
-    run(estate, *PIN)
-    with gate(estate) as patches:
+    run(environment, "import", "k8s-node1")
+    run(environment, *PIN)
+    with gate(environment) as patches:
         patches.let(2)
         child = trial.start(*RESTORE)
         patches.await_standstill(child, passed=2, held=2)
         end(trial, child, SIGNALS[0])
         patches.say("none")
         trial.holds()
-        assert len(OTHERS - open_nodes(estate)) == 2
+        assert len(OTHERS - open_nodes(environment)) == 2
         patches.say("all")
     with slow(
         node,
@@ -261,6 +263,6 @@ def test_a_restore_ended_by_a_signal_is_finished_by_the_next_one(trial: Trial) -
             trial.holds()
             signal_all(node, "/bin/sh /usr/local/bin/ctr", signal.SIGKILL)
             node.path(BEGUN).unlink()
-    trial.recovers(*estate.nodes)
+    trial.recovers(*environment.nodes)
     is_unchanged(trial)
     answering.is_taken_back(node, traces)

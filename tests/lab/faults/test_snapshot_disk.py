@@ -10,9 +10,9 @@ from ..roles import VM_DIRECTORY
 from ..runs import run, shelf
 from .arrangements import TAG, keep, keeping, lay, published, stocked
 from .injections import before, disk_of_its_own, read_only, until
+from .reported import reported
 from .rows import row
 from .system_calls import Call, traced
-from .told import told
 from .trial import Trial
 
 NEW = "2b3c4d5e"
@@ -33,15 +33,15 @@ def kilobytes(files: dict[str, tuple[int, bytes | str]]) -> int:
     exit_code=4,
 )
 def test_a_directory_that_is_full_at_half_keeps_the_five(trial: Trial) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    stocked(estate, *FIVE)
+    environment, vm = trial.environment, trial.environment.vm
+    stocked(environment, *FIVE)
     files = keep(vm, VM_DIRECTORY)
-    image = estate.publish(images.small_bundle(NEW, padding_megabytes=16), NEW, "latest")
+    image = environment.publish(images.small_bundle(NEW, padding_megabytes=16), NEW, "latest")
     with disk_of_its_own(vm, VM_DIRECTORY, kilobytes=kilobytes(files) + 8 * 1024) as resize:
         lay(vm, VM_DIRECTORY, files)
         trial.arranged()
         ran = trial.run(*SNAPSHOT)
-        told(ran, "no room left", VM_DIRECTORY, FILE, "bytes")
+        reported(ran, "no room left", VM_DIRECTORY, FILE, "bytes")
         assert "5 verified" in ran.error["state"]
         assert "df" in ran.error["next"]
         assert set(keep(vm, VM_DIRECTORY)) == set(files), "something was left, or is gone"
@@ -56,15 +56,15 @@ def test_a_directory_that_is_full_at_half_keeps_the_five(trial: Trial) -> None:
     exit_code=3,
 )
 def test_a_directory_without_room_is_refused_before_anything_is_done(trial: Trial) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    stocked(estate, *FIVE)
+    environment, vm = trial.environment, trial.environment.vm
+    stocked(environment, *FIVE)
     files = keep(vm, VM_DIRECTORY)
-    estate.small(NEW, "new")
+    environment.small(NEW, "new")
     with disk_of_its_own(vm, VM_DIRECTORY, kilobytes=kilobytes(files) + 1024) as resize:
         lay(vm, VM_DIRECTORY, files)
         trial.arranged()
         ran = trial.run(*SNAPSHOT)
-        told(ran, "no room", VM_DIRECTORY, "MB free")
+        reported(ran, "no room", VM_DIRECTORY, "MB free")
         assert "df" in ran.error["next"]
         resize(64 * 1024)
         trial.recovers("registry-vm")
@@ -87,11 +87,11 @@ def test_a_directory_without_room_is_refused_before_anything_is_done(trial: Tria
     ],
 )
 def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: str) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    stocked(estate, *FIVE)
-    image = estate.publish(images.small_bundle(NEW, padding_megabytes=6), NEW, "latest")
+    environment, vm = trial.environment, trial.environment.vm
+    stocked(environment, *FIVE)
+    image = environment.publish(images.small_bundle(NEW, padding_megabytes=6), NEW, "latest")
     if when != "at the pull":
-        vm.run("docker", "pull", "--quiet", f"{estate.private.reference}:{NEW}")
+        vm.run("docker", "pull", "--quiet", f"{environment.private.reference}:{NEW}")
     trial.arranged()
     if when == "at the save":
         with before(vm, "docker", "save*") as waiting:
@@ -105,24 +105,24 @@ def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: 
         with vm.room("data", free_megabytes=2):
             ran = trial.run(*SNAPSHOT)
         assert ran.exit_code == 3
-    told(
+    reported(
         ran,
         "no space left"
         if when != "at the planning"
         else "no room in docker's data-root /var/lib/docker",
     )
     assert "make room" in ran.error["next"]
-    assert FILE not in shelf(estate)
+    assert FILE not in shelf(environment)
     assert trial.recovers("registry-vm").result["image_id"] == image.image_id
 
 
 @row("snapshot", "directory read-only", "refused; nothing changed", exit_code=3)
 def test_a_read_only_directory_is_refused(trial: Trial) -> None:
-    published(trial.estate)
-    trial.estate.small(NEW, "new")
+    published(trial.environment)
+    trial.environment.small(NEW, "new")
     trial.arranged()
-    with read_only(trial.estate.vm, VM_DIRECTORY):
-        told(trial.run(*SNAPSHOT), VM_DIRECTORY, "read-only")
+    with read_only(trial.environment.vm, VM_DIRECTORY):
+        reported(trial.run(*SNAPSHOT), VM_DIRECTORY, "read-only")
     trial.recovers("registry-vm")
 
 
@@ -135,9 +135,9 @@ def test_a_read_only_directory_is_refused(trial: Trial) -> None:
 def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it_has(
     trial: Trial,
 ) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    published(estate)
-    estate.small(NEW, "new")
+    environment, vm = trial.environment, trial.environment.vm
+    published(environment)
+    environment.small(NEW, "new")
     trial.arranged()
     with before(vm, "python3", "*publish*") as waiting:
         child = trial.start(*SNAPSHOT)
@@ -145,7 +145,7 @@ def test_a_directory_that_becomes_read_only_while_it_is_written_to_keeps_what_it
         with read_only(vm, VM_DIRECTORY):
             waiting.open()
             ran = trial.ended(child)
-    told(ran, VM_DIRECTORY, "read-only")
+    reported(ran, VM_DIRECTORY, "read-only")
     trial.recovers("registry-vm")
 
 
@@ -170,13 +170,13 @@ def test_a_disk_that_fails_at_one_call_costs_nothing(trial: Trial) -> None:
     """Each kind of call once, or with BREAKGLASS_ALL_KILLS=1 every call. What fails when all is
     done already may end with 0, if that is so.
     """
-    estate, vm = trial.estate, trial.estate.vm
-    published(estate, "1a2b3c4d")
-    keeping(estate, 1)
+    environment, vm = trial.environment, trial.environment.vm
+    published(environment, "1a2b3c4d")
+    keeping(environment, 1)
     files = keep(vm, VM_DIRECTORY)
-    image = estate.small(NEW, "a later one")
+    image = environment.small(NEW, "a later one")
     with traced(vm, VM_DIRECTORY, "python3", "ln", "mv", "sync", "rm") as calls:
-        run(estate, *SNAPSHOT)
+        run(environment, *SNAPSHOT)
         every = [
             call
             for call in calls.calls()
@@ -194,13 +194,13 @@ def test_a_disk_that_fails_at_one_call_costs_nothing(trial: Trial) -> None:
             assert calls.happened(call), f"no error at {call}"
             calls.forget()
             if ran.exit_code:
-                told(ran, "registry-vm")
+                reported(ran, "registry-vm")
             trial.holds()
-            assert run(estate, *SNAPSHOT).result["image_id"] == image.image_id, (
+            assert run(environment, *SNAPSHOT).result["image_id"] == image.image_id, (
                 f"after an error at {call}"
             )
             trial.holds("registry-vm")
-            assert shelf(estate)["infra-ci-latest.tar.gz"] == f"-> {FILE}"
+            assert shelf(environment)["infra-ci-latest.tar.gz"] == f"-> {FILE}"
 
 
 def some(calls: list[Call]) -> list[Call]:
@@ -218,10 +218,10 @@ def some(calls: list[Call]) -> list[Call]:
     exit_code=4,
 )
 def test_a_disk_that_is_full_when_the_sidecars_are_due_keeps_what_it_has(trial: Trial) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    published(estate, TAG)
+    environment, vm = trial.environment, trial.environment.vm
+    published(environment, TAG)
     files = keep(vm, VM_DIRECTORY)
-    image = estate.small(NEW, "new")
+    image = environment.small(NEW, "new")
     with disk_of_its_own(vm, VM_DIRECTORY, kilobytes=64 * 1024) as resize:
         lay(vm, VM_DIRECTORY, files)
         trial.arranged()
@@ -237,7 +237,7 @@ def test_a_disk_that_is_full_when_the_sidecars_are_due_keeps_what_it_has(trial: 
             )
             waiting.open()
             ran = trial.ended(child)
-        told(ran, "no space left")
+        reported(ran, "no space left")
         assert "df" in ran.error["next"]
         trial.holds()
         resize(64 * 1024)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from ..estate import Estate
+from ..environment import Environment
 from ..host import Host
 from ..images import Image
 from ..reset import empty
@@ -20,9 +20,9 @@ from .arrangements import Files, keep, keeping, lay, published
 from .injections import until
 from .invariants import ours, read_shelf
 from .power import power_disk, violated
+from .reported import reported
 from .rows import row
 from .system_calls import Call, traced
-from .told import told
 from .trial import Trial
 
 PROGRAMS = ("python3", "ln", "mv", "sync", "rm")
@@ -69,18 +69,18 @@ SITUATIONS = {
 def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(
     trial: Trial, situation: Situation
 ) -> None:
-    estate, vm = trial.estate, trial.estate.vm
+    environment, vm = trial.environment, trial.environment.vm
     if situation.tags:
-        published(estate, *situation.tags)
-    keeping(estate, 1)
+        published(environment, *situation.tags)
+    keeping(environment, 1)
     files = keep(vm, VM_DIRECTORY)
-    image = estate.small(NEW, "a later one")
+    image = environment.small(NEW, "a later one")
     with power_disk(vm, VM_DIRECTORY) as disk, traced(vm, VM_DIRECTORY, *PROGRAMS) as calls:
         start_over(vm, files)
         trial.arranged()
         before = read_shelf(vm.path(VM_DIRECTORY))
         calls.forget()
-        run(estate, "snapshot", "--tag", NEW)
+        run(environment, "snapshot", "--tag", NEW)
         every = calls.calls()
         assert len(every) >= situation.at_least, f"only {len(every)} kill points: {every}"
         points = every if os.environ.get("BREAKGLASS_ALL_KILLS") else some(every, situation)
@@ -88,7 +88,7 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(
         for call in points:
             start_over(vm, files)
             calls.inject(call, "signal=KILL")
-            told(trial.run("snapshot", "--tag", NEW), "registry-vm")
+            reported(trial.run("snapshot", "--tag", NEW), "registry-vm")
             cut = disk.cut()
             assert calls.happened(call), f"not killed at {call}"
             calls.forget()
@@ -99,9 +99,9 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_run_finishes(
                 f"the power cut after the kill at {call}"
             )
             cut.discard()
-            finishes(estate, image, call)
+            finishes(environment, image, call)
         trial.holds("registry-vm")
-        assert run(estate, "snapshot", "--tag", NEW).lines == []
+        assert run(environment, "snapshot", "--tag", NEW).lines == []
 
 
 def start_over(vm: Host, files: Files) -> None:
@@ -122,10 +122,10 @@ def some(points: list[Call], situation: Situation) -> list[Call]:
     ]
 
 
-def finishes(estate: Estate, image: Image, call: Call) -> None:
+def finishes(environment: Environment, image: Image, call: Call) -> None:
     """The next run reaches the goal and leaves nothing behind on the VM."""
-    again = run(estate, "snapshot", "--tag", NEW)
-    shelf = read_shelf(estate.vm.path(VM_DIRECTORY))
+    again = run(environment, "snapshot", "--tag", NEW)
+    shelf = read_shelf(environment.vm.path(VM_DIRECTORY))
     file = f"infra-ci-{NEW}.tar.gz"
     assert again.result["image_id"] == image.image_id, f"after the kill at {call}"
     assert (shelf.latest, set(shelf.files), shelf.proven) == (file, {file}, frozenset({file})), (
@@ -133,13 +133,13 @@ def finishes(estate: Estate, image: Image, call: Call) -> None:
     )
     left = [
         path.name
-        for path in estate.vm.path(VM_DIRECTORY).iterdir()
+        for path in environment.vm.path(VM_DIRECTORY).iterdir()
         if path.name
         not in (file, f"{file}.sha256", f"infra-ci-{NEW}.json", "infra-ci-latest.tar.gz")
     ]
     assert left == [], f"after the kill at {call}"
     until(
-        lambda: ours(estate.vm) == (),
+        lambda: ours(environment.vm) == (),
         timeout=10,
         what=f"nothing of ours runs on, after the kill at {call}",
     )

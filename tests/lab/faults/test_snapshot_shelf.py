@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ..estate import Estate
+from ..environment import Environment
 from ..roles import VM_DIRECTORY
 from ..runs import run, shelf
 from .arrangements import keeping, published, stocked
 from .injections import in_front_of
 from .invariants import read_shelf
+from .reported import reported
 from .rows import row
-from .told import told
 from .trial import Trial
 
 NEW = "2b3c4d5e"
@@ -100,19 +100,19 @@ def foreign(directory: Path) -> dict[str, str]:
     exit_code=0,
 )
 def test_what_is_not_ours_is_left_alone_while_the_oldest_of_ours_goes(trial: Trial) -> None:
-    estate, directory = trial.estate, trial.estate.vm.path(VM_DIRECTORY)
-    stocked(estate, *FIVE)
+    environment, directory = trial.environment, trial.environment.vm.path(VM_DIRECTORY)
+    stocked(environment, *FIVE)
     lay_foreign(directory)
     strange = foreign(directory)
     assert len(strange) > 20
-    image = estate.small(NEW, "new")
+    image = environment.small(NEW, "new")
     trial.arranged()
     ran = trial.run(*SNAPSHOT)
     assert ran.result["removed"] == ["00000001"]
     assert ran.result["image_id"] == image.image_id
     assert foreign(directory) == strange
     trial.holds()
-    assert run(estate, *SNAPSHOT).lines == []
+    assert run(environment, *SNAPSHOT).lines == []
     assert foreign(directory) == strange
 
 
@@ -145,9 +145,9 @@ IN_THE_WAY = (
 def test_what_stands_in_the_way_is_named_and_left_alone(
     trial: Trial, things: tuple[tuple[str, str], ...]
 ) -> None:
-    estate, vm = trial.estate, trial.estate.vm
-    stocked(estate, *FIVE)
-    image = estate.small(NEW, "new")
+    environment, vm = trial.environment, trial.environment.vm
+    stocked(environment, *FIVE)
+    image = environment.small(NEW, "new")
     hostname = vm.read("/etc/hostname")
     for name, kind in things:
         path = vm.path(VM_DIRECTORY) / name
@@ -158,7 +158,7 @@ def test_what_stands_in_the_way_is_named_and_left_alone(
         else:
             path.symlink_to("/etc/hostname")
         trial.arranged()
-        told(trial.run(*SNAPSHOT), name)
+        reported(trial.run(*SNAPSHOT), name)
         trial.holds()
         assert (
             [one.name for one in path.iterdir()] == ["mine"]
@@ -167,7 +167,7 @@ def test_what_stands_in_the_way_is_named_and_left_alone(
         )
         assert vm.read("/etc/hostname") == hostname
         vm.run("rm", "-r", f"{VM_DIRECTORY}/{name}")
-    assert run(estate, *SNAPSHOT).result["image_id"] == image.image_id
+    assert run(environment, *SNAPSHOT).result["image_id"] == image.image_id
     trial.holds("registry-vm")
 
 
@@ -177,28 +177,28 @@ def test_with_the_newest_five_corrupt_the_sixth_stays(trial: Trial, kept: int) -
     """With five to be kept the new one and the sixth are two. With one to be kept that is the new
     one, and of all others only the good one is known well enough to go.
     """
-    estate = trial.estate
-    stocked(estate, *SIX)
-    keeping(estate, kept)
+    environment = trial.environment
+    stocked(environment, *SIX)
+    keeping(environment, kept)
     for tag in SIX[1:]:
-        flip(estate, f"infra-ci-{tag}.tar.gz")
+        flip(environment, f"infra-ci-{tag}.tar.gz")
     corrupt = {
         file: sha256
-        for file, sha256 in shelf(estate).items()
+        for file, sha256 in shelf(environment).items()
         if any(tag in file for tag in SIX[1:])
     }
-    image = estate.small(NEW, "new")
+    image = environment.small(NEW, "new")
     trial.arranged()
     ran = trial.run(*SNAPSHOT)
     assert ran.result["image_id"] == image.image_id
     assert all(f"infra-ci-{tag}.tar.gz" in ran.stderr for tag in SIX[1:]), (
         "the corrupt ones are not named"
     )
-    now = shelf(estate)
+    now = shelf(environment)
     assert corrupt.items() <= now.items()
     assert ran.result["removed"] == ([] if kept == 5 else [SIX[0]])
     assert (f"infra-ci-{SIX[0]}.tar.gz" in now) == (kept == 5)
-    assert run(estate, *SNAPSHOT).lines == []
+    assert run(environment, *SNAPSHOT).lines == []
     trial.holds("registry-vm")
 
 
@@ -209,31 +209,31 @@ def test_with_the_newest_five_corrupt_the_sixth_stays(trial: Trial, kept: int) -
     exit_code=(4, 6),
 )
 def test_with_the_newest_five_corrupt_and_a_save_that_fails_the_sixth_stays(trial: Trial) -> None:
-    estate = trial.estate
-    stocked(estate, *SIX)
-    keeping(estate, 1)
+    environment = trial.environment
+    stocked(environment, *SIX)
+    keeping(environment, 1)
     for tag in SIX[1:]:
-        flip(estate, f"infra-ci-{tag}.tar.gz")
-    estate.small(NEW, "new")
+        flip(environment, f"infra-ci-{tag}.tar.gz")
+    environment.small(NEW, "new")
     trial.arranged()
-    with in_front_of(estate.vm, "pigz", "exec head -c 1000000"):
-        told(trial.run(*SNAPSHOT), "registry-vm")
-    assert f"infra-ci-{SIX[0]}.tar.gz" in read_shelf(estate.vm.path(VM_DIRECTORY)).proven
+    with in_front_of(environment.vm, "pigz", "exec head -c 1000000"):
+        reported(trial.run(*SNAPSHOT), "registry-vm")
+    assert f"infra-ci-{SIX[0]}.tar.gz" in read_shelf(environment.vm.path(VM_DIRECTORY)).proven
     trial.recovers("registry-vm")
 
 
-def flip(estate: Estate, file: str) -> None:
+def flip(environment: Environment, file: str) -> None:
     """One bit of the content, not of the size."""
-    with estate.vm.path(f"{VM_DIRECTORY}/{file}").open("r+b") as stream:
+    with environment.vm.path(f"{VM_DIRECTORY}/{file}").open("r+b") as stream:
         stream.seek(100_000)
         (byte,) = stream.read(1)
         stream.seek(100_000)
         stream.write(bytes([byte ^ 1]))
 
 
-# The wall clock belongs to the machine: no namespace has one of its own. The one place where
-# breakglass reads it on the VM is the Python of the script archive, so that is told another time;
-# the times of files and sidecars are set to what they would be.
+# The wall clock belongs to the machine: a namespace cannot have another. breakglass reads it on the
+# VM in one place, the Python of the script archive, so that Python gets another time; the times of
+# files and sidecars are set to what they would be.
 CLOCK = """case "$*" in *" breakglass-remote.pyz archive "*) ;; *) exec "$real" "$@" ;; esac
 flags=$1; loader=$3; shift 3
 exec "$real" $flags -c "import time
@@ -249,22 +249,22 @@ $loader" "$@" """
     exit_code=0,
 )
 def test_with_the_clock_a_year_back_the_newest_is_still_the_newest(trial: Trial) -> None:
-    estate = trial.estate
-    stocked(estate, *FIVE, created_at="2036-01-01T00:00:00Z")
-    for path in estate.vm.path(VM_DIRECTORY).glob("infra-ci-0*"):
+    environment = trial.environment
+    stocked(environment, *FIVE, created_at="2036-01-01T00:00:00Z")
+    for path in environment.vm.path(VM_DIRECTORY).glob("infra-ci-0*"):
         os.utime(path, (2082758400, 2082758400))
-    image = estate.small(NEW, "new")
+    image = environment.small(NEW, "new")
     trial.arranged()
-    with in_front_of(estate.vm, "python3", CLOCK.replace("NOW", "1745107200")):
+    with in_front_of(environment.vm, "python3", CLOCK.replace("NOW", "1745107200")):
         ran = trial.run(*SNAPSHOT)
-        assert '"created_at":"2025-04-20T00:00:00Z"' in estate.vm.read(
+        assert '"created_at":"2025-04-20T00:00:00Z"' in environment.vm.read(
             f"{VM_DIRECTORY}/infra-ci-{NEW}.json"
         )
         assert (ran.result["image_id"], ran.result["removed"]) == (image.image_id, ["00000001"])
-        now = shelf(estate)
+        now = shelf(environment)
         assert now["infra-ci-latest.tar.gz"] == f"-> {FILE}"
         assert {f"infra-ci-{tag}.tar.gz" for tag in FIVE[1:]} <= set(now)
-    assert run(estate, *SNAPSHOT).lines == [], (
+    assert run(environment, *SNAPSHOT).lines == [], (
         "the clock is right again, and something else is wanted"
     )
     trial.holds("registry-vm")
@@ -277,19 +277,20 @@ def test_with_the_clock_a_year_back_the_newest_is_still_the_newest(trial: Trial)
     exit_code=0,
 )
 def test_two_runs_in_one_second_leave_both_and_the_later_is_latest(trial: Trial) -> None:
-    estate = trial.estate
-    published(estate)
-    keeping(estate, 2)
+    environment = trial.environment
+    published(environment)
+    keeping(environment, 2)
     trial.arranged()
-    with in_front_of(estate.vm, "python3", CLOCK.replace("NOW", "1745107200")):
+    with in_front_of(environment.vm, "python3", CLOCK.replace("NOW", "1745107200")):
         for tag in ("zzzzzzzz", "aaaaaaaa"):
-            estate.small(tag, tag)
+            environment.small(tag, tag)
             trial.run("snapshot", "--tag", tag)
     records = [
-        estate.vm.read(f"{VM_DIRECTORY}/infra-ci-{tag}.json") for tag in ("zzzzzzzz", "aaaaaaaa")
+        environment.vm.read(f"{VM_DIRECTORY}/infra-ci-{tag}.json")
+        for tag in ("zzzzzzzz", "aaaaaaaa")
     ]
     assert all('"created_at":"2025-04-20T00:00:00Z"' in record for record in records)
-    found = read_shelf(estate.vm.path(VM_DIRECTORY))
+    found = read_shelf(environment.vm.path(VM_DIRECTORY))
     assert found.proven == {"infra-ci-zzzzzzzz.tar.gz", "infra-ci-aaaaaaaa.tar.gz"}
     assert found.latest == "infra-ci-aaaaaaaa.tar.gz"
     trial.recovers("registry-vm")

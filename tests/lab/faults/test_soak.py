@@ -6,7 +6,7 @@ import os
 import random
 import time
 
-from ..estate import Estate
+from ..environment import Environment
 from .rows import row
 from .soak import Soak
 from .trial import plant_canaries
@@ -23,7 +23,7 @@ however slow the machine.
     "after each the invariants hold, at the end the whole runbook works",
     exit_code=(0, 3, 4, 5, 6, 7, 10, 129, 130, 143, -9),
 )
-def test_whatever_happens_in_whatever_order_nothing_is_lost(fresh: Estate) -> None:
+def test_whatever_happens_in_whatever_order_nothing_is_lost(fresh: Environment) -> None:
     number = int(os.environ.get("BREAKGLASS_SOAK", "0"))
     seed = int(os.environ.get("BREAKGLASS_SOAK_SEED") or (random.randrange(10**6) if number else 1))
     plant_canaries(fresh)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from subprocess import CompletedProcess
 
-from ..estate import Estate
+from ..environment import Environment
 from ..process import HostProcess
 from ..runs import Ran, judge
 from .invariants import Observed, observe, violations
@@ -24,7 +24,7 @@ class Trial:
     heal; `recovers()`.
     """
 
-    estate: Estate
+    environment: Environment
     row: Row
     before: Observed | None = None
     argv: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Trial:
 
     def arranged(self) -> None:
         """Things are as they are before the fault: this is what the invariants compare with."""
-        self.before = observe(self.estate)
+        self.before = observe(self.environment)
 
     def run(self, *argv: str, env: dict[str, str] | None = None) -> Ran:
         """Run breakglass with the fault in place; exit code and time are those of the row."""
@@ -44,7 +44,7 @@ class Trial:
         """Start breakglass, so that something can be done to it, or beside it."""
         assert self.before is not None, "arranged() comes first"
         self.argv = argv
-        child = self.estate.operator.start_breakglass("--json", *argv, env=env)
+        child = self.environment.operator.start_breakglass("--json", *argv, env=env)
         self._began[child.pid] = time.monotonic()
         return child
 
@@ -60,7 +60,7 @@ class Trial:
         ran = judge(CompletedProcess(child.args, child.returncode, stdout, stderr), expect=None)
         assert ran.exit_code in self.row.exit_codes, (
             f"exit {ran.exit_code}, the row says {self.row.exit_codes}: "
-            f"{ran.told['error']}\n{stderr}"
+            f"{ran.reported['error']}\n{stderr}"
         )
         assert seconds < self.row.within_seconds, (
             f"I6: took {seconds:.0f} s of {self.row.within_seconds:.0f}\n{stderr}"
@@ -83,7 +83,7 @@ class Trial:
             assert self.before is not None
             return [
                 one
-                for one in violations(self.before, observe(self.estate), next_run=next_run)
+                for one in violations(self.before, observe(self.environment), next_run=next_run)
                 if one not in unseen
             ]
 
@@ -103,7 +103,7 @@ class Trial:
         """
         self.holds()
         argv = argv or self.argv
-        ended = self.estate.operator.breakglass("--json", *argv)
+        ended = self.environment.operator.breakglass("--json", *argv)
         again = judge(ended, expect=0)
         is_silent(ended.stdout + ended.stderr)
         self.holds(*next_run)
@@ -117,7 +117,7 @@ def is_silent(text: str) -> None:
     assert "PRIVATE KEY" not in text, "I7: a private key is printed"
 
 
-def plant_canaries(estate: Estate) -> None:
+def plant_canaries(environment: Environment) -> None:
     """A login with a password to look for, where the tool reads logins."""
     logins = {"auths": {"registry.invalid": {"username": "ci", "password": CANARY}}}
-    estate.operator.write("/root/.docker/config.json", json.dumps(logins), mode=0o600)
+    environment.operator.write("/root/.docker/config.json", json.dumps(logins), mode=0o600)

@@ -12,7 +12,7 @@ import sys
 
 from breakglass.cli.main import run
 
-told = []
+reported = []
 for argv, environment in json.load(sys.stdin):
     out, err = io.StringIO(), io.StringIO()
     before = dict(os.environ)
@@ -22,5 +22,5 @@ for argv, environment in json.load(sys.stdin):
     for name in environment:
         del os.environ[name]
     os.environ.update(before)
-    told.append([code, out.getvalue(), err.getvalue()])
-json.dump(told, sys.stdout)
+    reported.append([code, out.getvalue(), err.getvalue()])
+json.dump(reported, sys.stdout)

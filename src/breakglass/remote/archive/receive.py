@@ -57,7 +57,7 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
 def _expected_size(
     arguments: argparse.Namespace, proof: dict[str, Any] | None, offset: int
 ) -> int | None:
-    """Of the whole tarball in bytes; None where nobody knows it."""
+    """Of the whole tarball in bytes; None where it is not known."""
     if proof is None and (offset or not arguments.reference or "sha256" in arguments.record):
         raise Fault(
             USAGE,

@@ -48,7 +48,7 @@ def pump(
 
 
 class Checker:
-    """Reads an archive's content in a thread of its own: inflating, hashing and writing go on side
+    """Reads an archive's content in another thread: inflating, hashing and writing go on side
     by side.
     """
 

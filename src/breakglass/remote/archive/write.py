@@ -109,7 +109,7 @@ def asked_of_docker(docker: str, name: str) -> str:
         raise Fault(
             REFUSED,
             (
-                f"docker does not tell the image ID of {name}: "
+                f"docker does not report the image ID of {name}: "
                 f"{ended.stderr.decode('utf-8', 'replace').strip() or image_id}"
             ),
         )

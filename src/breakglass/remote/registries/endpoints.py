@@ -40,7 +40,7 @@ def context_of(endpoint: dict[str, Any]) -> ssl.SSLContext:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for file in endpoint["ca"]:
         _load(file, context.load_verify_locations, file)
-    # The last one loaded is the one that is shown.
+    # The last one loaded is shown.
     for certificate, *key in reversed(endpoint["client"]):
         # Without a password OpenSSL would ask a terminal for it.
         _load(

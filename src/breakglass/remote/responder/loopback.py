@@ -63,7 +63,7 @@ def wait_for_port(number: int, *, seconds: float) -> None:
 def listen(number: int, *, backlog: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Otherwise the connections that the one before us has closed would hold the port for a
+        # Otherwise the connections that our predecessor has closed would hold the port for a
         # minute.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit these: what a client sends at once, and what it does not read, is

@@ -24,7 +24,7 @@ def start_unit(line: list[str], is_up: Callable[[], bool]) -> None:
         "--quiet",
         "--collect",
         f"--unit={UNIT}",
-        "--description=breakglass answers pulls on loopback",
+        "--description=breakglass serves the image on loopback",
         *properties,
         *line,
     )
@@ -38,7 +38,7 @@ def start_unit(line: list[str], is_up: Callable[[], bool]) -> None:
             FAILED,
             (
                 f"{UNIT}.service does not answer after {START_SECONDS:.0f} seconds, so it was "
-                f"ended; journalctl -u {UNIT} tells why"
+                f"ended; journalctl -u {UNIT} says why"
             ),
         )
 

@@ -23,7 +23,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _add_begin(commands)
     _add_insert(commands)
     _add_put_back(commands)
-    _add(commands, "end", "the record goes, once all is given back")
+    _add(commands, "end", "the record goes, once all is restored")
     ours, rest = at_divider(argv)
     arguments = parser.parse_args(ours)
     arguments.rest = rest
@@ -78,7 +78,7 @@ def _add_insert(commands: Any) -> None:
         "--copy",
         type=absolute,
         metavar="FILE",
-        help="the file is new, and a copy of this one, of which --onto then tells the sha256",
+        help="the file is new, and a copy of this one, whose sha256 is then --onto",
     )
     added.add_argument(
         "--before",

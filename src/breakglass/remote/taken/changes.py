@@ -138,7 +138,7 @@ def _remove_directories(path: Path, record: dict[str, Any], made: list[str]) -> 
 def end(arguments: argparse.Namespace) -> dict[str, Any]:
     record = load(arguments.directory)
     if record and record["files"]:
-        raise Fault(FAILED, f"not given back yet: {', '.join(sorted(record['files']))}")
+        raise Fault(FAILED, f"not restored yet: {', '.join(sorted(record['files']))}")
     for name in (RECORD, f"{RECORD}.partial"):
         with contextlib.suppress(FileNotFoundError):
             (arguments.directory / name).unlink()

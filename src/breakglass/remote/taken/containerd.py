@@ -65,7 +65,7 @@ def newer_than_containerd(file: Path) -> bool:
 
 
 def content(ctr: list[str]) -> str | None:
-    """Where the content store is, as the running containerd tells."""
+    """Where the content store is, as the running containerd reports."""
     if not ctr:
         return None
     try:

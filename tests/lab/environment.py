@@ -1,4 +1,4 @@
-"""The estate: raises all hosts, takes them away again, and is what tests hold in their hands."""
+"""The environment: raises all hosts, removes them again, and is what tests work with."""
 
 import contextlib
 import fcntl
@@ -31,10 +31,10 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 class InUse(Exception):
-    """Somebody else is using the estate."""
+    """Somebody else is using the environment."""
 
 
-class Estate:
+class Environment:
     """All hosts, by name; `up` and `down` are the whole life of it."""
 
     def __init__(self) -> None:
@@ -65,10 +65,10 @@ class Estate:
         return (STATE / "up").exists()
 
     def up(self, say: Callable[[str], None] = print) -> None:
-        """Raise everything; a stale estate is removed first."""
+        """Raise everything; a stale environment is removed first."""
         with alone():
             self.take_down()
-            # One estate after the other: each takes all of the machine while it is raised.
+            # One environment after the other: each takes all of the machine while it is raised.
             with held(RAISING):
                 self.raise_all(say)
 
@@ -213,13 +213,13 @@ def held(file: Path) -> Iterator[None]:
 
 
 def alone() -> contextlib.AbstractContextManager[None]:
-    """One process at a time raises or removes this estate."""
+    """One process at a time raises or removes this environment."""
     return held(LOCK)
 
 
 @contextlib.contextmanager
 def in_use(*, wait: bool) -> Iterator[None]:
-    """One test session at a time uses the estate. A second one waits its turn, or gets InUse."""
+    """One test session at a time uses the environment. A second one waits, or gets InUse."""
     with SESSION.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -260,9 +260,7 @@ def cgroups() -> list[str]:
 
 
 def others() -> list[Path]:
-    """Other estates that stand: control groups are the machine's, so the last one to go takes them
-    along.
-    """
+    """Other environments that are up: they share the control groups of the machine."""
     return [
         path.parent for path in STATE.parent.glob("breakglass-lab*/cgroups") if path.parent != STATE
     ]

@@ -37,7 +37,7 @@ eval "$(_BREAKGLASS_COMPLETE=source_bash breakglass 2>/dev/null)"
 
 
 @contextmanager
-def raise_estate() -> Iterator["Estate"]:
+def raise_environment() -> Iterator["Environment"]:
     """A running sandbox. Its processes and files are gone after the block, also after SIGTERM or
     SIGHUP.
     """
@@ -45,17 +45,17 @@ def raise_estate() -> Iterator["Estate"]:
     root = Path(tempfile.mkdtemp(prefix="breakglass-")).resolve()
     with signals_raise():
         try:
-            estate = Estate(root)
+            environment = Environment(root)
             try:
-                estate.raise_up()
-                yield estate
+                environment.raise_up()
+                yield environment
             finally:
-                estate.tear_down()
+                environment.tear_down()
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
 
-class Estate(Parts):
+class Environment(Parts):
     """The sandbox with its files. `environ` are the variables of a command that is to use it."""
 
     def __init__(self, root: Path) -> None:
@@ -104,7 +104,7 @@ class Estate(Parts):
     @property
     def environ(self) -> dict[str, str]:
         """The variables to add to one's own. Those in `OVERRULED` must be removed: see
-        `environment`.
+        `variables`.
         """
         return {
             "BREAKGLASS_CONFIG": str(self.config),
@@ -117,7 +117,7 @@ class Estate(Parts):
             "PATH": f"{self.root / 'bin'}:{os.environ.get('PATH', os.defpath)}",
         }
 
-    def environment(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
         """The whole environment of a command inside the sandbox."""
         own = {name: value for name, value in os.environ.items() if name not in OVERRULED}
         return own | self.environ

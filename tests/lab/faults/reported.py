@@ -3,8 +3,8 @@
 from ..runs import Ran
 
 
-def told(ran: Ran, *words: str) -> None:
-    """The error block names all these, the state is told, and what is to be done next."""
+def reported(ran: Ran, *words: str) -> None:
+    """The error block names all these, the state is reported, and what is to be done next."""
     error = ran.error
     missing = [word for word in words if word.lower() not in error["message"].lower()]
     assert not missing, f"{missing} not named: {error['message']}"

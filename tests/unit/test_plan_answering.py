@@ -36,10 +36,11 @@ from breakglass.observe.answering import (
 )
 from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.containerd import Ctr
-from breakglass.observe.pulls import Pull, PullState
+from breakglass.observe.pulls import Pull
 from breakglass.plan import Argv, Host, Plan, Run
 from breakglass.ports import Result
 from breakglass.registry import Found
+from breakglass.remote.distribution.answers import State
 from tests.facts import IDENTITY, IMAGE, NODE, NODES, REPOSITORY, SETTINGS, lines, node
 
 DIRECTORY, CERTS = "/var/breakglass", "/etc/containerd/certs.d"
@@ -60,7 +61,7 @@ MIRROR = '[host."https://mirror.example"]\n'
 BROKEN = Pull(
     PRIVATE,
     NAME,
-    PullState.BROKEN,
+    State.BROKEN,
     "the index names sha256:dead, which is gone",
     missing=("sha256:dead",),
 )
@@ -252,16 +253,16 @@ def test_the_order_in_a_file_changes_when_the_registry_breaks_and_when_it_is_men
     ]
 
 
-@pytest.mark.parametrize("state", ["serves", "lacks", "unreachable"])
+@pytest.mark.parametrize("state", ["serves", "lacks the tag", "unreachable"])
 def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> None:
-    assert planned(*in_place(), pulls=(replace(BROKEN, state=PullState(state)),)) == Part()
+    assert planned(*in_place(), pulls=(replace(BROKEN, state=State(state)),)) == Part()
 
 
 def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_reported_once() -> None:
     part = planned(
         *in_place(),
         pulls=tuple(
-            replace(BROKEN, state=PullState.REFUSES, name=f"{REPOSITORY}:{tag}")
+            replace(BROKEN, state=State.REFUSES, name=f"{REPOSITORY}:{tag}")
             for tag in ("latest", "new")
         ),
     )
@@ -281,7 +282,7 @@ def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_reported_once
         ([("a", "broken"), ("a", "serves")], "a"),
         (
             [
-                ("a", "lacks"),
+                ("a", "lacks the tag"),
                 ("a", "unreachable"),
                 ("a", "refuses"),
                 ("a", "broken"),
@@ -291,7 +292,7 @@ def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_reported_once
         ),
         ([("a", "refuses"), ("a", "serves"), ("a", "broken")], None),
         ([("a", "serves"), ("b", "broken"), ("a", "broken")], "b"),
-        ([("a", "lacks")], None),
+        ([("a", "lacks the tag")], None),
         ([], None),
     ],
 )
@@ -300,7 +301,7 @@ def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
 ) -> None:
     """Pulls come in containerd's order: mirrors, and the registry last."""
     answers = Answers(
-        recorded(), None, tuple(Pull(PRIVATE, name, PullState(state), "") for name, state in states)
+        recorded(), None, tuple(Pull(PRIVATE, name, State(state), "") for name, state in states)
     )
     found = answers.first(PRIVATE)
     assert (found and (found.name, found.state)) == (first and (first, "broken"))
@@ -309,10 +310,10 @@ def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
 
 def test_registries_that_refuse_are_reported_once_each() -> None:
     pulls = (
-        Pull("b", "b/x:1", PullState.REFUSES, ""),
-        Pull("a", "a/x:1", PullState.REFUSES, ""),
-        Pull("b", "b/x:2", PullState.REFUSES, ""),
-        Pull("c", "c/x:1", PullState.SERVES, ""),
+        Pull("b", "b/x:1", State.REFUSES, ""),
+        Pull("a", "a/x:1", State.REFUSES, ""),
+        Pull("b", "b/x:2", State.REFUSES, ""),
+        Pull("c", "c/x:1", State.SERVES, ""),
     )
     assert Answers(recorded(), None, pulls).refusing == ("b", "a")
 
@@ -1307,7 +1308,7 @@ def environment(hosts: Reached, cluster: Api, **addresses: str) -> Environment:
         hosts,
         cluster,
         IDENTITY,
-        lambda _: (Found("forgejo", "serves"),),
+        lambda _: (Found("forgejo", State.SERVES),),
         image_id,
         lambda: True,
     )

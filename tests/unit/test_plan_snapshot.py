@@ -11,7 +11,7 @@ from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.shelf import Partial, Tarball
 from breakglass.plan import Plan
 from breakglass.ports import Result
-from breakglass.registry import ImageId
+from breakglass.registry import ImageId, State
 from tests.facts import (
     IDENTITY,
     IMAGE,
@@ -27,7 +27,7 @@ from tests.facts import (
     tarball,
 )
 
-SERVED = ImageId("serves", image_id("a"))
+SERVED = ImageId(State.SERVES, image_id("a"))
 
 
 def facts(*, tag: str = "0a1b2c3d", published: ImageId = SERVED, **more: object) -> Facts:
@@ -192,9 +192,9 @@ def test_pointing_comes_before_rotating() -> None:
 @pytest.mark.parametrize(
     ("known", "kind", "sentence"),
     [
-        (facts(published=ImageId("lacks the tag")), Refused, "does not have"),
+        (facts(published=ImageId(State.LACKS)), Refused, "does not have"),
         (
-            facts(published=ImageId("broken", missing=("sha256:dead",), detail="child 404")),
+            facts(published=ImageId(State.BROKEN, missing=("sha256:dead",), detail="child 404")),
             Integrity,
             "sha256:dead",
         ),
@@ -257,6 +257,6 @@ def test_a_failed_pull_means_what_docker_says(stderr: bytes, kind: type[Breakgla
 
 
 def test_a_registry_that_could_not_be_asked_from_here_is_a_warning_and_the_pull_decides() -> None:
-    made = planned(facts(published=ImageId("unreachable", detail="connection refused")))
+    made = planned(facts(published=ImageId(State.UNREACHABLE, detail="connection refused")))
     assert any("docker pull" in line for line in lines(made))
     assert any("could not be asked" in warning for warning in made.warnings)

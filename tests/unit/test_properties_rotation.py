@@ -22,7 +22,7 @@ from breakglass.errors import BreakglassError
 from breakglass.observe.shelf import parse_shelf, read_shelf
 from breakglass.plan import Argv, Host, Lock, Plan, Run, Step
 from breakglass.ports import Result
-from breakglass.registry import ImageId
+from breakglass.registry import ImageId, State
 from tests.facts import IDENTITY, IMAGE, SETTINGS, VM
 from tests.local import HOST, LocalReads
 from tests.unit.strategies import examples
@@ -232,7 +232,7 @@ class RegistryVm:
 
     def __init__(self, shelf: Directory, *, saves: bytes) -> None:
         self.shelf, self._saves = copy.copy(shelf), saves
-        self.served = ImageId("serves", image_of(saves))
+        self.served = ImageId(State.SERVES, image_of(saves))
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002
         words = pipeline[0]

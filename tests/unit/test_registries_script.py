@@ -283,9 +283,9 @@ def test_every_endpoint_has_its_own_answer_in_the_order_of_the_question(
         question({"url": example.server.url}, tags=("latest",)),
     )
     assert [(answer["url"], answer["tag"], answer["state"]) for answer in found] == [
-        (elsewhere.url, "nope", "lacks"),
-        (elsewhere.url, "abc", "lacks"),
-        (example.server.url, "nope", "lacks"),
+        (elsewhere.url, "nope", "lacks the tag"),
+        (elsewhere.url, "abc", "lacks the tag"),
+        (example.server.url, "nope", "lacks the tag"),
         (example.server.url, "abc", "serves"),
         (example.server.url, "latest", "serves"),
     ]

@@ -17,6 +17,7 @@ from breakglass.registry import (
     Found,
     ImageId,
     Login,
+    State,
     image_id,
     look,
     look_all,
@@ -98,7 +99,7 @@ def test_an_image_whose_every_part_is_there_is_served(example: Example) -> None:
     store = example.server.store
     assert example.look() == Found(
         "forgejo",
-        "serves",
+        State.SERVES,
         example.index,
         image_ids={
             "linux/amd64": store.config_of(example.amd64),
@@ -117,7 +118,7 @@ def test_an_image_without_an_index_is_served_and_its_platform_comes_from_its_con
     store.tags["abc"] = example.amd64
     assert example.look(platform="linux/amd64") == Found(
         "forgejo",
-        "serves",
+        State.SERVES,
         example.amd64,
         image_ids={"linux/amd64": store.config_of(example.amd64)},
     )
@@ -534,13 +535,13 @@ def test_a_login_page_in_front_is_no_registry(example: Example, elsewhere: Regis
 
 def test_the_image_id_of_a_reference_is_the_digest_of_its_configuration(example: Example) -> None:
     store = example.server.store
-    assert example.image_id() == ImageId("serves", store.config_of(example.amd64))
+    assert example.image_id() == ImageId(State.SERVES, store.config_of(example.amd64))
     assert example.image_id(platform="linux/arm64") == ImageId(
-        "serves", store.config_of(example.arm64)
+        State.SERVES, store.config_of(example.arm64)
     )
     assert example.image_id(platform="linux/s390x").state == "broken"
     store.tags["single"] = example.amd64
-    assert example.image_id(tag="single") == ImageId("serves", store.config_of(example.amd64))
+    assert example.image_id(tag="single") == ImageId(State.SERVES, store.config_of(example.amd64))
     assert not example.server.asked("HEAD", "/blobs/"), "the image ID needs no blob"
 
 

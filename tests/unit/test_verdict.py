@@ -22,9 +22,10 @@ from breakglass.observe.containerd import (
     parse_pinned,
     parse_targets,
 )
-from breakglass.observe.pulls import Pull, PullState
+from breakglass.observe.pulls import Pull
 from breakglass.plan import Argv, Host, Plan
 from breakglass.ports import Result
+from breakglass.registry import State
 from tests.facts import (
     IDENTITY,
     IMAGE,
@@ -120,10 +121,10 @@ def test_companions_are_reported_as_well() -> None:
 
 def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
     pulls = (
-        Pull("b.example", "b.example/x:1", PullState.BROKEN, ""),
-        Pull("a.example", "a.example/x:1", PullState.BROKEN, ""),
-        Pull("a.example", "a.example/x:2", PullState.BROKEN, ""),
-        Pull("c.example", "c.example/x:1", PullState.SERVES, ""),
+        Pull("b.example", "b.example/x:1", State.BROKEN, ""),
+        Pull("a.example", "a.example/x:1", State.BROKEN, ""),
+        Pull("a.example", "a.example/x:2", State.BROKEN, ""),
+        Pull("c.example", "c.example/x:1", State.SERVES, ""),
     )
     (line,) = [
         line
@@ -136,8 +137,8 @@ def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
 
 def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() -> None:
     pulls = (
-        Pull("a.example", "a.example/x:1", PullState.SERVES, ""),
-        Pull("a.example", "a.example/x:1", PullState.BROKEN, ""),
+        Pull("a.example", "a.example/x:1", State.SERVES, ""),
+        Pull("a.example", "a.example/x:1", State.BROKEN, ""),
     )
     (line,) = [
         line
@@ -149,7 +150,7 @@ def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() 
 
 def test_registries_that_let_nobody_look_are_reported_once_each_behind_the_promise() -> None:
     pulls = tuple(
-        Pull(registry, f"{registry}/x:1", PullState(state), "")
+        Pull(registry, f"{registry}/x:1", State(state), "")
         for registry, state in (
             ("b.example", "refuses"),
             ("a.example", "refuses"),

@@ -6,8 +6,9 @@ from breakglass.commands import Environment
 from breakglass.commands.hosts_toml_reading import endpoints, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken
-from breakglass.observe.pulls import Pull, PullState, read_pulls
+from breakglass.observe.pulls import Pull, read_pulls
 from breakglass.plan import Host
+from breakglass.registry import State
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class Answers:
         """
         deciding: dict[str, Pull] = {}
         for pull in self.pulls:
-            if pull.registry == registry and pull.state in (PullState.SERVES, PullState.BROKEN):
+            if pull.registry == registry and pull.state in (State.SERVES, State.BROKEN):
                 deciding.setdefault(pull.name, pull)
-        return next((pull for pull in deciding.values() if pull.state is PullState.BROKEN), None)
+        return next((pull for pull in deciding.values() if pull.state is State.BROKEN), None)
 
     @property
     def refusing(self) -> tuple[str, ...]:
         """Registries that want a login, so that it is not known whether their image is whole."""
-        refusing = (pull.registry for pull in self.pulls if pull.state is PullState.REFUSES)
+        refusing = (pull.registry for pull in self.pulls if pull.state is State.REFUSES)
         return tuple(dict.fromkeys(refusing))
 
 
@@ -114,14 +115,14 @@ def _second_opinion(environment: Environment, pull: Pull, architecture: str) -> 
     """A registry that refuses the node, which has no login, is asked from here, where there may be
     a login.
     """
-    if pull.state is not PullState.REFUSES:
+    if pull.state is not State.REFUSES:
         return pull
     image = environment.image_id(pull.name, f"linux/{architecture}")
-    if image.state != "broken":
+    if image.state is not State.BROKEN:
         return pull
     return replace(
         pull,
-        state=PullState.BROKEN,
+        state=State.BROKEN,
         detail=f"asked with the login that is here: {image.detail}",
         missing=image.missing,
     )

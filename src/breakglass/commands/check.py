@@ -9,14 +9,14 @@ from breakglass.commands import Environment, Unread
 from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
-from breakglass.registry import Found
+from breakglass.registry import Found, State
 
 SECONDS = 8.5
 """What has not answered by then counts as unreached: the whole command answers within ten."""
 LATE = f"no answer within {SECONDS:g} s"
 API, REGISTRIES = "API server", "the registries"
 RUNBOOK = "breakglass recover; or step by step: breakglass fetch, then import, then pin"
-SAID = {"refuses": "refused us", "unreachable": "was not reached"}
+SAID = {State.REFUSES: "refused us", State.UNREACHABLE: "was not reached"}
 Answer = tuple[Found, ...] | Shelf | int | Unread
 
 
@@ -94,7 +94,7 @@ def observe(environment: Environment, *, tag: str) -> Facts:
         registries
         if isinstance(registries, tuple)
         else tuple(
-            Found(registry.name, "unreachable", detail=LATE)
+            Found(registry.name, State.UNREACHABLE, detail=LATE)
             for registry in environment.config.registries
         ),
         tuple(answer for answer in others if isinstance(answer, Shelf)),
@@ -121,7 +121,7 @@ def judge(
     why_not = unserved(registries)
     if not why_not:
         return _served(registries, expect_served=expect_served)
-    if any(found.state == "refuses" for found in registries):
+    if any(found.state is State.REFUSES for found in registries):
         return Verdict(
             Need.UNKNOWN, 5, why_not, "log in (docker login), then the same command again"
         )
@@ -138,7 +138,7 @@ def judge(
 
 
 def _served(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
-    serving = " and ".join(found.name for found in registries if found.state == "serves")
+    serving = " and ".join(found.name for found in registries if found.state is State.SERVES)
     if not expect_served:
         return Verdict(
             Need.NOT_NEEDED,
@@ -149,7 +149,7 @@ def _served(registries: tuple[Found, ...], *, expect_served: bool) -> Verdict:
     others = [
         f"{found.name} {SAID.get(found.state, 'does not serve it')}"
         for found in registries
-        if found.state != "serves"
+        if found.state is not State.SERVES
     ]
     if not others:
         return Verdict(Need.NOT_NEEDED, 0, f"served by {serving}, as expected", "nothing to do")
@@ -166,9 +166,7 @@ def way_back(facts: Facts) -> str:
     push where that is shorter.
     """
     lost = " or ".join(unread.name for unread in facts.unread if unread.name != API)
-    lacking = " or ".join(
-        found.name for found in facts.registries if found.state == "lacks the tag"
-    )
+    lacking = " or ".join(found.name for found in facts.registries if found.state is State.LACKS)
     has_tarball = any(
         tarball.verified or tarball.record is None
         for shelf in facts.shelves
@@ -180,7 +178,7 @@ def way_back(facts: Facts) -> str:
     elif lost:
         runbook = f"reach {lost} first, for a tarball may be there; then: {RUNBOOK}"
     states = {found.state for found in facts.registries}
-    if lacking and states <= {"lacks the tag", "unreachable"}:
+    if lacking and states <= {State.LACKS, State.UNREACHABLE}:
         push = f"push the image to {lacking}, or check the tag"
         if runbook:
             return f"{push}: shorter than the runbook, which is: {runbook}"
@@ -193,7 +191,7 @@ def way_back(facts: Facts) -> str:
 
 def unserved(registries: tuple[Found, ...]) -> str:
     """That no registry serves the image, or that it is not known; empty where one serves it."""
-    if any(found.state == "serves" for found in registries):
+    if any(found.state is State.SERVES for found in registries):
         return ""
     refusing = [found.name for found in registries if found.state == "refuses"]
     if not refusing:

@@ -9,6 +9,7 @@ from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.plan import Host, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
 from breakglass.ports import said
+from breakglass.registry import State
 
 SAVE_QUIET_SECONDS = 300.0
 """The classic store first writes the whole image into the data-root before it prints a byte."""
@@ -91,13 +92,13 @@ def _check_commands(facts: Facts) -> None:
 def _check_published(facts: Facts) -> None:
     """Raises Integrity where the registry's image is broken, Refused where it lacks the tag."""
     for reference, served in facts.published:
-        if served.state == "broken":
+        if served.state is State.BROKEN:
             raise Integrity(
                 f"{reference}: the registry answers but the image is broken, missing "
                 f"{', '.join(served.missing)}: {served.detail}",
                 next_step="push the image again, then snapshot",
             )
-        if served.state == "lacks the tag":
+        if served.state is State.LACKS:
             raise Refused(
                 f"the registry does not have {reference}",
                 next_step=f"breakglass check --tag {facts.tag}",

@@ -3,29 +3,15 @@
 import json
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from breakglass.observe.program import ask_program
 from breakglass.plan import Host
 from breakglass.ports import Reads
+from breakglass.remote.distribution.answers import State
 from breakglass.text import inert
 
-
-class PullState(StrEnum):
-    """What a registry does when a node pulls from it, in the words of `remote/registries.py`."""
-
-    SERVES = "serves"
-    BROKEN = "broken"
-    """It answers, but a part of the image is gone or not what its digest says."""
-    LACKS = "lacks"
-    """It has no such tag."""
-    REFUSES = "refuses"
-    """It wants a login."""
-    UNREACHABLE = "unreachable"
-
-
-_STATE = re.compile("|".join(PullState))
+_STATE = re.compile("|".join(State))
 _PULL = {
     "registry": str,
     "repository": str,
@@ -43,7 +29,7 @@ class Pull:
 
     registry: str
     name: str
-    state: PullState
+    state: State
     detail: str
     url: str = ""
     missing: tuple[str, ...] = field(default=())
@@ -59,7 +45,7 @@ def read_pulls(reads: Reads, host: Host, questions: list[dict[str, Any]]) -> tup
         Pull(
             registry=answer["registry"],
             name=f"{answer['registry']}/{answer['repository']}:{answer['tag']}",
-            state=PullState(answer["state"]),
+            state=State(answer["state"]),
             detail=inert(answer["detail"]),
             url=answer["url"],
             missing=tuple(map(inert, answer["missing"])),

@@ -6,8 +6,9 @@ there at its length.
 """
 
 from breakglass.registry.credentials import Credentials, Login, read_credentials
-from breakglass.registry.found import Found, ImageId, State
+from breakglass.registry.found import Found, ImageId
 from breakglass.registry.images import image_id, look, look_all
+from breakglass.remote.distribution.answers import State
 
 __all__ = [
     "Credentials",

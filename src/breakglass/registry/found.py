@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
 
-from breakglass.remote.distribution.answers import NotServed
-
-State = Literal["serves", "unreachable", "refuses", "lacks the tag", "broken"]
+from breakglass.remote.distribution.answers import State
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,6 @@ class ImageId:
 
     state: State
     image_id: str | None = None
-    """None unless the state is `serves`."""
+    """None unless the state is SERVES."""
     missing: tuple[str, ...] = ()
     detail: str = ""
-
-
-def state_of(not_served: NotServed) -> State:
-    """The state of a registry from which a pull would not succeed."""
-    return "lacks the tag" if not_served.state == "lacks" else cast(State, not_served.state)

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from breakglass.config import Registry
 from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
-from breakglass.registry.found import Found, ImageId, state_of
+from breakglass.registry.found import Found, ImageId
 from breakglass.registry.session import LoginSession
-from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.answers import NotServed, State
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor, verify
 from breakglass.remote.distribution.platforms import child_for, normal, platform_of, spelled
 from breakglass.remote.distribution.pull import ask_blob, judge_blob, read_child, resolve
@@ -51,7 +51,7 @@ def look_all(
     late = f"no complete answer within {deadline_seconds:g} s"
     answers = together(looks, seconds=deadline_seconds + 0.2)
     return tuple(
-        found or Found(registry.name, "unreachable", detail=late)
+        found or Found(registry.name, State.UNREACHABLE, detail=late)
         for registry, found in zip(registries, answers, strict=True)
     )
 
@@ -79,7 +79,7 @@ def look(
     except NotServed as why:
         return Found(
             registry.name,
-            state_of(why),
+            why.state,
             digest or why.digest,
             why.missing,
             detail=inert(why.detail),
@@ -107,12 +107,12 @@ def image_id(
         _, manifest = resolve(session, tag)
         for _ in range(INDEX_DEPTH):
             if "manifests" not in manifest:
-                return ImageId("serves", read_descriptor(manifest["config"])[0])
+                return ImageId(State.SERVES, read_descriptor(manifest["config"])[0])
             child = child_for(manifest["manifests"], platform)
             manifest = read_child(session, child, f"its image for {platform}")
-        raise NotServed("broken", "its indexes are nested too deep")
+        raise NotServed(State.BROKEN, "its indexes are nested too deep")
     except NotServed as why:
-        return ImageId(state_of(why), None, why.missing, inert(why.detail))
+        return ImageId(why.state, None, why.missing, inert(why.detail))
 
 
 def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
@@ -169,14 +169,14 @@ def _judge(
         if isinstance(part, NotServed):
             lost += [(user, part) for user in users]
     return _verdict(
-        Found(name, "serves", digest, image_ids=image_ids),
+        Found(name, State.SERVES, digest, image_ids=image_ids),
         lost,
         normal(platform) if platform else None,
     )
 
 
 def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: str | None) -> Found:
-    broken = [part for _, part in lost if part.state == "broken"]
+    broken = [part for _, part in lost if part.state is State.BROKEN]
     missing = tuple(dict.fromkeys(digest for part in broken for digest in part.missing))
     details = list(dict.fromkeys(part.detail for part in broken))
     words = inert("; ".join(details[:3]))
@@ -184,14 +184,14 @@ def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: s
         words += f"; and {len(details) - 3} more"
     # A part of unknown platform may be for any node.
     decisive = [part for user, part in lost if platform is None or user in (None, platform)]
-    if any(part.state == "broken" for part in decisive):
-        return replace(found, state="broken", missing=missing, detail=words)
+    if any(part.state is State.BROKEN for part in decisive):
+        return replace(found, state=State.BROKEN, missing=missing, detail=words)
     if decisive:
-        return replace(found, state=state_of(decisive[0]), detail=inert(decisive[0].detail))
+        return replace(found, state=decisive[0].state, detail=inert(decisive[0].detail))
     if platform is not None and platform not in found.image_ids:
         return replace(
             found,
-            state="broken",
+            state=State.BROKEN,
             missing=missing,
             detail=(
                 f"there is no image for {platform}, only for "
@@ -223,7 +223,7 @@ def _leaves(
     if "manifests" not in manifest:
         return [(platform_of(descriptor), manifest)]
     if depth == INDEX_DEPTH:
-        raise NotServed("broken", "its indexes are nested too deep")
+        raise NotServed(State.BROKEN, "its indexes are nested too deep")
     return [leaf for child in manifest["manifests"] for leaf in _leaves(session, child, depth + 1)]
 
 

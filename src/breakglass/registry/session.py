@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from breakglass import __version__
 from breakglass.config import Registry
 from breakglass.registry.credentials import Credentials, Login
-from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.session import Session
 from breakglass.remote.distribution.tokens import scope_of, token_in
@@ -46,10 +46,10 @@ class LoginSession(Session):
             # Where no login will do, the manifest may still be there for everybody.
             self.authorize(answer, None)
         elif answer.status in (403, 429):
-            raise NotServed("refuses", f"HTTP {answer.status} for /v2/; {self._login_words}")
+            raise NotServed(State.REFUSES, f"HTTP {answer.status} for /v2/; {self._login_words}")
         elif answer.status != 200 or urlsplit(answer.url).hostname != urlsplit(self._url).hostname:
             raise NotServed(
-                "unreachable",
+                State.UNREACHABLE,
                 f"what answers there is no registry: HTTP {answer.status} for {answer.url}",
             )
 
@@ -72,7 +72,7 @@ class LoginSession(Session):
         if not realm.startswith("https://") and not (
             realm.startswith("http://") and self._url.startswith("http://")
         ):
-            raise NotServed("refuses", f"{service} is not https://; no login is sent there")
+            raise NotServed(State.REFUSES, f"{service} is not https://; no login is sent there")
         form = {"scope": scope_of(challenge, self.repository)}
         if challenge.get("service"):
             form["service"] = challenge["service"]
@@ -81,7 +81,7 @@ class LoginSession(Session):
         except NotServed as not_served:
             raise NotServed(not_served.state, f"{service}: {not_served.detail}") from not_served
         if answer.status in (400, 401, 403, 429):
-            raise NotServed("refuses", f"{service}: HTTP {answer.status}; {self._login_words}")
+            raise NotServed(State.REFUSES, f"{service}: HTTP {answer.status}; {self._login_words}")
         return token_in(answer, service)
 
     def _ask_token(self, realm: str, form: dict[str, str]) -> Answer:
@@ -104,7 +104,7 @@ def _context(ca: Path | None) -> SSLContext:
             context.load_verify_locations(ca)
         except OSError as error:
             raise NotServed(
-                "unreachable", f"the CA file {ca} cannot be used: {error.strerror or error}"
+                State.UNREACHABLE, f"the CA file {ca} cannot be used: {error.strerror or error}"
             ) from error
     return context
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.answers import Answer, NotServed, State
 
 MAX_BYTES = 4 << 20
 """Of a manifest; real ones have some kilobytes."""
@@ -76,7 +76,7 @@ class Connection:
                 content = response.read(MAX_BYTES + 1) if takes_body else b""
                 if len(content) > MAX_BYTES:
                     raise NotServed(
-                        "broken", f"more than {MAX_BYTES} bytes where a manifest should be"
+                        State.BROKEN, f"more than {MAX_BYTES} bytes where a manifest should be"
                     )
                 # What is left of the announced length when nothing more comes: the connection was
                 # cut.

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.answers import NotServed, State
 
 ACCEPT = ", ".join(
     (
@@ -28,7 +28,7 @@ def read_manifest(body: bytes, digest: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise NotServed("broken", f"{digest} is no JSON", digest, digest=digest) from None
+        raise NotServed(State.BROKEN, f"{digest} is no JSON", digest, digest=digest) from None
     if isinstance(document, dict):
         if isinstance(document.get("manifests"), list):
             return {"manifests": document["manifests"]}
@@ -37,7 +37,7 @@ def read_manifest(body: bytes, digest: str) -> dict[str, Any]:
                 read_descriptor(descriptor)
             return {"config": document["config"], "layers": document["layers"]}
     raise NotServed(
-        "broken",
+        State.BROKEN,
         f"{digest} is neither an index nor a manifest that containerd can read",
         digest,
         digest=digest,
@@ -49,7 +49,7 @@ def verify(body: bytes, digest: str) -> None:
     algorithm = digest.partition(":")[0]
     if f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}" != digest:
         raise NotServed(
-            "broken", f"what is served as {digest} is something else", digest, digest=digest
+            State.BROKEN, f"what is served as {digest} is something else", digest, digest=digest
         )
 
 
@@ -59,5 +59,5 @@ def read_descriptor(value: Any) -> tuple[str, int | None]:
     if isinstance(value, dict):
         digest, size = value.get("digest"), value.get("size")
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
-        raise NotServed("broken", "it names a part by something that is no digest")
+        raise NotServed(State.BROKEN, "it names a part by something that is no digest")
     return digest, size if isinstance(size, int) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.answers import NotServed, State
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 VARIANTS = {"amd64": ("",), "arm64": ("", "v8"), "arm": ("v7", "", "v6", "v5")}
@@ -20,7 +20,7 @@ def child_for(children: list[Any], platform: str) -> Any:
     ranked = [(_rank(child, platform), position) for position, child in enumerate(children)]
     fitting = [(rank, position) for rank, position in ranked if rank is not None]
     if not fitting:
-        raise NotServed("broken", f"its index has no image for {platform}")
+        raise NotServed(State.BROKEN, f"its index has no image for {platform}")
     return children[min(fitting)[1]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from breakglass.remote.distribution.answers import Answer, NotServed, part_lost
+from breakglass.remote.distribution.answers import Answer, NotServed, State, part_lost
 from breakglass.remote.distribution.manifests import DIGEST, read_descriptor, read_manifest
 from breakglass.remote.distribution.session import Session
 
@@ -20,11 +20,11 @@ def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
     if head.status == 405:
         head = session.ask("GET", f"manifests/{tag}")
     if head.status != 200:
-        state = "lacks" if head.status == 404 else "unreachable"
+        state = State.LACKS if head.status == 404 else State.UNREACHABLE
         raise NotServed(state, f"HTTP {head.status} for {name}")
     promised = head.headers.get("Docker-Content-Digest")
     if promised and not DIGEST.fullmatch(promised):
-        raise NotServed("broken", f"what it announces as the digest of {name} is none")
+        raise NotServed(State.BROKEN, f"what it announces as the digest of {name} is none")
     answer = session.ask("GET", f"manifests/{promised or tag}")
     if answer.status != 200:
         raise part_lost(
@@ -37,7 +37,7 @@ def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
     document = read_manifest(answer.body, digest)
     if head.length is not None and head.length != len(answer.body):
         raise NotServed(
-            "broken",
+            State.BROKEN,
             f"{digest} has {len(answer.body)} bytes, announced were {head.length}",
             digest,
             digest=digest,
@@ -53,7 +53,7 @@ def read_child(session: Session, descriptor: Any, description: str) -> dict[str,
         raise part_lost(answer.status, f"{digest}, {description}", digest)
     if size is not None and len(answer.body) != size:
         raise NotServed(
-            "broken",
+            State.BROKEN,
             f"{digest}, {description}, has {len(answer.body)} bytes instead of {size}",
             digest,
         )
@@ -73,4 +73,6 @@ def judge_blob(answer: Answer, digest: str, size: int | None) -> None:
     if answer.status != 200:
         raise part_lost(answer.status, digest, digest)
     if size is not None and answer.length is not None and answer.length != size:
-        raise NotServed("broken", f"{digest} has {answer.length} bytes instead of {size}", digest)
+        raise NotServed(
+            State.BROKEN, f"{digest} has {answer.length} bytes instead of {size}", digest
+        )

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from urllib.parse import urljoin
 
-from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.remote.distribution.tokens import challenges_of
@@ -47,7 +47,7 @@ class Session:
         if answer.status in (401, 403, 429):
             elsewhere = None if origin(answer.url) == origin(url) else host_of(answer.url)
             raise NotServed(
-                "refuses",
+                State.REFUSES,
                 f"HTTP {answer.status} for {self.repository}/{path}"
                 + self._refusal(answer.status, elsewhere),
             )
@@ -91,8 +91,8 @@ class Session:
             why = self._connection.explain(error)
             if target != url:
                 why = f"redirected to {host_of(target)}: {why}"
-            raise NotServed("unreachable", why) from error
-        raise NotServed("unreachable", "it redirects without end")
+            raise NotServed(State.UNREACHABLE, why) from error
+        raise NotServed(State.UNREACHABLE, "it redirects without end")
 
     def _answer_to(self, challenges: dict[str, dict[str, str]]) -> str | None:
         """The value of the header Authorization; None where there is none to be had."""

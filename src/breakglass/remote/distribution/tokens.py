@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.answers import Answer, NotServed, State
 
 
 def challenges_of(headers: list[str]) -> dict[str, dict[str, str]]:
@@ -39,5 +39,5 @@ def token_in(answer: Answer, service: str) -> str:
     except (ValueError, AttributeError, RecursionError):
         token = ""
     if not re.fullmatch("[!-~]+", token):
-        raise NotServed("unreachable", f"{service}: HTTP {answer.status} without a token")
+        raise NotServed(State.UNREACHABLE, f"{service}: HTTP {answer.status} without a token")
     return token

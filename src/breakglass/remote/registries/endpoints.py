@@ -7,7 +7,7 @@ import ssl
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.answers import NotServed, State
 
 
 def base_of(endpoint: dict[str, Any]) -> str:
@@ -56,4 +56,6 @@ def _load(file: str, load: Any, *arguments: Any) -> None:
         reason = "it holds nothing usable"
         if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
             reason = (error.strerror or "it cannot be read").lower()
-        raise NotServed("unreachable", f"the TLS file {file} cannot be used: {reason}") from error
+        raise NotServed(
+            State.UNREACHABLE, f"the TLS file {file} cannot be used: {reason}"
+        ) from error

@@ -6,7 +6,7 @@ import unicodedata
 from concurrent.futures import wait as wait_for
 from typing import Any
 
-from breakglass.remote.distribution.answers import NotServed
+from breakglass.remote.distribution.answers import NotServed, State
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor
 from breakglass.remote.distribution.platforms import child_for
 from breakglass.remote.distribution.pull import judge_blob, read_child, resolve
@@ -23,7 +23,7 @@ def look(
     position: int,
 ) -> None:
     """Put the verdict about one tag where it belongs, unless that has been printed by then."""
-    verdict: tuple[str, str, tuple[str, ...]] = ("serves", "", ())
+    verdict: tuple[str, str, tuple[str, ...]] = (State.SERVES, "", ())
     try:
         check_image(session, tag, architecture)
     except NotServed as not_served:
@@ -53,7 +53,7 @@ def check_image(session: AnonymousSession, tag: str, architecture: str) -> None:
             return
         child = child_for(document["manifests"], platform)
         document = read_child(session, child, f"its image for {platform}")
-    raise NotServed("broken", "its indexes are nested too deep")
+    raise NotServed(State.BROKEN, "its indexes are nested too deep")
 
 
 def check_blobs(session: AnonymousSession, descriptors: list[Any]) -> None:
@@ -69,18 +69,18 @@ def check_blobs(session: AnonymousSession, descriptors: list[Any]) -> None:
                 judge_blob(future.result(), digest, needs[digest])
             except NotServed as not_served:
                 lost.append(not_served)
-    broken = [not_served for not_served in lost if not_served.state == "broken"]
+    broken = [not_served for not_served in lost if not_served.state is State.BROKEN]
     if broken:
         words = "; ".join(not_served.detail for not_served in broken[:2])
         if len(broken) > 2:
             words += f"; and {len(broken) - 2} more"
         raise NotServed(
-            "broken", words, *(digest for not_served in broken for digest in not_served.missing)
+            State.BROKEN, words, *(digest for not_served in broken for digest in not_served.missing)
         )
     if lost:
         raise lost[0]
     if late:
-        raise NotServed("unreachable", session.no_answer)
+        raise NotServed(State.UNREACHABLE, session.no_answer)
 
 
 def inert(text: str) -> str:

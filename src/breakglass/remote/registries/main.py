@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from breakglass.remote.distribution.answers import State
 from breakglass.remote.faults import FAILED, Fault, fail
 from breakglass.remote.registries.look import look
 from breakglass.remote.registries.questions import parse
@@ -73,7 +74,7 @@ def _prepared(
             "url": session.url,
             "repository": question["repository"],
             "tag": tag,
-            "state": "unreachable",
+            "state": State.UNREACHABLE,
             "detail": session.no_answer,
             "missing": [],
         }

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from breakglass.remote.distribution.answers import Answer, NotServed
+from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.pull import ask_blob
 from breakglass.remote.distribution.session import Session
@@ -91,7 +91,7 @@ class AnonymousSession(Session):
             raise NotServed(not_served.state, f"{service}: {not_served.detail}") from not_served
         if answer.status in (400, 401, 403, 429):
             raise NotServed(
-                "refuses", f"{service} gives no token without a login: HTTP {answer.status}"
+                State.REFUSES, f"{service} gives no token without a login: HTTP {answer.status}"
             )
         return token_in(answer, service)
 

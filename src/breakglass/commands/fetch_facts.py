@@ -7,7 +7,8 @@ from functools import partial
 from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
 from breakglass.deadline import together
 from breakglass.errors import Refused
-from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.observe.containerd import read_disk_of_content
+from breakglass.observe.machine import Disk, Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.text import inert
@@ -67,6 +68,10 @@ class Facts:
     """Files on the node whose content is not what their sidecars say."""
     others_unasked: bool = False
     """A source was named, and there are others."""
+    disk: Disk | None = None
+    """Of containerd's content on the node; None: not known, or not asked."""
+    anyway: bool = False
+    """The operator goes on where the import would take too much room."""
 
     def node_reaches(self, source: str) -> bool:
         """Whether the node can fetch from this source itself."""
@@ -103,6 +108,8 @@ def observe(
         sources.unread,
         sources.logins,
         others_unasked=source is not None and len(names) > 1,
+        disk=read_disk_of_content(environment.hosts, node, environment.ctr),
+        anyway=target.anyway,
     )
     return _with_hashes(environment, facts)
 
@@ -113,7 +120,8 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     """
     machine = read_machine(environment.hosts, facts.node, facts.shelf.directory, COMMANDS)
     shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
-    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf))
+    disk = read_disk_of_content(environment.hosts, facts.node, environment.ctr)
+    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf, disk=disk))
 
 
 def read_sources(

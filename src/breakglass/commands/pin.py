@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Environment, Identity, Target
+from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
@@ -30,6 +31,9 @@ class Facts:
     """What the pods call the image, without tags."""
     volumes: tuple[Volume, ...] | None = ()
     """Those that only some nodes can serve. None: they could not be read."""
+    needs: Needs = NONE
+    anyway: bool = False
+    """A target that does not fit is a warning."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
 
@@ -75,7 +79,9 @@ def observe(
         pods = None
     missing: tuple[str, ...] = ()
     volumes = _volumes(environment)
-    if node and node.ready and not node.mark.unschedulable and may_patch is not False:
+    needs = needs_of(environment.config.nodes)
+    is_looked_at = target.anyway or not unfit(needs, node=node)
+    if node and is_looked_at and may_patch is not False:
         environment.note(f"looking at {host} ({host.ssh})")
         directory = environment.config.nodes.directory
         machine = read_machine(environment.hosts, host, directory, ("python3",))
@@ -90,6 +96,8 @@ def observe(
         pods,
         frozenset(repository_of(name) for name in environment.config.image.names("any")),
         volumes,
+        needs,
+        target.anyway,
     )
 
 
@@ -119,7 +127,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     """Raises Refused when the target does not fit or another pin is in force."""
     target = _target(facts)
     _check_no_other_pin(facts)
-    _check_schedulable(facts, target)
+    doubts = _check_fits(facts, target)
     text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
     steps = tuple(
         PatchNode(
@@ -139,7 +147,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
         f"the annotation {ANNOTATION}",
         steps,
         notes=notes,
-        warnings=tuple(_warnings(facts)),
+        warnings=(*doubts, *_warnings(facts)),
     )
 
 
@@ -178,22 +186,25 @@ def _check_no_other_pin(facts: Facts) -> None:
     raise Refused(message, next_step=f"{use}breakglass restore")
 
 
-def _check_schedulable(facts: Facts, target: Node) -> None:
-    """Raises Refused where pods would not be scheduled or not start on the target."""
+def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
+    """A warning where the target does not fit and the operator goes on. Raises Refused where pods
+    would not be scheduled or not start there.
+    """
     name = target.name
-    if target.mark.unschedulable:
-        raise Refused(
-            f"{name} is cordoned, no pod would be scheduled anywhere",
-            next_step=f"kubectl uncordon {name}, or choose another node",
-        )
-    if not target.ready:
-        raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
+    reasons = unfit(facts.needs, node=target)
+    if reasons and not facts.anyway:
+        error = refusal(name, reasons, command="pin", anyway=True)
+        if any(node.mark.annotation is not None for node in facts.nodes):
+            end = f"to end the pin on {name}: breakglass restore"
+            error = error.replaced(next_step=f"{end}; {error.next_step}")
+        raise error
     if facts.missing:
         raise Refused(
             f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "
             f"image of its tarball",
             next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )
+    return (warning(name, reasons),) if reasons else ()
 
 
 def left_alone(facts: Facts) -> list[str]:

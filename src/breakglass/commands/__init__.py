@@ -58,6 +58,8 @@ class Environment:
     """What each configured registry serves under a tag."""
     image_id: Callable[[str, str], ImageId]
     """(reference, platform) -> what the registry says the image ID is."""
+    look_at: Callable[[str, str], Found]
+    """(reference, platform) -> whether this machine, with its logins, could pull it."""
     may_patch: Callable[[], bool | None] = lambda: None
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None

@@ -7,7 +7,7 @@ there at its length.
 
 from breakglass.registry.credentials import Credentials, Login, read_credentials
 from breakglass.registry.found import Found, ImageId
-from breakglass.registry.images import image_id, look, look_all
+from breakglass.registry.images import image_id, look, look_all, look_at
 from breakglass.remote.distribution.answers import State
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "image_id",
     "look",
     "look_all",
+    "look_at",
     "read_credentials",
 ]

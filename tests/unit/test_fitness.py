@@ -109,7 +109,7 @@ def test_the_refusal_names_what_can_be_typed() -> None:
     known = replace(FITS, mark=node("a", cordoned=True).mark, taints=("dedicated",))
     reasons = unfit(NEEDS, node=known)
     assert {reason.kind for reason in reasons} == {Kind.STATE, Kind.PODS}
-    error = refusal("k8s-node1", reasons, command="pin", anyway=True)
+    error = refusal("k8s-node1", reasons, command="pin")
     assert error.exit_code == 3
     assert error.message == "k8s-node1 does not fit: cordoned, has the taint dedicated"
     for words in (
@@ -118,7 +118,15 @@ def test_the_refusal_names_what_can_be_typed() -> None:
         "breakglass pin k8s-node1 --anyway",
     ):
         assert words in error.next_step
-    assert "--anyway" not in refusal("k8s-node1", reasons, command="fetch", anyway=False).next_step
+    assert "--anyway" not in refusal("k8s-node1", reasons, command="fetch").next_step
+
+
+def test_a_node_that_a_pin_has_cordoned_is_not_uncordoned_by_hand() -> None:
+    known = replace(FITS, mark=node("a", cordoned=True, annotation="{}").mark)
+    reasons = unfit(NEEDS, node=known)
+    assert in_words(reasons) == "cordoned by a pin"
+    error = refusal("k8s-node1", reasons, command="fetch", nodes=(known,))
+    assert error.next_step == "to end the pin that is in force: breakglass restore"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ from breakglass.observe.shelf import Shelf, read_shelf
 
 SECONDS = 30.0
 """A node that hangs is not chosen, and does not delay the choice any longer."""
-HAVE_ANYWAY = ("pin", "recover")
-"""Commands that go on with a node that does not fit, if they are told to."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def named(environment: Environment, node: str, *, command: str, anyway: bool = F
         machine = read_machine(environment.hosts, target.host, directory, needs.programs)
         reasons = unfit(needs, node=known, machine=machine)
     if reasons and not anyway:
-        raise refusal(name, reasons, command=command, anyway=command in HAVE_ANYWAY)
+        raise refusal(name, reasons, command=command, nodes=target.nodes or ())
     warnings = (warning(name, reasons),) if reasons else ()
     return Chosen(replace(target, anyway=anyway), f"{name} was named", warnings=warnings)
 

@@ -24,6 +24,10 @@ CONDITION_TAINTS = {
 *Taints and Tolerations*).
 """
 
+END_THE_PIN = "breakglass restore"
+HAVE_ANYWAY = ("pin", "recover")
+"""Commands that go on with a node that does not fit, if they are told to."""
+
 
 class Kind(Enum):
     STATE = auto()
@@ -88,14 +92,20 @@ def in_words(reasons: Iterable[Reason]) -> str:
     return ", ".join(map(str, reasons))
 
 
-def refusal(name: str, reasons: tuple[Reason, ...], *, command: str, anyway: bool) -> Refused:
-    """The error for a node that was named. `anyway`: the command has that option."""
-    remedies = [reason.remedy for reason in reasons if reason.remedy]
+def refusal(
+    name: str, reasons: tuple[Reason, ...], *, command: str, nodes: Iterable[Node] = ()
+) -> Refused:
+    """The error for a node that was named. `nodes`: the cluster."""
+    remedies = dict.fromkeys(reason.remedy for reason in reasons if reason.remedy)
     choose = f"to let breakglass choose a node that fits: breakglass {command}"
+    if any(node.mark.annotation is not None for node in nodes):
+        # No other node fits as long as the pin keeps them cordoned.
+        choose = "to end the pin that is in force: breakglass restore"
+        remedies.pop(END_THE_PIN, None)
     insist = f"to use {name} all the same: breakglass {command} {name} --anyway"
     return Refused(
         f"{name} does not fit: {in_words(reasons)}",
-        next_step="; ".join((*remedies, choose, *((insist,) if anyway else ()))),
+        next_step="; ".join((*remedies, choose, *((insist,) if command in HAVE_ANYWAY else ()))),
     )
 
 
@@ -110,7 +120,12 @@ def _by_the_api(needs: Needs, node: Node) -> tuple[Reason, ...]:
     states += node.conditions
     explained = {taint for state in states for taint in CONDITION_TAINTS.get(state, ())}
     taints = [key for key in node.taints if key not in explained and key not in needs.tolerates]
-    cordon = Reason(Kind.STATE, "cordoned", f"kubectl uncordon {node.name}")
+    by_us = node.mark.annotation is not None
+    cordon = Reason(
+        Kind.STATE,
+        "cordoned by a pin" if by_us else "cordoned",
+        END_THE_PIN if by_us else f"kubectl uncordon {node.name}",
+    )
     return (
         *([cordon] if node.mark.unschedulable else []),
         *(Reason(Kind.STATE, state) for state in states),

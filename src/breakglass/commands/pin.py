@@ -193,11 +193,7 @@ def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
     name = target.name
     reasons = unfit(facts.needs, node=target)
     if reasons and not facts.anyway:
-        error = refusal(name, reasons, command="pin", anyway=True)
-        if any(node.mark.annotation is not None for node in facts.nodes):
-            end = f"to end the pin on {name}: breakglass restore"
-            error = error.replaced(next_step=f"{end}; {error.next_step}")
-        raise error
+        raise refusal(name, reasons, command="pin", nodes=facts.nodes)
     if facts.missing:
         raise Refused(
             f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "

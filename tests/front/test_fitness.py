@@ -57,7 +57,10 @@ def test_recover_chooses_another_node_than_one_that_takes_no_ci_pods(
     patch(outage, change)
     ended = outage.run("recover", "--dry-run")
     assert ended.status == 0, ended.stderr
-    assert f"chose k8s-node2: it fits and has room; {NODE}: {words}" in ended.stdout
+    assert (
+        f"chose k8s-node2: Ready, not cordoned, answers SSH, has room; {NODE}: {words}"
+        in ended.stdout
+    )
 
 
 @pytest.mark.parametrize("command", ["fetch", "import", "pin", "recover", "drill"])

@@ -48,7 +48,9 @@ def test_a_node_that_has_the_image_is_preferred_then_one_that_has_the_tarball() 
     complete = candidate(node("c"), image=True)
     assert chosen(plain, loaded, complete) == "chose c: it has the image already"
     assert chosen(plain, loaded) == "chose b: it has the tarball already"
-    assert chosen(plain, candidate(node("d"))) == "chose a: it fits and has room"
+    assert (
+        chosen(plain, candidate(node("d"))) == "chose a: Ready, not cordoned, answers SSH, has room"
+    )
 
 
 def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> None:

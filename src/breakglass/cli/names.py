@@ -22,7 +22,4 @@ def chosen(session: Session, node: str | None, *, command: str, anyway: bool = F
         session.screen.show(choice.why)
         return choice
     check_node_name(node)
-    choice = named(environment, node, command=command, anyway=anyway)
-    for warning in choice.warnings:
-        session.screen.warn(warning)
-    return choice
+    return named(environment, node, command=command, anyway=anyway)

@@ -127,8 +127,6 @@ def _plan(
         if isinstance(choice, BreakglassError):
             raise choice
         screen.show(f"    {choice.why}")
-        for warning in choice.warnings:
-            screen.warn(warning)
         facts = recover.observe(session.environment, choice, tag=tag)
         for pin_in_force in facts.in_force:
             screen.show(

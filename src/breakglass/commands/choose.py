@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Environment, Target, Unread
-from breakglass.commands.fitness import needs_of, refusal, unfit, warning
+from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.deadline import together
@@ -27,31 +27,34 @@ class Chosen:
     why: str
     sources: tuple[Shelf | Unread, ...] = ()
     """What was read of the sources for the choice."""
-    warnings: tuple[str, ...] = ()
-    """Why the node does not fit, where it was named and --anyway was given."""
 
 
 def named(environment: Environment, node: str, *, command: str, anyway: bool = False) -> Chosen:
-    """The node that was named. Raises Refused where it does not fit, unless `anyway`; then it is a
-    warning. With the API down what the node says itself decides.
+    """The node that was named. Raises Refused where it does not fit, unless `anyway`: then the plan
+    of the pin warns. With the API down what the node itself reports decides.
     """
     hosts, nodes = environment.config.nodes.hosts, None
     if command == "pin" or node in hosts:  # for other names `resolve` asks the API itself
         nodes = _nodes_or_none(environment, command)
     target = environment.resolve(node, nodes)
-    name = target.host.name
-    known = next((each for each in target.nodes or () if each.name == name), None)
+    # The plan of a pin judges by itself: that another pin is in force comes first.
+    if command != "pin" and not anyway:
+        _check_fits(environment, target, command)
+    return Chosen(replace(target, anyway=anyway), f"{node} was named")
+
+
+def _check_fits(environment: Environment, target: Target, command: str) -> None:
+    name, nodes = target.host.name, target.nodes or ()
+    known = next((each for each in nodes if each.name == name), None)
     needs = needs_of(environment.config.nodes)
     reasons = unfit(needs, node=known)
     # A drill reports each fault of the host itself as a finding.
-    if command != "drill" and (anyway or not reasons):
+    if not reasons and command != "drill":
         directory = environment.config.nodes.directory
         machine = read_machine(environment.hosts, target.host, directory, needs.programs)
         reasons = unfit(needs, node=known, machine=machine)
-    if reasons and not anyway:
-        raise refusal(name, reasons, command=command, nodes=target.nodes or ())
-    warnings = (warning(name, reasons),) if reasons else ()
-    return Chosen(replace(target, anyway=anyway), f"{name} was named", warnings=warnings)
+    if reasons:
+        raise refusal(name, reasons, command=command, nodes=nodes)
 
 
 def _nodes_or_none(environment: Environment, command: str) -> tuple[Node, ...] | None:

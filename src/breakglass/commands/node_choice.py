@@ -153,7 +153,11 @@ def _merits(candidate: Candidate) -> str:
         has.append("the tarball")
     if candidate.has_image:
         has.append("the image")
-    return f"it has {' and '.join(has)} already" if has else "it fits and has room"
+    return (
+        f"it has {' and '.join(has)} already"
+        if has
+        else "Ready, not cordoned, answers SSH, has room"
+    )
 
 
 def _preference(candidate: Candidate) -> tuple[object, ...]:

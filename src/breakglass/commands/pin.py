@@ -10,7 +10,7 @@ from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
-from breakglass.observe.machine import read_machine
+from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
@@ -31,6 +31,8 @@ class Facts:
     """What the pods call the image, without tags."""
     volumes: tuple[Volume, ...] | None = ()
     """Those that only some nodes can serve. None: they could not be read."""
+    machine: Machine | None = None
+    """The target's host; None: not looked at."""
     needs: Needs = NONE
     anyway: bool = False
     """A target that does not fit is a warning."""
@@ -80,13 +82,14 @@ def observe(
     missing: tuple[str, ...] = ()
     volumes = _volumes(environment)
     needs = needs_of(environment.config.nodes)
-    is_looked_at = target.anyway or not unfit(needs, node=node)
-    if node and is_looked_at and may_patch is not False:
+    machine = None
+    if node and may_patch is not False and (target.anyway or not unfit(needs, node=node)):
         environment.note(f"looking at {host} ({host.ssh})")
         directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, host, directory, ("python3",))
-        shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
-        missing = missing_names(environment, machine, shelf)
+        machine = read_machine(environment.hosts, host, directory, needs.programs)
+        if target.anyway or not unfit(needs, machine=machine):
+            shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
+            missing = missing_names(environment, machine, shelf)
     return Facts(
         host.name,
         target.how,
@@ -96,6 +99,7 @@ def observe(
         pods,
         frozenset(repository_of(name) for name in environment.config.image.names("any")),
         volumes,
+        machine,
         needs,
         target.anyway,
     )
@@ -191,7 +195,7 @@ def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
     would not be scheduled or not start there.
     """
     name = target.name
-    reasons = unfit(facts.needs, node=target)
+    reasons = unfit(facts.needs, node=target, machine=facts.machine)
     if reasons and not facts.anyway:
         raise refusal(name, reasons, command="pin", nodes=facts.nodes)
     if facts.missing:

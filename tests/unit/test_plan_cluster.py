@@ -87,7 +87,11 @@ def test_a_second_pin_has_nothing_to_do() -> None:
     ("known", "kind", "sentence"),
     [
         (facts(node("k8s-node2")), Refused, "there is no node k8s-node1"),
-        (facts(node("k8s-node1", cordoned=True), node("k8s-node2")), Refused, "is cordoned"),
+        (
+            facts(node("k8s-node1", cordoned=True), node("k8s-node2")),
+            Refused,
+            "does not fit: cordoned",
+        ),
         (facts(node("k8s-node1", ready=False), node("k8s-node2")), Refused, "not Ready"),
         (
             facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)),

@@ -669,6 +669,7 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
             "answers_pulls": False,
             "should_answer": False,
             "edited": [],
+            "unfit": [],
         },
     }
     assert (

@@ -42,6 +42,8 @@ class Target:
     """The line that says how it was found."""
     nodes: tuple[Node, ...] | None = None
     """The cluster, where it was read on the way."""
+    anyway: bool = False
+    """The operator goes on with this node though it does not fit."""
 
 
 @dataclass(frozen=True)

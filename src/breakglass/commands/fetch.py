@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, removal, repoint, tidying
+from breakglass.commands import Environment, Identity, enter, removal, repoint, room, tidying
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
 from breakglass.commands.fetch_options import Failures, Option, choose_option
@@ -91,6 +91,8 @@ def plan(
     steps = _steps(facts, option, image, identity)
     if not steps:
         return Plan(goal, notes=notes, warnings=warnings)
+    if not _is_there(facts, option.tarball):
+        warnings = (*warnings, *_check_usable_there(facts, option.tarball))
     return Plan(
         goal,
         (*enter(facts.node, directory, identity, present=facts.shelf.present), *steps),
@@ -147,6 +149,23 @@ def _check_foreign_files(facts: Facts, option: Option) -> None:
                 f"{directory}/{name} on {facts.node} is not what belongs there",
                 next_step=f"see what it is, then move it away: {look}",
             )
+
+
+def _check_usable_there(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
+    """A warning where the operator goes on. Raises Refused where the tarball would be of no use on
+    the node: it is for another architecture, or the import would find no room.
+    """
+    node, record = facts.node, tarball.record
+    if record is not None and record.platform != facts.machine.platform:
+        raise Refused(
+            f"{tarball.file} is for {record.platform}, {node} is {facts.machine.platform}: no pod "
+            f"would start",
+            next_step=f"choose a node of {record.platform}: breakglass fetch NODE",
+        )
+    error = room.refusal(node, facts.disk, tarball.size_bytes, with_tarball=True, command="fetch")
+    if error is not None and not facts.anyway:
+        raise error
+    return (error.message,) if error else ()
 
 
 def _steps(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:

@@ -8,7 +8,8 @@ from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
 from breakglass.commands.node_sources import Place, named_source, other_nodes
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError
-from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.observe.containerd import read_disk_of_content
+from breakglass.observe.machine import Disk, Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.text import inert
@@ -73,6 +74,10 @@ class Facts:
     """A source was named, and there are others."""
     is_named: bool = False
     """A source was named: no other is asked."""
+    disk: Disk | None = None
+    """Of containerd's content on the node; None: not known, or not asked."""
+    anyway: bool = False
+    """The operator goes on where the import would take too much room."""
 
     def node_reaches(self, source: str) -> bool:
         """Whether the node can fetch from this source itself."""
@@ -110,6 +115,8 @@ def observe(
         sources.logins,
         others_unasked=source is not None and len(environment.sources) > 1,
         is_named=source is not None,
+        disk=read_disk_of_content(environment.hosts, node, environment.ctr),
+        anyway=target.anyway,
     )
     return _with_hashes(environment, facts)
 
@@ -120,7 +127,8 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     """
     machine = read_machine(environment.hosts, facts.node, facts.shelf.directory, COMMANDS)
     shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
-    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf))
+    disk = read_disk_of_content(environment.hosts, facts.node, environment.ctr)
+    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf, disk=disk))
 
 
 def with_nodes(environment: Environment, facts: Facts, *, via: str) -> Facts:

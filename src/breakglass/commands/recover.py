@@ -102,11 +102,11 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"{check.unserved(registries)} ({states or 'the configuration names none'})"
 
 
-def choose(environment: Environment, *, node: str | None) -> Chosen:
-    """The node that was named, else the best fit."""
-    return (
-        named(environment, node) if node is not None else choose_for(environment, command="recover")
-    )
+def choose(environment: Environment, *, node: str | None, anyway: bool) -> Chosen:
+    """The node that was named, if it fits; else the best fit."""
+    if node is not None:
+        return named(environment, node, command="recover", anyway=anyway)
+    return choose_for(environment, command="recover")
 
 
 def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Facts:

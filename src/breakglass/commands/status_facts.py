@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from breakglass.age import age_seconds
 from breakglass.commands import Unread
+from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
@@ -42,6 +43,8 @@ class Seen:
     responder: Responder | None = None
     unread: tuple[Unread, ...] = ()
     """What could not be read of it."""
+    unfit: tuple[Reason, ...] = ()
+    """Why no command would choose it."""
 
     @property
     def holds(self) -> bool | None:

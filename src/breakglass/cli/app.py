@@ -50,6 +50,9 @@ DryRun = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Go on where a host is not the machine the API means.")
+]
 
 
 def _version(context: typer.Context, wanted: bool) -> None:
@@ -224,6 +227,7 @@ def pin(
         str, typer.Option("--reason", metavar="TEXT", help="Why; stored in the annotation.")
     ] = "",
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Cordons every other schedulable node, and remembers in the cluster that it did.
@@ -232,7 +236,7 @@ def pin(
     """
     from breakglass.cli.pin import run_pin
 
-    return run_pin(context.obj, node=node, reason=reason, yes=yes, dry_run=dry_run)
+    return run_pin(context.obj, node=node, reason=reason, yes=yes, anyway=anyway, dry_run=dry_run)
 
 
 @runbook()
@@ -248,6 +252,7 @@ def restore(
         ),
     ] = None,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Undo pin and import: uncordon what we cordoned, remove what import set up.
@@ -256,7 +261,9 @@ def restore(
     """
     from breakglass.cli.restore import run_restore
 
-    return run_restore(context.obj, nodes=tuple(nodes or ()), yes=yes, dry_run=dry_run)
+    return run_restore(
+        context.obj, nodes=tuple(nodes or ()), yes=yes, anyway=anyway, dry_run=dry_run
+    )
 
 
 @all_at_once(cls=WithCommand)
@@ -267,6 +274,7 @@ def recover(
         str, Tag(help="Of the tarball; latest: what the link of the source means.")
     ] = "latest",
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
@@ -279,7 +287,15 @@ def recover(
     from breakglass.cli.recover import run_recover
 
     command = context.meta["command"] or ()
-    return run_recover(context.obj, node=node, tag=tag, command=command, yes=yes, dry_run=dry_run)
+    return run_recover(
+        context.obj,
+        node=node,
+        tag=tag,
+        command=command,
+        yes=yes,
+        anyway=anyway,
+        dry_run=dry_run,
+    )
 
 
 @practice()

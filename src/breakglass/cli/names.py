@@ -17,8 +17,11 @@ def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
     environment = session.environment
     if node is not None:
         check_node_name(node)
-        # pin needs the cluster in any case, and says so at once where it is not reached.
-        return named(environment, node, nodes=environment.nodes() if command == "pin" else None)
+        if command == "pin":
+            # It needs the cluster in any case, and says so at once where it is not reached. It
+            # compares the host itself, where it has to look at it.
+            return named(environment, node, nodes=environment.nodes(), compares=False)
+        return named(environment, node)
     choice = choose_for(environment, command=command)
     session.screen.show(choice.why)
     return choice

@@ -8,14 +8,16 @@ from breakglass.commands.job import Done
 from breakglass.observe.cluster import Node
 
 
-def run_pin(options: Options, *, node: str | None, reason: str, yes: bool, dry_run: bool) -> int:
+def run_pin(
+    options: Options, *, node: str | None, reason: str, yes: bool, anyway: bool, dry_run: bool
+) -> int:
     """Cordon every node but one."""
-    return run_command(
-        "pin",
-        lambda session: _work(session, node=node, reason=reason, yes=yes),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> pin.PinResult:
+        session.go_on_anyway(anyway)
+        return _work(session, node=node, reason=reason, yes=yes)
+
+    return run_command("pin", work, options, dry_run=dry_run)
 
 
 def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> pin.PinResult:

@@ -3,11 +3,12 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
+from breakglass.cli.on_cluster import plan_on
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_screen import in_short, show_stages
@@ -41,12 +42,18 @@ def run_recover(
     tag: str,
     command: tuple[str, ...],
     yes: bool,
+    anyway: bool,
     dry_run: bool,
 ) -> int:
     """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
+
+    def work(session: Session) -> RecoverResult:
+        session.go_on_anyway(anyway)
+        return _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes)
+
     return run_command(
         "recover",
-        lambda session: _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes),
+        work,
         options,
         dry_run=dry_run,
     )
@@ -71,7 +78,7 @@ def _work(
         outcome.steps = [StepOutcome(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        session.screen.show(in_short(facts, stages, len(steps)))
+        session.screen.show(in_short(facts, stages, len(steps), session.cluster.name()))
         also = ", and give it back after the command" if command else ""
         session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
@@ -130,6 +137,10 @@ def _plan(
             tag=tag,
             restores=restores,
         )
+    cluster = session.cluster.name()
+    stages = tuple(
+        replace(stage, plan=stage.plan and plan_on(stage.plan, cluster)) for stage in stages
+    )
     return facts, stages
 
 

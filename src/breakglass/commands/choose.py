@@ -1,16 +1,17 @@
 """NODE of a command: the node that was named, or the node that fits best."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Environment, Target, Unread
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
+from breakglass.commands.right_host import WrongHost, check, none_fits
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
-from breakglass.observe.machine import read_machine
+from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
 SECONDS = 30.0
@@ -27,9 +28,29 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(environment: Environment, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
-    """The node that was named. `nodes`: the cluster, where it was read already."""
-    return Chosen(environment.resolve(node, nodes), f"{node} was named")
+def named(
+    environment: Environment,
+    node: str,
+    *,
+    nodes: tuple[Node, ...] | None = None,
+    compares: bool = True,
+) -> Chosen:
+    """The node that was named. Where the API answers, the host must be that node, unless the
+    comparison comes later. `nodes`: the cluster, where it was read already. Raises WrongHost.
+    """
+    target = environment.resolve(node, nodes)
+    if not compares:
+        return Chosen(target, f"{node} was named")
+    if target.nodes is None and node in environment.config.nodes.hosts:
+        try:
+            target = replace(target, nodes=environment.nodes())
+        except Unreachable as error:
+            environment.note(
+                f"the API was not reached, so it is not known whether {target.host.ssh} is {node}: "
+                f"{error.message}"
+            )
+    check(environment, target.host, target.nodes)
+    return Chosen(target, f"{node} was named")
 
 
 def choose_for(environment: Environment, *, command: str) -> Chosen:
@@ -40,13 +61,18 @@ def choose_for(environment: Environment, *, command: str) -> Chosen:
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
     ]
     record = verified[0].record if verified else None
+    wrong = [each.node.name for each in candidates if isinstance(each.machine, WrongHost)]
+    if wrong and not any(isinstance(each.machine, Machine | Unreachable) for each in candidates):
+        raise none_fits(wrong, environment.cluster_name())
     choice = choose(
         candidates,
         command=command,
         architecture=record.platform.rpartition("/")[2] if record else "",
         room_bytes=record.size_bytes if record else 0,
     )
-    return Chosen(environment.resolve(choice.node, nodes), choice.why, sources)
+    target = environment.resolve(choice.node, nodes)
+    check(environment, target.host, nodes)  # the target of a pin was perhaps not asked
+    return Chosen(target, choice.why, sources)
 
 
 def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
@@ -75,7 +101,7 @@ def _read(
         partial(environment.source, host, directory) for host, directory in sources
     ]
     # Only the nodes have a deadline: a NAS may take longer than a node that would be chosen.
-    read_nodes = [partial(_read_candidate, environment, node) for node in asked]
+    read_nodes = [partial(_read_candidate, environment, node, nodes) for node in asked]
     answers = together([*questions, lambda: together(read_nodes, seconds=SECONDS)])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf | Unread))
     read = {
@@ -93,10 +119,11 @@ def _read(
     return shelves, candidates
 
 
-def _read_candidate(environment: Environment, node: Node) -> Candidate:
+def _read_candidate(environment: Environment, node: Node, nodes: tuple[Node, ...]) -> Candidate:
     directory, name = environment.config.nodes.directory, environment.config.image.name
     try:
         host = environment.target_of(node).host
+        check(environment, host, nodes)
         machine = read_machine(environment.hosts, host, directory, ("python3",))
         shelf = read_shelf(environment.hosts, host, directory, name)
         has_image = not missing_names(environment, machine, shelf)

@@ -7,6 +7,7 @@ from breakglass.commands import Environment, Identity, Target
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
+from breakglass.commands.right_host import check as check_right_host
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import read_machine
@@ -77,6 +78,7 @@ def observe(
     volumes = _volumes(environment)
     if node and node.ready and not node.mark.unschedulable and may_patch is not False:
         environment.note(f"looking at {host} ({host.ssh})")
+        check_right_host(environment, host, nodes)
         directory = environment.config.nodes.directory
         machine = read_machine(environment.hosts, host, directory, ("python3",))
         shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)

@@ -82,7 +82,9 @@ def _warnings(facts: Facts, *, changes: bool, may_not: bool) -> list[str]:
             f"the API was not reached, so nobody is uncordoned: {facts.api.message}; when it "
             f"is back: breakglass restore"
         )
-    return [*warnings, *(f"not reached: {unread}" for unread in facts.unread)]
+    warnings += (f"{unread}; that machine is left alone" for unread in facts.wrong_hosts)
+    unreached = [unread for unread in facts.unread if unread not in facts.wrong_hosts]
+    return [*warnings, *(f"not reached: {unread}" for unread in unreached)]
 
 
 def result(facts: Facts, done: Plan) -> RestoreResult:

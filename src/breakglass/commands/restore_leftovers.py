@@ -16,7 +16,8 @@ def left_over(
     was not reached does not count.
     """
     sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
-    unreached = [str(unread) for unread in facts.unread]
+    sentences += [f"{unread}; that machine was left alone" for unread in facts.wrong_hosts]
+    unreached = [str(unread) for unread in facts.unread if unread not in facts.wrong_hosts]
     if facts.api and not names:
         unreached.append(f"the API: {facts.api.message}")
     if facts.may_patch is False and facts.marked(names):
@@ -31,6 +32,9 @@ def left_over(
     else:
         retry = f"then: {again}"
     by_hand = [line for site in facts.sites for line in _to_type(site, nodes)]
+    if facts.wrong_hosts:
+        by_hand += dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts)
+        retry += f"; where it is the right machine all the same: {again} --anyway"
     next_step = "; ".join([*by_hand, retry])
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):

@@ -29,6 +29,9 @@ class Node:
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[str, ...] = ()
     """Keys of the taints that keep pods away: NoSchedule and NoExecute."""
+    boot_id: str = ""
+    """As its kubelet has reported it; so too the machine-id."""
+    machine_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def parse_node(item: dict[str, Any]) -> Node:
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
         taints=tuple(text(taint.get("key")) for taint in taints),
+        boot_id=text(system.get("bootID")).lower(),
+        machine_id=text(system.get("machineID")).lower(),
         labels=tuple(
             sorted(
                 (name, value)

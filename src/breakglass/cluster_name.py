@@ -1,7 +1,7 @@
 """Which cluster a kubeconfig means: for screens, and for kubectl lines."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.text import inert
 
@@ -19,6 +19,11 @@ class ClusterName:
     def __str__(self) -> str:
         server = inert(self.server)
         return f"{inert(self.context)} ({server})" if self.context else server
+
+    @property
+    def without_context(self) -> "ClusterName":
+        """The kubeconfig, for lines that are about all of its contexts."""
+        return replace(self, context=None)
 
     @property
     def kubectl(self) -> tuple[str, ...]:

@@ -137,9 +137,9 @@ def _plan(
             tag=tag,
             restores=restores,
         )
-    cluster = session.cluster.name()
+    named = session.cluster.name
     stages = tuple(
-        replace(stage, plan=stage.plan and plan_on(stage.plan, cluster)) for stage in stages
+        replace(stage, plan=stage.plan and plan_on(stage.plan, named)) for stage in stages
     )
     return facts, stages
 

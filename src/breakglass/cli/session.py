@@ -98,7 +98,7 @@ class Session:
         """Read, decide and show the plan. Unless it is a dry run, execute this plan, then read
         back that nothing is left to do.
         """
-        job = job_on(job, self.cluster.name())
+        job = job_on(job, self.cluster.name)
         facts = job.observe()
         plan = job.decide(facts)
         first = len(self.outcome.steps)
@@ -109,7 +109,7 @@ class Session:
         if self.outcome.dry_run or not plan.steps:
             return Done(facts, facts, plan)
         if job.question:
-            self.agree(question_on(job.question, plan.steps, self.cluster.name()), yes=yes)
+            self.agree(question_on(job.question, plan.steps, self.cluster.name), yes=yes)
         whole = self.announced if is_announced else (plan,)
         reports = _Reports(
             self,

@@ -8,6 +8,7 @@ from breakglass.commands import Environment, Target, Unread
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.commands.right_host import WrongHost, check, none_fits
+from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
@@ -56,6 +57,9 @@ def named(
 def choose_for(environment: Environment, *, command: str) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
     nodes = _read_nodes(environment, command)
+    if not nodes:
+        cluster = environment.cluster_name()
+        raise Refused(doubt((), (), cluster), next_step=another_context(cluster))
     sources, candidates = _read(environment, nodes, command)
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands import Environment, Identity, Target
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
@@ -33,6 +34,7 @@ class Facts:
     """Those that only some nodes can serve. None: they could not be read."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
+    cluster: ClusterName | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def observe(
         pods,
         frozenset(repository_of(name) for name in environment.config.image.names("any")),
         volumes,
+        cluster=environment.cluster_name(),
     )
 
 
@@ -186,7 +189,7 @@ def _check_schedulable(facts: Facts, target: Node) -> None:
     if target.mark.unschedulable:
         raise Refused(
             f"{name} is cordoned, no pod would be scheduled anywhere",
-            next_step=f"kubectl uncordon {name}, or choose another node",
+            next_step=f"{kubectl_line(facts.cluster, 'uncordon', name)}, or choose another node",
         )
     if not target.ready:
         raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
@@ -234,4 +237,4 @@ def _warnings(facts: Facts) -> list[str]:
             "not known (docs/security.md, the right to list persistentvolumes)",
         ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)
-    return [*waiting, *tied_to_others(tied)]
+    return [*waiting, *tied_to_others(tied, facts.cluster)]

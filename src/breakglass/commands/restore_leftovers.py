@@ -16,7 +16,7 @@ def left_over(
     was not reached does not count.
     """
     sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
-    sentences += [f"{unread}; that machine was left alone" for unread in facts.wrong_hosts]
+    sentences += left_alone(facts)
     unreached = [str(unread) for unread in facts.unread if unread not in facts.wrong_hosts]
     if facts.api and not names:
         unreached.append(f"the API: {facts.api.message}")
@@ -43,6 +43,16 @@ def left_over(
     if done.steps:
         state = "All else was restored."
     return Failed(message, state=state, next_step=next_step)
+
+
+def left_alone(facts: Facts) -> list[str]:
+    """That another machine answers in place of a node: why of the first, and the other nodes."""
+    if not facts.wrong_hosts:
+        return []
+    first, *others = facts.wrong_hosts
+    names = ", ".join(unread.name for unread in others)
+    also = f"; so are the machines that answer for {names}" if others else ""
+    return [f"{first}; that machine is left alone{also}"]
 
 
 def left_on_node(site: Site, nodes: Nodes) -> list[str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands import Environment
+from breakglass.commands.whole_cluster import another_context
 from breakglass.errors import Refused
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine_ids import MachineIds, read_machine_ids
@@ -91,7 +92,7 @@ def fault(facts: Facts) -> WrongHost | None:
             f"{address} is not the node {name} of cluster {_name(facts.cluster)}: the boot IDs "
             f"and the machine-ids differ ({boot_ids})"
         )
-        next_step = f"{_correct_the_address(facts)}; or {_another_context(facts.cluster)}"
+        next_step = f"{_correct_the_address(facts)}; or {another_context(facts.cluster)}"
     return WrongHost(message, next_step=next_step)
 
 
@@ -135,8 +136,7 @@ def none_fits(names: Iterable[str], cluster: ClusterName | None) -> Refused:
     return Refused(
         f"the hosts that SSH reaches are not the nodes of cluster {_name(cluster)}: boot IDs or "
         f"machine-ids differ on {', '.join(names)}",
-        next_step=f"{_another_context(cluster)}; one node and what differs there: "
-        f"breakglass status",
+        next_step=f"{another_context(cluster)}; one node and what differs there: breakglass status",
     )
 
 
@@ -152,16 +152,11 @@ def _other_node(facts: Facts) -> Node | None:
 
 
 def _correct_the_address(facts: Facts) -> str:
-    where = f"nodes.hosts.{facts.node.name}" if facts.is_configured else "the node's InternalIP"
     look = kubectl_line(facts.cluster, "get", "nodes", "-o", "wide")
-    return f"compare {where} with: {look}"
-
-
-def _another_context(cluster: ClusterName | None) -> str:
-    use = "kubectl config get-contexts"
-    if cluster is not None and cluster.kubeconfig:
-        use = kubectl_line(ClusterName(None, "", cluster.kubeconfig), "config", "get-contexts")
-    return f"choose another context (kubernetes.context, or the kubeconfig's): {use}"
+    # The same words for every node: several of them are one piece of advice.
+    if facts.is_configured:
+        return f"correct nodes.hosts in the configuration, the addresses are in: {look}"
+    return f"set nodes.hosts in the configuration, the InternalIPs are in: {look}"
 
 
 def _name(cluster: ClusterName | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from breakglass.age import age_seconds
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
@@ -105,6 +106,9 @@ class Facts:
     nodes: tuple[Seen, ...]
     api: Unread | None = None
     """Why the API server was not reached."""
+    cluster: ClusterName | None = None
+    doubt: str = ""
+    """Why the API's list of nodes is not to be believed."""
 
     @property
     def unread(self) -> tuple[Unread, ...]:

@@ -172,8 +172,8 @@ def parse_pin(annotation: str) -> Pin:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
             next_step=(
-                f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
-                f"breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-"
+                "look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
+                "breakglass restore"
             ),
         ) from error
 

@@ -46,7 +46,7 @@ def observe(
         answer_pulls=answer_pulls,
         before=None,
         shelf=shelf,
-        anyway=target.anyway,
+        anyway=environment.anyway,
     )
 
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
@@ -64,6 +64,8 @@ class Environment:
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
+    reached: dict[str, str] = field(default_factory=dict)
+    """Node with several addresses -> the address that it was reached by in this run."""
 
     @property
     def registry_vm(self) -> Host:
@@ -114,7 +116,7 @@ class Environment:
                 f"not reached ({error.message})",
             )
         found = next((node for node in known if name == node.name), None) or next(
-            (node for node in known if name == node.address), None
+            (node for node in known if name in node.addresses), None
         )
         if found is not None:
             return replace(self.target_of(found), nodes=known)
@@ -138,11 +140,29 @@ class Environment:
         )
 
     def target_of(self, node: Node) -> Target:
-        """A node that the API knows."""
+        """A node that the API knows. Of several addresses the first by which it is reached: there
+        may be no route for IPv6 from here, or none for IPv4.
+        """
         hosts = self.config.nodes.hosts
-        address = hosts.get(node.name) or node.address or node.name
+        address = hosts.get(node.name) or self._address_of(node)
         where = "nodes.hosts" if node.name in hosts else "InternalIP"
         return Target(self._node_host(node.name, address), f"{node.name} is {address} ({where})")
+
+    def _address_of(self, node: Node) -> str:
+        first = next(iter(node.addresses), node.name)
+        if len(node.addresses) < 2:
+            return first
+        if node.name not in self.reached:
+            answering = (each for each in node.addresses if self._answers(node.name, each))
+            self.reached[node.name] = next(answering, first)
+        return self.reached[node.name]
+
+    def _answers(self, name: str, address: str) -> bool:
+        try:
+            self.hosts.ask(self._node_host(name, address), ("true",))
+        except Unreachable:
+            return False
+        return True
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user

@@ -16,6 +16,7 @@ from .host import Host
 from .images import Image
 from .roles import WORKERS
 from .runs import run
+from .test_always import holds
 
 LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
 PODS = 16
@@ -45,7 +46,7 @@ def sixteen_start(environment: Environment, node: str, image: Image) -> None:
             NAMES[number % len(NAMES)],
             pull_policy="Always",
             node=node,
-            command=("/bin/true",),
+            command=holds("one"),
         )
     try:
         pods = environment.cluster.ended(*names, timeout=60)

@@ -793,11 +793,17 @@ def test_while_registries_come_and_go_a_second_run_changes_nothing(
     furnish(disk)
     at_first = disk.listing()
     disk.begin()
-    for port, pulls in ((4000, ()), (4001, ()), (4001, (BROKEN,)), (4000, (BROKEN,)), (4000, ())):
+    broken = (BROKEN, SERVED[1])
+    for port, pulls in (
+        (4000, SERVED),
+        (4001, SERVED),
+        (4001, broken),
+        (4000, broken),
+        (4000, SERVED),
+        (4000, ()),
+    ):
         assert disk.set_up(port=port, pulls=pulls) > 0
-        assert disk.set_up(port=port, pulls=pulls) == 0, (
-            f"the second time with port {port} and {len(pulls)} broken"
-        )
+        assert disk.set_up(port=port, pulls=pulls) == 0, f"the second time: {port}, {pulls}"
         reported = [site.text or "" for site in disk.read(port)[1].sites]
         assert all(
             text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1

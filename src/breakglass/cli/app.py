@@ -167,7 +167,7 @@ def fetch(
             "--from",
             metavar="SOURCE",
             autocompletion=completion.sources,
-            help="Use only this source.",
+            help="Use only this source, or the tarball of this node.",
             show_default=False,
         ),
     ] = None,

@@ -56,7 +56,7 @@ def observe(
     environment.note(f"looking at {node} ({node.ssh})")
     machine, scratch = _read_node(environment, node, f"{nodes.directory}/{SCRATCH}")
     sources = fetch_facts.read_sources(
-        environment, node, machine, source=None, via="auto", known=known
+        environment, node, machine, environment.sources, via="auto", known=known
     )
     reach = fetch_facts.Facts(
         node, target.how, machine, scratch, sources.shelves, sources.unread, sources.logins

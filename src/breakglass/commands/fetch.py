@@ -8,11 +8,11 @@ from functools import partial
 
 from breakglass.commands import Environment, Identity, enter, removal, repoint, room, tidying
 from breakglass.commands.fetch_copy import copying
-from breakglass.commands.fetch_facts import Facts, observe_again, state
-from breakglass.commands.fetch_options import Option
+from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
+from breakglass.commands.fetch_options import Failures, Option, choose_option
 from breakglass.commands.job import Job
 from breakglass.config import Image
-from breakglass.errors import Refused
+from breakglass.errors import BreakglassError, Refused
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Plan, Step
 
@@ -25,6 +25,21 @@ class FetchResult:
     via: str
     sha256: str | None
     size_bytes: int
+
+
+def choose_source(
+    environment: Environment, facts: Facts, *, tag: str | None, via: str, failed: Failures
+) -> tuple[Facts, Option, tuple[Option, ...]]:
+    """As `choose_option`. Where no source has anything left, the other nodes are asked: the facts
+    that are returned have them among the sources.
+    """
+    try:
+        return facts, *choose_option(facts, tag=tag, via=via, failed=failed)
+    except BreakglassError:
+        if facts.is_named or "python3" not in facts.machine.commands:
+            raise
+        wider = with_nodes(environment, facts, via=via)
+        return wider, *choose_option(wider, tag=tag, via=via, failed=failed)
 
 
 def job(

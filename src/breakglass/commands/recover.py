@@ -19,7 +19,7 @@ from breakglass.commands import (
     restore_facts,
 )
 from breakglass.commands.choose import Chosen, choose_for, named
-from breakglass.commands.fetch_options import Option, choose_option
+from breakglass.commands.fetch_options import Option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -115,7 +115,9 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
     fetching = fetch_facts.observe(
         environment, target=target, source=None, via="auto", known=chosen.sources
     )
-    option, others = choose_option(fetching, tag=tag, via="auto", failed={})
+    fetching, option, others = fetch.choose_source(
+        environment, fetching, tag=tag, via="auto", failed={}
+    )
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_facts.observe(

@@ -174,7 +174,8 @@ def _what(seen: Seen) -> list[str]:
     if seen.answers_pulls:
         words.append("serves it locally")
     elif seen.fails_to_answer:
-        words.append("should serve it locally and does NOT")
+        why = " (hosts.toml was rewritten)" if seen.unlisted else ""
+        words.append(f"should serve it locally and does NOT{why}")
     return [*words, *(unread.error.unnamed(seen.name) for unread in seen.unread)]
 
 

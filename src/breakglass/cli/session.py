@@ -5,6 +5,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +71,10 @@ class Session:
             may_patch=self.cluster.can_patch_nodes,
             note=screen.aside,
         )
+
+    def go_on_anyway(self, anyway: bool) -> None:
+        """`--anyway`: what would be refused because the node does not fit is a warning."""
+        self.environment = replace(self.environment, anyway=anyway)
 
     def close(self) -> None:
         self.hosts.close()

@@ -42,8 +42,6 @@ class Target:
     """The line that says how it was found."""
     nodes: tuple[Node, ...] | None = None
     """The cluster, where it was read on the way."""
-    anyway: bool = False
-    """The operator goes on with this node though it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class Environment:
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
+    anyway: bool = False
+    """The operator goes on with a node that does not fit."""
     reached: dict[str, str] = field(default_factory=dict)
     """Node with several addresses -> the address that it was reached by in this run."""
 

@@ -1,7 +1,7 @@
 """NODE of a command: the node that was named, or the node that fits best."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from breakglass.commands import Environment, Target, Unread
@@ -29,18 +29,18 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(environment: Environment, node: str, *, command: str, anyway: bool = False) -> Chosen:
-    """The node that was named. Raises Refused where it does not fit, unless `anyway`: then the plan
-    of the pin warns. With the API down what the node itself reports decides.
+def named(environment: Environment, node: str, *, command: str) -> Chosen:
+    """The node that was named. Raises Refused where it does not fit, unless the operator goes on:
+    then the plan of the pin warns. With the API down what the node itself reports decides.
     """
     hosts, nodes = environment.config.nodes.hosts, None
     if command == "pin" or node in hosts:  # for other names `resolve` asks the API itself
         nodes = _nodes_or_none(environment, command)
     target = environment.resolve(node, nodes)
     # The plan of a pin judges by itself: that another pin is in force comes first.
-    if command != "pin" and not anyway:
+    if command != "pin" and not environment.anyway:
         _check_fits(environment, target, command)
-    return Chosen(replace(target, anyway=anyway), f"{node} was named")
+    return Chosen(target, f"{node} was named")
 
 
 def _check_fits(environment: Environment, target: Target, command: str) -> None:

@@ -83,11 +83,11 @@ def observe(
     volumes = _volumes(environment)
     needs = needs_of(environment.config.nodes)
     machine = None
-    if node and may_patch is not False and (target.anyway or not unfit(needs, node=node)):
+    if node and may_patch is not False and (environment.anyway or not unfit(needs, node=node)):
         environment.note(f"looking at {host} ({host.ssh})")
         directory = environment.config.nodes.directory
         machine = read_machine(environment.hosts, host, directory, needs.programs)
-        if target.anyway or not unfit(needs, machine=machine):
+        if environment.anyway or not unfit(needs, machine=machine):
             shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
             missing = missing_names(environment, machine, shelf)
     return Facts(
@@ -101,7 +101,7 @@ def observe(
         volumes,
         machine,
         needs,
-        target.anyway,
+        environment.anyway,
     )
 
 

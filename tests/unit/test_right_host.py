@@ -97,12 +97,12 @@ def test_the_right_host_has_no_fault() -> None:
 
 
 def test_an_address_is_a_node_only_where_exactly_one_node_has_it() -> None:
-    one = replace(node("k8s-node1"), address="10.0.20.101")
-    two = replace(node("k8s-node2"), address="10.0.20.102")
-    named = replace(node("10.0.20.102"), address="10.0.20.103")
+    one = replace(node("k8s-node1"), addresses=("10.0.20.101",))
+    two = replace(node("k8s-node2"), addresses=("10.0.20.102",))
+    named = replace(node("10.0.20.102"), addresses=("10.0.20.103",))
     assert node_of("k8s-node2", (one, two)) == two
     assert node_of("10.0.20.101", (one, two)) == one
-    assert node_of("10.0.20.101", (one, replace(two, address="10.0.20.101"))) is None
+    assert node_of("10.0.20.101", (one, replace(two, addresses=("10.0.20.101",)))) is None
     assert node_of("10.0.20.102", (one, two, named)) == named
     assert node_of("10.0.20.99", (one, two)) is None
     assert node_of("k8s-node1", ()) is None

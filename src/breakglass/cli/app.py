@@ -226,8 +226,8 @@ def pin(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; stored in the annotation.")
     ] = "",
-    anyway: Anyway = False,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Cordons every other schedulable node, and remembers in the cluster that it did.
@@ -236,7 +236,7 @@ def pin(
     """
     from breakglass.cli.pin import run_pin
 
-    return run_pin(context.obj, node=node, reason=reason, anyway=anyway, yes=yes, dry_run=dry_run)
+    return run_pin(context.obj, node=node, reason=reason, yes=yes, anyway=anyway, dry_run=dry_run)
 
 
 @runbook()
@@ -273,8 +273,8 @@ def recover(
     tag: Annotated[
         str, Tag(help="Of the tarball; latest: what the link of the source means.")
     ] = "latest",
-    anyway: Anyway = False,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
@@ -292,8 +292,8 @@ def recover(
         node=node,
         tag=tag,
         command=command,
-        anyway=anyway,
         yes=yes,
+        anyway=anyway,
         dry_run=dry_run,
     )
 

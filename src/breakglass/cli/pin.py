@@ -9,7 +9,7 @@ from breakglass.observe.cluster import Node
 
 
 def run_pin(
-    options: Options, *, node: str | None, reason: str, anyway: bool, yes: bool, dry_run: bool
+    options: Options, *, node: str | None, reason: str, yes: bool, anyway: bool, dry_run: bool
 ) -> int:
     """Cordon every node but one."""
 

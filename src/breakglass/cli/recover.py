@@ -41,8 +41,8 @@ def run_recover(
     node: str | None,
     tag: str,
     command: tuple[str, ...],
-    anyway: bool,
     yes: bool,
+    anyway: bool,
     dry_run: bool,
 ) -> int:
     """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
@@ -60,12 +60,7 @@ def run_recover(
 
 
 def _work(
-    session: Session,
-    *,
-    node: str | None,
-    tag: str | None,
-    command: tuple[str, ...],
-    yes: bool,
+    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
 ) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:

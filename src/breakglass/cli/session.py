@@ -77,7 +77,7 @@ class Session:
         self._warned: set[str] = set()
 
     def go_on_anyway(self, anyway: bool) -> None:
-        """`--anyway`: what would be refused because of the host that SSH reaches is a warning."""
+        """`--anyway`: a node that does not fit, or whose host is another one, is a warning."""
         self.environment = replace(self.environment, anyway=anyway)
 
     def _warn_once(self, line: str) -> None:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from breakglass.cluster_name import ClusterName
 from breakglass.config import REGISTRY_VM, Config
@@ -70,6 +70,8 @@ class Environment:
     """The operator goes on with a node that does not fit, or whose host is not the machine that the
     API means.
     """
+    reached: dict[str, str] = field(default_factory=dict)
+    """Node with several addresses -> the address that it was reached by in this run."""
 
     @property
     def registry_vm(self) -> Host:
@@ -125,7 +127,7 @@ class Environment:
         found = next((node for node in known if name == node.name), None)
         if found is None:
             # An address that several nodes have is none of them.
-            addressed = [node for node in known if name == node.address]
+            addressed = [node for node in known if name in node.addresses]
             found = addressed[0] if len(addressed) == 1 else None
         if found is not None:
             return replace(self.target_of(found), nodes=known)
@@ -149,11 +151,29 @@ class Environment:
         )
 
     def target_of(self, node: Node) -> Target:
-        """A node that the API knows."""
+        """A node that the API knows. Of several addresses the first by which it is reached: there
+        may be no route for IPv6 from here, or none for IPv4.
+        """
         hosts = self.config.nodes.hosts
-        address = hosts.get(node.name) or node.address or node.name
+        address = hosts.get(node.name) or self._address_of(node)
         where = "nodes.hosts" if node.name in hosts else "InternalIP"
         return Target(self._node_host(node.name, address), f"{node.name} is {address} ({where})")
+
+    def _address_of(self, node: Node) -> str:
+        first = next(iter(node.addresses), node.name)
+        if len(node.addresses) < 2:
+            return first
+        if node.name not in self.reached:
+            answering = (each for each in node.addresses if self._answers(node.name, each))
+            self.reached[node.name] = next(answering, first)
+        return self.reached[node.name]
+
+    def _answers(self, name: str, address: str) -> bool:
+        try:
+            self.hosts.ask(self._node_host(name, address), ("true",))
+        except Unreachable:
+            return False
+        return True
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user

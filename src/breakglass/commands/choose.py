@@ -73,7 +73,7 @@ def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[N
             raise
         environment.note(
             f"the API was not reached, so it is not known whether "
-            f"{environment.config.nodes.hosts[node]} is {node}: {error.message}"
+            f"{environment.resolve(node, ()).host.ssh} is {node}: {error.message}"
         )
         return None
 

@@ -64,7 +64,7 @@ class Facts:
             node
             for node in self.nodes
             if node.mark.annotation is not None
-            and (not names or node.name in names or node.address in names)
+            and (not names or node.name in names or set(node.addresses) & set(names))
         ]
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
 
@@ -118,7 +118,8 @@ def _hosts(
     """
     if names:
         return _distinct([environment.resolve(name, nodes or None).host for name in names]), []
-    known = {node.name: environment.target_of(node).host for node in nodes}
+    targets = together([partial(environment.target_of, node) for node in nodes])
+    known = {target.host.name: target.host for target in targets if target}
     hosts, lost = list(known.values()), []
     for name in (*environment.config.nodes.hosts, *sorted(_pin_targets(nodes))):
         if name not in known:

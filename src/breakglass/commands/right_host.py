@@ -100,7 +100,7 @@ def node_of(name: str, nodes: Iterable[Node]) -> Node | None:
     """The node with this name; for an address, the only node that has it."""
     known = tuple(nodes)
     named = [node for node in known if node.name == name]
-    addressed = [node for node in known if node.address == name]
+    addressed = [node for node in known if name in node.addresses]
     return named[0] if named else addressed[0] if len(addressed) == 1 else None
 
 

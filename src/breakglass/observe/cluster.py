@@ -25,8 +25,8 @@ class Node:
     """A Node object, as far as it matters here."""
 
     name: str
-    address: str | None
-    """Its first InternalIP."""
+    addresses: tuple[str, ...]
+    """Every InternalIP, in the order of the API: a node may have one for IPv4 and one for IPv6."""
     architecture: str
     ready: bool
     conditions: tuple[str, ...]
@@ -40,8 +40,6 @@ class Node:
     """Keys of the taints that keep pods away: NoSchedule and NoExecute. A cordon's taint is not
     among them: `mark` has the cordon.
     """
-    addresses: tuple[str, ...] = ()
-    """Every InternalIP, in the order of the API: a node may have one for IPv4 and one for IPv6."""
     operating_system: str = ""
     runtime: str = ""
     """What kubelet runs containers with, as `containerd://2.1.4`."""
@@ -122,7 +120,7 @@ def parse_node(item: dict[str, Any]) -> Node:
     )
     return Node(
         name=text(metadata.get("name")),
-        address=next(filter(None, addresses), None),
+        addresses=tuple(filter(None, addresses)),
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         conditions=tuple(kind for kind in KEEPING_AWAY if conditions.get(kind) == "True"),
@@ -133,7 +131,6 @@ def parse_node(item: dict[str, Any]) -> Node:
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
         taints=tuple(dict.fromkeys(key for key in keys if key != CORDON_TAINT)),
-        addresses=tuple(filter(None, addresses)),
         operating_system=text(system.get("operatingSystem")),
         runtime=text(system.get("containerRuntimeVersion")),
         pods=_count(mapping(status.get("allocatable")).get("pods")),

@@ -354,9 +354,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
 
 
-def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """A private CA of a few minutes: its file, and the TLS context of a server on 127.0.0.1 that it
-    vouches for.
+def make_authority(directory: Path, *, names_in_san: bool = True) -> tuple[Path, ssl.SSLContext]:
+    """A private CA of a few minutes, without keyUsage: its file, and the TLS context of a server
+    on 127.0.0.1 that it vouches for. `names_in_san`: else the server's name is a CN only.
     """
     now = datetime.datetime.now(datetime.UTC)
     authority_key, server_key = (
@@ -391,10 +391,11 @@ def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
         (x509.BasicConstraints(ca=True, path_length=0), True),
         (x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False),
     )
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("registry.example")]
     server = issue(
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]),
         server_key,
-        (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False),
+        *([(x509.SubjectAlternativeName(names), False)] if names_in_san else []),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
     )
     ca, chain = directory / "ca.pem", directory / "server.pem"

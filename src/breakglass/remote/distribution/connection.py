@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State
-from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for
+from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for, wants_login
 from breakglass.remote.distribution.timed import Timed, positive
 
 MAX_BYTES = 4 << 20
@@ -64,11 +64,9 @@ class Connection:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no address for HTTP")
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        is_tls = parts.scheme == "https"
+        context = self._tls() if parts.scheme == "https" else None
         proxy = proxy_for(url, self._environ)
-        with contextlib.closing(
-            self._connect(parts.hostname, port, is_tls=is_tls, proxy=proxy)
-        ) as wire:
+        with contextlib.closing(self._connect(parts.hostname, port, context, proxy)) as wire:
             connection = http.client.HTTPConnection(parts.hostname)
             connection.sock = Timed(wire, self._left)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -79,14 +77,28 @@ class Connection:
                 "Accept-Encoding": "identity",
                 "Connection": "close",
             }
-            if proxy and not is_tls:
+            if proxy and context is None:
                 path, about = f"http://{host}{path}", {**about, **proxy.headers}
             connection.request(method, path, body, {**about, **headers})
             with connection.getresponse() as response:
+                if proxy and response.status == 407:
+                    raise wants_login(proxy)
                 content = b""
                 if method != "HEAD":
                     content = _whole(response) if first is None else _beginning(response, first)
                 return Answer(response.status, response.headers, content, url)
+
+    def shown_certificate(self, url: str) -> bytes:
+        """What the server shows, as DER and unverified, to say whose it is; empty if none comes."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with contextlib.suppress(OSError, NotServed, ValueError):
+            parts, proxy = urlsplit(url), proxy_for(url, self._environ)
+            host, port = parts.hostname or "", parts.port or 443
+            with contextlib.closing(self._connect(host, port, context, proxy)) as wire:
+                assert isinstance(wire, ssl.SSLSocket)
+                return wire.getpeercert(binary_form=True) or b""
+        return b""
 
     def explain(self, error: Exception) -> str:
         """Why there is no answer."""
@@ -107,9 +119,9 @@ class Connection:
             return f"it does not answer in HTTP: {error}"
         return (error.strerror or str(error)).lower()
 
-    def _connect(self, host: str, port: int, *, is_tls: bool, proxy: Proxy | None) -> socket.socket:
-        context = self._tls() if is_tls else None
-
+    def _connect(
+        self, host: str, port: int, context: ssl.SSLContext | None, proxy: Proxy | None
+    ) -> socket.socket:
         def secured(wire: socket.socket) -> socket.socket:
             wire.settimeout(self._left())
             return context.wrap_socket(wire, server_hostname=host) if context else wire
@@ -118,7 +130,7 @@ class Connection:
             return self._dial(host, port, secured)
 
         def tunnelled(wire: socket.socket) -> socket.socket:
-            if is_tls:
+            if context is not None:
                 open_tunnel(Timed(wire, self._left), proxy, host, port)
             return wire
 

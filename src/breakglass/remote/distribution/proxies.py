@@ -46,11 +46,14 @@ def open_tunnel(wire: Any, proxy: Proxy, host: str, port: int) -> None:
     wire.sendall(f"CONNECT {authority} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("latin-1"))
     with http.client.HTTPResponse(wire, method="CONNECT") as response:
         response.begin()
+        if response.status == 407:
+            raise wants_login(proxy)
         if response.status // 100 != 2:
-            wish = ", it wants a login" if response.status == 407 else ""
-            raise NotServed(
-                State.UNREACHABLE, f"{proxy} does not connect: HTTP {response.status}{wish}"
-            )
+            raise NotServed(State.UNREACHABLE, f"{proxy} does not connect: HTTP {response.status}")
+
+
+def wants_login(proxy: Proxy) -> NotServed:
+    return NotServed(State.UNREACHABLE, f"{proxy} wants a login: HTTP 407")
 
 
 def _value(environ: Mapping[str, str], name: str) -> str:
@@ -122,7 +125,7 @@ def _read(address: str, scheme: str) -> Proxy:
     if parts.scheme != "http":
         raise NotServed(
             State.UNREACHABLE,
-            f"{variable} names a {parts.scheme}:// proxy, and only http:// proxies can be used",
+            f"the proxy in {variable} is {parts.scheme}://, and only http:// can be used",
         )
     headers = {}
     if parts.username is not None:

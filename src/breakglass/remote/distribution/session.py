@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import urljoin
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
+from breakglass.remote.distribution.certificates import whose
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.remote.distribution.tokens import challenges_of
@@ -106,11 +107,13 @@ class Session:
                     return answer
                 target = urljoin(target, location)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            why = self._connection.explain(error)
+            state, why = State.UNREACHABLE, self._connection.explain(error)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                state, owner = State.UNTRUSTED, whose(self._connection.shown_certificate(target))
+                why += f"; it is {owner}" if owner else ""
             if target != url:
                 why = f"redirected to {host_of(target)}: {why}"
-            is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
-            raise NotServed(State.UNTRUSTED if is_untrusted else State.UNREACHABLE, why) from error
+            raise NotServed(state, why) from error
         raise NotServed(State.UNREACHABLE, "it redirects without end")
 
     def _answer_to(self, challenges: dict[str, dict[str, str]]) -> str | None:

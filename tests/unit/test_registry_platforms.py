@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from breakglass.commands.platforms import for_nodes, judged_for
+from breakglass.errors import Unreachable
+from breakglass.observe.cluster import Node, parse_node
 from breakglass.registry import Found, Lost, State, judged
 from breakglass.remote.distribution.platforms import best_for
 from tests.registry_server import RegistryServer
@@ -105,6 +108,50 @@ def test_the_platform_is_chosen_as_containerd_does(
     platform: str, offered: list[str], best: str | None
 ) -> None:
     assert best_for(platform, offered) == best
+
+
+# The platforms of the nodes
+
+
+def node(architecture: str) -> Node:
+    return parse_node(
+        {"metadata": {"name": "n"}, "status": {"nodeInfo": {"architecture": architecture}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "architectures", "configured", "state"),
+    [
+        (looked(AMD64, lost=(gone(ARM64),)), ["amd64", "amd64"], (), "serves"),
+        (looked(AMD64, lost=(gone(ARM64),)), ["amd64", "arm64"], (), "broken"),
+        (looked(AMD64), ["amd64", "arm64"], (), "serves"),
+        # The configuration comes before the nodes, and each of its platforms is needed.
+        (looked(AMD64, lost=(gone(ARM64),)), ["amd64", "arm64"], (AMD64,), "serves"),
+        (looked(AMD64), ["amd64"], (AMD64, ARM64), "broken"),
+        # No node is known.
+        (looked(AMD64, lost=(gone(ARM64),)), [], (), "serves"),
+        (looked(AMD64, lost=(gone(ARM64),)), [""], (), "serves"),
+        (looked(ARM64, lost=(gone(AMD64),)), [], (), "broken"),
+        (looked(ARM64), [], (), "serves"),
+        (looked(ARM64, lost=(gone(ARM64),)), [], (), "broken"),
+    ],
+)
+def test_a_registry_is_judged_for_the_nodes(
+    found: Found, architectures: list[str], configured: tuple[str, ...], state: str
+) -> None:
+    nodes = [node(architecture) for architecture in architectures]
+    (judgement,) = judged_for([found], nodes, configured=configured)
+    assert judgement.state == state
+    (judgement,) = for_nodes(lambda: (found,), lambda: nodes, configured=configured)
+    assert judgement.state == state
+
+
+def test_an_api_server_that_does_not_answer_leaves_the_usual_platform() -> None:
+    def unreachable() -> list[Node]:
+        raise Unreachable("the API server is down")
+
+    (found,) = for_nodes(lambda: (looked(AMD64, lost=(gone(ARM64),)),), unreachable, configured=())
+    assert found.state == "serves"
 
 
 # With a registry

@@ -11,6 +11,7 @@ from breakglass.kube import patching
 from breakglass.kube.faults import NOT_THE_API, Fault
 from breakglass.kube.request import Ask, NodeRequests, list_pages
 from breakglass.kube.session import Session, connect
+from breakglass.kube.shared import Shared
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 from breakglass.shape import fits
@@ -39,10 +40,11 @@ class Cluster:
         self._operation_seconds = operation_timeout_seconds
         self._plugin_seconds = plugin_timeout_seconds
         self._last: Session | None = None
+        self._nodes = Shared(lambda: self._list("nodes"))
 
     def nodes(self) -> list[dict[str, Any]]:
         """Every Node object, as the API's JSON. Raises Unreachable."""
-        return self._list("nodes")
+        return self._nodes()
 
     def pods(self) -> list[dict[str, Any]]:
         """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""

@@ -455,6 +455,16 @@ def test_where_a_redirect_leads_names_no_token_service_for_our_login(
     assert not elsewhere.asked("GET", "/token")
 
 
+def test_the_first_question_redirected_elsewhere_gives_no_login_away(
+    example: Example, elsewhere: RegistryServer
+) -> None:
+    elsewhere.faults.bearer = f'Bearer realm="{elsewhere.url}/token"'
+    example.server.faults.redirect = ("/v2/", elsewhere.url)
+    found = example.look(credentials=example.login())
+    assert (found.state, elsewhere.asked("GET", "/token")) == ("unreachable", [])
+    assert "what answers there is no registry: HTTP 401" in found.detail
+
+
 def test_a_redirect_without_end_is_given_up(example: Example) -> None:
     example.server.faults.redirect = ("manifests/", example.server.url)
     found = example.look()

@@ -127,7 +127,8 @@ def node(
     pressure: bool = False,
     architecture: str = "amd64",
 ) -> Node:
-    return Node(name, "10.0.20.1", architecture, ready, pressure, Mark(cordoned, annotation), "1")
+    conditions = ("DiskPressure",) if pressure else ()
+    return Node(name, "10.0.20.1", architecture, ready, conditions, Mark(cordoned, annotation), "1")
 
 
 def lines(plan: Plan) -> list[str]:

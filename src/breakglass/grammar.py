@@ -274,6 +274,30 @@ def check_context(text: str) -> str:
     )
 
 
+@_suggests("give a key such as node-role.kubernetes.io/control-plane")
+def check_label_key(text: str) -> str:
+    """The key of a label or taint: Kubernetes documentation, *Labels and Selectors*."""
+    part = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+    prefix = rf"(?:(?=[^/]{{1,253}}/){part}(?:[.]{part})*/)?"
+    return _match(
+        text,
+        prefix + r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+        "key of a label or taint",
+        "letters, digits, dots, _ and -, at most 63, after an optional PREFIX/",
+    )
+
+
+@_suggests("give a value such as ci")
+def check_label_value(text: str) -> str:
+    """The value of a label; it may be empty."""
+    return _match(
+        text,
+        r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?",
+        "value of a label",
+        "letters, digits, dots, _ and -, at most 63",
+    )
+
+
 def _is_registry(host: str) -> bool:
     """Whether the first part of an image's name is a registry, by docker's rule."""
     return host == "localhost" or "." in host or ":" in host

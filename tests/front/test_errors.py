@@ -129,7 +129,7 @@ def test_a_program_that_a_host_lacks_is_named(
     if host != VM:
         world.fetch("k8s-node2")
     with world.without_program(host, program):
-        is_reported(world.run(*arguments), 3, f"{host} has no {program}")
+        is_reported(world.run(*arguments), 3, host, f"has no {program}")
 
 
 def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World) -> None:
@@ -288,14 +288,14 @@ def test_another_target_is_refused_while_a_pin_is_in_force(world: World) -> None
             lambda world: world.environment.api.patch_node(
                 "k8s-node1", {"spec": {"unschedulable": True}}
             ),
-            ("is cordoned",),
+            ("does not fit: cordoned",),
         ),
         (
             lambda world: (
                 world.environment.api.remove_node("k8s-node1"),
                 world.environment.api.add_node("k8s-node1", internal_ip="127.0.0.1", ready=False),
             ),
-            ("is not Ready",),
+            ("does not fit: not Ready",),
         ),
         (
             lambda world: world.environment.run(

@@ -205,3 +205,35 @@ def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> No
     assert (world.shelf(NODE) / FILE).read_bytes() == (
         world.environment.vm_directory / FILE
     ).read_bytes()
+
+
+@pytest.fixture
+def only_a_node_has_it(world: World) -> World:
+    """The VM and the NAS are gone; k8s-node2 has kept the tarball."""
+    world.fetch("k8s-node2")
+    for source in (VM, NAS):
+        world.environment.stop(source)
+    return world
+
+
+def test_where_the_sources_are_gone_another_nodes_tarball_is_taken(
+    only_a_node_has_it: World,
+) -> None:
+    world = only_a_node_has_it
+    done = world.done("fetch", NODE)
+    assert (done["result"]["source"], done["result"]["tag"]) == ("k8s-node2", TAG)
+    assert world.done("import", NODE)["result"]["tag"] == TAG
+
+
+def test_a_node_can_be_named_as_the_source(only_a_node_has_it: World) -> None:
+    world = only_a_node_has_it
+    done = world.done("fetch", NODE, "--from", "k8s-node2", "--via", "operator")
+    assert done["result"]["source"] == "k8s-node2"
+    assert world.done("fetch", NODE, "--from", "k8s-node2")["steps"] == []
+
+
+def test_where_no_node_has_it_either_the_sources_reasons_are_reported(world: World) -> None:
+    world.environment.stop(VM)
+    ended = world.run("fetch", NODE)
+    is_reported(ended, 5, "no source has a usable tarball", f"{VM} was not reached")
+    assert "looking at the other nodes: k8s-" in ended.stderr

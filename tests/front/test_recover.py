@@ -127,7 +127,7 @@ def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_
 @pytest.mark.slow
 def test_a_refusal_of_any_part_comes_before_anything_is_done(outage: World) -> None:
     before = listing(outage.environment.root)
-    is_reported(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 is cordoned")
+    is_reported(outage.run("recover", "k8s-node3", "--yes"), 3, "k8s-node3 does not fit: cordoned")
     outage.environment.stop("api")
     is_reported(outage.run("recover", "k8s-node1", "--yes"), 5, "API", "Nothing was changed.")
     assert differences(listing(outage.environment.root), before) == []

@@ -119,14 +119,18 @@ def test_one_machine_under_two_names_is_restored_once(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_a_registry_that_lets_nobody_look_is_reported_before_and_after_the_import(
-    world: World,
-) -> None:
+def test_a_registry_that_wants_a_login_comes_after_the_node_and_is_reported(world: World) -> None:
     world.fetch(NODE)
     world.environment.refuse("forgejo", 401)
+    forgejo = world.environment.registries["forgejo"].authority
     ended = world.run("import", NODE)
     assert ended.status == 0, ended.stderr
-    assert (ended.stdout + ended.stderr).count("wants a login: if") == 2
+    assert f"{forgejo} does not serve the image to {NODE} (refuses" in ended.stdout
+    assert f"A tag of {forgejo} means this tarball's image on {NODE} until" in ended.stdout
+    hosts = {site.parent.name: site.read_text() for site in sites(world)}
+    assert f'[host."http://{forgejo}"]' not in hosts.pop(forgejo)
+    ((private, text),) = hosts.items()
+    assert text.index(f'[host."http://{private}"]') < text.index('[host."http://127.0.0.1:2')
 
 
 @pytest.mark.slow
@@ -135,7 +139,7 @@ def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_
 ) -> None:
     world.bring_in(NODE)
     world.environment.break_image("forgejo", "latest")
-    assert "pulls go to the node first" in world.run("import", NODE).stdout
+    assert f"{NODE} asks itself first" in world.run("import", NODE).stdout
     first = [site.read_text().index('[host."http://127.0.0.1:2') for site in sites(world)]
     forgejo = world.environment.registries["forgejo"].authority
     (broken,) = (site for site in sites(world) if site.parent.name == forgejo)
@@ -145,6 +149,6 @@ def test_where_an_image_is_broken_the_node_comes_first_and_behind_again_once_it_
         world.run("import", NODE),
         3,
         "does not list",
-        "first, though the image of the registry is broken",
+        "first, though the registry does not serve the image",
     )
     assert len(first) == 2

@@ -1,5 +1,5 @@
 """Every pod starts while no registry answers, with Always as well; the image is kept; a registry
-that is back wins.
+that is back is used after the next import.
 """
 
 import json
@@ -134,14 +134,16 @@ def test_without_answering_an_always_pod_does_not_start_and_import_says_so(
     assert "ImagePull" in pods[LATEST, "Always"].reason
 
 
-def test_forgejo_back_with_a_newer_latest_wins_and_our_image_is_still_kept(
+def test_forgejo_back_with_a_newer_latest_is_used_after_another_import_and_ours_is_kept(
     fresh: Environment,
 ) -> None:
     ours = outage(fresh, "k8s-node1")
     run(fresh, "import", "k8s-node1")
     cri = Cri(fresh.nodes["k8s-node1"])
-    assert cri.pull(LATEST) == ours.image_id
     newer = back(fresh, "two")
+    pods = run_to_the_end(fresh, [(LATEST, "Always")], node="k8s-node1", content="one")
+    assert pods[LATEST, "Always"].phase == "Succeeded", pods
+    run(fresh, "import", "k8s-node1")
     pods = run_to_the_end(fresh, [(LATEST, "Always")], node="k8s-node1", content="two")
     assert pods[LATEST, "Always"].phase == "Succeeded", pods
     assert image_ids(fresh, "k8s-node1")[LATEST] == newer.image_id != ours.image_id

@@ -167,7 +167,7 @@ def test_every_fault_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
 image: {repository: infra-ci, name: a/b, also_known_as: ["a.b/c:{tog}", "a.b/c:{tag}", 3, "{tag}.b/c:1", "a.b/c"], companions: foo}
 registry_vm: {ssh: "-oProxyCommand=x", directory: /a/../b, keep: 0, sudo: 1}
 fallbacks: [{name: registry-vm, ssh: "a b", directory: x}, 5, {name: x, ssh: x, directory: /x}, {name: x, ssh: x, directory: /x}]
-nodes: {hosts: {A_b: node, n1: "x;y", 3: node}, ctr: [], ssh_user: no, answer_pulls: "yes", namespace: "k8s io"}
+nodes: {hosts: {A_b: node, n1: "x;y", 3: node}, ctr: [], ssh_user: no, answer_pulls: "yes", namespace: "k8s io", tolerates: ["a b", x/y/z], selector: {ci: true, "-x": y, role: ci}}
 registries: [{name: a, url: "https://u:s3cret@h", repository: q}, {name: a, url: "https://h:99999", repository: q/Q, ca: $HOME/x}]
 ssh: [1]
 status: {max_age_hours: .nan}
@@ -198,6 +198,10 @@ kubernetes: {context: "`id`"}
         "nodes.ssh_user: false is not text; put it in quotes",
         "nodes.answer_pulls: 'yes' is neither true nor false",
         "nodes.namespace: 'k8s io' is not a containerd namespace",
+        "nodes.tolerates[0]: 'a b' is not a key of a label or taint",
+        "nodes.tolerates[1]: 'x/y/z' is not a key of a label or taint",
+        "nodes.selector.ci: true is not text; put it in quotes",
+        "nodes.selector: '-x' is not a key of a label or taint",
         "registries[0].url: it holds a login",
         "registries[1].name: a is the name of another",
         "registries[1].url: 'https://h:99999' names no port",

@@ -1,29 +1,36 @@
 """The choice of a node, with its reasons."""
 
-from dataclasses import replace
-
 import pytest
 
+from breakglass.commands.fitness import Needs
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node
-from tests.facts import NODE, machine, node
+from breakglass.observe.machine import Disk
+from breakglass.observe.shelf import Tarball
+from tests.facts import NODE, machine, node, tarball
+
+NEW, OLD = tarball("new", 2, size_bytes=1000), tarball("old", 1, letter="b", size_bytes=1000)
+ROOMY = Disk(100_000, 50_000)
 
 
 def candidate(
     api_node: Node,
     *,
-    tarball: bool = False,
+    has: Tarball | None = None,
     image: bool = False,
     free_bytes: int = 10**12,
+    disk: Disk | None = ROOMY,
     unread: BreakglassError | None = None,
 ) -> Candidate:
-    return Candidate(api_node, unread or machine(NODE, free_bytes=free_bytes), tarball, image)
+    return Candidate(api_node, unread or machine(NODE, free_bytes=free_bytes), has, image, disk)
 
 
-def chosen(*candidates: Candidate, command: str = "fetch") -> str:
-    return choose(candidates, command=command, architecture="amd64", room_bytes=10**9).why
+def chosen(*candidates: Candidate, command: str = "fetch", offered: Tarball | None = NEW) -> str:
+    return choose(
+        candidates, command=command, needs=Needs(architecture="amd64"), offered=offered
+    ).why
 
 
 def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are_named() -> None:
@@ -36,28 +43,13 @@ def test_the_first_node_by_number_that_fits_is_chosen_and_the_others_reasons_are
     assert "k8s-node1: cordoned" in why
 
 
-def test_a_node_with_a_taint_is_chosen_only_where_no_other_fits() -> None:
-    tainted = replace(node("k8s-master"), taints=("node-role.kubernetes.io/control-plane",))
-    why = chosen(candidate(tainted, tarball=True, image=True), candidate(node("k8s-node1")))
-    assert why.startswith("chose k8s-node1")
-    alone = chosen(candidate(tainted), candidate(node("k8s-node1", cordoned=True)))
-    assert alone.startswith("chose k8s-master")
+def test_a_node_that_has_the_image_is_preferred_then_one_that_has_the_tarball() -> None:
+    plain, loaded = candidate(node("a")), candidate(node("b"), has=NEW)
+    complete = candidate(node("c"), image=True)
+    assert chosen(plain, loaded, complete) == "chose c: it has the image already"
+    assert chosen(plain, loaded) == "chose b: it has the tarball already"
     assert (
-        "it has the taint node-role.kubernetes.io/control-plane, so pods need a toleration" in alone
-    )
-
-
-def test_a_node_that_holds_the_image_is_preferred() -> None:
-    assert (
-        chosen(candidate(node("a")), candidate(node("b"), image=True))
-        == "chose b: it has the image already"
-    )
-
-
-def test_a_node_that_has_the_tarball_comes_before_one_that_has_the_image() -> None:
-    assert (
-        chosen(candidate(node("a"), image=True), candidate(node("b"), tarball=True))
-        == "chose b: it has the tarball already"
+        chosen(plain, candidate(node("d"))) == "chose a: Ready, not cordoned, answers SSH, has room"
     )
 
 
@@ -65,7 +57,40 @@ def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> No
     with pytest.raises(Refused, match="a: has no tarball"):
         chosen(candidate(node("a"), image=True), command="import")
     with pytest.raises(Refused, match="a: does not have the image"):
-        chosen(candidate(node("a"), tarball=True), command="pin")
+        chosen(candidate(node("a"), has=NEW), command="pin")
+
+
+SMALL, TIGHT = Disk(100_000, 23_000), Disk(100_000, 16_000)
+"""Room for the import of a tarball that is there (8 x 1000 bytes), but not for the tarball too;
+and room for neither. 15 % must stay free.
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "has", "image", "disk", "fits"),
+    [
+        ("recover", None, False, SMALL, False),
+        ("recover", NEW, False, SMALL, True),
+        ("recover", NEW, False, TIGHT, False),
+        ("recover", NEW, True, TIGHT, True),
+        ("recover", OLD, True, TIGHT, False),
+        ("recover", None, False, None, True),
+        ("import", OLD, False, TIGHT, False),
+        ("import", OLD, True, TIGHT, True),
+        ("pin", None, True, TIGHT, True),
+        ("drill", NEW, True, SMALL, False),
+    ],
+)
+def test_room_is_asked_for_what_is_still_to_be_brought_to_the_node(
+    command: str, has: Tarball | None, image: bool, disk: Disk | None, fits: bool
+) -> None:
+    offered = None if command in ("import", "pin") else NEW
+    asked = candidate(node("a"), has=has, image=image, disk=disk)
+    if fits:
+        assert chosen(asked, command=command, offered=offered).startswith("chose a")
+        return
+    with pytest.raises(Refused, match=r"a: .* free on containerd's disk"):
+        chosen(asked, command=command, offered=offered)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +100,7 @@ def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> No
         (candidate(node("a", cordoned=True)), "cordoned"),
         (candidate(node("a", pressure=True)), "DiskPressure"),
         (candidate(node("a", architecture="arm64")), "architecture arm64"),
-        (candidate(node("a"), unread=Refused("python3 is missing")), "python3 is missing"),
+        (candidate(node("a"), unread=Refused("containerd is down")), "containerd is down"),
         (candidate(node("a"), free_bytes=10), "MB needed"),
     ],
 )

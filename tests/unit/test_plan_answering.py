@@ -65,6 +65,7 @@ BROKEN = Pull(
     "the index names sha256:dead, which is gone",
     missing=("sha256:dead",),
 )
+SERVED = (Pull(PRIVATE, NAME, State.SERVES, ""), Pull(FORGEJO, OTHER, State.SERVES, ""))
 EDITED = "# by hand\n"
 
 
@@ -80,7 +81,11 @@ def recorded(*files: TakenFile, **more: Any) -> Taken:
 
 
 def planned(
-    known: Answering, taken: Taken | None = None, *, pulls: tuple[Pull, ...] = (), host: Host = NODE
+    known: Answering,
+    taken: Taken | None = None,
+    *,
+    pulls: tuple[Pull, ...] = SERVED,
+    host: Host = NODE,
 ) -> Part:
     return set_up(
         host,
@@ -204,7 +209,7 @@ def test_a_responder_whose_script_is_gone_is_started_anew() -> None:
 def test_a_responder_for_a_name_that_nothing_keeps_yet_is_started() -> None:
     known, taken = in_place()
     assert commands(
-        set_up(NODE, DIRECTORY, CERTS, CTR, Answers(taken, known), kept=KEPT, targets={})
+        set_up(NODE, DIRECTORY, CERTS, CTR, Answers(taken, known, SERVED), kept=KEPT, targets={})
     ) == [START]
 
 
@@ -222,100 +227,69 @@ def test_another_port_is_written_into_every_file_once_the_old_lines_are_out() ->
     )
 
 
-def test_where_a_registry_has_a_broken_image_the_node_comes_first_and_the_reason_is_reported() -> (
-    None
-):
+def test_where_a_registry_does_not_serve_the_node_comes_first_and_the_reason_is_reported() -> None:
     part = planned(
-        answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)), pulls=(BROKEN,)
+        answering(Site(PRIVATE, FILE, text=MIRROR), Site(FORGEJO, OTHER_FILE)),
+        pulls=(BROKEN, SERVED[1]),
     )
     onto = {line.split()[3]: line.split()[-1] for line in commands(part)}
     assert onto == {FILE: "1", OTHER_FILE: "end"}
-    (note,) = part.notes
-    assert PRIVATE in note
-    assert "sha256:dead" in note
-    assert NAME in note
-    assert "k8s-node1" in note
+    assert part.notes == (
+        f"{PRIVATE} does not serve the image to k8s-node1 (broken: the index names sha256:dead, "
+        f"which is gone): k8s-node1 asks itself first, and does so until breakglass restore",
+    )
 
 
 def test_the_order_in_a_file_changes_when_the_registry_breaks_and_when_it_is_mended() -> None:
     known, taken = in_place()
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
-    assert commands(planned(known, taken, pulls=(BROKEN,))) == [
+    broken = (BROKEN, SERVED[1])
+    assert commands(planned(known, taken, pulls=broken)) == [
         f"taken put_back {DIRECTORY} {FILE}",
         f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before 1",
     ]
     private, entry = written(PRIVATE, MIRROR, first=True)
     known, taken = answering(private, known.sites[1]), recorded(entry, taken.files[1])
-    assert commands(planned(known, taken, pulls=(BROKEN,))) == []
+    assert commands(planned(known, taken, pulls=broken)) == []
     assert commands(planned(known, taken)) == [
         f"taken put_back {DIRECTORY} {FILE}",
         f"taken insert {DIRECTORY} {FILE} --onto {mirror} --before end",
     ]
 
 
-@pytest.mark.parametrize("state", ["serves", "lacks the tag", "unreachable"])
-def test_only_a_broken_image_puts_the_node_before_the_registry(state: str) -> None:
-    assert planned(*in_place(), pulls=(replace(BROKEN, state=State(state)),)) == Part()
-
-
-def test_a_registry_that_lets_nobody_look_stays_where_it_is_and_is_reported_once() -> None:
-    part = planned(
-        *in_place(),
-        pulls=tuple(
-            replace(BROKEN, state=State.REFUSES, name=f"{REPOSITORY}:{tag}")
-            for tag in ("latest", "new")
-        ),
-    )
-    assert part.steps == ()
-    (warning,) = part.warnings
-    assert warning.startswith(
-        f"{PRIVATE} wants a login: if its image is broken, pods with "
-        f"Always do not start under its name"
-    )
-    assert f"docker login {PRIVATE}" in warning
-
-
 @pytest.mark.parametrize(
-    ("states", "first"),
+    ("states", "why_first"),
     [
-        ([("a", "serves"), ("a", "broken")], None),
-        ([("a", "broken"), ("a", "serves")], "a"),
-        (
-            [
-                ("a", "lacks the tag"),
-                ("a", "unreachable"),
-                ("a", "refuses"),
-                ("a", "broken"),
-                ("a", "serves"),
-            ],
-            "a",
-        ),
-        ([("a", "refuses"), ("a", "serves"), ("a", "broken")], None),
-        ([("a", "serves"), ("b", "broken"), ("a", "broken")], "b"),
-        ([("a", "lacks the tag")], None),
-        ([], None),
+        # Served whole: the registry stays before the node.
+        ([("a", "serves")], ""),
+        ([("a", "serves"), ("b", "serves")], ""),
+        # A mirror that answers at once that it lacks the tag costs nothing.
+        ([("a", "lacks the tag"), ("a", "serves")], ""),
+        # One of two tags is not there: the node has it, and comes after the registry.
+        ([("a", "serves"), ("b", "lacks the tag")], ""),
+        # What comes before the one that serves is waited for.
+        ([("a", "serves"), ("a", "unreachable")], ""),
+        ([("a", "unreachable"), ("a", "serves")], "unreachable"),
+        ([("a", "broken"), ("a", "serves")], "broken"),
+        ([("a", "refuses"), ("a", "serves")], "refuses"),
+        # Every name counts.
+        ([("a", "serves"), ("b", "unreachable")], "unreachable"),
+        # Nothing is served.
+        ([("a", "unreachable")], "unreachable"),
+        ([("a", "refuses")], "refuses"),
+        ([("a", "lacks the tag")], "lacks the tag"),
+        ([], "it could not be asked"),
     ],
 )
-def test_of_each_name_the_first_endpoint_that_has_the_image_decides(
-    states: list[tuple[str, str]], first: str | None
+def test_the_node_comes_first_unless_the_registry_has_just_served_the_image(
+    states: list[tuple[str, str]], why_first: str
 ) -> None:
-    """Pulls come in containerd's order: mirrors, and the registry last."""
+    """(name, state) in containerd's order: the mirrors, then the registry."""
     answers = Answers(
         recorded(), None, tuple(Pull(PRIVATE, name, State(state), "") for name, state in states)
     )
-    found = answers.first(PRIVATE)
-    assert (found and (found.name, found.state)) == (first and (first, "broken"))
-    assert answers.first(FORGEJO) is None
-
-
-def test_registries_that_refuse_are_reported_once_each() -> None:
-    pulls = (
-        Pull("b", "b/x:1", State.REFUSES, ""),
-        Pull("a", "a/x:1", State.REFUSES, ""),
-        Pull("b", "b/x:2", State.REFUSES, ""),
-        Pull("c", "c/x:1", State.SERVES, ""),
-    )
-    assert Answers(recorded(), None, pulls).refusing == ("b", "a")
+    assert answers.why_first(PRIVATE) == why_first
+    assert answers.why_first(FORGEJO) == "it could not be asked"
 
 
 @pytest.mark.parametrize(
@@ -369,7 +343,7 @@ def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_t
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
-def test_before_a_registry_whose_image_is_broken_such_a_file_must_list_the_node_first(
+def test_before_a_registry_that_does_not_serve_such_a_file_must_list_the_node_first(
     is_recorded: bool,
 ) -> None:
     site, entry = written(PRIVATE, MIRROR)
@@ -380,8 +354,8 @@ def test_before_a_registry_whose_image_is_broken_such_a_file_must_list_the_node_
     with pytest.raises(
         Refused,
         match=(
-            r"does not list http://127\.0\.0\.1:4000 first, though the image of the registry is "
-            r"broken"
+            r"does not list http://127\.0\.0\.1:4000 first, though the registry does not serve "
+            r"the image"
         ),
     ) as caught:
         planned(behind, taken, pulls=(BROKEN,))
@@ -469,7 +443,7 @@ def test_a_file_that_is_a_copy_of_that_in_default_is_made_on_the_node(broken: bo
     default = f"{CERTS}/_default/hosts.toml"
     part = planned(
         answering(Site(PRIVATE, FILE, default=MIRROR, default_file=default)),
-        pulls=(BROKEN,) if broken else (),
+        pulls=(BROKEN,) if broken else SERVED,
     )
     mirror = hashlib.sha256(MIRROR.encode()).hexdigest()
     assert commands(part) == [
@@ -511,14 +485,17 @@ def test_two_registries_that_share_a_file_get_one_insertion() -> None:
 
 
 @pytest.mark.parametrize("broken", [PRIVATE, FORGEJO])
-def test_a_file_that_registries_share_lists_the_node_first_when_any_of_them_is_broken(
+def test_a_file_that_registries_share_lists_the_node_first_when_any_of_them_does_not_serve(
     broken: str,
 ) -> None:
     server = f'server = "https://upstream.example"\n{MIRROR}'
     shared = f"{CERTS}/shared/hosts.toml"
     part = planned(
         answering(Site(PRIVATE, shared, True, server), Site(FORGEJO, shared, True, server)),
-        pulls=(replace(BROKEN, registry=broken),),
+        pulls=(
+            replace(BROKEN, registry=broken),
+            *(pull for pull in SERVED if pull.registry != broken),
+        ),
     )
     assert [line.split()[-1] for line in commands(part)] == ["2"]
     assert len(part.notes) == 1
@@ -816,11 +793,17 @@ def test_while_registries_come_and_go_a_second_run_changes_nothing(
     furnish(disk)
     at_first = disk.listing()
     disk.begin()
-    for port, pulls in ((4000, ()), (4001, ()), (4001, (BROKEN,)), (4000, (BROKEN,)), (4000, ())):
+    broken = (BROKEN, SERVED[1])
+    for port, pulls in (
+        (4000, SERVED),
+        (4001, SERVED),
+        (4001, broken),
+        (4000, broken),
+        (4000, SERVED),
+        (4000, ()),
+    ):
         assert disk.set_up(port=port, pulls=pulls) > 0
-        assert disk.set_up(port=port, pulls=pulls) == 0, (
-            f"the second time with port {port} and {len(pulls)} broken"
-        )
+        assert disk.set_up(port=port, pulls=pulls) == 0, f"the second time: {port}, {pulls}"
         reported = [site.text or "" for site in disk.read(port)[1].sites]
         assert all(
             text.count(f"127.0.0.1:{port}") == 1 and text.count("127.0.0.1:") == 1
@@ -1303,6 +1286,9 @@ def environment(hosts: Reached, cluster: Api, **addresses: str) -> Environment:
     def image_id(*_: str) -> Any:
         raise AssertionError("restore asks for no image ID")
 
+    def nothing_is_pulled(*_: str) -> Any:
+        raise AssertionError("restore pulls nothing")
+
     return Environment(
         config,
         hosts,
@@ -1310,6 +1296,7 @@ def environment(hosts: Reached, cluster: Api, **addresses: str) -> Environment:
         IDENTITY,
         lambda _: (Found("forgejo", State.SERVES),),
         image_id,
+        nothing_is_pulled,
         lambda: True,
     )
 

@@ -10,7 +10,7 @@ from breakglass.commands.check import RUNBOOK, judge, way_back
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod
 from breakglass.observe.shelf import Tarball
-from breakglass.registry import Found
+from breakglass.registry import Found, State
 from tests.facts import IDENTITY, NAS, NODES, VM, lines, node, shelf, tarball
 
 OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
@@ -87,7 +87,11 @@ def test_a_second_pin_has_nothing_to_do() -> None:
     ("known", "kind", "sentence"),
     [
         (facts(node("k8s-node2")), Refused, "there is no node k8s-node1"),
-        (facts(node("k8s-node1", cordoned=True), node("k8s-node2")), Refused, "is cordoned"),
+        (
+            facts(node("k8s-node1", cordoned=True), node("k8s-node2")),
+            Refused,
+            "does not fit: cordoned",
+        ),
         (facts(node("k8s-node1", ready=False), node("k8s-node2")), Refused, "not Ready"),
         (
             facts(node("k8s-node1"), node("k8s-node2"), missing=("x:latest",)),
@@ -183,7 +187,7 @@ def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
 def test_check_says_start_not_needed_or_nobody_knows(
     states: list[str], exit_code: int, exit_code_when_served_is_expected: int
 ) -> None:
-    registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
+    registries = tuple(Found(f"r{number}", State(state)) for number, state in enumerate(states))
     assert judge(registries, expect_served=False).exit_code == exit_code
     assert judge(registries, expect_served=True).exit_code == exit_code_when_served_is_expected
 
@@ -253,7 +257,7 @@ def test_check_says_start_not_needed_or_nobody_knows(
 def test_check_recommends_the_runbook_only_where_it_can_help(
     states: list[str], tarballs: list[Tarball], lost: list[str], reported: str
 ) -> None:
-    registries = tuple(Found(f"r{number}", state) for number, state in enumerate(states))  # type: ignore[arg-type]
+    registries = tuple(Found(f"r{number}", State(state)) for number, state in enumerate(states))
     unread = tuple(
         Unread(name, Unreachable(f"{name} was not reached", where=name)) for name in lost
     )

@@ -401,8 +401,14 @@ def planned(vm: RegistryVm, tag: str, keep: int) -> Plan:
         Status(),
         Path("f"),
     )
-    environment = Environment(config, vm, NoCluster(), IDENTITY, lambda _: (), lambda *_: vm.served)
+    environment = Environment(
+        config, vm, NoCluster(), IDENTITY, lambda _: (), lambda *_: vm.served, nothing_is_pulled
+    )
     return plan(observe(environment, tag=tag), image=IMAGE, settings=settings, identity=IDENTITY)
+
+
+def nothing_is_pulled(*_: str) -> Any:
+    raise AssertionError("snapshot pulls through docker")
 
 
 class NoCluster:

@@ -33,11 +33,13 @@ FIVE = [
 ]
 PIN = Pin("0badcafe", "k8s-node1", "root@operator", LAST_NIGHT, "Forgejo is down").text()
 HOSTS_TOML = "/etc/containerd/certs.d/forgejo.example/hosts.toml"
+PORT = 5000
+LISTED = f'[host."http://127.0.0.1:{PORT}"]\n'
 ANSWERING = Taken(
     is_recorded=True,
     is_begun=True,
     has_responder=True,
-    files=(TakenFile(HOSTS_TOML, None, "ours", "ours"),),
+    files=(TakenFile(HOSTS_TOML, None, LISTED, LISTED),),
 )
 KEEPING = Taken(is_recorded=True, is_begun=True, namespace="k8s.io")
 """After import --no-answer-pulls."""
@@ -130,7 +132,7 @@ WELL = Facts(
 PINNED = replace(
     WELL,
     nodes=(
-        seen("k8s-node1", missing=(), taken=ANSWERING, port=5000),
+        seen("k8s-node1", missing=(), taken=ANSWERING, port=PORT),
         seen("k8s-node10", cordoned=True, annotation=PIN),
         seen("k8s-node2", cordoned=True, annotation=PIN),
         seen("k8s-node3", cordoned=True),
@@ -479,7 +481,7 @@ def test_a_node_that_would_not_be_chosen_says_why_in_the_words_of_the_choice() -
 def test_a_node_whose_containerd_is_down_still_tells_the_rest() -> None:
     dead = Unread("n", Refused("containerd on n does not answer: exit 1"))
     facts = replace(
-        WELL, nodes=(replace(seen("n", taken=ANSWERING, port=5000), missing=None, unread=(dead,)),)
+        WELL, nodes=(replace(seen("n", taken=ANSWERING, port=PORT), missing=None, unread=(dead,)),)
     )
     assert (
         "n Ready image: not known; serves it locally; containerd on n does not answer: "
@@ -505,10 +507,32 @@ def test_a_hosts_toml_that_was_edited_after_us_is_named() -> None:
         files=(TakenFile(HOSTS_TOML, None, "ours", "theirs"),),
         strays=("/etc/containerd/certs.d/other/hosts.toml",),
     )
-    facts = replace(WELL, nodes=(seen("n", taken=taken, port=5000),))
+    facts = replace(WELL, nodes=(seen("n", taken=taken, port=PORT),))
     assert f"n:{HOSTS_TOML} was edited after breakglass wrote it" in page(facts)
     assert "certs.d/other/hosts.toml holds lines of breakglass that no record knows" in page(facts)
     assert result(facts)["nodes"][0]["edited"] == [HOSTS_TOML]
+
+
+@pytest.mark.parametrize(
+    ("now", "serves"),
+    [
+        (LISTED, True),
+        (f'[host."https://mirror.example"]\n{LISTED}# edited', True),
+        # k3s writes the file anew at each start, Spegel moves it away.
+        ('[host."https://registry.example"]\n', False),
+        (None, False),
+        ('[host."http://127.0.0.1:5999"]\n', False),
+        ("no TOML", False),
+    ],
+)
+def test_a_node_serves_the_image_only_where_hosts_toml_lists_its_responder(
+    now: str | None, serves: bool
+) -> None:
+    taken = replace(ANSWERING, files=(TakenFile(HOSTS_TOML, None, LISTED, now),))
+    facts = replace(WELL, nodes=(seen("n", missing=(), taken=taken, port=PORT),))
+    assert result(facts)["nodes"][0]["answers_pulls"] is serves
+    assert ("does NOT (hosts.toml was rewritten)" in page(facts)) is not serves
+    assert next_step(facts).startswith("breakglass import n") is not serves
 
 
 @pytest.mark.parametrize(
@@ -645,6 +669,7 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
             "answers_pulls": False,
             "should_answer": False,
             "edited": [],
+            "unfit": [],
         },
     }
     assert (

@@ -977,7 +977,9 @@ def test_reading_tells_of_lines_of_ours_that_the_record_does_not_know(node: Node
     node.write(OURS.encode(), node.certs / "forgejo.example/hosts.toml.bak")
     assert node.read()["strays"] == [str(stray)]
     node.record.unlink()
-    assert node.read()["strays"] == [str(stray), str(node.file)]
+    moved = node.write(OURS.encode(), node.certs / "_backup/forgejo.example/hosts.toml")
+    assert node.read()["strays"] == [str(stray), str(node.file), str(moved)]
+    moved.unlink()
     assert node.read("--registry", REGISTRY)["strays"] == [str(stray), str(node.file)]
 
 

@@ -40,6 +40,7 @@ from tests.facts import (
 )
 
 NAMES = IMAGE.names("new")
+FORGEJO, PRIVATE = sorted({name.partition("/")[0] for name in NAMES})
 COMPANION = "docker.io/woodpeckerci/plugin-git:2"
 DIGEST = "sha256:" + "9" * 64
 TAKEN = Taken(True, True, (), True, "k8s.io")
@@ -99,8 +100,12 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
         "Pods that start on k8s-node1 now, by image and imagePullPolicy:",
         *(f"  {name}: IfNotPresent, Always" for name in NAMES),
         (
-            "Always is answered by k8s-node1 itself (127.0.0.1:4000): a registry that is back "
-            "wins again. After a reboot of the node: breakglass import k8s-node1"
+            f"Always is answered by k8s-node1 itself (127.0.0.1:4000): before {FORGEJO} and "
+            f"{PRIVATE}. After a reboot of the node: breakglass import k8s-node1"
+        ),
+        (
+            f"A tag of {FORGEJO} and {PRIVATE} means this tarball's image on k8s-node1 until "
+            f"breakglass restore, also when the registry is back."
         ),
         "By digest no pod starts: docker save changes the manifest's digest.",
         "The image is kept from kubelet's image garbage collection.",
@@ -119,58 +124,39 @@ def test_companions_are_reported_as_well() -> None:
     assert f"  {COMPANION}: IfNotPresent, Always" in reported(imported(companion=True))
 
 
-def test_a_registry_that_comes_after_the_node_is_named_once() -> None:
-    pulls = (
-        Pull("b.example", "b.example/x:1", State.BROKEN, ""),
-        Pull("a.example", "a.example/x:1", State.BROKEN, ""),
-        Pull("a.example", "a.example/x:2", State.BROKEN, ""),
-        Pull("c.example", "c.example/x:1", State.SERVES, ""),
-    )
-    (line,) = [
-        line
-        for line in reported(imported(answers=replace(ANSWERS, pulls=pulls)))
-        if line.startswith("Always is answered")
-    ]
-    assert "before a.example, b.example, whose image is broken; after the others" in line
-    assert "wins again" not in line
-
-
-def test_a_mirror_that_has_the_image_whole_keeps_its_registry_before_the_node() -> None:
-    pulls = (
-        Pull("a.example", "a.example/x:1", State.SERVES, ""),
-        Pull("a.example", "a.example/x:1", State.BROKEN, ""),
-    )
-    (line,) = [
-        line
-        for line in reported(imported(answers=replace(ANSWERS, pulls=pulls)))
-        if line.startswith("Always is answered")
-    ]
-    assert "a registry that is back wins again" in line
-
-
-def test_registries_that_let_nobody_look_are_reported_once_each_behind_the_promise() -> None:
-    pulls = tuple(
-        Pull(registry, f"{registry}/x:1", State(state), "")
-        for registry, state in (
-            ("b.example", "refuses"),
-            ("a.example", "refuses"),
-            ("b.example", "refuses"),
-            ("c.example", "serves"),
-        )
-    )
+def always(*pulls: Pull) -> list[str]:
+    """The sentences on Always."""
     lines = reported(imported(answers=replace(ANSWERS, pulls=pulls)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
-    assert lines[at + 1] == (
-        "But b.example, a.example wants a login: if its image is broken, "
-        "Always does not start under its names."
+    return lines[at : at + 2]
+
+
+def test_a_registry_that_does_not_serve_comes_after_the_node_until_restore() -> None:
+    promise, means = always(
+        Pull(PRIVATE, NAMES[0], State.UNREACHABLE, "no answer"),
+        Pull(FORGEJO, NAMES[-1], State.SERVES, ""),
     )
+    assert f": before {PRIVATE}, after {FORGEJO}, which serves the image now." in promise
+    assert means == (
+        f"A tag of {PRIVATE} means this tarball's image on k8s-node1 until breakglass restore, "
+        f"also when the registry is back."
+    )
+
+
+def test_registries_that_serve_come_before_the_node() -> None:
+    promise, after = always(
+        Pull(PRIVATE, NAMES[0], State.SERVES, ""), Pull(FORGEJO, NAMES[-1], State.SERVES, "")
+    )
+    both = " and ".join(sorted((PRIVATE, FORGEJO)))
+    assert f": after {both}, which serves the image now." in promise
+    assert "until breakglass restore" not in after
 
 
 def test_a_configuration_newer_than_containerd_is_reported_behind_the_promise() -> None:
     newer = known(config_is_newer=True, config_file="/etc/containerd/config.toml")
     lines = reported(imported(answers=replace(ANSWERS, answering=newer)))
     at = next(index for index, line in enumerate(lines) if line.startswith("Always is answered"))
-    assert lines[at + 1] == (
+    assert lines[at + 2] == (
         "But /etc/containerd/config.toml was changed after containerd started: if "
         "config_path was what changed, Always starts only after a restart of containerd."
     )
@@ -568,7 +554,9 @@ def read(api: Api, node: str = "k8s-node1") -> Cluster:
     def image_id(*_: str) -> Any:
         raise AssertionError("no registry is asked")
 
-    return read_cluster(Environment(config, Nobody(), api, IDENTITY, lambda _: (), image_id), node)
+    return read_cluster(
+        Environment(config, Nobody(), api, IDENTITY, lambda _: (), image_id, image_id), node
+    )
 
 
 @pytest.mark.parametrize("node", ["k8s-node1", "10.0.20.101"])

@@ -50,6 +50,9 @@ DryRun = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Go on with a NODE that does not fit, with a warning.")
+]
 
 
 def _version(context: typer.Context, wanted: bool) -> None:
@@ -164,7 +167,7 @@ def fetch(
             "--from",
             metavar="SOURCE",
             autocompletion=completion.sources,
-            help="Use only this source.",
+            help="Use only this source, or the tarball of this node.",
             show_default=False,
         ),
     ] = None,
@@ -223,6 +226,7 @@ def pin(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; stored in the annotation.")
     ] = "",
+    anyway: Anyway = False,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -232,7 +236,7 @@ def pin(
     """
     from breakglass.cli.pin import run_pin
 
-    return run_pin(context.obj, node=node, reason=reason, yes=yes, dry_run=dry_run)
+    return run_pin(context.obj, node=node, reason=reason, anyway=anyway, yes=yes, dry_run=dry_run)
 
 
 @runbook()
@@ -266,6 +270,7 @@ def recover(
     tag: Annotated[
         str, Tag(help="Of the tarball; latest: what the link of the source means.")
     ] = "latest",
+    anyway: Anyway = False,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> int:
@@ -279,7 +284,15 @@ def recover(
     from breakglass.cli.recover import run_recover
 
     command = context.meta["command"] or ()
-    return run_recover(context.obj, node=node, tag=tag, command=command, yes=yes, dry_run=dry_run)
+    return run_recover(
+        context.obj,
+        node=node,
+        tag=tag,
+        command=command,
+        anyway=anyway,
+        yes=yes,
+        dry_run=dry_run,
+    )
 
 
 @practice()

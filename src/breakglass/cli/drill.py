@@ -11,6 +11,7 @@ from breakglass.commands import drill, readiness
 from breakglass.commands.drill_candidate import Candidate, candidate_of, renewal
 from breakglass.commands.drill_facts import Facts, observe, observe_again, tidied
 from breakglass.commands.drill_removal import leftover, state
+from breakglass.commands.fitness import in_words
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
 from breakglass.plan import Confirm
@@ -34,18 +35,18 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
         nodes=config.nodes,
         login=facts.reach.logins.get(REGISTRY_VM),
     )
-    lacks = readiness.missing(facts.reach.machine, config.nodes)
+    unusable = readiness.unusable(facts.reach.machine, config.nodes)
     tried: list[tuple[Candidate, list[BreakglassError]]] = []
     for host, _ in environment.sources:
         candidate = candidate_of(
             facts, host.name, at=environment.identity.at, max_age_hours=config.status.max_age_hours
         )
         errors = [candidate.fault] if candidate.fault else []
-        if lacks:
+        if unusable:
             errors = errors or [
                 Refused(
-                    f"not tried: {facts.node} has no {', '.join(lacks)}",
-                    next_step=f"install it on {facts.node}",
+                    f"not tried: {facts.node}: {in_words(unusable)}",
+                    next_step="; ".join(reason.remedy for reason in unusable),
                 )
             ]
         elif candidate.is_tried:

@@ -6,7 +6,7 @@ from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import Target, fetch, fetch_facts
 from breakglass.commands.fetch_copy import is_transfer, resumes
-from breakglass.commands.fetch_options import Failures, Key, Option, choose_option
+from breakglass.commands.fetch_options import Failures, Key, Option
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
 from breakglass.plan import Step
@@ -66,7 +66,9 @@ def fetch_to(
                 raise
             raise _gave_up(target, [*tried, error.message], list(failed.values())) from error
         known = None
-        option, others = choose_option(facts, tag=tag, via=via, failed=failed)
+        facts, option, others = fetch.choose_source(
+            session.environment, facts, tag=tag, via=via, failed=failed
+        )
         before = len(session.outcome.steps)
         try:
             job = fetch.job(session.environment, facts, option, tag=tag, others=others)

@@ -12,13 +12,14 @@ def checked_tag(tag: str | None) -> str | None:
     return None if tag == "latest" else tag
 
 
-def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
-    """The node that was named. If none was: the node that fits best, with the reason printed."""
+def chosen(session: Session, node: str | None, *, command: str, anyway: bool = False) -> Chosen:
+    """The node that was named, if it fits. If none was: the node that fits best, with the reason
+    printed.
+    """
     environment = session.environment
-    if node is not None:
-        check_node_name(node)
-        # pin needs the cluster in any case, and says so at once where it is not reached.
-        return named(environment, node, nodes=environment.nodes() if command == "pin" else None)
-    choice = choose_for(environment, command=command)
-    session.screen.show(choice.why)
-    return choice
+    if node is None:
+        choice = choose_for(environment, command=command)
+        session.screen.show(choice.why)
+        return choice
+    check_node_name(node)
+    return named(environment, node, command=command, anyway=anyway)

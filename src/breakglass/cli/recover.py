@@ -40,20 +40,29 @@ def run_recover(
     node: str | None,
     tag: str,
     command: tuple[str, ...],
+    anyway: bool,
     yes: bool,
     dry_run: bool,
 ) -> int:
     """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
     return run_command(
         "recover",
-        lambda session: _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes),
+        lambda session: _work(
+            session, node=node, tag=checked_tag(tag), command=command, anyway=anyway, yes=yes
+        ),
         options,
         dry_run=dry_run,
     )
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
+    session: Session,
+    *,
+    node: str | None,
+    tag: str | None,
+    command: tuple[str, ...],
+    anyway: bool,
+    yes: bool,
 ) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:
@@ -65,7 +74,9 @@ def _work(
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
-    facts, stages = _plan(session, checklist, node=node, tag=tag, restores=bool(command))
+    facts, stages = _plan(
+        session, checklist, node=node, tag=tag, anyway=anyway, restores=bool(command)
+    )
     steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepOutcome(step) for step in steps]
@@ -103,13 +114,14 @@ def _plan(
     *,
     node: str | None,
     tag: str | None,
+    anyway: bool,
     restores: bool,
 ) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
     """The stages `check` and `node`: nothing is changed by them."""
     screen = session.screen
     with _mentioning_a_pin(session), checklist.doing("check"):
         session.environment.note("asking the registries")
-        registries, choice = _looked(session, node=node, tag=tag)
+        registries, choice = _looked(session, node=node, tag=tag, anyway=anyway)
         screen.show(f"    {recover.judge(registries)}")
     with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
@@ -185,13 +197,13 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
 
 
 def _looked(
-    session: Session, *, node: str | None, tag: str | None
+    session: Session, *, node: str | None, tag: str | None, anyway: bool
 ) -> tuple[tuple[Found, ...], Chosen | BreakglassError]:
     """The registries, and meanwhile the nodes: each may take its deadline."""
 
     def choose() -> Chosen | BreakglassError:
         try:
-            return recover.choose(session.environment, node=node)
+            return recover.choose(session.environment, node=node, anyway=anyway)
         except BreakglassError as error:
             return error
 

@@ -26,7 +26,7 @@ from breakglass.kube import Cluster
 from breakglass.observe.cluster import read_nodes
 from breakglass.plan import Argv, Host, Plan, Step, command_line
 from breakglass.ports import Result
-from breakglass.registry import image_id, look_all, read_credentials
+from breakglass.registry import image_id, look_all, look_at, read_credentials
 from breakglass.ssh import Connections
 from breakglass.ssh.settings import local_user
 
@@ -69,6 +69,9 @@ class Session:
                 configured=config.image.platforms,
             ),
             image_id=lambda reference, platform: image_id(
+                reference, config.registries, platform=platform, credentials=credentials
+            ),
+            look_at=lambda reference, platform: look_at(
                 reference, config.registries, platform=platform, credentials=credentials
             ),
             may_patch=self.cluster.can_patch_nodes,

@@ -42,6 +42,8 @@ class Target:
     """The line that says how it was found."""
     nodes: tuple[Node, ...] | None = None
     """The cluster, where it was read on the way."""
+    anyway: bool = False
+    """The operator goes on with this node though it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Environment:
     """What each configured registry serves under a tag."""
     image_id: Callable[[str, str], ImageId]
     """(reference, platform) -> what the registry says the image ID is."""
+    look_at: Callable[[str, str], Found]
+    """(reference, platform) -> whether this machine, with its logins, could pull it."""
     may_patch: Callable[[], bool | None] = lambda: None
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None

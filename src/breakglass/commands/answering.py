@@ -58,7 +58,6 @@ def set_up(
         tuple(note for edit in edits for note in edit.notes),
         (
             *warnings,
-            *(_refuses(registry) for registry in answers.refusing),
             *(warning for edit in edits for warning in edit.warnings),
             *undo.warnings,
         ),
@@ -102,10 +101,3 @@ def _start(
 def _stop(node: Host, directory: str) -> Run:
     line = script("responder", "stop", directory)
     return Run(node, (line,), title="stop the responder", is_script=True)
-
-
-def _refuses(registry: str) -> str:
-    return (
-        f"{registry} wants a login: if its image is broken, pods with Always "
-        f"do not start under its name; log in here (docker login {registry}) and import again"
-    )

@@ -19,21 +19,25 @@ class Answers:
     pulls: tuple[Pull, ...] = ()
     """What the registries do, asked from the node."""
 
-    def first(self, registry: str) -> Pull | None:
-        """Why the node has to come before this registry: what answers first for one of its names,
-        the registry or a mirror, has a broken image.
-        """
-        deciding: dict[str, Pull] = {}
-        for pull in self.pulls:
-            if pull.registry == registry and pull.state in (State.SERVES, State.BROKEN):
-                deciding.setdefault(pull.name, pull)
-        return next((pull for pull in deciding.values() if pull.state is State.BROKEN), None)
+    def why_first(self, registry: str) -> str:
+        """Why the node comes before this registry in hosts.toml; empty: the registry has just
+        served the image whole, so it comes before the node.
 
-    @property
-    def refusing(self) -> tuple[str, ...]:
-        """Registries that want a login, so that it is not known whether their image is whole."""
-        refusing = (pull.registry for pull in self.pulls if pull.state is State.REFUSES)
-        return tuple(dict.fromkeys(refusing))
+        Pulls are in containerd's order: the mirrors, then the registry. Of each name the first
+        that has the tag decides, because containerd waits for one that hangs.
+        """
+        pulls = [pull for pull in self.pulls if pull.registry == registry]
+        deciding: dict[str, Pull] = {}
+        for pull in pulls:
+            if pull.state is not State.LACKS:
+                deciding.setdefault(pull.name, pull)
+        unserved = [pull for pull in deciding.values() if pull.state is not State.SERVES]
+        if deciding and not unserved:
+            return ""
+        if not pulls:
+            return "it could not be asked"
+        pull = (unserved or pulls)[0]
+        return f"{pull.state}: {pull.detail}" if pull.detail else str(pull.state)
 
 
 def read_answers(
@@ -117,12 +121,8 @@ def _second_opinion(environment: Environment, pull: Pull, architecture: str) -> 
     """
     if pull.state is not State.REFUSES:
         return pull
-    image = environment.image_id(pull.name, f"linux/{architecture}")
-    if image.state is not State.BROKEN:
+    found = environment.look_at(pull.name, f"linux/{architecture}")
+    if found.state not in (State.SERVES, State.BROKEN):
         return pull
-    return replace(
-        pull,
-        state=State.BROKEN,
-        detail=f"asked with the login that is here: {image.detail}",
-        missing=image.missing,
-    )
+    detail = f"asked from this machine, with its login: {found.detail or found.state}"
+    return replace(pull, state=found.state, detail=detail, missing=found.missing)

@@ -1,15 +1,17 @@
 """NODE of a command: the node that was named, or the node that fits best."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Environment, Target, Unread
+from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
+from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
@@ -27,9 +29,42 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(environment: Environment, node: str, *, nodes: tuple[Node, ...] | None = None) -> Chosen:
-    """The node that was named. `nodes`: the cluster, where it was read already."""
-    return Chosen(environment.resolve(node, nodes), f"{node} was named")
+def named(environment: Environment, node: str, *, command: str, anyway: bool = False) -> Chosen:
+    """The node that was named. Raises Refused where it does not fit, unless `anyway`: then the plan
+    of the pin warns. With the API down what the node itself reports decides.
+    """
+    hosts, nodes = environment.config.nodes.hosts, None
+    if command == "pin" or node in hosts:  # for other names `resolve` asks the API itself
+        nodes = _nodes_or_none(environment, command)
+    target = environment.resolve(node, nodes)
+    # The plan of a pin judges by itself: that another pin is in force comes first.
+    if command != "pin" and not anyway:
+        _check_fits(environment, target, command)
+    return Chosen(replace(target, anyway=anyway), f"{node} was named")
+
+
+def _check_fits(environment: Environment, target: Target, command: str) -> None:
+    name, nodes = target.host.name, target.nodes or ()
+    known = next((each for each in nodes if each.name == name), None)
+    needs = needs_of(environment.config.nodes)
+    reasons = unfit(needs, node=known)
+    # A drill reports each fault of the host itself as a finding.
+    if not reasons and command != "drill":
+        directory = environment.config.nodes.directory
+        machine = read_machine(environment.hosts, target.host, directory, needs.programs)
+        reasons = unfit(needs, node=known, machine=machine)
+    if reasons:
+        raise refusal(name, reasons, command=command, nodes=nodes)
+
+
+def _nodes_or_none(environment: Environment, command: str) -> tuple[Node, ...] | None:
+    """The cluster; None where the API is down and the command works without it."""
+    try:
+        return environment.nodes()
+    except Unreachable:
+        if command == "pin":
+            raise
+        return None
 
 
 def choose_for(environment: Environment, *, command: str) -> Chosen:
@@ -39,12 +74,14 @@ def choose_for(environment: Environment, *, command: str) -> Chosen:
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
     ]
-    record = verified[0].record if verified else None
+    offered = verified[0] if verified else None
+    record = offered.record if offered else None
+    architecture = record.platform.rpartition("/")[2] if record else ""
     choice = choose(
         candidates,
         command=command,
-        architecture=record.platform.rpartition("/")[2] if record else "",
-        room_bytes=record.size_bytes if record else 0,
+        needs=needs_of(environment.config.nodes, architecture=architecture),
+        offered=offered,
     )
     return Chosen(environment.resolve(choice.node, nodes), choice.why, sources)
 
@@ -67,7 +104,8 @@ def _read(
 ) -> tuple[tuple[Shelf | Unread, ...], tuple[Candidate, ...]]:
     """The sources, where the command takes a tarball from them, and every node."""
     # Nodes that the API rules out are not asked.
-    asked = [node for node in nodes if node.ready and not node.mark.unschedulable]
+    needs = needs_of(environment.config.nodes)
+    asked = [node for node in nodes if not unfit(needs, node=node)]
     sources = environment.sources if command not in ("import", "pin") else ()
     names = [*(host.name for host, _ in sources), *(node.name for node in asked)]
     environment.note(f"looking at {', '.join(names)}")
@@ -87,19 +125,21 @@ def _read(
     }
     late, unasked = Unreachable(f"no answer within {SECONDS:g} s"), Refused("not asked")
     candidates = tuple(
-        read.get(node.name) or Candidate(node, late if node in asked else unasked, False, False)
-        for node in nodes
+        read.get(node.name) or Candidate(node, late if node in asked else unasked) for node in nodes
     )
     return shelves, candidates
 
 
 def _read_candidate(environment: Environment, node: Node) -> Candidate:
-    directory, name = environment.config.nodes.directory, environment.config.image.name
+    nodes, name = environment.config.nodes, environment.config.image.name
     try:
         host = environment.target_of(node).host
-        machine = read_machine(environment.hosts, host, directory, ("python3",))
-        shelf = read_shelf(environment.hosts, host, directory, name)
+        machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
+        if unfit(needs_of(nodes), node=node, machine=machine):
+            return Candidate(node, machine)
+        shelf = read_shelf(environment.hosts, host, nodes.directory, name)
         has_image = not missing_names(environment, machine, shelf)
+        disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     except BreakglassError as error:
-        return Candidate(node, error, False, False)
-    return Candidate(node, machine, bool(shelf.verified), has_image)
+        return Candidate(node, error)
+    return Candidate(node, machine, next(iter(shelf.verified), None), has_image, disk)

@@ -31,25 +31,13 @@ from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.commands.job import Job
+from breakglass.commands.room import not_known, refusal
 from breakglass.config import Image, Nodes
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity
 from breakglass.observe.containerd import REFERENCE
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Confirm, Plan, Run, Step, title
-
-UNCOMPRESSED = 4
-"""An image is 3.2 to 3.7 times as large as its tarball (777 MB from 243 and 209 MB, gzip -1 and
--6).
-"""
-IMPORTED = 2 * UNCOMPRESSED
-"""containerd keeps the layers as the archive has them, uncompressed, and unpacks them beside
-that.
-"""
-FREE_SHARE = 0.15
-"""kubelet begins to delete unused images from 85 % of a disk on (imageGCHighThresholdPercent), and
-then not ours but the node's.
-"""
 
 
 @dataclass(frozen=True)
@@ -171,23 +159,12 @@ def _check_room(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
     """Warnings. Raises Refused where the import would leave so little that kubelet begins to delete
     images. `copying` checks the room for the tarball itself.
     """
-    disk, node = facts.disk, facts.node
-    if disk is None:
-        command = f"{' '.join(facts.ctr.command)} plugins ls"
-        return (
-            f"{node} does not report where containerd keeps its content ({command}), so nobody "
-            f"knows whether there is room for the import",
-        )
-    needed_bytes = tarball.size_bytes * (1 + IMPORTED)  # the tarball may lie on the same disk
-    if disk.free_bytes - needed_bytes >= FREE_SHARE * disk.size_bytes:
-        return ()
-    look = node.by_hand("df", "-h", facts.readings.content or "/")
-    raise Refused(
-        f"no room on containerd's disk on {node}: {disk.free_bytes / 1e6:.0f} MB of "
-        f"{disk.size_bytes / 1e6:.0f} free, the import takes about {needed_bytes / 1e6:.0f}, "
-        f"and with less than {FREE_SHARE:.0%} free kubelet deletes images",
-        next_step=f"make room: {look}; or choose another node: breakglass drill NODE",
-    )
+    if facts.disk is None:
+        return (not_known(facts.node, facts.ctr.command),)
+    error = refusal(facts.node, facts.disk, tarball.size_bytes, with_tarball=True, command="drill")
+    if error is not None:
+        raise error
+    return ()
 
 
 def _load(facts: Facts, tarball: Tarball) -> Run:

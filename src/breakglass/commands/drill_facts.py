@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from breakglass.commands import Environment, Target, Unread, fetch_facts, readiness
 from breakglass.commands.fetch_options import designated
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.containerd import Ctr, Namespace, read_namespace
-from breakglass.observe.machine import Disk, Machine, read_disk, read_machine
+from breakglass.observe.containerd import Ctr, Namespace, read_disk_of_content, read_namespace
+from breakglass.observe.machine import Disk, Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Host
 from breakglass.ports import said
@@ -56,7 +56,7 @@ def observe(
     environment.note(f"looking at {node} ({node.ssh})")
     machine, scratch = _read_node(environment, node, f"{nodes.directory}/{SCRATCH}")
     sources = fetch_facts.read_sources(
-        environment, node, machine, source=None, via="auto", known=known
+        environment, node, machine, environment.sources, via="auto", known=known
     )
     reach = fetch_facts.Facts(
         node, target.how, machine, scratch, sources.shelves, sources.unread, sources.logins
@@ -150,9 +150,8 @@ def _with_containerd(environment: Environment, facts: Facts) -> Facts:
     nodes = environment.config.nodes
     directory = read_shelf(environment.hosts, facts.node, nodes.directory, facts.reach.shelf.name)
     facts = replace(facts, has_directory=directory.present)
-    if readiness.missing(facts.reach.machine, nodes):
+    if readiness.unusable(facts.reach.machine, nodes):
         return facts
-    content = facts.readings.content
-    disk = read_disk(environment.hosts, facts.node, content) if content else None
+    disk = read_disk_of_content(environment.hosts, facts.node, facts.ctr)
     namespace = read_namespace(environment.hosts, facts.node, facts.ctr)
     return replace(facts, namespace=namespace, disk=disk)

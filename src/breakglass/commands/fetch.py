@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, removal, repoint, tidying
+from breakglass.commands import Environment, Identity, enter, removal, repoint, room, tidying
 from breakglass.commands.fetch_copy import copying
-from breakglass.commands.fetch_facts import Facts, observe_again, state
-from breakglass.commands.fetch_options import Option
+from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
+from breakglass.commands.fetch_options import Failures, Option, choose_option
 from breakglass.commands.job import Job
 from breakglass.config import Image
-from breakglass.errors import Refused
+from breakglass.errors import BreakglassError, Refused
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Plan, Step
 
@@ -25,6 +25,21 @@ class FetchResult:
     via: str
     sha256: str | None
     size_bytes: int
+
+
+def choose_source(
+    environment: Environment, facts: Facts, *, tag: str | None, via: str, failed: Failures
+) -> tuple[Facts, Option, tuple[Option, ...]]:
+    """As `choose_option`. Where no source has anything left, the other nodes are asked: the facts
+    that are returned have them among the sources.
+    """
+    try:
+        return facts, *choose_option(facts, tag=tag, via=via, failed=failed)
+    except BreakglassError:
+        if facts.is_named or "python3" not in facts.machine.commands:
+            raise
+        wider = with_nodes(environment, facts, via=via)
+        return wider, *choose_option(wider, tag=tag, via=via, failed=failed)
 
 
 def job(
@@ -76,6 +91,8 @@ def plan(
     steps = _steps(facts, option, image, identity)
     if not steps:
         return Plan(goal, notes=notes, warnings=warnings)
+    if not _is_there(facts, option.tarball):
+        warnings = (*warnings, *_check_usable_there(facts, option.tarball))
     return Plan(
         goal,
         (*enter(facts.node, directory, identity, present=facts.shelf.present), *steps),
@@ -132,6 +149,23 @@ def _check_foreign_files(facts: Facts, option: Option) -> None:
                 f"{directory}/{name} on {facts.node} is not what belongs there",
                 next_step=f"see what it is, then move it away: {look}",
             )
+
+
+def _check_usable_there(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
+    """A warning where the operator goes on. Raises Refused where the tarball would be of no use on
+    the node: it is for another architecture, or the import would find no room.
+    """
+    node, record = facts.node, tarball.record
+    if record is not None and record.platform != facts.machine.platform:
+        raise Refused(
+            f"{tarball.file} is for {record.platform}, {node} is {facts.machine.platform}: no pod "
+            f"would start",
+            next_step=f"choose a node of {record.platform}: breakglass fetch NODE",
+        )
+    error = room.refusal(node, facts.disk, tarball.size_bytes, with_tarball=True, command="fetch")
+    if error is not None and not facts.anyway:
+        raise error
+    return (error.message,) if error else ()
 
 
 def _steps(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:

@@ -5,6 +5,7 @@ import shlex
 from breakglass.commands import FIRST_BYTE_SECONDS, Identity, archive, publish
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
+from breakglass.commands.room import no_room_for_tarball
 from breakglass.config import Image
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Partial, Tarball
@@ -66,7 +67,7 @@ def _check_room(facts: Facts, tarball: Tarball, partial: Partial | None) -> None
     free_bytes = facts.machine.free_bytes
     # The partial is part of the tarball, or is replaced by it.
     usable_bytes = free_bytes + (partial.size_bytes if partial else 0)
-    if usable_bytes >= tarball.size_bytes:
+    if not no_room_for_tarball(usable_bytes, tarball.size_bytes):
         return
     look = facts.node.by_hand("df", "-h", directory)
     raise Refused(

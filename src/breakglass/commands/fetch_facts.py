@@ -5,14 +5,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
+from breakglass.commands.node_sources import Place, named_source, other_nodes
 from breakglass.deadline import together
-from breakglass.errors import Refused
-from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.errors import BreakglassError
+from breakglass.observe.containerd import read_disk_of_content
+from breakglass.observe.machine import Disk, Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.text import inert
 
 COMMANDS = ("python3", "ssh", "bash", "sha256sum")
+
+NODES_SECONDS = 30.0
+"""A node that hangs is no source, and does not delay the others any longer."""
 
 SSH_OPTIONS = (
     "-o",
@@ -67,6 +72,12 @@ class Facts:
     """Files on the node whose content is not what their sidecars say."""
     others_unasked: bool = False
     """A source was named, and there are others."""
+    is_named: bool = False
+    """A source was named: no other is asked."""
+    disk: Disk | None = None
+    """Of containerd's content on the node; None: not known, or not asked."""
+    anyway: bool = False
+    """The operator goes on where the import would take too much room."""
 
     def node_reaches(self, source: str) -> bool:
         """Whether the node can fetch from this source itself."""
@@ -82,18 +93,18 @@ def observe(
     via: str,
     known: tuple[Shelf | Unread, ...] = (),
 ) -> Facts:
-    """`known`: sources that were read already. Raises Refused for a source that is not configured,
-    Unreachable for the node.
+    """`source`: only this one, which may be another node. `known`: sources that were read already.
+    Raises Refused where there is no such source, Unreachable for the node.
     """
-    names = [host.name for host, _ in environment.sources]
-    if source is not None and source not in names:
-        raise Refused(f"there is no source {source}", next_step=f"one of: {', '.join(names)}")
     node = target.host
+    places = environment.sources
+    if source is not None:
+        places = (named_source(environment, source, node),)
     environment.note(f"looking at {node} ({node.ssh})")
     directory = environment.config.nodes.directory
     machine = read_machine(environment.hosts, node, directory, COMMANDS)
     shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
-    sources = read_sources(environment, node, machine, source=source, via=via, known=known)
+    sources = read_sources(environment, node, machine, places, via=via, known=known)
     facts = Facts(
         node,
         target.how,
@@ -102,7 +113,10 @@ def observe(
         sources.shelves,
         sources.unread,
         sources.logins,
-        others_unasked=source is not None and len(names) > 1,
+        others_unasked=source is not None and len(environment.sources) > 1,
+        is_named=source is not None,
+        disk=read_disk_of_content(environment.hosts, node, environment.ctr),
+        anyway=target.anyway,
     )
     return _with_hashes(environment, facts)
 
@@ -113,40 +127,69 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     """
     machine = read_machine(environment.hosts, facts.node, facts.shelf.directory, COMMANDS)
     shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
-    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf))
+    disk = read_disk_of_content(environment.hosts, facts.node, environment.ctr)
+    return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf, disk=disk))
+
+
+def with_nodes(environment: Environment, facts: Facts, *, via: str) -> Facts:
+    """The same, with the other nodes as the last sources. A node that is not reached is none: why
+    there is no tarball is said by the sources.
+    """
+    places = other_nodes(environment, facts.node)
+    if not places:
+        return facts
+    environment.note(f"looking at the other nodes: {', '.join(host.name for host, _ in places)}")
+    answers = together(
+        [partial(_on_a_node, environment, *place) for place in places], seconds=NODES_SECONDS
+    )
+    shelves = tuple(shelf for shelf in answers if shelf is not None and shelf.verified)
+    logins = _logins(environment, facts.node, facts.machine, shelves, via)
+    return replace(facts, sources=(*facts.sources, *shelves), logins={**facts.logins, **logins})
 
 
 def read_sources(
     environment: Environment,
     node: Host,
     machine: Machine,
+    places: Sequence[Place],
     *,
-    source: str | None,
     via: str,
     known: tuple[Shelf | Unread, ...] = (),
 ) -> Sources:
-    """The shelves of all sources or of the named one, and how the node itself logs in to each."""
-    wanted = [
-        (host, directory) for host, directory in environment.sources if source in (None, host.name)
-    ]
+    """The shelves of these sources, and how the node itself logs in to each."""
     answers: Sequence[Shelf | Unread | None]
     if known:
-        names = {host.name for host, _ in wanted}
+        names = {host.name for host, _ in places}
         answers = [answer for answer in known if _source_name(answer) in names]
     else:
-        for host, _ in wanted:
+        for host, _ in places:
             environment.note(f"looking at {host} ({host.ssh})")
         answers = together(
-            [partial(environment.source, host, directory) for host, directory in wanted]
+            [partial(environment.source, host, directory) for host, directory in places]
         )
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
     unread = tuple(answer for answer in answers if isinstance(answer, Unread))
-    logins = {
+    return Sources(shelves, unread, _logins(environment, node, machine, shelves, via))
+
+
+def _on_a_node(environment: Environment, host: Host, directory: str) -> Shelf | None:
+    try:
+        answer = environment.source(host, directory)
+    except BreakglassError:
+        return None
+    return answer if isinstance(answer, Shelf) else None
+
+
+def _logins(
+    environment: Environment, node: Host, machine: Machine, shelves: tuple[Shelf, ...], via: str
+) -> dict[str, Login]:
+    if via == "operator":
+        return {}
+    return {
         shelf.host.name: _read_login(environment, node, machine, shelf.host)
         for shelf in shelves
-        if via != "operator" and shelf.present
+        if shelf.present
     }
-    return Sources(shelves, unread, logins)
 
 
 def _source_name(answer: Shelf | Unread) -> str:

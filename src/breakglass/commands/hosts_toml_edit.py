@@ -38,12 +38,12 @@ def edit_hosts_toml(
                 "not start then)"
             ),
         )
-    pulls = (answers.first(each.registry) for each in sharing)
+    reasons = {each.registry: answers.why_first(each.registry) for each in sharing}
     notes = tuple(
-        f"{pull.registry} answers, but its image is broken, asked from {node} ({pull.name}: "
-        f"{pull.detail}): pulls go to the node first"
-        for pull in pulls
-        if pull is not None
+        f"{registry} does not serve the image to {node} ({reason}): {node} asks itself first, and "
+        f"does so until breakglass restore"
+        for registry, reason in reasons.items()
+        if reason
     )
     first = bool(notes)
     entry = answers.taken.file(site.file)
@@ -73,7 +73,7 @@ def _left_as_it_is(
         why = f"holds lines of breakglass that no record in {directory} knows"
     if lists(site.text, address, first=first):
         return f"{node}:{site.file} {why}; it lists the node, and is left as it is"
-    place = " first, though the image of the registry is broken" if first else ""
+    place = " first, though the registry does not serve the image" if first else ""
     raise Refused(
         f"{node}:{site.file} {why}, and does not list {address}{place}",
         next_step=(

@@ -6,8 +6,8 @@ from breakglass.commands import Environment, Target
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.import_names import keep_name
 from breakglass.errors import Refused
-from breakglass.observe.containerd import Containerd, read_containerd
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
+from breakglass.observe.machine import Disk, Machine, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Host
 
@@ -23,6 +23,10 @@ class Facts:
     """The names that the image gets; the first is the name in the tarball."""
     containerd: Containerd
     answers: Answers
+    disk: Disk | None = None
+    """Of containerd's content; None: not known."""
+    anyway: bool = False
+    """The operator goes on where the import would take too much room."""
 
 
 def observe(
@@ -42,6 +46,7 @@ def observe(
         answer_pulls=answer_pulls,
         before=None,
         shelf=shelf,
+        anyway=target.anyway,
     )
 
 
@@ -52,7 +57,13 @@ def observe_again(
     meanwhile changes no plan.
     """
     return _observe(
-        environment, facts.node, facts.how, tag=tag, answer_pulls=answer_pulls, before=facts.answers
+        environment,
+        facts.node,
+        facts.how,
+        tag=tag,
+        answer_pulls=answer_pulls,
+        before=facts.answers,
+        anyway=facts.anyway,
     )
 
 
@@ -75,6 +86,7 @@ def _observe(
     answer_pulls: bool,
     before: Answers | None,
     shelf: Shelf | None = None,
+    anyway: bool,
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
     nodes, image = environment.config.nodes, environment.config.image
@@ -100,7 +112,19 @@ def _observe(
         wanted=answer_pulls,
         pulls=before.pulls if before else None,
     )
-    return Facts(host, how, machine, shelf, tarball, names, containerd, answers)
+    disk = read_disk_of_content(environment.hosts, host, environment.ctr)
+    return Facts(
+        host,
+        how,
+        machine,
+        shelf,
+        tarball,
+        names,
+        containerd,
+        answers,
+        disk,
+        anyway,
+    )
 
 
 def _read_machine(environment: Environment, host: Host) -> Machine:

@@ -5,7 +5,7 @@ recorded image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, Target, enter, verify
+from breakglass.commands import Environment, Identity, Target, enter, room, verify
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
@@ -68,6 +68,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     ctr = Ctr(nodes.ctr, nodes.namespace)
     expected = expected_images(tarball, facts.names)
     importing, undo = _import_steps(facts, tarball, tarball.record, ctr, nodes)
+    doubts = _check_room(facts, tarball, ctr) if _load(facts, tarball, ctr) in importing else ()
     answering = _answering(facts, expected, ctr, nodes)
     settling = _settling_steps(facts, expected, ctr, nodes, answering)
     goal = _goal(facts, tarball.record, expected)
@@ -81,8 +82,22 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         undo=undo,
         settled=len(first) + len(importing),
         notes=(facts.how, source, *answering.notes),
-        warnings=answering.warnings,
+        warnings=(*doubts, *answering.warnings),
     )
+
+
+def _check_room(facts: Facts, tarball: Tarball, ctr: Ctr) -> tuple[str, ...]:
+    """Warnings. Raises Refused where the import would leave so little room that kubelet begins to
+    delete images.
+    """
+    if facts.disk is None:
+        return (room.not_known(facts.node, ctr.command),)
+    error = room.refusal(
+        facts.node, facts.disk, tarball.size_bytes, with_tarball=False, command="import"
+    )
+    if error is not None and not facts.anyway:
+        raise error
+    return (error.message,) if error else ()
 
 
 def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:

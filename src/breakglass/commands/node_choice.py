@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
+from breakglass.commands.fitness import Needs, in_words, unfit
+from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node, parse_pin
-from breakglass.observe.machine import Machine
+from breakglass.observe.machine import Disk, Machine
+from breakglass.observe.shelf import Tarball
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,11 @@ class Candidate:
     node: Node
     machine: Machine | BreakglassError
     """Or why it could not be read."""
-    has_tarball: bool
-    has_image: bool
+    tarball: Tarball | None = None
+    """A verified tarball that it has."""
+    has_image: bool = False
+    disk: Disk | None = None
+    """Of containerd's content; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +32,19 @@ class Choice:
 
 
 def choose(
-    candidates: tuple[Candidate, ...], *, command: str, architecture: str, room_bytes: int
+    candidates: tuple[Candidate, ...], *, command: str, needs: Needs, offered: Tarball | None
 ) -> Choice:
-    """The node that fits best, by number among equals. Raises Refused with a reason for each node,
-    Unreachable where one of them was not reached.
+    """The node that fits best: one that has the image, then one that has a tarball, then by number.
+    Raises Refused with a reason for each node, Unreachable where one of them was not reached.
 
-    All prefer a node without a taint, then one that has the tarball, then one that has the image;
-    for `import` the tarball, for `pin` the image is a condition. If a pin exists, `recover` uses
-    its target.
+    For `import` the tarball, for `pin` the image is a condition. If a pin exists, `recover` uses
+    its target. `offered`: the tarball that the sources have; None: not known, or none.
     """
     target = _pin_target(candidates) if command == "recover" else None
     if target is not None:
         return Choice(target, f"chose {target}: it is the target of the pin in force")
     reasons = {
-        candidate.node.name: why_not(
-            candidate, command=command, architecture=architecture, room_bytes=room_bytes
-        )
+        candidate.node.name: why_not(candidate, command=command, needs=needs, offered=offered)
         for candidate in candidates
     }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
@@ -52,35 +55,54 @@ def choose(
     return Choice(best.node.name, f"chose {best.node.name}: {_merits(best)}{passed_over}")
 
 
-def why_not(candidate: Candidate, *, command: str, architecture: str, room_bytes: int) -> str:
+def why_not(candidate: Candidate, *, command: str, needs: Needs, offered: Tarball | None) -> str:
     """The node's name, and why it would not be chosen; empty where it would."""
-    reason = _reason(candidate, command=command, architecture=architecture, room_bytes=room_bytes)
+    reason = _reason(candidate, command=command, needs=needs, offered=offered)
     if isinstance(reason, BreakglassError):
         return reason.named(candidate.node.name)
     return reason and f"{candidate.node.name}: {reason}"
 
 
 def _reason(
-    candidate: Candidate, *, command: str, architecture: str, room_bytes: int
+    candidate: Candidate, *, command: str, needs: Needs, offered: Tarball | None
 ) -> str | BreakglassError:
-    node, machine = candidate.node, candidate.machine
-    if not node.ready:
-        return "not Ready"
-    if node.mark.unschedulable:
-        return "cordoned"
-    if node.disk_pressure:
-        return "DiskPressure"
-    if architecture and node.architecture and node.architecture != architecture:
-        return f"architecture {node.architecture}, the image is for {architecture}"
+    if reasons := unfit(needs, node=candidate.node):
+        return in_words(reasons)
+    machine = candidate.machine
     if isinstance(machine, BreakglassError):
         return machine
-    if command == "import" and not candidate.has_tarball:
+    if reasons := unfit(needs, node=candidate.node, machine=machine):
+        return in_words(reasons)
+    if command == "import" and candidate.tarball is None:
         return "has no tarball"
-    if command == "pin" and not candidate.has_image:
-        return "does not have the image"
-    if not candidate.has_tarball and machine.free_bytes < room_bytes:
-        return f"{machine.free_bytes / 1e6:.0f} MB free, {room_bytes / 1e6:.0f} MB needed"
-    return ""
+    if command == "pin":
+        return "" if candidate.has_image else "does not have the image"
+    return _no_room(candidate, machine, command=command, offered=offered)
+
+
+def _no_room(
+    candidate: Candidate, machine: Machine, *, command: str, offered: Tarball | None
+) -> str:
+    """Why what is still to be brought to the node does not fit on its disks."""
+    wanted = offered or candidate.tarball
+    if wanted is None:
+        return ""
+    has_tarball = candidate.tarball is not None and _same(candidate.tarball, wanted)
+    has_image = has_tarball and candidate.has_image
+    if command == "drill":  # it brings everything once more
+        has_tarball = has_image = False
+    reason = "" if has_tarball else no_room_for_tarball(machine.free_bytes, wanted.size_bytes)
+    if reason or has_image:
+        return reason
+    return no_room_to_import(candidate.disk, wanted.size_bytes, with_tarball=not has_tarball)
+
+
+def _same(one: Tarball, other: Tarball) -> bool:
+    return (
+        one.record is not None
+        and other.record is not None
+        and one.record.sha256 == other.record.sha256
+    )
 
 
 def _pin_target(candidates: tuple[Candidate, ...]) -> str | None:
@@ -127,30 +149,20 @@ def _no_node_fits(
 def _merits(candidate: Candidate) -> str:
     """Why this node and no other."""
     has = []
-    if candidate.has_tarball:
+    if candidate.tarball:
         has.append("the tarball")
     if candidate.has_image:
         has.append("the image")
-    merits = "Ready, not cordoned, answers SSH, has room"
-    if has:
-        merits = f"it has {' and '.join(has)} already"
-    if not candidate.node.taints:
-        return merits
-    taints = ", ".join(candidate.node.taints)
     return (
-        f"{merits}; it has the taint {taints}, so pods need a toleration; no node without a taint "
-        f"fits"
+        f"it has {' and '.join(has)} already"
+        if has
+        else "Ready, not cordoned, answers SSH, has room"
     )
 
 
 def _preference(candidate: Candidate) -> tuple[object, ...]:
-    """The lowest is chosen. A taint comes first: the CI pods may not tolerate it."""
-    return (
-        bool(candidate.node.taints),
-        not candidate.has_tarball,
-        not candidate.has_image,
-        _natural(candidate.node.name),
-    )
+    """The lowest is chosen."""
+    return (not candidate.has_image, candidate.tarball is None, _natural(candidate.node.name))
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands import Environment, Identity, Target
+from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
-from breakglass.observe.machine import read_machine
+from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
@@ -30,6 +31,11 @@ class Facts:
     """What the pods call the image, without tags."""
     volumes: tuple[Volume, ...] | None = ()
     """Those that only some nodes can serve. None: they could not be read."""
+    machine: Machine | None = None
+    """The target's host; None: not looked at."""
+    needs: Needs = NONE
+    anyway: bool = False
+    """A target that does not fit is a warning."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
 
@@ -75,12 +81,15 @@ def observe(
         pods = None
     missing: tuple[str, ...] = ()
     volumes = _volumes(environment)
-    if node and node.ready and not node.mark.unschedulable and may_patch is not False:
+    needs = needs_of(environment.config.nodes)
+    machine = None
+    if node and may_patch is not False and (target.anyway or not unfit(needs, node=node)):
         environment.note(f"looking at {host} ({host.ssh})")
         directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, host, directory, ("python3",))
-        shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
-        missing = missing_names(environment, machine, shelf)
+        machine = read_machine(environment.hosts, host, directory, needs.programs)
+        if target.anyway or not unfit(needs, machine=machine):
+            shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
+            missing = missing_names(environment, machine, shelf)
     return Facts(
         host.name,
         target.how,
@@ -90,6 +99,9 @@ def observe(
         pods,
         frozenset(repository_of(name) for name in environment.config.image.names("any")),
         volumes,
+        machine,
+        needs,
+        target.anyway,
     )
 
 
@@ -119,7 +131,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     """Raises Refused when the target does not fit or another pin is in force."""
     target = _target(facts)
     _check_no_other_pin(facts)
-    _check_schedulable(facts, target)
+    doubts = _check_fits(facts, target)
     text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
     steps = tuple(
         PatchNode(
@@ -139,7 +151,7 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
         f"the annotation {ANNOTATION}",
         steps,
         notes=notes,
-        warnings=tuple(_warnings(facts)),
+        warnings=(*doubts, *_warnings(facts)),
     )
 
 
@@ -178,22 +190,21 @@ def _check_no_other_pin(facts: Facts) -> None:
     raise Refused(message, next_step=f"{use}breakglass restore")
 
 
-def _check_schedulable(facts: Facts, target: Node) -> None:
-    """Raises Refused where pods would not be scheduled or not start on the target."""
+def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
+    """A warning where the target does not fit and the operator goes on. Raises Refused where pods
+    would not be scheduled or not start there.
+    """
     name = target.name
-    if target.mark.unschedulable:
-        raise Refused(
-            f"{name} is cordoned, no pod would be scheduled anywhere",
-            next_step=f"kubectl uncordon {name}, or choose another node",
-        )
-    if not target.ready:
-        raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
+    reasons = unfit(facts.needs, node=target, machine=facts.machine)
+    if reasons and not facts.anyway:
+        raise refusal(name, reasons, command="pin", nodes=facts.nodes)
     if facts.missing:
         raise Refused(
             f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "
             f"image of its tarball",
             next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )
+    return (warning(name, reasons),) if reasons else ()
 
 
 def left_alone(facts: Facts) -> list[str]:

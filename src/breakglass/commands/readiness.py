@@ -10,6 +10,7 @@ from breakglass.commands import Environment
 from breakglass.commands.answering import set_up
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.fetch_facts import Login
+from breakglass.commands.fitness import Needs, Reason, in_words, unfit
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.containerd import Ctr
@@ -27,15 +28,6 @@ class Readings:
     """None: it is not known, for the node lacks what would be asked with."""
     may_patch: bool | BreakglassError | None
     """None: the API would not say."""
-
-    @property
-    def content(self) -> str | None:
-        """The directory of containerd's content store."""
-        return (
-            self.answers.answering.content
-            if isinstance(self.answers, Answers) and self.answers.answering
-            else None
-        )
 
 
 @dataclass(frozen=True)
@@ -78,12 +70,13 @@ def observe(environment: Environment, machine: Machine, names: tuple[str, ...]) 
             pulls=(),
         )
 
-    ready = not missing(machine, environment.config.nodes)
+    ready = not unusable(machine, environment.config.nodes)
     return Readings(_attempt(answers) if ready else None, _attempt(environment.may_patch))
 
 
-def missing(machine: Machine, nodes: Nodes) -> tuple[str, ...]:
-    return tuple(program for program in programs(nodes) if program not in machine.commands)
+def unusable(machine: Machine, nodes: Nodes) -> tuple[Reason, ...]:
+    """Why nothing can be brought to this machine: a program is missing or too old."""
+    return unfit(Needs(programs=programs(nodes)), machine=machine)
 
 
 def checks(
@@ -100,14 +93,15 @@ def checks(
 
 
 def _programs(machine: Machine, nodes: Nodes) -> Check:
-    node, lacks = machine.host, missing(machine, nodes)
-    if not lacks:
+    node, reasons = machine.host, unusable(machine, nodes)
+    if not reasons:
         return Check("programs", f"{node} has {', '.join(programs(nodes))}")
+    remedies = "; ".join(reason.remedy for reason in reasons)
     return _failed(
         "programs",
         Refused(
-            f"{node} has no {', '.join(lacks)}",
-            next_step=f"install it on {node}, or choose another node: breakglass drill NODE",
+            f"{node}: {in_words(reasons)}",
+            next_step=f"{remedies}; or choose another node: breakglass drill NODE",
         ),
     )
 

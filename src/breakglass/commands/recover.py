@@ -19,7 +19,7 @@ from breakglass.commands import (
     restore_facts,
 )
 from breakglass.commands.choose import Chosen, choose_for, named
-from breakglass.commands.fetch_options import Option, choose_option
+from breakglass.commands.fetch_options import Option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -102,11 +102,11 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"{check.unserved(registries)} ({states or 'the configuration names none'})"
 
 
-def choose(environment: Environment, *, node: str | None) -> Chosen:
-    """The node that was named, else the best fit."""
-    return (
-        named(environment, node) if node is not None else choose_for(environment, command="recover")
-    )
+def choose(environment: Environment, *, node: str | None, anyway: bool) -> Chosen:
+    """The node that was named, if it fits; else the best fit."""
+    if node is not None:
+        return named(environment, node, command="recover", anyway=anyway)
+    return choose_for(environment, command="recover")
 
 
 def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Facts:
@@ -115,7 +115,9 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
     fetching = fetch_facts.observe(
         environment, target=target, source=None, via="auto", known=chosen.sources
     )
-    option, others = choose_option(fetching, tag=tag, via="auto", failed={})
+    fetching, option, others = fetch.choose_source(
+        environment, fetching, tag=tag, via="auto", failed={}
+    )
     shelf = fetch.shelf_then(fetching, option, tag=tag)
     into = (
         import_facts.observe(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from breakglass.commands import Environment, Unread
+from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.status_facts import (
     Facts,
@@ -101,16 +102,17 @@ def _cluster(environment: Environment) -> Cluster:
 
 def _look(environment: Environment, seen: Seen) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
+    nodes = environment.config.nodes
+    needs = needs_of(nodes)
+    seen = replace(seen, unfit=unfit(needs, node=seen.node))
     try:
         host = (
             environment.target_of(seen.node) if seen.node else environment.resolve(seen.name)
         ).host
-        machine = read_machine(
-            environment.hosts, host, environment.config.nodes.directory, ("python3",)
-        )
+        machine = read_machine(environment.hosts, host, nodes.directory, needs.programs)
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
-    seen = replace(seen, host=host)
+    seen = replace(seen, host=host, unfit=unfit(needs, node=seen.node, machine=machine))
     for read in (_shelf, _taken, _responder, _image):
         try:
             seen = read(environment, machine, seen)

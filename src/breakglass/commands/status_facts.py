@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from breakglass.age import age_seconds
 from breakglass.commands import Unread
+from breakglass.commands.fitness import Reason
+from breakglass.commands.hosts_toml_reading import lists
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -41,6 +43,8 @@ class Seen:
     responder: Responder | None = None
     unread: tuple[Unread, ...] = ()
     """What could not be read of it."""
+    unfit: tuple[Reason, ...] = ()
+    """Why no command would choose it."""
 
     @property
     def holds(self) -> bool | None:
@@ -65,12 +69,23 @@ class Seen:
 
     @property
     def answers_pulls(self) -> bool | None:
-        return (
-            False
-            if self.should_answer is False
-            else None
-            if self.responder is None
-            else bool(self.responder.answers)
+        """As containerd would ask: each hosts.toml lists the responder, and it answers."""
+        if self.should_answer is False:
+            return False
+        if self.responder is None:
+            return None
+        return bool(self.responder.answers) and not self.unlisted
+
+    @property
+    def unlisted(self) -> tuple[str, ...]:
+        """The files of the import that no longer list the responder: k3s writes them anew at each
+        start, Spegel moves them away.
+        """
+        if self.taken is None or self.responder is None or self.responder.port is None:
+            return ()
+        address = f"http://127.0.0.1:{self.responder.port}"
+        return tuple(
+            file.path for file in self.taken.files if not lists(file.now, address, first=False)
         )
 
     @property

@@ -1,6 +1,7 @@
 """The one line of status that says what to type next. Pure."""
 
 from breakglass.commands import Unread
+from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.status_facts import (
     Facts,
     PinSeen,
@@ -33,6 +34,10 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
     another = "breakglass restore, then breakglass recover, which chooses another node"
     if not target.node.ready:
         return f"bring {name} back; or {another}"
+    # A taint or a label may be what the operator went on with, by --anyway.
+    states = [reason for reason in target.unfit if reason.kind is Kind.STATE]
+    if states:
+        return f"{another} ({name} takes no new pods: {in_words(states)})"
     # The API may not have noticed yet; or it is this machine that does not reach the node.
     if target.host is None:
         return (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.commands import Unread
 from breakglass.commands.check import counted
+from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.node_record import edited
 from breakglass.commands.status_facts import (
     Facts,
@@ -156,8 +157,7 @@ def _state(seen: Seen, facts: Facts) -> str:
         words.append("pinned" if by_us else "cordoned")
     elif by_us:
         words.append("uncordoned since")
-    if seen.node.disk_pressure:
-        words.append("DiskPressure")
+    words += seen.node.conditions
     return ", ".join(words)
 
 
@@ -165,12 +165,17 @@ def _what(seen: Seen) -> list[str]:
     if seen.host is None:
         return [unread.error.unnamed(seen.name) for unread in seen.unread]
     words = [_image(seen)]
+    # Its state, the cordon among it, stands in the column before this one.
+    beside = [reason for reason in seen.unfit if reason.kind is not Kind.STATE]
+    if beside:
+        words.append(f"does not fit: {in_words(beside)}")
     if seen.shelf and seen.shelf.verified:
         words.append(f"tarball {', '.join(tarball.tag for tarball in seen.shelf.verified)}")
     if seen.answers_pulls:
         words.append("serves it locally")
     elif seen.fails_to_answer:
-        words.append("should serve it locally and does NOT")
+        why = " (hosts.toml was rewritten)" if seen.unlisted else ""
+        words.append(f"should serve it locally and does NOT{why}")
     return [*words, *(unread.error.unnamed(seen.name) for unread in seen.unread)]
 
 

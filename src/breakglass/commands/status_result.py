@@ -55,6 +55,8 @@ class NodeResult:
     answers_pulls: bool | None
     should_answer: bool | None
     edited: tuple[str, ...]
+    unfit: tuple[str, ...]
+    """Why no command would choose it."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def _node(seen: Seen) -> NodeResult:
         answers_pulls=seen.answers_pulls,
         should_answer=seen.should_answer,
         edited=seen.edited,
+        unfit=tuple(map(str, seen.unfit)),
     )
 
 

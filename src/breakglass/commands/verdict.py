@@ -5,6 +5,7 @@ not.
 from dataclasses import dataclass
 
 from breakglass.commands import Environment
+from breakglass.commands.hosts_toml_reading import registry_of
 from breakglass.commands.import_facts import Facts
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
@@ -66,7 +67,7 @@ def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]
     return (
         f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
         *(f"  {name}: IfNotPresent{', Always' if answers else ''}" for name in names),
-        *(_always(facts) if answers else _never()),
+        *(_always(facts, names) if answers else _never()),
         *_no_longer(names, before),
         "By digest no pod starts: docker save changes the manifest's digest.",
         *_collection(facts, cluster),
@@ -86,29 +87,28 @@ def heeds_pinned(kubelet: str) -> bool | None:
     return version >= first if first else version > HEEDS_PINNED[-1]
 
 
-def _always(facts: Facts) -> tuple[str, ...]:
+def _always(facts: Facts, names: tuple[str, ...]) -> tuple[str, ...]:
     assert facts.answers.answering
     answering = facts.answers.answering
-    first = sorted(
-        {pull.registry for pull in facts.answers.pulls if facts.answers.first(pull.registry)}
-    )
-    rule = (
-        "a registry that is back wins again"
-        if not first
-        else f"before {', '.join(first)}, whose image is broken; after the others"
-    )
+    registries = sorted({registry_of(name) for name in names})
+    first = [registry for registry in registries if facts.answers.why_first(registry)]
+    after = [registry for registry in registries if registry not in first]
+    rules = [
+        *([f"before {' and '.join(first)}"] if first else []),
+        *([f"after {' and '.join(after)}, which serves the image now"] if after else []),
+    ]
     always = (
         f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
-        f"{rule}. After a reboot of the node: breakglass import {facts.node}"
+        f"{', '.join(rules)}. After a reboot of the node: breakglass import {facts.node}"
     )
-    refusing = (
+    means = (
         (
             (
-                f"But {', '.join(facts.answers.refusing)} wants a login: if "
-                f"its image is broken, Always does not start under its names."
+                f"A tag of {' and '.join(first)} means this tarball's image on {facts.node} until "
+                f"breakglass restore, also when the registry is back."
             ),
         )
-        if facts.answers.refusing
+        if first
         else ()
     )
     newer = (
@@ -121,7 +121,7 @@ def _always(facts: Facts) -> tuple[str, ...]:
         if answering.config_is_newer
         else ()
     )
-    return (always, *refusing, *newer)
+    return (always, *means, *newer)
 
 
 def _no_longer(names: tuple[str, ...], before: Facts) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ from breakglass.grammar import (
     check_context,
     check_destination,
     check_file_name,
+    check_label_key,
+    check_label_value,
     check_namespace,
     check_node_name,
     check_path,
@@ -124,6 +126,8 @@ def _nodes(section: Section) -> Nodes:
         namespace=section.take("namespace", text(check_namespace), Nodes.namespace),
         registry_config=section.take("registry_config", text(check_path), Nodes.registry_config),
         answer_pulls=section.take("answer_pulls", truth, Nodes.answer_pulls),
+        tolerates=section.items("tolerates", text(check_label_key)),
+        selector=section.pairs("selector", text(check_label_key), text(check_label_value)),
     )
 
 

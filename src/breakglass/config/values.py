@@ -61,6 +61,8 @@ class Nodes:
     namespace: str = "k8s.io"
     registry_config: str = "/etc/containerd/certs.d"
     answer_pulls: bool = True
+    tolerates: tuple[str, ...] = ()
+    selector: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Nodes and pods as the API has them, as frozen facts."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,13 @@ from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
 from breakglass.text import inert
 
+KEEPING_AWAY = ("DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable")
+"""Conditions under which a node takes no new pods: the node controller adds a taint for each."""
+CORDON_TAINT = "node.kubernetes.io/unschedulable"
+"""The node controller's taint for a cordon, ours or somebody else's."""
+
+_COUNT = re.compile("[0-9]{1,9}")
+
 
 @dataclass(frozen=True)
 class Node:
@@ -18,17 +26,28 @@ class Node:
 
     name: str
     address: str | None
-    """Its InternalIP."""
+    """Its first InternalIP."""
     architecture: str
     ready: bool
-    disk_pressure: bool
+    conditions: tuple[str, ...]
+    """Those of KEEPING_AWAY that hold."""
     mark: Mark
     resource_version: str
     kubelet: str = ""
     """Its version, as `v1.30.2`."""
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[str, ...] = ()
-    """Keys of the taints that keep pods away: NoSchedule and NoExecute."""
+    """Keys of the taints that keep pods away: NoSchedule and NoExecute. A cordon's taint is not
+    among them: `mark` has the cordon.
+    """
+    addresses: tuple[str, ...] = ()
+    """Every InternalIP, in the order of the API: a node may have one for IPv4 and one for IPv6."""
+    operating_system: str = ""
+    runtime: str = ""
+    """What kubelet runs containers with, as `containerd://2.1.4`."""
+    pods: int | None = None
+    """How many pods it may hold; None: the API does not say."""
+    is_being_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,24 +112,29 @@ def parse_node(item: dict[str, Any]) -> Node:
     ]
     annotation = mapping(metadata.get("annotations")).get(ANNOTATION)
     system = mapping(status.get("nodeInfo"))
-    taints = [
-        taint
+    keys = (
+        text(taint.get("key"))
         for taint in list_of(spec.get("taints"))
         if taint.get("effect") in ("NoSchedule", "NoExecute")
-    ]
+    )
     return Node(
         name=text(metadata.get("name")),
         address=next(filter(None, addresses), None),
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
-        disk_pressure=conditions.get("DiskPressure") == "True",
+        conditions=tuple(kind for kind in KEEPING_AWAY if conditions.get(kind) == "True"),
         mark=Mark(
             unschedulable=spec.get("unschedulable") is True,
             annotation=annotation if isinstance(annotation, str) else None,
         ),
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
-        taints=tuple(text(taint.get("key")) for taint in taints),
+        taints=tuple(dict.fromkeys(key for key in keys if key != CORDON_TAINT)),
+        addresses=tuple(filter(None, addresses)),
+        operating_system=text(system.get("operatingSystem")),
+        runtime=text(system.get("containerRuntimeVersion")),
+        pods=_count(mapping(status.get("allocatable")).get("pods")),
+        is_being_deleted="deletionTimestamp" in metadata,
         labels=tuple(
             sorted(
                 (name, value)
@@ -119,6 +143,13 @@ def parse_node(item: dict[str, Any]) -> Node:
             )
         ),
     )
+
+
+def _count(quantity: object) -> int | None:
+    """A number of pods. Kubernetes writes it as text, in full; what is written otherwise is not
+    known here.
+    """
+    return int(quantity) if isinstance(quantity, str) and _COUNT.fullmatch(quantity) else None
 
 
 def parse_pod(item: dict[str, Any]) -> Pod:

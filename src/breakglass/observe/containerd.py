@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused, Unreachable
+from breakglass.observe.machine import Disk, read_disk
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads, Result, said
 from breakglass.shape import parse_json
@@ -15,6 +16,8 @@ from breakglass.text import inert, version_numbers
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_CONTENT_ROOT = re.compile(r"^\s+root\s+(/[!-~]*)\s*$", re.MULTILINE)
+"""In what `ctr plugins ls -d` exports."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,15 @@ def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
         next_step=f"look at it with: {host.by_hand(*argv)}",
         where=host.name,
     )
+
+
+def read_disk_of_content(reads: Reads, host: Host, ctr: Ctr) -> Disk | None:
+    """The file system of containerd's content store, where an import puts everything; None:
+    containerd does not report where that is.
+    """
+    listing = reads.ask(host, (*ctr.command, "plugins", "ls", "-d", "id==content"))
+    root = _CONTENT_ROOT.search(listing.stdout.decode("utf-8", "replace"))
+    return read_disk(reads, host, root[1]) if listing.ok and root else None
 
 
 def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:

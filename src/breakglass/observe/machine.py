@@ -16,9 +16,16 @@ uname -m
 d=$1; shift
 while [ ! -d "$d" ]; do d=${d%/*}; d=${d:-/}; done
 df -Pk "$d" | { read -r _; read -r _ _ _ free _; echo "$free"; }
-for c in "$@"; do command -v "$c" >/dev/null 2>&1 && echo "$c"; done
+for c in "$@"; do
+command -v "$c" >/dev/null 2>&1 || continue
+if [ "$c" = python3 ]; then
+v=$(python3 -IS -c "import sys; print(*sys.version_info[:2])" 2>/dev/null) || continue
+echo "python3 $v"
+else echo "$c"; fi
+done
 echo end
 """
+_PYTHON = re.compile("python3 ([0-9]{1,3}) ([0-9]{1,3})")
 
 ARCHITECTURES = {
     "x86_64": "amd64",
@@ -39,7 +46,9 @@ class Machine:
     free_bytes: int
     """On the file system of our directory."""
     commands: frozenset[str]
-    """Those of the ones asked for that it has."""
+    """Those of the ones asked for that it has. A python3 that does not run is not among them."""
+    python: tuple[int, int] | None = None
+    """The version of python3; None: there is none, or nobody asked for it."""
 
     @property
     def platform(self) -> str:
@@ -63,13 +72,24 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
             next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
             where=host.name,
         )
-    return Machine(host, ARCHITECTURES.get(lines[0], lines[0]), free * 1024, frozenset(lines[2:-1]))
+    versions = [matched for line in lines[2:-1] if (matched := _PYTHON.fullmatch(line))]
+    commands_there = {"python3" if _PYTHON.fullmatch(line) else line for line in lines[2:-1]}
+    return Machine(
+        host,
+        ARCHITECTURES.get(lines[0], lines[0]),
+        free * 1024,
+        frozenset(commands_there),
+        (int(versions[0][1]), int(versions[0][2])) if versions else None,
+    )
 
 
 @dataclass(frozen=True)
 class Disk:
+    """A file system, and the directory that was asked for."""
+
     size_bytes: int
     free_bytes: int
+    directory: str = "/"
 
 
 def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
@@ -87,7 +107,7 @@ def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
             next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
             where=host.name,
         )
-    return Disk(size * 1024, free * 1024)
+    return Disk(size * 1024, free * 1024, directory)
 
 
 def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, str]:

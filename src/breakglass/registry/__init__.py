@@ -7,7 +7,7 @@ of it come and it has its length.
 
 from breakglass.registry.credentials import Credentials, Login, read_credentials
 from breakglass.registry.found import Found, ImageId, Lost
-from breakglass.registry.images import image_id, look, look_all
+from breakglass.registry.images import image_id, look, look_all, look_at
 from breakglass.registry.judgement import judged
 from breakglass.remote.distribution.answers import State
 
@@ -22,5 +22,6 @@ __all__ = [
     "judged",
     "look",
     "look_all",
+    "look_at",
     "read_credentials",
 ]

@@ -101,11 +101,8 @@ def image_id(
     """The configuration's digest of REGISTRY/REPOSITORY:TAG, from the configured registry of that
     host, else from https://REGISTRY.
     """
-    host, _, path = reference.partition("/")
-    repository, _, tag = path.rpartition(":")
-    session = LoginSession(
-        _registry_of(host, repository, registries), credentials, deadline_seconds
-    )
+    registry, tag = _registry_of(reference, registries)
+    session = LoginSession(registry, credentials, deadline_seconds)
     try:
         session.ping()
         _, manifest = resolve(session, tag)
@@ -119,12 +116,23 @@ def image_id(
         return ImageId(why.state, None, why.missing, inert(why.detail))
 
 
-def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
+def look_at(
+    reference: str, registries: Iterable[Registry], *, platform: str, credentials: Credentials
+) -> Found:
+    """Whether a pull of REGISTRY/REPOSITORY:TAG for this platform would succeed; see `look`."""
+    registry, tag = _registry_of(reference, registries)
+    return look(registry, tag, credentials=credentials, platform=platform)
+
+
+def _registry_of(reference: str, registries: Iterable[Registry]) -> tuple[Registry, str]:
+    """The configured registry of the reference's host, else https://HOST; and the tag."""
+    host, _, path = reference.partition("/")
+    repository, _, tag = path.rpartition(":")
     for registry in registries:
         if registry.url.partition("://")[2].removesuffix(
             ":443" if registry.url.startswith("https:") else ":80"
         ) == host.removesuffix(":443"):
-            return replace(registry, repository=repository)
+            return replace(registry, repository=repository), tag
     # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs
     # no TLS.
     scheme = (
@@ -132,9 +140,8 @@ def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> 
         if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host)
         else "https"
     )
-    return Registry(
-        host, f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}", repository
-    )
+    server = "registry-1.docker.io" if host == "docker.io" else host
+    return Registry(host, f"{scheme}://{server}", repository), tag
 
 
 def _remark(head_refusal: int | None) -> str:

@@ -125,7 +125,7 @@ def test_a_full_disk_is_refused_before_anything_is_copied(practised: Trial) -> N
     with practised.environment.nodes[NODE].room("data", free_megabytes=2):
         ran = drilled(practised)
         assert ran.lines == []
-        assert "no room on containerd's disk" in ran.error["message"]
+        assert "no room on k8s-node" in ran.error["message"]
         assert "df -h" in ran.error["next"]
     works_again(practised)
 

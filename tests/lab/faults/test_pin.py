@@ -171,7 +171,7 @@ def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Tri
     trial.arranged()
     for target, said in {
         "k8s-node77": "there is no node k8s-node77",
-        "k8s-node3": "k8s-node3 is cordoned",
+        "k8s-node3": "k8s-node3 does not fit: cordoned",
         "k8s-node2": "k8s-node2 does not have the image",
     }.items():
         error = trial.run("pin", target, "--yes").error
@@ -180,7 +180,10 @@ def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Tri
     is_unchanged(trial)
     with stopped((environment.nodes["k8s-node10"], "kubelet")):
         not_ready(environment, "k8s-node10")
-        assert "k8s-node10 is not Ready" in trial.run("pin", "k8s-node10", "--yes").error["message"]
+        assert (
+            "k8s-node10 does not fit: not Ready"
+            in trial.run("pin", "k8s-node10", "--yes").error["message"]
+        )
         is_unchanged(trial)
     environment.cluster.await_ready()
     environment.cluster.uncordon("k8s-node3")

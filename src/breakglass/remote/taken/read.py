@@ -28,7 +28,9 @@ def read(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     state["strays"] = [
         str(file)
-        for file in sorted(arguments.certs.glob("*/hosts.toml"))
+        # Spegel moves what it finds into _backup, and later brings it back.
+        for pattern in ("*/hosts.toml", "_backup/*/hosts.toml")
+        for file in sorted(arguments.certs.glob(pattern))
         if os.path.realpath(file) not in files and is_marked(file)
     ]
     if not arguments.registry:

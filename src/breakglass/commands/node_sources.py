@@ -1,0 +1,44 @@
+"""Nodes as sources of a tarball, after the registry VM and the fallbacks: a node keeps the tarball
+that was fetched to it.
+"""
+
+from breakglass.commands import Environment
+from breakglass.errors import Refused, Unreachable
+from breakglass.observe.cluster import Node
+from breakglass.plan import Host
+
+LIMIT = 50
+"""So many nodes are asked."""
+
+Place = tuple[Host, str]
+"""A source: the host, and its directory of tarballs."""
+
+
+def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
+    """Every other node that nodes.hosts or the API names."""
+    cluster = _cluster(environment)
+    names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
+    return tuple(
+        _place(environment, name, cluster) for name in list(names)[:LIMIT] if name != node.name
+    )
+
+
+def named_source(environment: Environment, name: str, node: Host) -> Place:
+    """The source or the other node of this name. Raises Refused where there is none."""
+    places = {place[0].name: place for place in environment.sources}
+    if name not in places:
+        places |= {place[0].name: place for place in other_nodes(environment, node)}
+    if name not in places:
+        raise Refused(f"there is no source {name}", next_step=f"one of: {', '.join(places)}")
+    return places[name]
+
+
+def _place(environment: Environment, name: str, cluster: tuple[Node, ...]) -> Place:
+    return environment.resolve(name, cluster).host, environment.config.nodes.directory
+
+
+def _cluster(environment: Environment) -> tuple[Node, ...]:
+    try:
+        return environment.nodes()
+    except Unreachable:
+        return ()

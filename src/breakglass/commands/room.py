@@ -1,0 +1,63 @@
+"""What a tarball and its import take on a node's disks: one reckoning for all commands. Pure."""
+
+from breakglass.errors import Refused
+from breakglass.observe.machine import Disk
+from breakglass.plan import Host
+
+UNCOMPRESSED = 4
+"""An image is 3.2 to 3.7 times as large as its tarball (777 MB from 243 and 209 MB, gzip -1 and
+-6).
+"""
+IMPORTED = 2 * UNCOMPRESSED
+"""containerd keeps the layers as the archive has them, uncompressed, and unpacks them beside
+that.
+"""
+FREE_SHARE = 0.15
+"""kubelet begins to delete unused images from 85 % of a disk on (imageGCHighThresholdPercent), and
+then not ours but the node's, which nobody can pull again.
+"""
+
+
+def no_room_for_tarball(free_bytes: int, size_bytes: int) -> str:
+    """Why a tarball of this size does not fit into its directory; empty: it fits."""
+    if free_bytes >= size_bytes:
+        return ""
+    return f"{free_bytes / 1e6:.0f} MB free, {size_bytes / 1e6:.0f} MB needed"
+
+
+def no_room_to_import(disk: Disk | None, size_bytes: int, *, with_tarball: bool) -> str:
+    """Why importing a tarball of this size would make kubelet delete images; empty: it would not,
+    or the disk is not known.
+
+    `with_tarball`: the tarball itself is not there yet, and may come to lie on the same disk.
+    """
+    needed_bytes = size_bytes * (IMPORTED + with_tarball)
+    if disk is None or disk.free_bytes - needed_bytes >= FREE_SHARE * disk.size_bytes:
+        return ""
+    return (
+        f"{disk.free_bytes / 1e6:.0f} MB of {disk.size_bytes / 1e6:.0f} free on containerd's disk, "
+        f"the import takes about {needed_bytes / 1e6:.0f}, and with less than {FREE_SHARE:.0%} "
+        f"free kubelet deletes images"
+    )
+
+
+def refusal(
+    node: Host, disk: Disk | None, size_bytes: int, *, with_tarball: bool, command: str
+) -> Refused | None:
+    """The same as an error of `command`."""
+    reason = no_room_to_import(disk, size_bytes, with_tarball=with_tarball)
+    if not reason:
+        return None
+    look = node.by_hand("df", "-h", disk.directory if disk else "/")
+    next_step = f"make room: {look}; or let breakglass choose a node: breakglass {command}"
+    if command != "drill":
+        next_step += f"; or, if kubelet may delete images: breakglass recover {node} --anyway"
+    return Refused(f"no room on {node}: {reason}", next_step=next_step)
+
+
+def not_known(node: Host, ctr: tuple[str, ...]) -> str:
+    """The warning where the disk is not known."""
+    return (
+        f"{node} does not report where containerd keeps its content "
+        f"({' '.join(ctr)} plugins ls), so nobody knows whether there is room for the import"
+    )

@@ -1,0 +1,153 @@
+"""Which node fits: facts to reasons."""
+
+from dataclasses import replace
+
+import pytest
+
+from breakglass.commands.fitness import Kind, Needs, in_words, needs_of, refusal, unfit
+from breakglass.commands.room import no_room_for_tarball, no_room_to_import
+from breakglass.config import Nodes
+from breakglass.observe.cluster import Node
+from breakglass.observe.machine import Disk, Machine
+from tests.facts import MANY, NODE, machine, node
+
+NEEDS = Needs(tolerates=("ci.example/only",), selector=(("role", "ci"),), architecture="amd64")
+FITS = replace(
+    node("k8s-node1"),
+    labels=(("kubernetes.io/arch", "amd64"), ("role", "ci")),
+    taints=("ci.example/only",),
+    operating_system="linux",
+    runtime="containerd://2.1.4",
+    pods=110,
+)
+
+
+def test_a_node_that_is_all_that_is_asked_for_fits() -> None:
+    there = replace(machine(NODE), python=(3, 8))
+    assert unfit(NEEDS, node=FITS, machine=there) == ()
+
+
+def test_what_is_not_known_is_no_reason() -> None:
+    bare = replace(FITS, operating_system="", runtime="", pods=None, architecture="", taints=())
+    assert unfit(Needs(), node=bare, machine=machine(NODE)) == ()
+    assert unfit(NEEDS) == ()
+
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (replace(FITS, ready=False), "not Ready"),
+        (replace(FITS, mark=node("a", cordoned=True).mark), "cordoned"),
+        (
+            replace(FITS, conditions=("MemoryPressure", "PIDPressure")),
+            "MemoryPressure, PIDPressure",
+        ),
+        (replace(FITS, conditions=("NetworkUnavailable",)), "NetworkUnavailable"),
+        (replace(FITS, taints=(CONTROL_PLANE,)), f"has the taint {CONTROL_PLANE}"),
+        (replace(FITS, taints=("dedicated",)), "has the taint dedicated"),
+        (replace(FITS, labels=()), "lacks the label role=ci of nodes.selector"),
+        (
+            replace(FITS, labels=(("role", "gpu"),)),
+            "lacks the label role=ci of nodes.selector",
+        ),
+        (replace(FITS, pods=0), "may hold no pods (allocatable: 0)"),
+        (replace(FITS, architecture="arm64"), "architecture arm64, the image is for amd64"),
+        (replace(FITS, operating_system="windows"), "operating system windows"),
+        (
+            replace(FITS, runtime="docker://24.0.7"),
+            "its kubelet uses docker 24.0.7, not containerd",
+        ),
+        (
+            replace(FITS, runtime="cri-o://1.33.0"),
+            "its kubelet uses cri-o 1.33.0, not containerd",
+        ),
+        (replace(FITS, is_being_deleted=True), "is being deleted"),
+    ],
+)
+def test_a_node_on_which_no_ci_pod_would_start_does_not_fit(known: Node, words: str) -> None:
+    assert in_words(unfit(NEEDS, node=known)) == words
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        (machine(NODE, commands=MANY - {"python3"}), "has no python3"),
+        (machine(NODE, commands=MANY - {"ctr"}), "has no ctr"),
+        (
+            replace(machine(NODE), python=(3, 6)),
+            "python3 is 3.6 there, and breakglass needs 3.8 or newer",
+        ),
+        (machine(NODE, architecture="arm64"), "architecture arm64, the image is for amd64"),
+    ],
+)
+def test_a_host_to_which_the_image_cannot_be_brought_does_not_fit(
+    there: Machine, words: str
+) -> None:
+    assert in_words(unfit(NEEDS, machine=there)) == words
+
+
+def test_the_taint_of_a_condition_is_not_named_beside_the_condition() -> None:
+    pressed = replace(
+        FITS, conditions=("DiskPressure",), taints=("node.kubernetes.io/disk-pressure",)
+    )
+    assert in_words(unfit(NEEDS, node=pressed)) == "DiskPressure"
+    lingering = replace(pressed, conditions=())
+    assert in_words(unfit(NEEDS, node=lingering)) == (
+        "has the taint node.kubernetes.io/disk-pressure"
+    )
+
+
+def test_k3s_is_asked_for_its_own_program() -> None:
+    needs = needs_of(Nodes(ctr=("k3s", "ctr")))
+    assert in_words(unfit(needs, machine=machine(NODE))) == "has no k3s"
+
+
+def test_the_refusal_names_what_can_be_typed() -> None:
+    known = replace(FITS, mark=node("a", cordoned=True).mark, taints=("dedicated",))
+    reasons = unfit(NEEDS, node=known)
+    assert {reason.kind for reason in reasons} == {Kind.STATE, Kind.PODS}
+    error = refusal("k8s-node1", reasons, command="pin")
+    assert error.exit_code == 3
+    assert error.message == "k8s-node1 does not fit: cordoned, has the taint dedicated"
+    for words in (
+        "kubectl uncordon k8s-node1",
+        "add dedicated to nodes.tolerates",
+        "breakglass pin k8s-node1 --anyway",
+    ):
+        assert words in error.next_step
+    assert "--anyway" not in refusal("k8s-node1", reasons, command="fetch").next_step
+
+
+def test_a_node_that_a_pin_has_cordoned_is_not_uncordoned_by_hand() -> None:
+    known = replace(FITS, mark=node("a", cordoned=True, annotation="{}").mark)
+    reasons = unfit(NEEDS, node=known)
+    assert in_words(reasons) == "cordoned by a pin"
+    error = refusal("k8s-node1", reasons, command="fetch", nodes=(known,))
+    assert error.next_step == "to end the pin that is in force: breakglass restore"
+
+
+@pytest.mark.parametrize(
+    ("disk", "size_bytes", "with_tarball", "fits"),
+    [
+        (Disk(100_000, 24_000), 1000, True, True),
+        (Disk(100_000, 23_999), 1000, True, False),
+        (Disk(100_000, 23_000), 1000, False, True),
+        (Disk(100_000, 22_999), 1000, False, False),
+        (None, 1000, True, True),
+    ],
+    ids=["15 % stay free", "one byte less", "the tarball is there", "and one less", "not known"],
+)
+def test_an_import_may_not_wake_the_collection_of_images(
+    disk: Disk | None, size_bytes: int, with_tarball: bool, fits: bool
+) -> None:
+    reason = no_room_to_import(disk, size_bytes, with_tarball=with_tarball)
+    assert bool(reason) is not fits
+    assert fits or "kubelet deletes images" in reason
+
+
+def test_a_tarball_fits_to_the_last_byte() -> None:
+    assert no_room_for_tarball(1000, 1000) == ""
+    assert "MB needed" in no_room_for_tarball(999, 1000)

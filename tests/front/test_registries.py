@@ -3,11 +3,13 @@
 import hashlib
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox.environment import REPOSITORIES
 from breakglass.sandbox.image import ARCHITECTURE
 from tests.front.world import World
+from tests.registry_server import RegistryServer, make_authority
 
 NAME = "registry-private"
 
@@ -52,6 +54,19 @@ def test_an_image_lost_for_a_platform_that_no_node_has_is_a_remark(world: World)
     found = state_of(world)
     assert (found["state"], found["missing"]) == ("serves", [lost])
     assert f"lost, but not needed for linux/{ARCHITECTURE}: HTTP 404 for {lost}" in found["detail"]
+
+
+def test_a_certificate_that_is_not_trusted_is_reported_with_its_owner(
+    world: World, tmp_path: Path
+) -> None:
+    _, context = make_authority(tmp_path)
+    with RegistryServer(tls=context) as portal:
+        config = world.environment.config
+        here = world.environment.registries[NAME].url
+        config.write_text(config.read_text().replace(here, portal.url))
+        found = state_of(world)
+    assert found["state"] == "not trusted"
+    assert "it is for 127.0.0.1, issued by the CA of the test" in found["detail"]
 
 
 def test_a_proxy_of_the_environment_is_not_used_for_this_machine(world: World) -> None:

@@ -127,6 +127,18 @@ def test_a_large_blob_of_another_length_is_broken(case: Case, sends_parts: bool)
     assert case.verdict() == ("broken", words, (case.layer,))
 
 
+def test_single_bytes_are_asked_for_where_a_registry_redirects_to(case: Case) -> None:
+    with RegistryServer(case.server.store) as storage:
+        case.server.faults.redirect = ("/blobs/", storage.url)
+        assert case.verdict() == ("serves", "", ())
+        assert [each.headers.get("Range") for each in storage.asked("GET", case.layer)] == [
+            "bytes=0-0",
+            f"bytes={LARGE - 1}-{LARGE - 1}",
+        ]
+        storage.faults.gone[case.layer] = 0
+        assert case.verdict()[2] == (case.layer,)
+
+
 def test_where_a_registry_ignores_range_the_connection_is_closed_early(case: Case) -> None:
     case.server.faults.sends_parts = False
     assert case.verdict()[0] == "serves"

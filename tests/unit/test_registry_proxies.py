@@ -10,7 +10,7 @@ from breakglass.config import Registry
 from breakglass.registry import Found, look
 from breakglass.remote.distribution.answers import NotServed
 from breakglass.remote.distribution.proxies import proxy_for
-from breakglass.remote.registries.containerd import environment_of_containerd
+from breakglass.remote.registries.containerd import proxies_of_containerd
 from tests.proxy_server import Proxy, running_proxy
 from tests.registry_server import RegistryServer, make_authority
 from tests.unit.registry_example import NOBODY, Example, fill
@@ -204,17 +204,17 @@ def test_a_nodes_proxy_is_that_of_its_containerd(tmp_path: Path) -> None:
         (directory / "comm").write_text(f"{program}\n")
         (directory / "environ").write_bytes(environ)
 
-    assert environment_of_containerd(tmp_path) == {}, "no /proc"
+    assert proxies_of_containerd(tmp_path) == {}, "no /proc"
     add(7, "python3", "pid:[1]", b"HTTPS_PROXY=mine\0")
     (tmp_path / "self").symlink_to("7")
-    assert environment_of_containerd(tmp_path) == {}, "no containerd"
+    assert proxies_of_containerd(tmp_path) == {}, "no containerd"
     add(80, "containerd", "pid:[2]", b"HTTPS_PROXY=of-a-container\0")
-    assert environment_of_containerd(tmp_path) == {}, "that of a container does not count"
-    add(90, "containerd", "pid:[1]", b"PATH=/bin\0HTTPS_PROXY=http://a=b:1\0odd\0")
+    assert proxies_of_containerd(tmp_path) == {}, "that of a container does not count"
+    add(90, "containerd", "pid:[1]", b"PATH=/bin\0HTTPS_PROXY=http://a=b:1\0no_proxy=b\0odd\0")
     add(100, "containerd", "pid:[1]", b"HTTPS_PROXY=later\0")
-    assert environment_of_containerd(tmp_path) == {
-        "PATH": "/bin",
+    assert proxies_of_containerd(tmp_path) == {
         "HTTPS_PROXY": "http://a=b:1",
+        "no_proxy": "b",
     }
     (tmp_path / "90/environ").unlink()
-    assert environment_of_containerd(tmp_path) == {"HTTPS_PROXY": "later"}, "it has ended"
+    assert proxies_of_containerd(tmp_path) == {"HTTPS_PROXY": "later"}, "it has ended"

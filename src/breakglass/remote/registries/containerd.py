@@ -1,4 +1,4 @@
-"""The environment of this host's containerd, which says whether its pulls go through a proxy."""
+"""The proxies through which this host's containerd pulls: those of its environment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 
-def environment_of_containerd(processes: Path = Path("/proc")) -> dict[str, str]:
-    """The environment of the running containerd; empty where none is seen, or it may not be read.
+def proxies_of_containerd(processes: Path = Path("/proc")) -> dict[str, str]:
+    """HTTPS_PROXY, NO_PROXY and their like in the environment of the running containerd; empty
+    where none is seen, or it may not be read.
 
     Containers may run a containerd of their own. Their processes are in another PID namespace.
     """
@@ -29,4 +30,4 @@ def _numbered(processes: Path) -> list[Path]:
 
 def _parsed(environ: bytes) -> dict[str, str]:
     entries = (entry.partition("=") for entry in environ.decode("utf-8", "replace").split("\0"))
-    return {name: value for name, equals, value in entries if equals}
+    return {name: value for name, _, value in entries if name.lower().endswith("_proxy")}

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import ipaddress
 import json
+import re
 import ssl
 import threading
 import time
@@ -38,11 +39,17 @@ class Store:
     tags: dict[str, str] = field(default_factory=dict)
 
     def add_image(
-        self, architecture: str = "amd64", *, salt: str = "", layers: int = 2
+        self,
+        architecture: str = "amd64",
+        *,
+        salt: str = "",
+        layers: int = 2,
+        layer_bytes: int = 0,
     ) -> dict[str, Any]:
         """Put an image in; its descriptor, as an index lists it."""
         contents = [
-            f"layer {number} of {architecture} {salt}".encode() * 9 for number in range(layers)
+            (f"layer {number} of {architecture} {salt}".encode() * 9).ljust(layer_bytes, b".")
+            for number in range(layers)
         ]
         configuration = json.dumps(
             {
@@ -98,7 +105,7 @@ class Faults:
     cut: str | None = None
     """Closes in the middle of the body of these."""
     lengths: dict[str, int] = field(default_factory=dict)
-    """Digest -> the Content-Length that a HEAD tells."""
+    """Digest -> the Content-Length of a blob."""
     bodies: dict[str, bytes] = field(default_factory=dict)
     """Digest -> what is served under it instead."""
     redirect: tuple[str, str] | None = None
@@ -112,7 +119,20 @@ class Faults:
     refresh_token: str | None = None
     omit_digest: bool = False
     """HEAD of a manifest without Docker-Content-Digest."""
-    head_not_allowed: bool = False
+    head_status: int | None = None
+    """The status of every HEAD of a manifest; None: as of GET."""
+    sends_parts: bool = True
+    """Answers to Range with 206."""
+    gone: dict[str, int] = field(default_factory=dict)
+    """Digest -> so many bytes of the blob come, though its whole length is announced: a registry
+    remembers a layer that is gone from its disk, or cut short there.
+    """
+    gone_once: bool = False
+    """What is gone is there again at the next question."""
+    part_status: int | None = None
+    """The status of every answer to Range; None: 206."""
+    error_body: bytes = b"{}"
+    """What comes with a status of `status`."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status = next((status for part, status in faults.status.items() if part in path), None)
         if status is not None:
-            self._reply(status, b"{}")
+            self._reply(status, faults.error_body)
         elif faults.redirect is not None and faults.redirect[0] in path:
             self._reply(307, b"", {"Location": faults.redirect[1] + path})
         elif path.startswith("/token"):
@@ -254,8 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind, _, name = path.removeprefix(f"/v2/{registry.repository}/").partition("/")
         if path == "/v2/":
             self._reply(200, b"{}")
-        elif kind == "manifests" and faults.head_not_allowed and self.command == "HEAD":
-            self._reply(405, b"")
+        elif kind == "manifests" and faults.head_status and self.command == "HEAD":
+            self._reply(faults.head_status, b"")
         elif kind == "manifests":
             digest = registry.store.tags.get(name, name)
             if (
@@ -272,13 +292,33 @@ class _Handler(BaseHTTPRequestHandler):
                 | ({} if faults.omit_digest else {"Docker-Content-Digest": digest}),
             )
         elif kind == "blobs" and name in registry.store.blobs:
-            self._reply(
-                200,
-                faults.bodies.get(name, registry.store.blobs[name]),
-                length=faults.lengths.get(name) if self.command == "HEAD" else None,
-            )
+            self._serve_blob(name, faults.bodies.get(name, registry.store.blobs[name]))
         else:
             self._reply(404, b'{"errors": [{"code": "BLOB_UNKNOWN"}]}')
+
+    def _serve_blob(self, name: str, body: bytes) -> None:
+        faults = self.registry.faults
+        length = faults.lengths.get(name, len(body))
+        there = body[: faults.gone.get(name, len(body))]
+        if faults.gone_once:
+            faults.gone.pop(name, None)
+        # A client that waits for the rest sees the end of the connection.
+        self.close_connection = len(there) < len(body)
+        part = re.fullmatch("bytes=([0-9]+)-([0-9]+)", self.headers.get("Range", ""))
+        if part is not None and faults.part_status is not None:
+            self._reply(faults.part_status, b"")
+        elif part is None or not faults.sends_parts:
+            self._reply(200, there, length=length)
+        elif int(part[1]) >= length:
+            self._reply(416, b"")
+        else:
+            first, last = int(part[1]), int(part[2])
+            self._reply(
+                206,
+                there[first : last + 1],
+                {"Content-Range": f"bytes {first}-{last}/{length}"},
+                length=last + 1 - first,
+            )
 
     def _reply(
         self,
@@ -314,9 +354,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
 
 
-def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
-    """A private CA of a few minutes: its file, and the TLS context of a server on 127.0.0.1 that it
-    vouches for.
+def make_authority(directory: Path, *, names_in_san: bool = True) -> tuple[Path, ssl.SSLContext]:
+    """A private CA of a few minutes, without keyUsage: its file, and the TLS context of a server
+    on 127.0.0.1 that it vouches for. `names_in_san`: else the server's name is a CN only.
     """
     now = datetime.datetime.now(datetime.UTC)
     authority_key, server_key = (
@@ -351,10 +391,11 @@ def make_authority(directory: Path) -> tuple[Path, ssl.SSLContext]:
         (x509.BasicConstraints(ca=True, path_length=0), True),
         (x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False),
     )
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("registry.example")]
     server = issue(
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]),
         server_key,
-        (x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False),
+        *([(x509.SubjectAlternativeName(names), False)] if names_in_san else []),
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False),
     )
     ca, chain = directory / "ca.pem", directory / "server.pem"

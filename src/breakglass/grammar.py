@@ -252,6 +252,17 @@ def check_word(text: str) -> str:
     )
 
 
+@_suggests("give it as linux/amd64 or linux/arm64")
+def check_platform(text: str) -> str:
+    """A platform: OS/ARCHITECTURE, and perhaps /VARIANT."""
+    return _match(
+        text,
+        r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9_.]+)?",
+        "platform",
+        "OS/ARCHITECTURE, such as linux/amd64",
+    )
+
+
 @_suggests("kubectl config get-contexts lists the names that there are")
 def check_context(text: str) -> str:
     """The name of a context of a kubeconfig."""

@@ -17,6 +17,8 @@ CHOSEN = (
     "tests/unit/test_plan_cluster.py",
     "tests/unit/test_plan_snapshot.py",
     "tests/unit/test_registry.py",
+    "tests/unit/test_registry_proxies.py",
+    "tests/unit/test_registry_tls.py",
     "tests/unit/test_ssh.py",
     "tests/front/test_errors.py",
 )

@@ -133,6 +133,19 @@ class Registry:
         self._configure(configuration)
 
     @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """The registry answers HEAD from its memory, as most are configured; it is restarted
+        before and after.
+        """
+        before = json.loads(self.host.read(CONFIGURATION))
+        storage = before["storage"] | {"cache": {"blobdescriptor": "inmemory"}}
+        self._configure(before | {"storage": storage})
+        try:
+            yield
+        finally:
+            self._configure(before)
+
+    @contextlib.contextmanager
     def token_service(self) -> Iterator[None]:
         """Every request without a token ends with 401; who logs in as USER gets one from a service
         beside the registry.

@@ -1,16 +1,19 @@
 """The Kubernetes adapter, over the wire of the sandbox's API server: reading, rights, faults."""
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kubernetes.client import Configuration
 
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
+from breakglass.kube.proxy import set_proxy
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.api_server import Request
 from breakglass.sandbox.rules import Declined
@@ -258,14 +261,56 @@ def test_an_unverified_connection_prints_no_warning(
     assert capfd.readouterr().err == ""
 
 
-def test_the_proxy_of_the_environment_is_used_and_named_when_it_is_down(
-    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def closed_proxy() -> str:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = f"http://user:hunter2@127.0.0.1:{listener.getsockname()[1]}"
-    monkeypatch.setenv("http_proxy", proxy)
-    error = fault(cluster(api, tmp_path).nodes)
+        return f"http://user:hunter2@127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_proxy_of_the_environment_is_used_and_named_when_it_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", closed_proxy())
+    behind = at("http://kubernetes.invalid", tmp_path)
+    error = fault(behind.nodes)
     assert "proxy" in error.message
     assert "hunter2" not in error.message
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "kubernetes.invalid")
+    assert "cannot be resolved" in fault(at("http://kubernetes.invalid", tmp_path).nodes).message
+
+
+def test_a_server_on_this_machine_is_asked_without_the_proxy_of_the_environment(
+    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", closed_proxy())
+    monkeypatch.setenv("no_proxy", "other.example")
     assert len(cluster(api, tmp_path).nodes()) == 1
+
+
+def test_a_proxy_of_the_kubeconfig_is_used_whatever_the_environment_says(
+    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    path = kubeconfig(tmp_path / "config", api.url, cluster={"proxy-url": closed_proxy()})
+    error = fault(Cluster(Kubernetes(kubeconfig=path)).nodes)
+    assert "refuses connections through the proxy" in error.message
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks4"])
+def test_a_socks_proxy_without_the_package_for_it_says_what_to_install(
+    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
+    proxy = f"{scheme}://user:hunter2@127.0.0.1:1080"
+    path = kubeconfig(tmp_path / "config", api.url, cluster={"proxy-url": proxy})
+    error = fault(Cluster(Kubernetes(kubeconfig=path)).nodes)
+    assert "SOCKS proxy" in error.message
+    assert error.next_step == f"{sys.executable} -m pip install PySocks"
+    assert "hunter2" not in error.message
+
+
+def test_names_are_resolved_behind_a_socks_proxy_as_kubectl_does() -> None:
+    configuration = Configuration()
+    configuration.proxy = "socks5://127.0.0.1:1080"
+    set_proxy(configuration, from_kubeconfig=True)
+    assert configuration.proxy == "socks5h://127.0.0.1:1080"

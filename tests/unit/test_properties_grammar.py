@@ -158,6 +158,11 @@ GRAMMARS = {
         some.sampled_from(["k8s.io", "default", "a_b-c.d"]),
         whole("[A-Za-z0-9]+([._-]+[A-Za-z0-9]+)*"),
     ),
+    "platform": Grammar(
+        grammar.check_platform,
+        some.sampled_from(["linux/amd64", "linux/arm/v7", "windows/x86_64"]),
+        whole("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9_.]+)?"),
+    ),
     "word of a command": Grammar(
         grammar.check_word,
         some.sampled_from(["ctr", "/usr/local/bin/k3s", "--address=/run/containerd.sock"]),

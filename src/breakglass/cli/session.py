@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from breakglass import __version__
@@ -19,10 +20,12 @@ from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
+from breakglass.commands.platforms import for_nodes
 from breakglass.config import Config
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
 from breakglass.known_hosts import Refusal
 from breakglass.kube import Cluster
+from breakglass.observe.cluster import read_nodes
 from breakglass.plan import Argv, Host, Plan, Step, command_line
 from breakglass.ports import Result
 from breakglass.registry import image_id, look_all, look_at, read_credentials
@@ -62,7 +65,11 @@ class Session:
             hosts=_VerboseReads(self.hosts, screen),
             cluster=self.cluster,
             identity=identity,
-            look=lambda tag: look_all(config.registries, tag, credentials=credentials),
+            look=lambda tag: for_nodes(
+                partial(look_all, config.registries, tag, credentials=credentials),
+                partial(read_nodes, self.cluster),
+                configured=config.image.platforms,
+            ),
             image_id=lambda reference, platform: image_id(
                 reference, config.registries, platform=platform, credentials=credentials
             ),

@@ -35,6 +35,7 @@ from breakglass.grammar import (
     check_namespace,
     check_node_name,
     check_path,
+    check_platform,
     check_program,
     check_reference,
     check_repository,
@@ -94,6 +95,7 @@ def _image(section: Section) -> Image:
         ),
         also_known_as=section.items("also_known_as", text(check_template)),
         companions=section.items("companions", text(check_reference)),
+        platforms=section.items("platforms", text(check_platform)),
     )
 
 

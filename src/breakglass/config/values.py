@@ -14,6 +14,8 @@ class Image:
     name: str
     also_known_as: tuple[str, ...] = ()
     companions: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    """Each of which the registries have to serve; empty: those of the nodes."""
 
     def names(self, tag: str) -> tuple[str, ...]:
         """Every reference under which pods use the image with this tag. The first is the reference

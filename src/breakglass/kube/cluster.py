@@ -15,6 +15,7 @@ from breakglass.kube import kubeconfig, patching
 from breakglass.kube.faults import NOT_THE_API, Fault
 from breakglass.kube.request import Ask, NodeRequests, list_pages
 from breakglass.kube.session import Session, connect, shown_server
+from breakglass.kube.shared import Shared
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 from breakglass.shape import fits
@@ -44,6 +45,7 @@ class Cluster:
         self._operation_seconds = operation_timeout_seconds
         self._plugin_seconds = plugin_timeout_seconds
         self._last: Session | None = None
+        self._nodes = Shared(lambda: self._list("nodes"))
         self._in_force: kubeconfig.InForce | None = None
         """The context of the first call: the run stays with it, whatever becomes of the file."""
 
@@ -69,7 +71,7 @@ class Cluster:
 
     def nodes(self) -> list[dict[str, Any]]:
         """Every Node object, as the API's JSON. Raises Unreachable."""
-        return self._list("nodes")
+        return self._nodes()
 
     def pods(self) -> list[dict[str, Any]]:
         """Every Pod object that is not finished, as the API's JSON. Raises Unreachable."""

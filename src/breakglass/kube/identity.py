@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from breakglass.tls import judge_as_go
+from breakglass.remote.tls import judge_as_go
 
 DATA = ("certificate-authority-data", "client-certificate-data", "client-key-data")
 

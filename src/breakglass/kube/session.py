@@ -10,6 +10,7 @@ from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import identity, kubeconfig, patching
 from breakglass.kube.merge import Entry
+from breakglass.kube.proxy import client_for, set_proxy
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
 
     try:
         api, configuration = _client(document)
+    except Unreachable:
+        raise
     except Exception:
         # Not chained: the client quotes whole entries of the kubeconfig, tokens included.
         where = f"the kubeconfig {', '.join(places)}"
@@ -86,6 +89,8 @@ def _client(document: Entry | None) -> tuple[Any, Any]:
     configuration.retries = False
     configuration.connection_pool_maxsize = patching.THREADS
     context = identity.context(texts, configuration)
-    api = client.ApiClient(configuration)
+    from_kubeconfig = document is not None and "proxy-url" in document["clusters"][0]["cluster"]
+    set_proxy(configuration, from_kubeconfig=from_kubeconfig)
+    api = client_for(configuration)
     api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
     return api, configuration

@@ -1,13 +1,14 @@
 """What registries serve, asked as a client that pulls would ask. The only package that speaks HTTP
 to registries.
 
-Nothing is believed unseen: a manifest counts when its bytes hash to its digest, a blob when it is
-there at its length.
+Nothing is believed unseen: a manifest counts when its bytes hash to its digest, a blob when bytes
+of it come and it has its length.
 """
 
 from breakglass.registry.credentials import Credentials, Login, read_credentials
-from breakglass.registry.found import Found, ImageId
+from breakglass.registry.found import Found, ImageId, Lost
 from breakglass.registry.images import image_id, look, look_all, look_at
+from breakglass.registry.judgement import judged
 from breakglass.remote.distribution.answers import State
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Found",
     "ImageId",
     "Login",
+    "Lost",
     "State",
     "image_id",
+    "judged",
     "look",
     "look_all",
     "look_at",

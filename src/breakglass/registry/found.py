@@ -7,6 +7,18 @@ from breakglass.remote.distribution.answers import State
 
 
 @dataclass(frozen=True)
+class Lost:
+    """A part of an image that a pull of one platform's image would lack."""
+
+    platform: str | None
+    """None: it is not known which platform needs it."""
+    state: State
+    detail: str
+    missing: tuple[str, ...] = ()
+    """Its digest, unless it was only not reached."""
+
+
+@dataclass(frozen=True)
 class Found:
     """What one registry serves under a tag."""
 
@@ -19,6 +31,10 @@ class Found:
     image_ids: Mapping[str, str] = field(default_factory=dict)
     """Platform -> digest of the configuration."""
     detail: str = ""
+    remark: str = ""
+    """What is said also where it serves."""
+    lost: tuple[Lost, ...] = ()
+    """What the verdict follows from, where the look came to its end."""
 
 
 @dataclass(frozen=True)

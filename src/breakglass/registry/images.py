@@ -1,5 +1,5 @@
-"""Whether an image could be pulled: its index, every manifest and every blob of it are asked for,
-and none is taken along.
+"""Whether an image could be pulled: its index and every manifest are read, and some bytes of every
+blob.
 """
 
 import contextlib
@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 from breakglass.config import Registry
 from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
-from breakglass.registry.found import Found, ImageId
+from breakglass.registry.found import Found, ImageId, Lost
+from breakglass.registry.judgement import judged
 from breakglass.registry.session import LoginSession
 from breakglass.remote.distribution.answers import NotServed, State
+from breakglass.remote.distribution.blobs import check_blob
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor, verify
-from breakglass.remote.distribution.platforms import child_for, normal, platform_of, spelled
-from breakglass.remote.distribution.pull import ask_blob, judge_blob, read_child, resolve
+from breakglass.remote.distribution.platforms import child_for, platform_of, spelled
+from breakglass.remote.distribution.pull import read_child, resolve
 from breakglass.remote.distribution.session import Session
 from breakglass.text import inert
 
@@ -75,7 +77,9 @@ def look(
     try:
         session.ping()
         digest, top = resolve(session, tag)
-        return _judge(session, registry.name, digest, top, platform)
+        found = _look_at_parts(session, digest, top)
+        found = replace(found, name=registry.name, remark=_remark(session.head_refusal))
+        return judged(found, (platform,) if platform else ())
     except NotServed as why:
         return Found(
             registry.name,
@@ -140,10 +144,14 @@ def _registry_of(reference: str, registries: Iterable[Registry]) -> tuple[Regist
     return Registry(host, f"{scheme}://{server}", repository), tag
 
 
-def _judge(
-    session: Session, name: str, digest: str, top: dict[str, Any], platform: str | None
-) -> Found:
-    """Look at every child and every blob; then say what that comes to."""
+def _remark(head_refusal: int | None) -> str:
+    if head_refusal in (None, 405):
+        return ""
+    return f"it refuses HEAD with HTTP {head_refusal}, and containerd then does not ask with GET"
+
+
+def _look_at_parts(session: Session, digest: str, top: dict[str, Any]) -> Found:
+    """Look at every child and every blob."""
     descriptors: list[Any] | None = top.get("manifests")
     reads = (
         _each(lambda child: _leaves(session, child), descriptors)
@@ -171,43 +179,12 @@ def _judge(
         for descriptor in (manifest["config"], *manifest["layers"]):
             needs.setdefault(read_descriptor(descriptor), []).append(its_platform)
     for users, part in zip(
-        needs.values(), _each(lambda need: _check_blob(session, *need), list(needs)), strict=True
+        needs.values(), _each(lambda need: check_blob(session, *need), list(needs)), strict=True
     ):
         if isinstance(part, NotServed):
             lost += [(user, part) for user in users]
-    return _verdict(
-        Found(name, State.SERVES, digest, image_ids=image_ids),
-        lost,
-        normal(platform) if platform else None,
-    )
-
-
-def _verdict(found: Found, lost: list[tuple[str | None, NotServed]], platform: str | None) -> Found:
-    broken = [part for _, part in lost if part.state is State.BROKEN]
-    missing = tuple(dict.fromkeys(digest for part in broken for digest in part.missing))
-    details = list(dict.fromkeys(part.detail for part in broken))
-    words = inert("; ".join(details[:3]))
-    if len(details) > 3:
-        words += f"; and {len(details) - 3} more"
-    # A part of unknown platform may be for any node.
-    decisive = [part for user, part in lost if platform is None or user in (None, platform)]
-    if any(part.state is State.BROKEN for part in decisive):
-        return replace(found, state=State.BROKEN, missing=missing, detail=words)
-    if decisive:
-        return replace(found, state=decisive[0].state, detail=inert(decisive[0].detail))
-    if platform is not None and platform not in found.image_ids:
-        return replace(
-            found,
-            state=State.BROKEN,
-            missing=missing,
-            detail=(
-                f"there is no image for {platform}, only for "
-                f"{inert(', '.join(found.image_ids)) or 'none'}"
-            ),
-        )
-    return replace(
-        found, missing=missing, detail=f"only for other platforms: {words}" if words else ""
-    )
+    parts = tuple(Lost(user, part.state, inert(part.detail), part.missing) for user, part in lost)
+    return Found("", State.SERVES, digest, image_ids=image_ids, lost=parts)
 
 
 def _each(ask: Callable[[Any], T], arguments: Sequence[Any]) -> list[T | NotServed | None]:
@@ -232,10 +209,6 @@ def _leaves(
     if depth == INDEX_DEPTH:
         raise NotServed(State.BROKEN, "its indexes are nested too deep")
     return [leaf for child in manifest["manifests"] for leaf in _leaves(session, child, depth + 1)]
-
-
-def _check_blob(session: Session, digest: str, size: int | None) -> None:
-    judge_blob(ask_blob(session, digest), digest, size)
 
 
 def _configured_platform(session: Session, manifest: dict[str, Any]) -> str | None:

@@ -1,24 +1,28 @@
 """A registry, asked with the login that docker or podman keep for it."""
 
 import base64
+import os
 import time
 from functools import partial
 from pathlib import Path
-from ssl import SSLContext, create_default_context
+from ssl import SSLContext
 from urllib.parse import urlencode, urlsplit
 
 from breakglass import __version__
 from breakglass.config import Registry
 from breakglass.registry.credentials import Credentials, Login
-from breakglass.remote.distribution.answers import Answer, NotServed, State
+from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.session import Session
 from breakglass.remote.distribution.tokens import scope_of, token_in
-from breakglass.tls import judge_as_go
+from breakglass.remote.distribution.urls import origin
+from breakglass.remote.tls import system_context
 
 
 class LoginSession(Session):
     """One registry for the time of one look, and its login."""
+
+    without_head = (400, 403, 405, 501)
 
     def __init__(
         self, registry: Registry, credentials: Credentials, deadline_seconds: float
@@ -28,6 +32,7 @@ class LoginSession(Session):
             ends_at=time.monotonic() + deadline_seconds,
             late=f"no complete answer within {deadline_seconds:g} s",
             user_agent=f"breakglass/{__version__}",
+            environ=os.environ,
         )
         super().__init__(connection, f"{registry.url}/v2", registry.repository)
         self._url = registry.url
@@ -42,11 +47,13 @@ class LoginSession(Session):
     def ping(self) -> None:
         """Whether there is a registry at all, and which login it wants."""
         answer = self.send("GET", f"{self._url}/v2/", {})
-        if answer.status == 401:
+        if answer.status == 401 and origin(answer.url) == origin(self._url):
             # Where no login will do, the manifest may still be there for everybody.
             self.authorize(answer, None)
-        elif answer.status in (403, 429):
-            raise NotServed(State.REFUSES, f"HTTP {answer.status} for /v2/; {self._login_words}")
+        elif answer.status == 429:
+            raise NotServed(State.UNREACHABLE, f"HTTP 429 for /v2/: {rate_limit(answer)}")
+        elif answer.status == 403:
+            raise NotServed(State.REFUSES, f"HTTP 403 for /v2/; {self._login_words}")
         elif answer.status != 200 or urlsplit(answer.url).hostname != urlsplit(self._url).hostname:
             raise NotServed(
                 State.UNREACHABLE,
@@ -80,7 +87,9 @@ class LoginSession(Session):
             answer = self._ask_token(realm, form)
         except NotServed as not_served:
             raise NotServed(not_served.state, f"{service}: {not_served.detail}") from not_served
-        if answer.status in (400, 401, 403, 429):
+        if answer.status == 429:
+            raise NotServed(State.UNREACHABLE, f"{service}: HTTP 429, {rate_limit(answer)}")
+        if answer.status in (400, 401, 403):
             raise NotServed(State.REFUSES, f"{service}: HTTP {answer.status}; {self._login_words}")
         return token_in(answer, service)
 
@@ -98,7 +107,7 @@ class LoginSession(Session):
 
 
 def _context(ca: Path | None) -> SSLContext:
-    context = judge_as_go(create_default_context())
+    context = system_context()
     if ca is not None:
         try:
             context.load_verify_locations(ca)

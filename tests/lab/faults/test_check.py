@@ -115,6 +115,29 @@ def test_a_layer_that_is_gone_is_named_and_a_tag_that_is_gone_is_reported_apart(
 
 @row(
     "check",
+    "a layer's file gone from the disk of a registry that remembers it: HEAD answers 200",
+    "`broken`, the digest named",
+    exit_code=0,
+)
+def test_a_layer_that_a_registry_only_remembers_is_broken(trial: Trial) -> None:
+    environment = trial.environment
+    *_, (_, (_, layer, *_)) = pushed(environment.private).items()
+    url = f"https://{NAMES[0]}/v2/infra-ci/blobs/{layer}"
+    head = ("curl", "-fsS", "-o", "/dev/null", "-I", "-w", "%{http_code}", url)
+    with environment.private.remembering():
+        assert environment.operator.run(*head).stdout.endswith("200")
+        trial.arranged()
+        environment.private.blob(layer).unlink()
+        assert environment.operator.run(*head).stdout.endswith("200"), "it remembers the layer"
+        found = reported(trial)["registry-private"]
+        assert (found["state"], found["missing"]) == ("broken", [layer])
+    for registry in environment.registries:
+        pushed(registry)
+    trial.recovers(argv=SERVED)
+
+
+@row(
+    "check",
     "the registries hold different images under the tag",
     "both digests are reported",
     exit_code=10,
@@ -288,8 +311,8 @@ def lay_certificate(host: Host, name: str) -> None:
 @row(
     "check",
     "the registry's TLS certificate is of an unknown CA",
-    "`unreachable`, and said why; served where the configuration names that CA",
-    exit_code=(0, 10),
+    "`not trusted`, with its owner and issuer; served where the configuration names that CA",
+    exit_code=(5, 10),
 )
 def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_named(
     trial: Trial,
@@ -299,8 +322,9 @@ def test_a_certificate_of_an_unknown_ca_is_said_so_and_trusted_only_where_it_is_
     trial.arranged()
     with another_certificate(environment, environment.host("forgejo")) as authority:
         unknown = reported(trial)["forgejo"]
-        assert unknown["state"] == "unreachable"
-        assert "certificate" in str(unknown["detail"])
+        assert unknown["state"] == "not trusted"
+        assert "its certificate is not trusted: " in str(unknown["detail"])
+        assert "it is for registry, issued by " in str(unknown["detail"])
         document = yaml.safe_load(operator.read(CONFIGURATION))
         document["registries"][0]["ca"] = authority
         operator.write("/root/named.yaml", json.dumps(document))

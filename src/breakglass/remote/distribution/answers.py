@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import re
 from enum import Enum
 from typing import NamedTuple
@@ -27,6 +29,8 @@ class State(str, Enum):
 
     SERVES = "serves"
     UNREACHABLE = "unreachable"
+    UNTRUSTED = "not trusted"
+    """What answers there shows a certificate that is not trusted here."""
     REFUSES = "refuses"
     """It wants a login."""
     LACKS = "lacks the tag"
@@ -55,3 +59,12 @@ def part_lost(status: int, description: str, *missing: str, digest: str | None =
     if status in (502, 503, 504):
         return NotServed(State.UNREACHABLE, f"HTTP {status} for {description}", digest=digest)
     return NotServed(State.BROKEN, f"HTTP {status} for {description}", *missing, digest=digest)
+
+
+def rate_limit(answer: Answer) -> str:
+    """What a registry says together with HTTP 429."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
+        message = json.loads(answer.body)["errors"][0]["message"]
+        if isinstance(message, str) and message:
+            return f"a rate limit, it says: {message}"
+    return "a rate limit: too many requests"

@@ -1,12 +1,11 @@
 """HTTP under one deadline for all of it: resolving, connecting, TLS, and every byte of every
-answer. No proxy is used.
+answer.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import queue
 import socket
 import ssl
@@ -17,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State
+from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for, wants_login
+from breakglass.remote.distribution.timed import Timed, positive
 
 MAX_BYTES = 4 << 20
 """Of a manifest; real ones have some kilobytes."""
@@ -34,10 +35,13 @@ class Connection:
         ends_at: float,
         late: str,
         user_agent: str,
+        environ: Mapping[str, str],
         connect_seconds: float | None = None,
     ) -> None:
+        """`environ`: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are read."""
         self._make_context, self._ends_at, self._late = make_context, ends_at, late
         self._user_agent, self._connect_seconds = user_agent, connect_seconds
+        self._environ = environ
         self._addresses: dict[tuple[str, int], list[Any]] = {}
         self._context: ssl.SSLContext | None = None
         self._making = threading.Lock()
@@ -49,40 +53,52 @@ class Connection:
         headers: Mapping[str, str],
         body: str | None = None,
         *,
-        takes_body: bool = True,
+        first: int | None = None,
     ) -> Answer:
         """One request and its answer, without redirects. Raises NotServed, or what `explain` has
         words for: OSError, HTTPException, ValueError.
+
+        `first`: only so many bytes of the answer are read. There may be fewer.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url} is no address for HTTP")
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        takes_body = takes_body and method != "HEAD"
-        with contextlib.closing(
-            self._connect(parts.hostname, port, is_tls=parts.scheme == "https")
-        ) as wire:
+        context = self._tls() if parts.scheme == "https" else None
+        proxy = proxy_for(url, self._environ)
+        with contextlib.closing(self._connect(parts.hostname, port, context, proxy)) as wire:
             connection = http.client.HTTPConnection(parts.hostname)
-            connection.sock = _Timed(wire, self._left)
+            connection.sock = Timed(wire, self._left)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            host = parts.netloc.rpartition("@")[2]
             about = {
-                "Host": parts.netloc.rpartition("@")[2],
+                "Host": host,
                 "User-Agent": self._user_agent,
                 "Accept-Encoding": "identity",
                 "Connection": "close",
             }
+            if proxy and context is None:
+                path, about = f"http://{host}{path}", {**about, **proxy.headers}
             connection.request(method, path, body, {**about, **headers})
             with connection.getresponse() as response:
-                content = response.read(MAX_BYTES + 1) if takes_body else b""
-                if len(content) > MAX_BYTES:
-                    raise NotServed(
-                        State.BROKEN, f"more than {MAX_BYTES} bytes where a manifest should be"
-                    )
-                # What is left of the announced length when nothing more comes: the connection was
-                # cut.
-                if takes_body and response.length:
-                    raise http.client.IncompleteRead(content, response.length)
+                if proxy and response.status == 407:
+                    raise wants_login(proxy)
+                content = b""
+                if method != "HEAD":
+                    content = _whole(response) if first is None else _beginning(response, first)
                 return Answer(response.status, response.headers, content, url)
+
+    def shown_certificate(self, url: str) -> bytes:
+        """What the server shows, as DER and unverified, to say whose it is; empty if none comes."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with contextlib.suppress(OSError, NotServed, ValueError):
+            parts, proxy = urlsplit(url), proxy_for(url, self._environ)
+            host, port = parts.hostname or "", parts.port or 443
+            with contextlib.closing(self._connect(host, port, context, proxy)) as wire:
+                assert isinstance(wire, ssl.SSLSocket)
+                return wire.getpeercert(binary_form=True) or b""
+        return b""
 
     def explain(self, error: Exception) -> str:
         """Why there is no answer."""
@@ -103,8 +119,35 @@ class Connection:
             return f"it does not answer in HTTP: {error}"
         return (error.strerror or str(error)).lower()
 
-    def _connect(self, host: str, port: int, *, is_tls: bool) -> socket.socket:
-        context = self._tls() if is_tls else None
+    def _connect(
+        self, host: str, port: int, context: ssl.SSLContext | None, proxy: Proxy | None
+    ) -> socket.socket:
+        def secured(wire: socket.socket) -> socket.socket:
+            wire.settimeout(self._left())
+            return context.wrap_socket(wire, server_hostname=host) if context else wire
+
+        if proxy is None:
+            return self._dial(host, port, secured)
+
+        def tunnelled(wire: socket.socket) -> socket.socket:
+            if context is not None:
+                open_tunnel(Timed(wire, self._left), proxy, host, port)
+            return wire
+
+        try:
+            wire = self._dial(proxy.host, proxy.port, tunnelled)
+        except (OSError, http.client.HTTPException) as error:
+            raise NotServed(State.UNREACHABLE, f"{proxy}: {self.explain(error)}") from error
+        try:
+            return secured(wire)
+        except BaseException:
+            wire.close()
+            raise
+
+    def _dial(
+        self, host: str, port: int, prepared: Callable[[socket.socket], socket.socket]
+    ) -> socket.socket:
+        """A connection to one of the host's addresses, and what is made of it."""
         addresses = self._resolve(host, port)
         until = self._ends_at
         if self._connect_seconds is not None:
@@ -114,10 +157,9 @@ class Connection:
             wire = socket.socket(family, kind, protocol)
             try:
                 # An address that swallows everything must leave time for the next.
-                wire.settimeout(_positive((until - time.monotonic()) / (len(addresses) - index)))
+                wire.settimeout(positive((until - time.monotonic()) / (len(addresses) - index)))
                 wire.connect(address)
-                wire.settimeout(self._left())
-                return context.wrap_socket(wire, server_hostname=host) if context else wire
+                return prepared(wire)
             except OSError as error:
                 wire.close()
                 is_late = isinstance(error, (TimeoutError, socket.timeout))
@@ -161,43 +203,21 @@ class Connection:
             return self._context
 
     def _left(self) -> float:
-        return _positive(self._ends_at - time.monotonic())
+        return positive(self._ends_at - time.monotonic())
 
 
-def _positive(seconds: float) -> float:
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    content = response.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise NotServed(State.BROKEN, f"more than {MAX_BYTES} bytes where a manifest should be")
+    # What is left of the announced length when nothing more comes: the connection was cut.
+    if response.length:
+        raise http.client.IncompleteRead(content, response.length)
+    return content
 
 
-class _Timed:
-    """A socket as http.client uses one, where every read ends at one moment, however slowly bytes
-    drip.
-    """
-
-    def __init__(self, wire: socket.socket, left: Callable[[], float]) -> None:
-        self._wire, self._left = wire, left
-
-    def sendall(self, content: bytes) -> None:
-        self._wire.settimeout(self._left())
-        self._wire.sendall(content)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReads(self._wire, self._left))
-
-    def close(self) -> None:
-        """The wire is closed by who opened it: http.client closes its socket while the answer is
-        still being read.
-        """
-
-
-class _TimedReads(io.RawIOBase):
-    def __init__(self, wire: socket.socket, left: Callable[[], float]) -> None:
-        self._wire, self._left = wire, left
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._wire.settimeout(self._left())
-        return self._wire.recv_into(buffer)
+def _beginning(response: http.client.HTTPResponse, count: int) -> bytes:
+    try:
+        return response.read(count)
+    except http.client.IncompleteRead as error:
+        return error.partial

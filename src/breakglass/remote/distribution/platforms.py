@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from breakglass.remote.distribution.answers import NotServed, State
@@ -22,6 +23,16 @@ def child_for(children: list[Any], platform: str) -> Any:
     if not fitting:
         raise NotServed(State.BROKEN, f"its index has no image for {platform}")
     return children[min(fitting)[1]]
+
+
+def best_for(platform: str, offered: Iterable[str]) -> str | None:
+    """The one of these platforms whose image containerd would take; None: none of them."""
+    keys = ("os", "architecture", "variant")
+    ranked = [
+        (_rank({"platform": dict(zip(keys, each.split("/")))}, platform), each) for each in offered
+    ]
+    fitting = [(rank, each) for rank, each in ranked if rank is not None]
+    return min(fitting)[1] if fitting else None
 
 
 def _rank(child: Any, platform: str) -> int | None:

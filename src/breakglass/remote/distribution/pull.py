@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from breakglass.remote.distribution.answers import Answer, NotServed, State, part_lost
+from breakglass.remote.distribution.answers import NotServed, State, part_lost
 from breakglass.remote.distribution.manifests import DIGEST, read_descriptor, read_manifest
 from breakglass.remote.distribution.session import Session
 
@@ -13,12 +13,10 @@ from breakglass.remote.distribution.session import Session
 def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
     """What a tag means: its digest, and the index or manifest.
 
-    HEAD by tag (GET where HEAD is not allowed), then GET by the digest that came back.
+    HEAD by tag (GET where HEAD is refused), then GET by the digest that came back.
     """
     name = f"{session.repository}:{tag}"
     head = session.ask("HEAD", f"manifests/{tag}")
-    if head.status == 405:
-        head = session.ask("GET", f"manifests/{tag}")
     if head.status != 200:
         state = State.LACKS if head.status == 404 else State.UNREACHABLE
         raise NotServed(state, f"HTTP {head.status} for {name}")
@@ -58,21 +56,3 @@ def read_child(session: Session, descriptor: Any, description: str) -> dict[str,
             digest,
         )
     return read_manifest(answer.body, digest)
-
-
-def ask_blob(session: Session, digest: str) -> Answer:
-    """Whether a blob is there, without its bytes."""
-    answer = session.ask("HEAD", f"blobs/{digest}")
-    if answer.status == 405:
-        answer = session.ask("GET", f"blobs/{digest}", takes_body=False)
-    return answer
-
-
-def judge_blob(answer: Answer, digest: str, size: int | None) -> None:
-    """Raises NotServed unless the blob is there at its length."""
-    if answer.status != 200:
-        raise part_lost(answer.status, digest, digest)
-    if size is not None and answer.length is not None and answer.length != size:
-        raise NotServed(
-            State.BROKEN, f"{digest} has {answer.length} bytes instead of {size}", digest
-        )

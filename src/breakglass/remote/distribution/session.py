@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 from collections.abc import Mapping
 from urllib.parse import urljoin
 
-from breakglass.remote.distribution.answers import Answer, NotServed, State
+from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
+from breakglass.remote.distribution.certificates import whose
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.remote.distribution.tokens import challenges_of
@@ -20,31 +22,48 @@ REDIRECTIONS = (301, 302, 303, 307, 308)
 class Session:
     """Whoever derives from it says which authorization meets a challenge, and why it is refused."""
 
+    without_head: tuple[int, ...] = (405,)
+    """Answers to HEAD after which the same is asked with GET. containerd does so after 405 only."""
+
     def __init__(
         self, connection: Connection, base: str, repository: str, *, query: str = ""
     ) -> None:
         self.repository = repository
         self._connection, self._base, self._query = connection, base, query
+        self.head_refusal: int | None = None
+        """The status by which HEAD was refused, where GET was asked instead."""
         self._authorization: str | None = None
         self._authorizing = threading.Lock()
 
-    def ask(self, method: str, path: str, *, takes_body: bool = True) -> Answer:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        first: int | None = None,
+    ) -> Answer:
         """Ask about the repository. Raises NotServed where we are refused or nothing answers;
-        judges no other status.
+        judges no other status. `first`: only so many bytes of the answer are read.
         """
         url = f"{self._base}/{self.repository}/{path}{self._query}"
-        headers = {"Accept": "*/*" if path.startswith("blobs/") else ACCEPT}
+        about = {"Accept": "*/*" if path.startswith("blobs/") else ACCEPT, **(headers or {})}
         used = self._authorization
-        answer = self.send(method, url, headers, authorization=used, takes_body=takes_body)
+        answer = self.send(method, url, about, authorization=used, first=first)
         if (
             answer.status == 401
             and origin(answer.url) == origin(url)
             and self.authorize(answer, used)
         ):
-            answer = self.send(
-                method, url, headers, authorization=self._authorization, takes_body=takes_body
+            answer = self.send(method, url, about, authorization=self._authorization, first=first)
+        if method == "HEAD" and answer.status in self.without_head:
+            self.head_refusal = answer.status
+            return self.ask("GET", path)
+        if answer.status == 429:
+            raise NotServed(
+                State.UNREACHABLE, f"HTTP 429 for {self.repository}/{path}: {rate_limit(answer)}"
             )
-        if answer.status in (401, 403, 429):
+        if answer.status in (401, 403):
             elsewhere = None if origin(answer.url) == origin(url) else host_of(answer.url)
             raise NotServed(
                 State.REFUSES,
@@ -71,7 +90,7 @@ class Session:
         *,
         authorization: str | None = None,
         body: str | None = None,
-        takes_body: bool = True,
+        first: int | None = None,
     ) -> Answer:
         """One request and the redirects that it leads through. The authorization goes to the first
         server only.
@@ -82,16 +101,19 @@ class Session:
                 allowed = dict(headers)
                 if authorization and origin(target) == origin(url):
                     allowed["Authorization"] = authorization
-                answer = self._connection.send(method, target, allowed, body, takes_body=takes_body)
+                answer = self._connection.send(method, target, allowed, body, first=first)
                 location = answer.headers.get("Location")
                 if method == "POST" or location is None or answer.status not in REDIRECTIONS:
                     return answer
                 target = urljoin(target, location)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            why = self._connection.explain(error)
+            state, why = State.UNREACHABLE, self._connection.explain(error)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                state, owner = State.UNTRUSTED, whose(self._connection.shown_certificate(target))
+                why += f"; it is {owner}" if owner else ""
             if target != url:
                 why = f"redirected to {host_of(target)}: {why}"
-            raise NotServed(State.UNREACHABLE, why) from error
+            raise NotServed(state, why) from error
         raise NotServed(State.UNREACHABLE, "it redirects without end")
 
     def _answer_to(self, challenges: dict[str, dict[str, str]]) -> str | None:

@@ -6,8 +6,10 @@ QUESTIONS is JSON, a list of {"registry", "endpoints": [{"url", "override_path",
 needs its url only. The answer is one line of JSON, a list of {"registry", "url", "repository",
 "tag", "state", "detail", "missing"}, for each endpoint and tag in their order. The states: serves,
 broken (it is announced, and parts of it are missing or wrong), lacks (404), refuses (also without a
-login), unreachable. Whatever has no answer after SECONDS (8) is unreachable.
+login), not trusted (its certificate), unreachable. Whatever has no answer after SECONDS (8) is
+unreachable.
 
-No login is used and no proxy. A manifest counts when its bytes hash to its digest, a blob when it
-is there at its length.
+No login is used. The proxy is that of the running containerd's environment; this script's own
+environment does not count. A manifest counts when its bytes hash to its digest, a blob when bytes
+of it come and it has its length.
 """

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from breakglass.remote.distribution.answers import NotServed, State
+from breakglass.remote.tls import system_context
 
 
 def base_of(endpoint: dict[str, Any]) -> str:
@@ -26,16 +27,8 @@ def base_of(endpoint: dict[str, Any]) -> str:
 
 
 def context_of(endpoint: dict[str, Any]) -> ssl.SSLContext:
-    """What containerd, a Go program, would accept; neither stricter nor laxer."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ssl.HAS_NEVER_CHECK_COMMON_NAME:
-        context.hostname_checks_common_name = False
-    context.load_default_certs()
-    # Python 3.13 judges private CAs more strictly than Go; Go trusts what it was given without
-    # looking for a root above it. The flag has a name from Python 3.10 on.
-    partial_chain = ssl.VerifyFlags(0x80000)
-    context.verify_flags = (context.verify_flags | partial_chain) & ~ssl.VERIFY_X509_STRICT
+    """TLS as containerd is configured for the endpoint."""
+    context = system_context()
     if endpoint["skip_verify"]:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for file in endpoint["ca"]:

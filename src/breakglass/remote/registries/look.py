@@ -9,7 +9,7 @@ from typing import Any
 from breakglass.remote.distribution.answers import NotServed, State
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor
 from breakglass.remote.distribution.platforms import child_for
-from breakglass.remote.distribution.pull import judge_blob, read_child, resolve
+from breakglass.remote.distribution.pull import read_child, resolve
 from breakglass.remote.registries.session import AnonymousSession
 
 DETAIL_CHARACTERS = 299
@@ -57,18 +57,17 @@ def check_image(session: AnonymousSession, tag: str, architecture: str) -> None:
 
 
 def check_blobs(session: AnonymousSession, descriptors: list[Any]) -> None:
-    """Raises NotServed unless all are there at their length."""
-    needs = dict(read_descriptor(descriptor) for descriptor in descriptors)
-    asked = {session.blob(digest): digest for digest in needs}
+    """Raises NotServed unless bytes of all come, and all have their length."""
+    asked = [session.blob(*read_descriptor(descriptor)) for descriptor in descriptors]
     lost: list[NotServed] = []
     # What is known to be gone counts, also where the answer about another part does not come.
     done, late = wait_for(asked, timeout=session.left())
-    for future, digest in asked.items():
-        if future in done:
-            try:
-                judge_blob(future.result(), digest, needs[digest])
-            except NotServed as not_served:
-                lost.append(not_served)
+    for future in dict.fromkeys(asked):
+        try:
+            if future in done:
+                future.result()
+        except NotServed as not_served:
+            lost.append(not_served)
     broken = [not_served for not_served in lost if not_served.state is State.BROKEN]
     if broken:
         words = "; ".join(not_served.detail for not_served in broken[:2])

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from breakglass.remote.distribution.answers import State
 from breakglass.remote.faults import FAILED, Fault, fail
+from breakglass.remote.registries.containerd import proxies_of_containerd
 from breakglass.remote.registries.look import look
 from breakglass.remote.registries.questions import parse
 from breakglass.remote.registries.session import AnonymousSession
@@ -59,9 +60,10 @@ def answer(argv: list[str]) -> int:
 def _sessions(
     questions: list[dict[str, Any]], began: float, seconds: float
 ) -> Iterator[tuple[dict[str, Any], AnonymousSession]]:
+    environ = proxies_of_containerd()
     for question in questions:
         for endpoint in question["endpoints"]:
-            yield question, AnonymousSession(question, endpoint, began, seconds)
+            yield question, AnonymousSession(question, endpoint, began, seconds, environ=environ)
 
 
 def _prepared(

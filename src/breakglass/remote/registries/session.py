@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from breakglass.remote.distribution.answers import Answer, NotServed, State
+from breakglass.remote.distribution.answers import NotServed, State, rate_limit
+from breakglass.remote.distribution.blobs import check_blob
 from breakglass.remote.distribution.connection import Connection
-from breakglass.remote.distribution.pull import ask_blob
 from breakglass.remote.distribution.session import Session
 from breakglass.remote.distribution.tokens import scope_of, token_in
 from breakglass.remote.distribution.urls import host_of
@@ -22,7 +23,6 @@ AT_ONCE = 8
 REFUSALS = {
     401: "it wants a login",
     403: "it is not for everybody",
-    429: "too many requests",
 }
 
 
@@ -30,7 +30,13 @@ class AnonymousSession(Session):
     """With the anonymous token, and the blobs that were asked for."""
 
     def __init__(
-        self, question: dict[str, Any], endpoint: dict[str, Any], began: float, seconds: float
+        self,
+        question: dict[str, Any],
+        endpoint: dict[str, Any],
+        began: float,
+        seconds: float,
+        *,
+        environ: Mapping[str, str],
     ) -> None:
         self.url: str = endpoint["url"]
         self.no_answer = f"no answer within {seconds:g} s"
@@ -40,6 +46,7 @@ class AnonymousSession(Session):
             ends_at=self._ends_at,
             late=self.no_answer,
             user_agent="breakglass",
+            environ=environ,
             connect_seconds=min(CONNECT_SECONDS, seconds),
         )
         namespace = urlencode({"ns": question["registry"]})
@@ -48,16 +55,16 @@ class AnonymousSession(Session):
         )
         self._token: str | None = None
         self._no_token: NotServed | None = None
-        self._blobs: dict[str, Future[Answer]] = {}
+        self._blobs: dict[tuple[str, int | None], Future[None]] = {}
         self._submitting = threading.Lock()
         self._pool = ThreadPoolExecutor(AT_ONCE)
 
-    def blob(self, digest: str) -> Future[Answer]:
-        """Each is asked for once, however many tags need it."""
+    def blob(self, digest: str, size: int | None) -> Future[None]:
+        """Whether it can be pulled. Each is asked for once, however many tags need it."""
         with self._submitting:
-            if digest not in self._blobs:
-                self._blobs[digest] = self._pool.submit(ask_blob, self, digest)
-            return self._blobs[digest]
+            if (digest, size) not in self._blobs:
+                self._blobs[digest, size] = self._pool.submit(check_blob, self, digest, size)
+            return self._blobs[digest, size]
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -89,7 +96,9 @@ class AnonymousSession(Session):
             answer = self.send("GET", url, {"Accept": "*/*"})
         except NotServed as not_served:
             raise NotServed(not_served.state, f"{service}: {not_served.detail}") from not_served
-        if answer.status in (400, 401, 403, 429):
+        if answer.status == 429:
+            raise NotServed(State.UNREACHABLE, f"{service}: HTTP 429, {rate_limit(answer)}")
+        if answer.status in (400, 401, 403):
             raise NotServed(
                 State.REFUSES, f"{service} gives no token without a login: HTTP {answer.status}"
             )

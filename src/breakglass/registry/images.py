@@ -4,13 +4,12 @@ and none is taken along.
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from breakglass.config import Registry
+from breakglass.config import Registry, registry_at
 from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Found, ImageId
@@ -99,9 +98,7 @@ def image_id(
     """
     host, _, path = reference.partition("/")
     repository, _, tag = path.rpartition(":")
-    session = LoginSession(
-        _registry_of(host, repository, registries), credentials, deadline_seconds
-    )
+    session = LoginSession(registry_at(host, repository, registries), credentials, deadline_seconds)
     try:
         session.ping()
         _, manifest = resolve(session, tag)
@@ -113,24 +110,6 @@ def image_id(
         raise NotServed(State.BROKEN, "its indexes are nested too deep")
     except NotServed as why:
         return ImageId(why.state, None, why.missing, inert(why.detail))
-
-
-def _registry_of(host: str, repository: str, registries: Iterable[Registry]) -> Registry:
-    for registry in registries:
-        if registry.url.partition("://")[2].removesuffix(
-            ":443" if registry.url.startswith("https:") else ":80"
-        ) == host.removesuffix(":443"):
-            return replace(registry, repository=repository)
-    # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs
-    # no TLS.
-    scheme = (
-        "http"
-        if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host)
-        else "https"
-    )
-    return Registry(
-        host, f"{scheme}://{'registry-1.docker.io' if host == 'docker.io' else host}", repository
-    )
 
 
 def _judge(

@@ -32,9 +32,13 @@ def named(environment: Environment, node: str, *, nodes: tuple[Node, ...] | None
     return Chosen(environment.resolve(node, nodes), f"{node} was named")
 
 
-def choose_for(environment: Environment, *, command: str) -> Chosen:
-    """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
-    nodes = _read_nodes(environment, command)
+def choose_for(
+    environment: Environment, *, command: str, nodes: tuple[Node, ...] | None = None
+) -> Chosen:
+    """Asks the sources and all nodes at once. Raises Unreachable when the API is down. `nodes`: the
+    cluster, where it was read already.
+    """
+    nodes = _read_nodes(environment, command) if nodes is None else nodes
     sources, candidates = _read(environment, nodes, command)
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
@@ -53,13 +57,21 @@ def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
     try:
         return environment.nodes()
     except Unreachable as error:
-        hosts = environment.config.nodes.hosts.items()
-        known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts) or "none: any address will do"
         raise Unreachable(
             f"no NODE was named, and the API, which knows the nodes, was not reached: "
             f"{error.message}",
-            next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known}",
+            next_step=_named_by_hand(command, environment.config.nodes.hosts) or error.next_step,
         ) from error
+
+
+def _named_by_hand(command: str, hosts: dict[str, str]) -> str:
+    """What to type with the API server down; empty where naming a node does not help."""
+    if command == "pin":
+        return ""
+    if not hosts:
+        return f"name one by its address: breakglass {command} ADDRESS; nodes.hosts has none"
+    known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts.items())
+    return f"name one; nodes.hosts has {known}\nbreakglass {command} {next(iter(hosts))}"
 
 
 def _read(

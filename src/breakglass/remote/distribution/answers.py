@@ -30,6 +30,8 @@ class State(str, Enum):
     REFUSES = "refuses"
     """It wants a login."""
     LACKS = "lacks the tag"
+    UNTRUSTED = "not trusted"
+    """It shows a certificate that is not trusted here."""
     BROKEN = "broken"
     """It answers, but a part of the image is gone or not what its digest says."""
 

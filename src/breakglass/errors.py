@@ -73,6 +73,10 @@ class Unreachable(BreakglassError):
     kind, exit_code, state_by_default = "unreachable", 5, "Nothing was changed."
 
 
+class NoAnswer(Unreachable):
+    """Nothing answered. Where nothing at all answers, this machine's own network is down."""
+
+
 class Integrity(BreakglassError):
     """What was found is not what was recorded; it was not used."""
 

@@ -246,12 +246,17 @@ def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_restored(
     )
 
 
-@pytest.mark.parametrize("command", ["fetch", "import", "pin"])
+@pytest.mark.parametrize("command", ["fetch", "import", "drill"])
 def test_without_the_api_server_and_without_a_node_the_known_hosts_are_listed(
     world: World, command: str
 ) -> None:
     world.environment.stop("api")
-    is_reported(world.run(command), 5, *NODES, f"breakglass {command} NODE")
+    is_reported(world.run(command), 5, *NODES, f"\n         breakglass {command} {NODES[0]}\n")
+
+
+def test_without_the_api_server_naming_a_node_does_not_help_a_pin(world: World) -> None:
+    world.environment.stop("api")
+    assert "breakglass pin" not in is_reported(world.run("pin"), 5, "bring it back")
 
 
 def test_with_the_api_server_down_a_named_node_is_served(world: World) -> None:

@@ -109,19 +109,56 @@ def test_without_a_command_it_stays_pinned_says_how_to_restore_and_goes_on_with_
     assert "chose k8s-node1: it is the target of the pin in force" in again.stdout
 
 
-def test_it_is_refused_while_a_registry_serves_the_image_and_nobody_knows_while_one_refuses_us(
-    outage: World,
-) -> None:
-    outage.environment.start("forgejo")
+def test_it_is_refused_only_while_every_registry_serves_the_image(outage: World) -> None:
+    for registry in REGISTRIES:
+        outage.environment.start(registry)
     is_reported(
         outage.run("recover", "--yes"),
         3,
-        "served by forgejo",
+        "served by forgejo and registry-private",
         "Nothing was changed.",
-        "single commands remain",
+        "breakglass recover --anyway",
     )
+    is_reported(
+        outage.run("recover", "k8s-node2", "--yes"), 3, "breakglass recover k8s-node2 --anyway"
+    )
+    # The plan is shown on a good day too, and says that the run itself would be refused.
+    shown = outage.run("recover", "--dry-run")
+    assert (shown.status, "the run itself needs --anyway" in shown.stderr) == (0, True)
+    assert "--- import" in shown.stdout
+    assert outage.cordoned() == ["k8s-node3"]
+
+
+def test_where_it_is_not_known_whether_the_image_is_served_it_ends_with_what_finds_out(
+    outage: World,
+) -> None:
+    outage.environment.start("forgejo")
     outage.environment.refuse("forgejo", 401)
-    is_reported(outage.run("recover", "--yes"), 5, "not known", "log in")
+    is_reported(
+        outage.run("recover", "--yes"),
+        5,
+        "not known",
+        "docker login",
+        "breakglass recover",
+        "breakglass recover --anyway",
+    )
+    assert outage.run("recover", "--dry-run").status == 0
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_only_some_of_the_registries_serve_the_image(outage: World) -> None:
+    outage.environment.start("forgejo")
+    ended = outage.run("recover", "--yes", "--", "true")
+    assert (ended.status, "partly: pods that name " in ended.stdout) == (0, True), ended.stderr
+
+
+@pytest.mark.slow
+def test_with_anyway_it_goes_on_where_every_registry_serves_the_image(outage: World) -> None:
+    for registry in REGISTRIES:
+        outage.environment.start(registry)
+    ended = outage.run("recover", "--anyway", "--yes", "--", "true")
+    assert (ended.status, "going on because of --anyway" in ended.stderr) == (0, True), ended.stderr
+    assert outage.names("k8s-node1")
 
 
 @pytest.mark.slow
@@ -380,11 +417,12 @@ def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_restored_w
     ) == (0, True)
     assert pin_of(ready) == pinned
     assert ready.responders()
-    ready.environment.start("forgejo")
+    for registry in REGISTRIES:
+        ready.environment.start(registry)
     is_reported(
         ready.run("recover", "--yes"),
         3,
-        "served by forgejo",
+        "served by forgejo and registry-private",
         "a pin is in force, on k8s-node10, k8s-node2, k8s-node3",
         "breakglass restore gives that pin back",
     )

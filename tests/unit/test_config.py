@@ -56,8 +56,18 @@ def test_the_example_is_the_environment() -> None:
     )
     assert environment.nodes == config.Nodes(ssh_user="wizard")
     assert environment.registries == (
-        config.Registry("forgejo", "https://forgejo.viktorbarzin.me", "viktor/infra-ci"),
-        config.Registry("registry-private", "https://registry.viktorbarzin.me:5050", "infra-ci"),
+        config.Registry(
+            "forgejo",
+            "https://forgejo.viktorbarzin.me",
+            "viktor/infra-ci",
+            names=("forgejo.viktorbarzin.me/viktor/infra-ci",),
+        ),
+        config.Registry(
+            "registry-private",
+            "https://registry.viktorbarzin.me:5050",
+            "infra-ci",
+            names=("registry.viktorbarzin.me:5050/infra-ci",),
+        ),
     )
     assert environment.ssh == config.Ssh(
         Path.home() / ".ssh" / "config", Path.home() / ".ssh" / "known_hosts"
@@ -93,7 +103,15 @@ def test_three_keys_are_enough(tmp_path: Path) -> None:
     smallest = load(tmp_path, SMALLEST)
     assert smallest.image == config.Image("registry.example:5050/team/infra-ci", "infra-ci")
     assert smallest.nodes == config.Nodes()
-    assert (smallest.fallbacks, smallest.registries) == ((), ())
+    assert smallest.fallbacks == ()
+    assert smallest.registries == (
+        config.Registry(
+            "registry.example:5050",
+            "https://registry.example:5050",
+            "team/infra-ci",
+            names=("registry.example:5050/team/infra-ci",),
+        ),
+    )
     assert faults(tmp_path, "image: {}")[1:] == [
         "image.repository: is missing",
         "registry_vm.ssh: is missing",

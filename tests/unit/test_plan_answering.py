@@ -1276,7 +1276,14 @@ def environment(hosts: Reached, cluster: Api, **addresses: str) -> Environment:
         SETTINGS,
         (),
         Nodes("wizard", {name.replace("_", "-"): address for name, address in addresses.items()}),
-        (Registry("forgejo", "https://forgejo.example", "viktor/infra-ci"),),
+        (
+            Registry(
+                "forgejo",
+                "https://forgejo.example",
+                "viktor/infra-ci",
+                names=("forgejo.example/viktor/infra-ci",),
+            ),
+        ),
         Ssh(Path("c"), Path("k")),
         Kubernetes(),
         Status(),

@@ -1,17 +1,14 @@
-"""pin, restore and check: facts to exact lines."""
+"""pin and restore: facts to exact lines."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, check, pin, restore, restore_facts
-from breakglass.commands.check import RUNBOOK, judge, way_back
+from breakglass.commands import pin, restore, restore_facts
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod
-from breakglass.observe.shelf import Tarball
-from breakglass.registry import Found, State
-from tests.facts import IDENTITY, NAS, NODES, VM, lines, node, shelf, tarball
+from tests.facts import IDENTITY, NODES, lines, node
 
 OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
 OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
@@ -171,99 +168,3 @@ def test_restore_warns_when_no_registry_serves_the_image_yet() -> None:
         identity=IDENTITY,
     )
     assert "no registry serves" in made.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("states", "exit_code", "exit_code_when_served_is_expected"),
-    [
-        (["unreachable", "unreachable"], 0, 10),
-        (["unreachable", "serves"], 10, 0),
-        (["broken", "lacks the tag"], 0, 10),
-        (["refuses", "unreachable"], 5, 5),
-        (["refuses", "serves"], 10, 0),
-        ([], 0, 10),
-    ],
-)
-def test_check_says_start_not_needed_or_nobody_knows(
-    states: list[str], exit_code: int, exit_code_when_served_is_expected: int
-) -> None:
-    registries = tuple(Found(f"r{number}", State(state)) for number, state in enumerate(states))
-    assert judge(registries, expect_served=False).exit_code == exit_code
-    assert judge(registries, expect_served=True).exit_code == exit_code_when_served_is_expected
-
-
-@pytest.mark.parametrize(
-    ("states", "tarballs", "lost", "reported"),
-    [
-        (["unreachable", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
-        (["unreachable"], [tarball("0a1b2c3d")], ["synology", "API server"], RUNBOOK),
-        (
-            ["unreachable"],
-            [tarball("0a1b2c3d", recorded=False)],
-            [],
-            RUNBOOK,
-        ),  # fetch takes it, after a full verification
-        (
-            ["unreachable"],
-            [replace(tarball("0a1b2c3d"), size_bytes=1)],
-            [],
-            (
-                "there is no tarball to bring back: repair a registry, or push the image again "
-                "(runbook.md, 7)"
-            ),
-        ),  # not of its record's size
-        (
-            ["unreachable"],
-            [],
-            ["API server"],
-            (
-                "there is no tarball to bring back: repair a registry, or push the image again "
-                "(runbook.md, 7)"
-            ),
-        ),
-        (
-            ["broken"],
-            [],
-            ["synology", "API server"],
-            f"reach synology first, for a tarball may be there; then: {RUNBOOK}",
-        ),
-        (
-            ["lacks the tag"],
-            [],
-            ["synology"],
-            (
-                f"push the image to r0, or check the tag: shorter than the runbook, which is: "
-                f"reach synology first, for a tarball may be there; then: {RUNBOOK}"
-            ),
-        ),
-        (
-            ["lacks the tag", "unreachable"],
-            [tarball("0a1b2c3d")],
-            [],
-            (
-                f"push the image to r0, or check the tag: shorter than the runbook, which is: "
-                f"{RUNBOOK}"
-            ),
-        ),
-        (
-            ["lacks the tag", "lacks the tag"],
-            [],
-            [],
-            "push the image to r0 or r1, or check the tag; there is no tarball to bring back",
-        ),
-        (["lacks the tag", "broken"], [tarball("0a1b2c3d")], [], RUNBOOK),
-    ],
-)
-def test_check_recommends_the_runbook_only_where_it_can_help(
-    states: list[str], tarballs: list[Tarball], lost: list[str], reported: str
-) -> None:
-    registries = tuple(Found(f"r{number}", State(state)) for number, state in enumerate(states))
-    unread = tuple(
-        Unread(name, Unreachable(f"{name} was not reached", where=name)) for name in lost
-    )
-    shelves = (shelf(VM, tarballs), *((shelf(NAS),) if "synology" not in lost else ()))
-    way = way_back(check.Facts("latest", registries, shelves, unread, 4))
-    verdict = judge(registries, expect_served=False, way_back=way)
-    assert (verdict.word, verdict.exit_code, verdict.next_step) == ("start", 0, reported)
-    assert ("start the runbook" in verdict.sentence) is (reported == RUNBOOK)
-    assert "recover" not in judge(registries, expect_served=True, way_back=way).next_step

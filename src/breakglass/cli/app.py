@@ -98,11 +98,15 @@ def check(
         Tag(help="Of the image. Default: the registries' own latest.", show_default=False),
     ] = None,
     expect_served: Annotated[
-        bool, typer.Option("--expect-served", help="Swap 0 and 10, for CI after a push.")
+        bool,
+        typer.Option(
+            "--expect-served",
+            help="For CI after a push: 0 only when every registry serves the same image, else 10.",
+        ),
     ] = False,
 ) -> int:
-    """Does any registry still serve the image? Exit 0: none does, start the runbook. 10: not
-    needed. 5: unknown.
+    """Do the registries still serve the image? Exit 0: none does, start the runbook. 10: all do.
+    11: some do. 5: unknown.
 
     Example: breakglass check
     """
@@ -113,8 +117,8 @@ def check(
 
 @look()
 def status(context: typer.Context) -> int:
-    """Shows tarballs, nodes and the pin, and what to type next. Works with any host down. Alert on
-    `stale` of --json.
+    """Shows registries, tarballs, nodes and the pin, and what to type next. Works with any host
+    down. Alert on `stale` of --json.
 
     Example: breakglass status
     """
@@ -274,10 +278,16 @@ def recover(
         str, Tag(help="Of the tarball; latest: what the link of the source means.")
     ] = "latest",
     yes: Yes = False,
-    anyway: Anyway = False,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Also where every registry serves the image, or the node does not fit.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> int:
-    """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
+    """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while every registry
     serves the image.
 
     With COMMAND: run it while pinned, then undo everything and exit with its status.

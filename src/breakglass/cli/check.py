@@ -4,6 +4,7 @@ from breakglass.cli.names import checked_tag
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check
+from breakglass.commands.check_verdict import CHECK, judge
 from breakglass.errors import Unreachable
 
 
@@ -21,12 +22,18 @@ def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.Ch
     session.say_host_keys(unread.error for unread in facts.unread)
     for line in check.lines(facts):
         session.screen.show(line)
-    verdict = check.judge(
-        facts.registries, expect_served=expect_served, way_back=check.way_back(facts)
+    again = [CHECK, *(("--tag", tag) if tag else ()), *(("--expect-served",) * expect_served)]
+    verdict = judge(
+        facts.registries,
+        check.elsewhere(facts),
+        tag=facts.tag,
+        expect_served=expect_served,
+        again=" ".join(again),
     )
     session.outcome.exit_code = verdict.exit_code
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
     else:
-        session.screen.show(f"{verdict.sentence}. Next: {verdict.next_step}")
+        session.screen.next_step(verdict.next_step)
+        session.screen.show(f"Exit code {verdict.exit_code}: {verdict.sentence}")
     return check.result(facts, verdict)

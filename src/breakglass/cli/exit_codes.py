@@ -11,12 +11,13 @@ MEANING = {
     6: "not what was recorded",
     7: "another run holds the lock",
     10: "check: not needed",
+    11: "check: partly",
 }
 BY_SIGNAL = "128+n ended by signal n"
 
 _CHANGING = (0, 2, 3, 4, 5, 6, 7)
 BY_COMMAND = {
-    "check": (0, 2, 5, 10),
+    "check": (0, 2, 5, 10, 11),
     "status": (0, 2),
     "snapshot": _CHANGING,
     "fetch": _CHANGING,
@@ -30,12 +31,13 @@ BY_COMMAND = {
 _PRECISELY = {
     ("check", 0): "no registry serves the image, start the runbook",
     ("check", 5): "not known",
-    ("check", 10): "not needed",
+    ("check", 10): "not needed, every registry serves the image",
+    ("check", 11): "partly, some do",
     ("status", 0): "printed, whatever the state is",
     ("drill", 0): "recovery works today",
 }
 _BESIDES = {
-    "check": "; --expect-served swaps 0 and 10",
+    "check": "; with --expect-served 0 means that every registry serves the same image, 10 not",
     "recover": "; with COMMAND: its own, if the rest went well",
     "sandbox": "; else COMMAND's own",
 }

@@ -24,7 +24,7 @@ def main() -> None:
     for stream in streams:
         stream.end()
     fault = next((stream.fault for stream in streams if stream.fault), None)
-    if fault is not None and status in (0, 10):
+    if fault is not None and status in (0, 10, 11):
         write_last_words(
             f"breakglass: failed: what was to be printed could not be written: {fault.strerror}\n"
         )

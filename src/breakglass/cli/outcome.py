@@ -50,7 +50,7 @@ class Outcome:
             }
         return {
             "command": self.command,
-            "ok": self.exit_code == 0 or (self.exit_code == 10 and self.command == "check"),
+            "ok": self.exit_code == 0 or (self.exit_code in (10, 11) and self.command == "check"),
             "exit_code": self.exit_code,
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,

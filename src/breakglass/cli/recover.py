@@ -14,12 +14,12 @@ from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import fetch, import_image, pin, recover
+from breakglass.commands import check, fetch, import_image, pin, recover
+from breakglass.commands.check_verdict import Asked, Need, Verdict
 from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
-from breakglass.registry import Found
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
@@ -60,7 +60,12 @@ def run_recover(
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
+    session: Session,
+    *,
+    node: str | None,
+    tag: str | None,
+    command: tuple[str, ...],
+    yes: bool,
 ) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:
@@ -117,7 +122,12 @@ def _plan(
     with _mentioning_a_pin(session), checklist.doing("check"):
         session.environment.note("asking the registries")
         registries, choice = _looked(session, node=node, tag=tag)
-        screen.show(f"    {recover.judge(registries)}")
+        again = recover.again_with(node)
+        verdict = recover.judge(registries, tag=tag, again=again)
+        if not session.environment.anyway and not session.outcome.dry_run:
+            recover.check_needed(verdict, again=again)
+        screen.show(f"    {verdict.sentence} ({recover.states(registries)})")
+        _warn_of_need(session, verdict)
     with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
             raise choice
@@ -142,6 +152,19 @@ def _plan(
         replace(stage, plan=stage.plan and plan_on(stage.plan, named)) for stage in stages
     )
     return facts, stages
+
+
+def _warn_of_need(session: Session, verdict: Verdict) -> None:
+    """What is planned all the same, though the runbook may not be needed."""
+    if verdict.word in (Need.NOT_NEEDED, Need.UNKNOWN):
+        session.screen.warn(
+            f"the image may not be needed on a node ({verdict.word}): "
+            + (
+                "going on because of --anyway"
+                if session.environment.anyway
+                else "the run itself needs --anyway"
+            )
+        )
 
 
 def _do(
@@ -197,7 +220,7 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
 
 def _looked(
     session: Session, *, node: str | None, tag: str | None
-) -> tuple[tuple[Found, ...], Chosen | BreakglassError]:
+) -> tuple[tuple[Asked, ...], Chosen | BreakglassError]:
     """The registries, and meanwhile the nodes: each may take its deadline."""
 
     def choose() -> Chosen | BreakglassError:
@@ -206,8 +229,8 @@ def _looked(
         except BreakglassError as error:
             return error
 
-    questions: list[Callable[[], tuple[Found, ...] | Chosen | BreakglassError]] = [
-        lambda: session.environment.look(tag or "latest"),
+    questions: list[Callable[[], tuple[Asked, ...] | Chosen | BreakglassError]] = [
+        lambda: check.ask(session.environment, tag or "latest"),
         choose,
     ]
     found, choice = together(questions)

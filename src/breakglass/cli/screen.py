@@ -223,7 +223,17 @@ class Screen:
         if error.state:
             self._wrap(self._err, Text(f"  State: {_printable(error.state)}"))
         if error.next_step:
-            self._err.print(Text(f"  Next:  {_printable(error.next_step)}"))
+            self._print_next(self._err, error.next_step, indent="  ")
+
+    def next_step(self, text: str) -> None:
+        """What to type next. Each command stands on a line of its own, which is never broken."""
+        self._print_next(self._out, text, indent="")
+
+    def _print_next(self, console: Console, text: str, *, indent: str) -> None:
+        first, *more = text.splitlines()
+        console.print(Text(f"{indent}Next:  {_printable(first)}"))
+        for line in more:
+            console.print(Text(f"{indent}       {_printable(line)}"))
 
     def bug(self, error: BaseException) -> None:
         self.close()

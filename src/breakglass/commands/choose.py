@@ -31,15 +31,19 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(environment: Environment, node: str, *, command: str) -> Chosen:
+def named(
+    environment: Environment, node: str, *, command: str, nodes: tuple[Node, ...] | None = None
+) -> Chosen:
     """The node that was named, where the host that SSH reaches is that node. With the API down it
-    is not known whether it is, and what the host itself reports decides whether it fits.
+    is not known whether it is, and what the host itself reports decides whether it fits. `nodes`:
+    the cluster, where it was read already.
 
     Raises WrongHost and Refused, unless the operator goes on anyway: then the plan of the pin
     warns.
     """
-    hosts, nodes = environment.config.nodes.hosts, None
-    if command == "pin" or node in hosts:  # for other names `resolve` asks the API itself
+    hosts = environment.config.nodes.hosts
+    # For other names `resolve` asks the API itself.
+    if nodes is None and (command == "pin" or node in hosts):
         nodes = _nodes_or_none(environment, command, node)
     target = environment.resolve(node, nodes)
     # The plan of a pin judges by itself: that another pin is in force comes first.
@@ -78,9 +82,13 @@ def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[N
         return None
 
 
-def choose_for(environment: Environment, *, command: str) -> Chosen:
-    """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
-    nodes = _read_nodes(environment, command)
+def choose_for(
+    environment: Environment, *, command: str, nodes: tuple[Node, ...] | None = None
+) -> Chosen:
+    """Asks the sources and all nodes at once. Raises Unreachable when the API is down. `nodes`: the
+    cluster, where it was read already.
+    """
+    nodes = _read_nodes(environment, command) if nodes is None else nodes
     if not nodes:
         cluster = environment.cluster_name()
         raise Refused(doubt((), (), cluster), next_step=another_context(cluster))
@@ -109,13 +117,21 @@ def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
     try:
         return environment.nodes()
     except Unreachable as error:
-        hosts = environment.config.nodes.hosts.items()
-        known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts) or "none: any address will do"
         raise Unreachable(
             f"no NODE was named, and the API, which knows the nodes, was not reached: "
             f"{error.message}",
-            next_step=f"name one: breakglass {command} NODE; nodes.hosts has {known}",
+            next_step=_named_by_hand(command, environment.config.nodes.hosts) or error.next_step,
         ) from error
+
+
+def _named_by_hand(command: str, hosts: dict[str, str]) -> str:
+    """What to type with the API server down; empty where naming a node does not help."""
+    if command == "pin":
+        return ""
+    if not hosts:
+        return f"name one by its address: breakglass {command} ADDRESS; nodes.hosts has none"
+    known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts.items())
+    return f"name one; nodes.hosts has {known}\nbreakglass {command} {next(iter(hosts))}"
 
 
 def _read(

@@ -2,14 +2,14 @@
 done.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from breakglass.commands import (
     Environment,
     Identity,
     Target,
-    check,
+    check_verdict,
     fetch,
     fetch_facts,
     import_facts,
@@ -18,13 +18,13 @@ from breakglass.commands import (
     restore,
     restore_facts,
 )
+from breakglass.commands.check_verdict import RECOVER, Asked, Need, Verdict
 from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.commands.fetch_options import Option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.plan import Host, PatchNode, Plan, Step
-from breakglass.registry import Found
 
 REASON = "breakglass recover"
 """What stands in the annotations. COMMAND does not: it may hold secrets."""
@@ -82,31 +82,48 @@ class Stage:
     """None: it can be planned only after the stage before it."""
 
 
-def judge(registries: tuple[Found, ...]) -> str:
-    """The registries in words. Raises Refused when a registry serves the image, Unreachable when
-    that is not known.
-    """
-    verdict = check.judge(registries, expect_served=False)
-    singly = (
-        "if a pipeline has to run on one node all the same, the single commands remain: "
-        "breakglass fetch, import, pin"
-    )
-    if verdict.word is check.Need.NOT_NEEDED:
-        raise Refused(verdict.sentence, next_step=f"{verdict.next_step}; {singly}")
-    if verdict.word is check.Need.UNKNOWN:
-        raise Unreachable(
+def judge(registries: Sequence[Asked], *, tag: str | None, again: str) -> Verdict:
+    """Whether the runbook is needed. `again`: the command as it was typed."""
+    return check_verdict.judge(registries, tag=tag or "latest", again=again)
+
+
+def check_needed(verdict: Verdict, *, again: str) -> None:
+    """Raises Refused where every registry serves the image, Unreachable where that is not known."""
+    anyway = f"{again} --anyway"
+    if verdict.word is Need.NOT_NEEDED:
+        raise Refused(
             verdict.sentence,
-            next_step=f"log in (docker login), then the same command again; {singly}",
+            next_step=f"{verdict.advice}. To bring the image onto a node all the same:\n{anyway}",
         )
-    states = ", ".join(f"{found.name} {found.state}" for found in registries)
-    return f"{check.unserved(registries)} ({states or 'the configuration names none'})"
+    if verdict.word is Need.UNKNOWN:
+        raise Unreachable(verdict.sentence, next_step=f"{verdict.next_step}\n{anyway}")
+
+
+def again_with(node: str | None) -> str:
+    """The command that does this once more."""
+    return RECOVER if node is None else f"{RECOVER} {node}"
+
+
+def states(registries: Sequence[Asked]) -> str:
+    return ", ".join(f"{asked} {asked.found.state}" for asked in registries)
 
 
 def choose(environment: Environment, *, node: str | None) -> Chosen:
-    """The node that was named, if it fits; else the best fit."""
+    """The node that was named, if it fits; else the best fit. Raises Unreachable where the API is
+    down: then nothing can be pinned, and the single commands remain.
+    """
+    try:
+        nodes = environment.nodes()
+    except Unreachable as error:
+        known = environment.config.nodes.hosts
+        advice, commands = check_verdict.without_api((node,) if node else tuple(known))
+        raise Unreachable(
+            f"recover pins through the API server, which was not reached: {error.message}",
+            next_step="\n".join((advice, *commands)),
+        ) from error
     if node is not None:
-        return named(environment, node, command="recover")
-    return choose_for(environment, command="recover")
+        return named(environment, node, command="recover", nodes=nodes)
+    return choose_for(environment, command="recover", nodes=nodes)
 
 
 def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Facts:

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread, check
+from breakglass.commands import Environment, Unread, check, check_verdict
 from breakglass.commands.import_names import OURS
 from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
@@ -81,7 +81,7 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
     is_set_up = marked or any(not site.is_clean for site in sites)
     unserved = ""
     if is_set_up and not names and not own and environment.config.registries:
-        unserved = check.unserved(environment.look("latest"))
+        unserved = check_verdict.unserved(check_verdict.judge(check.ask(environment, "latest")))
     may_patch = environment.may_patch() if marked else None
     return Facts(nodes, may_patch, unserved, sites, (*lost, *unread), api, own)
 

@@ -2,6 +2,7 @@
 
 from breakglass.config.places import SYSTEM_PATH, find
 from breakglass.config.reading import load
+from breakglass.config.registries import registry_at
 from breakglass.config.values import (
     REGISTRY_VM,
     Config,
@@ -34,4 +35,5 @@ __all__ = [
     "check_tag",
     "find",
     "load",
+    "registry_at",
 ]

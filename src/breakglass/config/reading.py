@@ -1,9 +1,11 @@
 """Reads a configuration file into a Config and collects every fault of it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from breakglass.config.document import EXAMPLE, parse
+from breakglass.config.registries import registries_of
 from breakglass.config.sections import (
     Section,
     local_path,
@@ -80,7 +82,7 @@ def load(path: Path) -> Config:
             "\n  ".join((f"{path} has {count}:", *faults)),
             next_step=f"correct it: {path}; {EXAMPLE} shows every key",
         )
-    return config
+    return replace(config, registries=registries_of(config.image, config.registries))
 
 
 def _image(section: Section) -> Image:

@@ -71,6 +71,8 @@ class Registry:
     url: str
     repository: str
     ca: Path | None = None
+    names: tuple[str, ...] = ()
+    """The repositories, as pods name them, that are pulled from here."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Config:
     fallbacks: tuple[Fallback, ...]
     nodes: Nodes
     registries: tuple[Registry, ...]
+    """Every registry to ask, also those that are not configured: see registries_of."""
     ssh: Ssh
     kubernetes: Kubernetes
     status: Status

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from breakglass.cluster_name import ClusterName
 from breakglass.config import Kubernetes
 from breakglass.deadline import Late, within
-from breakglass.errors import Unreachable
+from breakglass.errors import NoAnswer, Unreachable
 from breakglass.kube import kubeconfig, patching
 from breakglass.kube.faults import NOT_THE_API, Fault
 from breakglass.kube.request import Ask, NodeRequests, list_pages
@@ -133,7 +133,11 @@ class Cluster:
         if self._last is None or time.monotonic() - self._last.since > FRESH_SECONDS:
             self._hold_context()
             # In the calling thread, so that a signal ends a credential plugin as well.
-            self._last = connect(self._settings, self._plugin_seconds)
+            try:
+                self._last = connect(self._settings, self._plugin_seconds)
+            except Unreachable as error:
+                # The kubeconfig is of no use, so no server was asked.
+                raise NoAnswer(error.message, next_step=error.next_step) from error.__cause__
         return self._last
 
     def _hold_context(self) -> None:
@@ -162,7 +166,7 @@ class Cluster:
         try:
             return within(self._operation_seconds, lambda: work(ask))
         except Late:
-            raise Unreachable(
+            raise NoAnswer(
                 f"the API server {session.server} did not finish answering within "
                 f"{self._operation_seconds:g} s",
                 next_step=NOT_THE_API,
@@ -170,4 +174,5 @@ class Cluster:
         except Fault as fault:
             if fault.status == 401:
                 self._last = None
-            raise Unreachable(fault.why, next_step=fault.next_step) from fault.__cause__
+            kind = NoAnswer if fault.status is None else Unreachable
+            raise kind(fault.why, next_step=fault.next_step) from fault.__cause__

@@ -4,13 +4,12 @@ blob.
 
 import contextlib
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from breakglass.config import Registry
+from breakglass.config import Registry, registry_at
 from breakglass.deadline import together
 from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Found, ImageId, Lost
@@ -128,20 +127,7 @@ def _registry_of(reference: str, registries: Iterable[Registry]) -> tuple[Regist
     """The configured registry of the reference's host, else https://HOST; and the tag."""
     host, _, path = reference.partition("/")
     repository, _, tag = path.rpartition(":")
-    for registry in registries:
-        if registry.url.partition("://")[2].removesuffix(
-            ":443" if registry.url.startswith("https:") else ":80"
-        ) == host.removesuffix(":443"):
-            return replace(registry, repository=repository), tag
-    # As docker and containerd do: docker.io lives elsewhere, and this machine's own registry needs
-    # no TLS.
-    scheme = (
-        "http"
-        if re.fullmatch(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]+)?", host)
-        else "https"
-    )
-    server = "registry-1.docker.io" if host == "docker.io" else host
-    return Registry(host, f"{scheme}://{server}", repository), tag
+    return registry_at(host, repository, registries), tag
 
 
 def _remark(head_refusal: int | None) -> str:

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from breakglass.deadline import Late, within
-from breakglass.errors import Unreachable
+from breakglass.errors import NoAnswer
 
 HEAD_START_SECONDS = 0.25
 """After this time the next address is tried too."""
@@ -39,7 +39,7 @@ class Address:
 def dial(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int = socket.AF_UNSPEC
 ) -> socket.socket:
-    """A connected socket that notices a dead peer within 20 seconds. Raises Unreachable, with every
+    """A connected socket that notices a dead peer within 20 seconds. Raises NoAnswer, with every
     address that was tried and the reason why it failed.
     """
     deadline = time.monotonic() + timeout_seconds
@@ -76,14 +76,14 @@ def _look_up(
             lambda: socket.getaddrinfo(hostname, port, family, socket.SOCK_STREAM),
         )
     except Late:
-        raise Unreachable(
+        raise NoAnswer(
             f"{shown}: the name {hostname} was not resolved within {timeout_seconds:g} s",
             next_step=check,
             where=shown,
         ) from None
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise Unreachable(
+        raise NoAnswer(
             f"{shown}: the name {hostname} was not resolved ({reason})",
             next_step=check,
             where=shown,
@@ -123,7 +123,7 @@ def _race(
                 assert isinstance(key.fileobj, socket.socket)
                 key.fileobj.close()
     causes = "; ".join(f"{address}: {words}" for address, words in failures.items())
-    raise Unreachable(
+    raise NoAnswer(
         f"{shown} was not reached on port {port} ({causes})",
         next_step="Look whether the machine is up, and whether this one is in the right network.",
         where=shown,

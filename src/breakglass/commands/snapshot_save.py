@@ -34,7 +34,13 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
         (
             ("docker", "save", *platform, *references),
             ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
-            archive("write", shelf.directory, file, *_write_options(facts, references, identity)),
+            archive(
+                "write",
+                shelf.directory,
+                file,
+                *_write_options(facts, references, identity),
+                *platform,
+            ),
         ),
         quiet_seconds=SAVE_QUIET_SECONDS,
         total_bytes=about,

@@ -404,6 +404,13 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
     )
 
 
+def test_a_tarball_whose_size_differs_from_its_record_is_not_imported_and_both_are_named() -> None:
+    short = replace(tarball("new", size_bytes=1000), size_bytes=999)
+    with pytest.raises(Integrity, match="has 999 bytes, its sidecar says 1000") as caught:
+        import_lines(imported(tarballs=(short,)))
+    assert caught.value.next_step == f"run: breakglass fetch {NODE} --tag new"
+
+
 @pytest.mark.parametrize(
     ("known", "sentence"),
     [

@@ -89,7 +89,7 @@ def test_the_containerd_image_store_of_docker_28_is_reported_the_platform() -> N
     saving = next(line for line in made if "docker save" in line)
     assert "docker save --platform linux/amd64 " in saving
     # The check asks docker of that platform too.
-    assert " archive write " in saving and saving.count("--platform linux/amd64") == 2
+    assert saving.count("--platform linux/amd64") == 2
 
 
 def test_a_tag_that_is_published_with_the_image_that_the_registry_serves_leaves_nothing_to_do() -> (

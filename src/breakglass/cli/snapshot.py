@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import snapshot
-from breakglass.config import check_snapshot_tag
+from breakglass.config import check_snapshot_tag, check_tarball_name
 from breakglass.errors import Usage
 
 
@@ -34,5 +34,6 @@ def _work(
             next_step="breakglass snapshot --tag TAG",
         )
     check_snapshot_tag(wanted)
+    check_tarball_name(session.environment.config.image.tarball(wanted))
     done = session.carry_out(snapshot.job(session.environment, tag=wanted))
     return snapshot.result(done.facts, done.plan, before=done.before)

@@ -166,9 +166,11 @@ def _tarball(listing: Listing, file: str, tag: str) -> Tarball:
 
 
 def _own_tag(file: str, name: str) -> str | None:
-    """The tag of a file that is named as our tarballs are; `latest` is only a link."""
+    """The tag of a file that is named as our tarballs are; `latest` is only a link, also that of an
+    image NAME-foo beside the image NAME.
+    """
     tag = tag_of(file, name)
-    return None if tag == "latest" else tag
+    return None if tag is None or f"-{tag}".endswith("-latest") else tag
 
 
 def _foreign(listing: Listing, name: str) -> tuple[str, ...]:

@@ -166,7 +166,7 @@ def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> Non
     known = facts(
         shelf=shelf(VM, [*newest_bad, tarball("good", 1)], latest="t6"), hashes=bad(*newest_bad)
     )
-    assert rotation(known, keep=5, adding=True) == ()
+    assert rotation(known, keep=5, adding=True, at=IDENTITY.at) == ()
 
 
 def test_rotation_leaves_unverified_tarballs_alone_whatever_their_number() -> None:
@@ -179,7 +179,7 @@ def test_rotation_never_takes_what_latest_means() -> None:
         tag="t3",
         shelf=shelf(VM, [tarball("t3", 3), tarball("t2", 2), tarball("t1", 1)], latest="t1"),
     )
-    assert [one.tag for one in rotation(known, keep=1, adding=False)] == ["t2"]
+    assert [one.tag for one in rotation(known, keep=1, adding=False, at=IDENTITY.at)] == ["t2"]
 
 
 def test_pointing_comes_before_rotating() -> None:

@@ -14,7 +14,7 @@ from breakglass.observe.listing import (
     tag_of,
     tarball_of,
 )
-from breakglass.observe.record import HASH, Record, parse_records
+from breakglass.observe.record import HASH, LARGEST_SEQUENCE, Record, parse_records
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 
@@ -37,7 +37,9 @@ class Tarball:
 
     @property
     def sequence(self) -> int:
-        return self.record.sequence if self.record else -1
+        if self.record is None:
+            return -1
+        return self.record.sequence if self.record.sequence <= LARGEST_SEQUENCE else 0
 
 
 @dataclass(frozen=True)

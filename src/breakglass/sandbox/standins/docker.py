@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from breakglass.sandbox.standins.docker_load import load_images
 from breakglass.sandbox.standins.docker_pull import pull
 from breakglass.sandbox.standins.docker_save import save
 from breakglass.sandbox.standins.docker_store import (
@@ -110,6 +111,7 @@ def describe(store: dict[str, Any], image_id: str) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "info": info,
+    "load": load_images,
     "pull": pull,
     "save": save,
     "image inspect": inspect,

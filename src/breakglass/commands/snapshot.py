@@ -20,7 +20,10 @@ from breakglass.commands.snapshot_warnings import companion_warnings, doubts
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Plan, Step
+from breakglass.plan import Plan, Run, Step, title
+
+DOCKER_QUIET_SECONDS = 300.0
+"""docker prints nothing while it deletes the layers."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity
     # between the two as well.
     pointed = facts if newest is None else replace(facts, shelf=replace(shelf, latest=newest))
     rotating = tuple(
-        removal(shelf, tarball)
+        step
         for tarball in rotation(pointed, keep=settings.keep, adding=not is_done, at=identity.at)
+        for step in (*_docker_removal(facts, image, tarball.tag), removal(shelf, tarball))
     )
     warnings = (*doubts(facts, at=identity.at), *companion_warnings(facts))
     steps = (*discarding, *saving, *pointing, *rotating)
@@ -151,6 +155,23 @@ def rotation(facts: Facts, *, keep: int, adding: bool, at: str) -> tuple[Tarball
             gone.append(tarball)
         good += 1
     return tuple(reversed(gone))
+
+
+def _docker_removal(facts: Facts, image: Image, tag: str) -> tuple[Step, ...]:
+    """What `docker pull` has left for a tag that is no longer kept. It goes before the tarball: by
+    that the next run knows that it is ours, if this one is cut short.
+    """
+    if not facts.local.has_unused(image.repository, tag):
+        return ()
+    reference = f"{image.repository}:{tag}"
+    return (
+        Run(
+            facts.vm,
+            (("docker", "image", "rm", reference),),
+            quiet_seconds=DOCKER_QUIET_SECONDS,
+            title=title("remove from docker", reference),
+        ),
+    )
 
 
 def _contradicts(tarball: Tarball, newest: Tarball, last: Tarball | None) -> bool:

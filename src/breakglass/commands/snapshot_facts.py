@@ -1,11 +1,17 @@
 """What snapshot reads: the registry VM, its docker, its tarballs and what the registry serves."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from breakglass.commands import Environment, Unread
 from breakglass.deadline import together
-from breakglass.observe.docker import Docker, read_docker, read_local_size
+from breakglass.observe.docker import (
+    Docker,
+    LocalImages,
+    read_docker,
+    read_local_images,
+    read_local_size,
+)
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Host
@@ -37,6 +43,8 @@ class Facts:
     hashes: dict[tuple[str, int], str]
     """(file, size in bytes) -> sha256 of the content, of the tarballs that were hashed."""
     fallbacks: tuple[Shelf | Unread, ...] = ()
+    local: LocalImages = field(default_factory=LocalImages)
+    """What docker has of the image's repository."""
     missing: tuple[Missing, ...] = ()
     """Companions, and copies of them, that this run has tried and could not have."""
 
@@ -85,6 +93,9 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     )
     local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
     facts = Facts(vm, machine, docker, shelf, tag, published, local_size, {})
+    if docker:
+        local = read_local_images(environment.hosts, vm, image.repository)
+        facts = replace(facts, local=local)
     return _hashed(environment, replace(facts, fallbacks=_fallbacks(environment), missing=missing))
 
 

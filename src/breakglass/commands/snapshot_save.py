@@ -112,7 +112,7 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
         return Refused(
             f"docker pull {reference}: no room left on {facts.vm}: {words}",
             state=state,
-            next_step=f"make room: {facts.vm.by_hand('df', '-h')}",
+            next_step=_make_room_for_docker(facts),
         )
     return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
 
@@ -148,7 +148,8 @@ def _check_published(facts: Facts) -> None:
 
 def _check_room(facts: Facts) -> None:
     """Refuses what cannot succeed: the tarball is about as large as the newest one, and the classic
-    store's save first writes the whole image into the data-root.
+    store's save first writes the whole image into the data-root; the containerd store lies in
+    containerd's directory.
     """
     newest = facts.shelf.verified[0].size_bytes if facts.shelf.verified else 0
     if facts.machine.free_bytes < newest:
@@ -159,20 +160,39 @@ def _check_room(facts: Facts) -> None:
             ),
             next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
         )
-    if (
-        facts.docker
-        and facts.docker.free_bytes is not None
-        and facts.local_size_bytes is not None
-        and facts.docker.free_bytes < facts.local_size_bytes
-    ):
+    docker = facts.docker
+    if docker is None or docker.free_bytes is None:
+        return
+    if docker.containerd_root:
+        # Saving writes nothing there; pulling at least what is in a tarball.
+        needed = newest if facts.local_size_bytes is None else 0
+        what = "pulling writes at least"
+    else:
+        needed = facts.local_size_bytes or 0
+        what = "saving first writes"
+    if docker.free_bytes < needed:
         raise Refused(
             (
-                f"no room in docker's data-root {facts.docker.data_root} on {facts.vm}: "
-                f"{_mb(facts.docker.free_bytes)} free, saving writes "
-                f"{_mb(facts.local_size_bytes)} there first"
+                f"no room for docker in {docker.directory} on {facts.vm}: "
+                f"{_mb(docker.free_bytes)} free, {what} {_mb(needed)} there"
             ),
-            next_step=f"make room: {facts.vm.by_hand('docker', 'image', 'prune')}",
+            next_step=_make_room_for_docker(facts),
         )
+
+
+def _make_room_for_docker(facts: Facts) -> str:
+    """`docker image prune` would free nothing of ours: every image that was pulled has a tag."""
+    repository = facts.published[0][0].rpartition(":")[0]
+    kept = {tarball.tag for tarball in facts.shelf.tarballs} | {facts.tag, "latest"}
+    old = [
+        f"{repository}:{tag}"
+        for tag in facts.local.tags
+        if tag not in kept and facts.local.has_unused(repository, tag)
+    ]
+    if old:
+        line = facts.vm.by_hand("docker", "image", "rm", *old[:10])
+        return f"make room: images that no tarball is kept of: {line}"
+    return f"make room: see what takes it: {facts.vm.by_hand('docker', 'system', 'df')}"
 
 
 def _write_options(

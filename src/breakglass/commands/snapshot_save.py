@@ -51,6 +51,10 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
         is_script=True,
+        repair=(
+            f"run the same command again; if it stays so, see whether docker pulls through a "
+            f"mirror: {vm.by_hand('docker', 'info')}"
+        ),
     )
     # First, for a copy of this very tag may be in the tarball.
     loads = (_load(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))

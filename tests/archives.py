@@ -121,10 +121,13 @@ def classic(*images: Image) -> Entries:
 
 
 def oci(
-    *images: Image, pack: Callable[[bytes], bytes] = bytes, with_indexes: bool = False
+    *images: Image,
+    pack: Callable[[bytes], bytes] = bytes,
+    layer_type: str = "application/vnd.oci.image.layer.v1.tar",
+    with_indexes: bool = False,
 ) -> Entries:
     """The layout of docker 25 and later: blobs by their digest, index.json and manifest.json.
-    `pack` compresses layers, as containerd's store keeps them.
+    `pack` compresses layers, as containerd's store keeps them; `layer_type` says so.
     """
     blobs: dict[str, bytes] = {}
     index: list[dict[str, Any]] = []
@@ -140,9 +143,7 @@ def oci(
 
     for image in images or (Image(),):
         configuration = blob(image.configuration, "application/vnd.oci.image.config.v1+json")
-        layers = [
-            blob(pack(each), "application/vnd.oci.image.layer.v1.tar") for each in image.layers
-        ]
+        layers = [blob(pack(each), layer_type) for each in image.layers]
         top = blob(
             dumps({"schemaVersion": 2, "config": configuration, "layers": layers}),
             "application/vnd.oci.image.manifest.v1+json",

@@ -43,30 +43,32 @@ def tarball(
     size_bytes: int = 1000,
     recorded: bool = True,
     being_replaced: bool = False,
+    taken: str = "2026-04-19T00:00:00Z",
+    companions: tuple[tuple[str, str], ...] = (),
 ) -> Tarball:
     """A verified tarball, or one of the old pipeline without sidecars."""
     data = {
         "tag": tag,
         "references": [f"{REPOSITORY}:{tag}"],
         "image_id": image_id(letter),
-        "companions": {},
+        "companions": dict(companions),
         "platform": "linux/amd64",
         "size_bytes": size_bytes,
         "sha256": letter * 64,
         "sequence": sequence,
-        "created_at": "2026-04-19T00:00:00Z",
+        "created_at": taken,
         "version": "0.1.0",
     }
     record = Record(
         tag=tag,
         references=(f"{REPOSITORY}:{tag}",),
         image_id=image_id(letter),
-        companions=(),
+        companions=companions,
         platform="linux/amd64",
         size_bytes=size_bytes,
         sha256=letter * 64,
         sequence=sequence,
-        created_at="2026-04-19T00:00:00Z",
+        created_at=taken,
         version="0.1.0",
         text=json.dumps(data, separators=(",", ":")),
     )

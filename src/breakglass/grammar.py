@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 from breakglass.errors import Usage
 
+LONGEST_TARBALL_NAME = 219
+
 
 def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
     """Set the next step of the Usage that a check raises. If one check calls another, the outer
@@ -51,7 +53,31 @@ def check_snapshot_tag(text: str) -> str:
             "so no tarball can be called that",
             next_step="breakglass snapshot --tag TAG, with the tag of a build",
         )
+    return check_tarball_tag(text)
+
+
+def check_tarball_tag(text: str) -> str:
+    """A tag that a tarball can have, or `latest`, which is the link: NAME-foo-latest.tar.gz would
+    be the link of an image that is called NAME-foo.
+    """
+    if text.endswith("-latest"):
+        raise Usage(
+            f"no tarball can have a tag that ends in -latest: {show(text)} is taken for the name "
+            f"of a link",
+            next_step="give a tag such as 0a1b2c3d, without -latest at its end",
+        )
     return check_tag(text)
+
+
+def check_tarball_name(file: str) -> str:
+    """NAME-TAG.tar.gz. Hidden files have a longer name, and file systems take 255 bytes."""
+    if len(file) > LONGEST_TARBALL_NAME:
+        raise Usage(
+            f"{show(file)} would have a name of {len(file)} characters, at most "
+            f"{LONGEST_TARBALL_NAME} are possible",
+            next_step="give a shorter --tag, or a shorter image.name",
+        )
+    return file
 
 
 @_suggests("give it in full, such as docker.io/library/debian:12")

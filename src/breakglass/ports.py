@@ -37,9 +37,13 @@ class Result:
         return self.exit_status == 0
 
 
+NO_ROOM = b"@no-room "
+"""What our scripts begin their sentence with where a disk is full: `remote/faults.py` writes it."""
+
+
 def said(result: Result) -> str:
     """What a failed command printed, in one line, with its exit status."""
-    words = inert(_REPORT_OF_BASH.sub(b"", result.stderr) or result.stdout)
+    words = inert(_REPORT_OF_BASH.sub(b"", result.stderr).replace(NO_ROOM, b"") or result.stdout)
     if result.exit_status is None:
         return f"{result.lost or 'outcome unknown'}{': ' + words if words else ''}"
     status = result.exit_status

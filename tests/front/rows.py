@@ -140,7 +140,7 @@ ROWS = (
         "snapshot over a full shelf",
         ("snapshot", "--tag", TAG),
         _over_a_full_shelf,
-        9,
+        10,
         harmless=("--tolerate-failure",),
         slow=True,
         every=3,

@@ -76,6 +76,20 @@ def test_a_hostile_commit_is_a_usage_error(dark: World) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["snapshot", "fetch", "import"])
+def test_a_tag_that_no_tarball_can_have_is_a_usage_error_before_anything_is_contacted(
+    dark: World, command: str
+) -> None:
+    is_reported(dark.run(command, "--tag", "foo-latest"), 2, "foo-latest", "nothing was contacted")
+
+
+def test_a_name_that_no_file_can_have_is_a_usage_error_before_anything_is_contacted(
+    dark: World,
+) -> None:
+    configure(dark, "image", name="x" * 100)
+    is_reported(dark.run("snapshot", "--tag", "y" * 128), 2, "236", "nothing was contacted")
+
+
 def test_latest_is_no_tag_for_a_snapshot(dark: World) -> None:
     is_reported(dark.run("snapshot", "--tag", "latest"), 2, "--tag TAG")
 

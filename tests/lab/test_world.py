@@ -10,6 +10,8 @@ from . import docker
 from .components import CRANE, CRICTL, KUBELET_OLD, KUBERNETES
 from .docker import VARIANTS, Docker
 from .environment import Environment
+from .furniture import EXAMPLE
+from .operator_host import CONFIGURATION
 from .roles import CONTAINERD_SOCKET, LAB, MASTER, NODES, SYSTEMD
 from .runs import run, stop_registries
 
@@ -152,6 +154,21 @@ def test_snapshot_works_with_each_docker(fresh: Environment, variant: Docker) ->
     stop_registries(fresh)
     run(fresh, "fetch", "k8s-node1")
     assert run(fresh, "import", "k8s-node1").result["image_id"] == image.image_id
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_snapshot_of_an_index_works_where_only_the_vm_can_ask_the_registry(
+    fresh: Environment, variant: Docker
+) -> None:
+    docker.use(fresh.vm, variant)
+    image = fresh.small(TAG)
+    fresh.private.put_index(TAG, children={"amd64": image.digest})
+    text = EXAMPLE.read_text()
+    asked = "url: https://registry.viktorbarzin.me:5050"
+    assert asked in text
+    # The registry speaks TLS there, so this machine gets no answer; docker on the VM does.
+    fresh.operator.write(CONFIGURATION, text.replace(asked, asked.replace("https", "http")))
+    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == image.image_id
 
 
 def test_crane_and_crictl_see_what_the_registries_and_the_nodes_have(fresh: Environment) -> None:

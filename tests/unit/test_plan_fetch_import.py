@@ -197,6 +197,27 @@ def test_a_node_that_holds_a_newer_tarball_than_the_sources_that_answer_is_not_t
     assert not any(" rm " in line for line in asked_for)
 
 
+def test_where_sequence_and_time_contradict_each_other_a_tarball_comes_and_none_goes() -> None:
+    """The VM's directory was made anew, so its new tarball has a smaller sequence."""
+    old = tarball("old", 50, letter="b", taken="2026-03-01T00:00:00Z")
+    new = tarball("new", 1, taken="2026-04-01T00:00:00Z")
+    known = facts(on_vm=(new,), on_nas=None, on_node=shelf(NODE, [old], latest="old"))
+    assert "infra-ci-new.tar.gz" in copying(planned(known))
+    assert not any(" rm " in line for line in planned(known))
+    back = facts(on_vm=(old,), on_nas=None, on_node=shelf(NODE, [new], latest="new"))
+    assert not any(" rm " in line for line in planned(back))
+
+
+def test_another_source_with_a_tarball_that_was_taken_later_is_named() -> None:
+    old = tarball("old", 50, letter="b", taken="2026-03-01T00:00:00Z")
+    later = tarball("new", 1, taken="2026-04-01T00:00:00Z")
+    wrong = tarball("wrong", 1, taken="2027-04-01T00:00:00Z")
+    assert "--tag new --from synology" in "".join(
+        plan(facts(on_vm=(old,), on_nas=(later,))).warnings
+    )
+    assert not plan(facts(on_vm=(old,), on_nas=(wrong,))).warnings
+
+
 def test_a_latest_on_the_node_that_is_no_link_is_refused_before_anything_is_copied() -> None:
     with pytest.raises(Refused, match="not what belongs there"):
         planned(
@@ -402,6 +423,13 @@ def test_a_companion_that_is_missing_is_loaded_and_confirmed_by_its_own_image_id
         )
         == []
     )
+
+
+def test_a_tarball_whose_size_differs_from_its_record_is_not_imported_and_both_are_named() -> None:
+    short = replace(tarball("new", size_bytes=1000), size_bytes=999)
+    with pytest.raises(Integrity, match="has 999 bytes, its sidecar says 1000") as caught:
+        import_lines(imported(tarballs=(short,)))
+    assert caught.value.next_step == f"run: breakglass fetch {NODE} --tag new"
 
 
 @pytest.mark.parametrize(

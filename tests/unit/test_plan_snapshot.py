@@ -8,6 +8,7 @@ from breakglass.commands.snapshot import plan, result, rotation
 from breakglass.commands.snapshot_facts import Facts
 from breakglass.commands.snapshot_save import explain
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.observe.docker import LocalImages
 from breakglass.observe.shelf import Partial, Tarball
 from breakglass.plan import Plan
 from breakglass.ports import Result
@@ -85,10 +86,11 @@ def test_pigz_is_used_where_the_vm_has_it() -> None:
 
 
 def test_the_containerd_image_store_of_docker_28_is_reported_the_platform() -> None:
-    assert any(
-        "docker save --platform linux/amd64 " in line
-        for line in lines(planned(facts(docker=docker(version="28.1.0", driver="overlayfs"))))
-    )
+    made = lines(planned(facts(docker=docker(version="28.1.0", driver="overlayfs"))))
+    saving = next(line for line in made if "docker save" in line)
+    assert "docker save --platform linux/amd64 " in saving
+    # The check asks docker of that platform too.
+    assert saving.count("--platform linux/amd64") == 2
 
 
 def test_a_tag_that_is_published_with_the_image_that_the_registry_serves_leaves_nothing_to_do() -> (
@@ -165,7 +167,7 @@ def test_rotation_counts_only_good_ones_so_that_the_last_good_one_stays() -> Non
     known = facts(
         shelf=shelf(VM, [*newest_bad, tarball("good", 1)], latest="t6"), hashes=bad(*newest_bad)
     )
-    assert rotation(known, keep=5, adding=True) == ()
+    assert rotation(known, keep=5, adding=True, at=IDENTITY.at) == ()
 
 
 def test_rotation_leaves_unverified_tarballs_alone_whatever_their_number() -> None:
@@ -178,7 +180,7 @@ def test_rotation_never_takes_what_latest_means() -> None:
         tag="t3",
         shelf=shelf(VM, [tarball("t3", 3), tarball("t2", 2), tarball("t1", 1)], latest="t1"),
     )
-    assert [one.tag for one in rotation(known, keep=1, adding=False)] == ["t2"]
+    assert [one.tag for one in rotation(known, keep=1, adding=False, at=IDENTITY.at)] == ["t2"]
 
 
 def test_pointing_comes_before_rotating() -> None:
@@ -217,7 +219,15 @@ def test_pointing_comes_before_rotating() -> None:
             Refused,
             "no room",
         ),
-        (facts(docker=docker(free_bytes=10), local_size_bytes=11), Refused, "data-root"),
+        (facts(docker=docker(free_bytes=10), local_size_bytes=11), Refused, "/var/lib/docker"),
+        (
+            facts(
+                docker=replace(docker(free_bytes=10), containerd_root="/var/lib/containerd"),
+                shelf=shelf(VM, [tarball("old")], latest="old"),
+            ),
+            Refused,
+            "in /var/lib/containerd on registry-vm: 0 MB free, pulling",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(
@@ -226,6 +236,37 @@ def test_what_cannot_be_done_is_refused_with_its_reason_and_a_next_step(
     with pytest.raises(kind, match=sentence) as caught:
         planned(known)
     assert caught.value.next_step
+
+
+def test_the_containerd_store_needs_no_room_for_an_image_that_docker_has() -> None:
+    store = replace(docker(free_bytes=10), containerd_root="/var/lib/containerd")
+    known = facts(docker=store, local_size_bytes=10**9, shelf=shelf(VM, [tarball("old")]))
+    assert any("docker save" in line for line in lines(planned(known)))
+
+
+def test_without_room_the_next_step_names_images_of_ours_that_no_tarball_is_kept_of() -> None:
+    full = facts(docker=docker(free_bytes=10), local_size_bytes=11)
+    tags = ("0a1b2c3d", "latest", "kept", "used", "gone")
+    local = LocalImages(tags, frozenset({f"{REPOSITORY}:used"}))
+    known = replace(full, local=local, shelf=shelf(VM, [tarball("kept", size_bytes=1)]))
+    with pytest.raises(Refused) as caught:
+        planned(known)
+    assert caught.value.next_step.endswith(
+        VM.by_hand("docker", "image", "rm", f"{REPOSITORY}:gone")
+    )
+
+
+def test_what_docker_pulled_for_a_tag_goes_before_its_tarball_unless_a_container_uses_it() -> None:
+    old = [tarball(f"t{number}", number) for number in range(1, 7)]
+    known = facts(
+        shelf=shelf(VM, old, latest="t6"),
+        local=LocalImages(("t1", "t2", "t3", "foreign"), frozenset({f"{REPOSITORY}:t2"})),
+    )
+    assert [line.split("/shelf")[0] for line in lines(planned(known))[-3:]] == [
+        f"registry-vm$ docker image rm {REPOSITORY}:t1",
+        "registry-vm$ rm -f -- ",
+        "registry-vm$ rm -f -- ",
+    ]
 
 
 @pytest.mark.parametrize(

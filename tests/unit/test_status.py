@@ -201,6 +201,14 @@ def test_the_page_says_what_is_there() -> None:
     )
 
 
+def test_a_fallback_lags_also_where_the_vm_has_begun_to_count_anew() -> None:
+    """The VM's directory was made anew: its new tarballs have smaller sequences than old copies."""
+    old = tarball("old", 50, letter="b", taken="2026-03-01T00:00:00Z")
+    vm = source(VM, [tarball("new", 1, taken="2026-04-01T00:00:00Z")], latest="new")
+    facts = replace(WELL, sources=(vm, source(NAS, [old], latest="old")))
+    assert [each.tag for each in lacking(facts, facts.sources[1]) or ()] == ["new"]
+
+
 def test_a_fallback_tells_only_what_differs_and_how_far_it_lags() -> None:
     facts = replace(
         WELL,

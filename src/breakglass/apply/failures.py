@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Integrity, Usage, worst
 from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
 from breakglass.plan import Confirm, Copy, Host, Run, Step
-from breakglass.ports import Reads, Result, said
+from breakglass.ports import NO_ROOM, Reads, Result, said
 from breakglass.text import inert
 
 Explain = Callable[[Step, Result], BreakglassError | None]
@@ -96,13 +96,15 @@ def _meaning(step: Run, result: Result) -> BreakglassError:
 def _meaning_of_script(step: Run, result: Result, kind: type[BreakglassError]) -> BreakglassError:
     """The last line is the script's own sentence; what stands before it comes from others."""
     others, _, sentence = result.stderr.strip().rpartition(b"\n")
+    is_without_room = sentence.startswith(NO_ROOM)
+    sentence = sentence.removeprefix(NO_ROOM)
     message = f"{step.host}: {inert(sentence)}"
     if others.strip():
         message += f" ({inert(others)})"
     next_step = "run the same command again"
     if kind is Integrity and step.repair:
         next_step = step.repair
-    elif _disk_is_full(result) or b"no room" in sentence:
+    elif is_without_room or _disk_is_full(result):
         next_step = _make_room(step.host)
     return kind(message, next_step=next_step)
 

@@ -1,10 +1,10 @@
 """`breakglass check`: is this the right runbook?"""
 
-from breakglass.cli.names import checked_tag
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check
 from breakglass.commands.check_verdict import CHECK, judge
+from breakglass.config import check_tag
 from breakglass.errors import Unreachable
 
 
@@ -18,7 +18,7 @@ def run_check(options: Options, *, tag: str | None, expect_served: bool) -> int:
 
 
 def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.CheckResult:
-    facts = check.observe(session.environment, tag=checked_tag(tag) or "latest")
+    facts = check.observe(session.environment, tag=check_tag(tag or "latest"))
     session.say_host_keys(unread.error for unread in facts.unread)
     for line in check.lines(facts):
         session.screen.show(line)

@@ -2,13 +2,13 @@
 
 from breakglass.cli.session import Session
 from breakglass.commands.choose import Chosen, choose_for, named
-from breakglass.config import check_node_name, check_tag
+from breakglass.config import check_node_name, check_tarball_tag
 
 
 def checked_tag(tag: str | None) -> str | None:
     """The tag, checked; None for `latest`, which means the tarball that the link names."""
     if tag is not None:
-        check_tag(tag)
+        check_tarball_tag(tag)
     return None if tag == "latest" else tag
 
 

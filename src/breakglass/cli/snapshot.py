@@ -2,12 +2,18 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import snapshot
-from breakglass.config import check_snapshot_tag
-from breakglass.errors import Usage
+from breakglass.commands.job import Done
+from breakglass.commands.snapshot_facts import Facts, Missing
+from breakglass.commands.snapshot_save import missing_companion
+from breakglass.config import check_snapshot_tag, check_tarball_name
+from breakglass.errors import BreakglassError, Usage
+from breakglass.plan import Step
+from breakglass.ports import Result
 
 
 def run_snapshot(
@@ -34,5 +40,28 @@ def _work(
             next_step="breakglass snapshot --tag TAG",
         )
     check_snapshot_tag(wanted)
-    done = session.carry_out(snapshot.job(session.environment, tag=wanted))
+    check_tarball_name(session.environment.config.image.tarball(wanted))
+    done = _carry_out(session, wanted)
     return snapshot.result(done.facts, done.plan, before=done.before)
+
+
+def _carry_out(session: Session, tag: str) -> Done[Facts]:
+    """Takes the snapshot. Where a companion cannot be had it begins again without that one: it does
+    not cost the image.
+    """
+    missing: tuple[Missing, ...] = ()
+    while True:
+        job = snapshot.job(session.environment, tag=tag, missing=missing)
+        lost: list[Missing] = []
+
+        def explain(facts: Facts, step: Step, ended: Result) -> BreakglassError | None:
+            found = missing_companion(facts, step, ended)
+            lost.extend([found] if found else [])  # noqa: B023
+            return job.explain(facts, step, ended) if job.explain else None  # noqa: B023
+
+        try:
+            return session.carry_out(replace(job, explain=explain))
+        except BreakglassError:
+            if not lost:
+                raise
+        missing = (*missing, *lost)

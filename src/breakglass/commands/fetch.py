@@ -11,6 +11,7 @@ from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
 from breakglass.commands.fetch_options import Failures, Option, choose_option
 from breakglass.commands.job import Job
+from breakglass.commands.order import is_later, is_older, last_taken
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Refused
 from breakglass.observe.shelf import Shelf, Tarball
@@ -78,7 +79,10 @@ def plan(
     """One tarball from one source by one transport."""
     _check_foreign_files(facts, option)
     source, directory, file = option.shelf.host, facts.shelf.directory, option.tarball.file
-    warnings = (*(str(unread) for unread in facts.unread), *_warnings(facts, option))
+    warnings = (
+        *(str(unread) for unread in facts.unread),
+        *_warnings(facts, option, tag, identity.at),
+    )
     newer = _newer(facts, option, tag)
     if newer is not None:
         goal = (
@@ -200,7 +204,7 @@ def _is_there(facts: Facts, tarball: Tarball) -> bool:
 
 def _is_older(other: Tarball, tarball: Tarball) -> bool:
     """Whether a tarball of ours is removed once the newer tarball is there."""
-    return other.record is not None and other.sequence < tarball.sequence
+    return other.record is not None and is_older(other, tarball)
 
 
 def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:
@@ -213,7 +217,7 @@ def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:
         (
             tarball
             for tarball in facts.shelf.verified
-            if tarball.sequence > option.tarball.sequence and tarball.file not in facts.bad
+            if is_older(option.tarball, tarball) and tarball.file not in facts.bad
         ),
         None,
     )
@@ -225,7 +229,7 @@ def _description(tarball: Tarball) -> str:
     return f"{tarball.file}, {tarball.size_bytes / 1e6:.0f} MB, {origin}"
 
 
-def _warnings(facts: Facts, option: Option) -> Iterator[str]:
+def _warnings(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[str]:
     """What is doubtful about the tarball, its source or its transport."""
     shelf, tarball = option.shelf, option.tarball
     if tarball.record is None:
@@ -238,6 +242,13 @@ def _warnings(facts: Facts, option: Option) -> Iterator[str]:
             f"{tarball.file} on {shelf.host} has {tarball.size_bytes} bytes, its sidecar says "
             f"{tarball.record.size_bytes}"
         )
+    for other in facts.sources:
+        last = last_taken(other.verified, at=at) if tag is None else None
+        if last is not None and is_later(last, tarball):
+            yield (
+                f"{other.host} has {last.file}, which was taken later: to have that one: "
+                f"--tag {last.tag} --from {other.host}"
+            )
     if shelf.latest_fault and shelf.present:
         yield f"{shelf.path_of_latest} on {shelf.host} {shelf.latest_fault}"
     login = facts.logins.get(shelf.host.name)

@@ -20,7 +20,7 @@ from breakglass.commands.import_steps import (
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import begin, end
 from breakglass.config import Nodes
-from breakglass.errors import Refused
+from breakglass.errors import BreakglassError, Integrity, Refused
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
@@ -264,9 +264,16 @@ def _meaning(facts: Facts, name: str, recorded: str | None) -> str:
     return f"another image ({image_id or 'its content is not whole'})"
 
 
-def _no_tarball(facts: Facts, tag: str | None) -> Refused:
+def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     node, shelf = facts.node, facts.shelf
     others = ", ".join(tarball.tag for tarball in shelf.verified)
+    record = facts.tarball.record if facts.tarball else None
+    if facts.tarball is not None and record is not None:
+        return Integrity(
+            f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "
+            f"sidecar says {record.size_bytes}",
+            next_step=f"run: breakglass fetch {node} --tag {facts.tarball.tag}",
+        )
     if facts.tarball is not None:
         message = (
             f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so it is not known what "

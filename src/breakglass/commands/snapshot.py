@@ -7,12 +7,23 @@ from functools import partial
 
 from breakglass.commands import Environment, Identity, enter, publish, removal, repoint, tidying
 from breakglass.commands.job import Job
-from breakglass.commands.snapshot_facts import Facts, is_published, observe, observe_again
+from breakglass.commands.order import believed, is_later, last_taken
+from breakglass.commands.snapshot_facts import (
+    Facts,
+    Missing,
+    is_published,
+    observe,
+    observe_again,
+)
 from breakglass.commands.snapshot_save import explain, save
+from breakglass.commands.snapshot_warnings import companion_warnings, doubts
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Plan, Step
+from breakglass.plan import Plan, Run, Step, title
+
+DOCKER_QUIET_SECONDS = 300.0
+"""docker prints nothing while it deletes the layers."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +36,11 @@ class SnapshotResult:
     """Tags that the rotation removed."""
 
 
-def job(environment: Environment, *, tag: str) -> Job[Facts]:
+def job(environment: Environment, *, tag: str, missing: tuple[Missing, ...] = ()) -> Job[Facts]:
+    """`missing`: what an earlier attempt of this run could not have."""
     config = environment.config
     return Job(
-        observe=partial(observe, environment, tag=tag),
+        observe=partial(observe, environment, tag=tag, missing=missing),
         decide=partial(
             plan, image=config.image, settings=config.registry_vm, identity=environment.identity
         ),
@@ -43,10 +55,11 @@ def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity
     """Raises Refused, Unreachable or Integrity where it cannot be done."""
     shelf, file = facts.shelf, image.tarball(facts.tag)
     _check_names(facts, file)
+    _check_directory(facts)
     present = shelf.find(facts.tag)
     is_done = is_published(facts, present)
     saving = _finishing(facts, present) if is_done else save(facts, image, identity)
-    newest = _newest_good(facts) if is_done else facts.tag
+    newest = _newest_good(facts, at=identity.at) if is_done else facts.tag
     pointing: tuple[Step, ...] = ()
     if newest is not None and shelf.latest != newest:
         pointing = repoint(facts.vm, shelf.directory, shelf.name, image.tarball(newest))
@@ -55,20 +68,22 @@ def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity
     # between the two as well.
     pointed = facts if newest is None else replace(facts, shelf=replace(shelf, latest=newest))
     rotating = tuple(
-        removal(shelf, tarball)
-        for tarball in rotation(pointed, keep=settings.keep, adding=not is_done)
+        step
+        for tarball in rotation(pointed, keep=settings.keep, adding=not is_done, at=identity.at)
+        for step in (*_docker_removal(facts, image, tarball.tag), removal(shelf, tarball))
     )
+    warnings = (*doubts(facts, at=identity.at), *companion_warnings(facts))
     steps = (*discarding, *saving, *pointing, *rotating)
     goal = (
         f"{facts.vm}:{shelf.directory}/{file} is verified and published; latest is {newest}; the "
         f"newest {settings.keep} stay"
     )
     if not steps:
-        return Plan(goal)
+        return Plan(goal, warnings=companion_warnings(facts))
     return Plan(
         goal,
         (*enter(facts.vm, shelf.directory, identity, present=shelf.present), *steps),
-        warnings=_warnings(facts),
+        warnings=warnings,
     )
 
 
@@ -87,31 +102,83 @@ def _check_names(facts: Facts, file: str) -> None:
             )
 
 
-def _newest_good(facts: Facts) -> str | None:
-    good = (tarball.tag for tarball in facts.shelf.verified if tarball.file not in facts.bad)
-    return next(good, None)
+def _check_directory(facts: Facts) -> None:
+    """Raises Refused where the directory is gone and a fallback still has its tarballs: then its
+    disk is not mounted, or somebody has to say that it is to begin anew.
+    """
+    shelf, vm = facts.shelf, facts.vm
+    others = [other for other in facts.shelves[1:] if other.tarballs]
+    if shelf.present or not others:
+        return
+    counts = ", ".join(f"{other.host} has {len(other.tarballs)}" for other in others)
+    raise Refused(
+        f"{shelf.directory} is not there on {vm}, but {counts} of its tarballs: is its disk "
+        f"mounted?",
+        next_step=(
+            f"see whether a disk is missing: {vm.by_hand('findmnt', '--fstab')}; if the directory "
+            f"is to begin anew: {vm.by_hand('mkdir', '-p', shelf.directory)}; then the same "
+            f"command again"
+        ),
+    )
 
 
-def rotation(facts: Facts, *, keep: int, adding: bool) -> tuple[Tarball, ...]:
+def _newest_good(facts: Facts, *, at: str) -> str | None:
+    """The tag that `latest` is to mean. It never moves to a tarball that may be an older one."""
+    good = [tarball for tarball in facts.shelf.verified if tarball.file not in facts.bad]
+    if not good:
+        return None
+    current = next((tarball for tarball in good if tarball.tag == facts.shelf.latest), None)
+    if current and good[0].tag != facts.tag and believed(current, at):
+        return (current if is_later(current, good[0]) else good[0]).tag
+    return good[0].tag
+
+
+def rotation(facts: Facts, *, keep: int, adding: bool, at: str) -> tuple[Tarball, ...]:
     """The tarballs that go: verified ones beyond the newest `keep` whose content is good, oldest
-    first; never what `latest` means or what was asked for.
+    first; never what `latest` means or what was asked for, or what was taken last by its time.
     """
     others = [
         tarball for tarball in facts.shelf.verified if not (adding and tarball.tag == facts.tag)
     ]
     good = int(adding)
     gone = []
+    last = last_taken((other for other in others if other.file not in facts.bad), at=at)
     for tarball in others:
         if tarball.file in facts.bad:
             continue
         if (
             good >= keep
             and tarball.tag != facts.tag
+            and not _contradicts(tarball, others[0], last)
             and (adding or tarball.tag != facts.shelf.latest)
         ):
             gone.append(tarball)
         good += 1
     return tuple(reversed(gone))
+
+
+def _docker_removal(facts: Facts, image: Image, tag: str) -> tuple[Step, ...]:
+    """What `docker pull` has left for a tag that is no longer kept. It goes before the tarball: by
+    that the next run knows that it is ours, if this one is cut short.
+    """
+    if not facts.local.has_unused(image.repository, tag):
+        return ()
+    reference = f"{image.repository}:{tag}"
+    return (
+        Run(
+            facts.vm,
+            (("docker", "image", "rm", reference),),
+            quiet_seconds=DOCKER_QUIET_SECONDS,
+            title=title("remove from docker", reference),
+        ),
+    )
+
+
+def _contradicts(tarball: Tarball, newest: Tarball, last: Tarball | None) -> bool:
+    """Whether it may be the newest tarball although its sequence is small: it was taken last, and
+    later than the one with the largest sequence.
+    """
+    return tarball is last and is_later(tarball, newest)
 
 
 def result(facts: Facts, done: Plan, *, before: Facts) -> SnapshotResult:
@@ -145,22 +212,3 @@ def _finishing(facts: Facts, present: Tarball | None) -> tuple[Step, ...]:
     if present is None or not present.being_replaced:
         return ()
     return (publish(facts.vm, facts.shelf.directory, present.file),)
-
-
-def _warnings(facts: Facts) -> tuple[str, ...]:
-    unasked = [
-        (
-            f"{reference}: the registry could not be asked from here what the tag is now "
-            f"({served.detail})"
-        )
-        for reference, served in facts.published
-        if served.image_id is None
-    ]
-    bad = [
-        (
-            f"{facts.shelf.directory}/{file}: its content is not what its sidecar says; it does "
-            f"not count and is left alone"
-        )
-        for file in sorted(facts.bad)
-    ]
-    return (*unasked, *bad)

@@ -1,15 +1,33 @@
 """What snapshot reads: the registry VM, its docker, its tarballs and what the registry serves."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from breakglass.commands import Environment
-from breakglass.observe.docker import Docker, read_docker, read_local_size
+from breakglass.commands import Environment, Unread
+from breakglass.deadline import together
+from breakglass.observe.docker import (
+    Docker,
+    LocalImages,
+    read_docker,
+    read_local_images,
+    read_local_size,
+)
 from breakglass.observe.machine import Machine, read_hashes, read_machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Host
-from breakglass.registry import ImageId
+from breakglass.registry import ImageId, State
 
+LACKS_IT = {State.LACKS: "does not have it", State.BROKEN: "has it broken"}
 COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A companion that docker could not pull, or a tarball whose copies it could not load."""
+
+    name: str
+    """The reference, or the file."""
+    why: str
 
 
 @dataclass(frozen=True)
@@ -24,6 +42,11 @@ class Facts:
     local_size_bytes: int | None
     hashes: dict[tuple[str, int], str]
     """(file, size in bytes) -> sha256 of the content, of the tarballs that were hashed."""
+    fallbacks: tuple[Shelf | Unread, ...] = ()
+    local: LocalImages = field(default_factory=LocalImages)
+    """What docker has of the image's repository."""
+    missing: tuple[Missing, ...] = ()
+    """Companions, and copies of them, that this run has tried and could not have."""
 
     @property
     def bad(self) -> frozenset[str]:
@@ -36,8 +59,25 @@ class Facts:
             != tarball.record.sha256
         )
 
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """The companions that cannot be had now, and why."""
+        asked = {
+            reference: f"the registry {LACKS_IT[served.state]}"
+            for reference, served in self.published[1:]
+            if served.state in LACKS_IT
+        }
+        references = [reference for reference, _ in self.published[1:]]
+        tried = {each.name: each.why for each in self.missing if each.name in references}
+        return {**asked, **tried}
 
-def observe(environment: Environment, *, tag: str) -> Facts:
+    @property
+    def shelves(self) -> tuple[Shelf, ...]:
+        """Of the VM, and of the fallbacks that answered."""
+        return (self.shelf, *(each for each in self.fallbacks if isinstance(each, Shelf)))
+
+
+def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] = ()) -> Facts:
     vm, directory, image = (
         environment.registry_vm,
         environment.config.registry_vm.directory,
@@ -52,7 +92,16 @@ def observe(environment: Environment, *, tag: str) -> Facts:
         (reference, environment.image_id(reference, machine.platform)) for reference in references
     )
     local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
-    return _hashed(environment, Facts(vm, machine, docker, shelf, tag, published, local_size, {}))
+    facts = Facts(vm, machine, docker, shelf, tag, published, local_size, {})
+    if docker:
+        local = read_local_images(environment.hosts, vm, image.repository)
+        facts = replace(facts, local=local)
+    return _hashed(environment, replace(facts, fallbacks=_fallbacks(environment), missing=missing))
+
+
+def _fallbacks(environment: Environment) -> tuple[Shelf | Unread, ...]:
+    asked = [partial(environment.source, *fallback) for fallback in environment.sources[1:]]
+    return tuple(answer for answer in together(asked) if answer is not None)
 
 
 def observe_again(environment: Environment, facts: Facts, *, saved: bool) -> Facts:
@@ -83,10 +132,11 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
     if not facts.published:
         return True
     (_, image), *companions = facts.published
-    recorded = dict(present.record.companions)
+    recorded, unavailable = dict(present.record.companions), facts.unavailable
     return image.image_id == present.record.image_id and all(
         companion.image_id is not None and recorded.get(reference) == companion.image_id
         for reference, companion in companions
+        if reference not in unavailable
     )
 
 

@@ -3,9 +3,11 @@
 import json
 
 from breakglass.commands import Identity, archive, publish
-from breakglass.commands.snapshot_facts import Facts
+from breakglass.commands.order import next_sequence
+from breakglass.commands.snapshot_facts import Facts, Missing
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Host, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
 from breakglass.ports import said
@@ -23,8 +25,10 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     _check_published(facts)
     _check_room(facts)
     vm, shelf, file = facts.vm, facts.shelf, image.tarball(facts.tag)
-    references = tuple(reference for reference, _ in facts.published)
-    references = references or (f"{image.repository}:{facts.tag}", *image.companions)
+    unavailable, copies = facts.unavailable, companion_copies(facts)
+    wanted = (f"{image.repository}:{facts.tag}", *image.companions)
+    pulled = tuple(reference for reference in wanted if reference not in unavailable)
+    references = (*pulled, *copies)
     # About as much as the last time: nobody can say before it is compressed.
     about = next((tarball.size_bytes for tarball in shelf.verified), None)
     wants_platform = facts.docker is not None and facts.docker.save_wants_platform
@@ -34,16 +38,55 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
         (
             ("docker", "save", *platform, *references),
             ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
-            archive("write", shelf.directory, file, *_write_options(facts, references, identity)),
+            archive(
+                "write",
+                shelf.directory,
+                file,
+                *_write_options(facts, references, identity),
+                *platform,
+            ),
         ),
         quiet_seconds=SAVE_QUIET_SECONDS,
         total_bytes=about,
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
         is_script=True,
+        repair=(
+            f"run the same command again; if it stays so, see whether docker pulls through a "
+            f"mirror: {vm.by_hand('docker', 'info')}"
+        ),
     )
-    pulls = tuple(_pull(vm, reference) for reference in references)
-    return (*pulls, saving, publish(vm, shelf.directory, file))
+    # First, for a copy of this very tag may be in the tarball.
+    loads = (_load(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))
+    pulls = (_pull(vm, reference) for reference in pulled)
+    return (*loads, *pulls, saving, publish(vm, shelf.directory, file))
+
+
+def companion_copies(facts: Facts) -> dict[str, Tarball]:
+    """The newest good tarball that has a copy of each companion that cannot be had now. One that
+    no tarball has is not among them: it is left out.
+    """
+    useless = {missing.name for missing in facts.missing} | facts.bad
+    copies = {}
+    for reference in facts.unavailable:
+        for tarball in facts.shelf.verified:
+            record = tarball.record
+            if record and tarball.file not in useless and reference in dict(record.companions):
+                copies[reference] = tarball
+                break
+    return copies
+
+
+def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
+    """What a failed step means for the companions: the image is saved without that one."""
+    why = said(ended)
+    for reference, _ in facts.published[1:]:
+        if step == _pull(facts.vm, reference):
+            return Missing(reference, why)
+    for tarball in companion_copies(facts).values():
+        if step == _load(facts.vm, facts.shelf.path(tarball)):
+            return Missing(tarball.file, why)
+    return None
 
 
 def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:
@@ -73,7 +116,7 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
         return Refused(
             f"docker pull {reference}: no room left on {facts.vm}: {words}",
             state=state,
-            next_step=f"make room: {facts.vm.by_hand('df', '-h')}",
+            next_step=_make_room_for_docker(facts),
         )
     return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
 
@@ -90,8 +133,10 @@ def _check_commands(facts: Facts) -> None:
 
 
 def _check_published(facts: Facts) -> None:
-    """Raises Integrity where the registry's image is broken, Refused where it lacks the tag."""
-    for reference, served in facts.published:
+    """Raises Integrity where the registry's image is broken, Refused where it lacks the tag. A
+    companion that cannot be had does not cost the image.
+    """
+    for reference, served in facts.published[:1]:
         if served.state is State.BROKEN:
             raise Integrity(
                 f"{reference}: the registry answers but the image is broken, missing "
@@ -107,7 +152,8 @@ def _check_published(facts: Facts) -> None:
 
 def _check_room(facts: Facts) -> None:
     """Refuses what cannot succeed: the tarball is about as large as the newest one, and the classic
-    store's save first writes the whole image into the data-root.
+    store's save first writes the whole image into the data-root; the containerd store lies in
+    containerd's directory.
     """
     newest = facts.shelf.verified[0].size_bytes if facts.shelf.verified else 0
     if facts.machine.free_bytes < newest:
@@ -118,36 +164,61 @@ def _check_room(facts: Facts) -> None:
             ),
             next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
         )
-    if (
-        facts.docker
-        and facts.docker.free_bytes is not None
-        and facts.local_size_bytes is not None
-        and facts.docker.free_bytes < facts.local_size_bytes
-    ):
+    docker = facts.docker
+    if docker is None or docker.free_bytes is None:
+        return
+    if docker.containerd_root:
+        # Saving writes nothing there; pulling at least what is in a tarball.
+        needed = newest if facts.local_size_bytes is None else 0
+        what = "pulling writes at least"
+    else:
+        needed = facts.local_size_bytes or 0
+        what = "saving first writes"
+    if docker.free_bytes < needed:
         raise Refused(
             (
-                f"no room in docker's data-root {facts.docker.data_root} on {facts.vm}: "
-                f"{_mb(facts.docker.free_bytes)} free, saving writes "
-                f"{_mb(facts.local_size_bytes)} there first"
+                f"no room for docker in {docker.directory} on {facts.vm}: "
+                f"{_mb(docker.free_bytes)} free, {what} {_mb(needed)} there"
             ),
-            next_step=f"make room: {facts.vm.by_hand('docker', 'image', 'prune')}",
+            next_step=_make_room_for_docker(facts),
         )
+
+
+def _make_room_for_docker(facts: Facts) -> str:
+    """`docker image prune` would free nothing of ours: every image that was pulled has a tag."""
+    repository = facts.published[0][0].rpartition(":")[0]
+    kept = {tarball.tag for tarball in facts.shelf.tarballs} | {facts.tag, "latest"}
+    old = [
+        f"{repository}:{tag}"
+        for tag in facts.local.tags
+        if tag not in kept and facts.local.has_unused(repository, tag)
+    ]
+    if old:
+        line = facts.vm.by_hand("docker", "image", "rm", *old[:10])
+        return f"make room: images that no tarball is kept of: {line}"
+    return f"make room: see what takes it: {facts.vm.by_hand('docker', 'system', 'df')}"
 
 
 def _write_options(
     facts: Facts, references: tuple[str, ...], identity: Identity
 ) -> tuple[str, ...]:
     """What `archive write` has to know to check the image and to write the record."""
+    image_ids = {
+        reference: served.image_id for reference, served in facts.published if served.image_id
+    }
+    for reference, tarball in companion_copies(facts).items():
+        if tarball.record is not None:
+            image_ids[reference] = dict(tarball.record.companions)[reference]
     known = tuple(
         word
-        for reference, served in facts.published
-        if served.image_id
-        for word in ("--image-id", f"{reference}={served.image_id}")
+        for reference, image_id in image_ids.items()
+        if reference in references
+        for word in ("--image-id", f"{reference}={image_id}")
     )
     companions = tuple(word for reference in references[1:] for word in ("--companion", reference))
     seed = {
         "tag": facts.tag,
-        "sequence": max((0, *(tarball.sequence for tarball in facts.shelf.tarballs))) + 1,
+        "sequence": next_sequence(facts.shelves),
         "version": identity.version,
     }
     record = json.dumps(seed, separators=(",", ":"))
@@ -160,6 +231,17 @@ def _pull(vm: Host, reference: str) -> Run:
         (("docker", "pull", reference),),
         quiet_seconds=PULL_QUIET_SECONDS,
         title=title("pull", reference),
+        purpose=Purpose.PREPARES,
+    )
+
+
+def _load(vm: Host, path: str) -> Run:
+    """docker gets the images of a tarball: the companions among them are needed again."""
+    return Run(
+        vm,
+        (("gzip", "-dc", path), ("docker", "load")),
+        quiet_seconds=PULL_QUIET_SECONDS,
+        title=title("load the companions of", path.rpartition("/")[2]),
         purpose=Purpose.PREPARES,
     )
 

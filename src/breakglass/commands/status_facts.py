@@ -8,6 +8,7 @@ from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread
 from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
+from breakglass.commands.order import is_older
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -161,14 +162,21 @@ def is_stale(facts: Facts) -> bool:
 
 
 def lacking(facts: Facts, source: Source) -> tuple[Tarball, ...] | None:
-    """Verified tarballs of the registry VM that are newer than all that a fallback has; None: not
-    known.
+    """Verified tarballs of the registry VM that a fallback does not have, and that are not surely
+    older than one that it has; None: not known.
     """
     vm = facts.sources[0].shelf
     if vm is None or source.shelf is None:
         return None
-    last = max((tarball.sequence for tarball in source.shelf.verified), default=-1)
-    return tuple(tarball for tarball in vm.verified if tarball.sequence > last)
+    others = source.shelf.verified
+    held = {(other.tag, other.record.sha256) for other in others if other.record}
+    return tuple(
+        tarball
+        for tarball in vm.verified
+        if tarball.record
+        and (tarball.tag, tarball.record.sha256) not in held
+        and not any(is_older(tarball, other) for other in others)
+    )
 
 
 def unverified(shelf: Shelf) -> tuple[Tarball, ...]:

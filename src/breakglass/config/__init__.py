@@ -15,7 +15,14 @@ from breakglass.config.values import (
     Ssh,
     Status,
 )
-from breakglass.grammar import check_node_name, check_snapshot_tag, check_source, check_tag
+from breakglass.grammar import (
+    check_node_name,
+    check_snapshot_tag,
+    check_source,
+    check_tag,
+    check_tarball_name,
+    check_tarball_tag,
+)
 
 __all__ = [
     "REGISTRY_VM",
@@ -33,6 +40,8 @@ __all__ = [
     "check_snapshot_tag",
     "check_source",
     "check_tag",
+    "check_tarball_name",
+    "check_tarball_tag",
     "find",
     "load",
     "registry_at",

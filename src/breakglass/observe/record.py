@@ -10,6 +10,8 @@ from breakglass.shape import NATURAL, fits, parse_json
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+")
+LARGEST_SEQUENCE = 10**9
+"""A larger one was not written by counting snapshots: it says nothing about the order."""
 HASH = re.compile(r"[0-9a-f]{64}")
 _RECORD = {
     "tag": TAG,

@@ -14,7 +14,7 @@ from breakglass.observe.listing import (
     tag_of,
     tarball_of,
 )
-from breakglass.observe.record import HASH, Record, parse_records
+from breakglass.observe.record import HASH, LARGEST_SEQUENCE, Record, parse_records
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 
@@ -37,7 +37,9 @@ class Tarball:
 
     @property
     def sequence(self) -> int:
-        return self.record.sequence if self.record else -1
+        if self.record is None:
+            return -1
+        return self.record.sequence if self.record.sequence <= LARGEST_SEQUENCE else 0
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,11 @@ def _tarball(listing: Listing, file: str, tag: str) -> Tarball:
 
 
 def _own_tag(file: str, name: str) -> str | None:
-    """The tag of a file that is named as our tarballs are; `latest` is only a link."""
+    """The tag of a file that is named as our tarballs are; `latest` is only a link, also that of an
+    image NAME-foo beside the image NAME.
+    """
     tag = tag_of(file, name)
-    return None if tag == "latest" else tag
+    return None if tag is None or f"-{tag}".endswith("-latest") else tag
 
 
 def _foreign(listing: Listing, name: str) -> tuple[str, ...]:

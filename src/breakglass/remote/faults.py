@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -11,12 +12,17 @@ from typing import Any
 USAGE, REFUSED, FAILED, INTEGRITY = 2, 3, 4, 6
 
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = "@no-room "
+"""What a sentence begins with where a disk is full: a mark for programs, as `@progress` is."""
+
+
 class Fault(Exception):
     """An expected failure: its exit code, and one sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, *, mark: str = "") -> None:
         super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status, self.sentence, self.mark = status, sentence, mark
 
 
 def run_command(command: Callable[[], Any]) -> int:
@@ -25,9 +31,10 @@ def run_command(command: Callable[[], Any]) -> int:
         print(json.dumps(command(), separators=(",", ":")), flush=True)
         return 0
     except Fault as fault:
-        return fail(fault.status, fault.sentence)
+        return fail(fault.status, fault.mark + fault.sentence)
     except OSError as error:
-        return fail(FAILED, f"{error.filename or 'reading or writing'}: {error.strerror}")
+        mark = NO_ROOM if error.errno in DISK_IS_FULL else ""
+        return fail(FAILED, f"{mark}{error.filename or 'reading or writing'}: {error.strerror}")
 
 
 def fail(status: int, sentence: str) -> int:

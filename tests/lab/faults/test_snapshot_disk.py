@@ -107,9 +107,7 @@ def test_a_full_data_root_is_named_and_nothing_is_published(trial: Trial, when: 
         assert ran.exit_code == 3
     reported(
         ran,
-        "no space left"
-        if when != "at the planning"
-        else "no room in docker's data-root /var/lib/docker",
+        "no space left" if when != "at the planning" else "no room for docker in /var/lib/docker",
     )
     assert "make room" in ran.error["next"]
     assert FILE not in shelf(environment)

@@ -57,6 +57,11 @@ def _add_write(commands: Any) -> None:
         "--docker", default="docker", help="asked for the image ID of each reference"
     )
     added.add_argument(
+        "--platform",
+        type=matching("[a-z0-9]+/[a-z0-9_/]+", "a platform"),
+        help="what docker saves of each image, with the containerd image store",
+    )
+    added.add_argument(
         "--record", required=True, type=json_object, help="JSON: tag, sequence, version"
     )
 

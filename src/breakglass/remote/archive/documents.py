@@ -10,7 +10,7 @@ from breakglass.remote.faults import INTEGRITY, Fault
 from breakglass.remote.shape import is_strings
 
 
-def strict(content: Content, name: str, kind: type) -> Any:
+def strict(content: Content, name: str, kind: type | tuple[type, ...]) -> Any:
     """A JSON document of the archive."""
     if name not in content.documents:
         raise Fault(INTEGRITY, f"{name} is missing from the archive, or no JSON of a usual size")

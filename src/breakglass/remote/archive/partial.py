@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 
 from breakglass.remote.archive.names import Names, free_bytes
-from breakglass.remote.faults import FAILED, Fault
+from breakglass.remote.faults import DISK_IS_FULL, FAILED, NO_ROOM, Fault
 
 
 class CutShort(Fault):
@@ -33,11 +32,7 @@ def removing_on_failure(
         if not (resumable and isinstance(error, (CutShort, Interrupted))):
             written = names.partial.lstat().st_size if os.path.lexists(names.partial) else 0
             names.remove(*names.hidden())
-            if isinstance(error, OSError) and error.errno in (
-                errno.ENOSPC,
-                errno.EDQUOT,
-                errno.EFBIG,
-            ):
+            if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
                 free = free_bytes(names.file.parent)
                 want = (
                     f"{needed} bytes are needed: {max(needed - free, 1)} are missing"
@@ -50,5 +45,6 @@ def removing_on_failure(
                         f"no room left in {names.file.parent} for {names.file.name}: {want}; the "
                         f"partial was removed, now {free} bytes are free"
                     ),
+                    mark=NO_ROOM,
                 ) from error
         raise

@@ -15,7 +15,7 @@ from breakglass.remote.archive.stream import chunks_of
 from breakglass.remote.archive.transfer import Checker, pump
 from breakglass.remote.archive.verdict import describe, judge
 from breakglass.remote.arguments import PROGRAM
-from breakglass.remote.faults import FAILED, INTEGRITY, REFUSED, USAGE, Fault
+from breakglass.remote.faults import FAILED, INTEGRITY, NO_ROOM, REFUSED, USAGE, Fault
 
 
 def receive(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def _check_room(names: Names, size_bytes: int | None) -> None:
         raise Fault(
             REFUSED,
             f"no room in {directory}: {size_bytes - held} bytes are needed, {free} are free",
+            mark=NO_ROOM,
         )
 
 

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import subprocess
 from typing import Any
 
+from breakglass.remote.archive.docker import Docker, agrees
+from breakglass.remote.archive.documents import strict
 from breakglass.remote.archive.images import Image
 from breakglass.remote.archive.index import reached
 from breakglass.remote.archive.names import Names, open_regular
 from breakglass.remote.archive.partial import removing_on_failure
 from breakglass.remote.archive.records import keep, seed_of
-from breakglass.remote.archive.references import IMAGE_ID, canonical
+from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.stream import chunks_of
 from breakglass.remote.archive.tar import Content
 from breakglass.remote.archive.transfer import Checker, pump
 from breakglass.remote.archive.verdict import describe, judge
-from breakglass.remote.faults import FAILED, INTEGRITY, REFUSED, Fault
+from breakglass.remote.faults import FAILED, INTEGRITY, Fault
 
 
 def write(arguments: argparse.Namespace) -> dict[str, Any]:
     """Standard input, from docker save, into the partial."""
     names = Names(arguments.directory, arguments.file)
     seed = seed_of(arguments.record, arguments.file)
-    docker_ids = {
-        canonical(name): asked_of_docker(arguments.docker, name)
-        for name in arguments.reference + arguments.companion
+    docker = Docker(arguments.docker, arguments.platform)
+    ids = {
+        canonical(name): docker.image_id(name) for name in arguments.reference + arguments.companion
     }
     names.remove(names.partial_record, names.note)
     sink = open_regular(names.partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -39,7 +39,8 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         confirm(
             content,
             images,
-            docker_ids=docker_ids,
+            docker=docker,
+            ids=ids,
             wanted={
                 canonical(name): digest
                 for name, _, digest in (text.rpartition("=") for text in arguments.image_id)
@@ -59,58 +60,41 @@ def confirm(
     content: Content,
     images: dict[str, Image],
     *,
-    docker_ids: dict[str, str],
+    docker: Docker,
+    ids: dict[str, str],
     wanted: dict[str, str],
 ) -> None:
-    """The images of the archive are those of docker and of the registry. Raises Fault."""
+    """The images of the archive are those of the registry and of docker. `ids`: docker's own IDs;
+    `wanted`: the image IDs that the registry gave, where it could be asked. Raises Fault.
+    """
     for name, image in images.items():
         if wanted.get(name, image.image_id) != image.image_id:
             raise Fault(
                 INTEGRITY,
                 (
                     f"{image.spelled} in the archive is {image.image_id}, the registry's is "
-                    f"{wanted[name]}"
+                    f"{wanted[name]}: docker may have pulled it from a mirror that serves an old "
+                    f"tag (registry-mirrors in daemon.json)"
                 ),
             )
-        # With containerd's store docker prints the digest of a manifest or an index. Where
-        # `--platform` left that index out of the archive it leads nowhere: then the image ID that
-        # the registry gave is the proof.
-        if (
-            docker_ids[name] != image.image_id
-            and image.image_id not in reached(content, docker_ids[name], images)
-            and name not in wanted
-        ):
+        if name not in wanted and not is_of_docker(content, images, name, docker, ids[name]):
             raise Fault(
                 INTEGRITY,
-                f"{image.spelled} in the archive is {image.image_id}, docker's is "
-                f"{docker_ids[name]}",
+                f"{image.spelled} in the archive is {image.image_id}, docker's is {ids[name]}",
             )
 
 
-def asked_of_docker(docker: str, name: str) -> str:
-    try:
-        ended = subprocess.run(
-            [docker, "image", "inspect", "--format", "{{.Id}}", name],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Fault(
-            REFUSED,
-            (
-                f"{docker} does not run here: "
-                f"{getattr(error, 'strerror', None) or 'it did not answer in 60 seconds'}"
-            ),
-        ) from error
-    image_id = ended.stdout.decode("utf-8", "replace").strip()
-    if ended.returncode or not re.fullmatch(IMAGE_ID, image_id):
-        raise Fault(
-            REFUSED,
-            (
-                f"docker does not report the image ID of {name}: "
-                f"{ended.stderr.decode('utf-8', 'replace').strip() or image_id}"
-            ),
-        )
-    return image_id
+def is_of_docker(
+    content: Content, images: dict[str, Image], name: str, docker: Docker, docker_id: str
+) -> bool:
+    """Whether docker calls this very image by this name."""
+    image = images[name]
+    if docker_id == image.image_id or image.image_id in reached(content, docker_id, images):
+        return True
+    if docker.platform is None:
+        return False
+    # With the containerd store docker's ID may be the digest of an index, which `docker save
+    # --platform` leaves out of the archive. Then layers and settings are compared.
+    path = image.image_id.replace("sha256:", "blobs/sha256/")
+    configuration = strict(content, path, dict)
+    return agrees(docker.description(name), configuration, image.diff_ids)

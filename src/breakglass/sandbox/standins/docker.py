@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from breakglass.sandbox.standins.docker_load import load_images
 from breakglass.sandbox.standins.docker_pull import pull
 from breakglass.sandbox.standins.docker_save import save
 from breakglass.sandbox.standins.docker_store import (
     ROOT,
+    changing,
     configuration_file,
     find,
     layer_file,
@@ -41,6 +43,33 @@ def info(argv: list[str]) -> int:
     if text is None:
         return unknown("docker", argv[1])
     sys.stdout.write(text + "\n")
+    return 0
+
+
+def list_tags(argv: list[str]) -> int:
+    """`docker image ls --format {{.Tag}} REPOSITORY`."""
+    if len(argv) != 3 or argv[:2] != ["--format", "{{.Tag}}"]:
+        return unknown("docker", " ".join(argv))
+    names = (name.rpartition(":") for name in load()["tags"])
+    sys.stdout.write("".join(f"{tag}\n" for name, _, tag in names if name == argv[2]))
+    return 0
+
+
+def list_containers(argv: list[str]) -> int:
+    """No container was ever made here."""
+    known = ["--all", "--format", "{{.Image}}"]
+    return 0 if argv == known else unknown("docker", " ".join(argv))
+
+
+def remove(argv: list[str]) -> int:
+    """`docker image rm`: the names. The layers stay: other images may have them too."""
+    if option := refused_option(argv):
+        return unknown("docker", option)
+    with changing() as state:
+        for name in argv:
+            if state["tags"].pop(name, None) is None:
+                raise Failure(f"Error response from daemon: No such image: {name}")
+            sys.stdout.write(f"Untagged: {name}\n")
     return 0
 
 
@@ -110,7 +139,11 @@ def describe(store: dict[str, Any], image_id: str) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "info": info,
+    "load": load_images,
     "pull": pull,
     "save": save,
+    "ps": list_containers,
     "image inspect": inspect,
+    "image ls": list_tags,
+    "image rm": remove,
 }

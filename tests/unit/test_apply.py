@@ -47,7 +47,7 @@ class Held:
     host: Host
 
     def lost(self) -> bool:
-        return self.host in self.hosts.broken
+        return self.host in self.hosts.broken | self.hosts.lapsed
 
 
 @dataclass
@@ -62,6 +62,9 @@ class Hosts:
     breaks: tuple[Host, str] | None = None
     """Whose connection breaks with which command."""
     broken: set[Host] = field(default_factory=set)
+    sleeps: tuple[Host, str] | None = None
+    """With which command this machine sleeps: the command ends well, and the lock has lapsed."""
+    lapsed: set[Host] = field(default_factory=set)
     did: list[str] = field(default_factory=list)
     locked: list[str] = field(default_factory=list)
 
@@ -82,6 +85,8 @@ class Hosts:
         if what not in self.knows:
             return Result(127, b"", f"{what}: command not found\n".encode())
         self.did.append(f"{step.host} {what}")
+        if (step.host, what) == self.sleeps:
+            self.lapsed.add(step.host)
         return Result(0, b"", b"")
 
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
@@ -417,6 +422,34 @@ def test_in_every_other_plan_a_lock_that_is_lost_stops_everything() -> None:
     assert "the outcome of this step is not known" in error.message
     assert hosts.did == []
     assert [index for index, _ in reported.ended_] == [0, 1]
+
+
+def test_nothing_is_undone_without_the_lock() -> None:
+    """A laptop sleeps in mid-import; another run takes the lock and confirms the same names."""
+    first, second = run(A, "one"), run(A, "two")
+    plan = Plan(
+        "done", (lock(A), first, second), undo=((second, run(A, "back")), (first, run(A, "back")))
+    )
+    hosts = Hosts(sleeps=(A, "one"))
+    error, reported = applied(plan, hosts)
+    assert isinstance(error, Failed)
+    assert "a: the lock was lost" in error.message
+    assert "so nothing was undone there" in error.state
+    assert (hosts.did, reported.undone) == (["a one"], [])
+
+
+def test_what_began_on_a_host_whose_lock_holds_is_undone_though_that_of_another_was_lost() -> None:
+    first, second = run(A, "one"), run(B, "one")
+    plan = Plan(
+        "done",
+        (lock(A), lock(B), first, second, run(B, "two")),
+        undo=((second, run(B, "back")), (first, run(A, "back"))),
+    )
+    hosts = Hosts(sleeps=(B, "one"))
+    error, _ = applied(plan, hosts)
+    assert isinstance(error, Failed)
+    assert "The lock of b was lost" in error.state
+    assert hosts.did == ["a one", "b one", "a back"]
 
 
 def test_a_connection_that_breaks_ends_the_steps_of_its_own_host_only() -> None:

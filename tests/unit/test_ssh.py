@@ -22,6 +22,7 @@ from breakglass.errors import Busy, Refused, Unreachable
 from breakglass.plan import Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
+from breakglass.ssh.lock import HeldLock, LockCommand
 from breakglass.ssh.watching import END_SECONDS
 from breakglass.ssh.wire import BEAT_SECONDS, Stderr, wire
 from breakglass.text import printable
@@ -541,6 +542,24 @@ def test_a_lock_is_gone_after_silence(sshd: Sshd, connections: Connections, tmp_
     silent.join()
     with connections.hold(Lock(sshd.host(), path, "me")):
         pass
+
+
+def test_a_lock_is_lost_when_this_machine_has_slept_for_too_long(
+    sshd: Sshd, connections: Connections, tmp_path: Path
+) -> None:
+    """Before the host has reported that its command has ended."""
+    attempt = LockCommand(
+        Lock(sshd.host(), str(tmp_path / "lock"), "me"), connections._pool.channel(sshd.host())
+    )
+    assert attempt.takes_lock()
+    clock = [1000.0]
+    lock = HeldLock(attempt.command, clock=lambda: clock[0])
+    for seconds, is_lost in ((10, False), (29, False), (31, True), (0, True)):
+        clock[0] += seconds
+        assert lock.lost() is is_lost
+        assert lock.lost() is is_lost
+    lock.release()
+    attempt.command.channel.close()
 
 
 def test_a_lock_that_can_not_be_made_is_refused_in_words(

@@ -143,32 +143,41 @@ class _Walk:
 
     def _check_locks(self, own: Host | None) -> None:
         """`own`: only this host's lock matters."""
-        for host, lock in self._held:
-            if own in (None, host) and lock.lost():
+        for host, _ in self._held:
+            if own in (None, host) and self._lost_lock(host):
                 raise Failed(
-                    f"{host}: the lock was lost: the connection broke, or the host hung for 60 "
-                    f"seconds",
+                    f"{host}: the lock was lost: the connection broke, or this machine or the "
+                    f"host hung for a minute",
                     next_step="run the same command again",
                     where=host.name,
                 )
 
+    def _lost_lock(self, host: Host) -> bool:
+        return any(lock.lost() for holder, lock in self._held if holder == host)
+
     def _undo(self, failed: int) -> tuple[str, KeyboardInterrupt | None]:
         """Undo what has begun, up to the step `failed`; says whether that worked, and which signal
         came meanwhile. The caller's error stays the error of the plan.
+
+        Nothing is undone on a host whose lock was lost: another run may have confirmed since then
+        what this would take away. Every prefix of a plan is safe, so it can stay.
         """
         plan = self._plan
         is_settled = plan.settled is not None and failed >= plan.settled
         begun = () if is_settled else plan.steps[: failed + 1]
-        outcome, signalled = "", None
+        outcome, left, signalled = "", "", None
         for step, undoing in plan.undo:
             if step not in begun:
+                continue
+            if self._lost_lock(undoing.host):
+                left = _not_undone(undoing.host)
                 continue
             fault, signal = self._undo_step(undoing)
             signalled = signal or signalled
             if fault:
                 return f"Undoing failed, at {undoing}: {fault}.", signalled
             outcome = "What had begun was undone."
-        return outcome, signalled
+        return f"{outcome} {left}".strip(), signalled
 
     def _undo_step(self, undoing: Run) -> tuple[str, KeyboardInterrupt | None]:
         """Why it failed, or nothing; and the signal that came meanwhile. After a signal the step is
@@ -190,6 +199,13 @@ class _Walk:
 
 def _host(step: Step) -> Host | None:
     return step.host if isinstance(step, Run | Lock | Confirm) else None
+
+
+def _not_undone(host: Host) -> str:
+    return (
+        f"The lock of {host} was lost, so nothing was undone there: another run may have changed "
+        f"it since."
+    )
 
 
 def _check_unchanged(planned: list[str], again: list[str]) -> None:

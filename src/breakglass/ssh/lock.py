@@ -1,6 +1,8 @@
 """A lock file on a host: a command there holds it for as long as we keep its lifeline alive."""
 
 import threading
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from breakglass.age import age_in_words
@@ -9,7 +11,7 @@ from breakglass.plan import Lock, Run, script
 from breakglass.ports import Result
 from breakglass.shape import NATURAL, fits, parse_json
 from breakglass.ssh.command import TICK_SECONDS, Command
-from breakglass.ssh.wire import wire
+from breakglass.ssh.wire import BEAT_SECONDS, wire
 from breakglass.text import printable
 
 if TYPE_CHECKING:
@@ -17,7 +19,18 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
+ABSENCE_SECONDS = 60.0 - 2 * BEAT_SECONDS
+"""The host releases a lock after 60 seconds without a heartbeat. The last heartbeat may be one beat
+old when this process stops, and the next may need as long to arrive.
+"""
 EXIT_HELD_BY_ANOTHER = 7
+
+
+def time_since_boot() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, as time.monotonic does not."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class LockCommand:
@@ -90,14 +103,18 @@ def _held_by_another(step: Lock, answer: bytes) -> Busy:
 class HeldLock:
     """A lock that we hold. A thread keeps its lifeline alive."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, clock: Callable[[], float] = time_since_boot) -> None:
         self._command = command
+        self._clock = clock
         self._ended = threading.Event()
         self._releasing = threading.Event()
+        self._was_absent = False
+        self._present_at = clock()
         threading.Thread(target=self._keep_alive, name="lock", daemon=True).start()
 
     def lost(self) -> bool:
-        return self._ended.is_set() or self._command.channel.closed
+        self._note_presence()
+        return self._was_absent or self._ended.is_set() or self._command.channel.closed
 
     def release(self) -> None:
         """Release the lock, and wait until the command on the host has ended."""
@@ -107,5 +124,14 @@ class HeldLock:
 
     def _keep_alive(self) -> None:
         while not self._command.wait(0.02 if self._releasing.is_set() else TICK_SECONDS):
-            pass
+            self._note_presence()
         self._ended.set()
+
+    def _note_presence(self) -> None:
+        """A machine that slept, or a process that was stopped, has sent no heartbeat. The host's
+        message that the lock has ended may come later than the next step.
+        """
+        now = self._clock()
+        # Never taken back: `lost` and the thread may both be first after a sleep.
+        self._was_absent = self._was_absent or now - self._present_at > ABSENCE_SECONDS
+        self._present_at = now

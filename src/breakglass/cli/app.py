@@ -51,7 +51,7 @@ DryRun = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Anyway = Annotated[
-    bool, typer.Option("--anyway", help="Go on with a NODE that does not fit, with a warning.")
+    bool, typer.Option("--anyway", help="Go on with a node that does not fit, or is another one.")
 ]
 
 
@@ -252,6 +252,7 @@ def restore(
         ),
     ] = None,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Undo pin and import: uncordon what we cordoned, remove what import set up.
@@ -260,7 +261,9 @@ def restore(
     """
     from breakglass.cli.restore import run_restore
 
-    return run_restore(context.obj, nodes=tuple(nodes or ()), yes=yes, dry_run=dry_run)
+    return run_restore(
+        context.obj, nodes=tuple(nodes or ()), yes=yes, anyway=anyway, dry_run=dry_run
+    )
 
 
 @all_at_once(cls=WithCommand)

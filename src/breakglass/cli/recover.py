@@ -3,11 +3,12 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
+from breakglass.cli.on_cluster import plan_on
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_screen import in_short, show_stages
@@ -77,7 +78,7 @@ def _work(
         outcome.steps = [StepOutcome(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        session.screen.show(in_short(facts, stages, len(steps)))
+        session.screen.show(in_short(facts, stages, len(steps), session.cluster.name()))
         also = ", and give it back after the command" if command else ""
         session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
@@ -136,6 +137,10 @@ def _plan(
             tag=tag,
             restores=restores,
         )
+    named = session.cluster.name
+    stages = tuple(
+        replace(stage, plan=stage.plan and plan_on(stage.plan, named)) for stage in stages
+    )
     return facts, stages
 
 

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from breakglass.cluster_name import ClusterName
 from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
@@ -62,8 +63,13 @@ class Environment:
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
+    cluster_name: Callable[[], ClusterName | None] = lambda: None
+    """Which cluster the kubeconfig means; nothing is contacted for it."""
+    warn: Callable[[str], None] = lambda _: None
     anyway: bool = False
-    """The operator goes on with a node that does not fit."""
+    """The operator goes on with a node that does not fit, or whose host is not the machine that the
+    API means.
+    """
     reached: dict[str, str] = field(default_factory=dict)
     """Node with several addresses -> the address that it was reached by in this run."""
 
@@ -95,6 +101,9 @@ class Environment:
         return Ctr(self.config.nodes.ctr, self.config.nodes.namespace)
 
     def nodes(self) -> tuple[Node, ...]:
+        """Every node, and on the screen which cluster that is. Raises Unreachable."""
+        if name := self.cluster_name():
+            self.note(f"asking cluster {name}")
         return read_nodes(self.cluster)
 
     def resolve(self, name: str, nodes: tuple[Node, ...] | None = None) -> Target:
@@ -115,9 +124,11 @@ class Environment:
                 f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
                 f"not reached ({error.message})",
             )
-        found = next((node for node in known if name == node.name), None) or next(
-            (node for node in known if name in node.addresses), None
-        )
+        found = next((node for node in known if name == node.name), None)
+        if found is None:
+            # An address that several nodes have is none of them.
+            addressed = [node for node in known if name in node.addresses]
+            found = addressed[0] if len(addressed) == 1 else None
         if found is not None:
             return replace(self.target_of(found), nodes=known)
         host = self._node_host(name, name)

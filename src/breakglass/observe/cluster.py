@@ -46,6 +46,9 @@ class Node:
     pods: int | None = None
     """How many pods it may hold; None: the API does not say."""
     is_being_deleted: bool = False
+    boot_id: str = ""
+    """As its kubelet has reported it; so too the machine-id."""
+    machine_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ def parse_node(item: dict[str, Any]) -> Node:
         runtime=text(system.get("containerRuntimeVersion")),
         pods=_count(mapping(status.get("allocatable")).get("pods")),
         is_being_deleted="deletionTimestamp" in metadata,
+        boot_id=text(system.get("bootID")).lower(),
+        machine_id=text(system.get("machineID")).lower(),
         labels=tuple(
             sorted(
                 (name, value)
@@ -195,8 +200,8 @@ def parse_pin(annotation: str) -> Pin:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
             next_step=(
-                f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
-                f"breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-"
+                "look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
+                "breakglass restore"
             ),
         ) from error
 

@@ -10,6 +10,8 @@ Argv = tuple[str, ...]
 
 ANNOTATION = "breakglass/pinned"
 PROGRAM = "breakglass-remote.pyz"
+OLDEST_PYTHON = (3, 8)
+"""What that program needs on a host."""
 """What hosts run: the package `remote` as one file, which calls itself by this name too."""
 TITLE_LENGTH = 60
 """A screen may cut a title behind so many characters, so these have to differ."""

@@ -234,3 +234,4 @@ def test_the_disk_of_containerd_is_the_one_that_its_content_lies_on() -> None:
     directory = "/data/containerd/io.containerd.content.v1.content"
     assert disk == Disk(102400, 40960, directory)
     assert read_disk_of_content(Answers(ctr="", df=df), NODE, ctr) is None
+    assert read_disk_of_content(Answers(ctr=plugins, df=""), NODE, ctr) is None

@@ -113,6 +113,24 @@ def test_a_node_that_does_not_fit_is_passed_over_with_its_reason(
 
 
 @pytest.mark.parametrize(
+    ("command", "next_step"),
+    [
+        ("recover", "kubectl uncordon a; or: breakglass recover a --anyway"),
+        ("drill", "kubectl uncordon a; then: breakglass drill a"),
+        ("pin", "breakglass fetch, then breakglass import"),
+    ],
+)
+def test_where_no_node_fits_the_best_of_them_can_be_made_to_fit_or_used_all_the_same(
+    command: str, next_step: str
+) -> None:
+    cordoned = candidate(node("a", cordoned=True), unread=Refused("not asked"))
+    pressed = candidate(node("b", pressure=True), unread=Refused("not asked"))
+    with pytest.raises(Refused) as raised:
+        chosen(pressed, cordoned, command=command)
+    assert raised.value.next_step == next_step
+
+
+@pytest.mark.parametrize(
     ("error", "next_step"),
     [
         (Unreachable("no answer"), "bring one of them back"),

@@ -9,6 +9,7 @@ import pytest
 from breakglass.cli.outcome import to_json
 from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread, status_result
+from breakglass.commands.fitness import Kind, Reason
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
 from breakglass.commands.status_next import next_step
 from breakglass.commands.status_page import lines, size_text
@@ -153,6 +154,10 @@ def at(moment: str, *tarballs: Tarball) -> list[Tarball]:
         for one in tarballs
         if one.record
     ]
+
+
+PRESSED = Reason(Kind.STATE, "MemoryPressure")
+TAINTED = Reason(Kind.PODS, "has the taint x")
 
 
 @pytest.mark.parametrize(
@@ -370,6 +375,16 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 "a pin is in force is not known)"
             ),
         ),
+        (
+            replace(WELL, nodes=(replace(seen("n", missing=(), taken=KEEPING), unfit=(TAINTED,)),)),
+            "breakglass restore (n does not fit any more: has the taint x); during an outage then: "
+            "breakglass recover",
+        ),
+        (
+            replace(PINNED, nodes=(replace(PINNED.nodes[0], unfit=(PRESSED,)), *PINNED.nodes[1:])),
+            "breakglass restore, then breakglass recover, which chooses another node (k8s-node1 "
+            "takes no new pods: MemoryPressure)",
+        ),
         (replace(WELL, sources=(source(VM, []), source(NAS, []))), "breakglass snapshot --tag TAG"),
         (replace(WELL, max_age_hours=1), "breakglass snapshot --tag TAG"),
         (
@@ -486,6 +501,10 @@ def test_a_node_that_would_not_be_chosen_says_why_in_the_words_of_the_choice() -
         seen("k8s-node1"), node=node("k8s-node1", ready=False, cordoned=True, pressure=True)
     )
     assert "k8s-node1 not Ready, cordoned, DiskPressure " in page(replace(PINNED, nodes=(unfit,)))
+    tainted = replace(seen("n", missing=()), unfit=(PRESSED, TAINTED))
+    assert "has the image; does not fit: has the taint x; tarball" in page(
+        replace(WELL, nodes=(tainted,))
+    )
 
 
 def test_a_node_whose_containerd_is_down_still_tells_the_rest() -> None:

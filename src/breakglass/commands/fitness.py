@@ -10,9 +10,8 @@ from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine
+from breakglass.plan import OLDEST_PYTHON
 
-OLDEST_PYTHON = (3, 8)
-"""What breakglass-remote.pyz needs."""
 CONDITION_TAINTS = {
     "not Ready": ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"),
     "DiskPressure": ("node.kubernetes.io/disk-pressure",),

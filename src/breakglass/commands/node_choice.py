@@ -49,7 +49,7 @@ def choose(
     }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        raise _no_node_fits(candidates, tuple(reasons.values()), command)
+        raise _no_node_fits(candidates, tuple(reasons.values()), command, needs)
     best = min(fitting, key=_preference)
     passed_over = "".join(f"; {reason}" for reason in reasons.values() if reason)
     return Choice(best.node.name, f"chose {best.node.name}: {_merits(best)}{passed_over}")
@@ -125,7 +125,7 @@ def _pin_target(candidates: tuple[Candidate, ...]) -> str | None:
 
 
 def _no_node_fits(
-    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str
+    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str, needs: Needs
 ) -> BreakglassError:
     message = f"no node fits: {'; '.join(reasons) or 'the cluster has no nodes'}"
     if command == "import":
@@ -133,7 +133,7 @@ def _no_node_fits(
     elif command == "pin":
         next_step = "breakglass fetch, then breakglass import"
     else:
-        next_step = f"name one: breakglass {command} NODE"
+        next_step = _remedy(candidates, command, needs)
     unreached = [
         candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)
     ]
@@ -144,6 +144,19 @@ def _no_node_fits(
     reach = first.next_step or "bring one of them back"
     others_answer = any(isinstance(candidate.machine, Machine) for candidate in candidates)
     return Unreachable(message, next_step=f"{next_step}; or: {reach}" if others_answer else reach)
+
+
+def _remedy(candidates: tuple[Candidate, ...], command: str, needs: Needs) -> str:
+    """What makes the best of them fit, or uses it as it is."""
+    if not candidates:
+        return "see whether this is the right cluster: kubectl get nodes"
+    reached = [each for each in candidates if isinstance(each.machine, Machine)]
+    best = min(reached or candidates, key=_preference)
+    reasons = unfit(needs, node=best.node)
+    remedies = [reason.remedy for reason in reasons if reason.remedy]
+    if command == "drill":
+        return "; ".join((*remedies, f"then: breakglass drill {best.node.name}"))
+    return "; or: ".join((*remedies, f"breakglass recover {best.node.name} --anyway"))
 
 
 def _merits(candidate: Candidate) -> str:

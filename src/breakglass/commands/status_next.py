@@ -5,6 +5,7 @@ from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.status_facts import (
     Facts,
     PinSeen,
+    Seen,
     is_stale,
     lacking,
     pins,
@@ -49,7 +50,8 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
         )
     repairs = ""
     if target.fails_to_answer:
-        repairs += f"breakglass import {name}; "
+        repair = f"recover {name} --anyway" if target.unfit else f"import {name}"
+        repairs += f"breakglass {repair}; "
     if first.joined and len(in_force) == 1:
         repairs += f"breakglass pin {name}; "
     return f"{repairs}run the pipeline; then: breakglass restore"
@@ -58,6 +60,8 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
 def _for_the_import(facts: Facts) -> str:
     """Where a node still has what an import has set up, and no pin is known."""
     failing = next((seen for seen in facts.nodes if seen.fails_to_answer), None)
+    if failing and failing.unfit:
+        return _for_the_unfit(failing)
     if failing:
         return f"breakglass import {failing.name}; or, when the outage is over: breakglass restore"
     imported = next((seen for seen in facts.nodes if seen.answers_pulls), None) or next(
@@ -71,8 +75,18 @@ def _for_the_import(facts: Facts) -> str:
             f"bring the API server back, then: breakglass status ({imported.name} {state}; "
             f"whether a pin is in force is not known)"
         )
+    if imported.unfit:
+        return _for_the_unfit(imported)
     command = "import" if imported.holds is False else "pin"
     return f"breakglass {command} {imported.name}; or, when the outage is over: breakglass restore"
+
+
+def _for_the_unfit(seen: Seen) -> str:
+    """Where import and pin would refuse the node that an import has set up."""
+    return (
+        f"breakglass restore ({seen.name} does not fit any more: {in_words(seen.unfit)}); during "
+        f"an outage then: breakglass recover"
+    )
 
 
 def _for_the_rest(facts: Facts) -> str:

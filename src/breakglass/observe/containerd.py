@@ -114,12 +114,19 @@ def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
 
 
 def read_disk_of_content(reads: Reads, host: Host, ctr: Ctr) -> Disk | None:
-    """The file system of containerd's content store, where an import puts everything; None:
-    containerd does not report where that is.
+    """The file system of containerd's content store, where an import puts everything; None: it is
+    not reported.
     """
     listing = reads.ask(host, (*ctr.command, "plugins", "ls", "-d", "id==content"))
     root = _CONTENT_ROOT.search(listing.stdout.decode("utf-8", "replace"))
-    return read_disk(reads, host, root[1]) if listing.ok and root else None
+    if not (listing.ok and root):
+        return None
+    try:
+        return read_disk(reads, host, root[1])
+    except Unreachable:
+        # Not to know the room is no reason to give up in an outage; where the host itself is gone
+        # the next question says so.
+        return None
 
 
 def read_targets(reads: Reads, host: Host, ctr: Ctr) -> dict[str, str]:

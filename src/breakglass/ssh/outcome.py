@@ -1,10 +1,10 @@
 """Tells a command that failed from a host that could not run it."""
 
 from breakglass.errors import Refused, Unreachable
-from breakglass.plan import Run
+from breakglass.plan import OLDEST_PYTHON, Run
 from breakglass.ports import Result
 from breakglass.ssh.settings import Target
-from breakglass.ssh.wire import OLDEST_PYTHON, python_too_old, sudo_refusal
+from breakglass.ssh.wire import python_too_old, sudo_refusal
 
 
 def check_result(run: Run, result: Result, target: Target) -> Result:

@@ -9,15 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from breakglass.errors import Refused
-from breakglass.plan import PROGRAM, Argv, command_line
+from breakglass.plan import OLDEST_PYTHON, PROGRAM, Argv, command_line
 from breakglass.remote.pack import pack
 from breakglass.text import printable
 
 BEAT_SECONDS = 15.0
 """How often a script hears from us; one that hears nothing for 60 seconds ends itself."""
 KEPT_STDERR_BYTES = 64 * 1024
-OLDEST_PYTHON = (3, 8)
-"""What the scripts need on a host."""
 _PROGRESS = re.compile(rb"@progress (\d{1,18})\s*")
 _TOO_OLD = re.compile(r"^python3 is (\d{1,2}\.\d{1,3}), too old$", re.MULTILINE)
 

@@ -10,6 +10,7 @@ from breakglass.commands import Environment, Unread
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
+from breakglass.observe.cluster import read_nodes
 from breakglass.observe.shelf import Shelf
 from breakglass.registry import Found, State
 
@@ -114,7 +115,7 @@ def observe(environment: Environment, *, tag: str) -> Facts:
 
 def _names(environment: Environment) -> list[str] | Unread:
     try:
-        return [node.name for node in environment.nodes()]
+        return [node.name for node in read_nodes(environment.cluster)]
     except Unreachable as error:
         return Unread(API, error)
 

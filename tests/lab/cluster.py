@@ -150,6 +150,13 @@ class Cluster:
             lambda: reported() == boot_id, timeout, lambda: f"{node} reports the boot {reported()}"
         )
 
+    def await_boots(self, nodes: Iterable[Host]) -> None:
+        """Wait until the kubelets of these nodes report the boot that is: the tool leaves a host
+        alone that has another boot ID than its Node object.
+        """
+        for node in nodes:
+            self.await_boot(node.name, node.read("/proc/sys/kernel/random/boot_id").strip())
+
     def cordon(self, node: str) -> None:
         self.kubectl("cordon", node)
 

@@ -153,7 +153,7 @@ class Environment:
             functools.partial(reset.reset_operator, host)
             for host in (self.operator, self.operator2)
         ]
-        reset.reset_cluster(self.cluster)
+        reset.reset_cluster(self.cluster, self.nodes.values())
         tasks += [functools.partial(reset.reset_node, node) for node in self.nodes.values()]
         each(lambda task: task(), tasks)
         ended = {node.name: reset.forget_pulls(node) for node in self.nodes.values()}

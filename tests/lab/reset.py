@@ -4,6 +4,7 @@ same.
 
 import errno
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -134,11 +135,12 @@ def reset_operator(operator: Host) -> None:
     operator.write("/root/breakglass.yaml", furniture.EXAMPLE.read_text())
 
 
-def reset_cluster(cluster: Cluster) -> None:
+def reset_cluster(cluster: Cluster, nodes: Iterable[Host]) -> None:
     cluster.delete_pods()
     cluster.reset_nodes()
     cluster.grant()
     cluster.await_ready()
+    cluster.await_boots(nodes)
 
 
 def reset_registry(registry: Registry) -> None:

@@ -126,6 +126,7 @@ def test_after_a_reboot_import_heals_and_restore_takes_back(fresh: Environment, 
     first = run(fresh, "import", NODE)
     node.unplug()
     node.plug()
+    fresh.cluster.await_boots([node])
     fresh.cluster.await_ready([NODE])
     assert responder(node) is None
     assert fresh.cluster.run_pod("rebooted", LATEST, pull_policy="IfNotPresent", node=NODE).started

@@ -10,6 +10,7 @@ from breakglass.commands.check_verdict import Asked, Elsewhere, Verdict, names
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import NoAnswer, Unreachable
+from breakglass.observe.cluster import read_nodes
 from breakglass.observe.shelf import Shelf
 from breakglass.registry import Found, State
 
@@ -107,7 +108,7 @@ def unanswered(environment: Environment, why: str) -> tuple[Asked, ...]:
 
 def _names(environment: Environment) -> list[str] | Unread:
     try:
-        return [node.name for node in environment.nodes()]
+        return [node.name for node in read_nodes(environment.cluster)]
     except Unreachable as error:
         return Unread(API, error)
 

@@ -20,7 +20,7 @@ from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Unreachable
 from breakglass.observe.answering import read_responder, read_taken
-from breakglass.observe.cluster import Node
+from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
@@ -91,7 +91,7 @@ def _cluster(environment: Environment) -> Cluster:
     known: dict[str, Node | None] = {}
     api = None
     try:
-        (answer,) = together([environment.nodes], seconds=API_SECONDS)
+        (answer,) = together([partial(read_nodes, environment.cluster)], seconds=API_SECONDS)
         known = {node.name: node for node in answer or ()}
         api = None if answer is not None else _late(API, API_SECONDS)
     except BreakglassError as error:

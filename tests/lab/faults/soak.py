@@ -147,6 +147,7 @@ class Soak:
 
     def heal(self) -> None:
         reset.plug_all(self.environment.always_on)
+        self.environment.cluster.await_boots(self.environment.nodes.values())
         self.broken.clear()
 
     # what is seen

@@ -133,7 +133,14 @@ CONTAINERD = {
     "newer": False,
 }
 READ = {**TAKEN, "sites": {"r": SITE}, "containerd": CONTAINERD, "content": "/var/lib/containerd"}
-STATUS = {"pids": [1], "port": 5000, "answers": {NAME: DIGEST}, "free_port": 5000}
+STATUS = {
+    "pids": [1],
+    "port": 5000,
+    "answers": {NAME: DIGEST},
+    "free_port": 5000,
+    "survives_reboot": True,
+    "foreign_unit": "",
+}
 PULLS = [
     {
         "registry": "r",

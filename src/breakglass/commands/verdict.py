@@ -97,9 +97,14 @@ def _always(facts: Facts) -> tuple[str, ...]:
         if not first
         else f"before {', '.join(first)}, whose image is broken; after the others"
     )
+    rebooted = (
+        "It does so after a reboot too, until: breakglass restore"
+        if answering.responder.survives_reboot
+        else f"After a reboot of the node: breakglass import {facts.node}"
+    )
     always = (
         f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
-        f"{rule}. After a reboot of the node: breakglass import {facts.node}"
+        f"{rule}. {rebooted}"
     )
     refusing = (
         (

@@ -122,6 +122,7 @@ def _nodes(section: Section) -> Nodes:
         namespace=section.take("namespace", text(check_namespace), Nodes.namespace),
         registry_config=section.take("registry_config", text(check_path), Nodes.registry_config),
         answer_pulls=section.take("answer_pulls", truth, Nodes.answer_pulls),
+        kubelet_directory=section.take("kubelet_directory", optional(text(check_path)), None),
     )
 
 

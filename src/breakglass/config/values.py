@@ -59,6 +59,8 @@ class Nodes:
     namespace: str = "k8s.io"
     registry_config: str = "/etc/containerd/certs.d"
     answer_pulls: bool = True
+    kubelet_directory: str | None = None
+    """None: what the running kubelet was started with."""
 
 
 @dataclass(frozen=True)

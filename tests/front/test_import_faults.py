@@ -158,3 +158,18 @@ def test_a_name_that_kubelet_pulls_again_is_named_as_one_that_does_not_start(wor
     said = world.run("import", NODE).stdout
     assert f"  {forgejo}:latest: IfNotPresent, Always\n" in said
     assert f"Their pods start only because {NODE} serves it locally:\n  {forgejo}:" in said
+
+
+@pytest.mark.slow
+def test_names_that_kubelet_does_not_see_are_a_failure_and_no_pin(world: World) -> None:
+    """kubelet on cri-dockerd: containerd is there, and its CRI plugin is disabled."""
+    world.fetch(NODE)
+    before = world.names(NODE)
+    off = world.root(NODE) / "etc/containerd/cri-is-off"
+    off.touch()
+    is_reported(
+        world.run("import", NODE), 4, "kubelet does not see", f"kubectl get node {NODE} -o wide"
+    )
+    assert world.names(NODE) == before
+    off.unlink()
+    world.done("import", NODE)

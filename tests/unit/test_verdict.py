@@ -19,7 +19,7 @@ from breakglass.observe.containerd import (
     PINNED,
     Containerd,
     honours_pinned,
-    parse_pinned,
+    parse_labelled,
     parse_targets,
 )
 from breakglass.observe.pulls import Pull
@@ -395,7 +395,7 @@ def test_a_name_is_pinned_only_by_the_label_itself() -> None:
             f"a/{PINNED}:7": "-",
         }.items()
     )
-    assert parse_pinned(listing.encode()) == {"a/x:1", "a/x:2"}
+    assert parse_labelled(listing.encode(), PINNED) == {"a/x:1", "a/x:2"}
     assert set(parse_targets(listing.encode())) >= {"a/x:1", "a/x:2", "a/x:3"}
 
 

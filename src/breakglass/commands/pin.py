@@ -190,8 +190,8 @@ def _check_schedulable(facts: Facts, target: Node) -> None:
         raise Refused(f"{name} is not Ready", next_step="choose another node: kubectl get nodes")
     if facts.missing:
         raise Refused(
-            f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "
-            f"image of its tarball",
+            f"{name} does not have the image: {', '.join(facts.missing)} is not there, not the "
+            f"image of its tarball, or not seen by kubelet",
             next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )
 

@@ -128,6 +128,8 @@ class Run(Described):
     """Our own script ends it: its exit status is one of `errors.py`, and it says one sentence."""
     repair: str = field(default="", compare=False, kw_only=True)
     """What to type where our script finds that content is not what was recorded."""
+    failed_next: str = field(default="", compare=False, kw_only=True)
+    """What to type where our script fails; empty: the same command again."""
 
     def __str__(self) -> str:
         return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"

@@ -2,10 +2,13 @@
 before, or nothing.
 """
 
+import hashlib
+import json
 import signal
 
 import pytest
 
+from breakglass import config
 from breakglass.sandbox.environment import TAG
 from tests.front.blocks import is_reported
 from tests.front.rows import OTHER_TAG, over_another_image
@@ -134,3 +137,39 @@ def foreign(names: dict[str, str]) -> dict[str, str]:
     return {
         name: target for name, target in names.items() if not name.startswith("breakglass.local/")
     }
+
+
+def test_a_name_that_kubelet_pulls_again_is_named_as_one_that_does_not_start(world: World) -> None:
+    world.fetch(NODE)
+    manager = world.root(NODE) / "var/lib/kubelet/image_manager"
+    for directory in ("pulled", "pulling"):
+        (manager / directory).mkdir(parents=True)
+    image_id = json.loads((world.shelf(NODE) / f"infra-ci-{TAG}.json").read_text())["image_id"]
+    image = config.load(world.environment.config).image
+    private, forgejo = image.repository, image.also_known_as[-1].rpartition(":")[0]
+    record = {"imageRef": image_id, "credentialMapping": {private: {"nodePodsAccessible": True}}}
+    file = manager / "pulled" / f"sha256-{hashlib.sha256(image_id.encode()).hexdigest()}"
+    file.write_text(json.dumps(record))
+    said = world.run("import", NODE, "--no-answer-pulls").stdout
+    started, _, again = said.partition("Their pods do NOT start")
+    assert f"  {private}:latest: IfNotPresent\n" in started
+    assert forgejo not in started.partition("Pods that start")[2]
+    assert f"\n  {forgejo}:latest\n" in again
+    said = world.run("import", NODE).stdout
+    assert f"  {forgejo}:latest: IfNotPresent, Always\n" in said
+    assert f"Their pods start only because {NODE} serves it locally:\n  {forgejo}:" in said
+
+
+@pytest.mark.slow
+def test_names_that_kubelet_does_not_see_are_a_failure_and_no_pin(world: World) -> None:
+    """kubelet on cri-dockerd: containerd is there, and its CRI plugin is disabled."""
+    world.fetch(NODE)
+    before = world.names(NODE)
+    off = world.root(NODE) / "etc/containerd/cri-is-off"
+    off.touch()
+    is_reported(
+        world.run("import", NODE), 4, "kubelet does not see", f"kubectl get node {NODE} -o wide"
+    )
+    assert world.names(NODE) == before
+    off.unlink()
+    world.done("import", NODE)

@@ -207,7 +207,7 @@ def process_status(process: int, key: str) -> list[str]:
     )
 
 
-def altered(directory: Path, module: str, old: str, new: str) -> Path:
+def altered(directory: Path, module: str, *changes: tuple[str, str]) -> Path:
     """A zipapp with another text in one of the responder's modules."""
     changed = f"breakglass/remote/responder/{module}.py"
     path = directory / "altered.pyz"
@@ -215,7 +215,8 @@ def altered(directory: Path, module: str, old: str, new: str) -> Path:
         for name in ours.namelist():
             text = ours.read(name).decode()
             if name == changed:
-                assert old in text
-                text = text.replace(old, new)
+                for old, new in changes:
+                    assert old in text
+                    text = text.replace(old, new)
             theirs.writestr(name, text)
     return path

@@ -539,6 +539,10 @@ def test_a_file_that_cannot_be_read_is_refused() -> None:
         ({"config_path": None, "config_fault": "no such plugin"}, "no such plugin"),
         ({"config_path": None}, "no containerd command, and no /etc/containerd/config.toml"),
         ({"content": None}, "content store"),
+        (
+            {"responder": Responder(None, {}, 4000, foreign_unit="/etc/x.service")},
+            "/etc/x.service is a unit of that name which breakglass did not write",
+        ),
     ],
 )
 def test_where_containerd_would_not_ask_the_refusal_says_what_starts_and_what_does_not(

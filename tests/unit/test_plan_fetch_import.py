@@ -340,6 +340,10 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
             f"k8s-node1$ sudo -n ctr -n k8s.io images tag --force {NAMES[0]} {name}"
             for name in NAMES[1:]
         ),
+        (
+            "k8s-node1$ sudo -n python3 breakglass-remote.pyz marked "
+            f"{' '.join(f'--name {name}' for name in NAMES)} -- ctr -n k8s.io"
+        ),
     ]
 
 

@@ -18,10 +18,10 @@ from breakglass.observe.containerd import (
     Containerd,
     Ctr,
     honours_pinned,
+    read_checks,
     read_containerd,
     read_image_id,
     read_targets,
-    read_unpacked,
 )
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
@@ -134,7 +134,14 @@ CONTAINERD = {
     "newer": False,
 }
 READ = {**TAKEN, "sites": {"r": SITE}, "containerd": CONTAINERD, "content": "/var/lib/containerd"}
-STATUS = {"pids": [1], "port": 5000, "answers": {NAME: DIGEST}, "free_port": 5000}
+STATUS = {
+    "pids": [1],
+    "port": 5000,
+    "answers": {NAME: DIGEST},
+    "free_port": 5000,
+    "survives_reboot": True,
+    "foreign_unit": "",
+}
 PULLS = [
     {
         "registry": "r",
@@ -229,7 +236,10 @@ READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
         bool,
     ),
     "names in containerd": (lambda reads: read_targets(reads, HOST, CTR), dict[str, str]),
-    "unpacked": (lambda reads: read_unpacked(reads, HOST, CTR, (NAME,)), frozenset[str]),
+    "unpacked": (
+        lambda reads: read_checks(reads, HOST, CTR, (NAME,)),
+        tuple[frozenset[str], frozenset[str]],
+    ),
     "image ID": (lambda reads: read_image_id(reads, HOST, CTR, DIGEST, "amd64"), str | None),
     "what was taken": (
         lambda reads: read_taken(reads, HOST, "/var/breakglass", certs="/certs"),

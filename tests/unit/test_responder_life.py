@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from breakglass.remote.responder.units import quoted
 from breakglass.ssh.wire import wire
 from tests.interpreters import HOST, python3_in, zipapp
 from tests.unit.responder_node import (
@@ -214,7 +216,7 @@ def test_a_process_in_another_mount_namespace_with_the_same_command_line_is_not_
 def test_one_that_does_not_listen_to_sigterm_is_killed(node: Node) -> None:
     (process,) = node.start(LATEST).reported["pids"]
     os.kill(process, signal.SIGSTOP)
-    hasty = altered(node.root, "waiting", "STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3")
+    hasty = altered(node.root, "waiting", ("STOP_SECONDS = 10.0, 3.0", "STOP_SECONDS = 10.0, 0.3"))
     assert node.run("stop", str(node.directory), archive=hasty).reported == {"ended": [process]}
     assert not alive(process)
 
@@ -295,8 +297,7 @@ def test_a_responder_that_can_not_serve_says_why(node: Node) -> None:
     dark = altered(
         node.root,
         "commands",
-        "    become_nobody(shelf)\n",
-        '    raise Fault(FAILED, "it is dark")\n',
+        ("    become_nobody(shelf)\n", '    raise Fault(FAILED, "it is dark")\n'),
     )
     failed = node.run(*node.start_line(LATEST), archive=dark)
     assert (failed.status, failed.sentence) == (4, "the responder ended at once: it is dark")
@@ -384,7 +385,7 @@ def test_malformed_arguments_are_refused(node: Node, argv: list[str]) -> None:
 
 def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
     # What starts it is also what serves, so a test can have a shorter time.
-    hasty = altered(node.root, "loopback", "HEAD_SECONDS = 8192, 5.0", "HEAD_SECONDS = 8192, 0.3")
+    hasty = altered(node.root, "loopback", ("HEAD_SECONDS = 8192, 5.0", "HEAD_SECONDS = 8192, 0.3"))
     assert node.run(*node.start_line(LATEST), archive=hasty).status == 0
     before = time.monotonic()
     with contextlib.suppress(ConnectionResetError):
@@ -392,107 +393,221 @@ def test_a_head_that_does_not_come_to_its_end_is_cut_off(node: Node) -> None:
     assert time.monotonic() - before > 0.2
 
 
-SYSTEMD_RUN = """#!/bin/sh
-echo "systemd-run $*" >>{log}
-[ -e {unit} ] && {{ echo 'Failed to start transient service unit: Unit breakglass-responder.service was already loaded' >&2; exit 1; }}
-while [ "${{1#--}}" != "$1" ]; do shift; done
-echo "$*" >{unit}
-setsid "$@" </dev/null >/dev/null 2>&1 &
-echo $! >{unit}.pid
-"""  # noqa: E501
 SYSTEMCTL = """#!/bin/sh
+file={etc}/breakglass-responder.service
+[ -e $file ] || file={run}/breakglass-responder.service
 case $1 in
-show) if [ -e {unit} ]
-    then printf 'LoadState=loaded\\nMainPID=%s\\nExecStart={{ path=/usr/bin/python3 ; argv[]=%s ; ignore_errors=no }}\\n' "$(cat {unit}.pid)" "$(cat {unit})"
+show) if [ -e $file ]
+    then printf 'LoadState=loaded\\nMainPID=%s\\nExecStart={{ argv[]=%s ; ignore_errors=no }}\\nFragmentPath=%s\\n' "$(cat {pid} 2>/dev/null || echo 0)" "$(sed -n 's/^ExecStart=//p' $file)" $file
     else printf 'LoadState=not-found\\nMainPID=0\\n'; fi; exit 0;;
-stop) kill "$(cat {unit}.pid)"; rm {unit};;
+is-enabled) [ -e {enabled} ]; exit;;
+daemon-reload) ;;
+enable|start) [ $1 = start ] || touch {enabled}
+    sh -c "exec setsid $(sed -n 's/^ExecStart=//p' $file)" </dev/null >/dev/null 2>&1 &
+    echo $! >{pid};;
+stop) kill "$(cat {pid})"; rm {pid};;
+disable) rm {enabled};;
 reset-failed) code=1;;
 *) exit 9;;
 esac
-echo "systemctl $*" >>{log}
+echo "$*" >>{log}
 exit ${{code:-0}}
 """  # noqa: E501
+SERVICE = "breakglass-responder.service"
+STARTED = ["daemon-reload", f"enable --quiet --now {SERVICE}"]
+ENDED = [
+    f"stop {SERVICE}",
+    f"disable --quiet {SERVICE}",
+    "daemon-reload",
+    f"reset-failed {SERVICE}",
+]
+
+
+class Systemd:
+    """A host that systemd runs: a program that behaves as systemctl does, as far as it is used."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        root = node.root
+        self.etc, self.run_time, self.pid = root / "etc", root / "run", root / "pid"
+        for directory in (self.etc, self.run_time, root / "bin"):
+            directory.mkdir()
+        self.log, self.enabled = root / "log", root / "enabled"
+        self.log.touch()
+        program = root / "bin" / "systemctl"
+        program.write_text(
+            SYSTEMCTL.format(
+                etc=self.etc,
+                run=self.run_time,
+                pid=self.pid,
+                enabled=self.enabled,
+                log=self.log,
+            )
+        )
+        program.chmod(0o755)
+        node.environment = {**os.environ, "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
+        self.archive = altered(
+            root,
+            "units",
+            ("/run/systemd/system", str(self.run_time)),
+            ("/etc/systemd/system", str(self.etc)),
+        )
+
+    @property
+    def unit(self) -> Path:
+        return self.etc / SERVICE
+
+    @property
+    def said(self) -> list[str]:
+        return self.log.read_text().splitlines()
+
+    def run(self, *argv: str) -> Ran:
+        return self.node.run(*argv, archive=self.archive)
+
+    def start(self) -> Ran:
+        return self.run(*self.node.start_line(LATEST))
+
+    def stop(self) -> Ran:
+        return self.run("stop", str(self.node.directory))
+
+    def status(self) -> dict[str, Any]:
+        return self.run("status", str(self.node.directory)).reported
 
 
 @pytest.fixture
-def systemd(node: Node) -> Iterator[Callable[..., Ran]]:
-    """A host that systemd runs: programs that behave as its two do, as far as they are used."""
-    programs = node.root / "bin"
-    programs.mkdir()
-    names = {"log": node.root / "log", "unit": node.root / "unit"}
-    for name, text in (("systemd-run", SYSTEMD_RUN), ("systemctl", SYSTEMCTL)):
-        (programs / name).write_text(text.format(**names))
-        (programs / name).chmod(0o755)
-    (node.root / "log").touch()
-    node.environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-
-    booted = altered(node.root, "units", "/run/systemd/system", str(programs))
-
-    def run(*argv: str) -> Ran:
-        return node.run(*argv, archive=booted)
-
-    yield run
-    run("stop", str(node.directory))
+def systemd(node: Node) -> Iterator[Systemd]:
+    systemd = Systemd(node)
+    yield systemd
+    systemd.stop()
 
 
-def test_under_systemd_it_is_a_unit(node: Node, systemd: Callable[..., Ran]) -> None:
-    (process,) = systemd(*node.start_line(LATEST)).reported["pids"]
-    assert (node.root / "unit.pid").read_text().split() == [str(process)]
+def test_under_systemd_it_is_an_enabled_unit_until_stop(node: Node, systemd: Systemd) -> None:
+    (process,) = systemd.start().reported["pids"]
+    assert systemd.pid.read_text().split() == [str(process)]
     media_type, digest = node.images[KEPT]
+    lines = systemd.unit.read_text().splitlines()
     serve = (
-        f"{HOST.python} -IS {node.script} responder serve --port {node.port} --content "
+        f"ExecStart={HOST.python} -IS {node.script} responder serve --port {node.port} --content "
         f"{node.content} "
         f"--answer {PRIVATE}:latest={media_type}@{digest}"
     )
-    options = (
-        "--quiet --collect --unit=breakglass-responder "
-        "--description=breakglass serves the image on loopback "
-        "--property=Restart=always --property=RestartSec=1 --property=MemoryMax=64M"
-    )
-    started, ended = (
-        f"systemd-run {options} {serve}",
-        [
-            "systemctl stop breakglass-responder.service",
-            "systemctl reset-failed breakglass-responder.service",
-        ],
-    )
-    assert (node.root / "log").read_text().splitlines() == [started]
-    assert len(systemd(*node.start_line(LATEST)).reported["pids"]) == 1
-    assert (
-        systemd("stop", str(node.directory)).status
-        == systemd("stop", str(node.directory)).status
-        == 0
-    )
-    assert (node.root / "log").read_text().splitlines() == [started, *ended, started, *ended]
+    assert serve in lines
+    assert {
+        f"ConditionPathExists={node.script}",
+        "StartLimitIntervalSec=0",
+        "Restart=always",
+        "MemoryMax=64M",
+        "WantedBy=multi-user.target",
+    } <= set(lines)
+    assert systemd.unit.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in systemd.etc.iterdir()] == [SERVICE]
+    assert systemd.said == STARTED
+    assert systemd.status()["survives_reboot"] is True
+    assert len(systemd.start().reported["pids"]) == 1
+    assert systemd.stop().status == systemd.stop().status == 0
+    assert systemd.said == [*STARTED, *ENDED, *STARTED, *ENDED, f"reset-failed {SERVICE}"][:-1]
+    assert not list(systemd.etc.iterdir())
     assert nothing_runs(node)
 
 
-def test_a_unit_of_another_directory_is_left_alone(node: Node, systemd: Callable[..., Ran]) -> None:
-    (node.root / "unit").write_text(
-        "python3 -IS /elsewhere/.breakglass-responder.pyz responder serve --port 1"
-    )
-    (node.root / "unit.pid").write_text("1")
-    assert systemd("stop", str(node.directory)).reported == {"ended": []}
-    failed = systemd(*node.start_line(LATEST))
-    assert (failed.status, failed.sentence) == (
-        4,
-        (
-            "systemd-run failed: Failed to start transient service unit: Unit "
-            "breakglass-responder.service was already loaded"
-        ),
-    )
-    assert "systemctl" not in (node.root / "log").read_text()
-    assert not node.script.exists()
-    (node.root / "unit").unlink()
-
-
-def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Callable[..., Ran]) -> None:
-    (process,) = systemd(*node.start_line(LATEST)).reported["pids"]
+def test_what_the_unit_file_says_is_enough_to_serve_the_same_after_a_reboot(
+    node: Node, systemd: Systemd
+) -> None:
+    before = systemd.start().reported
+    (process,) = before["pids"]
     os.kill(process, signal.SIGKILL)
     assert until(lambda: not alive(process))
-    (node.root / "unit.pid").write_text("0")  # as systemd has it while it waits to restart
-    (node.root / "bin" / "systemctl").write_text(
-        (node.root / "bin" / "systemctl").read_text().replace("kill ", "true ")
+    systemd.pid.unlink()
+    environment = node.environment
+    subprocess.run(["systemctl", "start", SERVICE], env=environment, check=True)  # as at boot
+    assert until(lambda: systemd.status()["answers"] == before["answers"])
+
+
+def test_a_unit_that_somebody_disabled_does_not_survive_a_reboot(systemd: Systemd) -> None:
+    systemd.start()
+    systemd.enabled.unlink()
+    assert systemd.status()["survives_reboot"] is False
+
+
+def test_where_etc_is_read_only_the_unit_lasts_until_the_next_reboot(
+    node: Node, systemd: Systemd
+) -> None:
+    systemd.etc.rmdir()
+    systemd.etc.write_text("")  # root may write into every directory
+    reported = systemd.start().reported
+    assert (len(reported["pids"]), reported["survives_reboot"]) == (1, False)
+    assert [path.name for path in systemd.run_time.iterdir()] == [SERVICE]
+    assert systemd.said == ["daemon-reload", f"start {SERVICE}"]
+    assert systemd.stop().status == 0
+    assert not list(systemd.run_time.iterdir())
+    assert nothing_runs(node)
+
+
+@pytest.mark.parametrize(
+    "kind", ["of another directory", "of somebody else", "masked", "masked until the next reboot"]
+)
+def test_a_unit_file_that_is_not_ours_is_refused_and_left_alone(
+    node: Node, systemd: Systemd, kind: str
+) -> None:
+    file = systemd.unit
+    if kind == "of another directory":
+        systemd.start()
+        text = file.read_text().replace(str(node.script), "/elsewhere/.breakglass-responder.pyz")
+        systemd.stop()
+        file.write_text(text)
+    elif kind == "of somebody else":
+        file.write_text("[Service]\nExecStart=/usr/bin/true\n")
+    else:
+        file = systemd.run_time / SERVICE if "until" in kind else file
+        file.symlink_to("/dev/null")
+    systemd.log.write_text("")
+    before = listing(systemd.etc) + listing(systemd.run_time)
+    assert systemd.status()["foreign_unit"] == str(file)
+    refused = systemd.start()
+    assert (refused.status, refused.sentence) == (
+        3,
+        f"systemd has a unit {SERVICE} that breakglass did not write for {node.script}: {file}",
     )
-    assert systemd("stop", str(node.directory)).reported == {"ended": []}
-    assert "systemctl stop breakglass-responder.service" in (node.root / "log").read_text()
+    assert systemd.stop().reported == {"ended": []}
+    assert listing(systemd.etc) + listing(systemd.run_time) == before
+    assert not systemd.said
+    assert not node.script.exists()
+
+
+def listing(directory: Path) -> list[tuple[str, str]]:
+    return [(path.name, path.read_text()) for path in sorted(directory.iterdir())]
+
+
+def test_a_unit_whose_process_is_gone_is_ended_too(node: Node, systemd: Systemd) -> None:
+    (process,) = systemd.start().reported["pids"]
+    os.kill(process, signal.SIGKILL)
+    assert until(lambda: not alive(process))
+    systemd.pid.write_text("0")  # as systemd has it while it waits to restart
+    program = node.root / "bin" / "systemctl"
+    program.write_text(program.read_text().replace("kill ", "true "))
+    assert systemd.stop().reported == {"ended": []}
+    assert f"stop {SERVICE}" in systemd.said
+    assert not systemd.unit.exists()
+
+
+def test_a_unit_that_systemd_does_not_start_leaves_nothing(node: Node, systemd: Systemd) -> None:
+    program = node.root / "bin" / "systemctl"
+    refusal = "enable) echo 'Operation refused' >&2; exit 1;;\nenable|start)"
+    program.write_text(program.read_text().replace("enable|start)", refusal))
+    failed = systemd.start()
+    assert (failed.status, failed.sentence) == (
+        4,
+        f"systemctl enable --quiet --now {SERVICE} failed: Operation refused",
+    )
+    assert not list(systemd.etc.iterdir())
+    assert not list(node.directory.iterdir())
+
+
+def test_the_unit_file_quotes_what_systemd_would_read_otherwise() -> None:
+    assert [quoted(each) for each in ("/a b", "50%", "$HOME", 'a"b\\c', "x=y@z")] == [
+        '"/a b"',
+        "50%%",
+        "$$HOME",
+        '"a\\"b\\\\c"',
+        "x=y@z",
+    ]

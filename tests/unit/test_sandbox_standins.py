@@ -270,16 +270,16 @@ def test_names_are_added_moved_labelled_and_removed_as_ctr_does(environment: Env
     )
     assert (
         ctr(environment, "images label r.example/b:1 io.cri-containerd.pinned=pinned").stdout
-        == b"io.cri-containerd.pinned=pinned\n"
+        == b"io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned\n"
     )
     assert [line.split()[-1] for line in ctr(environment, "images ls").stdout.splitlines()[1:]] == [
-        b"-",
-        b"io.cri-containerd.pinned=pinned",
+        b"io.cri-containerd.image=managed",
+        b"io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned",
     ]
     assert ctr(environment, "images tag r.example/b:1 r.example/a:1").status == 0
     assert [line.split()[-1] for line in ctr(environment, "images ls").stdout.splitlines()[1:]] == [
-        b"-",
-        b"io.cri-containerd.pinned=pinned",
+        b"io.cri-containerd.image=managed",
+        b"io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned",
     ]
     missing = ctr(environment, "images rm r.example/none:1")
     assert (missing.status, missing.stdout, b"not found" in missing.stderr) == (0, b"", True)

@@ -19,7 +19,7 @@ from breakglass.observe.containerd import (
     PINNED,
     Containerd,
     honours_pinned,
-    parse_pinned,
+    parse_labelled,
     parse_targets,
 )
 from breakglass.observe.pulls import Pull
@@ -110,6 +110,13 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
         "By digest no pod starts: docker save changes the manifest's digest.",
         "The image is kept from kubelet's image garbage collection.",
     ]
+
+
+def test_a_responder_that_systemd_starts_at_boot_needs_no_other_import_after_a_reboot() -> None:
+    lasting = Responder(4000, {}, 4000, survives_reboot=True)
+    answers = replace(ANSWERS, answering=known(responder=lasting))
+    (line,) = [each for each in reported(imported(answers=answers)) if "a reboot" in each]
+    assert line.endswith("wins again. It does so after a reboot too, until: breakglass restore")
 
 
 def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_so() -> None:
@@ -374,7 +381,7 @@ def test_a_name_is_pinned_only_by_the_label_itself() -> None:
             f"a/{PINNED}:7": "-",
         }.items()
     )
-    assert parse_pinned(listing.encode()) == {"a/x:1", "a/x:2"}
+    assert parse_labelled(listing.encode(), PINNED) == {"a/x:1", "a/x:2"}
     assert set(parse_targets(listing.encode())) >= {"a/x:1", "a/x:2", "a/x:3"}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Integrity, Usage, worst
-from breakglass.observe.containerd import Ctr, read_image_id, read_targets, read_unpacked
+from breakglass.observe.containerd import Ctr, read_checks, read_image_id, read_targets
 from breakglass.plan import Confirm, Copy, Host, Run, Step
 from breakglass.ports import NO_ROOM, Reads, Result, said
 from breakglass.text import inert
@@ -50,11 +50,11 @@ def confirm(step: Confirm, hosts: Reads) -> None:
                 f"not help, breakglass import --tag TAG with an older one"
             ),
         )
-    if step.reference not in read_unpacked(hosts, host, ctr, (step.reference,)):
+    unpacked, _ = read_checks(hosts, host, ctr, (step.reference,))
+    if step.reference not in unpacked:
         check = host.by_hand(*ctr.line("images", "check", f"name=={step.reference}"))
         raise Integrity(
-            f"{host}: {step.reference} is the recorded image, but containerd has not unpacked "
-            f"it whole",
+            f"{host}: {step.reference} is the recorded image, but containerd has not unpacked it",
             next_step=f"look at it with: {check}; then the same command again",
         )
 
@@ -102,7 +102,9 @@ def _meaning_of_script(step: Run, result: Result, kind: type[BreakglassError]) -
     if others.strip():
         message += f" ({inert(others)})"
     next_step = "run the same command again"
-    if kind is Integrity and step.repair:
+    if kind is Failed and step.failed_next:
+        next_step = step.failed_next
+    elif kind is Integrity and step.repair:
         next_step = step.repair
     elif is_without_room or _disk_is_full(result):
         next_step = _make_room(step.host)

@@ -38,6 +38,7 @@ def import_into(
     done = session.carry_out(import_image.job(environment, target, tag=tag, answer_pulls=answers))
     if not session.outcome.dry_run:
         cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)
-        for line in verdict.verdict(done.facts, cluster, before=done.before):
+        records = verdict.read_records(environment, done.facts, cluster)
+        for line in verdict.verdict(done.facts, cluster, before=done.before, records=records):
             session.screen.show(line)
     return done.facts

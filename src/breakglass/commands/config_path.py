@@ -53,6 +53,11 @@ def _why_not_read(node: Host, certs: str, answering: Answering) -> str:
             f"containerd on {node} reads hosts.toml below {path}, nodes.registry_config says "
             f"{certs}"
         )
+    if answering.responder.foreign_unit:
+        return (
+            f"the responder cannot be set up on {node}: {answering.responder.foreign_unit} is a "
+            f"unit of that name which breakglass did not write"
+        )
     if answering.content is None:
         return f"containerd on {node} does not report where its content store is (ctr plugins ls)"
     return ""

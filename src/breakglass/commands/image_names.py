@@ -9,8 +9,8 @@ from breakglass.plan import Host
 
 
 def missing_names(environment: Environment, machine: Machine, shelf: Shelf) -> tuple[str, ...]:
-    """The names that pods use and that do not resolve to a whole, unpacked image on the node;
-    empty: it has the image.
+    """The names that pods use and from which no pod starts on the node: they do not resolve, the
+    image is not unpacked, or kubelet does not see it. Empty: the node has the image.
 
     With a tarball on the node these are the names of its tag, and that tag must be the recorded
     image; else the names that have no tag in the configuration.
@@ -28,7 +28,9 @@ def missing_names(environment: Environment, machine: Machine, shelf: Shelf) -> t
     missing = [
         name
         for name in names
-        if not containerd.image_ids.get(name) or name not in containerd.unpacked
+        if not containerd.image_ids.get(name)
+        or name not in containerd.unpacked
+        or name in containerd.unseen
     ]
     is_other_image = record and containerd.image_ids.get(names[0]) != record.image_id
     if is_other_image and names[0] not in missing:

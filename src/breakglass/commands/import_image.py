@@ -10,6 +10,7 @@ from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
 from breakglass.commands.import_steps import (
+    await_marks,
     confirm,
     give_names,
     keep_images,
@@ -140,6 +141,7 @@ def _import_steps(
         *((load,) if loads else ()),
         *confirming,
         *naming.tagging,
+        *await_marks(facts, ctr, expected, wanting),
     )
     return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
 

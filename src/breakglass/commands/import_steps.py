@@ -6,7 +6,7 @@ from breakglass.commands.import_facts import Facts
 from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
 from breakglass.config import Nodes
 from breakglass.observe.containerd import PINNED, Ctr
-from breakglass.plan import Confirm, Run, Step, title
+from breakglass.plan import Confirm, Purpose, Run, Step, script, title
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,43 @@ class Naming:
 
 
 def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
-    """Names that do not mean their recorded image yet, or whose image is not unpacked."""
+    """Names that do not mean their recorded image yet, or whose image is not unpacked; where the
+    node serves it, those as well whose blobs are not all there.
+    """
     present = facts.containerd
+    serves = facts.answers.answering is not None
     return [
         name
         for name, image_id in expected.items()
-        if present.image_ids.get(name) != image_id or name not in present.unpacked
+        if present.image_ids.get(name) != image_id
+        or name not in present.unpacked
+        or (serves and name in present.incomplete)
     ]
+
+
+def await_marks(
+    facts: Facts, ctr: Ctr, expected: dict[str, str], wanting: list[str]
+) -> tuple[Run, ...]:
+    """containerd's CRI plugin has marked every name, so that kubelet sees it."""
+    names = [name for name in expected if name in wanting or name in facts.containerd.unseen]
+    if not names:
+        return ()
+    words = tuple(word for name in names for word in ("--name", name))
+    line = script("marked", *words, "--", *ctr.line())
+    return (
+        Run(
+            facts.node,
+            (line,),
+            purpose=Purpose.LOOKS,
+            is_script=True,
+            failed_next=(
+                f"see which container runtime kubelet uses: kubectl get node {facts.node} -o wide; "
+                f"where it is not containerd, or containerd has its CRI plugin disabled, choose "
+                f"another node"
+            ),
+            title="wait until kubelet sees the names",
+        ),
+    )
 
 
 def source_name(facts: Facts, wanting: list[str]) -> str:

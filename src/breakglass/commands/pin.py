@@ -205,8 +205,8 @@ def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
         raise refusal(name, reasons, command="pin", nodes=facts.nodes)
     if facts.missing:
         raise Refused(
-            f"{name} does not have the image: {', '.join(facts.missing)} is not there, or not the "
-            f"image of its tarball",
+            f"{name} does not have the image: {', '.join(facts.missing)} is not there, not the "
+            f"image of its tarball, or not seen by kubelet",
             next_step=f"run: breakglass fetch {name} && breakglass import {name}",
         )
     return (warning(name, reasons),) if reasons else ()

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 from breakglass.commands import Environment
 from breakglass.commands.hosts_toml_reading import registry_of
-from breakglass.commands.import_facts import Facts
+from breakglass.commands.import_facts import Facts, expected_images
+from breakglass.commands.pull_again import FIRST as KEEPS_RECORDS
+from breakglass.commands.pull_again import pulls_again, spellings_of
+from breakglass.commands.verdict_names import pulled_again, starting
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Node, Pod, read_pods
 from breakglass.observe.containerd import honours_pinned
+from breakglass.observe.pull_records import PullRecords, read_pull_records
 from breakglass.text import inert, version_numbers
 
 HEEDS_PINNED = ((1, 25, 14), (1, 26, 9), (1, 27, 6), (1, 28, 2))
 """The first kubelet of each minor version whose image garbage collection heeds the label
 (kubernetes#119986 and its cherry picks); every later minor does.
 """
-ASKS_FOR_CREDENTIALS = (1, 35)
-"""From this kubelet on KubeletEnsureSecretPulledImages is on."""
+NO_RECORDS = PullRecords()
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,39 @@ def read_cluster(
     return Cluster(kubelet, waiting)
 
 
-def verdict(facts: Facts, cluster: Cluster, *, before: Facts) -> tuple[str, ...]:
+def read_records(environment: Environment, facts: Facts, cluster: Cluster) -> PullRecords:
+    """What the node's kubelet remembers of the images. Never raises."""
+    version = version_numbers(cluster.kubelet)
+    if version is not None and version[:2] < KEEPS_RECORDS:
+        return PullRecords()
+    expected = expected_images(facts.tarball, facts.names)
+    return read_pull_records(
+        environment.hosts,
+        facts.node,
+        environment.config.nodes.kubelet_directory,
+        image_ids=tuple(dict.fromkeys(expected.values())),
+        names=spellings_of(tuple(expected)),
+    )
+
+
+def verdict(
+    facts: Facts, cluster: Cluster, *, before: Facts, records: PullRecords = NO_RECORDS
+) -> tuple[str, ...]:
     """`before`: what there was before the import."""
-    record = facts.tarball.record if facts.tarball else None
-    names = (*facts.names, *(dict(record.companions) if record else ()))
+    expected = expected_images(facts.tarball, facts.names)
+    pulls = {
+        name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
+        for name, image_id in expected.items()
+    }
     answers = facts.answers.answering is not None
     return (
         f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
-        *(f"  {name}: IfNotPresent{', Always' if answers else ''}" for name in names),
-        *(_always(facts, names) if answers else _never()),
-        *_no_longer(names, before),
+        *starting(pulls, answers=answers),
+        *pulled_again(facts.node.name, pulls, records, kubelet=cluster.kubelet, answers=answers),
+        *(_always(facts, tuple(expected)) if answers else _never()),
+        *_no_longer(tuple(expected), before),
         "By digest no pod starts: docker save changes the manifest's digest.",
         *_collection(facts, cluster),
-        *_credentials(cluster),
         *_lacking(facts, cluster),
     )
 
@@ -97,9 +120,14 @@ def _always(facts: Facts, names: tuple[str, ...]) -> tuple[str, ...]:
         *([f"before {' and '.join(first)}"] if first else []),
         *([f"after {' and '.join(after)}, which serves the image now"] if after else []),
     ]
+    rebooted = (
+        "It does so after a reboot too, until: breakglass restore"
+        if answering.responder.survives_reboot
+        else f"After a reboot of the node: breakglass import {facts.node}"
+    )
     always = (
         f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
-        f"{', '.join(rules)}. After a reboot of the node: breakglass import {facts.node}"
+        f"{', '.join(rules)}. {rebooted}"
     )
     means = (
         (
@@ -165,20 +193,6 @@ def _collection(facts: Facts, cluster: Cluster) -> tuple[str, ...]:
         )
     provided = "" if heeds else ", if the kubelet is 1.25.14, 1.26.9, 1.27.6, 1.28.2 or later"
     return (f"The image is kept from kubelet's image garbage collection{provided}.",)
-
-
-def _credentials(cluster: Cluster) -> tuple[str, ...]:
-    version = version_numbers(cluster.kubelet)
-    if version is not None and version[:2] < ASKS_FOR_CREDENTIALS:
-        return ()
-    which = f"kubelet {cluster.kubelet}" if version else "A kubelet from 1.35 on"
-    return (
-        (
-            f"{which} may ask a pod for the credentials of an image that it has once pulled with "
-            f"a secret (KubeletEnsureSecretPulledImages): such pods need that imagePullSecret "
-            f"still."
-        ),
-    )
 
 
 def _lacking(facts: Facts, cluster: Cluster) -> tuple[str, ...]:

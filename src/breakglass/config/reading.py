@@ -130,6 +130,7 @@ def _nodes(section: Section) -> Nodes:
         answer_pulls=section.take("answer_pulls", truth, Nodes.answer_pulls),
         tolerates=section.items("tolerates", text(check_label_key)),
         selector=section.pairs("selector", text(check_label_key), text(check_label_value)),
+        kubelet_directory=section.take("kubelet_directory", optional(text(check_path)), None),
     )
 
 

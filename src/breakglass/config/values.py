@@ -63,6 +63,8 @@ class Nodes:
     answer_pulls: bool = True
     tolerates: tuple[str, ...] = ()
     selector: dict[str, str] = field(default_factory=dict)
+    kubelet_directory: str | None = None
+    """None: what the running kubelet was started with."""
 
 
 @dataclass(frozen=True)

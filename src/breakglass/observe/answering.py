@@ -34,7 +34,13 @@ _SITE = {
     "fault": str,
 }
 _CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
-_STATUS = {"port": (PORT, None), "answers": {str: str}, "free_port": PORT}
+_STATUS = {
+    "port": (PORT, None),
+    "answers": {str: str},
+    "free_port": PORT,
+    "survives_reboot": bool,
+    "foreign_unit": str,
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,10 @@ class Responder:
     answers: dict[str, str]
     """Name -> digest, of each that it answered just now."""
     free_port: int
+    survives_reboot: bool = False
+    """Whether systemd starts it when the node boots."""
+    foreign_unit: str = ""
+    """The file of a unit of systemd that has the responder's name and is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,13 @@ def read_answering(
 def read_responder(reads: Reads, host: Host, directory: str) -> Responder:
     """Raises Unreachable, or Failed."""
     status = ask_program(reads, host, ("responder", "status", directory), _STATUS)
-    return Responder(status["port"], status["answers"], status["free_port"])
+    return Responder(
+        status["port"],
+        status["answers"],
+        status["free_port"],
+        status["survives_reboot"],
+        inert(status["foreign_unit"]),
+    )
 
 
 def _taken(answer: dict[str, Any]) -> Taken:

@@ -15,6 +15,7 @@ from breakglass.text import inert, version_numbers
 
 REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 PINNED = "io.cri-containerd.pinned=pinned"
+MANAGED = "io.cri-containerd.image=managed"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _CONTENT_ROOT = re.compile(r"^\s+root\s+(/[!-~]*)\s*$", re.MULTILINE)
 """In what `ctr plugins ls -d` exports."""
@@ -30,9 +31,17 @@ class Containerd:
     content is not whole.
     """
     unpacked: frozenset[str]
-    """Of the names asked for, those whose layers are there and unpacked."""
+    """Of the names asked for, those whose image is unpacked, so that pods start from it."""
     pinned: frozenset[str] = frozenset()
     """Names that carry the label which exempts from kubelet's image garbage collection."""
+    incomplete: frozenset[str] = frozenset()
+    """Of the names asked for, those some of whose layers are not there as blobs: they were removed
+    after they were unpacked (discard_unpacked_layers), so they cannot be served.
+    """
+    unseen: frozenset[str] = frozenset()
+    """Of the names asked for that exist, those that the CRI plugin has not marked: kubelet does not
+    see them.
+    """
 
 
 @dataclass(frozen=True)
@@ -63,13 +72,15 @@ def read_containerd(
         target: read_image_id(reads, host, ctr, target, architecture)
         for target in set(wanted.values())
     }
-    unpacked = read_unpacked(reads, host, ctr, tuple(wanted))
+    unpacked, incomplete = read_checks(reads, host, ctr, tuple(wanted))
     return Containerd(
         _server_version(version.stdout),
         targets,
         {name: ids[target] for name, target in wanted.items()},
         unpacked,
-        parse_pinned(listing),
+        parse_labelled(listing, PINNED),
+        incomplete,
+        frozenset(wanted) - parse_labelled(listing, MANAGED),
     )
 
 
@@ -154,11 +165,12 @@ def parse_targets(output: bytes) -> dict[str, str]:
     return found
 
 
-def parse_pinned(output: bytes) -> frozenset[str]:
-    """Of the same table, the names that carry the label PINNED."""
+def parse_labelled(output: bytes, label: str) -> frozenset[str]:
+    """Of the same table, the names that carry a label."""
     lines = [line.split() for line in output.decode("utf-8", "replace").splitlines()]
+    # Another label's value may have blanks in it.
     return frozenset(
-        fields[0] for fields in lines if len(fields) > 2 and PINNED in fields[-1].split(",")
+        fields[0] for fields in lines if label in re.split("[, ]", " ".join(fields[3:]))
     )
 
 
@@ -223,25 +235,26 @@ def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] 
     return document if isinstance(document, dict) else None
 
 
-def read_unpacked(reads: Reads, host: Host, ctr: Ctr, names: tuple[str, ...]) -> frozenset[str]:
-    """Those names whose layers are there and unpacked, by `ctr images check`: REF TYPE DIGEST
-    STATUS SIZE UNPACKED.
+def read_checks(
+    reads: Reads, host: Host, ctr: Ctr, names: tuple[str, ...]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Those names whose image is unpacked, and those whose blobs are not all there, by
+    `ctr images check`: REF TYPE DIGEST STATUS SIZE UNPACKED.
     """
     if not names:
-        return frozenset()
+        return frozenset(), frozenset()
     argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
     result = reads.ask(host, argv)
     if result.exit_status is None:
         raise _not_known(host, argv, result)
-    lines = [
-        line
-        for line in result.stdout.decode("utf-8", "replace").splitlines()
-        if " complete " in line
-    ]
-    return frozenset(
-        name
-        for name in names
-        if any(line.split()[:1] == [name] and line.split()[-1:] == ["true"] for line in lines)
+    rows = {
+        row[0]: row
+        for row in map(str.split, result.stdout.decode("utf-8", "replace").splitlines())
+        if len(row) > 4 and row[0] in names
+    }
+    return (
+        frozenset(name for name, row in rows.items() if row[-1] == "true"),
+        frozenset(name for name, row in rows.items() if "complete" not in row),
     )
 
 

@@ -1,4 +1,4 @@
-"""`breakglass-remote.pyz archive|taken|responder|registries|lock|watch ...`."""
+"""`breakglass-remote.pyz archive|taken|responder|registries|pulled|marked|lock|watch ...`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SCRIPTS = {
         "serve a few images on the node's loopback",
     ),
     "registries": ("registries.main", "ask registries what they would serve to this host"),
+    "pulled": ("pulled", "what kubelet remembers of images that it has pulled itself"),
+    "marked": ("marked", "wait until containerd's CRI plugin has marked names"),
     "lock": ("lock", "hold a lock file"),
     "watch": ("watch", "report how far a file was read"),
 }

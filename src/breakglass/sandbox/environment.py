@@ -231,6 +231,7 @@ class Environment(Parts):
                 "directory": str(self.this_node / "var/breakglass"),
                 "sudo": True,
                 "registry_config": str(self.this_node / "etc/containerd/certs.d"),
+                "kubelet_directory": str(self.this_node / "var/lib/kubelet"),
             },
             "registries": [
                 {"name": name, "url": self.registries[name].url, "repository": repository}

@@ -1,5 +1,5 @@
 """The responder as a unit of a real systemd: it starts, comes back after a kill, is ended by
-somebody, is refused, and is gone after a reboot.
+somebody, is refused, and is there again after a reboot, until restore.
 """
 
 import signal
@@ -34,6 +34,7 @@ def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes
     before = traces(node)
     run(fresh, "import", NODE)
     assert is_active(node)
+    assert node.run("systemctl", "is-enabled", UNIT).stdout.strip() == "enabled"
     pulls_all(fresh, NODE, image)
     first = responder(node)
     assert first
@@ -46,6 +47,10 @@ def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes
     assert (
         "breakglass"
         not in node.run("systemctl", "list-units", "--all", "--plain", "--no-legend").stdout
+    )
+    assert (
+        "breakglass"
+        not in node.run("find", "/etc/systemd", "/run/systemd/system", "-name", "*glass*").stdout
     )
 
 
@@ -71,7 +76,26 @@ def test_a_unit_that_somebody_stopped_is_reported_and_started_by_the_next_import
 
 @row(
     "import",
-    "systemd refuses the responder's unit",
+    "a unit of the responder's name is masked on the node",
+    "names the file; nothing is changed; once it is unmasked the same line works",
+    exit_code=3,
+)
+def test_a_unit_that_somebody_masked_is_refused_and_the_next_run_starts_it(trial: Trial) -> None:
+    environment, node = trial.environment, trial.environment.nodes[NODE]
+    fetched(environment, NODE)
+    trial.arranged()
+    node.run("systemctl", "mask", UNIT)
+    try:
+        error = trial.run("import", NODE).error
+    finally:
+        node.run("systemctl", "unmask", UNIT)
+    assert f"/etc/systemd/system/{UNIT}" in error["message"]
+    trial.recovers(NODE, goal=lambda: is_active(node))
+
+
+@row(
+    "import",
+    "systemd refuses to start the responder's unit",
     "systemd's own words; the names resolve; the next run starts it",
     exit_code=4,
 )
@@ -79,34 +103,35 @@ def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: 
     environment, node = trial.environment, trial.environment.nodes[NODE]
     fetched(environment, NODE)
     trial.arranged()
-    node.run("systemctl", "mask", "--runtime", UNIT)
+    dropin = f"/etc/systemd/system/{UNIT}.d"
+    node.run("mkdir", "-p", dropin)
+    node.write(f"{dropin}/refuse.conf", "[Unit]\nRefuseManualStart=yes\n")
     try:
         error = trial.run("import", NODE).error
     finally:
-        node.run("systemctl", "unmask", "--runtime", UNIT)
-    assert "systemd-run failed" in error["message"]
-    assert "masked" in error["message"] or "already" in error["message"], error["message"]
+        node.run("rm", "-r", dropin)
+        node.run("systemctl", "daemon-reload")
+    assert f"{UNIT} failed" in error["message"]
+    assert "refused" in error["message"].lower(), error["message"]
     trial.recovers(NODE, goal=lambda: is_active(node))
 
 
-@row(
-    "import",
-    "the node is shut down and boots again",
-    "`status` says that it does not answer; `import` mends it without another import",
-    exit_code=0,
-    within_seconds=120,
-)
-def test_after_a_reboot_status_says_that_the_node_does_not_answer_and_import_mends_it(
-    trial: Trial,
+def test_after_a_reboot_of_the_node_pods_with_always_start_without_another_import(
+    fresh: Environment,
 ) -> None:
-    environment, node = trial.environment, trial.environment.nodes[NODE]
-    fetched(environment, NODE)
-    trial.arranged()
-    trial.run("import", NODE)
+    node = fresh.nodes[NODE]
+    image = outage(fresh, NODE)
+    before = traces(node)
+    run(fresh, "import", NODE)
+    first = responder(node)
+    assert first
     node.reboot()
-    environment.cluster.await_boot(NODE, node.read("/proc/sys/kernel/random/boot_id").strip())
-    environment.cluster.await_ready()
-    (seen,) = [each for each in run(environment, "status").result["nodes"] if each["name"] == NODE]
-    assert (seen["should_answer"], seen["answers_pulls"]) == (True, False)
-    again = trial.recovers(NODE, argv=("import", NODE), goal=lambda: is_active(node))
-    assert not any("images import" in line for line in again.lines)
+    fresh.cluster.await_boot(NODE, node.read("/proc/sys/kernel/random/boot_id").strip())
+    fresh.cluster.await_ready()
+    until(lambda: answers_anew(node, first), timeout=60, what="systemd starts it at boot")
+    pulls_all(fresh, NODE, image)
+    (seen,) = [each for each in run(fresh, "status").result["nodes"] if each["name"] == NODE]
+    assert (seen["should_answer"], seen["answers_pulls"]) == (True, True)
+    run(fresh, "restore", NODE, "--yes")
+    is_taken_back(node, before)
+    assert not is_active(node)

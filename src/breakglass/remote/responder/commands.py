@@ -7,6 +7,7 @@ import contextlib
 import os
 import posixpath
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from breakglass.remote.responder.loopback import BACKLOG, ask, free_port, listen
 from breakglass.remote.responder.processes import answers_all, end, remove, running, start_process
 from breakglass.remote.responder.shelf import Shelf, become_nobody
 from breakglass.remote.responder.store import closure, open_store
-from breakglass.remote.responder.units import has_systemd, start_unit
+from breakglass.remote.responder.units import (
+    foreign_unit,
+    has_systemd,
+    refuse_foreign_unit,
+    start_unit,
+    survives_reboot,
+)
 from breakglass.remote.responder.waiting import STOP_SECONDS
 
 
@@ -39,21 +46,28 @@ def start(arguments: argparse.Namespace) -> dict[str, Any]:
         closure(store, each.media_type, each.digest)
     script = script_of(arguments.directory)
     line = _serve_line(arguments, script, answers)
+    if has_systemd():
+        refuse_foreign_unit(script, sorted(running(script)))
     stage(source, script)
     try:
         ended = end(script)
         wait_for_port(arguments.port, seconds=STOP_SECONDS if ended else 0)
         os.rename(f"{script}.new", script)  # noqa: PTH104
         sync_directory(arguments.directory)
-        (start_unit if has_systemd() else start_process)(
-            line, lambda: answers_all(script, arguments.port, answers)
-        )
+        _start(script, line, lambda: answers_all(script, arguments.port, answers))
     except BaseException:
         with contextlib.suppress(Fault):
             end(script)
         remove(f"{script}.new")
         raise
     return status(arguments)
+
+
+def _start(script: str, line: list[str], is_up: Callable[[], bool]) -> None:
+    if has_systemd():
+        start_unit(script, line, is_up)
+    else:
+        start_process(line, is_up)
 
 
 def _answers(arguments: argparse.Namespace) -> list[Answer]:
@@ -101,7 +115,9 @@ def stop(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def status(arguments: argparse.Namespace) -> dict[str, Any]:
-    processes = running(script_of(arguments.directory))
+    script = script_of(arguments.directory)
+    processes = running(script)
+    is_under_systemd = has_systemd()
     served = next(filter(None, processes.values()), None)
     answers = (
         {each.name: each.digest for each in served.answer if ask(served.port, each) == each.digest}
@@ -113,6 +129,8 @@ def status(arguments: argparse.Namespace) -> dict[str, Any]:
         "port": served.port if served else None,
         "answers": answers,
         "free_port": served.port if served else free_port(arguments.directory),
+        "survives_reboot": is_under_systemd and survives_reboot(script),
+        "foreign_unit": foreign_unit(script, sorted(processes)) if is_under_systemd else "",
     }
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from breakglass.remote.faults import FAILED, Fault
 from breakglass.remote.responder.arguments import Answer, parse
 from breakglass.remote.responder.loopback import ask
-from breakglass.remote.responder.programs import last_line, run
-from breakglass.remote.responder.units import UNIT, has_systemd, is_unit_of, shown
+from breakglass.remote.responder.programs import last_line
+from breakglass.remote.responder.units import end_unit, has_systemd
 from breakglass.remote.responder.waiting import START_SECONDS, STOP_SECONDS, ticks
 
 NOBODY = 65534
@@ -57,20 +57,8 @@ def answers_all(script: str, number: int, answers: list[Answer]) -> bool:
 def end(script: str) -> list[int]:
     """Ends the responder of this file and removes the file; returns the process IDs."""
     processes = sorted(running(script))
-    if has_systemd() and is_unit_of(script, processes):
-        ended = run("systemctl", "stop", f"{UNIT}.service")
-        if ended.returncode:
-            raise Fault(
-                FAILED,
-                (
-                    f"systemctl stop {UNIT}.service failed: "
-                    f"{last_line(ended.stderr) or f'exit code {ended.returncode}'}"
-                ),
-            )
-        # It fails where there is nothing left to reset.
-        run("systemctl", "reset-failed", f"{UNIT}.service")
-        # Else the name may still be taken for the next unit.
-        any(shown()["LoadState"] != "loaded" for _ in ticks(STOP_SECONDS))
+    if has_systemd():
+        end_unit(script, processes)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for each in running(script):
             with contextlib.suppress(ProcessLookupError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from breakglass.remote.faults import Fault
 from breakglass.remote.responder import RESPONDER
+from breakglass.remote.responder.units import unit_files
 from breakglass.remote.taken import MARK
 from breakglass.remote.taken.containerd import containerd, content
 from breakglass.remote.taken.files import text_of
@@ -23,7 +24,8 @@ def read(arguments: argparse.Namespace) -> dict[str, Any]:
         "record": record,
         "responder": any(
             os.path.lexists(arguments.directory / name) for name in (RESPONDER, f"{RESPONDER}.new")
-        ),
+        )
+        or bool(unit_files(str(arguments.directory / RESPONDER))),
         "now": {path: now_of(Path(path)) for path in files},
     }
     state["strays"] = [

@@ -14,6 +14,10 @@ from breakglass.sandbox.standins import state as files
 ROOT = files.HOST / "var/lib/containerd"
 BLOBS = ROOT / "io.containerd.content.v1.content/blobs/sha256"
 STATE = ROOT / "sandbox.json"
+KUBELETS = "k8s.io"
+"""The namespace of kubelet's images."""
+CRI_IS_OFF = files.HOST / "etc/containerd/cri-is-off"
+"""While this file is there, containerd has no CRI plugin."""
 
 
 def load(namespace: str) -> dict[str, Any]:
@@ -35,6 +39,8 @@ def changing(namespace: str) -> Iterator[dict[str, Any]]:
         is_new = namespace not in state
         own = state.setdefault(namespace, _empty())
         yield own
+        if namespace == KUBELETS and not CRI_IS_OFF.exists():
+            _mark(own)
         _collect(own)
         # A namespace is made with its first content, and stays without any.
         if is_new and own == _empty():
@@ -43,6 +49,12 @@ def changing(namespace: str) -> Iterator[dict[str, Any]]:
         for path in BLOBS.iterdir() if BLOBS.is_dir() else ():
             if f"sha256:{path.name}" not in known:
                 path.unlink()
+
+
+def _mark(state: dict[str, Any]) -> None:
+    """As the CRI plugin marks every image that it hears of."""
+    for image in state["images"].values():
+        image["labels"] = image["labels"] | {"io.cri-containerd.image": "managed"}
 
 
 def namespaces() -> list[str]:

@@ -8,6 +8,7 @@ from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
 from breakglass.observe.machine import Machine
+from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Host, Mark, Plan
@@ -126,8 +127,11 @@ def node(
     ready: bool = True,
     pressure: bool = False,
     architecture: str = "amd64",
+    holds: str | None = None,
+    cordon: Cordon = UNKNOWN,
 ) -> Node:
-    return Node(name, "10.0.20.1", architecture, ready, pressure, Mark(cordoned, annotation), "1")
+    mark = Mark(cordoned, annotation, holds)
+    return Node(name, "10.0.20.1", architecture, ready, pressure, mark, "1", cordon=cordon)
 
 
 def lines(plan: Plan) -> list[str]:

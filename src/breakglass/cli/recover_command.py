@@ -50,6 +50,7 @@ def run_and_restore(
         try:
             with disturbed():
                 nodes = import_and_pin(session, checklist, facts, tag=tag)
+                own = recover.with_cordoned(own, nodes)
                 with checklist.doing("command"):
                     recover.check_alone(nodes, own)
                     _run(session, checklist, command)

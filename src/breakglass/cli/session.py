@@ -13,6 +13,7 @@ from breakglass.apply import apply
 from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
+from breakglass.cli.memory import remembered
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Environment, Identity
@@ -68,6 +69,7 @@ class Session:
                 reference, config.registries, platform=platform, credentials=credentials
             ),
             may_patch=self.cluster.can_patch_nodes,
+            remembered=lambda: remembered(journal.place(os.environ, Path.home())),
             note=screen.aside,
         )
 

@@ -34,6 +34,16 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What runs on this machine have changed and not undone, by its journal."""
+
+    cordoned: frozenset[str] = frozenset()
+    """Names of nodes."""
+    hosts: frozenset[str] = frozenset()
+    """Names of hosts with something to undo."""
+
+
+@dataclass(frozen=True)
 class Target:
     """NODE, resolved."""
 
@@ -60,6 +70,8 @@ class Environment:
     """(reference, platform) -> whether this machine, with its logins, could pull it."""
     may_patch: Callable[[], bool | None] = lambda: None
     """Whether the API lets us patch nodes; None: it would not say."""
+    remembered: Callable[[], Remembered] = Remembered
+    """What the journal of this machine says."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
 
@@ -91,7 +103,15 @@ class Environment:
         return Ctr(self.config.nodes.ctr, self.config.nodes.namespace)
 
     def nodes(self) -> tuple[Node, ...]:
-        return read_nodes(self.cluster)
+        """Raises Unreachable, also for a list without nodes: it is no cluster that pods run in."""
+        nodes = read_nodes(self.cluster)
+        if not nodes:
+            raise Unreachable(
+                "the API server lists no nodes: another cluster, or something that answers in "
+                "its place",
+                next_step="see whether this is the right cluster: kubectl get nodes",
+            )
+        return nodes
 
     def resolve(self, name: str, nodes: tuple[Node, ...] | None = None) -> Target:
         """The host behind NODE. `nodes.hosts` wins over the API; a name in neither is the SSH host

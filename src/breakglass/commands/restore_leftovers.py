@@ -1,6 +1,7 @@
 """What restore leaves on the nodes and in the cluster, and what a person types about it."""
 
 from breakglass.commands.node_record import edited
+from breakglass.commands.restore_cluster import unclear, unclear_nodes
 from breakglass.commands.restore_facts import Facts, Site
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Unreachable
@@ -21,6 +22,11 @@ def left_over(
         unreached.append(f"the API: {facts.api.message}")
     if facts.may_patch is False and facts.marked(names):
         sentences.append(may_not_patch().message)
+    uncordon = []
+    if facts.own is not None:
+        # COMMAND's run knows what it has cordoned, so a cordon that is left is its own.
+        uncordon = unclear_nodes(facts, names)
+        sentences += [unclear(node) for node in uncordon]
     if not unreached and not sentences:
         return None
     not_reached = [f"not reached: {'; '.join(unreached)}"] if unreached else []
@@ -30,7 +36,8 @@ def left_over(
         retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
     else:
         retry = f"then: {again}"
-    by_hand = [line for site in facts.sites for line in _to_type(site, nodes)]
+    by_hand = [f"kubectl uncordon {node.name}" for node in uncordon]
+    by_hand += [line for site in facts.sites for line in _to_type(site, nodes)]
     next_step = "; ".join([*by_hand, retry])
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):

@@ -156,7 +156,13 @@ class Api(Objects):
             raise Declined(
                 422, "Invalid", "the sandbox knows no directives and no lists merged by key"
             )
-        return self.patch_node(name, request.body, dry_run=request.query.get("dryRun") == "All")
+        return self.patch_node(
+            name,
+            request.body,
+            dry_run=request.query.get("dryRun") == "All",
+            # As a real server, which takes the beginning of the User-Agent.
+            manager=request.query.get("fieldManager") or request.user_agent.partition("/")[0],
+        )
 
     def _demand(
         self,

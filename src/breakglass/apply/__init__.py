@@ -10,7 +10,7 @@ from itertools import groupby
 from breakglass.apply.failures import Explain, check_copy, check_run, combined, confirm
 from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
-from breakglass.errors import BreakglassError, Busy, Failed
+from breakglass.errors import BreakglassError, Busy, Failed, bug_at
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
@@ -99,6 +99,10 @@ class _Walk:
             if not self._plan.independent:
                 raise
             self._errors.append(error)
+        except Exception as bug:
+            if not self._plan.independent:
+                raise
+            self._errors.append(bug_at("the API", bug))
 
     def _step(self, index: int, step: Step) -> None:
         """Do a step, unless its host has failed; where it fails, undo what has begun."""
@@ -124,6 +128,11 @@ class _Walk:
         except KeyboardInterrupt as signalled:
             signalled.add_note(self._undo(index)[0])
             raise
+        except Exception as bug:
+            if not self._plan.independent or host is None:
+                raise
+            self._errors.append(bug_at(str(host), bug))
+            self._failed.add(host)
 
     def _do(self, index: int, step: Step) -> None:
         self._check_locks(_host(step) if self._plan.independent else None)

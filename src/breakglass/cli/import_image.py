@@ -24,12 +24,7 @@ def _work(
 ) -> import_image.ImportResult:
     wanted = checked_tag(tag)
     target = chosen(session, node, command="import").target
-    try:
-        after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)
-    except BreakglassError:
-        if session.outcome.changed:
-            _mark(session, target)
-        raise
+    after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)
     _mark(session, target)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass pin {after.node}")

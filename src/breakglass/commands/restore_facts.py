@@ -8,7 +8,7 @@ from breakglass.commands import Environment, Remembered, Unread, check
 from breakglass.commands.import_names import OURS
 from breakglass.commands.pin_pods import nodes_without_pods
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
 from breakglass.observe.answering import Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin, read_pods
 from breakglass.observe.containerd import Ctr, read_targets
@@ -101,7 +101,7 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
     nodes, api = _nodes(environment)
     remembered = environment.remembered()
     if not names and not own:
-        api = api or _check_cluster(nodes, remembered)
+        api = api or check_cluster(nodes, remembered)
         nodes = nodes if api is None else ()
     looks = _Looks([own.host]) if own else _hosts(environment, nodes, names, remembered)
     hosts = looks.hosts
@@ -165,7 +165,7 @@ def _had_pods(node: Node) -> bool:
         return False
 
 
-def _check_cluster(nodes: tuple[Node, ...], remembered: Remembered) -> Unreachable | None:
+def check_cluster(nodes: tuple[Node, ...], remembered: Remembered) -> Unreachable | None:
     """Whether this can be the cluster in which this machine has changed nodes."""
     names = {node.name for node in nodes}
     if not remembered.cordoned or remembered.cordoned & names or not nodes:
@@ -267,3 +267,5 @@ def _site(environment: Environment, host: Host) -> Site | Unread:
         return replace(site, names=tuple(name for name in sorted(targets) if name.startswith(OURS)))
     except BreakglassError as error:
         return Unread(host.name, error)
+    except Exception as bug:  # of one host: the others and the cluster are restored all the same
+        return Unread(host.name, bug_at(host.name, bug))

@@ -95,7 +95,7 @@ def test_the_node_that_decides_is_the_first_that_nobody_else_has_cordoned(
 def test_another_pin_is_in_force_or_it_is_still_at_work(
     nodes: tuple[Node, ...], was_free: bool, kind: type[BreakglassError]
 ) -> None:
-    with pytest.raises(kind, match="by somebody@laptop at .*, reason: night") as caught:
+    with pytest.raises(kind, match=r"by somebody@laptop at .*, reason: night") as caught:
         patches(facts(*nodes, was_free=was_free))
     assert "Nothing was changed." in caught.value.state
 

@@ -69,14 +69,14 @@ def test_a_node_that_we_cordoned_is_uncordoned_unless_somebody_else_needs_the_co
 @pytest.mark.parametrize(
     ("cordon", "remembered", "patched", "warned"),
     [
-        (OURS, False, True, False),
+        (OURS, False, False, False),
         (OURS, True, True, False),
         (UNKNOWN, True, False, True),
         (UNKNOWN, False, False, False),
         (THEIRS, True, False, False),
     ],
 )
-def test_a_cordon_whose_annotation_somebody_removed_is_ours_where_the_api_says_so(
+def test_a_cordon_that_we_remember_is_ours_without_its_annotation_where_the_api_says_so(
     cordon: Cordon, remembered: bool, patched: bool, warned: bool
 ) -> None:
     known = facts(
@@ -86,6 +86,9 @@ def test_a_cordon_whose_annotation_somebody_removed_is_ours_where_the_api_says_s
     plan = planned(known)
     assert after(plan) == ({"k8s-node2": FREE} if patched else {})
     assert any("kubectl uncordon k8s-node2" in line for line in plan.warnings) is warned
+    perhaps_drained = planned(replace(known, drained=frozenset({"k8s-node2"})))
+    assert perhaps_drained.steps == ()
+    assert len(perhaps_drained.warnings) == (patched or warned)
 
 
 def test_a_run_with_a_command_fails_where_it_cannot_undo_a_cordon_that_it_has_set() -> None:

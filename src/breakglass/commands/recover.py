@@ -22,7 +22,7 @@ from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.commands.fetch_options import Option, choose_option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
-from breakglass.observe.cluster import Node, Pin
+from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pins_in_force
 from breakglass.plan import Host, PatchNode, Plan, Step
 from breakglass.registry import Found
@@ -185,7 +185,8 @@ def with_cordoned(own: restore_facts.Own, nodes: tuple[Node, ...]) -> restore_fa
     somebody removes our annotation meanwhile.
     """
     marked = restore_facts.Facts(nodes, None, own=own).marked()
-    return replace(own, cordoned=tuple(node.name for node in marked))
+    busy = (node.name for node in marked if parse_pin(node.mark.annotation or "").had_pods)
+    return replace(own, cordoned=tuple(node.name for node in marked), busy=tuple(busy))
 
 
 def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:

@@ -25,7 +25,7 @@ def patches(facts: Facts, names: tuple[str, ...]) -> Patches:
     first |= {
         node.name: _uncordon(facts, node)
         for node in facts.unmarked(names)
-        if node.cordon.is_ours is True
+        if node.cordon.is_ours is True and node.name not in facts.drained
     }
     last = []
     for node in facts.held(names):
@@ -102,9 +102,14 @@ def left_cordoned(facts: Facts, names: tuple[str, ...]) -> list[str]:
 
 def unclear_nodes(facts: Facts, names: tuple[str, ...]) -> list[Node]:
     """Nodes that we have cordoned, whose annotation somebody has removed, and of which the API
-    does not say whose cordon it is now.
+    does not say whose cordon it is now; or that may have been drained since.
     """
-    return [node for node in facts.unmarked(names) if node.cordon.is_ours is None]
+    return [
+        node
+        for node in facts.unmarked(names)
+        if node.cordon.is_ours is None
+        or (node.cordon.is_ours is True and node.name in facts.drained)
+    ]
 
 
 def unclear(node: Node) -> str:

@@ -27,6 +27,8 @@ class Own:
     run: str
     cordoned: tuple[str, ...] = ()
     """The nodes that it has cordoned, whatever their annotations say by now."""
+    busy: tuple[str, ...] = ()
+    """Those of them that had pods of a Deployment or StatefulSet then."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Facts:
     own: Own | None = None
     """Only this is to be undone."""
     drained: frozenset[str] = frozenset()
-    """Nodes that had pods of a Deployment or StatefulSet at `pin`, and have none now."""
+    """Nodes that had pods of a Deployment or StatefulSet at `pin`, or perhaps had, and have none
+    now.
+    """
     unseen: tuple[Unread, ...] = ()
     """Nodes that were not reached, and of which nothing says that we have left anything there."""
     unlooked: int = 0
@@ -75,16 +79,14 @@ class Facts:
         return [node for node in self._named(names) if self._is_meant(node.mark.holds)]
 
     def unmarked(self, names: tuple[str, ...] = ()) -> list[Node]:
-        """Nodes that we have cordoned, as the API or our own memory says, and that do not carry
-        our annotation any more.
+        """Nodes that we have cordoned, as our own memory says, and that do not carry our annotation
+        any more.
         """
         memory = self.remembered if self.own is None else frozenset(self.own.cordoned)
         return [
             node
             for node in self._named(names)
-            if node.mark.unschedulable
-            and node.mark.annotation is None
-            and (node.name in memory or (self.own is None and node.cordon.is_ours is True))
+            if node.mark.unschedulable and node.mark.annotation is None and node.name in memory
         ]
 
     def _named(self, names: tuple[str, ...]) -> list[Node]:
@@ -122,7 +124,7 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
         (*looks.lost, *(each for each in unread if each.name in ours)),
         api,
         own,
-        _drained(environment, nodes),
+        _drained(environment, nodes, own, remembered),
         tuple(each for each in unread if each.name not in ours),
         looks.left_out,
         remembered.cordoned,
@@ -149,9 +151,18 @@ def _may_patch(environment: Environment, nodes: tuple[Node, ...]) -> bool | None
         return None
 
 
-def _drained(environment: Environment, nodes: tuple[Node, ...]) -> frozenset[str]:
-    """Nodes that somebody has drained since we cordoned them."""
-    busy = [node.name for node in nodes if _had_pods(node)]
+def _drained(
+    environment: Environment, nodes: tuple[Node, ...], own: Own | None, remembered: Remembered
+) -> frozenset[str]:
+    """Nodes that somebody has drained since we cordoned them. Of a node whose annotation is gone,
+    only the run itself knows what was there: else it may have been drained.
+    """
+    unmarked = frozenset(own.busy) if own else remembered.cordoned
+    busy = [
+        node.name
+        for node in nodes
+        if _had_pods(node) or (node.mark.annotation is None and node.name in unmarked)
+    ]
     try:
         return nodes_without_pods(busy, read_pods(environment.cluster)) if busy else frozenset()
     except Unreachable:

@@ -37,6 +37,8 @@ def left_over(
     else:
         retry = f"then: {again}"
     by_hand = [f"kubectl uncordon {node.name}" for node in uncordon]
+    if facts.api and facts.api.next_step and not names:
+        by_hand.append(facts.api.next_step)
     by_hand += [line for site in facts.sites for line in _to_type(site, nodes)]
     next_step = "; ".join([*by_hand, retry])
     # Without `sentences` there is something unreached.

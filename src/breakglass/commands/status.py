@@ -56,7 +56,12 @@ def observe(environment: Environment) -> Facts:
     )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
     return Facts(
-        environment.identity.at, environment.config.status.max_age_hours, tuple(sources), nodes, api
+        environment.identity.at,
+        environment.config.status.max_age_hours,
+        tuple(sources),
+        nodes,
+        api,
+        environment.remembered().cordoned,
     )
 
 

@@ -136,6 +136,10 @@ class Objects:
         with self._lock:
             del self._objects["nodes"]["", name]
 
+    def remove_pod(self, name: str, *, namespace: str = "default") -> None:
+        with self._lock:
+            del self._objects["pods"][namespace, name]
+
     def node(self, name: str) -> Object:
         """A copy of a Node as it is now."""
         with self._lock:

@@ -219,7 +219,7 @@ def entry(manager: str, *fields: str, at: str = "2026-04-19T00:00:00Z") -> dict[
         ([entry("OpenAPI-Generator", "cordon", "pin")], True),
         ([entry("OpenAPI-Generator", "pin"), entry("kubectl", "cordon")], False),
         ([entry("kubectl", "cordon", "pin"), entry("breakglass", "cordon")], True),
-        ([entry("kubectl", "cordon", "pin"), entry("breakglass")], False),
+        ([entry("OpenAPI-Generator", "cordon", "pin"), entry("breakglass")], True),
     ],
 )
 def test_who_cordoned_a_node_is_what_the_api_server_has_noted(

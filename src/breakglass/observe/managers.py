@@ -34,14 +34,13 @@ def read_cordon(metadata: Mapping[str, Any]) -> Cordon:
     owners = [entry for entry in entries if _owns(entry, "f:spec", "f:unschedulable")]
     if not owners:
         return UNKNOWN
-    ours = {FIELD_MANAGER}
-    if not any(entry.get("manager") == FIELD_MANAGER for entry in entries):
-        # An earlier version wrote under the name of its library, both fields in one patch.
-        ours = {
-            str(entry.get("manager"))
-            for entry in entries
-            if _owns(entry, "f:metadata", "f:annotations", f"f:{ANNOTATION}")
-        }
+    # An earlier version wrote under the name of its library, both fields in one patch.
+    markers = {
+        str(entry.get("manager"))
+        for entry in entries
+        if _owns(entry, "f:metadata", "f:annotations", f"f:{ANNOTATION}")
+    }
+    ours = {FIELD_MANAGER} if FIELD_MANAGER in markers else {FIELD_MANAGER, *markers}
     is_ours = any(entry.get("manager") in ours for entry in owners)
     last = max(owners, key=lambda entry: str(entry.get("time") or ""))
     return Cordon(

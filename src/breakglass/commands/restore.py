@@ -137,9 +137,10 @@ def _state_of_nodes(facts: Facts) -> str:
         nodes = f"Still serving the image locally or keeping an image for us: {', '.join(dirty)}."
     else:
         nodes = "No node that was looked at serves the image locally or keeps an image for us."
-    if not facts.unread:
+    unread = (*facts.unread, *facts.unseen)
+    if not unread:
         return nodes
-    return f"{nodes} Not known of {', '.join(unread.name for unread in facts.unread)}."
+    return f"{nodes} Not known of {', '.join(each.name for each in unread)}."
 
 
 def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: bool) -> str:
@@ -153,7 +154,7 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
     if facts.own is not None:
         cluster = "no node is cordoned by this run; " if uncordons else ""
         return f"{cluster}{facts.own.host} serves and keeps no image for us{but}"
-    whose = "no node that was reached" if facts.unread or facts.api else "no node"
+    whose = "no node that was reached" if not facts.is_whole else "no node"
     cluster = f"{whose} is cordoned by us or carries an annotation of ours; " if uncordons else ""
     return f"{cluster}{whose} serves the image locally or keeps an image for us{but}"
 

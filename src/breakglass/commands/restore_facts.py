@@ -70,6 +70,11 @@ class Facts:
     remembered: frozenset[str] = frozenset()
     """Nodes that runs on this machine have cordoned, as far as its journal goes."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the API and every node was looked at."""
+        return not (self.unread or self.unseen or self.unlooked or self.api)
+
     def marked(self, names: tuple[str, ...] = ()) -> list[Node]:
         """Nodes with `breakglass/pinned` that is to be removed."""
         return [node for node in self._named(names) if self._is_meant(node.mark.annotation)]

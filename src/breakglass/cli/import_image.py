@@ -36,7 +36,9 @@ def _mark(session: Session, target: Target) -> None:
     be away.
     """
     try:
-        session.carry_out(import_mark.job(session.environment, target.host.name))
+        job = import_mark.job(session.environment, target.host.name)
+        if job is not None:
+            session.carry_out(job)
     except BreakglassError as error:
         session.screen.warn(
             f"{target.host} carries no mark in the cluster: {error.message}; from another machine "

@@ -17,13 +17,21 @@ class Facts:
     """None: there is no such node in the cluster."""
 
 
-def job(environment: Environment, name: str) -> Job[Facts]:
+def job(environment: Environment, name: str) -> Job[Facts] | None:
+    """None: there is nothing to do. Raises Unreachable."""
+
     def observe() -> Facts:
         return Facts(next((node for node in environment.nodes() if node.name == name), None))
 
+    def decide(facts: Facts) -> Plan:
+        return plan(facts, identity=environment.identity)
+
+    first = observe()
+    if not decide(first).steps:
+        return None
     return Job(
-        observe=observe,
-        decide=lambda facts: plan(facts, identity=environment.identity),
+        observe=lambda: first,
+        decide=decide,
         observe_again=lambda _: observe(),
         state=lambda _: "",
     )

@@ -8,6 +8,7 @@ from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
 from breakglass.observe.machine import Machine
+from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Host, Mark, Plan
@@ -128,11 +129,12 @@ def node(
     ready: bool = True,
     pressure: bool = False,
     architecture: str = "amd64",
+    holds: str | None = None,
+    cordon: Cordon = UNKNOWN,
 ) -> Node:
     conditions = ("DiskPressure",) if pressure else ()
-    return Node(
-        name, ("10.0.20.1",), architecture, ready, conditions, Mark(cordoned, annotation), "1"
-    )
+    mark = Mark(cordoned, annotation, holds)
+    return Node(name, ("10.0.20.1",), architecture, ready, conditions, mark, "1", cordon=cordon)
 
 
 def lines(plan: Plan) -> list[str]:

@@ -99,6 +99,17 @@ class Interrupted(BreakglassError):
         self.exit_code = 128 + signal_number
 
 
+def bug_at(where: str, bug: Exception) -> BreakglassError:
+    """A bug in one part of a run whose other parts go on."""
+    error = BreakglassError(
+        f"{where}: a bug in breakglass ({type(bug).__name__}: {bug})",
+        next_step="run the same command again",
+        where=where,
+    )
+    error.__cause__ = bug
+    return error
+
+
 BY_EXIT_CODE: dict[int, type[BreakglassError]] = {
     kind.exit_code: kind for kind in (Usage, Refused, Failed, Unreachable, Integrity, Busy)
 }

@@ -4,11 +4,15 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from enum import Enum, StrEnum
 
 Argv = tuple[str, ...]
 
 ANNOTATION = "breakglass/pinned"
+HOLDS = "breakglass/holds"
+"""On a node that has something for `restore` to undo; on the target of a pin it names the pin."""
+FIELD_MANAGER = "breakglass"
+"""The API server notes it beside every field that we set (`metadata.managedFields`)."""
 PROGRAM = "breakglass-remote.pyz"
 OLDEST_PYTHON = (3, 8)
 """What that program needs on a host."""
@@ -82,6 +86,13 @@ class Purpose(Enum):
     CHANGES = "changes"
 
 
+class Trace(StrEnum):
+    """What a step means for the journal: from when to when there is something to undo."""
+
+    BEGINS = "begins"
+    ENDS = "ends"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """What every step says of itself. None of it makes two steps different."""
@@ -130,6 +141,8 @@ class Run(Described):
     """What to type where our script finds that content is not what was recorded."""
     failed_next: str = field(default="", compare=False, kw_only=True)
     """What to type where our script fails; empty: the same command again."""
+    trace: Trace | None = field(default=None, compare=False, kw_only=True)
+    """Whether it begins or ends that the host has something to undo."""
 
     def __str__(self) -> str:
         return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
@@ -179,6 +192,8 @@ class Mark:
 
     unschedulable: bool
     annotation: str | None
+    holds: str | None = None
+    """The annotation `breakglass/holds`."""
 
 
 @dataclass(frozen=True)
@@ -194,14 +209,32 @@ class PatchNode(Described):
     """
     kubectl: Argv = field(default=("kubectl",), compare=False, kw_only=True)
     """The command in its line, with the options that name the cluster."""
+    is_claim: bool = field(default=False, compare=False, kw_only=True)
+    """It is sent before the other patches, and they only where it was done: of two pins at the
+    same time, the API server lets one through.
+    """
+    needs: Host | None = field(default=None, compare=False, kw_only=True)
+    """It is sent only where every step on this host went well."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """Whether it begins or ends that the node is cordoned by us."""
+        if self.after.unschedulable and not self.before.unschedulable:
+            return Trace.BEGINS
+        had = self.before.annotation is not None or self.before.unschedulable
+        return Trace.ENDS if had and self.after.annotation is None else None
 
     def body(self) -> Mapping[str, object]:
         """The merge patch, without the guard."""
-        patch: dict[str, object] = {
-            "metadata": {"annotations": {ANNOTATION: self.after.annotation}}
-        }
-        if self.before.unschedulable != self.after.unschedulable:
-            patch["spec"] = {"unschedulable": True if self.after.unschedulable else None}
+        before, after = self.before, self.after
+        annotations: dict[str, str | None] = {}
+        if before.annotation != after.annotation or before.holds == after.holds:
+            annotations[ANNOTATION] = after.annotation
+        if before.holds != after.holds:
+            annotations[HOLDS] = after.holds
+        patch: dict[str, object] = {"metadata": {"annotations": annotations}}
+        if before.unschedulable != after.unschedulable:
+            patch["spec"] = {"unschedulable": True if after.unschedulable else None}
         return patch
 
     def __str__(self) -> str:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
+from breakglass.plan import Argv, Copy, Host, Lock, Mark, PatchNode, Run
 from breakglass.text import inert
 
 _REPORT_OF_BASH = re.compile(rb"^(?:ba)?sh: line \d+: +\d+ .*\n?", re.MULTILINE)
@@ -101,6 +101,8 @@ class Patched:
     step: PatchNode
     outcome: PatchOutcome
     why: str = ""
+    now: Mark | None = field(default=None, compare=False)
+    """What the node carries now, where somebody else has changed it."""
 
     @property
     def ok(self) -> bool:

@@ -252,6 +252,9 @@ def test_a_node_that_restore_cannot_reach_is_listed_and_the_others_are_restored(
 ) -> None:
     world.bring_in("k8s-node1")
     world.environment.stop("k8s-node2")
+    hold = '{"run":"aaaa0000","by":"other@box","at":"2026-04-19T00:00:00Z"}'
+    marked = {"metadata": {"annotations": {"breakglass/holds": hold}}}
+    world.environment.api.patch_node("k8s-node2", marked)
     ended = world.run("restore", "--yes", "--json")
     is_reported(ended, 4, "k8s-node2")
     assert (ended.reported["result"]["cleaned"], ended.reported["result"]["unreached"]) == (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from breakglass.sandbox.environment import TAG
+from breakglass.sandbox.environment import NODES, TAG
 from tests.front.blocks import is_reported
 from tests.front.commands import without_moment
 from tests.front.world import World
@@ -66,7 +66,9 @@ def test_an_import_is_written_down_change_by_change_as_the_dry_run_showed_it(wor
     )
 
 
-def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(world: World) -> None:
+def test_the_patches_behind_the_claim_of_a_pin_are_all_written_down_before_one_is_sent(
+    world: World,
+) -> None:
     world.bring_in(NODE)
     world.journal.unlink(missing_ok=True)
     lines = [
@@ -74,8 +76,13 @@ def test_the_patches_of_a_pin_are_all_written_down_before_the_first_is_sent(worl
         for step in world.done("pin", NODE, "--yes", "--reason", "Forgejo is down")["steps"]
     ]
     *written, ended = entries(world)
-    assert reported(written[:3]) == [(line, "begun") for line in lines]
-    assert sorted(reported(written[3:])) == sorted((line, "done") for line in lines)
+    claim, *others = lines
+    assert reported(written[:2]) == [(claim, "begun"), (claim, "done")]
+    assert reported(written[2:5]) == [(line, "begun") for line in others]
+    assert sorted(reported(written[5:])) == sorted((line, "done") for line in others)
+    assert {entry["node"] for entry in written if entry.get("trace") == "begins"} == set(NODES) - {
+        NODE
+    }
     assert {entry["host"] for entry in written} == {"operator"}
     assert (ended["command"], ended["exit_code"]) == ("pin", 0)
 

@@ -81,6 +81,8 @@ def test_a_hosts_toml_that_somebody_touched_after_us_is_left_and_reported_and_it
     if how == "edited":
         is_reported(world.run("restore", "--yes"), 4, "holds lines of breakglass that no record")
         site.write_text("# put right\n")
+    lines = [step["line"] for step in world.done("restore", "--yes")["steps"]]
+    assert all("breakglass/holds" in line for line in lines), lines
     assert world.done("restore", "--yes")["steps"] == []
 
 

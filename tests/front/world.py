@@ -262,13 +262,13 @@ class World:
         }
 
     def nodes(self) -> dict[str, dict[str, Any]]:
-        """The Node objects without their versions, which every change of anything moves."""
+        """The Node objects without what every change of anything moves."""
         found = {}
         for _, item in self.environment.api.select("nodes", None, "")[1]:
             metadata = {
                 key: value
                 for key, value in item["metadata"].items()
-                if key not in ("resourceVersion", "uid")
+                if key not in ("resourceVersion", "uid", "managedFields")
             }
             found[metadata["name"]] = {**item, "metadata": metadata}
         return found

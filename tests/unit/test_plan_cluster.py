@@ -14,6 +14,10 @@ OURS = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "nigh
 OTHER = Pin("bbbb", "k8s-node9", "somebody@laptop", "2026-04-19T00:00:00Z", "night").text()
 
 
+HELD = node("k8s-node1", holds=OURS)
+"""The target of a pin that is complete."""
+
+
 def facts(*nodes: Node, **more: object) -> pin.Facts:
     known = pin.Facts(
         "k8s-node1",
@@ -39,10 +43,10 @@ def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
 
 def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
     made = pinned(facts(node("k8s-node1"), node("k8s-node10"), node("k8s-node2")))
-    assert [line.split()[4] for line in made] == ["k8s-node10", "k8s-node2"]
+    assert [line.split()[4] for line in made] == ["k8s-node1", "k8s-node10", "k8s-node2"]
     patch = (
-        json.loads(made[0].partition("--patch=")[2].removesuffix("'"))
-        if "'--patch=" in made[0]
+        json.loads(made[1].partition("--patch=")[2].removesuffix("'"))
+        if "'--patch=" in made[1]
         else None
     )
     assert patch is not None
@@ -58,7 +62,7 @@ def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
 
 
 def test_pin_leaves_nodes_alone_that_somebody_had_cordoned_and_says_so() -> None:
-    known = facts(node("k8s-node1"), node("k8s-node2", cordoned=True), node("k8s-node3"))
+    known = facts(HELD, node("k8s-node2", cordoned=True), node("k8s-node3"))
     assert [line.split()[4] for line in pinned(known)] == ["k8s-node3"]
     assert pin.left_alone(known) == ["k8s-node2"]
 
@@ -68,7 +72,7 @@ def test_pin_with_the_same_target_goes_on_where_a_run_was_cut_short() -> None:
         line.split()[4]
         for line in pinned(
             facts(
-                node("k8s-node1"),
+                HELD,
                 node("k8s-node2", cordoned=True, annotation=OURS),
                 node("k8s-node3"),
             )
@@ -77,7 +81,7 @@ def test_pin_with_the_same_target_goes_on_where_a_run_was_cut_short() -> None:
 
 
 def test_a_second_pin_has_nothing_to_do() -> None:
-    assert pinned(facts(node("k8s-node1"), node("k8s-node2", cordoned=True, annotation=OURS))) == []
+    assert pinned(facts(HELD, node("k8s-node2", cordoned=True, annotation=OURS))) == []
 
 
 @pytest.mark.parametrize(

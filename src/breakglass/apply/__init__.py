@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from itertools import groupby
 
 from breakglass.apply.failures import Explain, check_copy, check_run, combined, confirm
-from breakglass.apply.patches import send_patches
+from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
-from breakglass.errors import BreakglassError, Busy, Failed
+from breakglass.errors import BreakglassError, Busy, Failed, bug_at
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
@@ -65,7 +65,13 @@ class _Walk:
                 for offset, step in enumerate(steps):
                     self._step(index + offset, step)
             elif may_patch:
-                self._patch(index, [step for step in steps if isinstance(step, PatchNode)])
+                self._patch(
+                    [
+                        (number, step)
+                        for number, step in enumerate(steps, index)
+                        if isinstance(step, PatchNode) and step.needs not in self._failed
+                    ]
+                )
             index += len(steps)
         if self._errors:
             raise combined(self._errors)
@@ -84,13 +90,19 @@ class _Walk:
             return False
         return True
 
-    def _patch(self, index: int, steps: list[PatchNode]) -> None:
+    def _patch(self, steps: list[tuple[int, PatchNode]]) -> None:
         try:
-            send_patches(index, steps, self._cluster, self._reports)
+            if steps and steps[0][1].is_claim:
+                send_claim(*steps.pop(0), self._cluster, self._reports)
+            send_patches(steps, self._cluster, self._reports)
         except BreakglassError as error:
             if not self._plan.independent:
                 raise
             self._errors.append(error)
+        except Exception as bug:
+            if not self._plan.independent:
+                raise
+            self._errors.append(bug_at("the API", bug))
 
     def _step(self, index: int, step: Step) -> None:
         """Do a step, unless its host has failed; where it fails, undo what has begun."""
@@ -116,6 +128,11 @@ class _Walk:
         except KeyboardInterrupt as signalled:
             signalled.add_note(self._undo(index)[0])
             raise
+        except Exception as bug:
+            if not self._plan.independent or host is None:
+                raise
+            self._errors.append(bug_at(str(host), bug))
+            self._failed.add(host)
 
     def _do(self, index: int, step: Step) -> None:
         self._check_locks(_host(step) if self._plan.independent else None)

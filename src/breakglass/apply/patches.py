@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from breakglass.apply.reports import Reports
-from breakglass.errors import Failed, Unreachable
+from breakglass.errors import Busy, Failed, Refused, Unreachable
+from breakglass.observe.pins import pins_of
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched, PatchOutcome, WritesCluster
 
@@ -18,26 +19,63 @@ _OUTCOMES = {
 
 
 def send_patches(
-    first_index: int, steps: Sequence[PatchNode], cluster: WritesCluster, reports: Reports
+    steps: Sequence[tuple[int, PatchNode]], cluster: WritesCluster, reports: Reports
 ) -> None:
-    """Send all patches at once; each is reported as started before the first is sent.
+    """Send all patches, each with its number in the plan, at once; each is reported as started
+    before the first is sent.
 
     Raises Unreachable where no node can have been patched, else Failed.
     """
     started = time.monotonic()
-    index_of_node = {step.node: first_index + offset for offset, step in enumerate(steps)}
-    for step in steps:
-        reports.started(index_of_node[step.node], step)
+    index_of_node = {step.node: index for index, step in steps}
+    for index, step in steps:
+        reports.started(index, step)
 
     def finished(patched: Patched) -> None:
         seconds = time.monotonic() - started
         index = index_of_node[patched.step.node]
         reports.ended(index, patched.step, ok=patched.ok, seconds=seconds)
 
-    outcomes = cluster.patch(steps, finished)
+    outcomes = cluster.patch([step for _, step in steps], finished)
     failures = [patched for patched in outcomes if not patched.ok]
     if failures:
         raise _failure(failures, len(outcomes))
+
+
+def send_claim(index: int, step: PatchNode, cluster: WritesCluster, reports: Reports) -> None:
+    """Send the patch that decides between two runs at the same time.
+
+    Raises Busy where another one was faster: then nothing was changed.
+    """
+    started = time.monotonic()
+    reports.started(index, step)
+
+    def finished(patched: Patched) -> None:
+        won = patched.outcome is PatchOutcome.DONE
+        reports.ended(index, patched.step, ok=won, seconds=time.monotonic() - started)
+
+    (patched,) = cluster.patch((step,), finished)
+    if patched.outcome in (PatchOutcome.CHANGED, PatchOutcome.GONE):
+        raise Busy(
+            f"{_winner(patched)} at the same time, and was faster",
+            state="Nothing was changed by this run.",
+            next_step="breakglass status",
+        )
+    if not patched.ok:
+        raise _failure([patched], 1)
+
+
+def _winner(patched: Patched) -> str:
+    """Who else changed the node, as far as its annotations say."""
+    try:
+        pins = pins_of(patched.now) if patched.now else ()
+    except Refused:
+        pins = ()
+    if not pins:
+        return f"somebody else changed {patched.step.node} ({patched.why})"
+    pin = pins[0]
+    reason = f", reason: {pin.reason}" if pin.reason else ""
+    return f"another pin began (target {pin.target}, by {pin.by} at {pin.at}{reason})"
 
 
 def _failure(failures: Sequence[Patched], count: int) -> Failed | Unreachable:

@@ -3,7 +3,8 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, import_facts, import_image, verdict
+from breakglass.commands import Target, import_facts, import_image, import_mark, verdict
+from breakglass.errors import BreakglassError
 
 
 def run_import(
@@ -24,9 +25,25 @@ def _work(
     wanted = checked_tag(tag)
     target = chosen(session, node, command="import").target
     after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)
+    _mark(session, target)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass pin {after.node}")
     return import_image.result(after)
+
+
+def _mark(session: Session, target: Target) -> None:
+    """Mark the node in the cluster. An import is good without that, for in an outage the API may
+    be away.
+    """
+    try:
+        job = import_mark.job(session.environment, target.host.name)
+        if job is not None:
+            session.carry_out(job)
+    except BreakglassError as error:
+        session.screen.warn(
+            f"{target.host} carries no mark in the cluster: {error.message}; from another machine "
+            f"name it: breakglass restore {target.host}"
+        )
 
 
 def import_into(

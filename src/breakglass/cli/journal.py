@@ -4,16 +4,17 @@ import errno
 import fcntl
 import json
 import os
+import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from breakglass.age import age_in_words, age_seconds, moment_of
-from breakglass.plan import Copy, Lock, PatchNode, Purpose, Step
+from breakglass.plan import Copy, Lock, PatchNode, Purpose, Run, Step
 from breakglass.shape import fits, parse_json
 from breakglass.text import inert
 
@@ -31,6 +32,8 @@ _ENTRY = {
     "result": str,
     "exit_code": (range(256), None),
 }
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.:-]{0,252}")
+_TRACE = {"trace": str, "node": (_NAME, None), "host": (_NAME, None)}
 _SAFELY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """No link is followed, and nothing waits for the other end of a FIFO."""
 
@@ -65,7 +68,9 @@ class Journal:
         if not isinstance(step, Lock) and step.purpose is not Purpose.LOOKS:
             # A lock is gone with the run.
             self._has_begun, self._began[step] = True, time.monotonic()
-            self._write(host=_where(step), line=str(step), result="begun", seconds=None)
+            self._write(
+                host=_where(step), line=str(step), result="begun", seconds=None, **_trace(step)
+            )
 
     def close(self, step: Step, result: str) -> None:
         """The first word on a step counts: done, failed or unknown."""
@@ -76,6 +81,7 @@ class Journal:
                 line=str(step),
                 result=result,
                 seconds=round(time.monotonic() - began, 3),
+                **_trace(step),
             )
 
     def end(self, exit_code: int) -> None:
@@ -136,6 +142,24 @@ def describe(last: Mapping[str, Any], *, now: str) -> str:
         "cut short, or still at work" if last["exit_code"] is None else f"exit {last['exit_code']}"
     )
     return f"{inert(last['command'])} by {inert(last['by'])}, {when}: {changes}, {end}"
+
+
+def traces(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries that say that there is something to undo, or that it was undone: `trace`,
+    `result`, and `node` or `host`; the oldest first.
+    """
+    for line in (*_tail(_aside(path)).splitlines(), *_tail(path).splitlines()):
+        entry = _entry(line) if b'"trace"' in line else None
+        if entry and fits(entry, _TRACE):
+            yield entry
+
+
+def _trace(step: Step) -> dict[str, str]:
+    """What `traces` reads; never read from the command line of the step."""
+    if not isinstance(step, PatchNode | Run) or step.trace is None:
+        return {}
+    node = {"node": step.node} if isinstance(step, PatchNode) else {}
+    return {"trace": str(step.trace), **node}
 
 
 def _where(step: Step) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from breakglass.cluster_name import ClusterName
-from breakglass.errors import BreakglassError
+from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
 from breakglass.plan import Step
 
 
@@ -72,6 +72,23 @@ def to_json(value: object) -> Any:
     if isinstance(value, tuple | list):
         return [to_json(each) for each in value]
     return value
+
+
+def with_true_state(outcome: Outcome, error: BreakglassError) -> BreakglassError:
+    """An error that promises that nothing was changed is another one where something was."""
+    if not outcome.changed or not isinstance(error, Usage | Refused | Unreachable | Busy):
+        return error
+    state = error.state
+    for promise in (type(error).state_by_default, "Nothing was changed by this run."):
+        state = state.removeprefix(promise).strip()
+    failed = Failed(
+        error.message,
+        state=state or progress_of(outcome),
+        next_step=error.next_step,
+        where=error.where,
+    )
+    failed.__cause__ = error.__cause__
+    return failed
 
 
 def progress_of(outcome: Outcome) -> str:

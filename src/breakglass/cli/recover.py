@@ -19,7 +19,7 @@ from breakglass.commands.check_verdict import Asked, Need, Verdict
 from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
+from breakglass.errors import BreakglassError, Usage
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
@@ -89,14 +89,8 @@ def _work(
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
     try:
         _do(session, checklist, facts, tag=tag, command=command)
-    except BaseException as error:
+    except BaseException:
         outcome.steps += _not_begun(checklist, stages)
-        if outcome.changed and isinstance(error, Refused | Unreachable | Busy):
-            raise Failed(
-                error.message,
-                state=error.state.removeprefix(type(error).state_by_default).strip(),
-                next_step=error.next_step,
-            ) from error
         raise
     finally:
         checklist.show()

@@ -8,7 +8,9 @@ from contextlib import suppress
 from breakglass.cli import companion
 from breakglass.cli.checklist import Checklist
 from breakglass.cli.import_image import import_into
+from breakglass.cli.outcome import progress_of
 from breakglass.cli.pin import pin_to
+from breakglass.cli.preload import preload
 from breakglass.cli.restore import restore_nodes
 from breakglass.cli.session import Session
 from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
@@ -44,12 +46,14 @@ def run_and_restore(
     """Whatever fails, and whatever signal comes: everything is restored first, and the failure is
     reported after that.
     """
+    preload()
     failure: BaseException | None = None
     own = recover.own_of(facts, session.environment.identity)
     with undisturbed():
         try:
             with disturbed():
                 nodes = import_and_pin(session, checklist, facts, tag=tag)
+                own = recover.with_cordoned(own, nodes)
                 with checklist.doing("command"):
                     recover.check_alone(nodes, own)
                     _run(session, checklist, command)
@@ -82,7 +86,7 @@ def _restore(session: Session, own: restore_facts.Own, failure: BaseException | 
     if left is not None:
         if isinstance(failure, Exception) and not isinstance(failure, BreakglassError):
             session.screen.bug(failure)
-        raise _not_restored(left, failure) from failure
+        raise _not_restored(left, failure, after) from failure
     return after
 
 
@@ -128,13 +132,13 @@ def _restore_own(session: Session, own: restore_facts.Own) -> tuple[str, Breakgl
     """
     ends_at = time.monotonic() + GIVE_BACK_SECONDS
     while True:
-        state = ""
         try:
             done, left = restore_nodes(session, own=own, yes=True)
             state = restore.state(done.facts)
             may_help = left is not None and bool(done.facts.unread or done.facts.api)
         except BreakglassError as error:
             left, may_help = error, not isinstance(error, Integrity)
+            state = _state_now(session, own)
         except (
             Exception
         ) as bug:  # then all the more it has to be said that something is still taken
@@ -146,6 +150,7 @@ def _restore_own(session: Session, own: restore_facts.Own) -> tuple[str, Breakgl
                 ),
                 False,
             )
+            state = _state_now(session, own)
         if not may_help or time.monotonic() > ends_at:
             return state, left
         session.screen.warn(
@@ -155,7 +160,17 @@ def _restore_own(session: Session, own: restore_facts.Own) -> tuple[str, Breakgl
         time.sleep(AGAIN_SECONDS)
 
 
-def _not_restored(left: BreakglassError, failure: BaseException | None) -> BreakglassError:
+def _state_now(session: Session, own: restore_facts.Own) -> str:
+    """The state, read now. Something was changed, so it is never assumed."""
+    try:
+        return restore.state(restore_facts.observe(session.environment, names=(), own=own))
+    except Exception as error:  # a bug as well: it is reported where things are restored
+        return f"{progress_of(session.outcome)} The state could not be read: {error}."
+
+
+def _not_restored(
+    left: BreakglassError, failure: BaseException | None, state: str
+) -> BreakglassError:
     """Both causes; that something is left on the environment decides."""
     message = f"not everything was restored: {left.message}"
     kind: type[BreakglassError] = Failed
@@ -170,7 +185,7 @@ def _not_restored(left: BreakglassError, failure: BaseException | None) -> Break
         message = f"{first}; then {message}"
     return kind(
         message,
-        state=left.state,
+        state=state,
         next_step=f"breakglass restore, and not this command again ({left.message})"
         if not left.next_step.startswith("breakglass restore")
         else left.next_step,

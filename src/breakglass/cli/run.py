@@ -48,9 +48,13 @@ def run_command(
     outcome = Outcome(command, dry_run=dry_run)
     session = _work(work, options, screen, outcome)
     if outcome.error is not None:
+        from breakglass.cli.outcome import with_true_state
+
+        outcome.error = with_true_state(outcome, outcome.error)
         outcome.exit_code = outcome.error.exit_code
         screen.error(outcome.error)
-        if options.verbose and outcome.error.__cause__ is not None:
+        is_bug = type(outcome.error) is BreakglassError
+        if (options.verbose or is_bug) and outcome.error.__cause__ is not None:
             screen.trace(outcome.error.__cause__)
     if session is not None:
         session.journal.end(outcome.exit_code)

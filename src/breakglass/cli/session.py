@@ -15,6 +15,7 @@ from breakglass.apply import apply
 from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
+from breakglass.cli.memory import remembered
 from breakglass.cli.on_cluster import job_on, question_on
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
@@ -77,6 +78,7 @@ class Session:
                 reference, config.registries, platform=platform, credentials=credentials
             ),
             may_patch=self.cluster.can_patch_nodes,
+            remembered=lambda: remembered(journal.place(os.environ, Path.home())),
             note=screen.aside,
             cluster_name=self.cluster.name,
             warn=self._warn_once,

@@ -35,6 +35,16 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What runs on this machine have changed and not undone, by its journal."""
+
+    cordoned: frozenset[str] = frozenset()
+    """Names of nodes."""
+    hosts: frozenset[str] = frozenset()
+    """Names of hosts with something to undo."""
+
+
+@dataclass(frozen=True)
 class Target:
     """NODE, resolved."""
 
@@ -61,6 +71,8 @@ class Environment:
     """(reference, platform) -> whether this machine, with its logins, could pull it."""
     may_patch: Callable[[], bool | None] = lambda: None
     """Whether the API lets us patch nodes; None: it would not say."""
+    remembered: Callable[[], Remembered] = Remembered
+    """What the journal of this machine says."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
     cluster_name: Callable[[], ClusterName | None] = lambda: None

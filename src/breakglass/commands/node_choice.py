@@ -6,8 +6,9 @@ from breakglass.commands.fitness import Needs, in_words, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
-from breakglass.observe.cluster import Node, parse_pin
+from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Disk, Machine
+from breakglass.observe.pins import pins_in_force
 from breakglass.observe.shelf import Tarball
 
 
@@ -109,11 +110,7 @@ def _pin_target(candidates: tuple[Candidate, ...]) -> str | None:
     """The node that the pin in force is for. Raises Refused where it is for several nodes, or for
     none of the cluster.
     """
-    targets = {
-        parse_pin(candidate.node.mark.annotation).target
-        for candidate in candidates
-        if candidate.node.mark.annotation is not None
-    }
+    targets = {pin.target for pin in pins_in_force(candidate.node for candidate in candidates)}
     lost = sorted(targets - {candidate.node.name for candidate in candidates})
     if lost:
         why = f"is for {', '.join(lost)}, which is no node of the cluster"

@@ -1,19 +1,23 @@
 """The steps that write a node's record (`.breakglass.json`), and the files that it names."""
 
+from dataclasses import replace
+
 from breakglass.observe.answering import Taken, TakenFile
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Host, Run, script, title
+from breakglass.plan import Host, Run, Trace, script, title
 
 
 def begin(node: Host, directory: str, ctr: Ctr) -> Run:
     """Afterwards there is a record of what import changes on the node."""
     options = ("--namespace", ctr.namespace)
-    return _run(node, "begin", directory, *options, name=title("begin the record in", directory))
+    name = title("begin the record in", directory)
+    return replace(_run(node, "begin", directory, *options, name=name), trace=Trace.BEGINS)
 
 
 def end(node: Host, directory: str) -> Run:
     """Removes the record: everything that it named is undone."""
-    return _run(node, "end", directory, name=title("remove the record in", directory))
+    name = title("remove the record in", directory)
+    return replace(_run(node, "end", directory, name=name), trace=Trace.ENDS)
 
 
 def insert(node: Host, directory: str, file: str, *options: str) -> Run:

@@ -1,5 +1,6 @@
 """pin: cordon every other schedulable node, and remember in the cluster that we did."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -8,11 +9,14 @@ from breakglass.commands import Environment, Identity, Target
 from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
-from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
+from breakglass.commands.pin_claim import check_no_other_pin, claim_first
+from breakglass.commands.pin_pods import nodes_with_pods
+from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.pins import pin_held
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
@@ -41,6 +45,8 @@ class Facts:
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
     cluster: ClusterName | None = None
+    was_free: bool = False
+    """Whether no other pin was in force when this was read before."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def _volumes(environment: Environment) -> tuple[Volume, ...] | None:
 
 def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The nodes read anew."""
-    return replace(facts, nodes=environment.nodes())
+    return replace(facts, nodes=environment.nodes(), was_free=True)
 
 
 def without_newcomers(now: Facts, before: Facts) -> Facts:
@@ -135,20 +141,10 @@ def without_newcomers(now: Facts, before: Facts) -> Facts:
 def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
     """Raises Refused when the target does not fit or another pin is in force."""
     target = _target(facts)
-    _check_no_other_pin(facts)
+    check_no_other_pin(facts.nodes, facts.target, now=identity.at, was_free=facts.was_free)
     doubts = _check_fits(facts, target)
-    text = Pin(identity.run, target.name, identity.by, identity.at, reason).text()
-    steps = tuple(
-        PatchNode(
-            node.name,
-            node.mark,
-            Mark(True, node.mark.annotation or text),
-            node.resource_version,
-            title=title("cordon", node.name),
-        )
-        for node in facts.nodes
-        if node.name != target.name and not node.mark.unschedulable
-    )
+    pin = Pin(identity.run, target.name, identity.by, identity.at, reason)
+    steps = claim_first(facts.nodes, [*_patches(facts, target, pin)])
     alone = left_alone(facts)
     notes = (facts.how, *((f"already cordoned, left alone: {', '.join(alone)}",) if alone else ()))
     return Plan(
@@ -158,6 +154,21 @@ def plan(facts: Facts, *, identity: Identity, reason: str) -> Plan:
         notes=notes,
         warnings=(*doubts, *_warnings(facts)),
     )
+
+
+def _patches(facts: Facts, target: Node, pin: Pin) -> Iterator[PatchNode]:
+    busy = nodes_with_pods(facts.pods or ())
+    for node in facts.nodes:
+        mark, version = node.mark, node.resource_version
+        if node.name == target.name:
+            if pin_held(mark) is None:
+                after = replace(mark, holds=pin.text())
+                name = title("mark as the target:", node.name)
+                yield PatchNode(node.name, mark, after, version, title=name)
+        elif not mark.unschedulable:
+            text = mark.annotation or replace(pin, had_pods=node.name in busy).text()
+            after = Mark(True, text, mark.holds)
+            yield PatchNode(node.name, mark, after, version, title=title("cordon", node.name))
 
 
 def _target(facts: Facts) -> Node:
@@ -174,25 +185,6 @@ def _target(facts: Facts) -> Node:
             next_step="bind the ClusterRole in docs/security.md to this identity",
         )
     return target
-
-
-def _check_no_other_pin(facts: Facts) -> None:
-    """Raises Refused where nodes are cordoned for another target."""
-    pins = (
-        parse_pin(node.mark.annotation) for node in facts.nodes if node.mark.annotation is not None
-    )
-    others = [pin for pin in pins if pin.target != facts.target]
-    if not others:
-        return
-    pin, targets = others[0], sorted({pin.target for pin in others})
-    message = f"another pin is in force: target {', '.join(targets)}, by {pin.by} at {pin.at}"
-    if pin.reason:
-        message += f", reason: {pin.reason}"
-    if targets[0] in {node.name for node in facts.nodes}:
-        use = f"use it: breakglass pin {targets[0]}; or end it first: "
-    else:
-        use = "that node is gone, so end it: "
-    raise Refused(message, next_step=f"{use}breakglass restore")
 
 
 def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
@@ -223,7 +215,9 @@ def left_alone(facts: Facts) -> list[str]:
 
 def result(facts: Facts, done: Plan) -> PinResult:
     """Of what was read after the patches, or in a dry run before them."""
-    patched = {step.node for step in done.steps if isinstance(step, PatchNode)}
+    patched = {
+        step.node for step in done.steps if isinstance(step, PatchNode) and step.after.unschedulable
+    }
     cordoned = tuple(
         node.name
         for node in facts.nodes
@@ -233,14 +227,32 @@ def result(facts: Facts, done: Plan) -> PinResult:
 
 
 def state(facts: Facts) -> str:
-    cordoned = [node.name for node in facts.nodes if node.mark.annotation is not None]
-    return f"Cordoned by us, with our annotation: {', '.join(cordoned) or 'no node'}."
+    cordoned: dict[str, list[str]] = {facts.target: []}
+    for node in facts.nodes:
+        if node.mark.annotation is not None:
+            cordoned.setdefault(_target_of(node) or facts.target, []).append(node.name)
+    ours = ", ".join(cordoned.pop(facts.target)) or "no node"
+    others = (
+        f" Cordoned for the pin to {target}: {', '.join(names)}."
+        for target, names in cordoned.items()
+    )
+    return f"Cordoned by us, with our annotation: {ours}.{''.join(others)}"
+
+
+def _target_of(node: Node) -> str | None:
+    try:
+        return parse_pin(node.mark.annotation or "").target
+    except Refused:
+        return None
 
 
 def _warnings(facts: Facts) -> list[str]:
     if facts.pods is None:
         return ["the pods could not be listed: pods that wait on other nodes are not known"]
-    waiting = waiting_elsewhere(facts.pods, facts.repositories, facts.target)
+    waiting = [
+        *reacting_to_cordons(facts.pods),
+        *waiting_elsewhere(facts.pods, facts.repositories, facts.target),
+    ]
     if facts.volumes is None:
         return [
             *waiting,

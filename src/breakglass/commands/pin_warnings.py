@@ -1,6 +1,6 @@
 """The pods that a pin does not help."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands.image_names import repository_of
@@ -19,6 +19,28 @@ def waiting_elsewhere(
         and pod.waiting_for_image
         and any(repository_of(image) in repositories for image in pod.images)
     ]
+
+
+def reacting_to_cordons(pods: Iterable[Pod]) -> list[str]:
+    """A warning for each program in the cluster that does more to a cordoned node than not to
+    schedule pods there, or that uncordons it.
+    """
+    images = {repository_of(image).lower() for pod in pods for image in pod.images}
+    return [
+        warning
+        for name, warning in _REACTING.items()
+        if any(f"/{image}".endswith(name) for image in images)
+    ]
+
+
+_REACTING = {
+    "metallb/speaker": "MetalLB stops announcing addresses from cordoned nodes (0.14.9 and newer): "
+    "they move, or are gone",
+    "/descheduler": "the descheduler may evict pods from cordoned nodes",
+    "/kured": "kured may reboot a cordoned node, and uncordons it after that",
+    "/system-upgrade-controller": "the system-upgrade-controller may uncordon nodes",
+}
+"""By the end of the name of their image, which a mirror keeps."""
 
 
 def tied_to_others(

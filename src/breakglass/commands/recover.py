@@ -24,6 +24,7 @@ from breakglass.commands.fetch_options import Option
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin
+from breakglass.observe.pins import pins_in_force
 from breakglass.plan import Host, PatchNode, Plan, Step
 
 REASON = "breakglass recover"
@@ -55,11 +56,7 @@ class Facts:
         return tuple(
             {
                 pin.run: pin
-                for pin in (
-                    parse_pin(node.mark.annotation)
-                    for node in self.pinning.nodes
-                    if node.mark.annotation is not None
-                )
+                for pin in pins_in_force(self.pinning.nodes)
                 if pin.target == self.node.name
             }.values()
         )
@@ -202,12 +199,20 @@ def own_of(facts: Facts, identity: Identity) -> restore_facts.Own:
     return own
 
 
+def with_cordoned(own: restore_facts.Own, nodes: tuple[Node, ...]) -> restore_facts.Own:
+    """`nodes`: as this run's pin has left them. What it has cordoned is undone, even where
+    somebody removes our annotation meanwhile.
+    """
+    marked = restore_facts.Facts(nodes, None, own=own).marked()
+    busy = (node.name for node in marked if parse_pin(node.mark.annotation or "").had_pods)
+    return replace(own, cordoned=tuple(node.name for node in marked), busy=tuple(busy))
+
+
 def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
     """Raises Refused where another run has pinned the same node: who ends first would take the pin
     from the other.
     """
-    pins = (parse_pin(node.mark.annotation) for node in nodes if node.mark.annotation is not None)
-    other = next((pin for pin in pins if pin.run != own.run), None)
+    other = next((pin for pin in pins_in_force(nodes) if pin.run != own.run), None)
     if other is not None:
         raise Refused(
             (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter
+from breakglass.commands import Environment, Identity, enter, restore_cluster
 from breakglass.commands.answering import take_back
 from breakglass.commands.import_names import untag
 from breakglass.commands.job import Job
@@ -11,9 +11,8 @@ from breakglass.commands.node_record import end
 from breakglass.commands.restore_facts import Facts, Own, Site, observe, observe_again
 from breakglass.commands.restore_leftovers import left_alone, left_on_node, may_not_patch
 from breakglass.config import Nodes
-from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import Ctr
-from breakglass.plan import Mark, PatchNode, Plan, Run, Step, title
+from breakglass.plan import PatchNode, Plan, Run, Step, title
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,8 @@ class RestoreResult:
     uncordoned: tuple[str, ...]
     cleaned: tuple[str, ...]
     unreached: tuple[str, ...]
+    left_cordoned: tuple[str, ...] = ()
+    """They carried our annotation; somebody else has cordoned or drained them since."""
 
 
 def job(
@@ -47,25 +48,33 @@ def plan(facts: Facts, *, names: tuple[str, ...], nodes: Nodes, identity: Identi
     marked = facts.marked(names)
     undoing = tuple(step for site in facts.sites for step in _undo(site, nodes, identity))
     left = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
-    may_not = bool(marked) and facts.may_patch is False
+    held = facts.held(names)
+    may_not = bool(marked or held) and facts.may_patch is False
     if may_not and not (undoing or facts.unread or left):
         raise may_not_patch()
-    patches = () if may_not else tuple(_uncordon(node) for node in marked)
-    changes = bool(marked or undoing)
+    patches = restore_cluster.patches(facts, names)
+    changes = bool(patches.first or patches.last or undoing)
     uncordons = facts.api is None and not may_not
     return Plan(
         _goal(facts, names, uncordons=uncordons, is_left=bool(left) or may_not),
-        (*patches, *undoing),
-        warnings=(*left, *_warnings(facts, changes=changes, may_not=may_not)),
+        undoing if may_not else (*patches.first, *undoing, *patches.last),
+        notes=tuple(_notes(facts)),
+        warnings=(
+            *left,
+            *restore_cluster.left_cordoned(facts, names),
+            *_warnings(facts, changes=changes, may_not=may_not),
+        ),
         independent=True,
     )
 
 
-def _uncordon(node: Node) -> PatchNode:
-    verb = "uncordon" if node.mark.unschedulable else "remove our annotation from"
-    return PatchNode(
-        node.name, node.mark, Mark(False, None), node.resource_version, title=title(verb, node.name)
-    )
+def _notes(facts: Facts) -> list[str]:
+    notes = [f"not reached, nothing of ours is known there: {unseen}" for unseen in facts.unseen]
+    if facts.unlooked:
+        notes.append(
+            f"{facts.unlooked} more nodes, of which nothing of ours is known, were not looked at"
+        )
+    return notes
 
 
 def _warnings(facts: Facts, *, changes: bool, may_not: bool) -> list[str]:
@@ -79,7 +88,7 @@ def _warnings(facts: Facts, *, changes: bool, may_not: bool) -> list[str]:
         warnings.append(may_not_patch().message)
     if facts.api is not None:
         warnings.append(
-            f"the API was not reached, so nobody is uncordoned: {facts.api.message}; when it "
+            f"no node is uncordoned, for the API is not there: {facts.api.message}; when it "
             f"is back: breakglass restore"
         )
     warnings += left_alone(facts)
@@ -91,11 +100,23 @@ def result(facts: Facts, done: Plan) -> RestoreResult:
     patches = (step for step in done.steps if isinstance(step, PatchNode))
     api = ("api",) if facts.api else ()
     return RestoreResult(
-        uncordoned=tuple(step.node for step in patches if step.before.unschedulable),
+        uncordoned=tuple(
+            step.node
+            for step in patches
+            if step.before.unschedulable and not step.after.unschedulable
+        ),
         cleaned=tuple(
             dict.fromkeys(step.host.name for step in done.steps if isinstance(step, Run))
         ),
-        unreached=(*api, *(unread.name for unread in facts.unread)),
+        unreached=(*api, *(unread.name for unread in (*facts.unread, *facts.unseen))),
+        left_cordoned=tuple(
+            step.node
+            for step in done.steps
+            if isinstance(step, PatchNode)
+            and step.before.annotation is not None
+            and step.after.unschedulable
+            and step.after.annotation is None
+        ),
     )
 
 
@@ -104,7 +125,8 @@ def state(facts: Facts) -> str:
 
 
 def _state_of_cluster(facts: Facts) -> str:
-    marked = [node.name for node in facts.marked()]
+    marked = [node.name for node in (*facts.marked(), *facts.held())]
+    marked = list(dict.fromkeys(marked))
     ours = "our annotation" if facts.own is None else "the annotation of this run"
     if marked:
         return f"Still carrying {ours}: {', '.join(marked)}."
@@ -117,9 +139,10 @@ def _state_of_nodes(facts: Facts) -> str:
         nodes = f"Still serving the image locally or keeping an image for us: {', '.join(dirty)}."
     else:
         nodes = "No node that was looked at serves the image locally or keeps an image for us."
-    if not facts.unread:
+    unread = (*facts.unread, *facts.unseen)
+    if not unread:
         return nodes
-    return f"{nodes} Not known of {', '.join(unread.name for unread in facts.unread)}."
+    return f"{nodes} Not known of {', '.join(each.name for each in unread)}."
 
 
 def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: bool) -> str:
@@ -133,7 +156,7 @@ def _goal(facts: Facts, names: tuple[str, ...], *, uncordons: bool, is_left: boo
     if facts.own is not None:
         cluster = "no node is cordoned by this run; " if uncordons else ""
         return f"{cluster}{facts.own.host} serves and keeps no image for us{but}"
-    whose = "no node that was reached" if facts.unread or facts.api else "no node"
+    whose = "no node that was reached" if not facts.is_whole else "no node"
     cluster = f"{whose} is cordoned by us or carries an annotation of ours; " if uncordons else ""
     return f"{cluster}{whose} serves the image locally or keeps an image for us{but}"
 

@@ -1,19 +1,24 @@
 """What restore reads: the cluster, and what breakglass has set up on the nodes."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread, check, check_verdict
+from breakglass.commands import Environment, Remembered, Unread, check, check_verdict
 from breakglass.commands.import_names import OURS
+from breakglass.commands.pin_pods import nodes_without_pods
 from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
 from breakglass.observe.answering import Taken, read_taken
-from breakglass.observe.cluster import Node, parse_pin
+from breakglass.observe.cluster import Node, parse_pin, read_pods
 from breakglass.observe.containerd import Ctr, read_targets
+from breakglass.observe.pins import pins_of, run_of
 from breakglass.plan import Host
+
+MOST_HOSTS = 50
+"""So many are asked, if nothing names them."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,10 @@ class Own:
 
     host: Host
     run: str
+    cordoned: tuple[str, ...] = ()
+    """The nodes that it has cordoned, whatever their annotations say by now."""
+    busy: tuple[str, ...] = ()
+    """Those of them that had pods of a Deployment or StatefulSet then."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,21 @@ class Facts:
     """Why the API was not reached."""
     own: Own | None = None
     """Only this is to be undone."""
+    drained: frozenset[str] = frozenset()
+    """Nodes that had pods of a Deployment or StatefulSet at `pin`, or perhaps had, and have none
+    now.
+    """
+    unseen: tuple[Unread, ...] = ()
+    """Nodes that were not reached, and of which nothing says that we have left anything there."""
+    unlooked: int = 0
+    """How many more nodes there are that nothing of ours is known of: they were not asked."""
+    remembered: frozenset[str] = frozenset()
+    """Nodes that runs on this machine have cordoned, as far as its journal goes."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the API and every node was looked at."""
+        return not (self.unread or self.unseen or self.unlooked or self.api)
 
     @property
     def wrong_hosts(self) -> tuple[Unread, ...]:
@@ -59,31 +83,67 @@ class Facts:
         return tuple(unread for unread in self.unread if isinstance(unread.error, WrongHost))
 
     def marked(self, names: tuple[str, ...] = ()) -> list[Node]:
-        """Nodes with an annotation that is to be removed."""
-        nodes = [
+        """Nodes with `breakglass/pinned` that is to be removed."""
+        return [node for node in self._named(names) if self._is_meant(node.mark.annotation)]
+
+    def held(self, names: tuple[str, ...] = ()) -> list[Node]:
+        """Nodes with `breakglass/holds` that is to be removed."""
+        return [node for node in self._named(names) if self._is_meant(node.mark.holds)]
+
+    def unmarked(self, names: tuple[str, ...] = ()) -> list[Node]:
+        """Nodes that we have cordoned, as our own memory says, and that do not carry our annotation
+        any more.
+        """
+        memory = self.remembered if self.own is None else frozenset(self.own.cordoned)
+        return [
+            node
+            for node in self._named(names)
+            if node.mark.unschedulable and node.mark.annotation is None and node.name in memory
+        ]
+
+    def _named(self, names: tuple[str, ...]) -> list[Node]:
+        return [
             node
             for node in self.nodes
-            if node.mark.annotation is not None
-            and (not names or node.name in names or set(node.addresses) & set(names))
+            if not names or node.name in names or set(node.addresses) & set(names)
         ]
-        return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
+
+    def _is_meant(self, annotation: str | None) -> bool:
+        return annotation is not None and (self.own is None or run_of(annotation) == self.own.run)
 
 
 def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
     """Reads the cluster and the record of every node; with `names` or `own` only of theirs."""
     nodes, api = _nodes(environment)
-    hosts, lost = ([own.host], []) if own else _hosts(environment, nodes, names)
+    remembered = environment.remembered()
+    if not names and not own:
+        api = api or check_cluster(nodes, remembered)
+        nodes = nodes if api is None else ()
+    looks = _Looks([own.host]) if own else _hosts(environment, nodes, names, remembered)
+    hosts = looks.hosts
     more = f" and {len(hosts) - 6} more" if len(hosts) > 6 else ""
     environment.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{more}")
     # What this run has changed it found on the right machine.
     sites, unread = _sites(environment, hosts, compared_with=() if own else nodes)
+    ours = {unread.name for unread in unread if own or names or unread.name in looks.ours}
     marked = any(node.mark.annotation is not None for node in nodes)
     is_set_up = marked or any(not site.is_clean for site in sites)
     unserved = ""
     if is_set_up and not names and not own and environment.config.registries:
         unserved = check_verdict.unserved(check_verdict.judge(check.ask(environment, "latest")))
-    may_patch = environment.may_patch() if marked else None
-    return Facts(nodes, may_patch, unserved, sites, (*lost, *unread), api, own)
+    return Facts(
+        nodes,
+        _may_patch(environment, nodes),
+        unserved,
+        sites,
+        (*looks.lost, *(each for each in unread if each.name in ours)),
+        api,
+        own,
+        _drained(environment, nodes, own, remembered),
+        tuple(each for each in unread if each.name not in ours),
+        looks.left_out,
+        remembered.cordoned,
+    )
 
 
 def observe_again(environment: Environment, facts: Facts) -> Facts:
@@ -96,11 +156,51 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     )
 
 
-def _run_of(node: Node) -> str | None:
-    try:
-        return parse_pin(node.mark.annotation or "").run
-    except Refused:
+def _may_patch(environment: Environment, nodes: tuple[Node, ...]) -> bool | None:
+    """None: the API would not say, or there is nothing of ours."""
+    if all(node.mark.annotation is None and node.mark.holds is None for node in nodes):
         return None
+    try:
+        return environment.may_patch()
+    except Unreachable:  # the patches themselves are refused, then; the hosts do not wait for that
+        return None
+
+
+def _drained(
+    environment: Environment, nodes: tuple[Node, ...], own: Own | None, remembered: Remembered
+) -> frozenset[str]:
+    """Nodes that somebody has drained since we cordoned them. Of a node whose annotation is gone,
+    only the run itself knows what was there: else it may have been drained.
+    """
+    unmarked = frozenset(own.busy) if own else remembered.cordoned
+    busy = [
+        node.name
+        for node in nodes
+        if _had_pods(node) or (node.mark.annotation is None and node.name in unmarked)
+    ]
+    try:
+        return nodes_without_pods(busy, read_pods(environment.cluster)) if busy else frozenset()
+    except Unreachable:
+        return frozenset()
+
+
+def _had_pods(node: Node) -> bool:
+    try:
+        return node.mark.unschedulable and parse_pin(node.mark.annotation or "").had_pods
+    except Refused:
+        return False
+
+
+def check_cluster(nodes: tuple[Node, ...], remembered: Remembered) -> Unreachable | None:
+    """Whether this can be the cluster in which this machine has changed nodes."""
+    names = {node.name for node in nodes}
+    if not remembered.cordoned or remembered.cordoned & names or not nodes:
+        return None
+    return Unreachable(
+        f"the API server lists none of the nodes that this machine has cordoned: "
+        f"{', '.join(sorted(remembered.cordoned))}; it has {len(names)} others",
+        next_step="see whether this is the right cluster: kubectl config current-context",
+    )
 
 
 def _nodes(environment: Environment) -> tuple[tuple[Node, ...], Unreachable | None]:
@@ -110,33 +210,55 @@ def _nodes(environment: Environment) -> tuple[tuple[Node, ...], Unreachable | No
         return (), error
 
 
+@dataclass(frozen=True)
+class _Looks:
+    """The hosts to look at."""
+
+    hosts: list[Host]
+    lost: list[Unread] = field(default_factory=list)
+    """Names with something of ours that lead to no host."""
+    ours: frozenset[str] = frozenset()
+    """Names of hosts on which there is something of ours, as the API or the journal says."""
+    left_out: int = 0
+
+
 def _hosts(
-    environment: Environment, nodes: tuple[Node, ...], names: tuple[str, ...]
-) -> tuple[list[Host], list[Unread]]:
-    """Each machine once, however often it is named. Targets of a pin that have left the cluster are
-    among them.
+    environment: Environment,
+    nodes: tuple[Node, ...],
+    names: tuple[str, ...],
+    remembered: Remembered,
+) -> _Looks:
+    """Each machine once, however often it is named: all on which something of ours is known, also
+    where they have left the cluster, and so many of the others.
     """
     if names:
-        return _distinct([environment.resolve(name, nodes or None).host for name in names]), []
+        return _Looks(_distinct([environment.resolve(name, nodes or None).host for name in names]))
     targets = together([partial(environment.target_of, node) for node in nodes])
     known = {target.host.name: target.host for target in targets if target}
-    hosts, lost = list(known.values()), []
-    for name in (*environment.config.nodes.hosts, *sorted(_pin_targets(nodes))):
-        if name not in known:
-            try:
-                hosts.append(environment.resolve(name, nodes or None).host)
-            except BreakglassError as error:
-                lost.append(Unread(name, error))
-    return _distinct(hosts), lost
+    configured = environment.config.nodes.hosts
+    # Of a node that has left the cluster, the journal would speak for ever.
+    left = {name for name in remembered.hosts if nodes and name not in {*known, *configured}}
+    ours = _with_marks(nodes) | remembered.hosts - left
+    others = [*left, *(name for name in {**known, **configured} if name not in ours)]
+    room = max(0, MOST_HOSTS - len(ours))
+    hosts, lost = [], []
+    for name in (*sorted(ours), *others[:room]):
+        try:
+            hosts.append(known.get(name) or environment.resolve(name, nodes or None).host)
+        except BreakglassError as error:
+            lost += [Unread(name, error)] if name in ours else []
+    return _Looks(_distinct(hosts), lost, frozenset(ours), len(others[room:]))
 
 
-def _pin_targets(nodes: tuple[Node, ...]) -> set[str]:
-    targets = set()
+def _with_marks(nodes: tuple[Node, ...]) -> set[str]:
+    """Nodes that carry an annotation of ours, and the targets that these name."""
+    marked = set()
     for node in nodes:
-        if node.mark.annotation is not None:
+        if node.mark.annotation is not None or node.mark.holds is not None:
+            marked.add(node.name)
             with suppress(Refused):  # restore removes an annotation that it cannot read as well
-                targets.add(parse_pin(node.mark.annotation).target)
-    return targets
+                marked |= {pin.target for pin in pins_of(node.mark)}
+    return marked
 
 
 def _distinct(hosts: list[Host]) -> list[Host]:
@@ -173,3 +295,5 @@ def _site(environment: Environment, host: Host, compared_with: tuple[Node, ...])
         return replace(site, names=tuple(name for name in sorted(targets) if name.startswith(OURS)))
     except BreakglassError as error:
         return Unread(host.name, error)
+    except Exception as bug:  # of one host: the others and the cluster are restored all the same
+        return Unread(host.name, bug_at(host.name, bug))

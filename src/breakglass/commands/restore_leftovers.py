@@ -1,6 +1,7 @@
 """What restore leaves on the nodes and in the cluster, and what a person types about it."""
 
 from breakglass.commands.node_record import edited
+from breakglass.commands.restore_cluster import unclear, unclear_nodes
 from breakglass.commands.restore_facts import Facts, Site
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Unreachable
@@ -22,6 +23,11 @@ def left_over(
         unreached.append(f"the API: {facts.api.message}")
     if facts.may_patch is False and facts.marked(names):
         sentences.append(may_not_patch().message)
+    uncordon = []
+    if facts.own is not None:
+        # COMMAND's run knows what it has cordoned, so a cordon that is left is its own.
+        uncordon = unclear_nodes(facts, names)
+        sentences += [unclear(node) for node in uncordon]
     if not unreached and not sentences:
         return None
     not_reached = [f"not reached: {'; '.join(unreached)}"] if unreached else []
@@ -31,7 +37,10 @@ def left_over(
         retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
     else:
         retry = f"then: {again}"
-    by_hand = [line for site in facts.sites for line in _to_type(site, nodes)]
+    by_hand = [f"kubectl uncordon {node.name}" for node in uncordon]
+    if facts.api and facts.api.next_step and not names:
+        by_hand.append(facts.api.next_step)
+    by_hand += [line for site in facts.sites for line in _to_type(site, nodes)]
     if facts.wrong_hosts:
         by_hand += dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts)
         retry += f"; where it is the right machine all the same: {again} --anyway"

@@ -68,6 +68,7 @@ def observe(environment: Environment) -> Facts:
         api,
         name,
         "" if api else doubt(known, environment.config.nodes.hosts, name),
+        environment.remembered().cordoned,
     )
 
 

@@ -12,6 +12,7 @@ from breakglass.commands.order import is_older
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
+from breakglass.observe.pins import pin_held
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 
@@ -125,6 +126,21 @@ class Facts:
     cluster: ClusterName | None = None
     doubt: str = ""
     """Why the API's list of nodes is not to be believed."""
+    remembered: frozenset[str] = frozenset()
+    """Nodes that runs on this machine have cordoned, as its journal says."""
+
+    @property
+    def unmarked(self) -> tuple[str, ...]:
+        """Nodes that we have cordoned, and whose annotation somebody has removed."""
+        return tuple(
+            seen.name
+            for seen in self.nodes
+            if seen.node
+            and seen.node.mark.unschedulable
+            and seen.node.mark.annotation is None
+            and seen.node.cordon.is_ours is not False
+            and seen.name in self.remembered
+        )
 
     @property
     def unread(self) -> tuple[Unread, ...]:
@@ -194,7 +210,9 @@ def pins(nodes: Iterable[Seen]) -> tuple[tuple[PinSeen, ...], tuple[str, ...]]:
                 read.append((node, parse_pin(node.mark.annotation)))
             except Refused:
                 unreadable.append(node.name)
-    targets = dict.fromkeys(pin.target for _, pin in sorted(read, key=lambda pair: pair[1].at))
+    held = [pin for node in known if (pin := pin_held(node.mark))]
+    every = [*(pin for _, pin in read), *held]
+    targets = dict.fromkeys(pin.target for pin in sorted(every, key=lambda pin: pin.at))
     joined = tuple(
         node.name
         for node in known
@@ -209,7 +227,7 @@ def pins(nodes: Iterable[Seen]) -> tuple[tuple[PinSeen, ...], tuple[str, ...]]:
         )
         found.append(
             PinSeen(
-                min((pin for _, pin in marked), key=lambda pin: pin.at),
+                min((pin for pin in every if pin.target == target), key=lambda pin: pin.at),
                 cordoned,
                 uncordoned,
                 joined,

@@ -26,6 +26,11 @@ def next_step(facts: Facts) -> str:
             f"breakglass restore (the annotation of {', '.join(unreadable)} cannot be read, it "
             f"gives these back too)"
         )
+    if facts.unmarked:
+        return (
+            f"breakglass restore (a run of breakglass has cordoned {', '.join(facts.unmarked)}, "
+            f"and somebody has removed our annotation)"
+        )
     return _for_the_import(facts) or _for_the_rest(facts)
 
 

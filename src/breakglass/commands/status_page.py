@@ -156,7 +156,8 @@ def _state(seen: Seen, facts: Facts) -> str:
     mark = seen.node.mark
     by_us = mark.annotation is not None
     if mark.unschedulable:
-        words.append("pinned" if by_us else "cordoned")
+        unmarked = "cordoned by us, annotation removed"
+        words.append("pinned" if by_us else unmarked if seen.name in facts.unmarked else "cordoned")
     elif by_us:
         words.append("uncordoned since")
     words += seen.node.conditions

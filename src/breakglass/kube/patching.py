@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from breakglass.kube.faults import Fault
-from breakglass.plan import ANNOTATION, Mark, PatchNode
+from breakglass.plan import ANNOTATION, HOLDS, Mark, PatchNode
 from breakglass.ports import Patched, PatchOutcome
 from breakglass.shape import fits
 
@@ -22,7 +22,7 @@ writes of a writer at 100 Hz, few tries fall into a gap.
 LAST_LOOK_SECONDS = 5.0
 SILENT_SERVER = "the API server has stopped answering"
 _NODE = {
-    "metadata": {"annotations": ({ANNOTATION: (str, None)}, None)},
+    "metadata": {"annotations": ({ANNOTATION: (str, None), HOLDS: (str, None)}, None)},
     "spec": ({"unschedulable": (bool, None)}, None),
 }
 
@@ -54,9 +54,11 @@ def mark_of(node: Node) -> Mark:
     if not fits(node, _NODE):
         raise Fault("the API server answered with something else than the node")
     metadata, spec = node.get("metadata") or {}, node.get("spec") or {}
+    annotations = metadata.get("annotations") or {}
     return Mark(
         unschedulable=spec.get("unschedulable") is True,
-        annotation=(metadata.get("annotations") or {}).get(ANNOTATION),
+        annotation=annotations.get(ANNOTATION),
+        holds=annotations.get(HOLDS),
     )
 
 
@@ -146,12 +148,15 @@ def _judge(step: PatchNode, now: Mark) -> Patched | None:
     differences = []
     if now.unschedulable != step.before.unschedulable:
         differences.append("cordoned it" if now.unschedulable else "uncordoned it")
-    if now.annotation != step.before.annotation:
-        verb = "set" if step.before.annotation is None else "changed"
-        verb = "removed" if now.annotation is None else verb
-        differences.append(f"{verb} its annotation {ANNOTATION}")
+    for name, before, after in (
+        (ANNOTATION, step.before.annotation, now.annotation),
+        (HOLDS, step.before.holds, now.holds),
+    ):
+        if before != after:
+            verb = "set" if before is None else "removed" if after is None else "changed"
+            differences.append(f"{verb} its annotation {name}")
     return Patched(
-        step, PatchOutcome.CHANGED, f"somebody else {' and '.join(differences)} meanwhile"
+        step, PatchOutcome.CHANGED, f"somebody else {' and '.join(differences)} meanwhile", now
     )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from breakglass.kube.faults import Fault, declined, no_api, tls, unanswered
 from breakglass.kube.session import Session
+from breakglass.plan import FIELD_MANAGER
 from breakglass.shape import fits, parse_json
 
 CONNECT_SECONDS = 5.0
@@ -102,7 +103,15 @@ class NodeRequests:
     def send(self, name: str, patch: Mapping[str, object], *, seconds: float) -> dict[str, Any]:
         ask = self._ask("patch nodes", seconds)
         merge_patch = "application/merge-patch+json"
-        return _node(ask("PATCH", _node_path(name), body=dict(patch), media_type=merge_patch))
+        return _node(
+            ask(
+                "PATCH",
+                _node_path(name),
+                query={"fieldManager": FIELD_MANAGER},
+                body=dict(patch),
+                media_type=merge_patch,
+            )
+        )
 
     def _ask(self, purpose: str, seconds: float) -> Ask:
         return Ask(self._session, purpose, self._request_seconds, time.monotonic() + seconds)

@@ -7,7 +7,8 @@ from typing import Any
 
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import check_node_name
-from breakglass.plan import ANNOTATION, Mark
+from breakglass.observe.managers import UNKNOWN, Cordon, read_cordon
+from breakglass.plan import ANNOTATION, HOLDS, Mark
 from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
 from breakglass.text import inert
@@ -49,6 +50,8 @@ class Node:
     boot_id: str = ""
     """As its kubelet has reported it; so too the machine-id."""
     machine_id: str = ""
+    cordon: Cordon = UNKNOWN
+    """Who cordoned it."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,22 @@ class Pin:
     by: str
     at: str
     reason: str
+    had_pods: bool = False
+    """Whether pods of a Deployment or StatefulSet ran on the node when it was cordoned. Where they
+    are gone, somebody has drained it since; `kubectl drain` writes nothing on a cordoned node.
+    """
 
     def text(self) -> str:
-        return json.dumps(
-            {
-                "run": self.run,
-                "target": self.target,
-                "by": self.by,
-                "at": self.at,
-                "reason": self.reason,
-            },
-            separators=(",", ":"),
-        )
+        fields: dict[str, object] = {
+            "run": self.run,
+            "target": self.target,
+            "by": self.by,
+            "at": self.at,
+            "reason": self.reason,
+        }
+        if self.had_pods:
+            fields["had_pods"] = True
+        return json.dumps(fields, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,10 @@ class Pod:
     """Not all of its containers have started yet."""
     claims: tuple[str, ...] = ()
     """The PersistentVolumeClaims of its namespace that it uses."""
+    owner: str = ""
+    """The kind of its controller: `ReplicaSet`, `DaemonSet`; `Node` for a static pod."""
+    leaving: bool = False
+    """It has been deleted, and is ending."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -111,7 +122,8 @@ def parse_node(item: dict[str, Any]) -> Node:
         for address in list_of(status.get("addresses"))
         if address.get("type") == "InternalIP"
     ]
-    annotation = mapping(metadata.get("annotations")).get(ANNOTATION)
+    annotations = mapping(metadata.get("annotations"))
+    annotation, holds = annotations.get(ANNOTATION), annotations.get(HOLDS)
     system = mapping(status.get("nodeInfo"))
     keys = (
         text(taint.get("key"))
@@ -127,6 +139,7 @@ def parse_node(item: dict[str, Any]) -> Node:
         mark=Mark(
             unschedulable=spec.get("unschedulable") is True,
             annotation=annotation if isinstance(annotation, str) else None,
+            holds=holds if isinstance(holds, str) else None,
         ),
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
@@ -137,6 +150,7 @@ def parse_node(item: dict[str, Any]) -> Node:
         is_being_deleted="deletionTimestamp" in metadata,
         boot_id=text(system.get("bootID")).lower(),
         machine_id=text(system.get("machineID")).lower(),
+        cordon=read_cordon(metadata),
         labels=tuple(
             sorted(
                 (name, value)
@@ -171,6 +185,15 @@ def parse_pod(item: dict[str, Any]) -> Pod:
         images=tuple(filter(None, (text(container.get("image")) for container in containers))),
         pending=status.get("phase") == "Pending",
         claims=tuple(_claims(text(metadata.get("name")), list_of(spec.get("volumes")))),
+        owner=next(
+            (
+                text(owner.get("kind"))
+                for owner in list_of(metadata.get("ownerReferences"))
+                if owner.get("controller") is True
+            ),
+            "",
+        ),
+        leaving="deletionTimestamp" in metadata,
         waiting_for_image=bool(
             reasons
             & {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -193,7 +216,8 @@ def parse_pin(annotation: str) -> Pin:
     """Raises Refused for an annotation under our name that is not ours to read."""
     try:
         data = parse_json(annotation)
-        pin = Pin(**{key: str(data[key]) for key in ("run", "target", "by", "at", "reason")})
+        fields = {key: str(data[key]) for key in ("run", "target", "by", "at", "reason")}
+        pin = Pin(**fields, had_pods=data.get("had_pods") is True)
         check_node_name(pin.target)  # it appears in lines to type
         return pin
     except (ValueError, KeyError, TypeError, Usage) as error:

@@ -9,7 +9,7 @@ import base64
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -38,6 +38,8 @@ class Api(Objects):
     ) -> None:
         super().__init__()
         self._token, self._certificate = token, certificate
+        self.gate: Callable[[Request], object] = lambda _: None
+        """Called before each answer; it may wait."""
         self._server = Server(self, port)
         if certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -101,6 +103,7 @@ class Api(Objects):
 
     def answer(self, request: Request) -> Object:
         """The object that answers a request. Raises Declined."""
+        self.gate(request)
         if self._token is not None and request.authorization not in ("", f"Bearer {self._token}"):
             raise Declined(401, "Unauthorized", "Unauthorized")
         if request.method == "POST" and request.path == REVIEWS:
@@ -156,7 +159,13 @@ class Api(Objects):
             raise Declined(
                 422, "Invalid", "the sandbox knows no directives and no lists merged by key"
             )
-        return self.patch_node(name, request.body, dry_run=request.query.get("dryRun") == "All")
+        return self.patch_node(
+            name,
+            request.body,
+            dry_run=request.query.get("dryRun") == "All",
+            # As a real server, which takes the beginning of the User-Agent.
+            manager=request.query.get("fieldManager") or request.user_agent.partition("/")[0],
+        )
 
     def _demand(
         self,

@@ -26,6 +26,7 @@ class Request:
     accept: str
     authorization: str
     body: Any = None
+    user_agent: str = ""
 
 
 class Answers(Protocol):
@@ -118,6 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             accept=self.headers.get("Accept", ""),
             authorization=self.headers.get("Authorization", ""),
             body=json.loads(body) if body else None,
+            user_agent=self.headers.get("User-Agent", ""),
         )
 
     def log_message(self, format: str, *arguments: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from breakglass.sandbox import machine_ids
+from breakglass.sandbox.managers import managed_fields
 from breakglass.sandbox.rules import Declined, Object, is_selected, merged, validate
 from breakglass.sandbox.tables import KINDS
 
@@ -140,14 +141,26 @@ class Objects:
         with self._lock:
             del self._objects["nodes"]["", name]
 
+    def remove_pod(self, name: str, *, namespace: str = "default") -> None:
+        with self._lock:
+            del self._objects["pods"][namespace, name]
+
     def node(self, name: str) -> Object:
         """A copy of a Node as it is now."""
         with self._lock:
             return copy.deepcopy(self.find("nodes", "", name))
 
-    def patch_node(self, name: str, patch: Mapping[str, Any], *, dry_run: bool = False) -> Object:
+    def patch_node(
+        self,
+        name: str,
+        patch: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+        manager: str = "kubectl",
+    ) -> Object:
         """Merge a patch (RFC 7396) into a node. As with a real server, a patch that changes nothing
-        makes no new resourceVersion. Raises Declined.
+        makes no new resourceVersion, and `managedFields` says which client set what. Raises
+        Declined.
         """
         with self._lock:
             before = self.find("nodes", "", name)
@@ -172,6 +185,9 @@ class Objects:
             self._version += 1
             # A new object, since another thread may still read the old one.
             after["metadata"] = after["metadata"] | {"resourceVersion": str(self._version)}
+            after["metadata"].pop("managedFields", None)
+            if managed := managed_fields(before, after, manager):
+                after["metadata"]["managedFields"] = managed
             self._objects["nodes"]["", name] = after
             return copy.deepcopy(after)
 

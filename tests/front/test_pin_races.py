@@ -1,0 +1,1 @@
+"""Two pins at the same time: exactly one wins."""

@@ -128,7 +128,9 @@ def node(
     architecture: str = "amd64",
 ) -> Node:
     conditions = ("DiskPressure",) if pressure else ()
-    return Node(name, "10.0.20.1", architecture, ready, conditions, Mark(cordoned, annotation), "1")
+    return Node(
+        name, ("10.0.20.1",), architecture, ready, conditions, Mark(cordoned, annotation), "1"
+    )
 
 
 def lines(plan: Plan) -> list[str]:

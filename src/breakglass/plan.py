@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 Argv = tuple[str, ...]
@@ -188,6 +188,8 @@ class PatchNode(Described):
     """The version that was read. Not shown: kubelets move it all the time; a conflict is re-read
     and judged again.
     """
+    kubectl: Argv = field(default=("kubectl",), compare=False, kw_only=True)
+    """The command in its line, with the options that name the cluster."""
 
     def body(self) -> Mapping[str, object]:
         """The merge patch, without the guard."""
@@ -201,7 +203,7 @@ class PatchNode(Described):
     def __str__(self) -> str:
         return "operator$ " + shlex.join(
             (
-                "kubectl",
+                *self.kubectl,
                 "patch",
                 "node",
                 self.node,
@@ -256,3 +258,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""
     warnings: tuple[str, ...] = ()
+
+    def with_kubectl(self, kubectl: Argv) -> "Plan":
+        """The same plan, whose patches name the cluster that they are sent to."""
+        steps = tuple(
+            replace(step, kubectl=kubectl) if isinstance(step, PatchNode) else step
+            for step in self.steps
+        )
+        return replace(self, steps=steps)

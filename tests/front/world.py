@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.cli.exit_codes import BY_COMMAND
-from breakglass.sandbox import image
+from breakglass.sandbox import image, machine_ids
+from breakglass.sandbox.api import Api
 from breakglass.sandbox.environment import NODES, TAG, Environment
 from breakglass.sandbox.hosts import Host
 from breakglass.sandbox.ports import ADDRESS
@@ -118,8 +119,29 @@ class World:
             self.environment.api.add_node(
                 node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE
             )
+            self.is_machine(node, node)
         self.environment.config.write_bytes(self._first_config)
         self.environment.push(TAG)
+
+    def is_machine(self, node: str, boot: str, machine: str | None = None) -> None:
+        """The node's host is the machine with this name, or only its kernel is."""
+        machine_ids.write(
+            self.root(node),
+            boot=machine_ids.boot_id(boot),
+            machine=machine_ids.machine_id(machine or boot),
+        )
+
+    @contextmanager
+    def other_cluster(self, *nodes: str) -> Iterator[Api]:
+        """The kubeconfig means another cluster for a while: its nodes are other machines."""
+        with Api() as api:
+            for node in nodes:
+                api.add_node(node, internal_ip=ADDRESS, machine=f"{node} elsewhere")
+            api.kubeconfig(self.environment.kubeconfig, "elsewhere")
+            try:
+                yield api
+            finally:
+                self.environment.api.kubeconfig(self.environment.kubeconfig)
 
     def publish(self) -> None:
         """The VM and the NAS hold TAG, by a snapshot."""

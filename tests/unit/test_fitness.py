@@ -7,8 +7,11 @@ import pytest
 from breakglass.commands.fitness import Kind, Needs, in_words, needs_of, refusal, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.config import Nodes
-from breakglass.observe.cluster import Node
-from breakglass.observe.machine import Disk, Machine
+from breakglass.observe.cluster import Node, parse_node
+from breakglass.observe.containerd import Ctr, read_disk_of_content
+from breakglass.observe.machine import Disk, Machine, read_machine
+from breakglass.plan import Argv, Host
+from breakglass.ports import Result
 from tests.facts import MANY, NODE, machine, node
 
 NEEDS = Needs(tolerates=("ci.example/only",), selector=(("role", "ci"),), architecture="amd64")
@@ -151,3 +154,83 @@ def test_an_import_may_not_wake_the_collection_of_images(
 def test_a_tarball_fits_to_the_last_byte() -> None:
     assert no_room_for_tarball(1000, 1000) == ""
     assert "MB needed" in no_room_for_tarball(999, 1000)
+
+
+def test_the_facts_are_those_of_the_node_object() -> None:
+    node_info = {
+        "architecture": "amd64",
+        "operatingSystem": "linux",
+        "containerRuntimeVersion": "cri-o://1.33.0",
+    }
+    taints = [
+        {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
+        {"key": "dedicated", "effect": "NoSchedule"},
+        {"key": "dedicated", "effect": "NoExecute"},
+        {"key": "slow", "effect": "PreferNoSchedule"},
+    ]
+    conditions = [
+        {"type": "Ready", "status": "True"},
+        {"type": "PIDPressure", "status": "True"},
+        {"type": "MemoryPressure", "status": "Unknown"},
+        {"type": "NetworkUnavailable", "status": "True"},
+    ]
+    known = parse_node(
+        {
+            "metadata": {"name": "n", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"unschedulable": True, "taints": taints},
+            "status": {
+                "conditions": conditions,
+                "allocatable": {"pods": "0"},
+                "nodeInfo": node_info,
+            },
+        }
+    )
+    assert known.taints == ("dedicated",)
+    assert known.conditions == ("PIDPressure", "NetworkUnavailable")
+    assert (known.pods, known.runtime, known.operating_system, known.is_being_deleted) == (
+        0,
+        "cri-o://1.33.0",
+        "linux",
+        True,
+    )
+
+
+class Answers:
+    """ports.Reads, of a host that prints what is given for the first word of a command."""
+
+    def __init__(self, **printed: str) -> None:
+        self.printed = printed
+
+    def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has them)
+        return Result(0, self.printed[pipeline[0][0]].encode(), b"")
+
+
+@pytest.mark.parametrize(
+    ("printed", "commands", "python"),
+    [
+        ("python3 3 6\nctr\n", {"python3", "ctr"}, (3, 6)),
+        ("python3 3 13\n", {"python3"}, (3, 13)),
+        ("ctr\n", {"ctr"}, None),
+    ],
+)
+def test_the_version_of_python3_is_read_with_the_programs(
+    printed: str, commands: set[str], python: tuple[int, int] | None
+) -> None:
+    answer = Answers(sh=f"x86_64\n1000\n{printed}end\n")
+    there = read_machine(answer, NODE, "/var/breakglass", ("python3", "ctr"))
+    assert (set(there.commands), there.python) == (commands, python)
+
+
+def test_the_disk_of_containerd_is_the_one_that_its_content_lies_on() -> None:
+    df = (
+        "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sdb1 100 60 40 60% /data\n"
+    )
+    plugins = (
+        "Type:         io.containerd.content.v1\nExports:     \n"
+        "              root      /data/containerd/io.containerd.content.v1.content\n"
+    )
+    ctr = Ctr(("ctr",), "k8s.io")
+    disk = read_disk_of_content(Answers(ctr=plugins, df=df), NODE, ctr)
+    directory = "/data/containerd/io.containerd.content.v1.content"
+    assert disk == Disk(102400, 40960, directory)
+    assert read_disk_of_content(Answers(ctr="", df=df), NODE, ctr) is None

@@ -1,5 +1,6 @@
 """Which kubeconfig is in force, and credential plugins, seen through the adapter's wire."""
 
+import json
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from breakglass.cluster_name import ClusterName
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
@@ -290,3 +292,51 @@ def test_inside_a_pod_whose_service_account_is_not_mounted_that_is_reported(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
     assert "service account" in fault(Kubernetes()).message
+
+
+def test_the_cluster_is_named_without_contacting_it_or_running_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = {"exec": {"command": "/nonexistent"}}
+    path = kubeconfig(
+        tmp_path / "config",
+        "https://me:hunter2@10.0.20.100:6443/k8s/c-1/",
+        context="home",
+        user=user,
+    )
+    named = Cluster(Kubernetes(kubeconfig=path)).name()
+    assert named == ClusterName("home", "https://10.0.20.100:6443/k8s/c-1", str(path))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    for settings in (Kubernetes(), Kubernetes(kubeconfig=path)):
+        # kubectl by itself reads the same file.
+        assert Cluster(settings).name() == ClusterName("home", "https://10.0.20.100:6443/k8s/c-1")
+    path.write_text("no: [kubeconfig")
+    assert Cluster(Kubernetes()).name() is None
+
+
+def test_without_a_kubeconfig_only_a_pod_knows_its_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Cluster(Kubernetes()).name() is None
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    assert Cluster(Kubernetes()).name() == ClusterName(None, "https://[fd00::1]:6443")
+    assert Cluster(Kubernetes(kubeconfig=tmp_path / "absent")).name() is None
+
+
+def test_a_run_stays_with_the_context_that_it_began_with(
+    api: FaultyApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kubeconfig(tmp_path / "config", api.url, context="home", user={"token": "right"})
+    cluster = Cluster(Kubernetes(kubeconfig=path))
+    assert cluster.nodes() == []
+    monkeypatch.setattr("breakglass.kube.cluster.FRESH_SECONDS", 0.0)
+    both = json.loads(path.read_text())
+    both["contexts"].append({"name": "other", "context": {"cluster": "other"}})
+    both["clusters"].append({"name": "other", "cluster": {"server": "http://127.0.0.1:1"}})
+    path.write_text(json.dumps(both | {"current-context": "other"}))
+    assert cluster.nodes() == []
+    assert str(cluster.name()) == f"home ({api.url})"
+    kubeconfig(path, "http://127.0.0.1:1", context="home", user={"token": "right"})
+    with pytest.raises(Unreachable, match="the kubeconfig was changed during this run"):
+        cluster.nodes()

@@ -1,6 +1,8 @@
 """The script lock: held for as long as whoever started it lives, and reported to the next."""
 
+import errno
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from breakglass.remote.lock import hold
 from tests.interpreters import script
 
 pytestmark = pytest.mark.usefixtures("host_python")
@@ -48,3 +51,24 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
         reported, said = process.communicate(timeout=10)
     assert (process.returncode, reported, said) == (4, "", "it is a symbolic link\n")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "printed"), [(errno.ENOSPC, 0, "held\n"), (errno.EIO, 4, "")]
+)
+def test_on_a_full_disk_it_is_held_though_nobody_can_write_down_by_whom(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    status: int,
+    printed: str,
+) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "pwrite", fails)
+    lifeline, caller = os.pipe()
+    os.close(caller)
+    assert hold(str(tmp_path / "lock"), "ana@laptop", lifeline, 60) == status
+    assert capsys.readouterr().out == printed

@@ -1027,7 +1027,7 @@ def test_where_nodes_may_not_be_patched_and_nothing_else_is_to_do_that_is_the_en
 def test_with_names_an_annotation_of_another_node_that_may_not_be_patched_is_none_of_it(
     names: tuple[str, ...],
 ) -> None:
-    other = replace(node("k8s-node2", annotation=OURS), address="10.0.20.2")
+    other = replace(node("k8s-node2", annotation=OURS), addresses=("10.0.20.2",))
     facts = facts_of(taken_site(), nodes=(node("k8s-node1"), other), may_patch=False)
     assert lines(restored(facts, *names)) == [f"k8s-node1$ {LOCK}", *UNDOING]
     assert left_over(facts, *names) is None

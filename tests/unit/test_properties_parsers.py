@@ -25,6 +25,7 @@ from breakglass.observe.containerd import (
 )
 from breakglass.observe.docker import Docker, read_docker, read_local_size
 from breakglass.observe.machine import Machine, read_hashes, read_machine
+from breakglass.observe.machine_ids import MachineIds, read_machine_ids
 from breakglass.observe.pulls import Pull, read_pulls
 from breakglass.observe.record import Record, parse_records
 from breakglass.observe.shelf import Shelf, read_shelf
@@ -161,6 +162,8 @@ TOML = (
     "server = 1979-05-27T07:32:00Z\nca = { a = 1 }\n",
 )
 
+BOOT_ID = "5c4d419d-c6a3-4271-9939-8a08758c6978"
+
 
 def of_a_node(argv: Argv) -> tuple[str, ...]:
     """What each of our questions is answered with."""
@@ -178,6 +181,8 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
         ("python3", "breakglass-remote.pyz", "registries"): (json.dumps(PULLS),),
         ("sh", "-c"): (SHELF, "absent\n")
         if "shelf" in argv
+        else (f"{BOOT_ID}\n{'0' * 32}\nend\n", f"{BOOT_ID}\n\nend\n")
+        if "machine-ids" in argv
         else ("x86_64\n1000000\npython3\nend\n",),
         ("docker", "info"): (
             "20.10.24 overlay2 /var/lib/docker\n",
@@ -204,6 +209,7 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
 
 READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "machine": (lambda reads: read_machine(reads, HOST, "/shelf", ("python3",)), Machine),
+    "which machine it is": (lambda reads: read_machine_ids(reads, HOST), MachineIds),
     "hashes": (lambda reads: read_hashes(reads, HOST, ("/shelf/x",)), dict[str, str]),
     "docker": (lambda reads: read_docker(reads, HOST), Docker),
     "docker's choice of platform": (

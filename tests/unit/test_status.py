@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from breakglass.cli.outcome import to_json
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread, status_result
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
 from breakglass.commands.status_next import next_step
 from breakglass.commands.status_page import lines, size_text
+from breakglass.commands.whole_cluster import doubt
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin
@@ -677,7 +679,7 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         reported["nodes"][-1]["holds"],
         reported["nodes"][-1]["should_answer"],
     ) == (False, None, None)
-    assert reported["api"] == {"reached": True, "error": None}
+    assert reported["api"] == {"reached": True, "error": None, "doubt": None}
 
 
 def test_long_names_and_long_errors_stay_within_the_page() -> None:
@@ -688,3 +690,12 @@ def test_long_names_and_long_errors_stay_within_the_page() -> None:
         nodes=(lost("n" * 200), seen("m" * 60, missing=())),
     )
     assert max(map(len, lines(facts))) <= 80
+
+
+def test_the_cluster_is_named_and_a_list_of_nodes_that_cannot_be_whole_is_a_finding() -> None:
+    home = ClusterName("home", "https://10.0.20.100:6443")
+    assert "cluster: home (https://10.0.20.100:6443)" in lines(replace(WELL, cluster=home))
+    empty = replace(WELL, nodes=(), cluster=home, doubt=doubt((), (), home))
+    assert "home (https://10.0.20.100:6443) lists no nodes" in page(empty)
+    assert next_step(empty).startswith("choose another context")
+    assert result(empty)["api"]["doubt"] == empty.doubt

@@ -51,7 +51,7 @@ DryRun = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Anyway = Annotated[
-    bool, typer.Option("--anyway", help="Go on with a NODE that does not fit, with a warning.")
+    bool, typer.Option("--anyway", help="Go on with a node that does not fit, or is another one.")
 ]
 
 
@@ -226,8 +226,8 @@ def pin(
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="Why; stored in the annotation.")
     ] = "",
-    anyway: Anyway = False,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Cordons every other schedulable node, and remembers in the cluster that it did.
@@ -236,7 +236,7 @@ def pin(
     """
     from breakglass.cli.pin import run_pin
 
-    return run_pin(context.obj, node=node, reason=reason, anyway=anyway, yes=yes, dry_run=dry_run)
+    return run_pin(context.obj, node=node, reason=reason, yes=yes, anyway=anyway, dry_run=dry_run)
 
 
 @runbook()
@@ -252,6 +252,7 @@ def restore(
         ),
     ] = None,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """Undo pin and import: uncordon what we cordoned, remove what import set up.
@@ -260,7 +261,9 @@ def restore(
     """
     from breakglass.cli.restore import run_restore
 
-    return run_restore(context.obj, nodes=tuple(nodes or ()), yes=yes, dry_run=dry_run)
+    return run_restore(
+        context.obj, nodes=tuple(nodes or ()), yes=yes, anyway=anyway, dry_run=dry_run
+    )
 
 
 @all_at_once(cls=WithCommand)
@@ -270,8 +273,8 @@ def recover(
     tag: Annotated[
         str, Tag(help="Of the tarball; latest: what the link of the source means.")
     ] = "latest",
-    anyway: Anyway = False,
     yes: Yes = False,
+    anyway: Anyway = False,
     dry_run: DryRun = False,
 ) -> int:
     """The whole runbook: check, choose a node, fetch, import, pin. Refused (3) while a registry
@@ -289,8 +292,8 @@ def recover(
         node=node,
         tag=tag,
         command=command,
-        anyway=anyway,
         yes=yes,
+        anyway=anyway,
         dry_run=dry_run,
     )
 

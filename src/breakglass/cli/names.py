@@ -12,7 +12,7 @@ def checked_tag(tag: str | None) -> str | None:
     return None if tag == "latest" else tag
 
 
-def chosen(session: Session, node: str | None, *, command: str, anyway: bool = False) -> Chosen:
+def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
     """The node that was named, if it fits. If none was: the node that fits best, with the reason
     printed.
     """
@@ -22,4 +22,4 @@ def chosen(session: Session, node: str | None, *, command: str, anyway: bool = F
         session.screen.show(choice.why)
         return choice
     check_node_name(node)
-    return named(environment, node, command=command, anyway=anyway)
+    return named(environment, node, command=command)

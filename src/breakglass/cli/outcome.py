@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from breakglass.cluster_name import ClusterName
 from breakglass.errors import BreakglassError
 from breakglass.plan import Step
 
@@ -34,6 +35,8 @@ class Outcome:
     """The command's frozen result; None where it did not come so far."""
     error: BreakglassError | None = None
     exit_code: int = 0
+    cluster: ClusterName | None = None
+    """The one that the kubeconfig means; None where there is no kubeconfig."""
 
     def to_json(self) -> dict[str, Any]:
         """The object of contract `--json`: fields are added, never renamed."""
@@ -51,6 +54,8 @@ class Outcome:
             "exit_code": self.exit_code,
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,
+            "cluster": self.cluster
+            and {"context": self.cluster.context, "server": self.cluster.server},
             "steps": [step.to_json() for step in self.steps],
             "result": {} if self.result is None else to_json(self.result),
             "error": error,

@@ -9,21 +9,19 @@ from breakglass.observe.cluster import Node
 
 
 def run_pin(
-    options: Options, *, node: str | None, reason: str, anyway: bool, yes: bool, dry_run: bool
+    options: Options, *, node: str | None, reason: str, yes: bool, anyway: bool, dry_run: bool
 ) -> int:
     """Cordon every node but one."""
-    return run_command(
-        "pin",
-        lambda session: _work(session, node=node, reason=reason, anyway=anyway, yes=yes),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> pin.PinResult:
+        session.go_on_anyway(anyway)
+        return _work(session, node=node, reason=reason, yes=yes)
+
+    return run_command("pin", work, options, dry_run=dry_run)
 
 
-def _work(
-    session: Session, *, node: str | None, reason: str, anyway: bool, yes: bool
-) -> pin.PinResult:
-    target = chosen(session, node, command="pin", anyway=anyway).target
+def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> pin.PinResult:
+    target = chosen(session, node, command="pin").target
     done = pin_to(session, target, reason=reason, yes=yes, nodes=target.nodes)
     if not session.outcome.dry_run:
         session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")

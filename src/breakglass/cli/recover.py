@@ -3,11 +3,12 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
+from breakglass.cli.on_cluster import plan_on
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_screen import in_short, show_stages
@@ -40,29 +41,26 @@ def run_recover(
     node: str | None,
     tag: str,
     command: tuple[str, ...],
-    anyway: bool,
     yes: bool,
+    anyway: bool,
     dry_run: bool,
 ) -> int:
     """Do the whole runbook; with COMMAND the exit code is COMMAND's, if the rest went well."""
+
+    def work(session: Session) -> RecoverResult:
+        session.go_on_anyway(anyway)
+        return _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes)
+
     return run_command(
         "recover",
-        lambda session: _work(
-            session, node=node, tag=checked_tag(tag), command=command, anyway=anyway, yes=yes
-        ),
+        work,
         options,
         dry_run=dry_run,
     )
 
 
 def _work(
-    session: Session,
-    *,
-    node: str | None,
-    tag: str | None,
-    command: tuple[str, ...],
-    anyway: bool,
-    yes: bool,
+    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
 ) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:
@@ -74,15 +72,13 @@ def _work(
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
-    facts, stages = _plan(
-        session, checklist, node=node, tag=tag, anyway=anyway, restores=bool(command)
-    )
+    facts, stages = _plan(session, checklist, node=node, tag=tag, restores=bool(command))
     steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepOutcome(step) for step in steps]
         return _result(facts, checklist, stages, tag=tag)
     if steps or command:
-        session.screen.show(in_short(facts, stages, len(steps)))
+        session.screen.show(in_short(facts, stages, len(steps), session.cluster.name()))
         also = ", and give it back after the command" if command else ""
         session.agree(f"Do all this{also}?", yes=yes)
     session.announced = tuple(stage.plan for stage in stages if stage.plan)
@@ -114,14 +110,13 @@ def _plan(
     *,
     node: str | None,
     tag: str | None,
-    anyway: bool,
     restores: bool,
 ) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
     """The stages `check` and `node`: nothing is changed by them."""
     screen = session.screen
     with _mentioning_a_pin(session), checklist.doing("check"):
         session.environment.note("asking the registries")
-        registries, choice = _looked(session, node=node, tag=tag, anyway=anyway)
+        registries, choice = _looked(session, node=node, tag=tag)
         screen.show(f"    {recover.judge(registries)}")
     with _mentioning_a_pin(session), checklist.doing("node"):
         if isinstance(choice, BreakglassError):
@@ -142,6 +137,10 @@ def _plan(
             tag=tag,
             restores=restores,
         )
+    named = session.cluster.name
+    stages = tuple(
+        replace(stage, plan=stage.plan and plan_on(stage.plan, named)) for stage in stages
+    )
     return facts, stages
 
 
@@ -197,13 +196,13 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
 
 
 def _looked(
-    session: Session, *, node: str | None, tag: str | None, anyway: bool
+    session: Session, *, node: str | None, tag: str | None
 ) -> tuple[tuple[Found, ...], Chosen | BreakglassError]:
     """The registries, and meanwhile the nodes: each may take its deadline."""
 
     def choose() -> Chosen | BreakglassError:
         try:
-            return recover.choose(session.environment, node=node, anyway=anyway)
+            return recover.choose(session.environment, node=node)
         except BreakglassError as error:
             return error
 

@@ -1,6 +1,7 @@
 """Prints the whole plan of recover, before the question."""
 
 from breakglass.cli.session import Session
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import recover
 from breakglass.plan import PatchNode, Step
 from breakglass.text import inert
@@ -32,7 +33,12 @@ def show_stages(
     return steps
 
 
-def in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int) -> str:
+def in_short(
+    facts: recover.Facts,
+    stages: tuple[recover.Stage, ...],
+    count: int,
+    cluster: ClusterName | None,
+) -> str:
     """What stands right above the question, when the lines have left the screen."""
     cordoned = [
         step.node
@@ -41,7 +47,9 @@ def in_short(facts: recover.Facts, stages: tuple[recover.Stage, ...], count: int
         for step in stage.plan.steps
         if isinstance(step, PatchNode)
     ]
+    where = f" on cluster {cluster}" if cluster else ""
     return (
-        f"In short, {count} steps: {facts.option.tarball.file} from {facts.option.shelf.host} to "
-        f"{facts.node}, into its containerd; cordoned: {', '.join(cordoned) or 'no node more'}."
+        f"In short, {count} steps{where}: {facts.option.tarball.file} from "
+        f"{facts.option.shelf.host} to {facts.node}, into its containerd; cordoned: "
+        f"{', '.join(cordoned) or 'no node more'}."
     )

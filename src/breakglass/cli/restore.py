@@ -8,14 +8,16 @@ from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError
 
 
-def run_restore(options: Options, *, nodes: tuple[str, ...], yes: bool, dry_run: bool) -> int:
+def run_restore(
+    options: Options, *, nodes: tuple[str, ...], yes: bool, anyway: bool, dry_run: bool
+) -> int:
     """Undo what pin and import changed, on all nodes or on those that are named."""
-    return run_command(
-        "restore",
-        lambda session: _work(session, nodes=nodes, yes=yes),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> restore.RestoreResult:
+        session.go_on_anyway(anyway)
+        return _work(session, nodes=nodes, yes=yes)
+
+    return run_command("restore", work, options, dry_run=dry_run)
 
 
 def _work(session: Session, *, nodes: tuple[str, ...], yes: bool) -> restore.RestoreResult:

@@ -55,6 +55,7 @@ def run_command(
     if session is not None:
         session.journal.end(outcome.exit_code)
     if options.json:
+        outcome.cluster = session.cluster.name() if session is not None else None
         screen.object(outcome.to_json())
     if tolerate_failure and 3 <= outcome.exit_code <= 7:
         screen.warn(

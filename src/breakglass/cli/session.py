@@ -5,6 +5,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from breakglass.apply import apply
 from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
+from breakglass.cli.on_cluster import job_on, question_on
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
 from breakglass.commands import Environment, Identity
@@ -76,7 +78,19 @@ class Session:
             ),
             may_patch=self.cluster.can_patch_nodes,
             note=screen.aside,
+            cluster_name=self.cluster.name,
+            warn=self._warn_once,
         )
+        self._warned: set[str] = set()
+
+    def go_on_anyway(self, anyway: bool) -> None:
+        """`--anyway`: a node that does not fit, or whose host is another one, is a warning."""
+        self.environment = replace(self.environment, anyway=anyway)
+
+    def _warn_once(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
+            self.screen.warn(line)
 
     def close(self) -> None:
         self.hosts.close()
@@ -94,6 +108,7 @@ class Session:
         """Read, decide and show the plan. Unless it is a dry run, execute this plan, then read
         back that nothing is left to do.
         """
+        job = job_on(job, self.cluster.name)
         facts = job.observe()
         plan = job.decide(facts)
         first = len(self.outcome.steps)
@@ -104,7 +119,7 @@ class Session:
         if self.outcome.dry_run or not plan.steps:
             return Done(facts, facts, plan)
         if job.question:
-            self.agree(job.question, yes=yes)
+            self.agree(question_on(job.question, plan.steps, self.cluster.name), yes=yes)
         whole = self.announced if is_announced else (plan,)
         reports = _Reports(
             self,

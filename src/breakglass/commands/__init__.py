@@ -4,8 +4,9 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from breakglass.cluster_name import ClusterName
 from breakglass.config import REGISTRY_VM, Config
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
@@ -42,8 +43,6 @@ class Target:
     """The line that says how it was found."""
     nodes: tuple[Node, ...] | None = None
     """The cluster, where it was read on the way."""
-    anyway: bool = False
-    """The operator goes on with this node though it does not fit."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,15 @@ class Environment:
     """Whether the API lets us patch nodes; None: it would not say."""
     note: Callable[[str], None] = lambda _: None
     """Tells the operator what is being looked at, while it takes time."""
+    cluster_name: Callable[[], ClusterName | None] = lambda: None
+    """Which cluster the kubeconfig means; nothing is contacted for it."""
+    warn: Callable[[str], None] = lambda _: None
+    anyway: bool = False
+    """The operator goes on with a node that does not fit, or whose host is not the machine that the
+    API means.
+    """
+    reached: dict[str, str] = field(default_factory=dict)
+    """Node with several addresses -> the address that it was reached by in this run."""
 
     @property
     def registry_vm(self) -> Host:
@@ -93,6 +101,9 @@ class Environment:
         return Ctr(self.config.nodes.ctr, self.config.nodes.namespace)
 
     def nodes(self) -> tuple[Node, ...]:
+        """Every node, and on the screen which cluster that is. Raises Unreachable."""
+        if name := self.cluster_name():
+            self.note(f"asking cluster {name}")
         return read_nodes(self.cluster)
 
     def resolve(self, name: str, nodes: tuple[Node, ...] | None = None) -> Target:
@@ -113,9 +124,11 @@ class Environment:
                 f"{name} is used as the SSH host: it is not in nodes.hosts, and the API was "
                 f"not reached ({error.message})",
             )
-        found = next((node for node in known if name == node.name), None) or next(
-            (node for node in known if name == node.address), None
-        )
+        found = next((node for node in known if name == node.name), None)
+        if found is None:
+            # An address that several nodes have is none of them.
+            addressed = [node for node in known if name in node.addresses]
+            found = addressed[0] if len(addressed) == 1 else None
         if found is not None:
             return replace(self.target_of(found), nodes=known)
         host = self._node_host(name, name)
@@ -138,11 +151,29 @@ class Environment:
         )
 
     def target_of(self, node: Node) -> Target:
-        """A node that the API knows."""
+        """A node that the API knows. Of several addresses the first by which it is reached: there
+        may be no route for IPv6 from here, or none for IPv4.
+        """
         hosts = self.config.nodes.hosts
-        address = hosts.get(node.name) or node.address or node.name
+        address = hosts.get(node.name) or self._address_of(node)
         where = "nodes.hosts" if node.name in hosts else "InternalIP"
         return Target(self._node_host(node.name, address), f"{node.name} is {address} ({where})")
+
+    def _address_of(self, node: Node) -> str:
+        first = next(iter(node.addresses), node.name)
+        if len(node.addresses) < 2:
+            return first
+        if node.name not in self.reached:
+            answering = (each for each in node.addresses if self._answers(node.name, each))
+            self.reached[node.name] = next(answering, first)
+        return self.reached[node.name]
+
+    def _answers(self, name: str, address: str) -> bool:
+        try:
+            self.hosts.ask(self._node_host(name, address), ("true",))
+        except Unreachable:
+            return False
+        return True
 
     def _node_host(self, name: str, address: str) -> Host:
         user = self.config.nodes.ssh_user

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Environment, Unread
+from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import Unreachable, Usage
 from breakglass.observe.shelf import Shelf
@@ -17,7 +19,7 @@ LATE = f"no answer within {SECONDS:g} s"
 API, REGISTRIES = "API server", "the registries"
 RUNBOOK = "breakglass recover; or step by step: breakglass fetch, then import, then pin"
 SAID = {State.REFUSES: "refused us", State.UNREACHABLE: "was not reached"}
-Answer = tuple[Found, ...] | Shelf | int | Unread
+Answer = tuple[Found, ...] | Shelf | list[str] | Unread
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Facts:
     unread: tuple[Unread, ...]
     """Sources and, under the name `API server`, the cluster."""
     nodes: int | None
+    cluster: ClusterName | None = None
+    doubt: str = ""
+    """Why the list of nodes is not to be believed."""
 
 
 class Need(StrEnum):
@@ -82,13 +87,15 @@ def observe(environment: Environment, *, tag: str) -> Facts:
         host.name: partial(environment.source, host, directory)
         for host, directory in environment.sources
     }
-    questions |= {API: partial(_count, environment), REGISTRIES: lambda: environment.look(tag)}
+    questions |= {API: partial(_names, environment), REGISTRIES: lambda: environment.look(tag)}
     answers = dict(zip(questions, together(list(questions.values()), seconds=SECONDS), strict=True))
     registries = answers.pop(REGISTRIES)
     others = [
         Unread(name, Unreachable(f"{name}: {LATE}", where=name)) if answer is None else answer
         for name, answer in answers.items()
     ]
+    names = next((answer for answer in others if isinstance(answer, list)), None)
+    cluster = environment.cluster_name()
     return Facts(
         tag,
         registries
@@ -99,13 +106,15 @@ def observe(environment: Environment, *, tag: str) -> Facts:
         ),
         tuple(answer for answer in others if isinstance(answer, Shelf)),
         tuple(answer for answer in others if isinstance(answer, Unread)),
-        next((answer for answer in others if isinstance(answer, int)), None),
+        len(names) if names is not None else None,
+        cluster,
+        "" if names is None else doubt(names, environment.config.nodes.hosts, cluster),
     )
 
 
-def _count(environment: Environment) -> int | Unread:
+def _names(environment: Environment) -> list[str] | Unread:
     try:
-        return len(environment.nodes())
+        return [node.name for node in environment.nodes()]
     except Unreachable as error:
         return Unread(API, error)
 
@@ -212,7 +221,10 @@ def lines(facts: Facts) -> tuple[str, ...]:
     lines += [_shelf_line(shelf) for shelf in facts.shelves]
     lines += [str(unread) for unread in facts.unread]
     if facts.nodes is not None:
-        lines.append(f"API server: answers, {facts.nodes} nodes")
+        name = f" of cluster {facts.cluster}" if facts.cluster else ""
+        lines.append(f"API server: answers, {facts.nodes} nodes{name}")
+    if facts.doubt:
+        lines.append(f"API server: {facts.doubt}; {another_context(facts.cluster)}")
     return tuple(lines)
 
 

@@ -1,18 +1,20 @@
 """NODE of a command: the node that was named, or the node that fits best."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from breakglass.commands import Environment, Target, Unread
 from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
+from breakglass.commands.right_host import WrongHost, check, none_fits
+from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
-from breakglass.observe.machine import read_machine
+from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
 SECONDS = 30.0
@@ -29,18 +31,23 @@ class Chosen:
     """What was read of the sources for the choice."""
 
 
-def named(environment: Environment, node: str, *, command: str, anyway: bool = False) -> Chosen:
-    """The node that was named. Raises Refused where it does not fit, unless `anyway`: then the plan
-    of the pin warns. With the API down what the node itself reports decides.
+def named(environment: Environment, node: str, *, command: str) -> Chosen:
+    """The node that was named, where the host that SSH reaches is that node. With the API down it
+    is not known whether it is, and what the host itself reports decides whether it fits.
+
+    Raises WrongHost and Refused, unless the operator goes on anyway: then the plan of the pin
+    warns.
     """
     hosts, nodes = environment.config.nodes.hosts, None
     if command == "pin" or node in hosts:  # for other names `resolve` asks the API itself
-        nodes = _nodes_or_none(environment, command)
+        nodes = _nodes_or_none(environment, command, node)
     target = environment.resolve(node, nodes)
     # The plan of a pin judges by itself: that another pin is in force comes first.
-    if command != "pin" and not anyway:
-        _check_fits(environment, target, command)
-    return Chosen(replace(target, anyway=anyway), f"{node} was named")
+    if command != "pin":
+        check(environment, target.host, target.nodes)
+        if not environment.anyway:
+            _check_fits(environment, target, command)
+    return Chosen(target, f"{node} was named")
 
 
 def _check_fits(environment: Environment, target: Target, command: str) -> None:
@@ -57,19 +64,26 @@ def _check_fits(environment: Environment, target: Target, command: str) -> None:
         raise refusal(name, reasons, command=command, nodes=nodes)
 
 
-def _nodes_or_none(environment: Environment, command: str) -> tuple[Node, ...] | None:
+def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
     """The cluster; None where the API is down and the command works without it."""
     try:
         return environment.nodes()
-    except Unreachable:
+    except Unreachable as error:
         if command == "pin":
             raise
+        environment.note(
+            f"the API was not reached, so it is not known whether "
+            f"{environment.resolve(node, ()).host.ssh} is {node}: {error.message}"
+        )
         return None
 
 
 def choose_for(environment: Environment, *, command: str) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down."""
     nodes = _read_nodes(environment, command)
+    if not nodes:
+        cluster = environment.cluster_name()
+        raise Refused(doubt((), (), cluster), next_step=another_context(cluster))
     sources, candidates = _read(environment, nodes, command)
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
@@ -77,13 +91,18 @@ def choose_for(environment: Environment, *, command: str) -> Chosen:
     offered = verified[0] if verified else None
     record = offered.record if offered else None
     architecture = record.platform.rpartition("/")[2] if record else ""
+    wrong = [each.node.name for each in candidates if isinstance(each.machine, WrongHost)]
+    if wrong and not any(isinstance(each.machine, Machine | Unreachable) for each in candidates):
+        raise none_fits(wrong, environment.cluster_name())
     choice = choose(
         candidates,
         command=command,
         needs=needs_of(environment.config.nodes, architecture=architecture),
         offered=offered,
     )
-    return Chosen(environment.resolve(choice.node, nodes), choice.why, sources)
+    target = environment.resolve(choice.node, nodes)
+    check(environment, target.host, nodes)  # the target of a pin was perhaps not asked
+    return Chosen(target, choice.why, sources)
 
 
 def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
@@ -113,7 +132,7 @@ def _read(
         partial(environment.source, host, directory) for host, directory in sources
     ]
     # Only the nodes have a deadline: a NAS may take longer than a node that would be chosen.
-    read_nodes = [partial(_read_candidate, environment, node) for node in asked]
+    read_nodes = [partial(_read_candidate, environment, node, nodes) for node in asked]
     answers = together([*questions, lambda: together(read_nodes, seconds=SECONDS)])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf | Unread))
     read = {
@@ -130,10 +149,11 @@ def _read(
     return shelves, candidates
 
 
-def _read_candidate(environment: Environment, node: Node) -> Candidate:
+def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
     nodes, name = environment.config.nodes, environment.config.image.name
     try:
         host = environment.target_of(node).host
+        check(environment, host, cluster)
         machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
         if unfit(needs_of(nodes), node=node, machine=machine):
             return Candidate(node, machine)

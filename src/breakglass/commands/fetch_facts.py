@@ -116,7 +116,7 @@ def observe(
         others_unasked=source is not None and len(environment.sources) > 1,
         is_named=source is not None,
         disk=read_disk_of_content(environment.hosts, node, environment.ctr),
-        anyway=target.anyway,
+        anyway=environment.anyway,
     )
     return _with_hashes(environment, facts)
 

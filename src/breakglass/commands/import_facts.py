@@ -46,7 +46,6 @@ def observe(
         answer_pulls=answer_pulls,
         before=None,
         shelf=shelf,
-        anyway=target.anyway,
     )
 
 
@@ -63,7 +62,6 @@ def observe_again(
         tag=tag,
         answer_pulls=answer_pulls,
         before=facts.answers,
-        anyway=facts.anyway,
     )
 
 
@@ -86,7 +84,6 @@ def _observe(
     answer_pulls: bool,
     before: Answers | None,
     shelf: Shelf | None = None,
-    anyway: bool,
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
     nodes, image = environment.config.nodes, environment.config.image
@@ -123,7 +120,7 @@ def _observe(
         containerd,
         answers,
         disk,
-        anyway,
+        environment.anyway,
     )
 
 

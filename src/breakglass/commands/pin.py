@@ -3,11 +3,13 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Environment, Identity, Target
 from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
 from breakglass.commands.pin_warnings import tied_to_others, waiting_elsewhere
+from breakglass.commands.right_host import check as check_right_host
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import Machine, read_machine
@@ -38,6 +40,7 @@ class Facts:
     """A target that does not fit is a warning."""
     newcomers: tuple[str, ...] = ()
     """Nodes that joined while the pin was at work: no part of what it promised."""
+    cluster: ClusterName | None = None
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,12 @@ def observe(
     volumes = _volumes(environment)
     needs = needs_of(environment.config.nodes)
     machine = None
-    if node and may_patch is not False and (target.anyway or not unfit(needs, node=node)):
+    if node and may_patch is not False and (environment.anyway or not unfit(needs, node=node)):
         environment.note(f"looking at {host} ({host.ssh})")
+        check_right_host(environment, host, nodes)
         directory = environment.config.nodes.directory
         machine = read_machine(environment.hosts, host, directory, needs.programs)
-        if target.anyway or not unfit(needs, machine=machine):
+        if environment.anyway or not unfit(needs, machine=machine):
             shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
             missing = missing_names(environment, machine, shelf)
     return Facts(
@@ -101,7 +105,8 @@ def observe(
         volumes,
         machine,
         needs,
-        target.anyway,
+        environment.anyway,
+        cluster=environment.cluster_name(),
     )
 
 
@@ -243,4 +248,4 @@ def _warnings(facts: Facts) -> list[str]:
             "not known (docs/security.md, the right to list persistentvolumes)",
         ]
     tied = tied_elsewhere(facts.pods, facts.volumes, facts.nodes, facts.target)
-    return [*waiting, *tied_to_others(tied)]
+    return [*waiting, *tied_to_others(tied, facts.cluster)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands.image_names import repository_of
 from breakglass.observe.cluster import Pod
 
@@ -20,11 +21,13 @@ def waiting_elsewhere(
     ]
 
 
-def tied_to_others(tied: Sequence[tuple[Pod, Sequence[str]]]) -> list[str]:
+def tied_to_others(
+    tied: Sequence[tuple[Pod, Sequence[str]]], cluster: ClusterName | None = None
+) -> list[str]:
     """Warnings for pods whose volumes only other nodes can serve. `tied`: (pod, those nodes)."""
     warnings = [
         f"{pod} has a volume that only {', '.join(nodes)} can serve: while this is pinned it "
-        f"cannot start anew; to let it: kubectl uncordon {nodes[0]}"
+        f"cannot start anew; to let it: {kubectl_line(cluster, 'uncordon', nodes[0])}"
         for pod, nodes in tied[:5]
     ]
     if len(tied) > 5:

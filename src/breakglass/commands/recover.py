@@ -102,10 +102,10 @@ def judge(registries: tuple[Found, ...]) -> str:
     return f"{check.unserved(registries)} ({states or 'the configuration names none'})"
 
 
-def choose(environment: Environment, *, node: str | None, anyway: bool) -> Chosen:
+def choose(environment: Environment, *, node: str | None) -> Chosen:
     """The node that was named, if it fits; else the best fit."""
     if node is not None:
-        return named(environment, node, command="recover", anyway=anyway)
+        return named(environment, node, command="recover")
     return choose_for(environment, command="recover")
 
 

@@ -9,7 +9,7 @@ from breakglass.commands.import_names import untag
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import end
 from breakglass.commands.restore_facts import Facts, Own, Site, observe, observe_again
-from breakglass.commands.restore_leftovers import left_on_node, may_not_patch
+from breakglass.commands.restore_leftovers import left_alone, left_on_node, may_not_patch
 from breakglass.config import Nodes
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import Ctr
@@ -82,7 +82,9 @@ def _warnings(facts: Facts, *, changes: bool, may_not: bool) -> list[str]:
             f"the API was not reached, so nobody is uncordoned: {facts.api.message}; when it "
             f"is back: breakglass restore"
         )
-    return [*warnings, *(f"not reached: {unread}" for unread in facts.unread)]
+    warnings += left_alone(facts)
+    unreached = [unread for unread in facts.unread if unread not in facts.wrong_hosts]
+    return [*warnings, *(f"not reached: {unread}" for unread in unreached)]
 
 
 def result(facts: Facts, done: Plan) -> RestoreResult:

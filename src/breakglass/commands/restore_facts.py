@@ -6,6 +6,8 @@ from functools import partial
 
 from breakglass.commands import Environment, Unread, check
 from breakglass.commands.import_names import OURS
+from breakglass.commands.right_host import WrongHost
+from breakglass.commands.right_host import check as check_right_host
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.answering import Taken, read_taken
@@ -51,13 +53,18 @@ class Facts:
     own: Own | None = None
     """Only this is to be undone."""
 
+    @property
+    def wrong_hosts(self) -> tuple[Unread, ...]:
+        """Nodes at whose address another machine answers: it is left alone."""
+        return tuple(unread for unread in self.unread if isinstance(unread.error, WrongHost))
+
     def marked(self, names: tuple[str, ...] = ()) -> list[Node]:
         """Nodes with an annotation that is to be removed."""
         nodes = [
             node
             for node in self.nodes
             if node.mark.annotation is not None
-            and (not names or node.name in names or node.address in names)
+            and (not names or node.name in names or set(node.addresses) & set(names))
         ]
         return [node for node in nodes if self.own is None or _run_of(node) == self.own.run]
 
@@ -68,7 +75,8 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
     hosts, lost = ([own.host], []) if own else _hosts(environment, nodes, names)
     more = f" and {len(hosts) - 6} more" if len(hosts) > 6 else ""
     environment.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{more}")
-    sites, unread = _sites(environment, hosts)
+    # What this run has changed it found on the right machine.
+    sites, unread = _sites(environment, hosts, compared_with=() if own else nodes)
     marked = any(node.mark.annotation is not None for node in nodes)
     is_set_up = marked or any(not site.is_clean for site in sites)
     unserved = ""
@@ -110,7 +118,8 @@ def _hosts(
     """
     if names:
         return _distinct([environment.resolve(name, nodes or None).host for name in names]), []
-    known = {node.name: environment.target_of(node).host for node in nodes}
+    targets = together([partial(environment.target_of, node) for node in nodes])
+    known = {target.host.name: target.host for target in targets if target}
     hosts, lost = list(known.values()), []
     for name in (*environment.config.nodes.hosts, *sorted(_pin_targets(nodes))):
         if name not in known:
@@ -138,16 +147,17 @@ def _distinct(hosts: list[Host]) -> list[Host]:
 
 
 def _sites(
-    environment: Environment, hosts: list[Host]
+    environment: Environment, hosts: list[Host], *, compared_with: tuple[Node, ...] = ()
 ) -> tuple[tuple[Site, ...], tuple[Unread, ...]]:
-    readings = together([partial(_site, environment, host) for host in hosts])
+    readings = together([partial(_site, environment, host, compared_with) for host in hosts])
     sites = tuple(reading for reading in readings if isinstance(reading, Site))
     return sites, tuple(reading for reading in readings if isinstance(reading, Unread))
 
 
-def _site(environment: Environment, host: Host) -> Site | Unread:
+def _site(environment: Environment, host: Host, compared_with: tuple[Node, ...]) -> Site | Unread:
     nodes = environment.config.nodes
     try:
+        check_right_host(environment, host, compared_with)
         site = Site(
             host, read_taken(environment.hosts, host, nodes.directory, certs=nodes.registry_config)
         )

@@ -16,7 +16,8 @@ def left_over(
     was not reached does not count.
     """
     sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
-    unreached = [str(unread) for unread in facts.unread]
+    sentences += left_alone(facts)
+    unreached = [str(unread) for unread in facts.unread if unread not in facts.wrong_hosts]
     if facts.api and not names:
         unreached.append(f"the API: {facts.api.message}")
     if facts.may_patch is False and facts.marked(names):
@@ -31,6 +32,9 @@ def left_over(
     else:
         retry = f"then: {again}"
     by_hand = [line for site in facts.sites for line in _to_type(site, nodes)]
+    if facts.wrong_hosts:
+        by_hand += dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts)
+        retry += f"; where it is the right machine all the same: {again} --anyway"
     next_step = "; ".join([*by_hand, retry])
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):
@@ -39,6 +43,16 @@ def left_over(
     if done.steps:
         state = "All else was restored."
     return Failed(message, state=state, next_step=next_step)
+
+
+def left_alone(facts: Facts) -> list[str]:
+    """That another machine answers in place of a node: why of the first, and the other nodes."""
+    if not facts.wrong_hosts:
+        return []
+    first, *others = facts.wrong_hosts
+    names = ", ".join(unread.name for unread in others)
+    also = f"; so are the machines that answer for {names}" if others else ""
+    return [f"{first}; that machine is left alone{also}"]
 
 
 def left_on_node(site: Site, nodes: Nodes) -> list[str]:

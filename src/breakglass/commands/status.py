@@ -9,12 +9,14 @@ from functools import partial
 from breakglass.commands import Environment, Unread
 from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names
+from breakglass.commands.right_host import check as check_right_host
 from breakglass.commands.status_facts import (
     Facts,
     Seen,
     Source,
     pins,
 )
+from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Unreachable
 from breakglass.observe.answering import read_responder, read_taken
@@ -56,8 +58,16 @@ def observe(environment: Environment) -> Facts:
         for (host, directory), found in zip(environment.sources, shelves, strict=True)
     )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
+    name = environment.cluster_name()
+    known = [seen.name for seen in nodes if seen.node]
     return Facts(
-        environment.identity.at, environment.config.status.max_age_hours, tuple(sources), nodes, api
+        environment.identity.at,
+        environment.config.status.max_age_hours,
+        tuple(sources),
+        nodes,
+        api,
+        name,
+        "" if api else doubt(known, environment.config.nodes.hosts, name),
     )
 
 
@@ -90,8 +100,9 @@ def _cluster(environment: Environment) -> Cluster:
     for name in (*environment.config.nodes.hosts, *(seen.pin.target for seen in in_force)):
         known.setdefault(name, None)
     brisk = replace(environment, hosts=_Brisk(environment.hosts))
+    nodes = tuple(node for node in known.values() if node)
     seen = together(
-        [partial(_look, brisk, Seen(name, node)) for name, node in known.items()],
+        [partial(_look, brisk, Seen(name, node), nodes) for name, node in known.items()],
         seconds=NODES_SECONDS,
     )
     return tuple(
@@ -100,16 +111,17 @@ def _cluster(environment: Environment) -> Cluster:
     ), api
 
 
-def _look(environment: Environment, seen: Seen) -> Seen:
+def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
-    nodes = environment.config.nodes
-    needs = needs_of(nodes)
+    directory = environment.config.nodes.directory
+    needs = needs_of(environment.config.nodes)
     seen = replace(seen, unfit=unfit(needs, node=seen.node))
     try:
         host = (
             environment.target_of(seen.node) if seen.node else environment.resolve(seen.name)
         ).host
-        machine = read_machine(environment.hosts, host, nodes.directory, needs.programs)
+        check_right_host(environment, host, nodes)
+        machine = read_machine(environment.hosts, host, directory, needs.programs)
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
     seen = replace(seen, host=host, unfit=unfit(needs, node=seen.node, machine=machine))

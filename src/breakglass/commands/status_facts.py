@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from breakglass.age import age_seconds
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread
 from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
@@ -120,6 +121,9 @@ class Facts:
     nodes: tuple[Seen, ...]
     api: Unread | None = None
     """Why the API server was not reached."""
+    cluster: ClusterName | None = None
+    doubt: str = ""
+    """Why the API's list of nodes is not to be believed."""
 
     @property
     def unread(self) -> tuple[Unread, ...]:

@@ -10,10 +10,13 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
+from breakglass.commands.whole_cluster import another_context
 
 
 def next_step(facts: Facts) -> str:
     """What to type, the most urgent first."""
+    if facts.doubt:
+        return another_context(facts.cluster)
     in_force, unreadable = pins(facts.nodes)
     if in_force:
         return _for_the_pin(facts, in_force)

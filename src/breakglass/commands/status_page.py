@@ -126,7 +126,9 @@ def _identity(tarball: Tarball) -> tuple[object, ...]:
 
 
 def _nodes(facts: Facts) -> list[str]:
-    lines = []
+    lines = [f"cluster: {facts.cluster}"] if facts.cluster else []
+    if facts.doubt:
+        lines.append(f"API server: {facts.doubt}.")
     if facts.api:
         lines.append(f"API server: not reached: {facts.api.error.unnamed('API server')}")
     if not facts.nodes:

@@ -81,6 +81,8 @@ class NewestResult:
 class ApiResult:
     reached: bool
     error: str | None
+    doubt: str | None
+    """Why its list of nodes is not to be believed."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,11 @@ def result(facts: Facts, *, next_step: str, last_run: Mapping[str, object] | Non
         unreadable_pins=unreadable,
         newest=NewestResult(first[0].tag, first[1]) if first else None,
         stale=is_stale(facts),
-        api=ApiResult(facts.api is None, facts.api.error.message if facts.api else None),
+        api=ApiResult(
+            facts.api is None,
+            facts.api.error.message if facts.api else None,
+            facts.doubt or None,
+        ),
         next=next_step,
         last_run=last_run,
     )

@@ -44,7 +44,7 @@ def read_cluster(
             (
                 found
                 for found in (environment.nodes() if nodes is None else nodes)
-                if node in (found.name, found.address)
+                if node in (found.name, *found.addresses)
             ),
             None,
         )

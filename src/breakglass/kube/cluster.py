@@ -1,20 +1,25 @@
 """The cluster as the other packages see it: nodes, pods, volumes, rights and guarded patches."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from breakglass.cluster_name import ClusterName
 from breakglass.config import Kubernetes
 from breakglass.deadline import Late, within
 from breakglass.errors import Unreachable
-from breakglass.kube import patching
+from breakglass.kube import kubeconfig, patching
 from breakglass.kube.faults import NOT_THE_API, Fault
 from breakglass.kube.request import Ask, NodeRequests, list_pages
-from breakglass.kube.session import Session, connect
+from breakglass.kube.session import Session, connect, shown_server
 from breakglass.kube.shared import Shared
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 from breakglass.shape import fits
+from breakglass.text import inert
 
 T = TypeVar("T")
 
@@ -41,6 +46,28 @@ class Cluster:
         self._plugin_seconds = plugin_timeout_seconds
         self._last: Session | None = None
         self._nodes = Shared(lambda: self._list("nodes"))
+        self._in_force: kubeconfig.InForce | None = None
+        """The context of the first call: the run stays with it, whatever becomes of the file."""
+
+    def name(self) -> ClusterName | None:
+        """Which cluster it is, without contacting it; None where no kubeconfig says so."""
+        if self._in_force is None:
+            with suppress(Unreachable):  # the first call that needs the cluster reports it
+                self._hold_context()
+        if self._in_force is not None:
+            own = self._settings.kubeconfig
+            usual = kubeconfig.places(replace(self._settings, kubeconfig=None))
+            is_usual = own is None or (own.expanduser(),) == usual
+            return ClusterName(
+                self._in_force.context,
+                shown_server(self._in_force.server),
+                None if is_usual else str(own),
+            )
+        host = os.environ.get("KUBERNETES_SERVICE_HOST")
+        if self._settings.kubeconfig is not None or not host:
+            return None
+        host = f"[{host}]" if ":" in host else host
+        return ClusterName(None, f"https://{host}:{os.environ.get('KUBERNETES_SERVICE_PORT', 443)}")
 
     def nodes(self) -> list[dict[str, Any]]:
         """Every Node object, as the API's JSON. Raises Unreachable."""
@@ -104,9 +131,28 @@ class Cluster:
 
     def _session(self) -> Session:
         if self._last is None or time.monotonic() - self._last.since > FRESH_SECONDS:
+            self._hold_context()
             # In the calling thread, so that a signal ends a credential plugin as well.
             self._last = connect(self._settings, self._plugin_seconds)
         return self._last
+
+    def _hold_context(self) -> None:
+        """A `kubectl config use-context` of somebody else must not move this run to another
+        cluster. Raises Unreachable.
+        """
+        now = kubeconfig.in_force(self._settings)
+        first = self._in_force
+        if now is None:
+            return
+        if first is None:
+            self._in_force = now
+            self._settings = replace(self._settings, context=now.context)
+        elif now.server != first.server:
+            raise Unreachable(
+                f"the kubeconfig was changed during this run: the context {inert(now.context)} "
+                f"meant {shown_server(first.server)}, and means {shown_server(now.server)} now",
+                next_step="kubectl config view",
+            )
 
     def _within(self, session: Session, purpose: str, work: Callable[[Ask], T]) -> T:
         """Do the requests of one question within the deadline. Raises Unreachable."""

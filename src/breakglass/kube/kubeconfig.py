@@ -6,6 +6,7 @@ No message and no chained error quotes a kubeconfig: its lines hold tokens.
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ _PROVIDER = {
     "name": (str, None),
     "config": ({"id-token": (str, None), "access-token": (str, None)}, None),
 }
+
+
+@dataclass(frozen=True)
+class InForce:
+    """The context that counts, with its cluster."""
+
+    context: str
+    server: str
+    """As the kubeconfig has it."""
+    entry: Entry
+    """The context's own."""
+    cluster: Entry
+    cluster_file: Path
+    merged: Merged
+    files: str
 
 
 def places(settings: Kubernetes) -> tuple[Path, ...]:
@@ -37,6 +53,31 @@ def resolve(settings: Kubernetes, *, plugin_timeout_seconds: float | None = 15.0
     """One kubeconfig document with one cluster, one user and plain credentials; None if there is
     no file. Without a time-out no plugin is run. Raises Unreachable.
     """
+    found = in_force(settings)
+    if found is None:
+        return None
+    context, merged, files = found.entry, found.merged, found.files
+    cluster, cluster_file = found.cluster, found.cluster_file
+    cluster = _with_absolute_files(cluster, ("certificate-authority",), cluster_file)
+    user: Entry = {}
+    if context.get("user"):
+        user, user_file = merged.entry("user", context["user"], files)
+        user = _with_absolute_files(
+            user, ("client-certificate", "client-key", "tokenFile"), user_file
+        )
+        user = _with_credentials(user, cluster, user_file, plugin_timeout_seconds)
+    return {
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
+        "clusters": [{"name": "here", "cluster": cluster}],
+        "users": [{"name": "here", "user": user}],
+    }
+
+
+def in_force(settings: Kubernetes) -> InForce | None:
+    """The context in force, without its credentials; None if there is no file. Raises
+    Unreachable.
+    """
     paths = [path for path in places(settings) if path.exists()]
     if not paths:
         return None
@@ -53,24 +94,12 @@ def resolve(settings: Kubernetes, *, plugin_timeout_seconds: float | None = 15.0
         )
     context, _ = merged.entry("context", name, files)
     cluster, cluster_file = merged.entry("cluster", context.get("cluster"), files)
-    if not isinstance(cluster.get("server"), str):
+    server = cluster.get("server")
+    if not isinstance(server, str):
         malformed(
             f"the kubeconfig {cluster_file} gives no server for the cluster of context {name}"
         )
-    cluster = _with_absolute_files(cluster, ("certificate-authority",), cluster_file)
-    user: Entry = {}
-    if context.get("user"):
-        user, user_file = merged.entry("user", context["user"], files)
-        user = _with_absolute_files(
-            user, ("client-certificate", "client-key", "tokenFile"), user_file
-        )
-        user = _with_credentials(user, cluster, user_file, plugin_timeout_seconds)
-    return {
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
-        "clusters": [{"name": "here", "cluster": cluster}],
-        "users": [{"name": "here", "user": user}],
-    }
+    return InForce(name, server, context, cluster, cluster_file, merged, files)
 
 
 def _with_absolute_files(entry: Entry, keys: tuple[str, ...], path: Path) -> Entry:

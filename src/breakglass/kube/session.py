@@ -53,10 +53,19 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
         ) from None
     if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    address = urlsplit(configuration.host)
-    # A login before the host is not shown.
-    server = f"{address.scheme}://{address.netloc.rpartition('@')[2]}"
-    return Session(api, server, time.monotonic())
+    return Session(api, shown_server(configuration.host), time.monotonic())
+
+
+def shown_server(url: str) -> str:
+    """The address of an API server, without the login that may stand before the host."""
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return "an address that is no URL"
+    if not address.netloc:
+        return "an address that is no URL"
+    # The path tells the clusters behind one proxy apart.
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path.rstrip('/')}"
 
 
 def _client(document: Entry | None) -> tuple[Any, Any]:

@@ -25,8 +25,8 @@ class Node:
     """A Node object, as far as it matters here."""
 
     name: str
-    address: str | None
-    """Its first InternalIP."""
+    addresses: tuple[str, ...]
+    """Every InternalIP, in the order of the API: a node may have one for IPv4 and one for IPv6."""
     architecture: str
     ready: bool
     conditions: tuple[str, ...]
@@ -40,14 +40,15 @@ class Node:
     """Keys of the taints that keep pods away: NoSchedule and NoExecute. A cordon's taint is not
     among them: `mark` has the cordon.
     """
-    addresses: tuple[str, ...] = ()
-    """Every InternalIP, in the order of the API: a node may have one for IPv4 and one for IPv6."""
     operating_system: str = ""
     runtime: str = ""
     """What kubelet runs containers with, as `containerd://2.1.4`."""
     pods: int | None = None
     """How many pods it may hold; None: the API does not say."""
     is_being_deleted: bool = False
+    boot_id: str = ""
+    """As its kubelet has reported it; so too the machine-id."""
+    machine_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def parse_node(item: dict[str, Any]) -> Node:
     )
     return Node(
         name=text(metadata.get("name")),
-        address=next(filter(None, addresses), None),
+        addresses=tuple(filter(None, addresses)),
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         conditions=tuple(kind for kind in KEEPING_AWAY if conditions.get(kind) == "True"),
@@ -130,11 +131,12 @@ def parse_node(item: dict[str, Any]) -> Node:
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
         taints=tuple(dict.fromkeys(key for key in keys if key != CORDON_TAINT)),
-        addresses=tuple(filter(None, addresses)),
         operating_system=text(system.get("operatingSystem")),
         runtime=text(system.get("containerRuntimeVersion")),
         pods=_count(mapping(status.get("allocatable")).get("pods")),
         is_being_deleted="deletionTimestamp" in metadata,
+        boot_id=text(system.get("bootID")).lower(),
+        machine_id=text(system.get("machineID")).lower(),
         labels=tuple(
             sorted(
                 (name, value)
@@ -198,8 +200,8 @@ def parse_pin(annotation: str) -> Pin:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
             next_step=(
-                f"look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
-                f"breakglass restore; or remove it with: kubectl annotate node NODE {ANNOTATION}-"
+                "look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
+                "breakglass restore"
             ),
         ) from error
 

@@ -56,8 +56,11 @@ def hold(path: str, holder: str, lifeline: int, silence_seconds: float) -> int:
             descriptor, (json.dumps({"holder": holder, "at": int(time.time())}) + "\n").encode(), 0
         )
     except OSError as error:
-        print(error.strerror, file=sys.stderr)
-        return 4
+        # On a full disk the lock holds all the same; only who holds it cannot be written down.
+        # Otherwise restore, which needs no room, would wait for somebody to make some.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            print(error.strerror, file=sys.stderr)
+            return 4
     print("held", flush=True)
     wait_for_silence(lifeline, silence_seconds)
     os.ftruncate(descriptor, 0)

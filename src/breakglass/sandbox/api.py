@@ -78,7 +78,7 @@ class Api(Objects):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def kubeconfig(self, path: Path) -> Path:
+    def kubeconfig(self, path: Path, context: str = "sandbox") -> Path:
         """Write a kubeconfig for this server that only its owner can read."""
         cluster = {"server": self.url}
         if self._certificate is not None:
@@ -86,10 +86,10 @@ class Api(Objects):
         document = {
             "apiVersion": "v1",
             "kind": "Config",
-            "current-context": "sandbox",
+            "current-context": context,
             "clusters": [{"name": "sandbox", "cluster": cluster}],
             "users": [{"name": "sandbox", "user": {"token": self._token} if self._token else {}}],
-            "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox"}}],
+            "contexts": [{"name": context, "context": {"cluster": "sandbox", "user": "sandbox"}}],
         }
         path.touch(mode=0o600)
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

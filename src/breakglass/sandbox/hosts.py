@@ -11,6 +11,7 @@ from pathlib import Path
 
 import paramiko
 
+from breakglass.sandbox import machine_ids
 from breakglass.sandbox.door import LOGGER, Door, HostTransport
 from breakglass.sandbox.ports import ADDRESS, Reservation
 from breakglass.sandbox.sessions import Naming, Session, end_processes
@@ -40,7 +41,11 @@ class Host:
         self.name, self.root, self.user = name, root, user
         self.reservation = Reservation()
         self.port = self.reservation.port
-        self._naming = Naming(outside=f"{known_as or root}/".encode(), inside=f"{root}/".encode())
+        self._naming = Naming(
+            outside=f"{known_as or root}/".encode(),
+            inside=f"{root}/".encode(),
+            own_files=machine_ids.own_files(root),
+        )
         self._client_key = client_key
         self._key = paramiko.ECDSAKey.generate()
         self._lock = threading.Lock()
@@ -51,6 +56,9 @@ class Host:
         self._sessions: set[Session] = set()
         home = root / "home"
         home.mkdir(parents=True, exist_ok=True)
+        machine_ids.write(
+            root, boot=machine_ids.boot_id(name), machine=machine_ids.machine_id(name)
+        )
         self.environ: Mapping[str, str] = {
             "PATH": ":".join(str(directory) for directory in programs),
             "HOME": str(home),
@@ -114,7 +122,7 @@ class Host:
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command on the host without SSH, as at its console."""
-        command = [self._naming.come_in(os.fsencode(word)) for word in ("/usr/bin/env", *argv)]
+        command = [self._naming.word_in(os.fsencode(word)) for word in ("/usr/bin/env", *argv)]
         ended = subprocess.run(
             command,
             input=stdin,

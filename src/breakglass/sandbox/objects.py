@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from breakglass.sandbox import machine_ids
 from breakglass.sandbox.rules import Declined, Object, is_selected, merged, validate
 from breakglass.sandbox.tables import KINDS
 
@@ -43,7 +44,9 @@ class Objects:
         taints: Sequence[Mapping[str, str]] = (),
         disk_pressure: bool = False,
         labels: Mapping[str, str] | None = None,
+        machine: str | None = None,
     ) -> None:
+        """`machine`: the machine that it is, where that has another name."""
         spec: Object = {}
         if unschedulable:
             spec["unschedulable"] = True
@@ -60,6 +63,8 @@ class Objects:
                 _condition("Ready", ready, reason="KubeletReady" if ready else "KubeletNotReady"),
             ],
             "nodeInfo": {
+                "machineID": machine_ids.machine_id(machine or name),
+                "bootID": machine_ids.boot_id(machine or name),
                 "architecture": architecture,
                 "operatingSystem": "linux",
                 "kubeletVersion": "v1.34.0",

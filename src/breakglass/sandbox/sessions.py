@@ -31,9 +31,16 @@ class Naming:
 
     outside: bytes
     inside: bytes
+    own_files: tuple[tuple[bytes, bytes], ...] = ()
+    """(a file of this machine, the host's own in its place), for the words of commands."""
 
     def come_in(self, data: bytes) -> bytes:
         return data.replace(self.outside, self.inside)
+
+    def word_in(self, word: bytes) -> bytes:
+        for file, own in self.own_files:
+            word = word.replace(file, own)
+        return self.come_in(word)
 
     def go_out(self, data: bytes) -> bytes:
         return data.replace(self.inside, self.outside)
@@ -53,7 +60,7 @@ class Session:
     ) -> None:
         self.channel = channel
         self.answered = threading.Event()
-        self._argv = [naming.come_in(word) for word in argv]
+        self._argv = [naming.word_in(word) for word in argv]
         self._directory = directory
         self._environ = dict(environ)
         self._naming = naming

@@ -61,10 +61,12 @@ def not_taken(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     if result.exit_status == EXIT_HELD_BY_ANOTHER:
         return _held_by_another(step, answer)
     reason = printable(result.stderr).strip().replace("\n", "; ") or f"exit {result.exit_status}"
-    look = step.host.by_hand("ls", "-la", step.path.rpartition("/")[0])
+    directory = step.path.rpartition("/")[0]
+    look = step.host.by_hand("ls", "-la", directory)
+    room = step.host.by_hand("df", "-h", directory)
     return Refused(
         f"the lock {step.path} on {step.host} can not be made: {reason}",
-        next_step=f"look at it with: {look}",
+        next_step=f"look at it with: {look}; and at the room there: {room}",
     )
 
 

@@ -141,3 +141,12 @@ def keeping(environment: Environment, tarballs: int) -> None:
     text = EXAMPLE.read_text()
     assert "  keep: 5" in text
     environment.operator.write(CONFIGURATION, text.replace("  keep: 5", f"  keep: {tarballs}"))
+
+
+def tolerating(environment: Environment, taint: str) -> None:
+    """The CI pods tolerate a taint, so a node that has it fits."""
+    text = EXAMPLE.read_text()
+    assert "  tolerates: []" in text
+    environment.operator.write(
+        CONFIGURATION, text.replace("tolerates: []", f"tolerates: [{taint}]")
+    )

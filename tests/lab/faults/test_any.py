@@ -343,6 +343,8 @@ def hostile_configuration(word: str) -> dict[str, Any]:
             "namespace": word,
             "registry_config": word,
             "answer_pulls": word,
+            "tolerates": [word],
+            "selector": {"role": word},
         },
         "registries": [{"name": word, "url": f"https://{word}", "repository": word, "ca": word}],
         "ssh": {"config": word, "known_hosts": word, "connect_timeout_seconds": word},

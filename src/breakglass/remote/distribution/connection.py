@@ -83,9 +83,7 @@ class Connection:
             with connection.getresponse() as response:
                 if proxy and response.status == 407:
                     raise wants_login(proxy)
-                content = b""
-                if method != "HEAD":
-                    content = _whole(response) if first is None else _beginning(response, first)
+                content = _whole(response) if first is None else _beginning(response, first)
                 return Answer(response.status, response.headers, content, url)
 
     def shown_certificate(self, url: str) -> bytes:

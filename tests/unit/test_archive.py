@@ -524,6 +524,7 @@ def test_an_existing_tarball_with_damage_is_reported(name: str, shelf: Path) -> 
 def test_the_registrys_image_id_must_be_the_one_in_the_archive(write: Write) -> None:
     ran = write(archives.tarball(), "--image-id", f"{REFERENCE}=sha256:{'0' * 64}")
     assert (ran.status, "the registry's is sha256:0000" in ran.sentence) == (6, True)
+    assert "mirror" in ran.sentence
 
 
 @pytest.mark.parametrize("data", [b"", gzip.compress(b"")], ids=["nothing", "gzip of nothing"])

@@ -138,6 +138,12 @@ def test_a_clock_that_was_a_year_ahead_does_not_hold_latest_back() -> None:
     assert pointed_at(planned(known)) == ["infra-ci-t6.tar.gz"]
 
 
+def test_times_that_are_yet_to_come_are_one_warning() -> None:
+    wrong = [tarball(f"t{number}", number, taken=NEXT_YEAR) for number in range(1, 4)]
+    (warning,) = planned(facts(*wrong, latest="t3")).warnings
+    assert warning.startswith("infra-ci-t3.tar.gz and 2 more: ")
+
+
 def test_rotation_does_not_take_what_was_taken_last_where_old_copies_have_larger_sequences() -> (
     None
 ):

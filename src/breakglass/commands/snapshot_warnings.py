@@ -60,12 +60,14 @@ def _directory(facts: Facts) -> list[str]:
 def _order(facts: Facts, at: str) -> list[str]:
     """Sequence and time contradict each other, or a clock is wrong."""
     good = [tarball for tarball in facts.shelf.verified if tarball.file not in facts.bad]
-    lines = [
-        f"{tarball.file} was taken {tarball.record.created_at}, which is yet to come or no "
-        f"moment: a clock was wrong, and its age is not known"
-        for tarball in good
-        if tarball.record and not believed(tarball, at)
-    ]
+    odd = [tarball.file for tarball in good if not believed(tarball, at)]
+    lines = []
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        lines.append(
+            f"{odd[0]}{more}: the record has a time that is yet to come, or none: a clock was "
+            f"wrong, and the age is not known"
+        )
     last = last_taken(good, at=at)
     if last is not None and is_later(last, good[0]):
         lines.append(

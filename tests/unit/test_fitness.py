@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from breakglass.cluster_name import ClusterName
 from breakglass.commands.fitness import Kind, Needs, in_words, needs_of, refusal, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.config import Nodes
@@ -121,6 +122,9 @@ def test_the_refusal_names_what_can_be_typed() -> None:
         "breakglass pin k8s-node1 --anyway",
     ):
         assert words in error.next_step
+    home = ClusterName("home", "https://10.0.20.100:6443")
+    there = refusal("k8s-node1", reasons, command="pin", cluster=home)
+    assert "kubectl --context home uncordon k8s-node1" in there.next_step
     assert "--anyway" not in refusal("k8s-node1", reasons, command="fetch").next_step
 
 

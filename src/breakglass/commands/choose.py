@@ -65,7 +65,9 @@ def _check_fits(environment: Environment, target: Target, command: str) -> None:
         machine = read_machine(environment.hosts, target.host, directory, needs.programs)
         reasons = unfit(needs, node=known, machine=machine)
     if reasons:
-        raise refusal(name, reasons, command=command, nodes=nodes)
+        raise refusal(
+            name, reasons, command=command, nodes=nodes, cluster=environment.cluster_name()
+        )
 
 
 def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
@@ -107,6 +109,7 @@ def choose_for(
         command=command,
         needs=needs_of(environment.config.nodes, architecture=architecture),
         offered=offered,
+        cluster=environment.cluster_name(),
     )
     target = environment.resolve(choice.node, nodes)
     check(environment, target.host, nodes)  # the target of a pin was perhaps not asked

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.cluster import Node
@@ -45,7 +46,9 @@ class Reason:
     words: str
     """Behind the node's name and a colon."""
     remedy: str = ""
-    """What to type, where there is more to do than to choose another node."""
+    """What to do, where there is more than to choose another node."""
+    kubectl: tuple[str, ...] = ()
+    """The arguments of the kubectl line that mends it."""
 
     def __str__(self) -> str:
         return self.words
@@ -92,20 +95,34 @@ def in_words(reasons: Iterable[Reason]) -> str:
 
 
 def refusal(
-    name: str, reasons: tuple[Reason, ...], *, command: str, nodes: Iterable[Node] = ()
+    name: str,
+    reasons: tuple[Reason, ...],
+    *,
+    command: str,
+    nodes: Iterable[Node] = (),
+    cluster: ClusterName | None = None,
 ) -> Refused:
-    """The error for a node that was named. `nodes`: the cluster."""
-    remedies = dict.fromkeys(reason.remedy for reason in reasons if reason.remedy)
+    """The error for a node that was named. `nodes`: all of the cluster."""
+    remedies = remedies_of(reasons, cluster)
     choose = f"to let breakglass choose a node that fits: breakglass {command}"
     if any(node.mark.annotation is not None for node in nodes):
         # No other node fits as long as the pin keeps them cordoned.
         choose = "to end the pin that is in force: breakglass restore"
-        remedies.pop(END_THE_PIN, None)
+        remedies = [remedy for remedy in remedies if remedy != END_THE_PIN]
     insist = f"to use {name} all the same: breakglass {command} {name} --anyway"
     return Refused(
         f"{name} does not fit: {in_words(reasons)}",
         next_step="; ".join((*remedies, choose, *((insist,) if command in HAVE_ANYWAY else ()))),
     )
+
+
+def remedies_of(reasons: Iterable[Reason], cluster: ClusterName | None) -> list[str]:
+    """What mends them, each once. `cluster`: the one that a kubectl line is to reach."""
+    found = (
+        kubectl_line(cluster, *reason.kubectl) if reason.kubectl else reason.remedy
+        for reason in reasons
+    )
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def warning(name: str, reasons: tuple[Reason, ...]) -> str:
@@ -123,7 +140,8 @@ def _by_the_api(needs: Needs, node: Node) -> tuple[Reason, ...]:
     cordon = Reason(
         Kind.STATE,
         "cordoned by a pin" if by_us else "cordoned",
-        END_THE_PIN if by_us else f"kubectl uncordon {node.name}",
+        END_THE_PIN if by_us else "",
+        () if by_us else ("uncordon", node.name),
     )
     return (
         *([cordon] if node.mark.unschedulable else []),

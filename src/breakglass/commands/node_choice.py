@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from breakglass.commands.fitness import Needs, in_words, unfit
+from breakglass.cluster_name import ClusterName, kubectl_line
+from breakglass.commands.fitness import Needs, in_words, remedies_of, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.known_hosts import Refusal
@@ -33,7 +34,12 @@ class Choice:
 
 
 def choose(
-    candidates: tuple[Candidate, ...], *, command: str, needs: Needs, offered: Tarball | None
+    candidates: tuple[Candidate, ...],
+    *,
+    command: str,
+    needs: Needs,
+    offered: Tarball | None,
+    cluster: ClusterName | None = None,
 ) -> Choice:
     """The node that fits best: one that has the image, then one that has a tarball, then by number.
     Raises Refused with a reason for each node, Unreachable where one of them was not reached.
@@ -50,7 +56,8 @@ def choose(
     }
     fitting = [candidate for candidate in candidates if not reasons[candidate.node.name]]
     if not fitting:
-        raise _no_node_fits(candidates, tuple(reasons.values()), command, needs)
+        remedy = _remedy(candidates, command, needs, cluster)
+        raise _no_node_fits(candidates, tuple(reasons.values()), command, remedy)
     best = min(fitting, key=_preference)
     passed_over = "".join(f"; {reason}" for reason in reasons.values() if reason)
     return Choice(best.node.name, f"chose {best.node.name}: {_merits(best)}{passed_over}")
@@ -122,7 +129,7 @@ def _pin_target(candidates: tuple[Candidate, ...]) -> str | None:
 
 
 def _no_node_fits(
-    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str, needs: Needs
+    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str, remedy: str
 ) -> BreakglassError:
     message = f"no node fits: {'; '.join(reasons) or 'the cluster has no nodes'}"
     if command == "import":
@@ -130,7 +137,7 @@ def _no_node_fits(
     elif command == "pin":
         next_step = "breakglass fetch, then breakglass import"
     else:
-        next_step = _remedy(candidates, command, needs)
+        next_step = remedy
     unreached = [
         candidate.machine for candidate in candidates if isinstance(candidate.machine, Unreachable)
     ]
@@ -143,14 +150,15 @@ def _no_node_fits(
     return Unreachable(message, next_step=f"{next_step}; or: {reach}" if others_answer else reach)
 
 
-def _remedy(candidates: tuple[Candidate, ...], command: str, needs: Needs) -> str:
+def _remedy(
+    candidates: tuple[Candidate, ...], command: str, needs: Needs, cluster: ClusterName | None
+) -> str:
     """What makes the best of them fit, or uses it as it is."""
     if not candidates:
-        return "see whether this is the right cluster: kubectl get nodes"
+        return f"see whether it is the right cluster: {kubectl_line(cluster, 'get', 'nodes')}"
     reached = [each for each in candidates if isinstance(each.machine, Machine)]
     best = min(reached or candidates, key=_preference)
-    reasons = unfit(needs, node=best.node)
-    remedies = [reason.remedy for reason in reasons if reason.remedy]
+    remedies = remedies_of(unfit(needs, node=best.node), cluster)
     if command == "drill":
         return "; ".join((*remedies, f"then: breakglass drill {best.node.name}"))
     return "; or: ".join((*remedies, f"breakglass recover {best.node.name} --anyway"))

@@ -194,7 +194,7 @@ def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
     name = target.name
     reasons = unfit(facts.needs, node=target, machine=facts.machine)
     if reasons and not facts.anyway:
-        raise refusal(name, reasons, command="pin", nodes=facts.nodes)
+        raise refusal(name, reasons, command="pin", nodes=facts.nodes, cluster=facts.cluster)
     if facts.missing:
         raise Refused(
             f"{name} does not have the image: {', '.join(facts.missing)} is not there, not the "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from breakglass.age import age_seconds
 from breakglass.commands import Unread
+from breakglass.commands.check_verdict import Asked
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -103,6 +104,8 @@ class Facts:
     sources: tuple[Source, ...]
     """The registry VM first."""
     nodes: tuple[Seen, ...]
+    registries: tuple[Asked, ...]
+    """What each serves under the tag `latest`."""
     api: Unread | None = None
     """Why the API server was not reached."""
 

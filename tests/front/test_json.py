@@ -199,6 +199,10 @@ def test_a_usage_error_is_reported_in_one_object_too(
     ("typed", "next_step"),
     [
         ("burn", "breakglass --help"),
+        ("unpin", "breakglass restore"),
+        ("undo k8s-node1 --yes", "breakglass restore"),
+        ("rollback", "breakglass restore"),
+        ("save", "breakglass snapshot"),
         ("--fast check", "breakglass --help"),
         ("fetch --fast", "breakglass fetch --help"),
         ("pin a b", "breakglass pin --help"),

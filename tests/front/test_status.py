@@ -6,7 +6,7 @@ import pytest
 
 from breakglass.sandbox.environment import NAS, TAG, VM
 from tests.front.commands import Ended
-from tests.front.rows import OTHER_TAG, configure
+from tests.front.rows import OTHER_TAG, REGISTRIES, configure
 from tests.front.test_json import keeps_the_contract
 from tests.front.world import World
 
@@ -21,6 +21,11 @@ def pinned(world: World) -> None:
         world.done("pin", "k8s-node1", "--yes", "--reason", "Forgejo is down")
 
     world.arrive("pinned", go)
+
+
+def end_of_the_registries(world: World) -> None:
+    for registry in REGISTRIES:
+        world.environment.stop(registry)
 
 
 def page(ended: Ended) -> str:
@@ -39,9 +44,11 @@ def test_the_whole_of_a_small_environment_with_a_pin_in_force_is_one_screen(worl
     (world.environment.vm_directory / "infra-ci-0ld0ld00.tar.gz").write_bytes(
         b"of the old pipeline"
     )
+    end_of_the_registries(world)
     ended = world.run("status")
     assert len(ended.stdout.splitlines()) <= 24
     reported = page(ended)
+    assert reported.startswith("OUTAGE no registry serves the image; pinned to k8s-node1 for ")
     assert f"Newest verified tarball: {TAG}, " in reported
     assert "not verified, 19 B, never removed by breakglass: 0ld0ld00" in reported
     assert f"synology: 1 verified tarball, all as on registry-vm; latest is {TAG}" in reported
@@ -111,7 +118,10 @@ def test_with_everything_down_it_still_says_so_and_ends_well(world: World) -> No
         reported["result"]["stale"],
         reported["result"]["newest"],
         reported["result"]["api"]["reached"],
-    ) == (0, True, None, False)
+        reported["result"]["headline"],
+        {registry["state"] for registry in reported["result"]["registries"]},
+    ) == (0, True, None, False, "UNKNOWN", {"unreachable"})
+    assert "this machine's network first" in reported["result"]["next"]
     assert {
         each["reached"] for each in (*reported["result"]["sources"], *reported["result"]["nodes"])
     } == {False}
@@ -124,6 +134,7 @@ def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: 
         {"metadata": {"annotations": {"breakglass/pinned": None}}, "spec": {"unschedulable": None}},
     )
     world.end_responders()
+    end_of_the_registries(world)
     reported = keeps_the_contract(world.run("status", "--json"))["result"]
     assert (
         reported["stale"],
@@ -185,8 +196,30 @@ def test_a_silent_containerd_and_an_edited_hosts_toml_do_not_hide_the_rest_of_a_
 def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: World) -> None:
     world.fetch("k8s-node1")
     world.done("import", "k8s-node1", "--no-answer-pulls")
+    end_of_the_registries(world)
     reported = page(world.run("status"))
     assert "k8s-node1 Ready keeps the image" in reported
     assert reported.endswith(
         "Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore"
+    )
+
+
+def test_it_begins_with_the_state_of_the_registries_and_never_ends_with_nothing_in_an_outage(
+    world: World,
+) -> None:
+    world.publish()
+    assert page(world.run("status")).startswith("OK served by forgejo and registry-private ")
+    world.environment.stop("forgejo")
+    partly = world.done("status")["result"]
+    assert (partly["headline"], partly["next"]) == (
+        "PARTLY",
+        "pods that start need nothing; for the others: breakglass recover",
+    )
+    world.environment.stop("registry-private")
+    outage = page(world.run("status"))
+    assert outage.startswith("OUTAGE no registry serves the image forgejo: unreachable (connection")
+    assert outage.endswith("Next: breakglass recover")
+    world.environment.stop("api")
+    assert page(world.run("status")).endswith(
+        "breakglass fetch k8s-node1; then: breakglass import k8s-node1"
     )

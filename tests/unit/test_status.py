@@ -9,16 +9,20 @@ import pytest
 from breakglass.cli.outcome import to_json
 from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread, status_result
+from breakglass.commands.check_verdict import Asked
 from breakglass.commands.fitness import Kind, Reason
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
+from breakglass.commands.status_headline import headline, line
 from breakglass.commands.status_next import next_step
 from breakglass.commands.status_page import lines, size_text
 from breakglass.commands.whole_cluster import doubt
-from breakglass.errors import Refused, Unreachable
+from breakglass.config import Registry
+from breakglass.errors import NoAnswer, Refused, Unreachable
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Host
+from breakglass.registry import Found, State
 from tests.facts import NAS, NODE, VM, node, shelf, tarball
 
 
@@ -75,7 +79,7 @@ def gone(host: Host) -> Source:
         "/shelf",
         Unread(
             host.name,
-            Unreachable(
+            NoAnswer(
                 f"{host.name} was not reached on port 22 (it did not answer within 5 s)",
                 next_step="Look whether the machine is up.",
                 where=host.name,
@@ -116,7 +120,7 @@ def lost(name: str, *, known: bool = True) -> Seen:
         unread=(
             Unread(
                 name,
-                Unreachable(
+                NoAnswer(
                     f"{name}: no route to it",
                     next_step="Look whether the machine is up.",
                     where=name,
@@ -126,14 +130,42 @@ def lost(name: str, *, known: bool = True) -> Seen:
     )
 
 
+def asked(forgejo: State, private: State) -> tuple[Asked, ...]:
+    return (
+        Asked(
+            Registry(
+                "forgejo",
+                "https://forgejo.example",
+                "viktor/infra-ci",
+                names=("forgejo.example/viktor/infra-ci",),
+            ),
+            Found("forgejo", forgejo),
+        ),
+        Asked(
+            Registry(
+                "registry-private",
+                "https://registry.example:5050",
+                "infra-ci",
+                names=("registry.example:5050/infra-ci",),
+            ),
+            Found("registry-private", private, detail="timed out"),
+        ),
+    )
+
+
+SERVED = asked(State.SERVES, State.SERVES)
+OUTAGE = asked(State.UNREACHABLE, State.UNREACHABLE)
+
 WELL = Facts(
     now=NOW,
+    registries=SERVED,
     max_age_hours=192,
     sources=(source(VM, FIVE, latest="5a1b2c3d"), source(NAS, FIVE, latest="5a1b2c3d")),
     nodes=(seen("k8s-node1", missing=()), seen("k8s-node10"), seen("k8s-node2"), seen("k8s-node3")),
 )
 PINNED = replace(
     WELL,
+    registries=OUTAGE,
     nodes=(
         seen("k8s-node1", missing=(), taken=ANSWERING, port=PORT),
         seen("k8s-node10", cordoned=True, annotation=PIN),
@@ -185,22 +217,27 @@ def test_a_small_environment_with_a_pin_in_force_is_one_screen() -> None:
 
 def test_the_page_says_what_is_there() -> None:
     reported = lines(PINNED)
-    assert reported[0] == "Newest verified tarball: 5a1b2c3d, 3 h old, on registry-vm and synology."
-    assert reported[1] == "registry-vm: 5 verified tarballs; latest is 5a1b2c3d"
-    assert reported[2] == "  5a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified, latest"
-    assert reported[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
-    assert reported[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
-    assert (
-        reported[9]
-        == "k8s-node1   Ready            has the image; tarball 5a1b2c3d; serves it locally"
+    assert reported[:3] == (
+        "OUTAGE   no registry serves the image; pinned to k8s-node1 for 4 h",
+        "forgejo: unreachable",
+        "registry-private: unreachable (timed out)",
     )
-    assert reported[10] == "k8s-node10  Ready, pinned    does not have the image"
-    assert reported[12] == "k8s-node3   Ready, cordoned  does not have the image"
-    assert reported[14:16] == (
+    rest = reported[3:]
+    assert rest[0] == "Newest verified tarball: 5a1b2c3d, 3 h old, on registry-vm and synology."
+    assert rest[1] == "registry-vm: 5 verified tarballs; latest is 5a1b2c3d"
+    assert rest[2] == "  5a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified, latest"
+    assert rest[3] == "  4a1b2c3d  2026-04-19 00:00Z     3 h old   243 MB  verified"
+    assert rest[7] == "synology: 5 verified tarballs, all as on registry-vm; latest is 5a1b2c3d"
+    assert (
+        rest[9] == "k8s-node1   Ready            has the image; tarball 5a1b2c3d; serves it locally"
+    )
+    assert rest[10] == "k8s-node10  Ready, pinned    does not have the image"
+    assert rest[12] == "k8s-node3   Ready, cordoned  does not have the image"
+    assert rest[14:16] == (
         "Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo",
         "    is down",
     )
-    assert reported[16:] == (
+    assert rest[16:] == (
         "  cordoned for it: k8s-node10, k8s-node2",
         "Next: run the pipeline; then: breakglass restore",
     )
@@ -212,6 +249,87 @@ def test_a_fallback_lags_also_where_the_vm_has_begun_to_count_anew() -> None:
     vm = source(VM, [tarball("new", 1, taken="2026-04-01T00:00:00Z")], latest="new")
     facts = replace(WELL, sources=(vm, source(NAS, [old], latest="old")))
     assert [each.tag for each in lacking(facts, facts.sources[1]) or ()] == ["new"]
+
+
+NOT_PINNED = replace(PINNED, nodes=WELL.nodes)
+DARK = replace(
+    WELL,
+    registries=OUTAGE,
+    sources=(gone(VM), gone(NAS)),
+    api=Unread("API server", NoAnswer("the API server refuses connections")),
+    nodes=(lost("k8s-node1", known=False),),
+)
+"""Nothing answers."""
+
+
+@pytest.mark.parametrize(
+    ("facts", "word", "reported"),
+    [
+        (WELL, "OK", "served by forgejo and registry-private"),
+        (NOT_PINNED, "OUTAGE", "no registry serves the image"),
+        (PINNED, "OUTAGE", "no registry serves the image; pinned to k8s-node1 for 4 h"),
+        (
+            replace(WELL, registries=asked(State.SERVES, State.BROKEN)),
+            "PARTLY",
+            "pods that name forgejo.example/viktor/infra-ci:latest start; pods that name "
+            "registry.example:5050/infra-ci:latest do not",
+        ),
+        (
+            replace(WELL, registries=asked(State.REFUSES, State.UNREACHABLE)),
+            "UNKNOWN",
+            "forgejo refused us (401, 403); nothing else serves the image",
+        ),
+        (
+            replace(WELL, registries=asked(State.UNREACHABLE, State.UNTRUSTED)),
+            "UNKNOWN",
+            "registry-private shows a certificate that is not trusted here; nothing else serves "
+            "the image",
+        ),
+        (
+            replace(PINNED, registries=SERVED),
+            "PINNED",
+            "served by forgejo and registry-private; pinned to k8s-node1 for 4 h",
+        ),
+        (
+            replace(WELL, nodes=(seen("n", cordoned=True, annotation="{}"),)),
+            "PINNED",
+            "served by forgejo and registry-private",
+        ),
+        (
+            DARK,
+            "UNKNOWN",
+            "no registry, no source and no API server answers this machine",
+        ),
+        # What answers shows that this machine has a network.
+        (
+            replace(DARK, sources=(source(VM, []), gone(NAS))),
+            "OUTAGE",
+            "no registry serves the image",
+        ),
+        (replace(DARK, nodes=WELL.nodes), "OUTAGE", "no registry serves the image"),
+        (replace(DARK, api=None), "OUTAGE", "no registry serves the image"),
+    ],
+)
+def test_the_page_begins_with_one_word_for_the_whole_and_why(
+    facts: Facts, word: str, reported: str
+) -> None:
+    assert headline(facts) == word
+    assert line(facts) == f"{word:<8} {reported}"
+    assert page(facts).startswith(f"{word} {reported} forgejo: ")
+    assert result(facts)["headline"] == word
+    if word not in ("OK", "PINNED"):
+        assert "nothing to do" not in next_step(facts)
+
+
+def test_the_json_has_each_registry_as_check_has_it() -> None:
+    assert result(PINNED)["registries"][1] == {
+        "name": "registry-private",
+        "state": "unreachable",
+        "digest": None,
+        "missing": [],
+        "detail": "timed out",
+        "names": ["registry.example:5050/infra-ci"],
+    }
 
 
 def test_a_fallback_tells_only_what_differs_and_how_far_it_lags() -> None:
@@ -299,7 +417,7 @@ def test_stale_is_whatever_leaves_no_verified_tarball_that_is_young_enough(
     found = newest(facts)
     assert (is_stale(facts), found[0].tag if found else None) == (stale, tag)
     assert result(facts)["stale"] is stale
-    assert lines(facts)[0].startswith("STALE") is stale
+    assert lines(facts)[3].startswith("STALE") is stale
 
 
 SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
@@ -346,30 +464,30 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
             "breakglass restore (the annotation of n cannot be read, it gives these back too)",
         ),
         (
-            replace(WELL, nodes=(SILENT,), sources=(gone(VM), gone(NAS))),
+            replace(NOT_PINNED, nodes=(SILENT,), sources=(gone(VM), gone(NAS))),
             "breakglass import k8s-node1; or, when the outage is over: breakglass restore",
         ),
         (
-            replace(WELL, nodes=PINNED.nodes[:1]),
+            replace(NOT_PINNED, nodes=PINNED.nodes[:1]),
             "breakglass pin k8s-node1; or, when the outage is over: breakglass restore",
         ),
         (
-            replace(WELL, nodes=PINNED.nodes[:1], api=API_DOWN),
+            replace(NOT_PINNED, nodes=PINNED.nodes[:1], api=API_DOWN),
             (
                 "bring the API server back, then: breakglass status (k8s-node1 serves the image "
                 "locally; whether a pin is in force is not known)"
             ),
         ),
         (
-            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),)),
+            replace(NOT_PINNED, nodes=(seen("n", missing=(), taken=KEEPING),)),
             "breakglass pin n; or, when the outage is over: breakglass restore",
         ),
         (
-            replace(WELL, nodes=(seen("n", taken=KEEPING),)),
+            replace(NOT_PINNED, nodes=(seen("n", taken=KEEPING),)),
             "breakglass import n; or, when the outage is over: breakglass restore",
         ),
         (
-            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
+            replace(NOT_PINNED, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
             (
                 "bring the API server back, then: breakglass status (n keeps the image; whether "
                 "a pin is in force is not known)"
@@ -427,6 +545,72 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (
             replace(WELL, nodes=(*WELL.nodes, lost("k8s-node9"))),
             "k8s-node9: Look whether the machine is up.",
+        ),
+        # The outage is over, and something is left.
+        (
+            replace(PINNED, registries=SERVED),
+            (
+                "every registry serves the image; when no pipeline runs on k8s-node1 any more: "
+                "breakglass restore"
+            ),
+        ),
+        (
+            replace(WELL, nodes=(SILENT,)),
+            (
+                "every registry serves the image, and k8s-node1 still has what import set up: "
+                "breakglass restore"
+            ),
+        ),
+        (
+            replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
+            (
+                "every registry serves the image, and n still has what import set up: "
+                "breakglass restore n"
+            ),
+        ),
+        # An outage, and nothing was done yet.
+        (NOT_PINNED, "breakglass recover"),
+        (
+            replace(NOT_PINNED, api=API_DOWN),
+            (
+                "the API server is down, so name a node: k8s-node1 (or another of nodes.hosts: "
+                "k8s-node10, k8s-node2, k8s-node3): breakglass fetch k8s-node1; then: breakglass "
+                "import k8s-node1"
+            ),
+        ),
+        (
+            replace(NOT_PINNED, registries=asked(State.SERVES, State.UNREACHABLE)),
+            "pods that start need nothing; for the others: breakglass recover",
+        ),
+        (
+            replace(NOT_PINNED, registries=asked(State.REFUSES, State.UNREACHABLE)),
+            "log in: docker login forgejo.example; then: breakglass check",
+        ),
+        (
+            DARK,
+            (
+                "look at this machine's network first (cable, VPN, route, DNS): ip route; then: "
+                "breakglass check"
+            ),
+        ),
+        (
+            replace(NOT_PINNED, sources=(gone(VM), gone(NAS))),
+            "k8s-node1 has a tarball: breakglass import k8s-node1",
+        ),
+        (
+            replace(
+                NOT_PINNED,
+                sources=(gone(VM), gone(NAS)),
+                nodes=(replace(seen("n", missing=()), shelf=shelf(NODE)),),
+            ),
+            "n has the image: breakglass pin n",
+        ),
+        (
+            replace(NOT_PINNED, sources=(gone(VM), source(NAS, [])), nodes=(seen("n"),)),
+            (
+                "no source that was reached has a tarball, and no node has the image: registry-vm: "
+                "Look whether the machine is up."
+            ),
         ),
     ],
 )

@@ -10,7 +10,9 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from breakglass.cli.exit_codes import explain
+from breakglass.cli.suggestions import meant_by
 from breakglass.errors import Usage
+from breakglass.grammar import show
 
 
 class _Tidy:
@@ -45,6 +47,18 @@ class Group(_Tidy, TyperGroup):
         common = [parameter for parameter in self.params if parameter.name in ("json", "verbose")]
         for command in self.commands.values():
             command.params += common
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """typer would suggest `pin` for `unpin`."""
+        name = args[0] if args else ""
+        if self.get_command(ctx, name) is None and not ctx.resilient_parsing and name[:1] != "-":
+            meant = meant_by(name, self.commands)
+            suggestion = f" Did you mean {meant!r}?" if meant else ""
+            raise Usage(
+                f"No such command {show(name)}.{suggestion}",
+                next_step=f"breakglass {meant}" if meant else "breakglass --help",
+            )
+        return super().resolve_command(ctx, args)
 
 
 class Command(_Tidy, TyperCommand):

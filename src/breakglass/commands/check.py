@@ -140,7 +140,7 @@ def has_tarball(shelves: Sequence[Shelf]) -> bool:
 
 def lines(facts: Facts) -> tuple[str, ...]:
     """The facts, a line each."""
-    lines = [_registry_line(asked) for asked in facts.registries]
+    lines = [registry_line(asked) for asked in facts.registries]
     with_digest = [asked.found for asked in facts.registries if asked.found.digest]
     if len({found.digest for found in with_digest}) > 1:
         listed = ", ".join(f"{found.name} {found.digest}" for found in with_digest)
@@ -155,7 +155,7 @@ def lines(facts: Facts) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _registry_line(asked: Asked) -> str:
+def registry_line(asked: Asked) -> str:
     found = asked.found
     missing = f", missing {', '.join(found.missing)}" if found.missing else ""
     detail = f" ({found.detail})" if found.detail else ""

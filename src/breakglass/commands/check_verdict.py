@@ -33,6 +33,12 @@ class Need(StrEnum):
     UNKNOWN = "unknown"
 
 
+PREFIX = {
+    Need.START: "",
+    Need.NOT_NEEDED: "not needed: ",
+    Need.PARTLY: "partly: ",
+    Need.UNKNOWN: "not known: ",
+}
 EXIT_CODES = {Need.START: 0, Need.NOT_NEEDED: 10, Need.PARTLY: 11, Need.UNKNOWN: 5}
 
 
@@ -105,13 +111,12 @@ def judge(
     deciding = [each for each in asked if each.registry.names]
     serving = [each for each in deciding if each.serves]
     if deciding and serving == deciding:
-        served = f"not needed: served by {_and(serving)}"
         advice = "nothing to do: pipelines work, so skip the runbook"
-        verdict = _verdict(Need.NOT_NEEDED, served, advice)
+        verdict = _verdict(Need.NOT_NEEDED, f"served by {_and(serving)}", advice)
     elif serving:
         advice, commands = _what_helps(deciding, elsewhere)
-        sentence = f"partly: {_by_name(deciding, tag)}"
-        verdict = _verdict(Need.PARTLY, sentence, _for_the_others(advice), *commands)
+        advice = _for_the_others(advice)
+        verdict = _verdict(Need.PARTLY, _by_name(deciding, tag), advice, *commands)
     elif not_known := [each for each in deciding if not each.is_known]:
         verdict = _refused(not_known, again)
     elif not elsewhere.answers and _all_unreached(asked):
@@ -152,8 +157,8 @@ def without_api(nodes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     )
 
 
-def _verdict(word: Need, sentence: str, advice: str, *commands: str) -> Verdict:
-    return Verdict(word, EXIT_CODES[word], sentence, advice, commands)
+def _verdict(word: Need, reason: str, advice: str, *commands: str) -> Verdict:
+    return Verdict(word, EXIT_CODES[word], PREFIX[word] + reason, advice, commands)
 
 
 def _what_helps(deciding: Sequence[Asked], elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
@@ -173,16 +178,13 @@ def _runbook(elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
     if not elsewhere.has_tarball:
         if elsewhere.lost:
             lost = " or ".join(elsewhere.lost)
-            return (
-                f"no tarball was found, but {lost} may have one: bring it back. Whether a node "
-                f"still has the image, this shows:",
-                (STATUS,),
+            advice = f"no tarball was found, but {lost} may have one: bring it back"
+        else:
+            advice = (
+                "no source has a tarball: repair a registry, or push the image again (runbook.md, "
+                "7)"
             )
-        return (
-            "no source has a tarball: repair a registry, or push the image again (runbook.md, 7). "
-            "Whether a node still has the image, this shows:",
-            (STATUS,),
-        )
+        return f"{advice}. Whether a node still has the image:", (STATUS,)
     if not elsewhere.has_api:
         return without_api(elsewhere.nodes)
     return "", (RECOVER,)
@@ -195,8 +197,8 @@ def _for_the_others(advice: str) -> str:
 
 def _refused(not_known: Sequence[Asked], again: str) -> Verdict:
     why = "; ".join(f"{each} {NOT_KNOWN[each.found.state]}" for each in not_known)
-    sentence = f"not known: {why}; nothing else serves the image"
-    return _verdict(Need.UNKNOWN, sentence, *_to_know(not_known, again))
+    reason = f"{why}; nothing else serves the image"
+    return _verdict(Need.UNKNOWN, reason, *_to_know(not_known, again))
 
 
 def _to_know(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
@@ -219,8 +221,8 @@ def _to_know(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
 def _offline(again: str) -> Verdict:
     return _verdict(
         Need.UNKNOWN,
-        "not known: no registry, no source and no API server answers this machine",
-        "look at this machine's network first: cable, VPN, route, DNS",
+        "no registry, no source and no API server answers this machine",
+        "look at this machine's network first (cable, VPN, route, DNS)",
         "ip route",
         again,
     )

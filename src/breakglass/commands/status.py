@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread
+from breakglass.commands import Environment, Unread, check
+from breakglass.commands.check_verdict import Asked
 from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.right_host import check as check_right_host
@@ -18,7 +19,7 @@ from breakglass.commands.status_facts import (
 )
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Unreachable
+from breakglass.errors import BreakglassError, NoAnswer
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.machine import Machine, read_machine
@@ -43,12 +44,13 @@ def observe(environment: Environment) -> Facts:
     """Everything at the same time; never raises for a part that does not answer, nor waits longer
     than a minute for it.
     """
-    environment.note("looking at the sources, the API server and the nodes")
-    questions: list[Callable[[], Shelf | Unread | Cluster]] = [
+    environment.note("looking at the registries, the sources, the API server and the nodes")
+    questions: list[Callable[[], Shelf | Unread | Cluster | list[Asked]]] = [
         partial(_source, environment, host, directory) for host, directory in environment.sources
     ]
-    questions.append(partial(_cluster, environment))
-    *shelves, cluster = together(questions, seconds=ALL_SECONDS)
+    # The registries have a deadline of their own, that of check.
+    questions += [lambda: list(check.ask(environment, "latest")), partial(_cluster, environment)]
+    *shelves, registries, cluster = together(questions, seconds=ALL_SECONDS)
     sources = (
         Source(
             host,
@@ -65,6 +67,9 @@ def observe(environment: Environment) -> Facts:
         environment.config.status.max_age_hours,
         tuple(sources),
         nodes,
+        tuple(registries)
+        if isinstance(registries, list)
+        else check.unanswered(environment, check.LATE),
         api,
         name,
         "" if api else doubt(known, environment.config.nodes.hosts, name),
@@ -181,7 +186,7 @@ def _image(environment: Environment, machine: Machine, seen: Seen) -> Seen:
 def _late(name: str, seconds: float) -> Unread:
     return Unread(
         name,
-        Unreachable(
+        NoAnswer(
             f"{name} did not answer within {seconds:.0f} s",
             where=name,
             next_step="breakglass status again, in a minute; disks that sleep are awake then",

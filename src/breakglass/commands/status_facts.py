@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from breakglass.age import age_seconds
 from breakglass.cluster_name import ClusterName
 from breakglass.commands import Unread
+from breakglass.commands.check_verdict import Asked
 from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
 from breakglass.commands.order import is_older
@@ -121,6 +122,8 @@ class Facts:
     sources: tuple[Source, ...]
     """The registry VM first."""
     nodes: tuple[Seen, ...]
+    registries: tuple[Asked, ...]
+    """What each serves under the tag `latest`."""
     api: Unread | None = None
     """Why the API server was not reached."""
     cluster: ClusterName | None = None

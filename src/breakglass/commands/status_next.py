@@ -1,6 +1,7 @@
 """The one line of status that says what to type next. Pure."""
 
 from breakglass.commands import Unread
+from breakglass.commands.check_verdict import STATUS, Need, Verdict
 from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.status_facts import (
     Facts,
@@ -11,7 +12,10 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
+from breakglass.commands.status_headline import verdict
 from breakglass.commands.whole_cluster import another_context
+
+OVER = "every registry serves the image"
 
 
 def next_step(facts: Facts) -> str:
@@ -19,6 +23,13 @@ def next_step(facts: Facts) -> str:
     if facts.doubt:
         return another_context(facts.cluster)
     in_force, unreadable = pins(facts.nodes)
+    judged = verdict(facts)
+    is_over = judged.word is Need.NOT_NEEDED
+    if in_force and is_over:
+        return (
+            f"{OVER}; when no pipeline runs on {in_force[0].pin.target} any more: "
+            f"breakglass restore"
+        )
     if in_force:
         return _for_the_pin(facts, in_force)
     if unreadable:
@@ -31,7 +42,38 @@ def next_step(facts: Facts) -> str:
             f"breakglass restore (a run of breakglass has cordoned {', '.join(facts.unmarked)}, "
             f"and somebody has removed our annotation)"
         )
-    return _for_the_import(facts) or _for_the_rest(facts)
+    of_the_import = _for_the_import(facts, is_over=is_over)
+    return of_the_import or (_for_the_rest(facts) if is_over else _for_the_outage(facts, judged))
+
+
+def _for_the_outage(facts: Facts, judged: Verdict) -> str:
+    """Where not every registry serves the image: as `check` says it, and from the nodes too."""
+    if judged.commands == (STATUS,):
+        return _without_a_source(facts)
+    commands = "; then: ".join(judged.commands)
+    if judged.advice and commands:
+        return f"{judged.advice.rstrip(':')}: {commands}"
+    return judged.advice or commands
+
+
+def _without_a_source(facts: Facts) -> str:
+    """No source that was read has a tarball. A node may have one, or the image."""
+    fitting = [
+        seen
+        for seen in facts.nodes
+        if seen.node is None or (seen.node.ready and not seen.node.mark.unschedulable)
+    ]
+    for seen in fitting:
+        if seen.shelf and seen.shelf.verified:
+            return f"{seen.name} has a tarball: breakglass import {seen.name}"
+    for seen in fitting:
+        if seen.holds and facts.api is None:
+            return f"{seen.name} has the image: breakglass pin {seen.name}"
+    lost = _for_the_unread(
+        tuple(source.found for source in facts.sources if isinstance(source.found, Unread))
+    )
+    none = "no source that was reached has a tarball, and no node has the image"
+    return f"{none}: {lost or 'repair a registry, or push the image again (runbook.md, 7)'}"
 
 
 def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
@@ -62,28 +104,33 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> str:
     return f"{repairs}run the pipeline; then: breakglass restore"
 
 
-def _for_the_import(facts: Facts) -> str:
+def _for_the_import(facts: Facts, *, is_over: bool) -> str:
     """Where a node still has what an import has set up, and no pin is known."""
     failing = next((seen for seen in facts.nodes if seen.fails_to_answer), None)
-    if failing and failing.unfit:
-        return _for_the_unfit(failing)
-    if failing:
-        return f"breakglass import {failing.name}; or, when the outage is over: breakglass restore"
     imported = next((seen for seen in facts.nodes if seen.answers_pulls), None) or next(
         (seen for seen in facts.nodes if seen.only_keeps), None
     )
-    if imported is None:
+    left = failing or imported
+    if left is None:
         return ""
+    if is_over:
+        # With the API server down only nodes that are named are restored.
+        target = f" {left.name}" if facts.api else ""
+        return f"{OVER}, and {left.name} still has what import set up: breakglass restore{target}"
+    if left is failing and left.unfit:
+        return _for_the_unfit(left)
+    if left is failing:
+        return f"breakglass import {left.name}; or, when the outage is over: breakglass restore"
     if facts.api:
-        state = "serves the image locally" if imported.answers_pulls else "keeps the image"
+        state = "serves the image locally" if left.answers_pulls else "keeps the image"
         return (
-            f"bring the API server back, then: breakglass status ({imported.name} {state}; "
+            f"bring the API server back, then: breakglass status ({left.name} {state}; "
             f"whether a pin is in force is not known)"
         )
-    if imported.unfit:
-        return _for_the_unfit(imported)
-    command = "import" if imported.holds is False else "pin"
-    return f"breakglass {command} {imported.name}; or, when the outage is over: breakglass restore"
+    if left.unfit:
+        return _for_the_unfit(left)
+    command = "import" if left.holds is False else "pin"
+    return f"breakglass {command} {left.name}; or, when the outage is over: breakglass restore"
 
 
 def _for_the_unfit(seen: Seen) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from breakglass.age import age_in_words, age_seconds, moment_of
 from breakglass.commands import Unread
-from breakglass.commands.check import counted
+from breakglass.commands.check import counted, registry_line
 from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.node_record import edited
 from breakglass.commands.status_facts import (
@@ -18,6 +18,7 @@ from breakglass.commands.status_facts import (
     newest,
     pins,
 )
+from breakglass.commands.status_headline import line
 from breakglass.commands.status_next import next_step
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.text import inert
@@ -28,6 +29,8 @@ COLUMNS = 80
 def lines(facts: Facts, *, last_run: str = "") -> tuple[str, ...]:
     """The whole page. `last_run`: what is known of the last run on this machine."""
     page = [
+        line(facts),
+        *(registry_line(asked) for asked in facts.registries),
         _newest(facts),
         *(line for source in facts.sources for line in _source(facts, source)),
         "",

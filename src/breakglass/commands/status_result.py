@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from breakglass.age import age_seconds
 from breakglass.commands import Unread
+from breakglass.commands.check import RegistryResult, registry_results
 from breakglass.commands.status_facts import (
     Facts,
     PinSeen,
@@ -17,6 +18,7 @@ from breakglass.commands.status_facts import (
     pins,
     unverified,
 )
+from breakglass.commands.status_headline import headline
 from breakglass.observe.shelf import Shelf, Tarball
 
 
@@ -87,6 +89,9 @@ class ApiResult:
 
 @dataclass(frozen=True)
 class StatusResult:
+    headline: str
+    """OK, OUTAGE, PARTLY, UNKNOWN or PINNED."""
+    registries: tuple[RegistryResult, ...]
     sources: tuple[SourceResult, ...]
     nodes: tuple[NodeResult, ...]
     pin: PinResult | None
@@ -105,6 +110,8 @@ def result(facts: Facts, *, next_step: str, last_run: Mapping[str, object] | Non
     in_force, unreadable = pins(facts.nodes)
     pin_results = tuple(_pin(seen, facts.now) for seen in in_force)
     return StatusResult(
+        headline=headline(facts),
+        registries=registry_results(facts.registries),
         sources=tuple(_source(facts, source) for source in facts.sources),
         nodes=tuple(_node(seen) for seen in facts.nodes),
         pin=pin_results[0] if pin_results else None,

@@ -74,7 +74,8 @@ class Gate:
         return {
             name
             for name, node in self.environment.cluster.nodes().items()
-            if "breakglass/pinned" in node["metadata"].get("annotations", {})
+            if {"breakglass/pinned", "breakglass/holds"}
+            & node["metadata"].get("annotations", {}).keys()
         }
 
     def kill(self, child: HostProcess) -> None:

@@ -167,7 +167,7 @@ class Soak:
         assert ran.exit_code in MAY_END_WITH, (
             f"exit {ran.exit_code}: {ran.reported['error']}\n{stderr}"
         )
-        assert ran.exit_code in (0, 10) or (ran.error["message"] and ran.error["next"]), (
+        assert ran.exit_code in (0, 10, 11) or (ran.error["message"] and ran.error["next"]), (
             ran.reported
         )
         return ran.exit_code, ran

@@ -5,8 +5,8 @@ from difflib import get_close_matches
 
 _OTHER_WORDS = {
     "restore": (
-        "unpin depin undo uncordon rollback revert reset clean cleanup unimport unfetch unserve release "
-        "cancel abort stop end finish untaint resume"
+        "unpin depin undo uncordon rollback revert reset clean cleanup unimport unfetch unserve "
+        "release cancel abort stop end finish untaint resume"
     ),
     "snapshot": "save backup dump export archive create store",
     "fetch": "pull push copy download transfer get cp scp send",

@@ -52,8 +52,8 @@ class Facts:
     nodes: tuple[Node, ...]
     may_patch: bool | None
     unserved: str = ""
-    """That no registry serves the image yet, or that it is not known; empty: one does, or none
-    was asked.
+    """That not every registry serves the image yet, or that it is not known; empty: all do, or
+    none was asked.
     """
     sites: tuple[Site, ...] = ()
     unread: tuple[Unread, ...] = ()

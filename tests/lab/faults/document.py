@@ -35,6 +35,7 @@ WORDS = {
     6: "integrity",
     7: "busy",
     10: "not needed",
+    11: "partly",
     -9: "killed",
 }
 

@@ -30,7 +30,6 @@ from breakglass.observe.answering import (
     Site,
     Taken,
     TakenFile,
-    _config_path,
     _site,
     _taken,
 )
@@ -531,7 +530,14 @@ def test_a_file_that_cannot_be_read_is_refused() -> None:
                 "has to be restarted, which breakglass never does"
             ),
         ),
-        ({"config_path": "/etc/containerd/certs.d:/etc/docker/certs.d"}, "is a list"),
+        (
+            {"config_path": f"{CERTS}:/etc/docker/certs.d", "reads_lists": False},
+            "takes it for the name of one directory",
+        ),
+        (
+            {"config_path": f"/etc/docker/certs.d:{CERTS}"},
+            "below /etc/docker/certs.d, nodes.registry_config says /etc/containerd/certs.d",
+        ),
         (
             {"config_path": "/opt/certs.d"},
             "below /opt/certs.d, nodes.registry_config says /etc/containerd/certs.d",
@@ -566,42 +572,21 @@ def test_a_slash_at_the_end_of_config_path_makes_no_difference() -> None:
     assert check_config_path(NODE, f"{CERTS}/", answering()) == []
 
 
+def test_of_a_list_the_first_directory_is_the_one_that_containerd_reads_before_the_others() -> None:
+    assert (
+        check_config_path(NODE, CERTS, answering(config_path=f"{CERTS}:/etc/docker/certs.d")) == []
+    )
+
+
+def test_a_list_that_is_taken_for_one_directory_may_be_configured_as_that_directory() -> None:
+    path = f"{CERTS}:/etc/docker/certs.d"
+    assert check_config_path(NODE, path, answering(config_path=path, reads_lists=False)) == []
+
+
 def test_a_configuration_newer_than_containerd_is_a_warning() -> None:
     (warning,) = planned(*in_place(config_is_newer=True)).warnings
     assert "changed after containerd started" in warning
     assert "restart" in warning
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ('version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/c"\n', "/c"),
-        (
-            'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n',
-            "/c",
-        ),
-        (
-            (
-                '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = '
-                '""\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "/c"\n'
-            ),
-            "/c",
-        ),
-        ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n', ""),
-        ("version = 2\n", ""),
-        ("", None),
-        ("nonsense", None),
-        ('plugins = 5\n"x" = 1\n', ""),
-        ('[plugins]\n"io.containerd.grpc.v1.cri" = 5\n', ""),
-        ('[plugins."io.containerd.grpc.v1.cri"]\nregistry = 5\n', ""),
-    ],
-)
-def test_config_path_is_read_from_the_configuration_of_either_version(
-    text: str, path: str | None
-) -> None:
-    found, fault = _config_path(text)
-    assert found == path
-    assert bool(fault) is (text == "nonsense")
 
 
 # take_back

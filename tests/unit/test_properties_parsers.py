@@ -131,9 +131,11 @@ CONTAINERD = {
     "configuration": CONFIGURATION,
     "file": "/etc/containerd/config.toml",
     "fault": "",
-    "newer": False,
+    "version": "1.7.24",
+    "root": "",
+    "newer": "",
 }
-READ = {**TAKEN, "sites": {"r": SITE}, "containerd": CONTAINERD, "content": "/var/lib/containerd"}
+READ = {**TAKEN, "sites": {"r": SITE}, "containerd": [CONTAINERD], "content": "/var/lib/containerd"}
 STATUS = {
     "pids": [1],
     "port": 5000,
@@ -285,6 +287,7 @@ STATUSES: tuple[dict[str, object], ...] = (
     {"content": 5},
     {"sites": {}},
     {"containerd": None},
+    {"containerd": []},
 )
 SITES: tuple[dict[str, object], ...] = (
     {"client": [["a"]]},
@@ -312,7 +315,7 @@ ONCE_BUGS = [
         (
             "what answers",
             json.dumps(
-                {**READ, **STATUS, "containerd": {**CONTAINERD, "configuration": f"a = {odd}"}}
+                {**READ, **STATUS, "containerd": [{**CONTAINERD, "configuration": f"a = {odd}"}]}
             ),
         )
         for odd in (HUGE, DEEP)

@@ -42,15 +42,16 @@ def _why_not_read(node: Host, certs: str, answering: Answering) -> str:
             f"{answering.config_file}, and to set it containerd has to be restarted, which "
             f"breakglass never does"
         )
-    if ":" in path:
+    first = path.split(":")[0] if answering.reads_lists else path
+    if ":" in path and not answering.reads_lists and path != certs:
         return (
-            f"config_path of containerd on {node} is a list, {path}, and containerd is known not "
-            f"to read mirrors from one (containerd issue 12636); one directory alone works, "
-            f"after a restart"
+            f"config_path of containerd on {node} is a list, {path}, and this containerd takes it "
+            f"for the name of one directory (containerd issue 12636), so it reads neither; one "
+            f"directory alone works, after a restart"
         )
-    if path.rstrip("/") != certs.rstrip("/"):
+    if first.rstrip("/") != certs.rstrip("/"):
         return (
-            f"containerd on {node} reads hosts.toml below {path}, nodes.registry_config says "
+            f"containerd on {node} reads hosts.toml below {first}, nodes.registry_config says "
             f"{certs}"
         )
     if answering.responder.foreign_unit:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_config import SHAPE, choose, config_path
 from breakglass.observe.program import ask_program
 from breakglass.plan import Host
 from breakglass.ports import Reads
 from breakglass.remote.taken import MARK as MARK
-from breakglass.shape import PORT, parse_toml
+from breakglass.shape import PORT
 from breakglass.text import inert
-
-CRI = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images")
-"""The plugins that have the registries' configuration: containerd 1, containerd 2."""
-
 
 # What the scripts print, as shape.py has it.
 _RECORD = {
@@ -33,7 +30,6 @@ _SITE = {
     "client": [[str, str]],
     "fault": str,
 }
-_CONTAINERD = {"configuration": str, "file": str, "fault": str, "newer": bool}
 _STATUS = {
     "port": (PORT, None),
     "answers": {str: str},
@@ -129,7 +125,9 @@ class Answering:
     config_file: str = ""
     config_fault: str = ""
     config_is_newer: bool = False
-    """The configuration was changed after containerd started, so another one may be in force."""
+    """`config_file` was changed after containerd started, so another one may be in force."""
+    reads_lists: bool = True
+    """Whether a config_path that is a list is read as one."""
 
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
@@ -144,22 +142,23 @@ def read_answering(
     shape = {
         **_TAKEN,
         "sites": dict.fromkeys(registries, _SITE),
-        "containerd": _CONTAINERD,
+        "containerd": [SHAPE],
         "content": (str, None),
     }
     arguments = ("taken", "read", directory, "--certs", certs, *wanted, "--", *ctr.line())
     answer = ask_program(reads, host, arguments, shape)
     responder = read_responder(reads, host, directory)
-    containerd = answer["containerd"]
-    path, fault = _config_path(containerd["configuration"])
+    containerd = choose(answer["containerd"], answer.get("content"))
+    found = config_path(containerd["configuration"], containerd["version"])
     answering = Answering(
         sites=tuple(_site(registry, answer["sites"][registry]) for registry in registries),
         responder=responder,
         content=answer.get("content"),
-        config_path=path,
-        config_file=containerd["file"],
-        config_fault=inert(containerd["fault"] or fault),
-        config_is_newer=containerd["newer"],
+        config_path=None if found.path is None else inert(found.path),
+        config_file=inert(containerd["newer"] or containerd["file"]),
+        config_fault=inert(containerd["fault"] or found.fault),
+        config_is_newer=bool(containerd["newer"]),
+        reads_lists=found.reads_lists,
     )
     return _taken(answer), answering
 
@@ -215,18 +214,3 @@ def _site(registry: str, answer: dict[str, Any]) -> Site:
         client=tuple((certificate, key) for certificate, key in answer["client"]),
         fault=inert(answer["fault"]),
     )
-
-
-def _config_path(configuration: str) -> tuple[str | None, str]:
-    """(config_path of the CRI plugin, fault); of both versions of the configuration."""
-    try:
-        plugins = parse_toml(configuration).get("plugins")
-    except ValueError as error:
-        return None, f"its configuration is no TOML: {error}"
-    for name in CRI:
-        value: Any = plugins
-        for key in (name, "registry", "config_path"):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value and isinstance(value, str):
-            return value, ""
-    return ("" if configuration else None), ""

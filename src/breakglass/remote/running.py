@@ -9,8 +9,11 @@ from typing import NamedTuple
 
 
 class Process(NamedTuple):
-    """A process of this mount namespace, so that the paths in its arguments are ours too."""
+    """A process of this mount namespace, so that the paths in its arguments are ours too. It is
+    root's or our own: anybody else may call a process anything.
+    """
 
+    pid: int
     arguments: list[str]
     directory: str
     """Its working directory, for arguments that are relative paths."""
@@ -32,8 +35,11 @@ def processes_of(program: str) -> list[Process]:
             if theirs != os.readlink("/proc/self/ns/mnt"):
                 continue
             ticks = int((process / "stat").read_text().rpartition(")")[2].split()[19])
+            if process.stat().st_uid not in (0, os.geteuid()):
+                continue
             found.append(
                 Process(
+                    int(process.name),
                     os.fsdecode((process / "cmdline").read_bytes()).split("\0")[:-1],
                     os.readlink(process / "cwd"),
                     boot + ticks / os.sysconf("SC_CLK_TCK"),

@@ -1,67 +1,94 @@
-"""containerd's configuration and content store."""
+"""containerd's configuration and content store: what the running process was started with."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+from breakglass.remote.running import Process, option, path_option, processes_of
 
-def containerd(certs: Path) -> dict[str, Any]:
-    """Its configuration: what it makes of the file beside its config_path, else of its default one;
-    and whether that file is newer than the process.
+DEFAULT_FILE = "/etc/containerd/config.toml"
+MOST = 4
+
+
+def containerd(certs: Path) -> list[dict[str, Any]]:
+    """The configuration of each containerd that runs here, and of one that may be started with the
+    file beside `certs`. The caller knows by the content store which one is meant.
     """
-    file = certs.parent / "config.toml"
+    found: list[dict[str, Any]] = []
+    files: set[str] = set()
+    for process in processes_of("containerd"):
+        file = path_option(process, "--config", "-c") or DEFAULT_FILE
+        if file not in files and len(found) < MOST:
+            files.add(file)
+            found.append(_configuration(Path(file), process))
+    beside = certs.parent / "config.toml"
+    if str(beside) not in files:
+        found.append(_configuration(beside, None))
+    return found
+
+
+def _configuration(file: Path, process: Process | None) -> dict[str, Any]:
+    """What containerd makes of the file and its drop-ins, else the file's own text."""
     options = ["--config", str(file)] if file.is_file() else []
-    try:
-        ended = subprocess.run(
-            ["containerd", *options, "config", "dump"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=20,
-        )
-        text, fault = (
-            ended.stdout.decode("utf-8", "replace"),
-            ended.stderr.decode("utf-8", "replace").strip()[-300:] if ended.returncode else "",
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        text, fault = "", str(error)
+    text, fault = _ask(process, [*options, "config", "dump"])
     if not text and file.is_file():
         text, fault = file.read_text("utf-8", "replace"), ""
+    version = re.search(r"\bv?(\d+\.\d+\.\d+\S*)", _ask(process, ["--version"])[0])
     return {
         "configuration": text,
         "fault": fault,
         "file": str(file),
-        "newer": bool(options) and newer_than_containerd(file),
+        "version": version[1] if version else "",
+        "root": option(process, "--root") if process else "",
+        "newer": newer_file(file, text, process.started) if process else "",
     }
 
 
-def newer_than_containerd(file: Path) -> bool:
-    """Whether a file was changed after the last containerd of this mount namespace has started."""
-    started = []
-    boot = int(
-        next(
-            (
-                line.split()[1]
-                for line in Path("/proc/stat").read_text().splitlines()
-                if line.startswith("btime")
-            ),
-            "0",
+def _ask(process: Process | None, arguments: list[str]) -> tuple[str, str]:
+    """(what containerd prints, why it prints nothing)."""
+    # The program that runs, which need not be on PATH, called as it was: it may be one of many
+    # names of a program (k3s).
+    program = f"/proc/{process.pid}/exe" if process else None
+    name = process.arguments[0] if process else "containerd"
+    try:
+        ended = subprocess.run(
+            [name, *arguments],
+            executable=program,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
         )
-    )
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            is_containerd = (process / "comm").read_text().strip() == "containerd"
-            # These links lead nowhere: their texts name the mount namespace.
-            theirs = os.readlink(process / "ns/mnt")
-            if is_containerd and theirs == os.readlink("/proc/self/ns/mnt"):
-                ticks = int((process / "stat").read_text().rpartition(")")[2].split()[19])
-                started.append(boot + ticks / os.sysconf("SC_CLK_TCK"))
-    # The clock of processes and that of files differ by up to a second.
-    return bool(started) and file.stat().st_mtime > max(started) + 2
+    except (OSError, subprocess.SubprocessError) as error:
+        return "", str(error)
+    said = ended.stderr.decode("utf-8", "replace").strip()[-300:]
+    return ended.stdout.decode("utf-8", "replace"), said if ended.returncode else ""
+
+
+def newer_file(file: Path, configuration: str, started: float) -> str:
+    """A file of the configuration that was changed after containerd started; empty: none was."""
+    files = [str(file)]
+    # From containerd 2.2 on the default is /etc/containerd/conf.d/*.toml.
+    for imported in _imports(configuration):
+        path = os.path.join(file.parent, imported)  # noqa: PTH118 (with an absolute one, that one)
+        # A drop-in that is gone has changed its directory.
+        files += [*sorted(glob.glob(path)), *([os.path.dirname(path)] if "*" in path else [])]  # noqa: PTH207, PTH120
+    for each in files:
+        with contextlib.suppress(OSError):
+            # The clock of processes and that of files differ by up to a second.
+            if os.stat(each).st_mtime > started + 2:  # noqa: PTH116
+                return each
+    return ""
+
+
+def _imports(configuration: str) -> list[str]:
+    listed = re.search(r"^imports\s*=\s*\[([^\]]*)\]", configuration, re.MULTILINE)
+    return re.findall(r"""["']([^"']+)["']""", listed[1]) if listed else []
 
 
 def content(ctr: list[str]) -> str | None:

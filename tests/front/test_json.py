@@ -155,7 +155,7 @@ def test_a_failed_step_is_reported_as_failed_and_those_after_it_as_not_run(world
         "done",
         "done",
         "failed",
-        *["not run"] * 10,
+        *["not run"] * 11,
     ]
 
 

@@ -1106,11 +1106,13 @@ def test_a_second_restore_with_an_edited_file_has_nothing_to_do_and_says_the_sam
     assert FILE in error.message
 
 
-def test_restore_of_a_named_node_works_without_the_api_and_says_that_nobody_is_uncordoned() -> None:
+def test_restore_of_a_named_node_works_without_the_api_and_says_that_no_node_is_uncordoned() -> (
+    None
+):
     facts = facts_of(taken_site(), api=DOWN)
     made = restored(facts, "k8s-node1")
     assert lines(made) == [f"k8s-node1$ {LOCK}", *UNDOING]
-    assert "nobody is uncordoned" in made.warnings[0]
+    assert "no node is uncordoned" in made.warnings[0]
     assert "cordoned" not in made.goal
     assert left_over(facts, "k8s-node1") is None
 
@@ -1166,6 +1168,7 @@ def test_the_result_names_whom_was_uncordoned_and_what_was_cleaned_once_each() -
         "uncordoned": ["a"],
         "cleaned": ["k8s-node1", "k8s-node2"],
         "unreached": [],
+        "left_cordoned": [],
     }
 
 
@@ -1328,11 +1331,13 @@ def test_restore_with_the_api_down_takes_a_name_for_the_ssh_host() -> None:
 def test_a_node_whose_record_is_damaged_or_that_is_not_reached_hides_no_other_node() -> None:
     facts = observed(Reached(n0=None, n1=TOOK), Api("k8s-node1", "k8s-node2", "k8s-node3"))
     assert [site.host.name for site in facts.sites] == ["k8s-node2"]
-    assert {unread.name: unread.error.exit_code for unread in facts.unread} == {
+    # Nothing says that there is something of ours, so it is a note.
+    assert facts.unread == ()
+    assert {unread.name: unread.error.exit_code for unread in facts.unseen} == {
         "k8s-node1": 4,
         "k8s-node3": 5,
     }
-    assert "it is damaged" in str(facts.unread[0])
+    assert "it is damaged" in str(facts.unseen[0])
 
 
 @pytest.mark.parametrize("names", [("k8s-node1", "k8s-node1"), ("k8s-node1", "n0")])
@@ -1374,7 +1379,7 @@ def test_a_containerd_that_does_not_answer_counts_only_where_something_was_taken
     hosts.without_containerd = ("wizard@n0", "wizard@n1")
     facts = observed(hosts, Api("k8s-node1", "k8s-node2"))
     assert [site.host.name for site in facts.sites] == ["k8s-node2"]
-    assert [unread.name for unread in facts.unread] == ["k8s-node1"]
+    assert [unread.name for unread in facts.unseen] == ["k8s-node1"]
 
 
 def test_what_a_begun_record_and_strays_say_is_read() -> None:

@@ -198,6 +198,7 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
             "28.1.0 overlayfs /var/lib/docker\n",
         ),
         ("docker", "image"): ("777000000\n",),
+        ("containerd", "config"): ('root = "/var/lib/containerd"\n', ""),
         ("df", "-Pk"): (
             (
                 "Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/sda1 100 50 50 "

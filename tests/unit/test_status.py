@@ -494,7 +494,10 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
             ),
         ),
         (
-            replace(WELL, nodes=(replace(seen("n", missing=(), taken=KEEPING), unfit=(TAINTED,)),)),
+            replace(
+                NOT_PINNED,
+                nodes=(replace(seen("n", missing=(), taken=KEEPING), unfit=(TAINTED,)),),
+            ),
             "breakglass restore (n does not fit any more: has the taint x); during an outage then: "
             "breakglass recover",
         ),
@@ -742,7 +745,8 @@ def test_a_node_serves_the_image_only_where_hosts_toml_lists_its_responder(
     now: str | None, serves: bool
 ) -> None:
     taken = replace(ANSWERING, files=(TakenFile(HOSTS_TOML, None, LISTED, now),))
-    facts = replace(WELL, nodes=(seen("n", missing=(), taken=taken, port=PORT),))
+    node_of_ours = seen("n", missing=(), taken=taken, port=PORT)
+    facts = replace(WELL, nodes=(node_of_ours,), registries=OUTAGE)
     assert result(facts)["nodes"][0]["answers_pulls"] is serves
     assert ("does NOT (hosts.toml was rewritten)" in page(facts)) is not serves
     assert next_step(facts).startswith("breakglass import n") is not serves

@@ -116,7 +116,7 @@ def test_a_responder_that_systemd_starts_at_boot_needs_no_other_import_after_a_r
     lasting = Responder(4000, {}, 4000, survives_reboot=True)
     answers = replace(ANSWERS, answering=known(responder=lasting))
     (line,) = [each for each in reported(imported(answers=answers)) if "a reboot" in each]
-    assert line.endswith("wins again. It does so after a reboot too, until: breakglass restore")
+    assert line.endswith(f"{PRIVATE}. It does so after a reboot too, until: breakglass restore")
 
 
 def test_without_answering_pulls_only_if_not_present_starts_and_the_verdict_says_so() -> None:

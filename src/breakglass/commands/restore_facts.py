@@ -4,11 +4,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from breakglass.cluster_name import ClusterName
 from breakglass.commands import Environment, Remembered, Unread, check, check_verdict
 from breakglass.commands.import_names import OURS
 from breakglass.commands.pin_pods import nodes_without_pods
 from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
+from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
 from breakglass.observe.answering import Taken, read_taken
@@ -117,7 +119,7 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
     nodes, api = _nodes(environment)
     remembered = environment.remembered()
     if not names and not own:
-        api = api or check_cluster(nodes, remembered)
+        api = api or check_cluster(nodes, remembered, environment.cluster_name())
         nodes = nodes if api is None else ()
     looks = _Looks([own.host]) if own else _hosts(environment, nodes, names, remembered)
     hosts = looks.hosts
@@ -191,10 +193,14 @@ def _had_pods(node: Node) -> bool:
         return False
 
 
-def check_cluster(nodes: tuple[Node, ...], remembered: Remembered) -> Unreachable | None:
-    """Whether this can be the cluster in which this machine has changed nodes."""
+def check_cluster(
+    nodes: tuple[Node, ...], remembered: Remembered, cluster: ClusterName | None
+) -> Unreachable | None:
+    """Why this cannot be the cluster in which pods run, and this machine has changed nodes."""
+    if not nodes:
+        return Unreachable(doubt((), (), cluster), next_step=another_context(cluster))
     names = {node.name for node in nodes}
-    if not remembered.cordoned or remembered.cordoned & names or not nodes:
+    if not remembered.cordoned or remembered.cordoned & names:
         return None
     return Unreachable(
         f"the API server lists none of the nodes that this machine has cordoned: "

@@ -77,7 +77,7 @@ def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_th
     assert {what: (pod.phase, pod.node) for what, pod in pods.items()} == dict.fromkeys(
         pods, ("Succeeded", node)
     ), pods
-    verdict = brought.stderr[brought.stderr.rindex("Done") :]
+    verdict = brought.stderr[brought.stderr.index("Done") :]
     for word in (*NAMES, *POLICIES):
         assert word in verdict
 

@@ -156,17 +156,18 @@ def test_a_node_that_was_not_reached_and_of_which_nothing_of_ours_is_known_is_a_
 @pytest.mark.parametrize(
     ("listed", "cordoned", "is_right"),
     [
-        ((), (), True),
+        ((), (), False),
+        (("k8s-node1", "k8s-node2"), (), True),
         (("k8s-node1", "k8s-node2"), ("k8s-node2",), True),
         (("k8s-node1",), ("k8s-node1", "k8s-node2"), True),
         (("other1", "other2"), ("k8s-node2",), False),
     ],
 )
-def test_a_cluster_without_any_of_the_nodes_that_we_have_cordoned_is_another_one(
+def test_a_cluster_without_nodes_or_without_any_that_we_have_cordoned_is_another_one(
     listed: tuple[str, ...], cordoned: tuple[str, ...], is_right: bool
 ) -> None:
     found = restore_facts.check_cluster(
-        tuple(node(name) for name in listed), Remembered(frozenset(cordoned))
+        tuple(node(name) for name in listed), Remembered(frozenset(cordoned)), None
     )
     assert (found is None) is is_right
 

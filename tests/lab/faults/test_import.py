@@ -167,19 +167,20 @@ def test_of_two_imports_at_once_one_wins_and_the_other_names_the_holder(trial: T
 
 @row(
     "import",
-    "containerd's disk full mid-import",
-    "named, with what to do; names as before",
-    exit_code=4,
+    "no room for the import on containerd's disk",
+    "refused before anything is changed, with both numbers and what to do",
+    exit_code=3,
 )
 @VERSIONS
-def test_when_containerds_disk_is_full_that_is_said_and_the_good_image_resolves(
+def test_an_import_that_containerds_disk_has_no_room_for_is_refused(
     trial: Trial, name: str
 ) -> None:
     node = trial.environment.nodes[name]
     good = over_a_good_image(trial, name)
     with node.room("data", free_megabytes=4):
         error = trial.run("import", name).error
-        assert "no space left on device" in error["message"]
+        assert "no room" in error["message"]
+        assert "containerd's disk" in error["message"]
         assert "df" in error["next"]
     assert means(trial.environment, name, good)
     trial.recovers(name, goal=lambda: is_new(trial.environment, name))

@@ -5,7 +5,7 @@ somebody, is refused, and is there again after a reboot, until restore.
 import signal
 
 from .. import process
-from ..answering import is_taken_back, outage, pulls_all, responder, traces
+from ..answering import differences, is_taken_back, outage, pulls_all, responder, traces
 from ..environment import Environment
 from ..host import Host
 from ..runs import run
@@ -42,7 +42,12 @@ def test_under_systemd_the_responder_is_a_unit_that_comes_back_and_restore_takes
     until(lambda: answers_anew(node, first), timeout=20, what="systemd starts it again")
     pulls_all(fresh, NODE, image)
     run(fresh, "restore", NODE, "--yes")
-    is_taken_back(node, before)
+    after = traces(node)
+    for each in (before, after):
+        # kubelet and containerd take other ports at each boot, and systemd makes directories in /tmp.
+        each["port"] = {port for port in each["port"] if int(port) < 32768}
+        each["file"] = {file for file in each["file"] if not file.startswith("tmp/.")}
+    assert differences(before, after) == []
     assert not is_active(node)
     assert (
         "breakglass"

@@ -50,7 +50,8 @@ def test_a_snapshot_killed_after_any_step_is_finished_by_the_next(trial: Trial) 
     for step in range(1, steps(environment, *command) + 1, EVERY):
         reset.empty(environment.vm.path(VM_DIRECTORY))
         lay(environment.vm, VM_DIRECTORY, before)
-        cut_short(environment, *command, after=step)
+        # docker's copy of the oldest tag is gone since the first run: one step less.
+        cut_short(environment, *command, after=min(step, steps(environment, *command) - 1))
         trial.holds()
         run(environment, *command)
         trial.holds("registry-vm")

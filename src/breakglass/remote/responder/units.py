@@ -200,6 +200,13 @@ def _systemctl(*arguments: str) -> None:
             FAILED,
             (
                 f"systemctl {' '.join(arguments)} failed: "
-                f"{last_line(ended.stderr) or f'exit code {ended.returncode}'}"
+                f"{_reason(ended.stderr) or f'exit code {ended.returncode}'}"
             ),
         )
+
+
+def _reason(stderr: bytes) -> str:
+    """The last line before the one that only says where the log is."""
+    lines = stderr.strip().split(b"\n")
+    reasons = [line for line in lines if not line.startswith(b"See system logs")]
+    return last_line(b"\n".join(reasons))

@@ -56,7 +56,8 @@ def test_with_the_api_server_down_neither_pin_nor_restore_changes_anything(trial
     try:
         children = [trial.start(*argv) for argv in (RESTORE, PIN)]
         for child in children:
-            assert "refuses connections" in trial.ended(child).error["message"]
+            message = trial.ended(child).error["message"]
+            assert "refuses connections" in message or "was lost" in message
     finally:
         trial.environment.api.start("kube-apiserver")
     is_unchanged(trial)
@@ -186,6 +187,11 @@ def test_a_target_that_does_not_fit_is_refused_and_nothing_is_changed(trial: Tri
         )
         is_unchanged(trial)
     environment.cluster.await_ready()
+    # The taint of a node that was not Ready goes a moment later.
+    until(
+        lambda: "taints" not in environment.cluster.get("node", "k8s-node10")["spec"],
+        what="the taint is gone",
+    )
     environment.cluster.uncordon("k8s-node3")
     trial.arranged()
     trial.recovers("k8s-node10", goal=lambda: open_nodes(environment) == {"k8s-node10"})
@@ -274,9 +280,9 @@ def test_a_pin_that_is_refused_on_some_nodes_says_which_and_is_restored_exactly(
             )
             error = trial.run(*PIN).error
             assert OTHERS - open_nodes(environment) == set(allowed[:k])
-            assert all(node in error["message"] for node in OTHERS - set(allowed[:k])), error[
-                "message"
-            ]
+            # The others are not tried without the first.
+            refused = OTHERS - set(allowed[:k]) if k else {allowed[0]}
+            assert all(node in error["message"] for node in refused), error["message"]
             assert "patch" in error["message"], error["message"]
             assert "ClusterRole" in error["next"] or k, error["next"]
             trial.holds()

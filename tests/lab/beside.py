@@ -14,6 +14,7 @@ from breakglass.observe.cluster import parse_node, parse_pod
 from breakglass.observe.containerd import Ctr, honours_pinned, read_containerd, read_namespace
 from breakglass.observe.containerd import read_targets as names_of
 from breakglass.observe.containerd_config import CRI
+from breakglass.observe.managers import UNKNOWN
 from breakglass.observe.volumes import parse_volume
 from breakglass.plan import Argv, Host, command_line
 from breakglass.ports import Result
@@ -145,7 +146,8 @@ class Conversation:
 def node(item: dict[str, Any]) -> Any:
     """All that breakglass reads of a node but its resourceVersion."""
     assert item["metadata"]["resourceVersion"]
-    return replace(parse_node(item), resource_version="")
+    # Which client set a field is the client's matter.
+    return replace(parse_node(item), resource_version="", cordon=UNKNOWN)
 
 
 LISTS: dict[str, Callable[[dict[str, Any]], Any]] = {

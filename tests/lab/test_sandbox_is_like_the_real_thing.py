@@ -169,7 +169,10 @@ def test_a_node_of_the_sandbox_says_of_itself_what_a_kubelet_says(fresh: Environ
     assert set(sandbox.labels) <= set(real.labels)
     assert version_numbers(real.kubelet)
     assert version_numbers(sandbox.kubelet)
-    assert replace(sandbox, labels=(), kubelet="") == replace(real, labels=(), kubelet="")
+    assert real.boot_id
+    assert sandbox.boot_id
+    own = {"labels": (), "kubelet": "", "boot_id": "", "machine_id": "", "pods": None}
+    assert replace(sandbox, **own) == replace(real, **own)  # type: ignore[arg-type]
 
 
 # The registry

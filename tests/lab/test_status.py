@@ -16,7 +16,7 @@ from .faults.rows import row
 from .furniture import EXAMPLE
 from .operator_host import CONFIGURATION
 from .roles import NAS_DIRECTORY, NODES, VM_DIRECTORY
-from .runs import run
+from .runs import run, stop_registries
 
 TARGET, DEAF, LOST = "k8s-node1", "k8s-node2", "k8s-node3"
 WITHIN_SECONDS = 60
@@ -60,8 +60,9 @@ def status(environment: Environment, *, within_seconds: float = WITHIN_SECONDS) 
 
 
 def arrange(environment: Environment) -> None:
-    """Every part there: a tarball on VM and NAS, the image on one node, which serves it locally and
-    is the target of a pin; the addresses of all nodes in the configuration.
+    """Both registries are down, every other part is there: a tarball on VM and NAS, the image on one
+    node, which serves it locally and is the target of a pin; the addresses of all nodes in the
+    configuration.
     """
     hosts = ", ".join(f"{name}: {node.address}" for name, node in NODES.items())
     example = EXAMPLE.read_text()
@@ -77,6 +78,7 @@ def arrange(environment: Environment) -> None:
     environment.mirror()
     run(environment, "import", TARGET)
     run(environment, "pin", TARGET, "--yes", "--reason", "Forgejo is down")
+    stop_registries(environment)
 
 
 @contextmanager

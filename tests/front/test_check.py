@@ -176,6 +176,7 @@ def test_after_a_push_every_registry_has_to_serve_the_same_image(world: World) -
     assert next_commands(missed) == [["breakglass", "check", "--expect-served"]]
 
 
+@pytest.mark.slow
 def test_with_the_api_server_down_it_leads_straight_to_a_node_that_is_named(world: World) -> None:
     """Each line of `Next:` is typed as it stands."""
     world.publish()

@@ -216,6 +216,7 @@ def only_a_node_has_it(world: World) -> World:
     return world
 
 
+@pytest.mark.slow
 def test_where_the_sources_are_gone_another_nodes_tarball_is_taken(
     only_a_node_has_it: World,
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_node_can_be_named_as_the_source(only_a_node_has_it: World) -> None:
     assert world.done("fetch", NODE, "--from", "k8s-node2")["steps"] == []
 
 
+@pytest.mark.slow
 def test_where_no_node_has_it_either_the_sources_reasons_are_reported(world: World) -> None:
     world.environment.stop(VM)
     ended = world.run("fetch", NODE)

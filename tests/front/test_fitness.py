@@ -91,6 +91,7 @@ def test_a_taint_that_the_ci_pods_tolerate_and_a_label_that_they_ask_for_decide(
 
 
 @pytest.mark.parametrize("command", ["pin", "recover"])
+@pytest.mark.slow
 def test_with_anyway_it_goes_on_with_a_warning(outage: World, command: str) -> None:
     patch(outage, TAINT)
     ended = outage.run(command, NODE, "--anyway", "--yes")
@@ -99,6 +100,7 @@ def test_with_anyway_it_goes_on_with_a_warning(outage: World, command: str) -> N
     assert outage.cordoned() == ["k8s-node10", "k8s-node2", "k8s-node3"]
 
 
+@pytest.mark.slow
 def test_with_the_api_down_what_the_node_itself_reports_decides(outage: World) -> None:
     patch(outage, TAINT)
     outage.environment.stop("api")
@@ -108,6 +110,7 @@ def test_with_the_api_down_what_the_node_itself_reports_decides(outage: World) -
         is_reported(outage.run("fetch", NODE), 3, f"{NODE} does not fit: has no ctr")
 
 
+@pytest.mark.slow
 def test_an_import_that_would_make_kubelet_delete_images_is_refused_by_every_command(
     world: World,
 ) -> None:

@@ -109,6 +109,7 @@ def test_without_a_command_it_stays_pinned_says_how_to_restore_and_goes_on_with_
     assert "chose k8s-node1: it is the target of the pin in force" in again.stdout
 
 
+@pytest.mark.slow
 def test_it_is_refused_only_while_every_registry_serves_the_image(outage: World) -> None:
     for registry in REGISTRIES:
         outage.environment.start(registry)
@@ -129,6 +130,7 @@ def test_it_is_refused_only_while_every_registry_serves_the_image(outage: World)
     assert outage.cordoned() == ["k8s-node3"]
 
 
+@pytest.mark.slow
 def test_where_it_is_not_known_whether_the_image_is_served_it_ends_with_what_finds_out(
     outage: World,
 ) -> None:

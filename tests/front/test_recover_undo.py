@@ -44,6 +44,7 @@ def is_as_before(world: World) -> bool:
     return (world.cordoned(), any(annotations), world.responders()) == ([], False, {})
 
 
+@pytest.mark.slow
 def test_a_cordon_is_undone_though_somebody_removed_our_annotation_while_the_command_ran(
     outage: World,
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_cordon_is_undone_though_somebody_removed_our_annotation_while_the_com
     assert is_as_before(outage)
 
 
+@pytest.mark.slow
 def test_everything_is_undone_though_breakglass_and_its_libraries_are_removed_meanwhile(
     outage: World, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_what_differs_and_why_that_can_be_is_reported(
     assert chosen["result"]["node"] != NODE
 
 
+@pytest.mark.slow
 def test_pin_and_recover_go_on_anyway_with_a_warning(imported: World) -> None:
     imported.is_machine(NODE, "of today", NODE)
     for command in ("pin", "recover"):
@@ -118,6 +119,7 @@ def test_pin_and_recover_go_on_anyway_with_a_warning(imported: World) -> None:
     assert imported.done("restore", "--yes", "--anyway")["result"]["cleaned"] == [NODE]
 
 
+@pytest.mark.slow
 def test_restore_leaves_another_machine_alone_and_restores_the_other_nodes(world: World) -> None:
     world.bring_in(NODE)
     world.done("fetch", OTHER)
@@ -165,6 +167,7 @@ def test_an_address_that_several_nodes_have_is_none_of_them(world: World) -> Non
     is_reported(world.run("fetch", "127.0.0.1"), 3, "there is no node 127.0.0.1")
 
 
+@pytest.mark.slow
 def test_the_cluster_stands_in_the_question_in_the_lines_and_in_the_json(
     imported: World, terminal: tuple[int, int]
 ) -> None:

@@ -4,6 +4,8 @@ import json
 import shutil
 from typing import Any
 
+import pytest
+
 from breakglass.sandbox.environment import TAG, VM
 from tests.front.blocks import is_reported
 from tests.front.rows import OTHER_TAG, configure
@@ -17,6 +19,7 @@ def record(world: World, tag: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_companion_whose_registry_is_down_comes_from_the_last_tarball_or_is_left_out(
     world: World,
 ) -> None:

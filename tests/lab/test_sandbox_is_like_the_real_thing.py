@@ -172,7 +172,7 @@ def test_a_node_of_the_sandbox_says_of_itself_what_a_kubelet_says(fresh: Environ
     assert real.boot_id
     assert sandbox.boot_id
     own = {"labels": (), "kubelet": "", "boot_id": "", "machine_id": "", "pods": None}
-    assert replace(sandbox, **own) == replace(real, **own)  # type: ignore[arg-type]
+    assert replace(sandbox, **own) == replace(real, **own)
 
 
 # The registry

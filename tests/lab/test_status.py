@@ -60,8 +60,8 @@ def status(environment: Environment, *, within_seconds: float = WITHIN_SECONDS) 
 
 
 def arrange(environment: Environment) -> None:
-    """Both registries are down, every other part is there: a tarball on VM and NAS, the image on one
-    node, which serves it locally and is the target of a pin; the addresses of all nodes in the
+    """Both registries are down, every other part is there: a tarball on VM and NAS, the image on
+    one node, which serves it locally and is the target of a pin; the addresses of all nodes in the
     configuration.
     """
     hosts = ", ".join(f"{name}: {node.address}" for name, node in NODES.items())

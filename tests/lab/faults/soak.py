@@ -147,7 +147,15 @@ class Soak:
 
     def heal(self) -> None:
         reset.plug_all(self.environment.always_on)
-        self.environment.cluster.await_boots(self.environment.nodes.values())
+        cluster = self.environment.cluster
+        for node in self.environment.nodes.values():
+            boot_id = node.read("/proc/sys/kernel/random/boot_id").strip()
+            try:
+                cluster.await_boot(node.name, boot_id, timeout=45)
+            except TimeoutError:  # after a power cut a kubelet may need a second start
+                node.stop("kubelet")
+                node.start("kubelet")
+                cluster.await_boot(node.name, boot_id)
         self.broken.clear()
 
     # what is seen

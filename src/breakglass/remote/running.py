@@ -35,12 +35,14 @@ def processes_of(program: str) -> list[Process]:
             if theirs != os.readlink("/proc/self/ns/mnt"):
                 continue
             ticks = int((process / "stat").read_text().rpartition(")")[2].split()[19])
-            if process.stat().st_uid not in (0, os.geteuid()):
+            arguments = os.fsdecode((process / "cmdline").read_bytes()).split("\0")[:-1]
+            # Without arguments it is a process that ends just now.
+            if process.stat().st_uid not in (0, os.geteuid()) or not arguments:
                 continue
             found.append(
                 Process(
                     int(process.name),
-                    os.fsdecode((process / "cmdline").read_bytes()).split("\0")[:-1],
+                    arguments,
                     os.readlink(process / "cwd"),
                     boot + ticks / os.sysconf("SC_CLK_TCK"),
                 )

@@ -26,7 +26,7 @@ CONDITION_TAINTS = {
 
 END_THE_PIN = "breakglass restore"
 HAVE_ANYWAY = ("pin", "recover")
-"""Commands that go on with a node that does not fit, if they are told to."""
+"""Commands that go on with a node that does not fit, with --anyway."""
 
 
 class Kind(Enum):
@@ -117,7 +117,7 @@ def refusal(
 
 
 def remedies_of(reasons: Iterable[Reason], cluster: ClusterName | None) -> list[str]:
-    """What mends them, each once. `cluster`: the one that a kubectl line is to reach."""
+    """What mends them, each once. `cluster`: where a kubectl line goes."""
     found = (
         kubectl_line(cluster, *reason.kubectl) if reason.kubectl else reason.remedy
         for reason in reasons

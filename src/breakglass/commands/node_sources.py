@@ -18,8 +18,11 @@ def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
     """Every other node that nodes.hosts or the API names."""
     cluster = _cluster(environment)
     names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
+    directory = environment.config.nodes.directory
     return tuple(
-        _place(environment, name, cluster) for name in list(names)[:LIMIT] if name != node.name
+        (environment.resolve(name, cluster).host, directory)
+        for name in list(names)[:LIMIT]
+        if name != node.name
     )
 
 
@@ -27,14 +30,11 @@ def named_source(environment: Environment, name: str, node: Host) -> Place:
     """The source or the other node of this name. Raises Refused where there is none."""
     places = {place[0].name: place for place in environment.sources}
     if name not in places:
+        # Only now is the cluster asked.
         places |= {place[0].name: place for place in other_nodes(environment, node)}
     if name not in places:
         raise Refused(f"there is no source {name}", next_step=f"one of: {', '.join(places)}")
     return places[name]
-
-
-def _place(environment: Environment, name: str, cluster: tuple[Node, ...]) -> Place:
-    return environment.resolve(name, cluster).host, environment.config.nodes.directory
 
 
 def _cluster(environment: Environment) -> tuple[Node, ...]:

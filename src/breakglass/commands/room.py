@@ -59,5 +59,5 @@ def not_known(node: Host, ctr: tuple[str, ...]) -> str:
     """The warning where the disk is not known."""
     return (
         f"{node} does not report where containerd keeps its content "
-        f"({' '.join(ctr)} plugins ls), so nobody knows whether there is room for the import"
+        f"({' '.join(ctr)} plugins ls), so it is not known whether there is room for it"
     )

@@ -129,27 +129,18 @@ def _always(facts: Facts, names: tuple[str, ...]) -> tuple[str, ...]:
         f"Always is answered by {facts.node} itself (127.0.0.1:{answering.responder.port}): "
         f"{', '.join(rules)}. {rebooted}"
     )
-    means = (
-        (
-            (
-                f"A tag of {' and '.join(first)} means this tarball's image on {facts.node} until "
-                f"breakglass restore, also when the registry is back."
-            ),
+    lines = [always]
+    if first:
+        lines.append(
+            f"A tag of {' and '.join(first)} means this tarball's image on {facts.node} until "
+            f"breakglass restore, also when the registry is back."
         )
-        if first
-        else ()
-    )
-    newer = (
-        (
-            (
-                f"But {answering.config_file} was changed after containerd started: if "
-                f"config_path was what changed, Always starts only after a restart of containerd."
-            ),
+    if answering.config_is_newer:
+        lines.append(
+            f"But {answering.config_file} was changed after containerd started: if "
+            f"config_path was what changed, Always starts only after a restart of containerd."
         )
-        if answering.config_is_newer
-        else ()
-    )
-    return (always, *means, *newer)
+    return tuple(lines)
 
 
 def _no_longer(names: tuple[str, ...], before: Facts) -> tuple[str, ...]:

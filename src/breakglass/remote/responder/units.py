@@ -206,7 +206,7 @@ def _systemctl(*arguments: str) -> None:
 
 
 def _reason(stderr: bytes) -> str:
-    """The last line before the one that only says where the log is."""
+    """The last line that does not only say where the log is."""
     lines = stderr.strip().split(b"\n")
     reasons = [line for line in lines if not line.startswith(b"See system logs")]
     return last_line(b"\n".join(reasons))

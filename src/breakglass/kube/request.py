@@ -91,7 +91,7 @@ class Ask:
 
 
 class NodeRequests:
-    """Reads and patches single nodes, for patching.py."""
+    """Reads and patches single nodes, for patch.py."""
 
     def __init__(self, session: Session, request_seconds: float) -> None:
         self._session, self._request_seconds = session, request_seconds

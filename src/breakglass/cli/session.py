@@ -12,8 +12,9 @@ from pathlib import Path
 
 from breakglass import __version__
 from breakglass.apply import apply
-from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
+from breakglass.cli.journal import Journal
+from breakglass.cli.journal_file import place
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
 from breakglass.cli.memory import remembered
 from breakglass.cli.on_cluster import job_on, question_on
@@ -54,8 +55,8 @@ class Session:
             at=at,
             version=__version__,
         )
-        self.journal = journal.Journal(
-            journal.place(os.environ, Path.home()),
+        self.journal = Journal(
+            place(os.environ, Path.home()),
             run=identity.run,
             by=identity.by,
             command=outcome.command,
@@ -78,7 +79,7 @@ class Session:
                 reference, config.registries, platform=platform, credentials=credentials
             ),
             may_patch=self.cluster.can_patch_nodes,
-            remembered=lambda: remembered(journal.place(os.environ, Path.home())),
+            remembered=lambda: remembered(place(os.environ, Path.home())),
             note=screen.aside,
             cluster_name=self.cluster.name,
             warn=self._warn_once,

@@ -17,8 +17,9 @@ from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
 from breakglass.kube.patch import patch_one
+from breakglass.marks import Mark
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_nodes, read_pods
-from breakglass.plan import Mark, PatchNode
+from breakglass.plan import PatchNode
 from breakglass.registry import Login, read_credentials
 from breakglass.remote.distribution.answers import NotServed
 from breakglass.remote.distribution.manifests import read_manifest

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from breakglass.kube.faults import Fault
-from breakglass.plan import ANNOTATION, HOLDS, Mark, PatchNode
+from breakglass.marks import ANNOTATION, HOLDS, Mark
+from breakglass.plan import PatchNode
 from breakglass.ports import Patched, PatchOutcome
 from breakglass.shape import fits
 

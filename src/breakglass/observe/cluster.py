@@ -7,8 +7,8 @@ from typing import Any
 
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import check_node_name
+from breakglass.marks import ANNOTATION, HOLDS, Mark
 from breakglass.observe.managers import UNKNOWN, Cordon, read_cordon
-from breakglass.plan import ANNOTATION, HOLDS, Mark
 from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
 from breakglass.text import inert

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, check
+from breakglass.commands import check
 from breakglass.commands.check_verdict import (
     Asked,
     Elsewhere,
@@ -16,6 +16,7 @@ from breakglass.commands.check_verdict import (
     unserved,
     without_api,
 )
+from breakglass.commands.environment import Unread
 from breakglass.config import Registry
 from breakglass.errors import NoAnswer, Unreachable
 from breakglass.observe.shelf import Tarball

@@ -3,8 +3,9 @@
 from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, pin
+from breakglass.commands import pin
 from breakglass.commands.job import Done
+from breakglass.commands.target import Target
 from breakglass.observe.cluster import Node
 
 

@@ -6,16 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import (
-    Environment,
-    Identity,
-    create,
-    discard,
-    enter,
-    readiness,
-    removal,
-    verify,
-)
+from breakglass.commands import readiness
+from breakglass.commands.directory_steps import create, enter
 from breakglass.commands.drill_candidate import Candidate, renewal
 from breakglass.commands.drill_facts import NAMESPACE, Facts, observe_again, tidied
 from breakglass.commands.drill_removal import (
@@ -27,11 +19,13 @@ from breakglass.commands.drill_removal import (
     remove_namespace,
     state,
 )
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
 from breakglass.commands.job import Job
 from breakglass.commands.room import not_known, refusal
+from breakglass.commands.tarball_steps import discard, removal, verify
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity
 from breakglass.observe.containerd import REFERENCE

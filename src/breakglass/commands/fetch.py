@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, removal, repoint, room, tidying
+from breakglass.commands import room
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
 from breakglass.commands.fetch_options import Failures, Option, choose_option
 from breakglass.commands.job import Job
 from breakglass.commands.order import is_later, is_older, last_taken
+from breakglass.commands.tarball_steps import removal, repoint, tidying
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Refused
 from breakglass.observe.shelf import Shelf, Tarball

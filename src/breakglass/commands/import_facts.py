@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from breakglass.commands import Environment, Target
 from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
+from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
 from breakglass.observe.machine import Disk, Machine, read_machine

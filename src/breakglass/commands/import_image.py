@@ -5,8 +5,10 @@ recorded image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, Target, enter, room, verify
+from breakglass.commands import room
 from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
 from breakglass.commands.import_steps import (
@@ -20,6 +22,8 @@ from breakglass.commands.import_steps import (
 )
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import begin, end
+from breakglass.commands.tarball_steps import verify
+from breakglass.commands.target import Target
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Integrity, Refused
 from breakglass.observe.answering import Taken

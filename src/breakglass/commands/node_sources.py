@@ -2,7 +2,8 @@
 that was fetched to it.
 """
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
+from breakglass.commands.target import resolve
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.plan import Host
@@ -20,7 +21,7 @@ def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
     names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
     directory = environment.config.nodes.directory
     return tuple(
-        (environment.resolve(name, cluster).host, directory)
+        (resolve(environment, name, cluster).host, directory)
         for name in list(names)[:LIMIT]
         if name != node.name
     )

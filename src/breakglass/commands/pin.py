@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Environment, Identity, Target
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names, repository_of
 from breakglass.commands.job import Job
@@ -13,6 +13,7 @@ from breakglass.commands.pin_claim import check_no_other_pin, claim_first
 from breakglass.commands.pin_pods import nodes_with_pods
 from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
 from breakglass.commands.right_host import check as check_right_host
+from breakglass.commands.target import Target
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import Machine, read_machine

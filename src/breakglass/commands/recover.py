@@ -6,9 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from breakglass.commands import (
-    Environment,
-    Identity,
-    Target,
     check_verdict,
     fetch,
     fetch_facts,
@@ -20,7 +17,9 @@ from breakglass.commands import (
 )
 from breakglass.commands.check_verdict import RECOVER, Asked, Need, Verdict
 from breakglass.commands.choose import Chosen, choose_for, named
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_options import Option
+from breakglass.commands.target import Target
 from breakglass.config import Config
 from breakglass.errors import Failed, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, parse_pin

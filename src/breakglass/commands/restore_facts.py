@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Environment, Remembered, Unread, check, check_verdict
+from breakglass.commands import check, check_verdict
+from breakglass.commands.environment import Environment, Remembered, Unread
 from breakglass.commands.import_names import OURS
 from breakglass.commands.pin_pods import nodes_without_pods
 from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
+from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
@@ -238,8 +240,8 @@ def _hosts(
     where they have left the cluster, and so many of the others.
     """
     if names:
-        return _Looks(_distinct([environment.resolve(name, nodes or None).host for name in names]))
-    targets = together([partial(environment.target_of, node) for node in nodes])
+        return _Looks(_distinct([resolve(environment, name, nodes or None).host for name in names]))
+    targets = together([partial(target_of, environment, node) for node in nodes])
     known = {target.host.name: target.host for target in targets if target}
     configured = environment.config.nodes.hosts
     # Of a node that has left the cluster, the journal would speak for ever.
@@ -250,7 +252,7 @@ def _hosts(
     hosts, lost = [], []
     for name in (*sorted(ours), *others[:room]):
         try:
-            hosts.append(known.get(name) or environment.resolve(name, nodes or None).host)
+            hosts.append(known.get(name) or resolve(environment, name, nodes or None).host)
         except BreakglassError as error:
             lost += [Unread(name, error)] if name in ours else []
     return _Looks(_distinct(hosts), lost, frozenset(ours), len(others[room:]))

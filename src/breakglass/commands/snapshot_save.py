@@ -2,9 +2,10 @@
 
 import json
 
-from breakglass.commands import Identity, archive, publish
+from breakglass.commands.environment import Identity
 from breakglass.commands.order import next_sequence
 from breakglass.commands.snapshot_facts import Facts, Missing
+from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.shelf import Tarball

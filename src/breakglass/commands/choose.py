@@ -73,16 +73,16 @@ def _check_fits(environment: Environment, target: Target, command: str) -> None:
 
 def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
     """The cluster; None where the API is down and the command works without it."""
-    try:
-        return environment.nodes()
-    except Unreachable as error:
-        if command == "pin":
-            raise
-        environment.note(
-            f"the API was not reached, so it is not known whether "
-            f"{resolve(environment, node, ()).host.ssh} is {node}: {error.message}"
-        )
-        return None
+    nodes, error = environment.nodes_or_error()
+    if error is None:
+        return nodes
+    if command == "pin":
+        raise error
+    environment.note(
+        f"the API was not reached, so it is not known whether "
+        f"{resolve(environment, node, ()).host.ssh} is {node}: {error.message}"
+    )
+    return None
 
 
 def choose_for(

@@ -8,6 +8,9 @@ from breakglass.errors import Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.plan import Host
 
+MOST_NODES = 50
+"""So many are asked, if nothing names them."""
+
 
 @dataclass(frozen=True)
 class Target:

@@ -15,7 +15,8 @@ from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check, fetch, import_image, pin, recover
-from breakglass.commands.check_verdict import Asked, Need, Verdict
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.check_verdict import Need, Verdict
 from breakglass.commands.choose import Chosen
 from breakglass.config import check_node_name
 from breakglass.deadline import together

@@ -15,7 +15,9 @@ from breakglass.commands import (
     restore,
     restore_facts,
 )
-from breakglass.commands.check_verdict import RECOVER, Asked, Need, Verdict
+from breakglass.commands.check_advice import RECOVER, without_api
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.check_verdict import Need, Verdict
 from breakglass.commands.choose import Chosen, choose_for, named
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_options import Option
@@ -112,7 +114,7 @@ def choose(environment: Environment, *, node: str | None) -> Chosen:
         nodes = environment.nodes()
     except Unreachable as error:
         known = environment.config.nodes.hosts
-        advice, commands = check_verdict.without_api((node,) if node else tuple(known))
+        advice, commands = without_api((node,) if node else tuple(known))
         raise Unreachable(
             f"recover pins through the API server, which was not reached: {error.message}",
             next_step="\n".join((advice, *commands)),

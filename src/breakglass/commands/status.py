@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from breakglass.commands import check
-from breakglass.commands.check_verdict import Asked
+from breakglass.commands.check_asked import Asked
 from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names

@@ -169,10 +169,14 @@ def _check_usable_there(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
             f"would start",
             next_step=f"choose a node of {record.platform}: breakglass fetch NODE",
         )
-    error = room.refusal(node, facts.disk, tarball.size_bytes, with_tarball=True, command="fetch")
-    if error is not None and not facts.anyway:
-        raise error
-    return (error.message,) if error else ()
+    return room.check(
+        node,
+        facts.disk,
+        tarball.size_bytes,
+        with_tarball=True,
+        command="fetch",
+        anyway=facts.anyway,
+    )
 
 
 def _steps(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:

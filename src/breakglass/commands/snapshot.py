@@ -16,7 +16,8 @@ from breakglass.commands.snapshot_facts import (
     observe,
     observe_again,
 )
-from breakglass.commands.snapshot_save import explain, save
+from breakglass.commands.snapshot_pull import explain
+from breakglass.commands.snapshot_save import save
 from breakglass.commands.snapshot_warnings import companion_warnings, doubts
 from breakglass.commands.tarball_steps import publish, removal, repoint, tidying
 from breakglass.config import Image, RegistryVm

@@ -27,6 +27,7 @@ from breakglass.commands.target import Target
 from breakglass.config import Nodes
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
+from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan, Run, Step
@@ -44,11 +45,19 @@ class ImportResult:
 
 
 def job(
-    environment: Environment, target: Target, *, tag: str | None, answer_pulls: bool
+    environment: Environment,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    machine: Machine | None = None,
 ) -> Job[Facts]:
+    """`machine`: the node's, where it was read already."""
     nodes, identity = environment.config.nodes, environment.identity
     return Job(
-        observe=partial(observe, environment, target, tag=tag, answer_pulls=answer_pulls),
+        observe=partial(
+            observe, environment, target, tag=tag, answer_pulls=answer_pulls, machine=machine
+        ),
         decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
         observe_again=partial(observe_again, environment, tag=tag, answer_pulls=answer_pulls),
         state=state,

@@ -6,7 +6,7 @@ nas=/volume1/Backup/Viki/pve-backup/_forgejo-breakglass
 private=registry.viktorbarzin.me:5050/infra-ci
 forgejo=forgejo.viktorbarzin.me/viktor/infra-ci
 
-ssh $node sudo mkdir -p /var/breakglass
+ssh $node sudo mkdir -p -m 700 /var/breakglass
 for file in infra-ci-$tag.tar.gz infra-ci-$tag.tar.gz.sha256; do
     ssh $node "sudo ssh 192.168.1.13 cat $nas/$file | sudo tee /var/breakglass/$file >/dev/null"
 done

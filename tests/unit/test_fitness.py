@@ -220,8 +220,8 @@ class Answers:
 def test_the_version_of_python3_is_read_with_the_programs(
     printed: str, commands: set[str], python: tuple[int, int] | None
 ) -> None:
-    answer = Answers(sh=f"x86_64\n1000\n{printed}end\n")
-    there = read_machine(answer, NODE, "/var/breakglass", ("python3", "ctr"))
+    answer = Answers(sh=f"x86_64\n1000\nusers 0\nwalk /\nat 0 0 41ed /\n{printed}end\n")
+    there = read_machine(answer, NODE, ("/var/breakglass",), ("python3", "ctr"))
     assert (set(there.commands), there.python) == (commands, python)
 
 

@@ -101,7 +101,7 @@ def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_ag
     ) in made[2]
     assert [*made[:2], *made[3:]] == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
-        f"k8s-node1$ sudo -n mkdir -p {SCRATCH}",
+        f"k8s-node1$ sudo -n mkdir -p -m 700 {SCRATCH}",
         (
             f"k8s-node1$ sudo -n python3 breakglass-remote.pyz archive publish {SCRATCH} "
             "infra-ci-new.tar.gz"

@@ -218,7 +218,7 @@ def of_a_node(argv: Argv) -> tuple[str, ...]:
 
 
 READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
-    "machine": (lambda reads: read_machine(reads, HOST, "/shelf", ("python3",)), Machine),
+    "machine": (lambda reads: read_machine(reads, HOST, ("/shelf",), ("python3",)), Machine),
     "which machine it is": (lambda reads: read_machine_ids(reads, HOST), MachineIds),
     "hashes": (lambda reads: read_hashes(reads, HOST, ("/shelf/x",)), dict[str, str]),
     "docker": (lambda reads: read_docker(reads, HOST), Docker),

@@ -250,7 +250,10 @@ class RegistryVm:
             )
         answers = {
             "shelf": listing(self.shelf),
-            "machine": b"x86_64\n999999999\ndocker\npython3\nbash\ngzip\nend\n",
+            "machine": (
+                b"x86_64\n999999999\nusers 0\nwalk /\nat 0 0 41ed /\n"
+                b"docker\npython3\nbash\ngzip\nend\n"
+            ),
             "info": b"20.10.24 overlay2 /d\n",
             "inspect": b"1\n",
             "ls": b"",

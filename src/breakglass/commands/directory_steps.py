@@ -4,9 +4,11 @@ from breakglass.commands.environment import Identity
 from breakglass.plan import Host, Lock, Purpose, Run, Step, title
 
 
-def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> tuple[Step, ...]:
+def enter(
+    host: Host, directory: str, identity: Identity, *, present: bool, private: bool = True
+) -> tuple[Step, ...]:
     """The first steps of everything that writes into a directory: it exists, and its lock is
-    ours.
+    ours. `private`: a new one is for its owner only.
     """
     lock = Lock(
         host,
@@ -14,13 +16,14 @@ def enter(host: Host, directory: str, identity: Identity, *, present: bool) -> t
         identity.holder,
         title=title("lock", directory),
     )
-    return (lock,) if present else (create(host, directory), lock)
+    return (lock,) if present else (create(host, directory, private=private), lock)
 
 
-def create(host: Host, directory: str) -> Run:
+def create(host: Host, directory: str, *, private: bool = True) -> Run:
+    mode = ("-m", "700") if private else ()
     return Run(
         host,
-        (("mkdir", "-p", directory),),
+        (("mkdir", "-p", *mode, directory),),
         title=title("create", directory),
         purpose=Purpose.PREPARES,
     )

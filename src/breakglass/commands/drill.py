@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import readiness, room
+from breakglass.commands import ownership, readiness, room
 from breakglass.commands.containerd_steps import confirm, load
 from breakglass.commands.directory_steps import create, enter
 from breakglass.commands.drill_candidate import Candidate, renewal
@@ -80,6 +80,7 @@ def job(environment: Environment, facts: Facts, option: Option) -> Job[Facts]:
 
 def plan(facts: Facts, option: Option, *, image: Image, nodes: Nodes, identity: Identity) -> Plan:
     """One tarball in, and everything of it out again. Raises Refused or Integrity."""
+    ownership.check(facts.reach.machine)
     node, ctr, scratch = facts.node, facts.ctr, facts.reach.shelf
     tarball, record = option.tarball, option.tarball.record
     assert record is not None

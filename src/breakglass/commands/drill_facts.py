@@ -99,7 +99,8 @@ def _read_node(environment: Environment, node: Host, scratch: str) -> tuple[Mach
     of a drill: a drill empties it.
     """
     programs = (*readiness.programs(environment.config.nodes), "ssh")
-    machine = read_machine(environment.hosts, node, scratch, programs)
+    directories = (scratch, environment.config.nodes.registry_config)
+    machine = read_machine(environment.hosts, node, directories, programs)
     try:
         return machine, _read_scratch(environment, node, scratch)
     except Refused:

@@ -5,7 +5,7 @@ there.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import room
+from breakglass.commands import ownership, room
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_copy import copying
@@ -80,6 +80,7 @@ def plan(
     others: tuple[Option, ...] = (),
 ) -> Plan:
     """One tarball from one source by one transport."""
+    ownership.check(facts.machine)
     _check_foreign_files(facts, option)
     source, directory, file = option.shelf.host, facts.shelf.directory, option.tarball.file
     warnings = (

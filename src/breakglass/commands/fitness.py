@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from breakglass.cluster_name import ClusterName, kubectl_line
+from breakglass.commands.ownership import exposed
 from breakglass.config import Nodes
 from breakglass.errors import Refused
 from breakglass.observe.cluster import Node
@@ -192,7 +193,8 @@ def _by_itself(needs: Needs, machine: Machine, node: Node | None) -> tuple[Reaso
     if missing:
         words, remedy = f"has no {', '.join(missing)}", f"install it on {host}"
         reasons = (*reasons, Reason(Kind.IMAGE, words, remedy))
-    return (*reasons, *old_python(machine))
+    others = (Reason(Kind.IMAGE, each.words, each.remedy) for each in exposed(machine))
+    return (*reasons, *old_python(machine), *others)
 
 
 def old_python(machine: Machine) -> tuple[Reason, ...]:

@@ -5,6 +5,7 @@ recorded image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
+from breakglass.commands import ownership
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.containerd_steps import confirm, load
 from breakglass.commands.directory_steps import enter
@@ -68,6 +69,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     """Raises Refused when there is no such tarball on the node, or it is for another
     architecture.
     """
+    ownership.check(facts.machine)
     node, shelf, tarball = facts.node, facts.shelf, facts.tarball
     if tarball is None or tarball.record is None or not tarball.verified:
         raise no_tarball(facts, tag)

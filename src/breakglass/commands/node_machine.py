@@ -10,4 +10,9 @@ PROGRAMS = ("python3", "ssh", "bash", "gzip", "sha256sum")
 
 def read_node(environment: Environment, host: Host) -> Machine:
     nodes = environment.config.nodes
-    return read_machine(environment.hosts, host, nodes.directory, (*PROGRAMS, nodes.ctr[0]))
+    return read_machine(
+        environment.hosts,
+        host,
+        (nodes.directory, nodes.registry_config),
+        (*PROGRAMS, nodes.ctr[0]),
+    )

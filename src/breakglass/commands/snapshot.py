@@ -5,6 +5,7 @@ registry VM.
 from dataclasses import dataclass, replace
 from functools import partial
 
+from breakglass.commands import ownership
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Job
@@ -57,6 +58,7 @@ def job(environment: Environment, *, tag: str, missing: tuple[Missing, ...] = ()
 def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
     """Raises Refused, Unreachable or Integrity where it cannot be done."""
     shelf, file = facts.shelf, image.tarball(facts.tag)
+    ownership.check(facts.machine)
     _check_names(facts, file)
     _check_directory(facts)
     present = shelf.find(facts.tag)
@@ -83,9 +85,11 @@ def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity
     )
     if not steps:
         return Plan(goal, warnings=companion_warnings(facts))
+    # Not private: another user may copy the tarballs to the fallbacks.
+    entering = enter(facts.vm, shelf.directory, identity, present=shelf.present, private=False)
     return Plan(
         goal,
-        (*enter(facts.vm, shelf.directory, identity, present=shelf.present), *steps),
+        (*entering, *steps),
         warnings=warnings,
     )
 

@@ -84,7 +84,7 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
         environment.config.image,
     )
     environment.note(f"looking at {vm} ({vm.ssh})")
-    machine = read_machine(environment.hosts, vm, directory, COMMANDS)
+    machine = read_machine(environment.hosts, vm, (directory,), COMMANDS)
     docker = read_docker(environment.hosts, vm) if "docker" in machine.commands else None
     shelf = read_shelf(environment.hosts, vm, directory, image.name)
     references = (f"{image.repository}:{tag}", *image.companions)

@@ -1,21 +1,25 @@
-"""What a host has: commands, architecture, room. The same questions for the registry VM and for a
-node.
+"""What a host has: commands, architecture, room, and who may change the directories that we use.
+The same questions for the registry VM and for a node.
 """
 
 import re
 from dataclasses import dataclass
 
 from breakglass.errors import Unreachable
+from breakglass.observe.path_parts import WALK, PathPart, parse_users, parse_walks
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 from breakglass.shape import whole_number
 
-# Room is asked of the nearest directory that exists.
-_SCRIPT = """
+# Room is asked of the nearest directory that exists, for the first of the directories.
+_SCRIPT = f"""{WALK}
 uname -m
-d=$1; shift
-while [ ! -d "$d" ]; do d=${d%/*}; d=${d:-/}; done
-df -Pk "$d" | { read -r _; read -r _ _ _ free _; echo "$free"; }
+d=$1
+while [ ! -d "$d" ]; do d=${{d%/*}}; d=${{d:-/}}; done
+df -Pk "$d" | {{ read -r _; read -r _ _ _ free _; echo "$free"; }}
+echo "users $(id -u) ${{SUDO_UID:-}}"
+while [ "$1" != -- ]; do walk "$1"; shift; done
+shift
 for c in "$@"; do
 command -v "$c" >/dev/null 2>&1 || continue
 if [ "$c" = python3 ]; then
@@ -49,14 +53,21 @@ class Machine:
     """Those of the ones asked for that it has. A python3 that does not run is not among them."""
     python: tuple[int, int] | None = None
     """The version of python3; None: there is none, or nobody asked for it."""
+    users: frozenset[int] = frozenset()
+    """The user IDs of root, of the login, and of whom sudo makes of it."""
+    walks: tuple[tuple[PathPart, ...], ...] = ()
+    """For each directory that was asked for, every part of its path, the outermost first."""
 
     @property
     def platform(self) -> str:
         return f"linux/{self.architecture}"
 
 
-def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, ...]) -> Machine:
-    result = reads.ask(host, ("sh", "-c", _SCRIPT, "machine", directory, *commands))
+def read_machine(
+    reads: Reads, host: Host, directories: tuple[str, ...], commands: tuple[str, ...]
+) -> Machine:
+    """`directories`: those that we write into; the room is that of the first."""
+    result = reads.ask(host, ("sh", "-c", _SCRIPT, "machine", *directories, "--", *commands))
     lines = result.stdout.decode("utf-8", "replace").splitlines()
     free = (
         whole_number(lines[1])
@@ -66,20 +77,24 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
         and re.fullmatch("[A-Za-z0-9_.-]+", lines[0])
         else None
     )
-    if free is None:
+    users, walks = parse_users(lines), parse_walks(lines)
+    # A walk without the root directory was not made: then nobody knows who may write there.
+    if free is None or not users or len(walks) != len(directories) or not all(walks):
         raise Unreachable(
             f"{host} did not answer as a Linux machine does: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            next_step=f"look at it with: {host.by_hand('df', '-Pk', directories[0])}",
             where=host.name,
         )
-    versions = [matched for line in lines[2:-1] if (matched := _PYTHON.fullmatch(line))]
-    commands_there = {"python3" if _PYTHON.fullmatch(line) else line for line in lines[2:-1]}
+    there = [line for line in lines[2:-1] if not line.startswith(("users ", "walk ", "at "))]
+    versions = [matched for line in there if (matched := _PYTHON.fullmatch(line))]
     return Machine(
         host,
         ARCHITECTURES.get(lines[0], lines[0]),
         free * 1024,
-        frozenset(commands_there),
+        frozenset("python3" if _PYTHON.fullmatch(line) else line for line in there),
         (int(versions[0][1]), int(versions[0][2])) if versions else None,
+        users | {0},
+        walks,
     )
 
 

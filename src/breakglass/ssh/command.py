@@ -13,7 +13,7 @@ from breakglass.ssh.wire import BEAT_SECONDS, Stderr, Wire
 if TYPE_CHECKING:
     import paramiko
 
-KEPT_STDOUT_BYTES = 64 * 2**20
+KEPT_STDOUT_BYTES = 16 * 2**20
 READ_BYTES = 2**20
 """The size of one read. After each read paramiko moves the rest of its buffer to the front, so many
 small reads from a window of 4 MiB cost more than deciphering it.

@@ -8,9 +8,16 @@ import os
 import stat
 from pathlib import Path
 
-from breakglass.remote.archive.stream import CHUNK_BYTES, write_all
+from breakglass.remote.archive.stream import write_all
 from breakglass.remote.faults import REFUSED, Fault
 from breakglass.remote.files import sync_directory
+from breakglass.remote.limits import RECORD_BYTES
+
+PRIVATE, READABLE = 0o600, 0o644
+"""The modes of a tarball and of its sidecars: on a node only root reads them. On the registry VM
+others may, such as the user whose rsync copies them to the NAS; there the mode of the directory
+decides who that is.
+"""
 
 
 class Names:
@@ -70,14 +77,14 @@ def open_regular(path: Path, flags: int) -> int:
     return descriptor
 
 
-def put(path: Path, text: str) -> None:
+def put(path: Path, text: str, mode: int = PRIVATE) -> None:
     """Replaces a small file: at every moment its old or its new content is there, after a power cut
     too.
     """
     descriptor = open_regular(temporary(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         write_all(descriptor, text.encode())
-        os.fchmod(descriptor, 0o644)
+        os.fchmod(descriptor, mode)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -94,12 +101,13 @@ def free_bytes(directory: Path) -> int:
 
 
 def read_text(path: Path) -> str:
-    """Of a small file of ours; empty for anything else."""
+    """Of a small file of ours; empty for anything else, also for one that is too large."""
     try:
         descriptor = open_regular(path, os.O_RDONLY)
     except Fault:
         return ""
     try:
-        return os.read(descriptor, CHUNK_BYTES).decode("utf-8", "replace")
+        content = os.read(descriptor, RECORD_BYTES + 1)
+        return content.decode("utf-8", "replace") if len(content) <= RECORD_BYTES else ""
     finally:
         os.close(descriptor)

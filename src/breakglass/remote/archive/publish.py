@@ -25,7 +25,7 @@ def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     if names.file.exists():
         _, held = pump(chunks_of(open_regular(names.file, os.O_RDONLY)))
     record = _rename(names, held) if names.partial.exists() else _published(names, held)
-    put_sidecars(names, record)
+    put_sidecars(names, record, stat.S_IMODE(names.file.lstat().st_mode))
     names.remove(names.partial_record, names.note)
     return record
 
@@ -47,7 +47,7 @@ def _rename(names: Names, held: str | None) -> dict[str, Any]:
     # that could vouch for it while it is replaced, and to leave it would mean that this tag
     # never gets a verified tarball.
     replaced = next((old for old in known if old["sha256"] == held != record["sha256"]), None)
-    put_sidecars(names, record, replaced)
+    put_sidecars(names, record, stat.S_IMODE(names.partial.lstat().st_mode), replaced)
     names.partial.replace(names.file)
     sync_directory(names.file.parent)
     return record

@@ -8,7 +8,14 @@ import os
 from typing import Any
 
 from breakglass.remote import lifeline
-from breakglass.remote.archive.names import Names, free_bytes, open_regular, put, read_text
+from breakglass.remote.archive.names import (
+    PRIVATE,
+    Names,
+    free_bytes,
+    open_regular,
+    put,
+    read_text,
+)
 from breakglass.remote.archive.partial import CutShort, removing_on_failure
 from breakglass.remote.archive.records import is_complete, keep, seed_of, without_previous
 from breakglass.remote.archive.stream import chunks_of
@@ -42,7 +49,7 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
         if proof is not None and sha256 != proof["sha256"]:
             raise _damaged(arguments.file, sha256, proof["sha256"], is_resumed=offset > 0)
         if checker is None:
-            return keep(names, sink, without_previous(arguments.record))
+            return keep(names, sink, without_previous(arguments.record), PRIVATE)
         images = judge(checker.finish(), arguments.reference + arguments.companion)
         record = {
             "schema": 1,
@@ -51,7 +58,7 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
             "size_bytes": received_bytes,
             "sha256": sha256,
         }
-        return keep(names, sink, record)
+        return keep(names, sink, record, PRIVATE)
 
 
 def _expected_size(

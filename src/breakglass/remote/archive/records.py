@@ -42,9 +42,9 @@ PROOF_SHAPES = {
 
 
 def put_sidecars(
-    names: Names, record: dict[str, Any], replaced: dict[str, Any] | None = None
+    names: Names, record: dict[str, Any], mode: int, replaced: dict[str, Any] | None = None
 ) -> None:
-    """The record and the checksum file of a tarball.
+    """The record and the checksum file of a tarball, with the tarball's mode.
 
     While it replaces another tarball they name both, so that either file has its proof.
     """
@@ -60,15 +60,15 @@ def put_sidecars(
         (names.checksum, "".join(f"{each['sha256']}  {names.file.name}\n" for each in records)),
     ):
         if read_text(path) != text:
-            put(path, text)
+            put(path, text, mode)
 
 
-def keep(names: Names, sink: int, record: dict[str, Any]) -> dict[str, Any]:
+def keep(names: Names, sink: int, record: dict[str, Any], mode: int) -> dict[str, Any]:
     """A verified partial is made ready for `publish`."""
-    os.fchmod(sink, 0o644)
+    os.fchmod(sink, mode)
     os.fsync(sink)
     ordered = {key: record[key] for key in KEYS}
-    put(names.partial_record, json.dumps(ordered, separators=(",", ":")) + "\n")
+    put(names.partial_record, json.dumps(ordered, separators=(",", ":")) + "\n", mode)
     names.remove(names.note)
     return ordered
 

@@ -10,6 +10,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from breakglass.remote.faults import INTEGRITY, Fault
+from breakglass.remote.limits import INFLATED_BYTES, INFLATED_RATIO
+
 CHUNK_BYTES = 1 << 20
 """Also the most that a pipe may hold for a user other than root."""
 SET_PIPE_SIZE = 1031
@@ -35,9 +38,35 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def inflate(chunks: Iterable[Any]) -> Iterator[bytes]:
+class Inflated:
+    """How much was read of an archive, and how much came out of it: a gzip bomb is found before it
+    has cost much time.
+    """
+
+    def __init__(self) -> None:
+        self._read_bytes = self._inflated_bytes = 0
+
+    def read(self, chunks: Iterable[Any]) -> Iterator[Any]:
+        """The same chunks, counted."""
+        for chunk in chunks:
+            self._read_bytes += len(chunk)
+            yield chunk
+
+    def add(self, size: int) -> None:
+        """Raises Fault where it is too much."""
+        self._inflated_bytes += size
+        most = INFLATED_RATIO * self._read_bytes + INFLATED_BYTES
+        if self._inflated_bytes > most:
+            raise Fault(
+                INTEGRITY,
+                f"the archive inflates to more than {most} bytes, {INFLATED_RATIO} times its own "
+                f"size: no image does",
+            )
+
+
+def inflate(chunks: Iterable[Any], inflated: Inflated) -> Iterator[bytes]:
     """Gzip of one or several members (pigz), to its very end; raises zlib.error for anything else,
-    also behind it.
+    also behind it. What comes out is counted.
     """
     member = zlib.decompressobj(31)
     begun = False
@@ -49,6 +78,7 @@ def inflate(chunks: Iterable[Any]) -> Iterator[bytes]:
             data = member.decompress(chunk, CHUNK_BYTES)
             chunk = member.unused_data if member.eof else member.unconsumed_tail
             if data:
+                inflated.add(len(data))
                 yield data
     if begun and not member.eof:
         raise zlib.error("it is cut short")

@@ -9,13 +9,17 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from breakglass.remote.archive.stream import inflate
+from breakglass.remote.archive.stream import Inflated, inflate
 from breakglass.remote.faults import INTEGRITY, Fault
-
-DOCUMENT_BYTES, DOCUMENTS_BYTES, MEMBERS, NAME_BYTES = 2 << 20, 8 << 20, 5000, 4096
-"""The most that is kept of an archive: one JSON document, all of them; files, and the length of a
-name. docker's are far smaller.
-"""
+from breakglass.remote.limits import (
+    DOCUMENT_BYTES,
+    DOCUMENTS_BYTES,
+    EXTRA_BYTES,
+    HEADERS,
+    MEMBERS,
+    NAME_BYTES,
+    PADDING_BYTES,
+)
 
 
 class Member(NamedTuple):
@@ -36,6 +40,7 @@ class Tar:
     """The bytes of an uncompressed archive, taken from the front."""
 
     def __init__(self, compressed: Iterable[bytes], empty: Fault) -> None:
+        self.inflated = Inflated()
         self.source = self.unpacked(compressed)
         self.buffer = memoryview(b"")
         self.tail = b""
@@ -44,7 +49,7 @@ class Tar:
 
     def unpacked(self, compressed: Iterable[bytes]) -> Iterator[bytes]:
         try:
-            yield from inflate(compressed)
+            yield from inflate(self.inflated.read(compressed), self.inflated)
         except zlib.error as error:
             raise Fault(INTEGRITY, f"the compressed data is damaged: {error}") from error
 
@@ -100,16 +105,22 @@ def read_archive(tar: Tar, content: Content) -> None:
     and pax, GNU long names).
     """
     extra: dict[str, str] = {}
+    headers = 0
     while True:
         block = tar.take(512, "the place of a header")
         if block.count(0) == 512:
             break
+        headers += 1
+        if headers > HEADERS:
+            raise tar.broken(f"it has more than {HEADERS} headers")
         try:
             name, kind, size, link = parse_header(block)
         except ValueError:
             raise tar.broken("there is no header where one should be") from None
         if kind in b"LKx":
             extra.update(long_names(tar, kind, size))
+            if sum(map(len, extra)) + sum(map(len, extra.values())) > EXTRA_BYTES:
+                raise tar.broken("a file in it has too many extended headers")
             continue
         name, link, size = (
             extra.get("path", name),
@@ -134,8 +145,12 @@ def read_archive(tar: Tar, content: Content) -> None:
 
 
 def check_end(tar: Tar) -> None:
-    """Nothing but zeros follows."""
+    """Nothing but zeros follows, and not many."""
+    left = PADDING_BYTES
     while tar.buffer or tar.more():
+        left -= len(tar.buffer)
+        if left < 0:
+            raise tar.broken(f"more than {PADDING_BYTES} bytes follow its end")
         if tar.buffer.tobytes().strip(b"\0"):
             raise tar.broken("something follows its end")
         tar.buffer = memoryview(b"")
@@ -208,7 +223,7 @@ def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
     is_gzip = magic[:2] == b"\x1f\x8b"
     if is_gzip:
         try:
-            for data in inflate(parts):
+            for data in inflate(parts, tar.inflated):
                 inner.update(data)
         except zlib.error:
             is_gzip = False  # then it is judged by the bytes as they are

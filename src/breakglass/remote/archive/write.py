@@ -10,7 +10,7 @@ from breakglass.remote.archive.docker import Docker, agrees
 from breakglass.remote.archive.documents import strict
 from breakglass.remote.archive.images import Image
 from breakglass.remote.archive.index import reached
-from breakglass.remote.archive.names import Names, open_regular
+from breakglass.remote.archive.names import READABLE, Names, open_regular
 from breakglass.remote.archive.partial import removing_on_failure
 from breakglass.remote.archive.records import keep, seed_of
 from breakglass.remote.archive.references import canonical
@@ -53,7 +53,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             "size_bytes": size_bytes,
             "sha256": sha256,
         }
-        return keep(names, sink, record)
+        return keep(names, sink, record, READABLE)
 
 
 def confirm(

@@ -18,9 +18,7 @@ from urllib.parse import urlsplit
 from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for, wants_login
 from breakglass.remote.distribution.timed import Timed, positive
-
-MAX_BYTES = 4 << 20
-"""Of a manifest; real ones have some kilobytes."""
+from breakglass.remote.limits import DOCUMENT_BYTES
 
 
 class Connection:
@@ -205,9 +203,11 @@ class Connection:
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:
-    content = response.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise NotServed(State.BROKEN, f"more than {MAX_BYTES} bytes where a manifest should be")
+    content = response.read(DOCUMENT_BYTES + 1)
+    if len(content) > DOCUMENT_BYTES:
+        raise NotServed(
+            State.BROKEN, f"more than {DOCUMENT_BYTES} bytes where a manifest should be"
+        )
     # What is left of the announced length when nothing more comes: the connection was cut.
     if response.length:
         raise http.client.IncompleteRead(content, response.length)

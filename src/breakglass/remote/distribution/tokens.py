@@ -6,6 +6,7 @@ import json
 import re
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State
+from breakglass.remote.limits import TOKEN_BYTES
 
 
 def challenges_of(headers: list[str]) -> dict[str, dict[str, str]]:
@@ -38,6 +39,6 @@ def token_in(answer: Answer, service: str) -> str:
         token = str(document.get("token") or document.get("access_token") or "")
     except (ValueError, AttributeError, RecursionError):
         token = ""
-    if not re.fullmatch("[!-~]+", token):
+    if not re.fullmatch("[!-~]+", token) or len(token) > TOKEN_BYTES:
         raise NotServed(State.UNREACHABLE, f"{service}: HTTP {answer.status} without a token")
     return token

@@ -154,6 +154,5 @@ def stage(source: bytes, script: str) -> None:
     )
     with os.fdopen(descriptor, "wb") as file:
         file.write(source)
-        os.fchmod(descriptor, 0o644)
         file.flush()
         os.fsync(descriptor)

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from breakglass.remote.faults import FAILED, INTEGRITY, Fault
+from breakglass.remote.limits import DOCUMENT_BYTES
 from breakglass.remote.responder.arguments import DIGEST, MEDIA_TYPE
 from breakglass.remote.responder.loopback import PIECE_BYTES
 
-DOCUMENT_BYTES, DOCUMENTS = 2 << 20, 1000
-"""The most that a manifest or an index may have, and how many of them one name may lead to. Real
-ones have some kilobytes, and ten or so.
-"""
+DOCUMENTS = 1000
+"""How many manifests and indexes one name may lead to. Real ones lead to ten or so."""
 INDEXES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",

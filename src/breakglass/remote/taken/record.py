@@ -9,13 +9,18 @@ from typing import Any
 
 from breakglass.remote.faults import FAILED, Fault
 from breakglass.remote.files import sync_directory
+from breakglass.remote.limits import STATE_BYTES
 
 RECORD = ".breakglass.json"
 
 
 def load(directory: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((directory / RECORD).read_bytes())
+        with (directory / RECORD).open("rb") as file:
+            content = file.read(STATE_BYTES + 1)
+        if len(content) > STATE_BYTES:
+            raise ValueError("too large")
+        record = json.loads(content)
         if (
             record["schema"] != 1
             or not isinstance(record["namespace"], str)

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from breakglass import config
-from breakglass.plan import Host
+from breakglass.plan import Host, Run
+from breakglass.ssh import Connections
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 KEY_TYPES = ("ed25519", "ecdsa", "rsa")
@@ -47,6 +48,15 @@ class Sshd:
 
     def host(self, *, sudo: bool = False) -> Host:
         return Host("node", f"127.0.0.1:{self.port}", sudo=sudo)
+
+    def session(self, connections: Connections, host: Host | None = None) -> int:
+        """The process of sshd that serves this connection: the parent of a login shell's command.
+        An answer to a question has more shells around it.
+        """
+        step = Run(host or self.host(), (("sh", "-c", "echo $PPID"),))
+        result = connections.run(step, lambda _: None)
+        assert result.ok, result.lost
+        return int(result.stdout)
 
     def settings(
         self,

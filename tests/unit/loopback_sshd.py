@@ -99,7 +99,8 @@ def make_key(path: Path, kind: str = "ed25519", *, passphrase: str = "", pem: bo
 
 
 @contextmanager
-def running_sshd(directory: Path) -> Iterator[Sshd]:
+def running_sshd(directory: Path, *first_lines: str) -> Iterator[Sshd]:
+    """`first_lines` of its configuration count more than the ones here."""
     if SSHD is None or shutil.which("ssh-keygen") is None:
         pytest.skip("no sshd on this machine")
     if os.getuid() == 0:
@@ -112,6 +113,7 @@ def running_sshd(directory: Path) -> Iterator[Sshd]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     lines = [
+        *first_lines,
         f"ListenAddress 127.0.0.1:{port}",
         *(f"HostKey {directory}/host_{kind}" for kind in KEY_TYPES),
         f"PidFile {directory}/pid",

@@ -588,9 +588,8 @@ def reach(
     host: Host | None = None,
     timeout: float = 5.0,
 ) -> bool:
-    with Connections(
-        sshd.settings(directory, ssh_config=ssh_config, timeout=timeout), environ=environ
-    ) as connections:
+    settings = sshd.settings(directory, ssh_config=ssh_config, timeout=timeout)
+    with Connections(settings, environ=environ, login_seconds=timeout) as connections:
         return connections.ask(host or sshd.host(), ("true",)).ok
 
 

@@ -44,7 +44,7 @@ class Session:
         self.config, self.screen, self.outcome, self.typed = config, screen, outcome, typed
         self.announced: tuple[Plan, ...] = ()
         """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
-        self.hosts = Connections(config.ssh, environ=os.environ)
+        self.hosts = Connections(config.ssh, environ=os.environ, note=screen.aside)
         self.cluster = Cluster(config.kubernetes)
         credentials = read_credentials(os.environ, Path.home())
         at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")

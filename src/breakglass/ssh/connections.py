@@ -1,6 +1,6 @@
 """Commands, copies and locks on other hosts, over one shared SSH connection per destination."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
@@ -12,7 +12,7 @@ from breakglass.ssh.command import Command, no_progress
 from breakglass.ssh.frame import Frame
 from breakglass.ssh.lock import HeldLock, LockCommand, not_taken
 from breakglass.ssh.outcome import check_begun, check_result
-from breakglass.ssh.pool import Pool
+from breakglass.ssh.pool import LOGIN_SECONDS, Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
 from breakglass.ssh.watching import ends_in_time, start_watch
@@ -22,8 +22,16 @@ from breakglass.ssh.wire import wire
 class Connections:
     """What one run of breakglass does on other hosts over SSH; thread-safe."""
 
-    def __init__(self, settings: config.Ssh, *, environ: Mapping[str, str]) -> None:
-        self._pool = Pool(settings, environ=environ)
+    def __init__(
+        self,
+        settings: config.Ssh,
+        *,
+        environ: Mapping[str, str],
+        note: Callable[[str], None] = lambda _: None,
+        login_seconds: float = LOGIN_SECONDS,
+    ) -> None:
+        """`note` gets a line about a login that takes long, from another thread."""
+        self._pool = Pool(settings, environ=environ, note=note, login_seconds=login_seconds)
         self._noisy: set[str] = set()
         """Destinations whose login shell printed something around an answer."""
 

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from breakglass.errors import Unreachable
+from breakglass.observe.shelf import read_shelf
 from breakglass.plan import Copy, Lock, Run
 from breakglass.ssh import Connections
 from breakglass.ssh.frame import Frame
 from tests.unit.loopback_sshd import Sshd, running_sshd
 from tests.unit.strategies import examples
 
+ROOT = Path(__file__).resolve().parents[2]
 NOISE = {
     "silent": "",
     "a greeting": "echo Welcome to the NAS",
@@ -215,6 +217,68 @@ def test_a_forced_command_is_named_with_what_it_says(sshd: Sshd, connections: Co
     ):
         connections.ask(sshd.host(), ("true",))
     assert "ForceCommand" in refused.value.next_step
+
+
+# A key that may only read
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    directory = tmp_path / "shelf"
+    directory.mkdir()
+    (directory / "infra-ci-0a1b2c3d.tar.gz").write_bytes(bytes(range(256)) * 10)
+    (directory / "other.txt").write_text("secret")
+    return directory
+
+
+@pytest.fixture
+def reader(sshd: Sshd, shelf: Path) -> Iterator[None]:
+    with forced(sshd, f"/bin/sh {ROOT / 'examples/nas-read-only.sh'} {shelf} infra-ci"):
+        yield
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize("start_up", ["", "echo Welcome"])
+def test_a_key_that_may_only_read_lists_and_reads_tarballs(
+    sshd: Sshd, connections: Connections, shelf: Path, start_up: str
+) -> None:
+    tarball = shelf / "infra-ci-0a1b2c3d.tar.gz"
+    with bashrc(sshd, start_up):
+        listed = read_shelf(connections, sshd.host(), str(shelf), "infra-ci")
+        assert [found.tag for found in listed.tarballs] == ["0a1b2c3d"]
+        for argv, content in (
+            (("cat", str(tarball)), tarball.read_bytes()),
+            (("tail", "-c", "+101", str(tarball)), tarball.read_bytes()[100:]),
+        ):
+            ended = connections.run(Run(sshd.host(), (argv,)), nothing)
+            assert (ended.exit_status, ended.stdout) == (0, content)
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "id",
+        "cat DIR/other.txt",
+        "sh -c id",
+        "sh -c 'm=$1$2; id' sh ab cd id",
+        "sh -c 'm=' sh ab cd cat DIR/other.txt",
+        "sh -c 'm=' sh $(id) cd cat DIR/infra-ci-0a1b2c3d.tar.gz",
+        "sh -c 'm=' sh ab cd; cat DIR/other.txt",
+        "sh -c 'm=' sh ab",
+    ],
+)
+def test_a_key_that_may_only_read_does_nothing_else(
+    sshd: Sshd, connections: Connections, shelf: Path, line: str
+) -> None:
+    channel = connections._pool.channel(sshd.host())
+    channel.exec_command(line.replace("DIR", str(shelf)))
+    output = channel.makefile("rb").read()
+    assert (channel.recv_exit_status(), b"secret" in output, b"uid=" in output) == (
+        126,
+        False,
+        False,
+    )
 
 
 # Shells of other kinds

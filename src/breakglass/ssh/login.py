@@ -106,24 +106,27 @@ def _negotiate(transport: "Transport", login: Login, target: Target) -> None:
     if done.is_set() and transport.is_active():
         transport.set_keepalive(KEEPALIVE_SECONDS)
         return
-    error = transport.get_exception()
+    raise _not_negotiated(transport, login, target) from transport.get_exception()
+
+
+def _not_negotiated(transport: "Transport", login: Login, target: Target) -> Unreachable:
+    """Why there is no key exchange, or not even a version of the server."""
     if not transport.remote_version:
-        raise no_version(
+        return no_version(
             transport.greeting,
             target,
             login.host,
             is_closed=transport.ended_before_version,
             seconds=login.seconds,
-        ) from error
-    where = f"{login.host} ({target.hostname} port {target.port})"
-    if transport.is_active():
-        raise Unreachable(
-            f"{where} did not end the key exchange within {login.seconds:g} s",
-            next_step=f"See what the server says there: ssh -v {target.typed} true",
-            where=login.host,
         )
-    raise LoginLost(
-        f"{where} and this machine did not agree on a key exchange{because(error)}",
-        next_step=f"See what the server says there: ssh -v {target.typed} true",
-        where=login.host,
-    ) from error
+    where = f"{login.host} ({target.hostname} port {target.port})"
+    see = f"See what the server says there: ssh -v {target.typed} true"
+    error = transport.get_exception()
+    if transport.is_active():
+        message = f"{where} did not end the key exchange within {login.seconds:g} s"
+        return Unreachable(message, next_step=see, where=login.host)
+    if isinstance(error, EOFError | OSError):
+        message = f"{where} ended the connection during the key exchange{because(error)}"
+        return LoginLost(message, next_step="run the same command again", where=login.host)
+    message = f"{where} and this machine did not agree on a key exchange{because(error)}"
+    return LoginLost(message, next_step=see, where=login.host)

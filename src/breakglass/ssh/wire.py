@@ -108,7 +108,7 @@ def sudo_refusal(
     command = pipeline[0][0] if len(pipeline) == 1 else "bash"
     for line in printable(stderr).splitlines():
         if line.startswith("Sorry, user ") or (
-            line.startswith("sudo: ")
+            line.startswith(("sudo: ", "sudo-rs: "))
             and not line.startswith(f"sudo: {command}: ")
             and "unable to resolve host" not in line
         ):

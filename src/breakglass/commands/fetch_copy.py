@@ -1,9 +1,11 @@
 """The steps that copy a tarball to the node, via the node itself or via the operator."""
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Identity, archive, publish
+from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.room import no_room_for_tarball
+from breakglass.commands.sources import FIRST_BYTE_SECONDS
+from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Partial, Tarball
@@ -108,7 +110,6 @@ def _via_node(facts: Facts, option: Option, receive: Argv, offset: int) -> Run:
         resumed_bytes=offset,
         title=_title(option),
         purpose=Purpose.TRANSFERS,
-        is_script=True,
     )
 
 
@@ -116,7 +117,7 @@ def _via_operator(facts: Facts, option: Option, receive: Argv, offset: int) -> C
     reading = (_reading(option, offset),)
     return Copy(
         Run(option.shelf.host, reading, first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,), is_script=True),
+        Run(facts.node, (receive,)),
         total_bytes=option.tarball.size_bytes,
         resumed_bytes=offset,
         title=_title(option),

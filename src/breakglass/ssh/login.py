@@ -47,9 +47,7 @@ PACKET_BYTES = 2**15
 KEEPALIVE_SECONDS = 10
 
 
-def log_in(
-    login: Login, target: Target, sock: "socket.socket | paramiko.Channel"
-) -> "paramiko.Transport":
+def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel") -> "Transport":
     """An authenticated transport over a connected socket. Raises Unreachable, and closes the socket
     then.
     """

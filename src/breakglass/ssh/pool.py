@@ -21,6 +21,8 @@ from breakglass.text import printable
 if TYPE_CHECKING:
     import paramiko
 
+    from breakglass.ssh.transport import Transport
+
 CHANNEL_SECONDS = 15.0
 LOGIN_SECONDS = 60.0
 """A NAS may have to wake its disks up first, and a directory service may be down."""
@@ -53,7 +55,7 @@ class Pool:
         self._refusals: dict[Target, tuple[float, Unreachable]] = {}
         """When a host refused a login, and how."""
         self._targets: dict[tuple[str, tuple[str, ...] | None], Target] = {}
-        self._transports: dict[Target, paramiko.Transport] = {}
+        self._transports: dict[Target, Transport] = {}
         self._locks: dict[Target, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -83,10 +85,7 @@ class Pool:
         for attempt in (1, 2):
             transport, fresh = self._transport(target, host.name)
             try:
-                # The first session belongs to the login: PAM opens it.
-                seconds = max(self._login_seconds, CHANNEL_SECONDS) if fresh else CHANNEL_SECONDS
-                with self._noting(host.name, seconds):
-                    return transport.open_session(timeout=seconds)
+                return self._session(transport, host.name)
             except (paramiko.SSHException, EOFError, OSError) as error:
                 # A connection that was used before may have been lost since. Then try a new one.
                 if fresh or transport.is_active() or attempt == 2:
@@ -95,6 +94,15 @@ class Pool:
                         f"{host} logged us in but opens no session ({reason})", where=host.name
                     ) from error
         raise AssertionError("unreachable")
+
+    def _session(self, transport: "Transport", shown: str) -> "paramiko.Channel":
+        if transport.has_opened_session:
+            return transport.open_session(timeout=CHANNEL_SECONDS)
+        # The first session belongs to the login: PAM opens it.
+        with self._noting(shown):
+            channel = transport.open_session(timeout=max(self._login_seconds, CHANNEL_SECONDS))
+        transport.has_opened_session = True
+        return channel
 
     def _check_jumps(self, target: Target, shown: str) -> None:
         """Raise Unreachable if the jump hosts lead in a circle, or never end."""
@@ -125,7 +133,7 @@ class Pool:
         *before, last = target.jumps
         return self._resolve(last, tuple(before) or None)
 
-    def _transport(self, target: Target, shown: str) -> tuple["paramiko.Transport", bool]:
+    def _transport(self, target: Target, shown: str) -> tuple["Transport", bool]:
         """The connection to the target, and whether it is new."""
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
@@ -153,9 +161,9 @@ class Pool:
             raise error.replaced()
 
     @contextmanager
-    def _noting(self, shown: str, seconds: float) -> Iterator[None]:
+    def _noting(self, shown: str) -> Iterator[None]:
         """Announce within the context that a login takes long."""
-        line = f"waiting for the login to {shown} (up to {seconds:g} s)"
+        line = f"waiting for the login to {shown}"
         timer = threading.Timer(NOTICE_SECONDS, self._note, (line,))
         timer.daemon = True
         timer.start()
@@ -164,7 +172,7 @@ class Pool:
         finally:
             timer.cancel()
 
-    def _connect(self, target: Target, shown: str) -> "paramiko.Transport":
+    def _connect(self, target: Target, shown: str) -> "Transport":
         seconds = self._settings.connect_timeout_seconds
         if target.proxy_command is not None:
             raise Unreachable(
@@ -193,11 +201,11 @@ class Pool:
             seconds=self._login_seconds,
             deadline=time.monotonic() + self._login_seconds,
         )
-        with self._noting(shown, self._login_seconds):
+        with self._noting(shown):
             return log_in(login, target, connected)
 
     def _tunnel(
-        self, transport: "paramiko.Transport", gate: str, target: Target, shown: str
+        self, transport: "Transport", gate: str, target: Target, shown: str
     ) -> "paramiko.Channel":
         import paramiko
 

@@ -43,6 +43,7 @@ class Transport(paramiko.Transport):
         self.greeting: list[str] = []
         """The lines that the server sent before its version."""
         self.ended_before_version = False
+        self.has_opened_session = False
         # Our own deadline ends a handshake. The timer that paramiko starts for it would keep this
         # process alive.
         self.packetizer.start_handshake = lambda timeout: None  # type: ignore[method-assign]  # noqa: ARG005

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from breakglass.errors import Refused
-from breakglass.plan import OLDEST_PYTHON, PIPE_SHELL, PROGRAM, Argv, command_line, command_words
+from breakglass.plan import (
+    OLDEST_PYTHON,
+    PIPE_SHELL,
+    PROGRAM,
+    Argv,
+    command_line,
+    command_words,
+    is_script,
+)
 from breakglass.quoting import join
 from breakglass.remote.pack import pack
 from breakglass.text import printable
@@ -75,7 +83,7 @@ def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) ->
     In a pipeline standard input is the pipe's, so the zipapp comes on descriptor 3, which sudo
     would close: hence sudo is outside of bash.
     """
-    scripts = [index for index, argv in enumerate(pipeline) if _names_script(argv)]
+    scripts = [index for index, argv in enumerate(pipeline) if is_script(argv)]
     if not scripts:
         return Wire(command_words(pipeline, sudo=sudo))
     if len(scripts) > 1 or (takes_data and scripts != [0]):
@@ -149,10 +157,6 @@ class Stderr:
         self._kept += data
         if len(self._kept) > 2 * KEPT_STDERR_BYTES:
             del self._kept[:-KEPT_STDERR_BYTES]
-
-
-def _names_script(argv: Argv) -> bool:
-    return argv[:2] == ("python3", PROGRAM)
 
 
 def _loader(descriptor: int) -> str:

@@ -151,6 +151,19 @@ def test_a_server_that_lets_nobody_in_is_asked_once_and_its_reason_is_named(
         assert server.connections == 1
 
 
+def test_a_connection_that_ends_during_the_key_exchange_is_named_and_may_be_tried_again(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    with (
+        serving(saying(b"SSH-2.0-busy\r\n")) as server,
+        connections_to(sshd, server.port, tmp_path) as connections,
+    ):
+        for _ in range(2):
+            with pytest.raises(Unreachable, match="ended the connection during the key exchange"):
+                connections.ask(server.host, ("true",))
+        assert server.connections == 2
+
+
 def test_lines_before_the_version_are_allowed(sshd: Sshd, tmp_path: Path) -> None:
     lines = b"".join(b"notice %d\r\n" % number for number in range(30))
     with (

@@ -220,3 +220,14 @@ def test_every_relative_link_leads_somewhere(document: str) -> None:
 @pytest.mark.parametrize("document", [*DOCUMENTS, "examples/demo.sh"])
 def test_the_documents_name_no_path_of_a_home_or_workplace(document: str) -> None:
     assert not re.findall(r"(?<![\w.])/(?:root|home|work)/", read(document))
+
+
+def test_every_test_that_the_page_about_security_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", read("docs/security.md"))
+    assert len(named) > 8
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).is_file() or f"\ndef {name}(" not in (ROOT / file).read_text()
+    ]
+    assert missing == []

@@ -1,5 +1,8 @@
-"""Directories that others may change are refused before anything is changed."""
+"""Directories that others may change are refused before anything is changed; our own files on a
+node are for root only.
+"""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,3 +80,15 @@ def test_snapshot_is_refused_where_others_may_change_the_directory_of_tarballs(
     assert ended.status == 3, ended.stderr
     assert "chmod go-w" in ended.stderr
     assert sorted(directory.iterdir()) == before
+
+
+def test_on_a_node_only_root_may_read_what_was_fetched(world: World) -> None:
+    world.publish()
+    shutil.rmtree(world.shelf(NODE))
+    world.done("fetch", NODE)
+    files = [path for path in world.shelf(NODE).iterdir() if not path.is_symlink()]
+    assert len(files) == 3
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert world.shelf(NODE).stat().st_mode & 0o777 == 0o700
+    on_the_vm = list(world.environment.vm_directory.glob("infra-ci-*"))
+    assert {path.stat().st_mode & 0o777 for path in on_the_vm} == {0o644}

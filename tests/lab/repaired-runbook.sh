@@ -10,8 +10,8 @@ ssh $node sudo mkdir -p -m 700 /var/breakglass
 for file in infra-ci-$tag.tar.gz infra-ci-$tag.tar.gz.sha256; do
     ssh $node "sudo ssh 192.168.1.13 cat $nas/$file | sudo tee /var/breakglass/$file >/dev/null"
 done
-ssh $node "cd /var/breakglass && sha256sum -c infra-ci-$tag.tar.gz.sha256"
-ssh $node "gzip -dc /var/breakglass/infra-ci-$tag.tar.gz | sudo ctr -n k8s.io images import - && sudo ctr -n k8s.io images ls | grep infra-ci"
+ssh $node "sudo sh -c 'cd /var/breakglass && sha256sum -c infra-ci-$tag.tar.gz.sha256'"
+ssh $node "sudo gzip -dc /var/breakglass/infra-ci-$tag.tar.gz | sudo ctr -n k8s.io images import - && sudo ctr -n k8s.io images ls | grep infra-ci"
 for name in $private:latest $forgejo:$tag $forgejo:latest; do
     ssh $node sudo ctr -n k8s.io images tag --force $private:$tag $name
 done

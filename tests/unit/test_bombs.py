@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ def small_objects(size: int) -> bytes:
     return b"[" + b'{"":0},' * ((size - 4) // 7) + b"{}]"
 
 
-BOMBS = {
+BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros behind the end": (lambda: END + bytes(PADDING_BYTES * 200), "follow its end"),
     "extended headers of one file": (
         lambda: b"".join(map(pax, range(HEADERS))),

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from breakglass.remote.limits import DOCUMENT_BYTES
 from tests.interpreters import script
 from tests.registry_server import TOKEN, RegistryServer, make_authority
 
@@ -363,13 +364,13 @@ def test_a_page_that_is_no_manifest_is_broken(body: bytes) -> None:
     assert "is no JSON" in found["detail"] or "neither an index nor a manifest" in found["detail"]
 
 
-def test_more_than_four_megabytes_where_a_manifest_should_be_are_broken() -> None:
+def test_more_than_a_document_has_where_a_manifest_should_be_is_broken() -> None:
     with pages() as reported:
-        reported.answers["/v2/infra-ci/manifests/abc"] = (200, {}, bytes((4 << 20) + 1))
+        reported.answers["/v2/infra-ci/manifests/abc"] = (200, {}, bytes(DOCUMENT_BYTES + 1))
         (found,) = answers(question({"url": reported.url}))
     assert (found["state"], found["detail"]) == (
         "broken",
-        "more than 4194304 bytes where a manifest should be",
+        f"more than {DOCUMENT_BYTES} bytes where a manifest should be",
     )
 
 

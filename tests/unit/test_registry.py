@@ -24,6 +24,7 @@ from breakglass.registry import (
 )
 from breakglass.remote.distribution.session import MAX_REDIRECTS
 from breakglass.remote.distribution.tokens import challenges_of
+from breakglass.remote.limits import DOCUMENT_BYTES
 from tests.registry_server import RegistryServer, make_authority
 from tests.unit.registry_example import NOBODY, Example, fill
 
@@ -190,7 +191,7 @@ def test_a_flood_is_not_read_to_its_end(example: Example) -> None:
     example.server.faults.flood = f"manifests/{example.index}"
     found = example.look(seconds=3)
     assert found.state == "broken"
-    assert "more than 4194304 bytes" in found.detail
+    assert f"more than {DOCUMENT_BYTES} bytes" in found.detail
 
 
 def test_a_manifest_cut_in_the_middle_is_no_answer(example: Example) -> None:

@@ -4,6 +4,7 @@ agent, then key files.
 
 import base64
 import binascii
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Next, Unreachable, joined, look_first, then
 from breakglass.known_hosts import fingerprint
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import paramiko
 
 KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
+GIVE_A_KEY = (
+    f"name a key with IdentityFile in the SSH configuration, load one with ssh-add, or set "
+    f"{KEY_VARIABLE}; then"
+)
 AGENT_SECONDS = 30.0
 """An agent may ask its owner before it signs."""
 
@@ -51,9 +56,9 @@ class Identities:
     usable: list[Identity] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     looked_for: list[str] = field(default_factory=list)
-    remedies: list[str] = field(default_factory=list)
+    remedies: list[Next] = field(default_factory=list)
 
-    def refuse(self, reason: str, remedy: str) -> None:
+    def refuse(self, reason: str, remedy: Next) -> None:
         self.unusable.append(reason)
         self.remedies.append(remedy)
 
@@ -63,12 +68,9 @@ class Identities:
             return "; ".join(self.unusable)
         return f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
 
-    def advice(self) -> str:
-        """The next step of somebody who has no usable key."""
-        return "; ".join(self.remedies) or (
-            f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, "
-            f"or set {KEY_VARIABLE}."
-        )
+    def next_step(self) -> Next:
+        """What somebody does who has no usable key."""
+        return joined(self.remedies) or then(advice=GIVE_A_KEY)
 
     def unusable_words(self) -> str:
         return f"; not used: {'; '.join(self.unusable)}" if self.unusable else ""
@@ -104,32 +106,40 @@ def collect(
 
 def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
     identities.looked_for.append(str(path))
+    quoted = shlex.quote(str(path))
     try:
         status = path.stat()
         text = path.read_bytes()
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
-                f"ssh-add {path.with_suffix('')}",
+                then(f"ssh-add {shlex.quote(str(path.with_suffix('')))}", AGAIN),
             )
             return
         if status.st_mode & 0o077:
             mode = f"{status.st_mode & 0o777:04o}"
-            identities.refuse(f"{path} is open to others (mode {mode})", f"chmod 600 {path}")
+            identities.refuse(
+                f"{path} is open to others (mode {mode})", then(f"chmod 600 {quoted}", AGAIN)
+            )
             return
         identities.usable.append(Identity(str(path), load(text)))
     except FileNotFoundError:
         if named:
             identities.refuse(
-                f"{path} does not exist", "Correct IdentityFile in the SSH configuration."
+                f"{path} does not exist",
+                then(advice="correct IdentityFile in the SSH configuration, then"),
             )
     except OSError as error:
-        identities.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
+        identities.refuse(
+            f"{path} can not be read ({error.strerror})", look_first(f"ls -l {quoted}")
+        )
     except KeyRefused as error:
         if error.encrypted:
-            identities.refuse(f"{path} {error}, and no agent holds it", f"ssh-add {path}")
+            identities.refuse(
+                f"{path} {error}, and no agent holds it", then(f"ssh-add {quoted}", AGAIN)
+            )
         else:
-            identities.refuse(f"{path} {error}", f"ssh-keygen -y -f {path}")
+            identities.refuse(f"{path} {error}", look_first(f"ssh-keygen -y -f {quoted}"))
 
 
 def load(text: bytes) -> "paramiko.PKey":
@@ -175,8 +185,8 @@ def _from_environment(text: str) -> "paramiko.PKey":
         raise Unreachable(
             f"${KEY_VARIABLE} {error}",
             next_step=(
-                f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
-                f"(ed25519, ecdsa or rsa)."
+                f"set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
+                f"(ed25519, ecdsa or rsa)"
             ),
         ) from error
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Next, Unreachable, look_first
+from breakglass.plan import Host
 from breakglass.ssh.host_key import check_host_key
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
@@ -131,7 +132,7 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
         cause = f"answers, but not as an SSH server within {login.timeout_seconds:g} s"
     raise Unreachable(
         f"{login.host} ({target.hostname} port {target.port}) {cause}{_because(error)}",
-        next_step=f"See what the server says there: ssh -v {target.typed} true",
+        next_step=_look(target),
         where=login.host,
     ) from error
 
@@ -144,7 +145,7 @@ def _authenticate(transport: "paramiko.Transport", login: Login, target: Target)
         if not identities.usable:
             raise Unreachable(
                 f"there is no key to log in to {where} with: {identities.explain()}",
-                next_step=identities.advice(),
+                next_step=identities.next_step(),
             )
         accepts = _accepted_methods(transport, target.login, where)
         if accepts is None:
@@ -152,19 +153,21 @@ def _authenticate(transport: "paramiko.Transport", login: Login, target: Target)
         if "publickey" not in accepts:
             raise Unreachable(
                 f"the login to {where} is not possible with a key: the server accepts "
-                f"{_listed(accepts)} only"
+                f"{_listed(accepts)} only",
+                next_step=_look(target),
             )
         offered: list[Identity] = []
         for identity in identities.usable:
             offered.append(identity)
-            if _offer(transport, target.login, login, where, offered):
+            if _offer(transport, target, login, where, offered):
                 return
     raise Unreachable(
         f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
         f"{_listed(accepts)}{identities.unusable_words()}",
-        next_step=(
-            f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or "
-            f"name the right key or user in the SSH configuration."
+        next_step=_look(
+            target,
+            f"put one of these keys into authorized_keys of {target.login} on {login.host}, or "
+            f"name the right key or user in the SSH configuration; then try again",
         ),
     )
 
@@ -178,12 +181,18 @@ def _accepted_methods(transport: "paramiko.Transport", user: str, where: str) ->
     except paramiko.BadAuthenticationType as error:
         return list(error.allowed_types)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise Unreachable(f"the login to {where} did not get under way{_because(error)}") from error
+        raise Unreachable(
+            f"the login to {where} did not get under way{_because(error)}", next_step=RUN_AGAIN
+        ) from error
     return None
 
 
 def _offer(
-    transport: "paramiko.Transport", user: str, login: Login, where: str, offered: list[Identity]
+    transport: "paramiko.Transport",
+    target: Target,
+    login: Login,
+    where: str,
+    offered: list[Identity],
 ) -> bool:
     """Whether the server accepts the last of the offered keys. Raises Unreachable if no further key
     can be offered.
@@ -192,11 +201,11 @@ def _offer(
 
     identity = offered[-1]
     try:
-        further_methods = transport.auth_publickey(user, identity.key)
+        further_methods = transport.auth_publickey(target.login, identity.key)
     except paramiko.BadAuthenticationType as error:
         raise Unreachable(
             f"the login to {where} was refused: the server no longer accepts a key, it "
-            f"accepts {_listed(error.allowed_types)}"
+            f"accepts {_listed(error.allowed_types)}",
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
@@ -205,23 +214,30 @@ def _offer(
                 return False
             raise Unreachable(
                 f"the login to {where} got no answer within {login.timeout_seconds:g} s "
-                f"after {identity}"
+                f"after {identity}",
             ) from error
         raise Unreachable(
             f"{login.host} ended the connection during the login to {where}, after "
             f"{_listed(offered)}{_because(error)}",
             where=login.host,
-            next_step=(
-                "If that were too many keys for it, name one with IdentityFile and "
-                "IdentitiesOnly in the SSH configuration."
+            next_step=_look(
+                target,
+                "if that were too many keys for it, name one with IdentityFile and "
+                "IdentitiesOnly in the SSH configuration; then try again",
             ),
         ) from error
     if further_methods:
         raise Unreachable(
             f"the login to {where} needs more than a key: the server took {identity} and "
-            f"asks for {_listed(further_methods)} besides"
+            f"asks for {_listed(further_methods)} besides",
         )
     return True
+
+
+def _look(target: Target, advice: str = "see what the server says, then try again") -> Next:
+    """The login by OpenSSH, with all that it says."""
+    login = Host(target.typed, target.typed).by_hand("true")
+    return look_first(f"ssh -v {login.removeprefix('ssh ')}", advice=advice)
 
 
 def _because(error: BaseException | None) -> str:

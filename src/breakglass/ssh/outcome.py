@@ -1,6 +1,8 @@
 """Tells a command that failed from a host that could not run it."""
 
-from breakglass.errors import Refused, Unreachable
+from dataclasses import replace
+
+from breakglass.errors import Refused, Unreachable, look_first
 from breakglass.plan import OLDEST_PYTHON, Run
 from breakglass.ports import Result
 from breakglass.ssh.settings import Target
@@ -17,9 +19,8 @@ def check_result(run: Run, result: Result, target: Target) -> Result:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise Refused(
             f"{host}: python3 is {version} there, and breakglass needs {oldest} or newer",
-            next_step=(
-                f"install a newer python3 there; to see which it is: "
-                f"{host.by_hand('python3', '--version')}"
+            next_step=look_first(
+                host.by_hand("python3", "--version"), advice="install a newer python3 there"
             ),
             where=host.name,
         )
@@ -31,8 +32,11 @@ def check_result(run: Run, result: Result, target: Target) -> Result:
     user = target.login
     raise Unreachable(
         f"sudo -n was refused for {user} on {host}: {line}",
-        next_step=(
-            f"Give {user} NOPASSWD rights in the sudoers file of {host}; "
-            f"to see them there: sudo -n -l"
+        next_step=look_first(
+            replace(host, sudo=False).by_hand("sudo", "-n", "-l"),
+            advice=(
+                f"give {user} NOPASSWD rights in the sudoers file of {host}; to see them there, "
+                f"and then try again"
+            ),
         ),
     )

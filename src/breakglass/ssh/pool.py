@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from breakglass import config
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Unreachable, look_first, then
 from breakglass.plan import Host
 from breakglass.ssh import dial, settings
 from breakglass.ssh.host_key import known_entries
@@ -118,7 +118,7 @@ class Pool:
             raise Unreachable(
                 f"{shown}: the SSH configuration names a ProxyCommand, "
                 f"which breakglass does not run",
-                next_step="Use ProxyJump in its place.",
+                next_step=then(AGAIN, advice="use ProxyJump in its place"),
                 where=shown,
             )
         login = Login(
@@ -161,9 +161,8 @@ class Pool:
                 f"{shown} ({target.hostname} port {target.port}) was not reached through "
                 f"{gate}: {reason}",
                 where=shown,
-                next_step=(
-                    f"Look from there: "
-                    f"{Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}"
+                next_step=look_first(
+                    Host(gate, gate).by_hand("nc", "-vz", target.hostname, str(target.port))
                 ),
             ) from error
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakglass.errors import Usage
+from breakglass.errors import AGAIN, Usage, then
 from breakglass.ssh.config_file import (
     SYSTEM_CONFIG,
     ConfigReader,
@@ -58,7 +58,10 @@ class Target:
                 f"nobody is named to log in as on {self.typed}, and the system has no name for "
                 f"this user (UID {os.getuid()})",
                 state="Nothing was changed.",
-                next_step="name one in the configuration: user@host, or nodes.ssh_user",
+                next_step=then(
+                    AGAIN,
+                    advice="name one in the configuration: user@host, or nodes.ssh_user",
+                ),
             )
         return name
 
@@ -109,11 +112,14 @@ def parse_destination(ssh: str) -> Destination:
     is_host = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*", host)
     is_user = not at or re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\+-]*\$?", user)
     if not (is_host and is_user):
-        raise Usage(f"{ssh!r} is no SSH destination", next_step="Write it as [user@]host[:port].")
+        raise Usage(
+            f"{ssh!r} is no SSH destination",
+            next_step=then(advice="write it as [user@]host[:port]"),
+        )
     if port is not None and not _is_port(port):
         raise Usage(
             f"{ssh!r} names no port between 1 and 65535",
-            next_step="Write it as [user@]host[:port].",
+            next_step=then(advice="write it as [user@]host[:port]"),
         )
     return Destination(host, user or None, int(port) if port else None)
 

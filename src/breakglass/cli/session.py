@@ -25,17 +25,7 @@ from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
 from breakglass.commands.platforms import for_nodes
 from breakglass.config import Config
-from breakglass.errors import (
-    AGAIN,
-    BreakglassError,
-    Busy,
-    Failed,
-    Next,
-    Refused,
-    Unreachable,
-    Usage,
-    then,
-)
+from breakglass.errors import BreakglassError, Busy, Failed, Next, Refused, Unreachable, Usage, then
 from breakglass.known_hosts import Refusal
 from breakglass.kube import Cluster
 from breakglass.observe.cluster import read_nodes
@@ -189,7 +179,7 @@ class Session:
             )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise Refused("not confirmed", next_step=then(AGAIN, advice="when it is time"))
+            raise Refused("not confirmed", next_step="when it is time")
 
     def _with_state(self, error: BreakglassError, read: Callable[[], str]) -> BreakglassError:
         """The error with the state as it is read now. What promises that nothing was changed

@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     import paramiko
 
 KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
-GIVE_A_KEY = (
-    f"name a key with IdentityFile in the SSH configuration, load one with ssh-add, or set "
-    f"{KEY_VARIABLE}; then"
-)
+GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}; then"
 AGENT_SECONDS = 30.0
 """An agent may ask its owner before it signs."""
 

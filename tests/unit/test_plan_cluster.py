@@ -121,7 +121,7 @@ def test_pin_is_refused_with_its_reason_and_a_next_step(
 ) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         pinned(known)
-    assert caught.value.next_step
+    assert str(caught.value.next_step)
 
 
 def test_pin_warns_of_pods_that_wait_for_the_image_on_other_nodes() -> None:

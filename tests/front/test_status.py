@@ -200,7 +200,8 @@ def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: Worl
     reported = page(world.run("status"))
     assert "k8s-node1 Ready keeps the image" in reported
     assert reported.endswith(
-        "Next: go on, or undo it when the outage is over: breakglass pin k8s-node1 breakglass restore"
+        "Next: go on, or undo it when the outage is over: breakglass pin k8s-node1 "
+        "breakglass restore"
     )
 
 

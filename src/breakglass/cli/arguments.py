@@ -1,10 +1,10 @@
 """The command line as it was typed."""
 
-import shlex
 from collections.abc import Sequence
 
 from breakglass.cluster_name import ClusterName
 from breakglass.errors import AGAIN, BreakglassError, Command, Next, Usage, then
+from breakglass.quoting import join
 
 
 def before_dashes(words: Sequence[str]) -> list[str]:
@@ -45,10 +45,10 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
         if command is AGAIN:
             return typed_again(words)
         if config and command.startswith("breakglass ") and not command.endswith(" --help"):
-            named = shlex.join(("breakglass", "--config", config))
+            named = join(("breakglass", "--config", config))
             return f"{named} {command.removeprefix('breakglass ')}"
         if cluster and command.startswith("kubectl ") and " --context " not in command:
-            return f"{shlex.join(cluster.kubectl)} {command.removeprefix('kubectl ')}"
+            return f"{join(cluster.kubectl)} {command.removeprefix('kubectl ')}"
         return command
 
     return step.replaced(typed)
@@ -80,5 +80,5 @@ def typed_with(words: Sequence[str], option: str) -> str:
 def _line(ours: Sequence[str], words: Sequence[str]) -> str:
     at = len(before_dashes(words))
     shown = at + 2 if command_of(ours) == "recover" else len(words)
-    line = shlex.join(["breakglass", *ours, *words[at:shown]])
+    line = join(["breakglass", *ours, *words[at:shown]])
     return f"{line} ..." if len(words) > shown else line

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from contextlib import redirect_stdout
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import typer
@@ -45,7 +46,8 @@ def next_commands(ended: Ended) -> tuple[str, ...]:
     if not found:
         return ()
     first, *more = block.splitlines()
-    commands = [line.strip() for line in more if line.startswith(" " * 9)]
+    # With --verbose a traceback follows.
+    commands = [line.strip() for line in takewhile(lambda line: line.startswith(" " * 9), more)]
     return tuple(commands or [first])
 
 

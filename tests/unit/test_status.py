@@ -428,7 +428,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (
             replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])),
             [
-                "the last one undoes everything: run the pipeline before it:",
+                "the last one undoes everything; before it, run the pipeline:",
                 "breakglass import k8s-node1",
                 "breakglass restore",
             ],
@@ -436,7 +436,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         (
             replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))),
             [
-                "the last one undoes everything: run the pipeline before it:",
+                "the last one undoes everything; before it, run the pipeline:",
                 "breakglass pin k8s-node1",
                 "breakglass restore",
             ],

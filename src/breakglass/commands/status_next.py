@@ -109,7 +109,7 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> Next:
         repairs.append(f"breakglass pin {name}")
     advice = "run the pipeline; then"
     if repairs:
-        advice = "the last one undoes everything: run the pipeline before it"
+        advice = "the last one undoes everything; before it, run the pipeline"
     return then(*repairs, RESTORE, advice=advice)
 
 

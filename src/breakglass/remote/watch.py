@@ -78,7 +78,8 @@ def is_ours(line: bytes, file: bytes) -> bool:
         and words[1:4] == [b"-o", b"pipefail", b"-c"]
         and words[4].startswith(b"gzip -dc ")
         and file in words[4]
-        and words[4].endswith(b" import -")
+        and b" images import " in words[4]
+        and words[4].endswith(b" -")
     )
 
 

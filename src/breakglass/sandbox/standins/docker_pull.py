@@ -74,6 +74,11 @@ def pull_layer(registry: str, name: str, digest: str, diff_id: str) -> None:
 def get_manifest(
     registry: str, name: str, wanted: str, *, reference: str
 ) -> tuple[str, dict[str, Any]]:
+    body = manifest_bytes(registry, name, wanted, reference=reference)
+    return sha256(body), json.loads(body)
+
+
+def manifest_bytes(registry: str, name: str, wanted: str, *, reference: str) -> bytes:
     status, body = fetch(registry, f"/v2/{name}/manifests/{wanted}")
     if status == 404:
         raise Failure(
@@ -84,7 +89,7 @@ def get_manifest(
         raise Failure(f"Error response from daemon: received unexpected HTTP status: {status}")
     if wanted.startswith("sha256:") and sha256(body) != wanted:
         raise Failure(f"manifest verification failed for digest {wanted}")
-    return sha256(body), json.loads(body)
+    return body
 
 
 def get_blob(registry: str, name: str, digest: str) -> bytes:

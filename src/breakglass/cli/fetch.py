@@ -4,9 +4,10 @@ from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, fetch, fetch_facts
+from breakglass.commands import fetch, fetch_facts
 from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
+from breakglass.commands.target import Target
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
 from breakglass.plan import Step

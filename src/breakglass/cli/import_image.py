@@ -3,7 +3,8 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, import_facts, import_image, import_mark, verdict
+from breakglass.commands import import_facts, import_image, import_mark, verdict
+from breakglass.commands.target import Target
 from breakglass.errors import BreakglassError
 
 

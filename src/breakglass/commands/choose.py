@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import Environment, Target, Unread
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.commands.right_host import WrongHost, check, none_fits
+from breakglass.commands.target import Target, resolve, target_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
@@ -45,7 +46,7 @@ def named(
     # For other names `resolve` asks the API itself.
     if nodes is None and (command == "pin" or node in hosts):
         nodes = _nodes_or_none(environment, command, node)
-    target = environment.resolve(node, nodes)
+    target = resolve(environment, node, nodes)
     # The plan of a pin judges by itself: that another pin is in force comes first.
     if command != "pin":
         check(environment, target.host, target.nodes)
@@ -72,16 +73,16 @@ def _check_fits(environment: Environment, target: Target, command: str) -> None:
 
 def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
     """The cluster; None where the API is down and the command works without it."""
-    try:
-        return environment.nodes()
-    except Unreachable as error:
-        if command == "pin":
-            raise
-        environment.note(
-            f"the API was not reached, so it is not known whether "
-            f"{environment.resolve(node, ()).host.ssh} is {node}: {error.message}"
-        )
-        return None
+    nodes, error = environment.nodes_or_error()
+    if error is None:
+        return nodes
+    if command == "pin":
+        raise error
+    environment.note(
+        f"the API was not reached, so it is not known whether "
+        f"{resolve(environment, node, ()).host.ssh} is {node}: {error.message}"
+    )
+    return None
 
 
 def choose_for(
@@ -111,7 +112,7 @@ def choose_for(
         offered=offered,
         cluster=environment.cluster_name(),
     )
-    target = environment.resolve(choice.node, nodes)
+    target = resolve(environment, choice.node, nodes)
     check(environment, target.host, nodes)  # the target of a pin was perhaps not asked
     return Chosen(target, choice.why, sources)
 
@@ -171,7 +172,7 @@ def _read(
 def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
     nodes, name = environment.config.nodes, environment.config.image.name
     try:
-        host = environment.target_of(node).host
+        host = target_of(environment, node).host
         check(environment, host, cluster)
         machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
         if unfit(needs_of(nodes), node=node, machine=machine):

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.node_sources import Place, named_source, other_nodes
+from breakglass.commands.sources import FIRST_BYTE_SECONDS
+from breakglass.commands.target import Target
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError
 from breakglass.observe.containerd import read_disk_of_content

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from breakglass.commands import Environment, Target
 from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
+from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
 from breakglass.observe.machine import Disk, Machine, read_machine
@@ -93,14 +94,7 @@ def _observe(
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()
     expected = expected_images(tarball, names)
-    keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
-    containerd = read_containerd(
-        environment.hosts,
-        host,
-        environment.ctr,
-        names=(*expected, *keeps),
-        architecture=machine.architecture,
-    )
+    containerd = _read_containerd(environment, machine, expected)
     answers = read_answers(
         environment,
         host,
@@ -111,16 +105,21 @@ def _observe(
     )
     disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     return Facts(
-        host,
-        how,
-        machine,
-        shelf,
-        tarball,
-        names,
-        containerd,
-        answers,
-        disk,
-        environment.anyway,
+        host, how, machine, shelf, tarball, names, containerd, answers, disk, environment.anyway
+    )
+
+
+def _read_containerd(
+    environment: Environment, machine: Machine, expected: dict[str, str]
+) -> Containerd:
+    """Of the names that import gives, and of the private names that keep their images."""
+    keeps = dict.fromkeys(keep_name(image_id) for image_id in expected.values())
+    return read_containerd(
+        environment.hosts,
+        machine.host,
+        environment.ctr,
+        names=(*expected, *keeps),
+        architecture=machine.architecture,
     )
 
 

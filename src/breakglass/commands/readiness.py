@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from breakglass.commands import Environment
 from breakglass.commands.answering import set_up
 from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import Login
 from breakglass.commands.fitness import Needs, Reason, in_words, unfit
 from breakglass.config import Nodes

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, restore_cluster
+from breakglass.commands import restore_cluster
 from breakglass.commands.answering import take_back
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_names import untag
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import end

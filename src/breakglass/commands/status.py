@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread, check
-from breakglass.commands.check_verdict import Asked
+from breakglass.commands import check
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.right_host import check as check_right_host
@@ -17,6 +18,7 @@ from breakglass.commands.status_facts import (
     Source,
     pins,
 )
+from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, NoAnswer
@@ -79,13 +81,7 @@ def observe(environment: Environment) -> Facts:
 
 def _source(environment: Environment, host: Host, directory: str) -> Shelf | Unread:
     try:
-        return read_shelf(
-            environment.hosts,
-            host,
-            directory,
-            environment.config.image.name,
-            quiet_seconds=SOURCE_QUIET_SECONDS,
-        )
+        return environment.source(host, directory, quiet_seconds=SOURCE_QUIET_SECONDS)
     except BreakglassError as error:
         return Unread(host.name, error)
 
@@ -124,7 +120,7 @@ def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen
     seen = replace(seen, unfit=unfit(needs, node=seen.node))
     try:
         host = (
-            environment.target_of(seen.node) if seen.node else environment.resolve(seen.name)
+            target_of(environment, seen.node) if seen.node else resolve(environment, seen.name)
         ).host
         check_right_host(environment, host, nodes)
         machine = read_machine(environment.hosts, host, directory, needs.programs)

@@ -66,14 +66,14 @@ def source_name(facts: Facts, wanting: list[str]) -> str:
 
 
 def give_names(
-    facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run
+    facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run | None
 ) -> Naming:
     """`loaded`: the names that the step `load` gives; the others are tags of `source`."""
     keeping: list[Run] = []
     tagging: list[Run] = []
     undo: list[tuple[Step, Run]] = []
     for name in names:
-        moving = load if name in loaded else tag(facts.node, ctr, source, name)
+        moving = load if load and name in loaded else tag(facts.node, ctr, source, name)
         if moving is not load:
             tagging.append(moving)
         targets, before = facts.containerd.targets, kept_name(name)

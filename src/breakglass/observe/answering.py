@@ -172,13 +172,15 @@ def read_answering(
     return _taken(answer), answering
 
 
-def read_unpacking(reads: Reads, host: Host, directory: str, *, certs: str, ctr: Ctr) -> Unpacking:
-    """Raises Unreachable, or Failed."""
+def read_unpacking(
+    reads: Reads, host: Host, directory: str, *, certs: str, ctr: Ctr
+) -> tuple[Taken, Unpacking]:
+    """As read_taken, and how containerd's CRI plugin unpacks images."""
     arguments = ("taken", "read", directory, "--certs", certs, "--", *ctr.line())
     shape = {**_TAKEN, "containerd": [SHAPE], "content": (str, None)}
     answer = ask_program(reads, host, arguments, shape)
     containerd = choose(answer["containerd"], answer.get("content"))
-    return unpacking(containerd["configuration"], containerd["version"])
+    return _taken(answer), unpacking(containerd["configuration"], containerd["version"])
 
 
 def read_responder(reads: Reads, host: Host, directory: str) -> Responder:

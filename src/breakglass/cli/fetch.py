@@ -34,7 +34,12 @@ def _work(
     choice = chosen(session, node, command="fetch")
     target = choice.target
     known = fetch_facts.observe(
-        session.environment, target=target, source=source, via=via, known=choice.sources
+        session.environment,
+        target=target,
+        source=source,
+        via=via,
+        known=choice.sources,
+        machine=choice.machine,
     )
     after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:

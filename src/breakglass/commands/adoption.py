@@ -9,13 +9,14 @@ from functools import partial
 from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
 from breakglass.commands.fetch_options import designated
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import other_nodes
 from breakglass.config import Image
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError
+from breakglass.errors import BreakglassError, Failed, Refused
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host, Purpose, Run, title
 
@@ -50,15 +51,18 @@ def tagged_names(image: Image, tag: str) -> tuple[str, ...]:
 
 
 def read_adoption(environment: Environment, machine: Machine, tag: str | None) -> Adoption:
-    """Without a tag: what the node has under `latest`. Raises Unreachable, or Failed."""
+    """Without a tag: what the node has under `latest`. Raises Unreachable, or Refused."""
     wanted = tag or "latest"
-    contents = read_content(
-        environment.hosts,
-        machine.host,
-        environment.ctr,
-        names=tagged_names(environment.config.image, wanted),
-        platform=machine.platform,
-    )
+    try:
+        contents = read_content(
+            environment.hosts,
+            machine.host,
+            environment.ctr,
+            names=tagged_names(environment.config.image, wanted),
+            platform=machine.platform,
+        )
+    except Failed as error:  # nothing was begun that could have failed part-way
+        raise Refused(error.message, next_step=error.next_step) from error
     return Adoption(wanted, environment.config.image.repository, contents)
 
 
@@ -116,9 +120,7 @@ def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
 
 
 def _has_image(environment: Environment, host: Host, tag: str | None) -> bool:
-    nodes = environment.config.nodes
     try:
-        machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
-        return read_adoption(environment, machine, tag).image is not None
+        return read_adoption(environment, read_node(environment, host), tag).image is not None
     except BreakglassError:
         return False

@@ -8,6 +8,7 @@ from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.right_host import WrongHost, check, none_fits
 from breakglass.commands.target import Target, resolve, target_of
 from breakglass.commands.whole_cluster import another_context, doubt
@@ -15,7 +16,7 @@ from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
 SECONDS = 30.0
@@ -30,6 +31,8 @@ class Chosen:
     why: str
     sources: tuple[Shelf | Unread, ...] = ()
     """What was read of the sources for the choice."""
+    machine: Machine | None = None
+    """The node's machine, where it was read for the choice."""
 
 
 def named(
@@ -47,28 +50,31 @@ def named(
     if nodes is None and (command == "pin" or node in hosts):
         nodes = _nodes_or_none(environment, command, node)
     target = resolve(environment, node, nodes)
+    machine = None
     # The plan of a pin judges by itself: that another pin is in force comes first.
     if command != "pin":
         check(environment, target.host, target.nodes)
         if not environment.anyway:
-            _check_fits(environment, target, command)
-    return Chosen(target, f"{node} was named")
+            machine = _check_fits(environment, target, command)
+    return Chosen(target, f"{node} was named", machine=machine)
 
 
-def _check_fits(environment: Environment, target: Target, command: str) -> None:
+def _check_fits(environment: Environment, target: Target, command: str) -> Machine | None:
+    """The machine, where it was asked."""
     name, nodes = target.host.name, target.nodes or ()
     known = next((each for each in nodes if each.name == name), None)
     needs = needs_of(environment.config.nodes)
     reasons = unfit(needs, node=known)
+    machine = None
     # A drill reports each fault of the host itself as a finding.
     if not reasons and command != "drill":
-        directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, target.host, directory, needs.programs)
+        machine = read_node(environment, target.host)
         reasons = unfit(needs, node=known, machine=machine)
     if reasons:
         raise refusal(
             name, reasons, command=command, nodes=nodes, cluster=environment.cluster_name()
         )
+    return machine
 
 
 def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
@@ -114,7 +120,9 @@ def choose_for(
     )
     target = resolve(environment, choice.node, nodes)
     check(environment, target.host, nodes)  # the target of a pin was perhaps not asked
-    return Chosen(target, choice.why, sources)
+    machines = {each.node.name: each.machine for each in candidates}
+    machine = machines.get(choice.node)
+    return Chosen(target, choice.why, sources, machine if isinstance(machine, Machine) else None)
 
 
 def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
@@ -174,7 +182,7 @@ def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, .
     try:
         host = target_of(environment, node).host
         check(environment, host, cluster)
-        machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
+        machine = read_node(environment, host)
         if unfit(needs_of(nodes), node=node, machine=machine):
             return Candidate(node, machine)
         shelf = read_shelf(environment.hosts, host, nodes.directory, name)

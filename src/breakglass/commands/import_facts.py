@@ -6,6 +6,7 @@ from breakglass.commands.adoption import Adoption, read_adoption, tarball_elsewh
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import (
@@ -15,7 +16,7 @@ from breakglass.observe.containerd import (
     read_disk_of_content,
 )
 from breakglass.observe.content import Content
-from breakglass.observe.machine import Disk, Machine, read_machine
+from breakglass.observe.machine import Disk, Machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Host
 
@@ -60,10 +61,12 @@ def observe(
     tag: str | None,
     answer_pulls: bool,
     shelf: Shelf | None = None,
+    machine: Machine | None = None,
     searched: bool = False,
 ) -> Facts:
     """`shelf`: what the node's directory will be by then, where it is not to be read now.
-    `searched`: no source and no other node has a tarball.
+    `machine`: the node's, where it was read already. `searched`: no source and no other node has a
+    tarball.
     """
     return _observe(
         environment,
@@ -73,6 +76,7 @@ def observe(
         answer_pulls=answer_pulls,
         before=None,
         shelf=shelf,
+        machine=machine,
         searched=searched,
     )
 
@@ -112,10 +116,12 @@ def _observe(
     answer_pulls: bool,
     before: Facts | None,
     shelf: Shelf | None = None,
+    machine: Machine | None = None,
     searched: bool = False,
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
-    machine = _read_machine(environment, host)
+    machine = machine or read_node(environment, host)
+    _check_programs(environment, machine)
     name, directory = environment.config.image.name, environment.config.nodes.directory
     shelf = shelf or read_shelf(environment.hosts, host, directory, name)
     tarball, adoption, names = _read_image(environment, machine, shelf, tag)
@@ -183,15 +189,12 @@ def _read_containerd(
     )
 
 
-def _read_machine(environment: Environment, host: Host) -> Machine:
-    """Raises Refused where a command is missing that import runs there."""
-    nodes = environment.config.nodes
-    commands = ("python3", "bash", "gzip", nodes.ctr[0])
-    machine = read_machine(environment.hosts, host, nodes.directory, commands)
-    missing = [command for command in commands if command not in machine.commands]
+def _check_programs(environment: Environment, machine: Machine) -> None:
+    """Raises Refused where a program is missing that import runs there."""
+    programs = ("python3", "bash", "gzip", environment.config.nodes.ctr[0])
+    missing = [program for program in programs if program not in machine.commands]
     if missing:
         raise Refused(
-            f"{host} has no {', '.join(missing)}",
-            next_step=f"install it on {host}, or choose another node",
+            f"{machine.host} has no {', '.join(missing)}",
+            next_step=f"install it on {machine.host}, or choose another node",
         )
-    return machine

@@ -5,29 +5,32 @@ that the pods use resolves to that image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands.adoption import check_blobs
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.containerd_steps import confirm, load
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
+from breakglass.commands.import_adopted import adopting_steps
 from breakglass.commands.import_facts import Facts, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
 from breakglass.commands.import_refusals import check_image, check_room, moved_names, source_notes
 from breakglass.commands.import_steps import (
+    Undo,
     await_marks,
     give_names,
     keep_images,
     names_to_give,
     names_to_remove,
+    record_import,
     source_name,
 )
 from breakglass.commands.job import Job
-from breakglass.commands.node_record import begin, end
+from breakglass.commands.node_record import end
 from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
 from breakglass.config import Nodes
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
+from breakglass.observe.machine import Machine
 from breakglass.plan import Plan, Run, Step
 
 
@@ -50,13 +53,22 @@ def job(
     *,
     tag: str | None,
     answer_pulls: bool,
+    machine: Machine | None = None,
     searched: bool = False,
 ) -> Job[Facts]:
-    """`searched`: no source and no other node has a tarball."""
+    """`machine`: the node's, where it was read already. `searched`: no source and no other node
+    has a tarball.
+    """
     nodes, identity = environment.config.nodes, environment.identity
     return Job(
         observe=partial(
-            observe, environment, target, tag=tag, answer_pulls=answer_pulls, searched=searched
+            observe,
+            environment,
+            target,
+            tag=tag,
+            answer_pulls=answer_pulls,
+            machine=machine,
+            searched=searched,
         ),
         decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
         observe_again=partial(observe_again, environment, tag=tag, answer_pulls=answer_pulls),
@@ -68,7 +80,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     """Raises Refused when there is no such image on the node, or it is for another architecture."""
     check_image(facts, tag)
     ctr = Ctr(nodes.ctr, nodes.namespace, facts.answers.unpacking)
-    importing, undo = (_adopting_steps if facts.adopted else _import_steps)(facts, ctr, nodes)
+    importing, undo = (adopting_steps if facts.adopted else _import_steps)(facts, ctr, nodes)
     doubts = (
         check_room(facts, facts.tarball, ctr)
         if facts.tarball and load(facts.shelf, facts.tarball, ctr, into="containerd") in importing
@@ -102,9 +114,6 @@ def _goal(facts: Facts) -> str:
     return goal
 
 
-Undo = tuple[tuple[Step, Run], ...]
-
-
 def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...], Undo]:
     """(steps, undo): every name means its image. What fails here is undone."""
     tarball, node = facts.tarball, facts.node
@@ -126,7 +135,7 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
     ]
     repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
     verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
-    recording = _recording(facts, ctr, nodes)
+    recording = record_import(facts, ctr, nodes)
     steps = (
         *((verifying,) if loads else ()),
         *recording,
@@ -137,32 +146,6 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         *await_marks(facts, ctr, expected, wanting),
     )
     return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
-
-
-def _adopting_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...], Undo]:
-    """The same, of the image that containerd has. It is read before anything is changed."""
-    image, node = facts.adopted, facts.node
-    assert image is not None
-    wanting = names_to_give(facts, facts.expected)
-    is_kept = keep_name(image.image_id or "") in facts.containerd.targets
-    naming = give_names(facts, ctr, wanting, source=image.name, loaded=set(), load=None)
-    recording = _recording(facts, ctr, nodes)
-    checking = (
-        () if is_kept and not wanting else (check_blobs(node, ctr, image, facts.machine.platform),)
-    )
-    steps = (
-        *checking,
-        *recording,
-        *naming.keeping,
-        *naming.tagging,
-        *await_marks(facts, ctr, facts.expected, wanting),
-    )
-    return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
-
-
-def _recording(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[Run, ...]:
-    is_recorded = facts.answers.taken.is_recorded
-    return () if is_recorded else (begin(facts.node, nodes.directory, ctr),)
 
 
 def _settling_steps(facts: Facts, ctr: Ctr, answering: Part) -> tuple[Step, ...]:

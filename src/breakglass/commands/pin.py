@@ -11,8 +11,9 @@ from breakglass.commands.pin_claim import check_no_other_pin, claim_first
 from breakglass.commands.pin_facts import Facts, observe, observe_again, without_newcomers
 from breakglass.commands.pin_pods import nodes_with_pods
 from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
+from breakglass.commands.rights import may_not_patch
 from breakglass.commands.target import Target
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pin_held
 from breakglass.observe.volumes import tied_elsewhere
@@ -88,10 +89,7 @@ def _target(facts: Facts) -> Node:
             next_step="one of: " + ", ".join(node.name for node in facts.nodes),
         )
     if facts.may_patch is False:
-        raise Unreachable(
-            "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-            next_step="bind the ClusterRole in docs/security.md to this identity",
-        )
+        raise may_not_patch()
     return target
 
 

@@ -1,18 +1,25 @@
 """What pin reads: the cluster, and whether the target has the image."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from breakglass.cluster_name import ClusterName
 from breakglass.commands.environment import Environment
 from breakglass.commands.fitness import NONE, Needs, needs_of, unfit
 from breakglass.commands.image_names import missing_names, repository_of
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.commands.target import Target
 from breakglass.errors import Unreachable
 from breakglass.observe.cluster import Node, Pod, read_pods
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes
+from breakglass.plan import Host
+from breakglass.ports import ReadsCluster
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,43 +50,54 @@ class Facts:
 
 
 def observe(
-    environment: Environment, target: Target, *, nodes: tuple[Node, ...] | None = None
+    environment: Environment,
+    target: Target,
+    *,
+    nodes: tuple[Node, ...] | None = None,
+    machine: Machine | None = None,
 ) -> Facts:
-    """`nodes`: the cluster, where it was read already. Raises Unreachable."""
+    """`nodes`: the cluster, where it was read already. `machine`: the target's, where it was read
+    already and will have the image by then. Raises Unreachable.
+    """
     nodes = environment.nodes() if nodes is None else nodes
     host = target.host
     node = next((node for node in nodes if node.name == host.name), None)
     may_patch = environment.may_patch()
-    try:
-        pods: tuple[Pod, ...] | None = read_pods(environment.cluster)
-    except Unreachable:
-        pods = None
-    missing: tuple[str, ...] = ()
-    volumes = _volumes(environment)
     needs = needs_of(environment.config.nodes)
-    machine = None
-    if node and may_patch is not False and (environment.anyway or not unfit(needs, node=node)):
-        environment.note(f"looking at {host} ({host.ssh})")
-        check_right_host(environment, host, nodes)
-        directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, host, directory, needs.programs)
-        if environment.anyway or not unfit(needs, machine=machine):
-            shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
-            missing = missing_names(environment, machine, shelf)
+    missing: tuple[str, ...] = ()
+    may_fit = node is not None and (environment.anyway or not unfit(needs, node=node))
+    if may_patch is False or not may_fit:
+        machine = None
+    elif machine is None:
+        machine, missing = _look_at(environment, host, nodes, needs)
     return Facts(
         host.name,
         target.how,
         nodes,
         missing,
         may_patch,
-        pods,
+        _or_none(read_pods, environment.cluster),
         frozenset(repository_of(name) for name in environment.config.image.names("any")),
-        volumes,
+        _or_none(read_volumes, environment.cluster),
         machine,
         needs,
         environment.anyway,
         cluster=environment.cluster_name(),
     )
+
+
+def _look_at(
+    environment: Environment, host: Host, nodes: tuple[Node, ...], needs: Needs
+) -> tuple[Machine, tuple[str, ...]]:
+    """The target's machine, and the names that do not resolve there."""
+    environment.note(f"looking at {host} ({host.ssh})")
+    check_right_host(environment, host, nodes)
+    machine = read_node(environment, host)
+    if unfit(needs, machine=machine) and not environment.anyway:
+        return machine, ()
+    directory, name = environment.config.nodes.directory, environment.config.image.name
+    shelf = read_shelf(environment.hosts, host, directory, name)
+    return machine, missing_names(environment, machine, shelf)
 
 
 def observe_again(environment: Environment, facts: Facts) -> Facts:
@@ -97,8 +115,10 @@ def without_newcomers(now: Facts, before: Facts) -> Facts:
     )
 
 
-def _volumes(environment: Environment) -> tuple[Volume, ...] | None:
+def _or_none(
+    read: Callable[[ReadsCluster], tuple[T, ...]], cluster: ReadsCluster
+) -> tuple[T, ...] | None:
     try:
-        return read_volumes(environment.cluster)
+        return read(cluster)
     except Unreachable:
         return None

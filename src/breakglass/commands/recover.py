@@ -130,7 +130,12 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
     """Everything that the whole plan is made of."""
     target = chosen.target
     fetching = fetch_facts.observe(
-        environment, target=target, source=None, via="auto", known=chosen.sources
+        environment,
+        target=target,
+        source=None,
+        via="auto",
+        known=chosen.sources,
+        machine=chosen.machine,
     )
     fetching, option, others = fetch.choose_source(
         environment, fetching, tag=tag, via="auto", failed={}
@@ -143,19 +148,13 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
             tag=tag,
             answer_pulls=environment.config.nodes.answer_pulls,
             shelf=shelf,
+            machine=fetching.machine,
         )
         if shelf is not None
         else None
     )
-    pinning = pin_facts.observe(environment, target, nodes=target.nodes)
-    return Facts(
-        replace(target, nodes=pinning.nodes),
-        fetching,
-        option,
-        others,
-        into,
-        replace(pinning, missing=()),
-    )
+    pinning = pin_facts.observe(environment, target, nodes=target.nodes, machine=fetching.machine)
+    return Facts(replace(target, nodes=pinning.nodes), fetching, option, others, into, pinning)
 
 
 def plan(

@@ -3,6 +3,7 @@
 from breakglass.commands.node_record import edited
 from breakglass.commands.restore_cluster import unclear, unclear_nodes
 from breakglass.commands.restore_facts import Facts, Site
+from breakglass.commands.rights import may_not_patch
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Unreachable
 from breakglass.observe.answering import MARK
@@ -98,10 +99,3 @@ def _to_type(site: Site, nodes: Nodes) -> list[str]:
             site.host.by_hand(*Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names))
         )
     return lines
-
-
-def may_not_patch() -> Unreachable:
-    return Unreachable(
-        "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-        next_step="bind the ClusterRole in docs/security.md to this identity",
-    )

@@ -31,7 +31,7 @@ from breakglass.config import Nodes
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
-from breakglass.plan import Plan, Run, Step
+from breakglass.plan import Plan, Step
 
 
 @dataclass(frozen=True)

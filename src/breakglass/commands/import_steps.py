@@ -10,7 +10,6 @@ from breakglass.config import Nodes
 from breakglass.observe.containerd import PINNED, Ctr
 from breakglass.plan import Purpose, Run, Step, script, title
 
-
 Undo = tuple[tuple[Step, Run], ...]
 """(step, what undoes it)."""
 

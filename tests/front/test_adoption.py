@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,11 @@ def is_json(path: Path) -> bool:
     return path.read_bytes()[:1] == b"{"
 
 
+def on_the_node(reported: dict[str, Any]) -> list[str]:
+    """The lines of the steps, but for the mark in the cluster, which has the time in it."""
+    return [step["line"] for step in reported["steps"] if "kubectl" not in step["line"]]
+
+
 def discard_layers(world: World, node: str) -> None:
     """As containerd with discard_unpacked_layers."""
     digests = [f"sha256:{layer.name}" for layer in layers(world, node)]
@@ -51,8 +57,9 @@ def test_import_takes_the_image_that_the_node_has_as_the_dry_run_says(pulled: Wo
     shown = pulled.run("import", NODE, "--dry-run", "--json").reported
     assert pulled.names(NODE) == before
     done = pulled.done("import", NODE)
-    assert [step["line"] for step in shown["steps"]] == [step["line"] for step in done["steps"]]
-    assert not any("images import" in step["line"] for step in done["steps"])
+    assert on_the_node(shown) == on_the_node(done)
+    assert "kubectl" in done["steps"][-1]["line"]
+    assert not any("images import" in line for line in on_the_node(done))
     result = done["result"]
     assert (result["tag"], result["image_id"], result["adopted"]) == ("latest", IMAGE_ID, True)
     assert result["answers_pulls"] is True
@@ -151,3 +158,43 @@ def test_on_a_node_with_another_snapshotter_the_image_is_unpacked_with_that(worl
     world.done("restore", "--yes")
     assert world.run("import", NODE, "--no-answer-pulls").status == 0
     assert world.run("drill", NODE).status == 0
+
+
+def test_recover_chooses_the_node_whose_image_is_whole_and_fetches_nothing(pulled: World) -> None:
+    pulled.environment.start(VM)
+    shown = pulled.run("recover", "--dry-run", "--json").reported
+    ended = pulled.run("recover", "--yes")
+    assert ended.status == 0, ended.stderr
+    assert f"chose {NODE}: nobody has a tarball, and its containerd still has the" in ended.stdout
+    assert any("content verify" in line for line in on_the_node(shown))
+    assert not any("archive receive" in line for line in on_the_node(shown))
+    assert sorted(pulled.cordoned()) == sorted({"k8s-node1", OTHER, "k8s-node3"})
+    pulled.done("restore", "--yes")
+    assert pulled.cordoned() == []
+
+
+def test_recover_passes_over_a_node_with_a_damaged_layer(world: World) -> None:
+    for node in (OTHER, NODE):
+        world.pull(node, "latest")
+    for name in (*REGISTRIES, VM, NAS):
+        world.environment.stop(name)
+    # By number this node comes first.
+    flip_a_bit(layers(world, NODE)[0])
+    ended = world.run("recover", "--yes", "--json", "--", "true")
+    assert ended.status == 0, ended.stderr
+    result = ended.reported["result"]
+    assert (result["node"], result["fetch"], result["import_"]["adopted"]) == (OTHER, None, True)
+
+
+def test_fetch_and_recover_name_the_node_that_has_the_image_where_nobody_has_a_tarball(
+    pulled: World,
+) -> None:
+    for node in (NODE, OTHER):
+        is_reported(pulled.run("fetch", node), 5, f"breakglass import {NODE}")
+    is_reported(pulled.run("recover", OTHER, "--yes"), 5, f"breakglass recover {NODE}")
+    is_reported(pulled.run("fetch", NODE, "--tag", "ffffffff"), 5)
+
+
+def test_import_without_a_node_chooses_one_whose_image_is_whole(pulled: World) -> None:
+    done = pulled.done("import", "--tag", TAG)
+    assert (done["result"]["node"], done["result"]["tag"]) == (NODE, TAG)

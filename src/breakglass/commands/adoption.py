@@ -8,6 +8,7 @@ from functools import partial
 
 from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
+from breakglass.commands.fetch_facts import Facts as FetchFacts
 from breakglass.commands.fetch_options import designated
 from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import other_nodes
@@ -95,6 +96,32 @@ def nodes_with_image(environment: Environment, node: Host, tag: str | None) -> t
         [partial(_has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
     )
     return tuple(host.name for host, has_it in zip(hosts, answers, strict=True) if has_it)
+
+
+def instead_of_fetch(
+    environment: Environment,
+    facts: FetchFacts,
+    *,
+    tag: str | None,
+    error: BreakglassError,
+    command: str,
+) -> BreakglassError:
+    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball,
+    and these have the image whole.
+    """
+    shelves = (facts.shelf, *facts.sources)
+    if facts.is_named or any(designated(shelf, tag) is not None for shelf in shelves):
+        return error
+    names = nodes_with_image(environment, facts.node, tag)
+    if not names:
+        return error
+    option = f" --tag {tag}" if tag else ""
+    return error.replaced(
+        next_step=(
+            f"nothing has to be fetched, containerd on {', '.join(names)} has the image whole: "
+            f"breakglass {command} {names[0]}{option}; or: {error.next_step}"
+        )
+    )
 
 
 def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:

@@ -183,7 +183,7 @@ def test_recover_passes_over_a_node_with_a_damaged_layer(world: World) -> None:
     ended = world.run("recover", "--yes", "--json", "--", "true")
     assert ended.status == 0, ended.stderr
     result = ended.reported["result"]
-    assert (result["node"], result["fetch"], result["import_"]["adopted"]) == (OTHER, None, True)
+    assert (result["node"], result["fetch"], result["import"]["adopted"]) == (OTHER, None, True)
 
 
 def test_fetch_and_recover_name_the_node_that_has_the_image_where_nobody_has_a_tarball(
@@ -198,3 +198,19 @@ def test_fetch_and_recover_name_the_node_that_has_the_image_where_nobody_has_a_t
 def test_import_without_a_node_chooses_one_whose_image_is_whole(pulled: World) -> None:
     done = pulled.done("import", "--tag", TAG)
     assert (done["result"]["node"], done["result"]["tag"]) == (NODE, TAG)
+
+
+def test_status_and_check_lead_to_the_node_that_has_the_image_where_nobody_has_a_tarball(
+    pulled: World,
+) -> None:
+    assert "breakglass status" in pulled.run("check").stdout
+    page = pulled.run("status").stdout
+    assert f"containerd has the image whole on {NODE}\n" in page
+    assert f"Next: containerd on {NODE} has the image whole: breakglass import {NODE}\n" in page
+    nodes = pulled.done("status")["result"]["nodes"]
+    assert {node["name"]: node["whole"] for node in nodes} == {
+        "k8s-node1": False,
+        OTHER: False,
+        NODE: True,
+        "k8s-node3": False,
+    }

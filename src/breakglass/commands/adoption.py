@@ -93,9 +93,17 @@ def nodes_with_image(environment: Environment, node: Host, tag: str | None) -> t
     hosts = (node, *(host for host, _ in other_nodes(environment, node)))
     environment.note(f"asking containerd on {', '.join(host.name for host in hosts)}")
     answers = together(
-        [partial(_has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
+        [partial(has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
     )
     return tuple(host.name for host, has_it in zip(hosts, answers, strict=True) if has_it)
+
+
+def has_image(environment: Environment, host: Host, tag: str | None) -> bool:
+    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises."""
+    try:
+        return read_adoption(environment, read_node(environment, host), tag).image is not None
+    except BreakglassError:
+        return False
 
 
 def instead_of_fetch(
@@ -144,10 +152,3 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
 def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
     having = (shelf.host.name for shelf in shelves if designated(shelf, tag) is not None)
     return next(having, "")
-
-
-def _has_image(environment: Environment, host: Host, tag: str | None) -> bool:
-    try:
-        return read_adoption(environment, read_node(environment, host), tag).image is not None
-    except BreakglassError:
-        return False

@@ -68,6 +68,9 @@ def _without_a_source(facts: Facts) -> str:
         if seen.shelf and seen.shelf.verified:
             return f"{seen.name} has a tarball: breakglass import {seen.name}"
     for seen in fitting:
+        if seen.is_whole and not seen.holds:
+            return f"containerd on {seen.name} has the image whole: breakglass import {seen.name}"
+    for seen in fitting:
         if seen.holds and facts.api is None:
             return f"{seen.name} has the image: breakglass pin {seen.name}"
     lost = _for_the_unread(

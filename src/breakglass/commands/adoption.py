@@ -141,7 +141,6 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
         total_bytes=image.size_bytes,
         title=title("check every blob of", image.name),
         purpose=Purpose.LOOKS,
-        is_script=True,
         repair=(
             "another node may have the image: breakglass import; else bring back a source of "
             f"tarballs: breakglass fetch {node}"

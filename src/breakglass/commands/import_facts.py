@@ -135,23 +135,20 @@ def _observe(
         pulls=before.answers.pulls if before else None,
     )
     ctr = replace(environment.ctr, unpacking=answers.unpacking)
-    containerd = _read_containerd(environment, machine, ctr, expected)
-    is_kept = any(keep_name(image_id) in containerd.targets for image_id in expected.values())
-    if adoption and adoption.image and not (searched or is_kept):
-        adoption = replace(adoption, elsewhere=_elsewhere(environment, host, tag, before))
-    return Facts(
+    facts = Facts(
         host,
         how,
         machine,
         shelf,
         tarball,
         names,
-        containerd,
+        _read_containerd(environment, machine, ctr, expected),
         answers,
         read_disk_of_content(environment.hosts, host, ctr),
         environment.anyway,
         adoption,
     )
+    return facts if searched else _with_elsewhere(environment, facts, tag, before)
 
 
 def _read_image(
@@ -169,10 +166,18 @@ def _read_image(
     return None, adoption, adoption.names(image)
 
 
-def _elsewhere(environment: Environment, host: Host, tag: str | None, before: Facts | None) -> str:
+def _with_elsewhere(
+    environment: Environment, facts: Facts, tag: str | None, before: Facts | None
+) -> Facts:
+    """Who else has a tarball. It is asked once, and not where the image was taken before."""
+    is_kept = any(keep_name(each) in facts.containerd.targets for each in facts.expected.values())
+    if facts.adoption is None or facts.adopted is None or is_kept:
+        return facts
     if before and before.adoption:
-        return before.adoption.elsewhere
-    return tarball_elsewhere(environment, host, tag)
+        elsewhere = before.adoption.elsewhere
+    else:
+        elsewhere = tarball_elsewhere(environment, facts.node, tag)
+    return replace(facts, adoption=replace(facts.adoption, elsewhere=elsewhere))
 
 
 def _read_containerd(

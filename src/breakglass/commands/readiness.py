@@ -15,6 +15,7 @@ from breakglass.commands.rights import BIND_ROLE
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_config import BY_DEFAULT, Unpacking
 from breakglass.observe.machine import Machine
 from breakglass.plan import Host
 
@@ -29,6 +30,10 @@ class Readings:
     """None: it is not known, for the node lacks what would be asked with."""
     may_patch: bool | BreakglassError | None
     """None: the API would not say."""
+
+    @property
+    def unpacking(self) -> Unpacking:
+        return self.answers.unpacking if isinstance(self.answers, Answers) else BY_DEFAULT
 
 
 @dataclass(frozen=True)

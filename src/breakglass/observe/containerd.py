@@ -59,18 +59,12 @@ class Ctr:
     @property
     def line_of_import(self) -> Argv:
         """It imports what comes on standard input, and unpacks it as the CRI plugin does."""
-        local = ("--local",) if self._snapshotter and self.unpacking.has_local else ()
-        return self.line("images", "import", *local, *self._snapshotter, "-")
+        local = ("--local",) if self.unpacking.options and self.unpacking.has_local else ()
+        return self.line("images", "import", *local, *self.unpacking.options, "-")
 
     def line_of_check(self, names: tuple[str, ...]) -> Argv:
-        return self.line(
-            "images", "check", *self._snapshotter, *(f"name=={name}" for name in names)
-        )
-
-    @property
-    def _snapshotter(self) -> Argv:
-        snapshotter = self.unpacking.snapshotter
-        return ("--snapshotter", snapshotter) if snapshotter else ()
+        filters = (f"name=={name}" for name in names)
+        return self.line("images", "check", *self.unpacking.options, *filters)
 
 
 def read_containerd(

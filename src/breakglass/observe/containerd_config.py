@@ -51,6 +51,11 @@ class Unpacking:
     has_local: bool = False
     """Whether `ctr images import` has --local."""
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of ctr, where it imports or checks images."""
+        return ("--snapshotter", self.snapshotter) if self.snapshotter else ()
+
 
 BY_DEFAULT = Unpacking()
 

@@ -11,7 +11,6 @@ from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import (
     Containerd,
-    Ctr,
     read_containerd,
     read_disk_of_content,
 )
@@ -120,8 +119,7 @@ def _observe(
     searched: bool = False,
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
-    machine = machine or read_node(environment, host)
-    _check_programs(environment, machine)
+    machine = _with_programs(environment, machine or read_node(environment, host))
     name, directory = environment.config.image.name, environment.config.nodes.directory
     shelf = shelf or read_shelf(environment.hosts, host, directory, name)
     tarball, adoption, names = _read_image(environment, machine, shelf, tag)
@@ -134,7 +132,6 @@ def _observe(
         wanted=answer_pulls,
         pulls=before.answers.pulls if before else None,
     )
-    ctr = replace(environment.ctr, unpacking=answers.unpacking)
     facts = Facts(
         host,
         how,
@@ -142,9 +139,9 @@ def _observe(
         shelf,
         tarball,
         names,
-        _read_containerd(environment, machine, ctr, expected),
+        _read_containerd(environment, machine, answers, expected),
         answers,
-        read_disk_of_content(environment.hosts, host, ctr),
+        read_disk_of_content(environment.hosts, host, environment.ctr),
         environment.anyway,
         adoption,
     )
@@ -181,21 +178,21 @@ def _with_elsewhere(
 
 
 def _read_containerd(
-    environment: Environment, machine: Machine, ctr: Ctr, expected: dict[str, str]
+    environment: Environment, machine: Machine, answers: Answers, expected: dict[str, str]
 ) -> Containerd:
     """Of the names that import gives, and of the private names that keep their images."""
     keeps = dict.fromkeys(keep_name(image_id) for image_id in expected.values())
     return read_containerd(
         environment.hosts,
         machine.host,
-        ctr,
+        replace(environment.ctr, unpacking=answers.unpacking),
         names=(*expected, *keeps),
         architecture=machine.architecture,
     )
 
 
-def _check_programs(environment: Environment, machine: Machine) -> None:
-    """Raises Refused where a program is missing that import runs there."""
+def _with_programs(environment: Environment, machine: Machine) -> Machine:
+    """The machine. Raises Refused where a program is missing that import runs there."""
     programs = ("python3", "bash", "gzip", environment.config.nodes.ctr[0])
     missing = [program for program in programs if program not in machine.commands]
     if missing:
@@ -203,3 +200,4 @@ def _check_programs(environment: Environment, machine: Machine) -> None:
             f"{machine.host} has no {', '.join(missing)}",
             next_step=f"install it on {machine.host}, or choose another node",
         )
+    return machine

@@ -21,8 +21,8 @@ def pulled(world: World) -> World:
     """A node has pulled `latest` and TAG; the registries, the VM and the NAS are gone, and nobody
     has taken a snapshot.
     """
-    world.pull(NODE)
-    world.pull(NODE, "latest")
+    world.environment.pull(NODE, TAG)
+    world.environment.pull(NODE, "latest")
     for name in (*REGISTRIES, VM, NAS):
         world.environment.stop(name)
     return world
@@ -94,7 +94,7 @@ def test_restore_undoes_what_an_adoption_took_and_leaves_the_image(pulled: World
 @pytest.mark.parametrize("place", [VM, NAS, OTHER])
 def test_where_a_tarball_is_to_be_had_the_image_is_not_taken(world: World, place: str) -> None:
     world.publish()
-    world.pull(NODE, "latest")
+    world.environment.pull(NODE, "latest")
     if place == OTHER:
         world.done("fetch", OTHER)
         for name in (VM, NAS):
@@ -128,7 +128,7 @@ def test_an_image_whose_layers_were_discarded_is_named_and_not_taken(pulled: Wor
 
 
 def test_where_the_tag_is_not_there_the_tags_that_are_there_are_named(world: World) -> None:
-    world.pull(NODE)
+    world.environment.pull(NODE, TAG)
     for name in (VM, NAS):
         world.environment.stop(name)
     ended = world.run("import", NODE)
@@ -137,9 +137,9 @@ def test_where_the_tag_is_not_there_the_tags_that_are_there_are_named(world: Wor
 
 
 def test_a_name_that_means_another_image_is_moved_with_a_warning(world: World) -> None:
-    world.pull(NODE, "latest")
+    world.environment.pull(NODE, "latest")
     world.environment.push("1b2c3d4e")
-    other = world.pull(NODE, "latest", "forgejo")
+    other = world.environment.pull(NODE, "latest", "forgejo")
     for name in (*REGISTRIES, VM, NAS):
         world.environment.stop(name)
     ended = world.run("import", NODE)
@@ -175,7 +175,7 @@ def test_recover_chooses_the_node_whose_image_is_whole_and_fetches_nothing(pulle
 
 def test_recover_passes_over_a_node_with_a_damaged_layer(world: World) -> None:
     for node in (OTHER, NODE):
-        world.pull(node, "latest")
+        world.environment.pull(node, "latest")
     for name in (*REGISTRIES, VM, NAS):
         world.environment.stop(name)
     # By number this node comes first.

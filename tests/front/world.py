@@ -14,7 +14,7 @@ from typing import Any
 from breakglass.cli.exit_codes import BY_COMMAND
 from breakglass.sandbox import image, machine_ids
 from breakglass.sandbox.api import Api
-from breakglass.sandbox.environment import NODES, REPOSITORIES, TAG, Environment
+from breakglass.sandbox.environment import NODES, TAG, Environment
 from breakglass.sandbox.hosts import Host
 from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_inert
@@ -169,14 +169,6 @@ class World:
             self.done("import", node)
 
         self.arrive(f"imported {node}", go)
-
-    def pull(self, node: str, tag: str = TAG, registry: str = "registry-private") -> str:
-        """The node's containerd has the image as a kubelet pulls it. Returns its name."""
-        authority = self.environment.registries[registry].authority
-        name = f"{authority}/{REPOSITORIES[registry]}:{tag}"
-        line = ["ctr", "-n", "k8s.io", "images", "pull", "--plain-http", name]
-        assert self.environment.run(node, line)[0] == 0
-        return name
 
     def arrive(self, name: str, go: Callable[[], object]) -> None:
         """From the first day to the state that `go` leads to: by itself the first time, from a copy

@@ -152,6 +152,22 @@ def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_ali
     assert (ended.status, b"manifest unknown" in ended.stderr) == (1, True)
 
 
+def test_a_pull_by_digest_is_tagged_by_hand_and_goes_with_its_last_tag(
+    environment: Environment,
+) -> None:
+    name = image_name(environment)
+    built = build(f"infra-ci {TAG}\n")
+    by_digest = f"{name}@{built.index}"
+    assert with_paramiko(environment, VM, f"docker tag {by_digest} {name}:new").status == 1
+    tagging = f"docker pull {by_digest} && docker tag {by_digest} {name}:new"
+    assert with_paramiko(environment, VM, tagging).status == 0
+    inspect = f"docker image inspect --format '{{{{.Id}}}}' {name}:new"
+    image_id = with_paramiko(environment, VM, inspect).stdout.decode().strip()
+    assert image_id == built.image_id
+    removed = with_paramiko(environment, VM, f"docker image rm {name}:new").stdout.decode()
+    assert removed.splitlines() == [f"Untagged: {name}:new", f"Untagged: {by_digest}"]
+
+
 def test_docker_knows_no_image_that_was_not_pulled(environment: Environment) -> None:
     name = image_name(environment)
     assert with_paramiko(environment, VM, f"docker image inspect {name}:other").status == 1

@@ -165,7 +165,7 @@ def test_recover_chooses_the_node_whose_image_is_whole_and_fetches_nothing(pulle
     shown = pulled.run("recover", "--dry-run", "--json").reported
     ended = pulled.run("recover", "--yes")
     assert ended.status == 0, ended.stderr
-    assert f"chose {NODE}: nobody has a tarball, and its containerd still has the" in ended.stdout
+    assert f"chose {NODE}: no tarball was found, and its containerd still has the" in ended.stdout
     assert any("content verify" in line for line in on_the_node(shown))
     assert not any("archive receive" in line for line in on_the_node(shown))
     assert sorted(pulled.cordoned()) == sorted({"k8s-node1", OTHER, "k8s-node3"})

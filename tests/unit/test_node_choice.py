@@ -67,7 +67,7 @@ def test_where_nobody_has_a_tarball_a_node_whose_image_is_whole_comes_first(comm
     running, whole = candidate(node("a"), image=True), candidate(node("b"), whole=True)
     why = chosen(running, whole, command=command, offered=None)
     assert why.startswith(
-        "chose b: nobody has a tarball, and its containerd still has the image whole"
+        "chose b: no tarball was found, and its containerd still has the image whole"
     )
 
 

@@ -201,7 +201,7 @@ def _with_whole_images(
     )
     if command not in ADOPTING or has_tarball or any(designated(each, tag) for each in shelves):
         return candidates
-    environment.note("nobody has a tarball: looking for a node that has the image whole")
+    environment.note("no tarball was found: looking for a node that has the image whole")
     questions = [
         partial(is_whole, environment, each.machine, tag)
         if isinstance(each.machine, Machine) and "python3" in each.machine.commands

@@ -170,7 +170,7 @@ def _remedy(
 def _merits(candidate: Candidate) -> str:
     """Why this node and no other."""
     if candidate.is_whole:
-        return "nobody has a tarball, and its containerd still has the image whole"
+        return "no tarball was found, and its containerd still has the image whole"
     has = []
     if candidate.tarball:
         has.append("the tarball")

@@ -203,7 +203,10 @@ def test_import_without_a_node_chooses_one_whose_image_is_whole(pulled: World) -
 def test_status_and_check_lead_to_the_node_that_has_the_image_where_nobody_has_a_tarball(
     pulled: World,
 ) -> None:
-    assert "breakglass status" in pulled.run("check").stdout
+    checked = pulled.run("check")
+    assert checked.status == 0
+    assert f"no tarball was found, but containerd on {NODE} has the image" in checked.stdout
+    assert "breakglass recover\n" in checked.stdout
     page = pulled.run("status").stdout
     assert f"containerd has the image whole on {NODE}\n" in page
     assert f"Next: containerd on {NODE} has the image whole: breakglass import {NODE}\n" in page

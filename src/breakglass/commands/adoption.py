@@ -88,9 +88,11 @@ def is_whole(environment: Environment, machine: Machine, tag: str | None) -> boo
         return False
 
 
-def nodes_with_image(environment: Environment, node: Host, tag: str | None) -> tuple[str, ...]:
+def nodes_with_image(
+    environment: Environment, node: Host | None, tag: str | None
+) -> tuple[str, ...]:
     """This node and the others whose containerd has the image whole, by the sizes of its blobs."""
-    hosts = (node, *(host for host, _ in other_nodes(environment, node)))
+    hosts = (*((node,) if node else ()), *(host for host, _ in other_nodes(environment, node)))
     environment.note(f"asking containerd on {', '.join(host.name for host in hosts)}")
     answers = together(
         [partial(has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS

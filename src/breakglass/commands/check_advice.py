@@ -22,6 +22,9 @@ class Elsewhere:
     """Sources that could not be read."""
     nodes: tuple[str, ...] = ()
     """Nodes that are known without the API server."""
+    whole: tuple[str, ...] = ()
+    """Nodes whose containerd has the image whole; asked only where no source has a tarball."""
+    tag: str = "latest"
 
 
 ALL_UP = Elsewhere()
@@ -82,6 +85,12 @@ def how_to_find_out(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
 
 
 def _runbook(elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
+    if not elsewhere.has_tarball and elsewhere.whole:
+        option = "" if elsewhere.tag == "latest" else f" --tag {elsewhere.tag}"
+        advice = (
+            f"no tarball was found, but containerd on {', '.join(elsewhere.whole)} has the image"
+        )
+        return f"{advice}:", (f"{RECOVER}{option}",)
     if not elsewhere.has_tarball:
         if elsewhere.lost:
             lost = " or ".join(elsewhere.lost)

@@ -72,6 +72,8 @@ class CheckResult:
     starting: tuple[str, ...]
     """Names by which pods start, as far as the registries are concerned."""
     not_starting: tuple[str, ...]
+    whole: tuple[str, ...]
+    """Nodes whose containerd has the image whole, where no source has a tarball."""
 
 
 def observe(environment: Environment, *, tag: str) -> Facts:
@@ -214,6 +216,7 @@ def result(facts: Facts, verdict: Verdict) -> CheckResult:
         tuple(unread.name for unread in facts.unread),
         starting,
         failing,
+        facts.whole,
     )
 
 

@@ -87,10 +87,9 @@ def how_to_find_out(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
 def _runbook(elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
     if not elsewhere.has_tarball and elsewhere.whole:
         option = "" if elsewhere.tag == "latest" else f" --tag {elsewhere.tag}"
-        advice = (
-            f"no tarball was found, but containerd on {', '.join(elsewhere.whole)} has the image"
-        )
-        return f"{advice}:", (f"{RECOVER}{option}",)
+        names = ", ".join(elsewhere.whole)
+        advice = f"no tarball was found, but containerd on {names} has the image:"
+        return advice, (f"{RECOVER}{option}",)
     if not elsewhere.has_tarball:
         if elsewhere.lost:
             lost = " or ".join(elsewhere.lost)

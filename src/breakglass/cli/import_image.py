@@ -25,7 +25,7 @@ def _work(
     session: Session, *, node: str | None, tag: str, answer_pulls: bool | None
 ) -> import_image.ImportResult:
     wanted = checked_tag(tag)
-    choice = chosen(session, node, command="import")
+    choice = chosen(session, node, command="import", tag=wanted)
     target = choice.target
     after = import_into(
         session, target, tag=wanted, answer_pulls=answer_pulls, machine=choice.machine
@@ -58,13 +58,16 @@ def import_into(
     tag: str | None,
     answer_pulls: bool | None = None,
     machine: Machine | None = None,
+    searched: bool = False,
 ) -> import_facts.Facts:
     """Import, then print the verdict: which pods start on the node now. `machine`: the node's,
-    where it was read already.
+    where it was read already. `searched`: nobody else has a tarball.
     """
     environment = session.environment
     answers = environment.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
-    job = import_image.job(environment, target, tag=tag, answer_pulls=answers, machine=machine)
+    job = import_image.job(
+        environment, target, tag=tag, answer_pulls=answers, machine=machine, searched=searched
+    )
     done = session.carry_out(job)
     if not session.outcome.dry_run:
         cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)

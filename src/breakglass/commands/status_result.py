@@ -60,6 +60,8 @@ class NodeResult:
     edited: tuple[str, ...]
     unfit: tuple[str, ...]
     """Why no command would choose it."""
+    whole: bool | None
+    """Whether its containerd has the image whole; None: not known, or somebody has a tarball."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def _node(seen: Seen) -> NodeResult:
         should_answer=seen.should_answer,
         edited=seen.edited,
         unfit=tuple(map(str, seen.unfit)),
+        whole=seen.is_whole,
     )
 
 

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, drill, drill_candidate, fetch_facts, readiness
+from breakglass.commands import drill, drill_candidate, fetch_facts, readiness
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.drill_candidate import Candidate
 from breakglass.commands.drill_facts import NAMESPACE, Facts, tidied
 from breakglass.commands.drill_removal import leftover, state
+from breakglass.commands.environment import Unread
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
 from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken
-from breakglass.observe.containerd import Ctr, Namespace
+from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_namespace import Namespace
 from breakglass.observe.machine import Disk
 from breakglass.observe.shelf import Partial, Shelf, Tarball
 from breakglass.plan import Plan

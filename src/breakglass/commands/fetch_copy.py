@@ -2,10 +2,12 @@
 
 import shlex
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Identity, archive, publish
+from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.room import no_room_for_tarball
+from breakglass.commands.sources import FIRST_BYTE_SECONDS
+from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Partial, Tarball
@@ -110,7 +112,6 @@ def _via_node(facts: Facts, option: Option, receive: Argv, offset: int) -> Run:
         resumed_bytes=offset,
         title=_title(option),
         purpose=Purpose.TRANSFERS,
-        is_script=True,
     )
 
 
@@ -118,7 +119,7 @@ def _via_operator(facts: Facts, option: Option, receive: Argv, offset: int) -> C
     reading = (_reading(option, offset),)
     return Copy(
         Run(option.shelf.host, reading, first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,), is_script=True),
+        Run(facts.node, (receive,)),
         total_bytes=option.tarball.size_bytes,
         resumed_bytes=offset,
         title=_title(option),

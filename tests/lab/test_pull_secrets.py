@@ -139,7 +139,7 @@ def test_an_image_that_kubelet_pulled_with_a_secret_starts_as_the_verdict_of_eac
         assert any(SECRET in text for text in records(host, "pulled"))
         fresh.forgejo.host.stop("registry")
         brought = run(fresh, "import", node, "--no-answer-pulls")
-        verdict = brought.result["verdict"]
+        verdict = brought.result["verdicts"]
         assert {each["name"]: each["only_with"] for each in verdict if each["only_with"]} == {
             name: [f"secret default/{SECRET}"] for name in NAMES if name.startswith(FORGEJO)
         }
@@ -154,9 +154,11 @@ def test_an_image_that_kubelet_pulled_with_a_secret_starts_as_the_verdict_of_eac
             if not name.startswith(FORGEJO):
                 assert name in brought.stderr.partition("do NOT start")[2], brought.stderr
         answered = run(fresh, "import", node, "--answer-pulls")
-        assert all(each["if_not_present"] and each["always"] for each in answered.result["verdict"])
+        assert all(
+            each["if_not_present"] and each["always"] for each in answered.result["verdicts"]
+        )
         pods = pods_of(fresh, node, CASES)
-        assert started(pods) == promised(answered.result["verdict"]) == set(CASES), pods
+        assert started(pods) == promised(answered.result["verdicts"]) == set(CASES), pods
 
 
 def test_an_older_kubelet_asks_for_no_secret_and_the_verdict_says_so(fresh: Environment) -> None:
@@ -166,7 +168,7 @@ def test_an_older_kubelet_asks_for_no_secret_and_the_verdict_says_so(fresh: Envi
         pulled_with_the_secret(fresh, node)
         assert records(fresh.nodes[node], "pulled") == []
         fresh.forgejo.host.stop("registry")
-        verdict = run(fresh, "import", node, "--no-answer-pulls").result["verdict"]
+        verdict = run(fresh, "import", node, "--no-answer-pulls").result["verdicts"]
         assert [each["only_with"] for each in verdict] == [[]] * len(NAMES)
         pods = pods_of(fresh, node, CASES)
         assert started(pods) == promised(verdict) == set(CASES), pods
@@ -198,7 +200,7 @@ def test_a_pull_that_was_cut_short_by_the_death_of_kubelet_counts_for_the_name_t
     host.start("kubelet")
     cluster.await_ready([node])
     assert any(PULLED in text for text in records(host, "pulling")), "the note is gone"
-    verdict = run(fresh, "import", node, "--no-answer-pulls").result["verdict"]
+    verdict = run(fresh, "import", node, "--no-answer-pulls").result["verdicts"]
     assert {each["name"] for each in verdict if not each["if_not_present"]} == {PULLED}
     pods = pods_of(fresh, node, tuple(case for case in CASES if not case.has_secret))
     assert started(pods) == {case for case in promised(verdict) if not case.has_secret}, pods

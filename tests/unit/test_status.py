@@ -888,6 +888,7 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
             "should_answer": False,
             "edited": [],
             "unfit": [],
+            "verdicts": [],
         },
     }
     assert (

@@ -24,6 +24,7 @@ from breakglass.commands.job import Job
 from breakglass.commands.node_record import begin, end
 from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.config import Nodes
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
@@ -42,6 +43,8 @@ class ImportResult:
     answers_pulls: bool
     kept: bool
     """Whether the containerd there keeps the image from kubelet's image garbage collection."""
+    verdicts: tuple[NameVerdict, ...]
+    """Empty in a dry run."""
 
 
 def job(
@@ -192,7 +195,7 @@ def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -
     )
 
 
-def result(facts: Facts) -> ImportResult:
+def result(facts: Facts, verdicts: tuple[NameVerdict, ...] = ()) -> ImportResult:
     record = facts.tarball.record if facts.tarball else None
     return ImportResult(
         tag=facts.tarball.tag if facts.tarball else None,
@@ -201,6 +204,7 @@ def result(facts: Facts) -> ImportResult:
         names=(*facts.names, *(dict(record.companions) if record else ())),
         answers_pulls=facts.answers.answering is not None,
         kept=honours_pinned(facts.containerd.version),
+        verdicts=verdicts,
     )
 
 

@@ -19,6 +19,7 @@ from breakglass.commands.status_facts import (
 )
 from breakglass.commands.status_headline import headline
 from breakglass.commands.status_last_run import LastRun
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.observe.shelf import Shelf, Tarball
 
 
@@ -59,6 +60,7 @@ class NodeResult:
     edited: tuple[str, ...]
     unfit: tuple[str, ...]
     """Why no command would choose it."""
+    verdicts: tuple[NameVerdict, ...]
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def _node(seen: Seen) -> NodeResult:
         should_answer=seen.should_answer,
         edited=seen.edited,
         unfit=tuple(map(str, seen.unfit)),
+        verdicts=seen.verdicts,
     )
 
 

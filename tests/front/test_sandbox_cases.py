@@ -125,3 +125,17 @@ def test_what_cannot_be_set_is_refused_with_what_there_is(
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr
     assert world.nodes() == before
+
+
+@pytest.mark.slow
+def test_a_login_that_takes_longer_than_connecting_may_is_waited_for(world: World) -> None:
+    assert sandbox(world, "set", "synology", "login", "6").returncode == 0
+    assert "synology: no verified tarballs" in world.run("check").stdout
+
+
+def test_a_shell_that_prints_something_before_each_command_is_understood(world: World) -> None:
+    for host in ("registry-vm", NODE):
+        assert sandbox(world, "set", host, "banner", "You have new mail.").returncode == 0
+    assert world.done("snapshot", "--tag", TAG)["changed"] is True
+    assert world.done("fetch", NODE)["changed"] is True
+    assert world.done("import", NODE)["result"]["names"]

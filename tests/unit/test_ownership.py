@@ -10,7 +10,7 @@ import pytest
 
 from breakglass.commands import ownership
 from breakglass.commands.fitness import NONE, unfit
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.path_parts import PathPart
 from breakglass.plan import Argv, Host
@@ -80,21 +80,22 @@ def test_the_refusal_names_directory_owner_mode_and_the_command() -> None:
         ownership.check(walked(part("/data", 0o777), part("/data/x", 0o700, STRANGER)))
     assert "/data (mode 0777, of root) is writable for others" in caught.value.message
     assert "/data/x (mode 0700) belongs to user 1001, not to root" in caught.value.message
-    assert caught.value.next_step == (
-        "ssh wizard@10.0.20.101 sudo chmod go-w /data; "
-        "ssh wizard@10.0.20.101 sudo chown -h root /data/x"
+    assert caught.value.next_step.commands == (
+        "ssh wizard@10.0.20.101 sudo chmod go-w /data",
+        "ssh wizard@10.0.20.101 sudo chown -h root /data/x",
+        AGAIN,
     )
 
 
 def test_without_sudo_the_directory_is_to_belong_to_the_login() -> None:
     (found,) = ownership.exposed(walked(part("/x", 0o700, STRANGER), host=VM))
-    assert found.remedy == "ssh root@10.0.20.10 chown -h 1000 /x"
+    assert found.remedy == then("ssh root@10.0.20.10 chown -h 1000 /x")
 
 
 def test_a_node_with_a_directory_that_others_may_change_does_not_fit() -> None:
     (reason,) = unfit(replace(NONE, programs=()), machine=walked(part("/shelf", 0o777)))
     assert reason.words == "/shelf (mode 0777, of root) is writable for others"
-    assert reason.remedy == "ssh wizard@10.0.20.101 sudo chmod go-w /shelf"
+    assert reason.remedy == then("ssh wizard@10.0.20.101 sudo chmod go-w /shelf")
 
 
 class ThisMachine:

@@ -24,13 +24,12 @@ from tests.facts import (
     REPOSITORY,
     SETTINGS,
     VM,
-    docker,
     image_id,
     lines,
-    machine,
     shelf,
     tarball,
 )
+from tests.unit import test_plan_snapshot
 
 NOW = IDENTITY.at
 """2026-04-19T03:00:00Z"""
@@ -39,16 +38,7 @@ PLUGIN = "docker.io/woodpeckerci/plugin-git:2.5"
 
 
 def facts(*tarballs: Tarball, tag: str = "new", latest: str | None = None, **more: object) -> Facts:
-    known = Facts(
-        VM,
-        machine(VM),
-        docker(),
-        shelf(VM, tarballs, latest=latest),
-        tag,
-        ((f"{REPOSITORY}:{tag}", ImageId(State.SERVES, image_id("a"))),),
-        None,
-        {},
-    )
+    known = test_plan_snapshot.facts(tag=tag, shelf=shelf(VM, tarballs, latest=latest))
     return replace(known, **more)  # type: ignore[arg-type]
 
 
@@ -159,8 +149,8 @@ def test_a_directory_that_is_gone_while_a_fallback_has_its_tarballs_is_refused()
     nas = shelf(NAS, [tarball("t1"), tarball("t2", 2)], latest="t2")
     with pytest.raises(Refused, match="synology has 2 of its tarballs: is its disk") as caught:
         planned(facts(shelf=gone, fallbacks=(nas,)))
-    assert VM.by_hand("findmnt", "--fstab") in caught.value.next_step
-    assert VM.by_hand("mkdir", "-p", "/shelf") in caught.value.next_step
+    assert VM.by_hand("findmnt", "--fstab") in str(caught.value.next_step)
+    assert VM.by_hand("mkdir", "-p", "/shelf") in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize(

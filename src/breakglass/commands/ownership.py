@@ -8,7 +8,7 @@ a user's private group.
 import stat
 from dataclasses import dataclass
 
-from breakglass.errors import Refused
+from breakglass.errors import RUN_AGAIN, Next, Refused, joined, then
 from breakglass.observe.machine import Machine
 from breakglass.observe.path_parts import PathPart
 
@@ -19,8 +19,8 @@ class Exposed:
 
     path: str
     words: str
-    remedy: str
-    """The command that mends it."""
+    remedy: Next
+    """The command that makes it safe."""
 
 
 def exposed(machine: Machine) -> tuple[Exposed, ...]:
@@ -38,7 +38,7 @@ def check(machine: Machine) -> None:
         raise Refused(
             f"others may change what breakglass writes on {machine.host}: "
             + ", ".join(each.words for each in found),
-            next_step="; ".join(each.remedy for each in found),
+            next_step=joined([*(each.remedy for each in found), RUN_AGAIN]),
         )
 
 
@@ -49,7 +49,7 @@ def _judge(machine: Machine, part: PathPart, *, is_last: bool) -> Exposed | None
         # Without sudo only the login itself may write there afterwards.
         owner = "root" if host.sudo or machine.users == {0} else str(max(machine.users))
         words = f"{part.path} (mode {mode:04o}) belongs to user {part.user}, not to {owner}"
-        return Exposed(part.path, words, host.by_hand("chown", "-h", owner, part.path))
+        return Exposed(part.path, words, then(host.by_hand("chown", "-h", owner, part.path)))
     if stat.S_ISLNK(part.mode):  # the mode of a link means nothing
         return None
     # Group 0 is root's, and the group with the number of the login is its private one.
@@ -60,4 +60,4 @@ def _judge(machine: Machine, part: PathPart, *, is_last: bool) -> Exposed | None
         return None
     owner = "root" if part.user == 0 else f"user {part.user}"
     words = f"{part.path} (mode {mode:04o}, of {owner}) is writable for others"
-    return Exposed(part.path, words, host.by_hand("chmod", "go-w", part.path))
+    return Exposed(part.path, words, then(host.by_hand("chmod", "go-w", part.path)))

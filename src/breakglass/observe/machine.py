@@ -5,7 +5,7 @@ The same questions for the registry VM and for a node.
 import re
 from dataclasses import dataclass
 
-from breakglass.errors import Unreachable
+from breakglass.errors import Unreachable, look_first
 from breakglass.observe.path_parts import WALK, PathPart, parse_users, parse_walks
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
@@ -82,7 +82,7 @@ def read_machine(
     if free is None or not users or len(walks) != len(directories) or not all(walks):
         raise Unreachable(
             f"{host} did not answer as a Linux machine does: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('df', '-Pk', directories[0])}",
+            next_step=look_first(host.by_hand("df", "-Pk", directories[0])),
             where=host.name,
         )
     there = [line for line in lines[2:-1] if not line.startswith(("users ", "walk ", "at "))]
@@ -119,7 +119,7 @@ def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
     if size is None or free is None:
         raise Unreachable(
             f"{host} does not report how much room there is in {directory}: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            next_step=look_first(host.by_hand("df", "-Pk", directory)),
             where=host.name,
         )
     return Disk(size * 1024, free * 1024, directory)
@@ -133,7 +133,7 @@ def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, s
     if result.exit_status is None:
         raise Unreachable(
             f"{host}: the tarballs could not be read back: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('sha256sum', '--', *paths)}",
+            next_step=look_first(host.by_hand("sha256sum", "--", *paths)),
             where=host.name,
         )
     found = {}

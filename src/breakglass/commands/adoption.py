@@ -14,7 +14,7 @@ from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import other_nodes
 from breakglass.config import Image
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Failed, Refused
+from breakglass.errors import BreakglassError, Failed, Refused, joined, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
 from breakglass.observe.machine import Machine
@@ -126,12 +126,9 @@ def instead_of_fetch(
     if not names:
         return error
     option = f" --tag {tag}" if tag else ""
-    return error.replaced(
-        next_step=(
-            f"nothing has to be fetched, containerd on {', '.join(names)} has the image whole: "
-            f"breakglass {command} {names[0]}{option}; or: {error.next_step}"
-        )
-    )
+    advice = f"nothing has to be fetched, containerd on {', '.join(names)} has the image whole"
+    adopting = then(f"breakglass {command} {names[0]}{option}", advice=advice)
+    return error.replaced(next_step=joined((adopting, error.next_step)))
 
 
 def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
@@ -143,9 +140,10 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
         total_bytes=image.size_bytes,
         title=title("check every blob of", image.name),
         purpose=Purpose.LOOKS,
-        repair=(
-            "another node may have the image: breakglass import; else bring back a source of "
-            f"tarballs: breakglass fetch {node}"
+        repair=then(
+            "breakglass import",
+            f"breakglass fetch {node}",
+            advice="another node may have the image whole, or a source is back with a tarball",
         ),
     )
 

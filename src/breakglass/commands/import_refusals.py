@@ -3,7 +3,7 @@
 from breakglass.commands import room
 from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Refused, joined, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import Content
 from breakglass.observe.machine import Machine
@@ -60,18 +60,18 @@ def _check_adopted(facts: Facts, image: Content, tag: str | None) -> None:
         raise Refused(
             f"{_lacks_tarball(facts, tag)}, and {elsewhere} has one: the image that containerd on "
             f"{node} has is taken only where there is no tarball",
-            next_step=f"run: {fetch}",
+            next_step=then(fetch),
         )
     if image.name not in facts.containerd.unpacked:
         raise Refused(
             f"{_lacks_tarball(facts, tag)}, and containerd has not unpacked {image.name}",
-            next_step=f"run: {fetch}",
+            next_step=then(fetch),
         )
     if image.name in facts.containerd.incomplete:
         raise Refused(
             f"{_lacks_tarball(facts, tag)}, and containerd does not list all layers of "
             f"{image.name}",
-            next_step=f"run: {fetch}",
+            next_step=then(fetch),
         )
 
 
@@ -86,7 +86,9 @@ def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> N
                 f"would start"
             ),
             state="Nothing was changed: the names in containerd are as they were.",
-            next_step=f"choose a node of {record.platform}",
+            next_step=then(
+                "breakglass fetch", advice=f"let breakglass choose a node of {record.platform}"
+            ),
         )
     if name not in record.references:
         raise Refused(
@@ -121,23 +123,23 @@ def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
         return Integrity(
             f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "
             f"sidecar says {record.size_bytes}",
-            next_step=f"run: breakglass fetch {node} --tag {facts.tarball.tag}",
+            next_step=then(f"breakglass fetch {node} --tag {facts.tarball.tag}"),
         )
     if facts.tarball is not None:
         return Refused(
             f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so it is not known what "
             f"it is",
-            next_step=f"run: {_fetch(facts, tag)}",
+            next_step=then(_fetch(facts, tag)),
         )
     parts = (_lacks_tarball(facts, tag), *_not_whole(facts.adoption))
-    next_steps = [f"run: {_fetch(facts, tag)}"]
+    next_steps = [then(_fetch(facts, tag))]
     if others := _other_tags(facts):
-        next_steps.append(
+        advice = (
             f"containerd on {node} has the image under other tags ({', '.join(others[:5])}), to "
-            f"take one of these where there is no tarball: breakglass import {node} --tag "
-            f"{others[0]}"
+            f"take one of these where there is no tarball"
         )
-    return Refused("; ".join(parts), next_step="; or: ".join(next_steps))
+        next_steps.append(then(f"breakglass import {node} --tag {others[0]}", advice=advice))
+    return Refused("; ".join(parts), next_step=joined(next_steps))
 
 
 def _lacks_tarball(facts: Facts, tag: str | None) -> str:

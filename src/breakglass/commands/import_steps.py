@@ -7,6 +7,7 @@ from breakglass.commands.import_facts import Facts
 from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
 from breakglass.commands.node_record import begin
 from breakglass.config import Nodes
+from breakglass.errors import then
 from breakglass.observe.containerd import PINNED, Ctr
 from breakglass.plan import Purpose, Run, Step, script, title
 
@@ -54,10 +55,13 @@ def await_marks(
             facts.node,
             (line,),
             purpose=Purpose.LOOKS,
-            failed_next=(
-                f"see which container runtime kubelet uses: kubectl get node {facts.node} -o wide; "
-                f"where it is not containerd, or containerd has its CRI plugin disabled, choose "
-                f"another node"
+            failed_next=then(
+                f"kubectl get node {facts.node} -o wide",
+                "breakglass recover",
+                advice=(
+                    "see which container runtime kubelet uses; where it is not containerd, or "
+                    "containerd has its CRI plugin disabled, let breakglass choose another node"
+                ),
             ),
             title="wait until kubelet sees the names",
         ),

@@ -14,7 +14,7 @@ from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import other_nodes
 from breakglass.config import Image
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Failed, Refused, joined, then
+from breakglass.errors import BreakglassError, Failed, Refused, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
 from breakglass.observe.machine import Machine
@@ -126,9 +126,14 @@ def instead_of_fetch(
     if not names:
         return error
     option = f" --tag {tag}" if tag else ""
-    advice = f"nothing has to be fetched, containerd on {', '.join(names)} has the image whole"
-    adopting = then(f"breakglass {command} {names[0]}{option}", advice=advice)
-    return error.replaced(next_step=joined((adopting, error.next_step)))
+    return error.replaced(
+        next_step=then(
+            f"breakglass {command} {names[0]}{option}",
+            advice=(
+                f"nothing has to be fetched: containerd on {', '.join(names)} has the image whole"
+            ),
+        )
+    )
 
 
 def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
@@ -143,7 +148,10 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
         repair=then(
             "breakglass import",
             f"breakglass fetch {node}",
-            advice="another node may have the image whole, or a source is back with a tarball",
+            advice=(
+                "another node may have the image: import chooses it. Else bring back a source of "
+                "tarballs and fetch"
+            ),
         ),
     )
 

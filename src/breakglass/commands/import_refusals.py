@@ -3,7 +3,7 @@
 from breakglass.commands import room
 from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
-from breakglass.errors import BreakglassError, Integrity, Refused, joined, then
+from breakglass.errors import BreakglassError, Integrity, Refused, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import Content
 from breakglass.observe.machine import Machine
@@ -132,14 +132,17 @@ def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
             next_step=then(_fetch(facts, tag)),
         )
     parts = (_lacks_tarball(facts, tag), *_not_whole(facts.adoption))
-    next_steps = [then(_fetch(facts, tag))]
+    next_step = then(_fetch(facts, tag))
     if others := _other_tags(facts):
-        advice = (
-            f"containerd on {node} has the image under other tags ({', '.join(others[:5])}), to "
-            f"take one of these where there is no tarball"
+        next_step = then(
+            _fetch(facts, tag),
+            f"breakglass import {facts.node} --tag {others[0]}",
+            advice=(
+                f"containerd on {facts.node} has the image under other tags: "
+                f"{', '.join(others[:5])}. Fetch a tarball; if there is none, take one of these"
+            ),
         )
-        next_steps.append(then(f"breakglass import {node} --tag {others[0]}", advice=advice))
-    return Refused("; ".join(parts), next_step=joined(next_steps))
+    return Refused("; ".join(parts), next_step=next_step)
 
 
 def _lacks_tarball(facts: Facts, tag: str | None) -> str:

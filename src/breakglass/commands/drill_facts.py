@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from breakglass.commands import Environment, Target, Unread, fetch_facts, readiness
 from breakglass.commands.fetch_options import designated
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.containerd import Ctr, Namespace, read_disk_of_content, read_namespace
+from breakglass.observe.containerd import Ctr, read_disk_of_content
+from breakglass.observe.containerd_namespace import Namespace, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Host

@@ -14,12 +14,13 @@ from breakglass.commands.pin_pods import nodes_with_pods
 from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.errors import Refused, Unreachable
+from breakglass.marks import ANNOTATION, Mark
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.observe.pins import pin_held
 from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
-from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
+from breakglass.plan import PatchNode, Plan, title
 
 
 @dataclass(frozen=True)

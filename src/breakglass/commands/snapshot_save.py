@@ -50,7 +50,6 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
         total_bytes=about,
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
-        is_script=True,
         repair=(
             f"run the same command again; if it stays so, see whether docker pulls through a "
             f"mirror: {vm.by_hand('docker', 'info')}"

@@ -146,12 +146,8 @@ def entries(tar: Tar) -> Iterator[Entry]:
         )
         extra, count = {}, count + 1
         plain = posixpath.normpath(name)
-        if (
-            name.startswith("/")
-            or plain.startswith("..")
-            or count > MEMBERS
-            or kind not in b"0\x0025"
-        ):
+        is_outside = name.startswith("/") or plain.startswith("..")
+        if is_outside or count > MEMBERS or kind not in b"0\x0025":
             raise tar.broken(f"{name!r} of type {kind!r} does not belong into it")
         if kind == b"2":
             target = posixpath.normpath(posixpath.join(posixpath.dirname(plain), link))
@@ -160,6 +156,11 @@ def entries(tar: Tar) -> Iterator[Entry]:
             yield Entry(plain, size, None)
     if extra or tar.take(512, "its end").count(0) != 512:
         raise tar.broken("its end is damaged")
+    check_end(tar)
+
+
+def check_end(tar: Tar) -> None:
+    """Nothing but zeros follows."""
     while tar.buffer or tar.more():
         if tar.buffer.tobytes().strip(b"\0"):
             raise tar.broken("something follows its end")

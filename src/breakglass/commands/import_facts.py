@@ -6,6 +6,7 @@ from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
 from breakglass.commands.node_machine import read_node
+from breakglass.commands.record_names import check_names
 from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
@@ -99,6 +100,8 @@ def _observe(
     shelf = shelf or read_shelf(environment.hosts, host, nodes.directory, image.name)
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
+    if tarball is not None:
+        check_names(image, shelf, tarball)
     names = image.names(tarball.tag) if tarball else ()
     expected = expected_images(tarball, names)
     containerd = _read_containerd(environment, machine, expected)
@@ -132,7 +135,7 @@ def _read_containerd(
 
 def _check_programs(environment: Environment, machine: Machine) -> None:
     """Raises Refused where a program is missing that import runs there."""
-    programs = ("python3", "bash", "gzip", environment.config.nodes.ctr[0])
+    programs = ("python3", "bash", environment.config.nodes.ctr[0])
     missing = [program for program in programs if program not in machine.commands]
     if missing:
         raise Refused(

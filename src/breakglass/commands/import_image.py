@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands.answering import Part, set_up, take_back
-from breakglass.commands.containerd_steps import confirm, load
+from breakglass.commands.containerd_steps import compare, confirm, load
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
-from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
+from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, untag
 from breakglass.commands.import_refusals import check_room, check_usable, no_tarball
 from breakglass.commands.import_steps import (
     await_marks,
@@ -112,14 +112,14 @@ def _import_steps(
     facts: Facts, tarball: Tarball, record: Record, ctr: Ctr, nodes: Nodes
 ) -> tuple[tuple[Step, ...], tuple[tuple[Step, Run], ...]]:
     """(steps, undo): every name means its image. What fails here is undone."""
-    node, path = facts.node, facts.shelf.path(tarball)
+    node = facts.node
     expected = expected_images(tarball, facts.names)
     wanting = names_to_give(facts, expected)
     source = source_name(facts, wanting)
     companions = dict(record.companions)
     loads = source in wanting or any(name in wanting for name in companions)
     loading = load(facts.shelf, tarball, ctr, into="containerd")
-    loaded = {*companions, *record.references} if loads else set()
+    loaded = set(record.image_ids) if loads else set()
     naming = give_names(facts, ctr, wanting, source=source, loaded=loaded, load=loading)
     confirming = [
         confirm(facts.machine, ctr, name, expected[name])
@@ -127,14 +127,17 @@ def _import_steps(
         if name in wanting
     ]
     repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
-    verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
+    verifying = verify(facts.shelf, tarball, repair=repair)
+    targets = facts.containerd.targets
+    kept = (kept_name(name) for name in wanting if name in targets)
+    comparing = compare(node, ctr, (*record.image_ids, *kept), before=targets)
     is_recorded = facts.answers.taken.is_recorded
     recording = () if is_recorded else (begin(node, nodes.directory, ctr),)
     steps = (
         *((verifying,) if loads else ()),
         *recording,
         *naming.keeping,
-        *((loading,) if loads else ()),
+        *((loading, comparing) if loads else ()),
         *confirming,
         *naming.tagging,
         *await_marks(facts, ctr, expected, wanting),

@@ -136,8 +136,6 @@ class Run(Described):
     """What is allowed before the first byte, where that is more."""
     total_bytes: int | None = None
     """What the progress is measured against, where that is known, or about known."""
-    watch: str | None = None
-    """A file on the host: how far the command has read it is the progress."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
     repair: str = field(default="", compare=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""`breakglass-remote.pyz archive|taken|responder|registries|pulled|marked|lock|watch ...`."""
+"""`breakglass-remote.pyz archive|taken|responder|registries|pulled|marked|lock ...`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ SCRIPTS = {
     "pulled": ("pulled", "what kubelet remembers of images that it has pulled itself"),
     "marked": ("marked", "wait until containerd's CRI plugin has marked names"),
     "lock": ("lock", "hold a lock file"),
-    "watch": ("watch", "report how far a file was read"),
 }
 """The script's name -> its module, and what it is for."""
 

@@ -1,5 +1,5 @@
-"""The faults of import while it runs: containerd, ctr, canonical, sudo and disks that fail in the middle
-of it. A good image is there before, and resolves whatever happens.
+"""The faults of import while it runs: containerd, ctr, canonical, sudo and disks that fail in the
+middle of it. A good image is there before, and resolves whatever happens.
 """
 
 import contextlib

@@ -12,7 +12,7 @@ import pytest
 from tests import archives, hostile_archives
 from tests.archives import REFERENCE, Image
 from tests.hostile_archives import NAMES, blobs_of, manifests_of, packed, read_strictly
-from tests.interpreters import script
+from tests.interpreters import HOST, program, script
 
 pytestmark = pytest.mark.usefixtures("host_python")
 
@@ -132,3 +132,25 @@ def test_a_tarball_that_is_changed_while_it_is_read_gives_no_image(tmp_path: Pat
     assert not any(name.encode() in received for name in NAMES)
     with pytest.raises(tarfile.ReadError):
         read_strictly(received)
+
+
+def test_the_memory_stays_flat_whatever_the_image_holds(tmp_path: Path) -> None:
+    """A layer of 100 MB: the peak that the kernel has counted for the process."""
+    image = Image(layers=(bytes(100 << 20),))
+    path, report = tmp_path / FILE, tmp_path / "status"
+    path.write_bytes(archives.tarball(archives.classic(image)))
+    measured = program(
+        "from breakglass.remote.archive.main import main\n"
+        "status = main(sys.argv[2:], None)\n"
+        "open(sys.argv[1], 'w').write(open('/proc/self/status').read())\n"
+        "sys.exit(status)"
+    )
+    subprocess.run(
+        [HOST.python, "-c", measured, report, "canonical", path, f"{REFERENCE}={image.image_id}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=240,
+        check=True,
+    )
+    peak = next(line for line in report.read_text().splitlines() if line.startswith("VmHWM:"))
+    assert int(peak.split()[1]) < 64_000

@@ -139,11 +139,8 @@ def entries(tar: Tar) -> Iterator[Entry]:
         if kind in b"LKx":
             extra.update(long_names(tar, kind, size))
             continue
-        name, link, size = (
-            extra.get("path", name),
-            extra.get("linkpath", link),
-            int(extra.get("size", size)),
-        )
+        name, link = extra.get("path", name), extra.get("linkpath", link)
+        size = int(extra.get("size", size))
         extra, count = {}, count + 1
         plain = posixpath.normpath(name)
         is_outside = name.startswith("/") or plain.startswith("..")

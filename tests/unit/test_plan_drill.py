@@ -112,7 +112,7 @@ def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_ag
             f"{SCRATCH}/infra-ci-new.tar.gz --reference {REPOSITORY}:new"
         ),
         (
-            "k8s-node1$ sudo -n bash -o pipefail -c 'python3 breakglass-remote.pyz archive "
+            "k8s-node1$ sudo -n bash --norc -o pipefail -c 'python3 breakglass-remote.pyz archive "
             f"canonical {SCRATCH}/infra-ci-new.tar.gz {REPOSITORY}:new={image_id()} | "
             "ctr -n breakglass-drill images import -'"
         ),

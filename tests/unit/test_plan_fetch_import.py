@@ -94,7 +94,7 @@ def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     made = planned(facts())
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
     assert made[1].startswith(
-        f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
+        f"k8s-node1$ sudo -n bash --norc -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
         "/shelf/infra-ci-new.tar.gz'\"'\"' | python3 breakglass-remote.pyz archive "
         "receive /var/breakglass"
     )
@@ -330,7 +330,7 @@ def test_import_verifies_writes_anew_compares_confirms_the_image_id_and_gives_ev
             f"/var/breakglass/infra-ci-new.tar.gz --reference {NAMES[0]}"
         ),
         (
-            "k8s-node1$ sudo -n bash -o pipefail -c 'python3 breakglass-remote.pyz archive "
+            "k8s-node1$ sudo -n bash --norc -o pipefail -c 'python3 breakglass-remote.pyz archive "
             f"canonical /var/breakglass/infra-ci-new.tar.gz {NAMES[0]}={image_id('a')} | "
             "ctr -n k8s.io images import -'"
         ),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
+from breakglass.errors import NOTHING, Next
 from breakglass.marks import Mark, merge_patch
 from breakglass.quoting import join, one_line, quote
 
@@ -139,9 +140,9 @@ class Run(Described):
     """What the progress is measured against, where that is known, or about known."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
-    repair: str = field(default="", compare=False, kw_only=True)
+    repair: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script finds that content is not what was recorded."""
-    failed_next: str = field(default="", compare=False, kw_only=True)
+    failed_next: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script fails; empty: the same command again."""
     trace: Trace | None = field(default=None, compare=False, kw_only=True)
     """Whether it begins or ends that the host has something to undo."""
@@ -252,6 +253,8 @@ class Confirm(Described):
     reference: str
     image_id: str
     architecture: str
+    snapshotter: str = ""
+    """Where it has to be unpacked; empty: in ctr's default."""
     purpose: Purpose = field(default=Purpose.LOOKS, compare=False, kw_only=True)
 
     def __str__(self) -> str:
@@ -259,7 +262,8 @@ class Confirm(Described):
             ((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),),
             sudo=self.host.sudo,
         )
-        return f"{self.host}$ {line}  # image ID must be {self.image_id}, unpacked"
+        unpacked = f"unpacked with {self.snapshotter}" if self.snapshotter else "unpacked"
+        return f"{self.host}$ {line}  # image ID must be {self.image_id}, {unpacked}"
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def test_with_both_registries_frozen_sixteen_pods_of_sixteen_start_within_a_minu
         brought = run(fresh, "import", node)
         for registry in (FORGEJO, PRIVATE):
             assert f"{registry} does not serve the image to {node}" in brought.stderr
-        assert "means this tarball's image" in brought.stderr
+        assert "means this image" in brought.stderr
         sixteen_start(fresh, node, image)
 
 

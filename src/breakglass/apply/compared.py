@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from breakglass.errors import Integrity
+from breakglass.errors import Integrity, look_first
 from breakglass.observe.containerd import Ctr, read_targets
 from breakglass.plan import Compare, Run, title
 from breakglass.ports import Writes
@@ -24,8 +24,9 @@ def compare(step: Compare, hosts: Writes) -> None:
     raise Integrity(
         f"{host}: the import changed names that it was not to change: {', '.join(changed)}",
         state=state,
-        next_step=f"look at them: {host.by_hand(*ctr.line('images', 'ls'))}; do not use this "
-        f"tarball: breakglass fetch {host} --tag TAG gets another one",
+        next_step=look_first(
+            host.by_hand(*ctr.line("images", "ls")), advice="see who else changes names there"
+        ),
     )
 
 

@@ -8,11 +8,12 @@ from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, fetch_facts
+from breakglass.commands.adoption import instead_of_fetch
 from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
 from breakglass.commands.target import Target
 from breakglass.config import check_source
-from breakglass.errors import BreakglassError, Failed, Unreachable, worst
+from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, Unreachable, then, worst
 from breakglass.plan import Step
 
 
@@ -44,9 +45,14 @@ def _work(
         known=choice.sources,
         machine=choice.machine,
     )
-    after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
+    try:
+        after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
+    except BreakglassError as error:
+        raise instead_of_fetch(
+            session.environment, known, tag=wanted, error=error, command="import"
+        ) from error.__cause__
     if not session.outcome.dry_run:
-        session.screen.say(f"Next: breakglass import {after.node}")
+        session.say_next(then(f"breakglass import {after.node}"))
     return fetch.result(after, option, tag=wanted)
 
 
@@ -110,5 +116,5 @@ def _giving_up_after(tried: list[str], target: Target, failed: Failures) -> Iter
         raise kind(
             "; then ".join([*tried, error.message]),
             state=f"{target.host} may hold a hidden partial; no tarball was touched.",
-            next_step="run the same command again: it goes on where this one stopped",
+            next_step=RUN_AGAIN,
         ) from error

@@ -16,7 +16,7 @@ from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.config import check_node_name
-from breakglass.errors import BreakglassError, Usage
+from breakglass.errors import BreakglassError, Usage, joined, then
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
@@ -24,7 +24,8 @@ STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", 
 @dataclass(frozen=True)
 class RecoverResult:
     node: str
-    fetch: fetch.FetchResult
+    fetch: fetch.FetchResult | None
+    """None: nobody has a tarball, and the node's containerd has the image."""
     import_: import_image.ImportResult | None
     pin: pin.PinResult | None
     status: int | None
@@ -65,7 +66,7 @@ def _work(
     if command and shutil.which(command[0]) is None:
         raise Usage(
             f"there is no command {command[0]!r} here",
-            next_step="breakglass recover [NODE] -- COMMAND ...",
+            next_step=then("breakglass recover --help", advice="a COMMAND stands behind --"),
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
@@ -89,9 +90,11 @@ def _work(
         checklist.show()
         result = outcome.result = _result(facts, checklist, stages, tag=tag)
     if not command:
-        session.screen.say(
-            f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
-            f"back: breakglass restore"
+        session.say_next(
+            then(
+                "breakglass restore",
+                advice=f"run the pipeline; its pods land on {facts.node}. Then undo everything",
+            )
         )
     return result
 
@@ -106,7 +109,8 @@ def _do(
 ) -> None:
     """The stages that change something."""
     with checklist.doing("fetch"):
-        fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+        if facts.option is not None:
+            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
     if command:
         run_and_restore(session, checklist, facts, tag=tag, command=command)
     else:
@@ -138,11 +142,18 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
                 for node in session.environment.nodes()
                 if node.mark.annotation is not None
             ]
-            if marked and "breakglass restore" not in error.next_step:
+            if marked and "breakglass restore" not in error.next_step.commands:
                 error = error.replaced(
                     state=f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip(),
-                    next_step=f"breakglass restore gives that pin back, if nobody is at work; "
-                    f"{error.next_step}",
+                    next_step=joined(
+                        [
+                            then(
+                                "breakglass restore",
+                                advice="if nobody is at work, restore undoes that pin.",
+                            ),
+                            error.next_step,
+                        ]
+                    ),
                 )
         raise error from error.__cause__
 
@@ -157,7 +168,7 @@ def _result(
     pinning = next(stage.plan for stage in stages if stage.name == "pin")
     return RecoverResult(
         node=facts.node.name,
-        fetch=fetch.result(facts.fetching, facts.option, tag=tag),
+        fetch=fetch.result(facts.fetching, facts.option, tag=tag) if facts.option else None,
         import_=import_image.result(facts.into) if facts.into else None,
         pin=pin.result(facts.pinning, pinning) if pinning else None,
         status=checklist.command_status,

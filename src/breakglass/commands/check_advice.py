@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from breakglass.commands.check_asked import Asked, any_of
+from breakglass.errors import then
 from breakglass.registry import State
 
 CHECK, RECOVER, STATUS = "breakglass check", "breakglass recover", "breakglass status"
+SAVE_A_BUILD = then(
+    "breakglass snapshot --help", advice="save the image of a build with snapshot and its tag"
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,9 @@ class Elsewhere:
     """Sources that could not be read."""
     nodes: tuple[str, ...] = ()
     """Nodes that are known without the API server."""
+    whole: tuple[str, ...] = ()
+    """Nodes whose containerd has the image whole; asked only where no source has a tarball."""
+    tag: str = "latest"
 
 
 ALL_UP = Elsewhere()
@@ -47,9 +54,9 @@ def without_api(nodes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """What helps with the API server down: a node that is named."""
     if not nodes:
         return (
-            "the API server knows the nodes, and it is down; nodes.hosts names none. With a node's "
-            "address: breakglass fetch ADDRESS, then breakglass import ADDRESS",
-            (),
+            "the API server knows the nodes, and it is down; nodes.hosts names none. fetch and "
+            "import work with a node's address in place of its name",
+            ("breakglass fetch --help", "breakglass import --help"),
         )
     first, *others = nodes
     more = f" (or another of nodes.hosts: {', '.join(others)})" if others else ""
@@ -82,6 +89,11 @@ def how_to_find_out(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
 
 
 def _runbook(elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
+    if not elsewhere.has_tarball and elsewhere.whole:
+        option = "" if elsewhere.tag == "latest" else f" --tag {elsewhere.tag}"
+        names = ", ".join(elsewhere.whole)
+        advice = f"no tarball was found, but containerd on {names} has the image:"
+        return advice, (f"{RECOVER}{option}",)
     if not elsewhere.has_tarball:
         if elsewhere.lost:
             lost = " or ".join(elsewhere.lost)

@@ -15,7 +15,7 @@ IMPORT_QUIET_SECONDS = 600.0
 def load(shelf: Shelf, tarball: Tarball, ctr: Ctr, *, into: str) -> Run:
     return Run(
         shelf.host,
-        (canonical(shelf, tarball), ctr.line("images", "import", "-")),
+        (canonical(shelf, tarball), ctr.line_of_import),
         IMPORT_QUIET_SECONDS,
         total_bytes=tarball.size_bytes,
         title=title("import", tarball.file, f" into {into}"),
@@ -41,5 +41,6 @@ def confirm(machine: Machine, ctr: Ctr, name: str, image_id: str) -> Confirm:
         name,
         image_id,
         machine.architecture,
+        ctr.unpacking.snapshotter,
         title=title("confirm", name),
     )

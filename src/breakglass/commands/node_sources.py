@@ -4,22 +4,22 @@ that was fetched to it.
 
 from breakglass.commands.environment import Environment
 from breakglass.commands.target import MOST_NODES, resolve
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.plan import Host
 
 Place = tuple[Host, str]
 """A source: the host, and its directory of tarballs."""
 
 
-def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
-    """Every other node that nodes.hosts or the API names."""
+def other_nodes(environment: Environment, node: Host | None) -> tuple[Place, ...]:
+    """Every node, but for this one, that nodes.hosts or the API names."""
     cluster, _ = environment.nodes_or_error()
     names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
     directory = environment.config.nodes.directory
     return tuple(
         (resolve(environment, name, cluster).host, directory)
         for name in list(names)[:MOST_NODES]
-        if name != node.name
+        if node is None or name != node.name
     )
 
 
@@ -30,5 +30,11 @@ def named_source(environment: Environment, name: str, node: Host) -> Place:
         # Only now is the cluster asked.
         places |= {place[0].name: place for place in other_nodes(environment, node)}
     if name not in places:
-        raise Refused(f"there is no source {name}", next_step=f"one of: {', '.join(places)}")
+        raise Refused(
+            f"there is no source {name}",
+            next_step=then(
+                f"breakglass fetch {node} --from {next(iter(places))}",
+                advice=f"name one of {', '.join(places)}",
+            ),
+        )
     return places[name]

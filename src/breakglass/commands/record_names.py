@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from breakglass.config import Image
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Refused, look_first
 from breakglass.grammar import full_reference
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Shelf, Tarball
@@ -31,9 +31,12 @@ def fault_of_names(image: Image, shelf: Shelf, tarball: Tarball) -> BreakglassEr
         f"the record of {tarball.file} on {shelf.host} has names that image.* in the "
         f"configuration does not give: {', '.join(map(repr, foreign))}",
         state="The tarball was not used.",
-        next_step=(
-            f"see who wrote it: {shelf.host.by_hand('ls', '-la', shelf.directory)}; a name that "
-            f"is yours belongs into image.companions or image.also_known_as"
+        next_step=look_first(
+            shelf.host.by_hand("ls", "-la", shelf.directory),
+            advice=(
+                "see who wrote it; a name that is yours belongs into image.companions or "
+                "image.also_known_as"
+            ),
         ),
     )
 

@@ -7,10 +7,10 @@ from breakglass.commands.image_names import repository_of
 from breakglass.commands.order import next_sequence
 from breakglass.commands.record_names import foreign_names
 from breakglass.commands.snapshot_facts import Facts, Missing
-from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pull
+from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pulls
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
-from breakglass.errors import Integrity, Refused
+from breakglass.errors import AGAIN, Integrity, Refused, look_first, then
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
@@ -31,10 +31,10 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     pulled = tuple(reference for reference in wanted if reference not in facts.unavailable)
     # First, for a copy of this very tag may be in the tarball.
     loads = (load_companions(shelf, tarball) for tarball in dict.fromkeys(copies.values()))
-    pulls = (pull(vm, reference) for reference in pulled)
+    pulling = (step for reference in pulled for step in pulls(facts, reference))
     file = image.tarball(facts.tag)
     saving = _save(facts, file, (*pulled, *copies), identity)
-    return (*loads, *pulls, saving, publish(vm, shelf.directory, file))
+    return (*loads, *pulling, saving, publish(vm, shelf.directory, file))
 
 
 def companion_copies(facts: Facts) -> dict[str, Tarball]:
@@ -61,7 +61,7 @@ def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
     """What a failed step means for the companions: the image is saved without that one."""
     why = said(ended)
     for reference, _ in facts.published[1:]:
-        if step == pull(facts.vm, reference):
+        if step == pulls(facts, reference)[0]:
             return Missing(reference, why)
     for tarball in companion_copies(facts).values():
         if step == load_companions(facts.shelf, tarball):
@@ -87,9 +87,10 @@ def _save(facts: Facts, file: str, references: tuple[str, ...], identity: Identi
         total_bytes=about,
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
-        repair=(
-            f"run the same command again; if it stays so, see whether docker pulls through a "
-            f"mirror: {look}"
+        repair=then(
+            look,
+            AGAIN,
+            advice="try again; if it stays so, see whether docker pulls through a mirror",
         ),
     )
 
@@ -101,7 +102,7 @@ def _check_commands(facts: Facts) -> None:
         packages = ("docker.io" if name == "docker" else name for name in missing)
         raise Refused(
             f"{facts.vm} has no {', '.join(missing)}",
-            next_step=f"install it: {facts.vm.by_hand('apt-get', 'install', *packages)}",
+            next_step=then(facts.vm.by_hand("apt-get", "install", *packages), AGAIN),
         )
 
 
@@ -114,12 +115,12 @@ def _check_published(facts: Facts) -> None:
             raise Integrity(
                 f"{reference}: the registry answers but the image is broken, missing "
                 f"{', '.join(served.missing)}: {served.detail}",
-                next_step="push the image again, then snapshot",
+                next_step="push the image again, then",
             )
         if served.state is State.LACKS:
             raise Refused(
                 f"the registry does not have {reference}",
-                next_step=f"breakglass check --tag {facts.tag}",
+                next_step=then(f"breakglass check --tag {facts.tag}"),
             )
 
 
@@ -135,7 +136,10 @@ def _check_room(facts: Facts) -> None:
                 f"no room in {facts.shelf.directory} on {facts.vm}: "
                 f"{_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}"
             ),
-            next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
+            next_step=look_first(
+                facts.vm.by_hand("df", "-h", facts.shelf.directory),
+                advice="make room there, then try again",
+            ),
         )
     docker = facts.docker
     if docker is None or docker.free_bytes is None:

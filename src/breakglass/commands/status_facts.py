@@ -49,6 +49,8 @@ class Seen:
     """What could not be read of it."""
     unfit: tuple[Reason, ...] = ()
     """Why no command would choose it."""
+    is_whole: bool | None = None
+    """Whether its containerd has the image whole; asked only where nobody has a tarball."""
 
     @property
     def holds(self) -> bool | None:

@@ -1,5 +1,6 @@
 """The steps that verify, publish and remove a tarball, and point `latest` at one."""
 
+from breakglass.errors import NOTHING, Next
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Argv, Host, Purpose, Run, Step, script, title
 
@@ -60,7 +61,7 @@ def publish(host: Host, directory: str, file: str) -> Run:
     return Run(host, (archive("publish", directory, file),), title=title("publish", file))
 
 
-def verify(shelf: Shelf, tarball: Tarball, *, repair: str = "") -> Run:
+def verify(shelf: Shelf, tarball: Tarball, *, repair: Next = NOTHING) -> Run:
     """Reads a tarball to its end and compares it with its record, whose names were checked."""
     record = tarball.record
     assert record is not None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from breakglass.commands.environment import Environment
 from breakglass.commands.hosts_toml_reading import registry_of
-from breakglass.commands.import_facts import Facts, expected_images
+from breakglass.commands.image_names import repository_of
+from breakglass.commands.import_facts import Facts
 from breakglass.commands.pull_again import FIRST as KEEPS_RECORDS
 from breakglass.commands.pull_again import pulls_again, spellings_of
 from breakglass.commands.verdict_names import pulled_again, starting
@@ -67,7 +68,7 @@ def read_records(environment: Environment, facts: Facts, cluster: Cluster) -> Pu
     version = version_numbers(cluster.kubelet)
     if version is not None and version[:2] < KEEPS_RECORDS:
         return PullRecords()
-    expected = expected_images(facts.tarball, facts.names)
+    expected = facts.expected
     return read_pull_records(
         environment.hosts,
         facts.node,
@@ -81,7 +82,7 @@ def verdict(
     facts: Facts, cluster: Cluster, *, before: Facts, records: PullRecords = NO_RECORDS
 ) -> tuple[str, ...]:
     """`before`: what there was before the import."""
-    expected = expected_images(facts.tarball, facts.names)
+    expected = facts.expected
     pulls = {
         name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
         for name, image_id in expected.items()
@@ -93,10 +94,25 @@ def verdict(
         *pulled_again(facts.node.name, pulls, records, kubelet=cluster.kubelet, answers=answers),
         *(_always(facts, tuple(expected)) if answers else _never()),
         *_no_longer(tuple(expected), before),
-        "By digest no pod starts: docker save changes the manifest's digest.",
+        *_by_digest(facts),
         *_collection(facts, cluster),
         *_lacking(facts, cluster),
     )
+
+
+def _by_digest(facts: Facts) -> tuple[str, ...]:
+    """What containerd has pulled itself keeps the registry's digest, and its name with it."""
+    if facts.adopted is None:
+        return ("By digest no pod starts: docker save changes the manifest's digest.",)
+    repositories = {repository_of(name) for name in facts.names}
+    digests = [
+        name
+        for name, target in sorted(facts.containerd.targets.items())
+        if repository_of(name) in repositories and name.endswith(f"@{target}")
+    ]
+    if not digests:
+        return ("By digest no pod starts: containerd has no name with the image's digest.",)
+    return ("By digest, with IfNotPresent:", *(f"  {name}" for name in digests))
 
 
 def heeds_pinned(kubelet: str) -> bool | None:
@@ -132,7 +148,7 @@ def _always(facts: Facts, names: tuple[str, ...]) -> tuple[str, ...]:
     lines = [always]
     if first:
         lines.append(
-            f"A tag of {' and '.join(first)} means this tarball's image on {facts.node} until "
+            f"A tag of {' and '.join(first)} means this image on {facts.node} until "
             f"breakglass restore, also when the registry is back."
         )
     if answering.config_is_newer:

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, look_first
+from breakglass.observe.containerd_config import BY_DEFAULT, Unpacking
 from breakglass.observe.machine import Disk, read_disk
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads, Result, said
@@ -50,9 +51,20 @@ class Ctr:
 
     command: Argv
     namespace: str
+    unpacking: Unpacking = BY_DEFAULT
 
     def line(self, *arguments: str) -> Argv:
         return (*self.command, "-n", self.namespace, *arguments)
+
+    @property
+    def line_of_import(self) -> Argv:
+        """It imports what comes on standard input, and unpacks it as the CRI plugin does."""
+        local = ("--local",) if self.unpacking.options and self.unpacking.has_local else ()
+        return self.line("images", "import", *local, *self.unpacking.options, "-")
+
+    def line_of_check(self, names: tuple[str, ...]) -> Argv:
+        filters = (f"name=={name}" for name in names)
+        return self.line("images", "check", *self.unpacking.options, *filters)
 
 
 def read_containerd(
@@ -63,7 +75,7 @@ def read_containerd(
     if not version.ok:
         raise Refused(
             f"containerd on {host} does not answer: {said(version)}",
-            next_step=f"look at it with: {host.by_hand('systemctl', 'status', 'containerd')}",
+            next_step=look_first(host.by_hand("systemctl", "status", "containerd")),
         )
     listing = _listing(reads, host, ctr)
     targets = parse_targets(listing)
@@ -88,7 +100,7 @@ def not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
     """The error where containerd gives no answer to a question."""
     return Unreachable(
         f"{host}: containerd could not be asked: {said(result)}",
-        next_step=f"look at it with: {host.by_hand(*argv)}",
+        next_step=look_first(host.by_hand(*argv)),
         where=host.name,
     )
 
@@ -118,7 +130,7 @@ def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
     if not listing.ok:
         raise Unreachable(
             f"{host}: the images could not be listed: {said(listing)}",
-            next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}",
+            next_step=look_first(host.by_hand(*ctr.line("images", "ls"))),
             where=host.name,
         )
     return listing.stdout
@@ -212,7 +224,7 @@ def read_checks(
     """
     if not names:
         return frozenset(), frozenset()
-    argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
+    argv = ctr.line_of_check(names)
     result = reads.ask(host, argv)
     if result.exit_status is None:
         raise not_known(host, argv, result)

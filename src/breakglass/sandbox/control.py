@@ -13,6 +13,7 @@ USAGE = """usage: sandbox status                  what there is, up or down
        sandbox stop NAME ...           a host, a registry, api: pull its plug
        sandbox start NAME ...          the same again
        sandbox cut HOST ...            break its connections; what runs goes on
+       sandbox pull NODE TAG           the node gets the image, as kubelet pulls it
        sandbox push TAG [CONTENT]      a new image, as TAG and latest, to both
        sandbox break REGISTRY [TAG]    delete what the tag's index (latest) lists
        sandbox refuse REGISTRY [CODE]  answer 401 or 403; without CODE serve again
@@ -36,6 +37,7 @@ class Controlled(Protocol):
     def stop(self, name: str) -> None: ...
     def start(self, name: str) -> None: ...
     def cut(self, name: str) -> None: ...
+    def pull(self, node: str, tag: str) -> str: ...
     def push(self, tag: str, *, content: str | None = None) -> str: ...
     def break_image(self, registry: str, tag: str) -> list[str]: ...
     def refuse(self, registry: str, code: int | None) -> None: ...
@@ -68,6 +70,8 @@ def _dispatch(environment: Controlled, argv: list[str]) -> Answer | None:
             for name in argv[1:]:
                 act(name)
             return Answer(0)
+        case ["pull", node, tag]:
+            return _lines([environment.pull(node, tag)])
         case ["push", tag]:
             return _lines([environment.push(tag)])
         case ["push", tag, content]:

@@ -69,6 +69,19 @@ class Parts:
         """Break the connections of a host. Raises LookupError."""
         self._host(name).cut()
 
+    def pull(self, node: str, tag: str, registry: str = "registry-private") -> str:
+        """The node's containerd gets the image, as kubelet pulls it. Returns its name. Raises
+        LookupError.
+        """
+        authority = self._registry(registry).authority
+        name = f"{authority}/{self._repositories[registry]}:{tag}"
+        line = ("ctr", "-n", "k8s.io", "images", "pull", "--plain-http", name)
+        status, _, stderr = self.run(node, line)
+        if status:
+            why = stderr.decode(errors="replace").strip() or f"exit code {status}"
+            raise LookupError(f"{node} cannot pull {name}: {why}")
+        return name
+
     def push(self, tag: str, *, content: str | None = None) -> str:
         """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises
         LookupError.

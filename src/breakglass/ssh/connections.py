@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Self
 
 from breakglass import config
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
 from breakglass.ssh.command import Command, no_progress
@@ -57,9 +57,7 @@ class Connections:
         result = self._run(Run(host, pipeline, quiet_seconds), no_progress, Frame())
         if result.disconnected:
             # Part of an answer must not be read as the whole answer.
-            raise Unreachable(
-                f"{host}: {result.lost}", next_step="run the same command again", where=host.name
-            )
+            raise Unreachable(f"{host}: {result.lost}", next_step=RUN_AGAIN, where=host.name)
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:

@@ -1003,6 +1003,7 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
             "edited": [],
             "unfit": [],
             "whole": None,
+            "verdicts": [],
         },
     }
     assert (

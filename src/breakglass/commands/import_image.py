@@ -27,6 +27,7 @@ from breakglass.commands.job import Job
 from breakglass.commands.node_record import end
 from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.config import Nodes
 from breakglass.errors import then
 from breakglass.observe.answering import Taken
@@ -46,6 +47,8 @@ class ImportResult:
     """Whether the containerd there keeps the image from kubelet's image garbage collection."""
     adopted: bool
     """Whether the image was taken as containerd had it, without a tarball."""
+    verdicts: tuple[NameVerdict, ...]
+    """Empty in a dry run."""
 
 
 def job(
@@ -200,7 +203,7 @@ def _answering(facts: Facts, ctr: Ctr, nodes: Nodes) -> Part:
     )
 
 
-def result(facts: Facts) -> ImportResult:
+def result(facts: Facts, verdicts: tuple[NameVerdict, ...] = ()) -> ImportResult:
     adopted = facts.adoption if facts.adopted else None
     return ImportResult(
         tag=facts.tarball.tag if facts.tarball else adopted.tag if adopted else None,
@@ -210,6 +213,7 @@ def result(facts: Facts) -> ImportResult:
         answers_pulls=facts.answers.answering is not None,
         kept=honours_pinned(facts.containerd.version),
         adopted=adopted is not None,
+        verdicts=verdicts,
     )
 
 

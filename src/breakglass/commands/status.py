@@ -20,6 +20,7 @@ from breakglass.commands.status_facts import (
     Source,
     pins,
 )
+from breakglass.commands.status_names import read_verdicts
 from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
@@ -147,7 +148,7 @@ def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
     seen = replace(seen, host=host, unfit=unfit(needs, node=seen.node, machine=machine))
-    for read in (_shelf, _taken, _responder, _image):
+    for read in (_shelf, _taken, _responder, _image, read_verdicts):
         try:
             seen = read(environment, machine, seen)
         except BreakglassError as error:

@@ -9,8 +9,8 @@ from breakglass.commands.hosts_toml_reading import registry_of
 from breakglass.commands.image_names import repository_of
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.pull_again import FIRST as KEEPS_RECORDS
-from breakglass.commands.pull_again import pulls_again, spellings_of
-from breakglass.commands.verdict_names import pulled_again, starting
+from breakglass.commands.pull_again import PullAgain, pulls_again, spellings_of
+from breakglass.commands.verdict_names import NameVerdict, judge, pulled_again, starting
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Node, Pod, read_pods
@@ -83,14 +83,11 @@ def verdict(
 ) -> tuple[str, ...]:
     """`before`: what there was before the import."""
     expected = facts.expected
-    pulls = {
-        name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
-        for name, image_id in expected.items()
-    }
+    pulls = _pulls(facts, cluster, records)
     answers = facts.answers.answering is not None
     return (
         f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
-        *starting(pulls, answers=answers),
+        *starting(by_name(facts, cluster, records)),
         *pulled_again(facts.node.name, pulls, records, kubelet=cluster.kubelet, answers=answers),
         *(_always(facts, tuple(expected)) if answers else _never()),
         *_no_longer(tuple(expected), before),
@@ -113,6 +110,21 @@ def _by_digest(facts: Facts) -> tuple[str, ...]:
     if not digests:
         return ("By digest no pod starts: containerd has no name with the image's digest.",)
     return ("By digest, with IfNotPresent:", *(f"  {name}" for name in digests))
+
+
+def by_name(facts: Facts, cluster: Cluster, records: PullRecords) -> tuple[NameVerdict, ...]:
+    """For each name the pods that start on the node now."""
+    answers = facts.answers.answering is not None
+    return tuple(
+        judge(name, pull, answers=answers) for name, pull in _pulls(facts, cluster, records).items()
+    )
+
+
+def _pulls(facts: Facts, cluster: Cluster, records: PullRecords) -> dict[str, PullAgain]:
+    return {
+        name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
+        for name, image_id in facts.expected.items()
+    }
 
 
 def heeds_pinned(kubelet: str) -> bool | None:

@@ -8,6 +8,7 @@ import yaml
 
 from breakglass.errors import Unreachable
 from breakglass.grammar import show
+from breakglass.local_files import read_text
 
 Entry = dict[str, Any]
 """A cluster, a context or a user of a kubeconfig."""
@@ -66,7 +67,7 @@ def malformed(what: str, next_step: str = "kubectl config view") -> NoReturn:
 
 def _document(path: Path) -> Entry:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(read_text(path))
     except OSError as error:
         raise Unreachable(
             f"cannot read the kubeconfig {path}: {error.strerror}", next_step=f"ls -l {path}"

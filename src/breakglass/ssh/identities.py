@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from breakglass.errors import Unreachable
 from breakglass.known_hosts import fingerprint
+from breakglass.local_files import read_regular, read_text
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
 
@@ -105,8 +106,8 @@ def collect(
 def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
     identities.looked_for.append(str(path))
     try:
-        status = path.stat()
-        text = path.read_bytes()
+        read = read_regular(path)
+        status, text = read.status, read.content
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
@@ -214,7 +215,7 @@ def _public_part(path: Path) -> bytes | None:
     """
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
-            text = candidate.read_text(errors="replace")
+            text = read_text(candidate, errors="replace")
             fields = text.split()
             if "BEGIN OPENSSH PRIVATE KEY" in text:
                 body = [line for line in text.split("\n") if not line.startswith("-----")]

@@ -6,7 +6,8 @@ import pytest
 
 from breakglass.cli.on_cluster import plan_on
 from breakglass.cluster_name import ClusterName, kubectl_line
-from breakglass.commands.right_host import Facts, Match, fault, judge, node_of, none_fits
+from breakglass.commands.right_host import Facts, Match, fault, judge, none_fits
+from breakglass.commands.target import node_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.marks import Mark
 from breakglass.observe.machine_ids import MachineIds

@@ -7,8 +7,10 @@ from breakglass.cli.checklist import Checklist
 from breakglass.cli.on_cluster import plan_on
 from breakglass.cli.session import Session
 from breakglass.commands import check, recover
-from breakglass.commands.check_verdict import Asked, Need, Verdict
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.check_verdict import Need, Verdict
 from breakglass.commands.choose import Chosen
+from breakglass.commands.recover_own import describe
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError
 
@@ -98,7 +100,7 @@ def _read_node(
     screen.show(f"    {choice.why}")
     facts = recover.observe(session.environment, choice, tag=tag)
     for pin_in_force in facts.in_force:
-        screen.show(f"    pinned {recover.describe(pin_in_force)}: this run goes on with that pin")
+        screen.show(f"    pinned {describe(pin_in_force)}: this run goes on with that pin")
     if facts.answers_already:
         also = ": that is restored too" if restores else ""
         screen.show(f"    {facts.node} has the image of an earlier import{also}")

@@ -7,7 +7,8 @@ from breakglass.cli.journal_file import place
 from breakglass.cli.past_runs import describe, last_run
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Unread, status, status_next, status_page
+from breakglass.commands import status, status_next, status_page
+from breakglass.commands.environment import Unread
 from breakglass.commands.status_result import StatusResult, result
 
 

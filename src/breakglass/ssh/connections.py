@@ -66,7 +66,7 @@ class Connections:
         watch: Command | None = None
         try:
             watch = start_watch(step, command, progress, lambda: self._pool.channel(step.host))
-            if command.start(wire(step.pipeline, sudo=step.host.sudo)):
+            if command.start(wire(step.pipeline, sudo=step.host.sudo, lines=step.lines)):
                 while not command.wait():
                     if watch is not None:
                         watch.wait(0)

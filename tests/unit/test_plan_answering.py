@@ -1238,7 +1238,11 @@ class Api:
     """ports.ReadsCluster."""
 
     def __init__(
-        self, *names: str, annotation: str | None = None, address: str = "10.0.30.{}", down: bool = False
+        self,
+        *names: str,
+        annotation: str | None = None,
+        address: str = "10.0.30.{}",
+        down: bool = False,
     ) -> None:
         self.down = down
         self.items = [

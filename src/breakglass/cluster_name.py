@@ -1,9 +1,15 @@
 """Which cluster a kubeconfig means: for screens, and for kubectl lines."""
 
-import shlex
 from dataclasses import dataclass, replace
 
+from breakglass.errors import look_first
+from breakglass.quoting import join
 from breakglass.text import inert
+
+BIND_THE_ROLE = look_first(
+    "kubectl auth can-i patch nodes",
+    advice="bind the ClusterRole in docs/security.md to this identity, then",
+)
 
 
 @dataclass(frozen=True)
@@ -35,4 +41,4 @@ class ClusterName:
 
 def kubectl_line(cluster: ClusterName | None, *arguments: str) -> str:
     """A kubectl line to type; without a known cluster, kubectl's own choice of one."""
-    return shlex.join((*(cluster.kubectl if cluster else ("kubectl",)), *arguments))
+    return join((*(cluster.kubectl if cluster else ("kubectl",)), *arguments))

@@ -4,12 +4,13 @@ All kinds of steps are in this file, so that they can be read and compared in a 
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
+from breakglass.errors import NOTHING, Next
 from breakglass.marks import Mark, merge_patch
+from breakglass.quoting import join, one_line, quote
 
 Argv = tuple[str, ...]
 
@@ -17,6 +18,8 @@ PROGRAM = "breakglass-remote.pyz"
 """What hosts run: the package `remote` as one file, which calls itself by this name too."""
 OLDEST_PYTHON = (3, 8)
 """What that program needs on a host."""
+PIPE_SHELL = ("bash", "--norc", "-o", "pipefail", "-c")
+"""Under SSH bash reads ~/.bashrc even for `-c`; what that prints would be part of the output."""
 TITLE_LENGTH = 60
 """A screen may cut a title behind so many characters, so these have to differ."""
 
@@ -49,12 +52,8 @@ class Host:
         the login shell there, so what needs quotes needs them twice.
         """
         words = ("sudo", *command) if self.sudo else command
-        line = shlex.join(words)
-        return (
-            shlex.join(("ssh", *self.login))
-            + " "
-            + (line if line == " ".join(words) else shlex.quote(line))
-        )
+        line = join(words)
+        return join(("ssh", *self.login)) + " " + (line if line == " ".join(words) else quote(line))
 
 
 def script(name: str, *arguments: str) -> Argv:
@@ -71,12 +70,15 @@ def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
     """The one command line, quoted once, that runs a pipeline and fails when any part of it
     fails.
     """
+    return join(command_words(pipeline, sudo=sudo))
+
+
+def command_words(pipeline: tuple[Argv, ...], *, sudo: bool) -> Argv:
+    """The words of this line, for the login shell of the host."""
     prefix = ("sudo", "-n") if sudo else ()
     if len(pipeline) == 1:
-        return shlex.join(prefix + pipeline[0])
-    return shlex.join(
-        (*prefix, "bash", "-o", "pipefail", "-c", " | ".join(shlex.join(argv) for argv in pipeline))
-    )
+        return one_line(prefix + pipeline[0])
+    return one_line((*prefix, *PIPE_SHELL, " | ".join(join(argv) for argv in pipeline)))
 
 
 class Purpose(Enum):
@@ -140,9 +142,9 @@ class Run(Described):
     """A file on the host: how far the command has read it is the progress."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
-    repair: str = field(default="", compare=False, kw_only=True)
+    repair: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script finds that content is not what was recorded."""
-    failed_next: str = field(default="", compare=False, kw_only=True)
+    failed_next: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script fails; empty: the same command again."""
     trace: Trace | None = field(default=None, compare=False, kw_only=True)
     """Whether it begins or ends that the host has something to undo."""
@@ -160,7 +162,7 @@ class Run(Described):
 
     def __str__(self) -> str:
         line = command_line(self.pipeline, sudo=self.host.sudo)
-        given = shlex.join(("printf", r"%s\n", *self.lines)) + " | " if self.lines else ""
+        given = join(("printf", r"%s\n", *self.lines)) + " | " if self.lines else ""
         return f"{self.host}$ {given}{line}"
 
 
@@ -179,7 +181,7 @@ class Copy(Described):
 
     def __str__(self) -> str:
         left, right = (
-            shlex.join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
+            join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
             for run in (self.source, self.sink)
         )
         return f"operator$ {left} | {right}"
@@ -235,7 +237,7 @@ class PatchNode(Described):
         return merge_patch(self.before, self.after)
 
     def __str__(self) -> str:
-        return "operator$ " + shlex.join(
+        return "operator$ " + join(
             (
                 *self.kubectl,
                 "patch",

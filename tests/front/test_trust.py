@@ -15,7 +15,7 @@ from tests.front.rows import REGISTRIES
 from tests.front.test_completion import offers
 from tests.front.world import World
 
-UNNAMED = {"BREAKGLASS_CONFIG": None}
+UNNAMED: dict[str, str | None] = {"BREAKGLASS_CONFIG": None}
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import example, given
-from hypothesis import strategies as some
 
 from breakglass import config
 from breakglass.config.ctr_command import ctr_command
@@ -74,7 +73,7 @@ def test_a_configuration_that_others_may_write_is_not_used_wherever_it_lies(
 def test_a_configuration_in_a_directory_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     path = written(tmp_path / "d")
     path.parent.chmod(0o777)
-    with pytest.raises(Usage, match="its directory .* can be written by others"):
+    with pytest.raises(Usage, match=r"its directory .* can be written by others"):
         config.load(path)
     path.parent.chmod(0o1777)
     assert config.load(path).source == path, "in a directory like /tmp nobody can replace it"

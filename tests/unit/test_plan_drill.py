@@ -111,8 +111,8 @@ def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_ag
             f"{SCRATCH}/infra-ci-new.tar.gz"
         ),
         (
-            f"k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc {SCRATCH}/infra-ci-new.tar.gz | "
-            f"ctr -n breakglass-drill images import -'"
+            f"k8s-node1$ sudo -n bash --norc -o pipefail -c 'gzip -dc "
+            f"{SCRATCH}/infra-ci-new.tar.gz | ctr -n breakglass-drill images import -'"
         ),
         (
             f"k8s-node1$ sudo -n ctr -n breakglass-drill images ls name=={REPOSITORY}:new  # "
@@ -254,7 +254,7 @@ def test_the_findings_of_a_source() -> None:
     assert not without.is_tried
     assert isinstance(fault(candidate(facts(on_vm=short))), Integrity)
     assert not candidate(facts(on_vm=short)).is_tried
-    assert fault(candidate(facts(on_vm=short))).next_step == "breakglass snapshot --tag new"
+    assert str(fault(candidate(facts(on_vm=short))).next_step) == "breakglass snapshot --tag new"
 
 
 @pytest.mark.parametrize(("max_age_hours", "is_old"), [(3.0, False), (2.9, True)])

@@ -11,7 +11,7 @@ from breakglass.apply.failures import Explain, check_copy, check_run, combined, 
 from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
 from breakglass.apply.unchanged import check_after_lock, check_before_patches, host_of
-from breakglass.errors import BreakglassError, Failed, bug_at
+from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, bug_at
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
@@ -164,7 +164,7 @@ class _Walk:
                 raise Failed(
                     f"{host}: the lock was lost: the connection broke, or this machine or the "
                     f"host hung for a minute",
-                    next_step="run the same command again",
+                    next_step=RUN_AGAIN,
                     where=host.name,
                 )
 

@@ -1,7 +1,5 @@
 """The steps that copy a tarball to the node, via the node itself or via the operator."""
 
-import shlex
-
 from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
@@ -9,9 +7,9 @@ from breakglass.commands.room import no_room_for_tarball
 from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.observe.shelf import Partial, Tarball
-from breakglass.plan import Argv, Copy, Purpose, Run, Step, title
+from breakglass.plan import Argv, Copy, Purpose, Run, Step, command_line, title
 
 
 def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:
@@ -75,7 +73,9 @@ def _check_room(facts: Facts, tarball: Tarball, partial: Partial | None) -> None
     raise Refused(
         f"no room in {directory} on {facts.node}: {free_bytes / 1e6:.0f} MB free, "
         f"{tarball.file} has {tarball.size_bytes / 1e6:.0f} MB",
-        next_step=f"make room: {look}; or choose another node",
+        next_step=then(
+            look, "breakglass fetch", advice="make room there, or let breakglass choose a node"
+        ),
     )
 
 
@@ -101,7 +101,7 @@ def _title(option: Option) -> str:
 def _via_node(facts: Facts, option: Option, receive: Argv, offset: int) -> Run:
     source = option.shelf.host
     reading = _reading(option, offset)
-    remote = shlex.join(("sudo", "-n", *reading) if source.sudo else reading)
+    remote = command_line((reading,), sudo=source.sudo)
     login = facts.logins.get(source.name)
     ssh: Argv = login.argv if login else ("ssh", *SSH_OPTIONS, *source.login)
     return Run(

@@ -2,7 +2,7 @@
 
 from breakglass.commands import room
 from breakglass.commands.import_facts import Facts
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Refused, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
@@ -20,7 +20,9 @@ def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> N
                 f"would start"
             ),
             state="Nothing was changed: the names in containerd are as they were.",
-            next_step=f"choose a node of {record.platform}",
+            next_step=then(
+                "breakglass fetch", advice=f"let breakglass choose a node of {record.platform}"
+            ),
         )
     if name not in record.references:
         raise Refused(
@@ -56,7 +58,7 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
         return Integrity(
             f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "
             f"sidecar says {record.size_bytes}",
-            next_step=f"run: breakglass fetch {node} --tag {facts.tarball.tag}",
+            next_step=then(f"breakglass fetch {node} --tag {facts.tarball.tag}"),
         )
     if facts.tarball is not None:
         message = (
@@ -70,5 +72,5 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     else:
         message = f"{node} has no {shelf.name}-{tag}" + (f" (it has {others})" if others else "")
     return Refused(
-        message, next_step=f"run: breakglass fetch {node}" + (f" --tag {tag}" if tag else "")
+        message, next_step=then(f"breakglass fetch {node}" + (f" --tag {tag}" if tag else ""))
     )

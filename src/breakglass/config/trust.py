@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakglass.errors import Usage
+from breakglass.errors import AGAIN, Next, Usage, look_first, then
 
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -50,7 +50,7 @@ def check_directory(path: Path, directory: Path, *, sticky_is_enough: bool) -> N
     except OSError as error:
         raise Usage(
             f"the directory of the configuration {path} cannot be looked at: {error.strerror}",
-            next_step=f"ls -ld {shlex.quote(str(directory))}",
+            next_step=look_first(f"ls -ld {shlex.quote(str(directory))}"),
         ) from error
     _check(path, owned(directory, status), sticky_is_enough=sticky_is_enough)
 
@@ -76,9 +76,11 @@ def _check(path: Path, found: Owned, *, sticky_is_enough: bool) -> None:
         )
 
 
-def _remedy(path: Path, found: Owned) -> str:
+def _remedy(path: Path, found: Owned) -> Next:
     """A mode can be mended. A file of somebody else has to be read, and then copied."""
     if found.owner in (os.geteuid(), 0) and not found.mode & stat.S_ISVTX:
-        return f"if nobody else has written it: chmod go-w {shlex.quote(str(found.path))}"
-    copy = "install -D -m 600 {} ~/.config/breakglass/config.yaml"
-    return f"read it; if it is what you want, take a copy: {copy.format(shlex.quote(str(path)))}"
+        chmod = f"chmod go-w {shlex.quote(str(found.path))}"
+        return then(chmod, AGAIN, advice="if nobody else has written it")
+    copy = f"install -D -m 600 {shlex.quote(str(path))} ~/.config/breakglass/config.yaml"
+    own = "breakglass --config ~/.config/breakglass/config.yaml status"
+    return then(copy, own, advice="read it; if it is what you want, take a copy, and name that")

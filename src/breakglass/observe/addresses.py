@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from breakglass.errors import Unreachable, Usage
+from breakglass.errors import Unreachable, Usage, look_first
 from breakglass.grammar import check_node_name
 from breakglass.text import inert
 
@@ -38,7 +38,7 @@ def with_possible_names(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
         except Usage as error:
             raise Unreachable(
                 f"the API server lists a node with an impossible name: {error.message}",
-                next_step="see which server answers: kubectl get nodes",
+                next_step=look_first("kubectl get nodes", advice="see which server answers"),
             ) from error
     return items
 

@@ -6,7 +6,7 @@ The files and their names are specified in docs/files.md.
 import re
 from dataclasses import dataclass
 
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable, look_first
 from breakglass.observe.listing import (
     SCRIPT,
     Listing,
@@ -102,7 +102,7 @@ def read_shelf(
     if not result.ok:
         raise Unreachable(
             f"{host}: {directory} could not be listed: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
+            next_step=look_first(host.by_hand("ls", "-la", directory)),
             where=host.name,
         )
     return parse_shelf(result.stdout, host=host, directory=directory, name=name)
@@ -115,7 +115,7 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
     except ValueError as error:
         raise Unreachable(
             f"{host}: the listing of {directory} is not whole",
-            next_step="run it again",
+            next_step=RUN_AGAIN,
             where=host.name,
         ) from error
     if listing is None:

@@ -1,17 +1,18 @@
 """Commands, copies and locks on other hosts, over one shared SSH connection per destination."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
 from breakglass import config
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run
 from breakglass.ports import Held, Progress, Result
 from breakglass.ssh.command import Command, no_progress
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.lock import HeldLock, LockCommand, not_taken
-from breakglass.ssh.outcome import check_result
-from breakglass.ssh.pool import Pool
+from breakglass.ssh.outcome import check_begun, check_result
+from breakglass.ssh.pool import LOGIN_SECONDS, Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
 from breakglass.ssh.watching import ends_in_time, start_watch
@@ -21,8 +22,18 @@ from breakglass.ssh.wire import wire
 class Connections:
     """What one run of breakglass does on other hosts over SSH; thread-safe."""
 
-    def __init__(self, settings: config.Ssh, *, environ: Mapping[str, str]) -> None:
-        self._pool = Pool(settings, environ=environ)
+    def __init__(
+        self,
+        settings: config.Ssh,
+        *,
+        environ: Mapping[str, str],
+        note: Callable[[str], None] = lambda _: None,
+        login_seconds: float = LOGIN_SECONDS,
+    ) -> None:
+        """`note` gets a line about a login that takes long, from another thread."""
+        self._pool = Pool(settings, environ=environ, note=note, login_seconds=login_seconds)
+        self._noisy: set[str] = set()
+        """Destinations whose login shell printed something around an answer."""
 
     def __repr__(self) -> str:
         return f"Connections({len(self._pool)} open)"
@@ -43,12 +54,10 @@ class Connections:
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
         """Run a command that changes nothing. Raises Unreachable, Refused as `run` does."""
-        result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
+        result = self._run(Run(host, pipeline, quiet_seconds), no_progress, Frame())
         if result.disconnected:
             # Part of an answer must not be read as the whole answer.
-            raise Unreachable(
-                f"{host}: {result.lost}", next_step="run the same command again", where=host.name
-            )
+            raise Unreachable(f"{host}: {result.lost}", next_step=RUN_AGAIN, where=host.name)
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:
@@ -57,11 +66,15 @@ class Connections:
         Raises Unreachable if it could not be started or sudo refused it, Refused if python3 is too
         old for our script.
         """
+        return self._run(step, progress, self._frame(step.host))
+
+    def _run(self, step: Run, progress: Progress, frame: Frame | None) -> Result:
         command = Command(
             self._pool.channel(step.host),
             quiet_seconds=step.quiet_seconds,
             first_seconds=step.first_seconds,
             progress=progress,
+            frame=frame,
         )
         watch: Command | None = None
         try:
@@ -70,7 +83,7 @@ class Connections:
                 while not command.wait():
                     if watch is not None:
                         watch.wait(0)
-            return self._checked(step, command.result())
+            return self._checked(step, command.result(), frame)
         except KeyboardInterrupt as interrupt:
             if not ends_in_time(step, command, watch):
                 interrupt.add_note(f"It may still go on there: {step}")
@@ -84,14 +97,15 @@ class Connections:
         """Stream the source's stdout into the sink's stdin, through this machine's memory. Returns
         both results. Raises as `run` does.
         """
-        sink = Command(self._pool.channel(step.sink.host), quiet_seconds=step.sink.quiet_seconds)
+        frames = self._frame(step.source.host), self._frame(step.sink.host)
+        sink = Command(
+            self._pool.channel(step.sink.host),
+            quiet_seconds=step.sink.quiet_seconds,
+            frame=frames[1],
+        )
         try:
             relay = Relay(
-                sink,
-                self._pool.channel(step.source.host),
-                quiet_seconds=step.source.quiet_seconds,
-                first_seconds=step.source.first_seconds,
-                progress=progress,
+                sink, self._pool.channel(step.source.host), step.source, progress, frames[0]
             )
         except BaseException:
             sink.channel.close()
@@ -101,7 +115,10 @@ class Connections:
             source, received = relay.carry(
                 source_wire, wire(step.sink.pipeline, sudo=step.sink.host.sudo, takes_data=True)
             )
-            return self._checked(step.source, source), self._checked(step.sink, received)
+            return (
+                self._checked(step.source, source, frames[0]),
+                self._checked(step.sink, received, frames[1]),
+            )
         finally:
             relay.close()
 
@@ -110,10 +127,11 @@ class Connections:
         """Hold a lock file within the context. Raises Busy with the holder and the lock's age,
         Refused if the file cannot be made, Unreachable.
         """
-        attempt = LockCommand(step, self._pool.channel(step.host))
+        frame = self._frame(step.host)
+        attempt = LockCommand(step, self._pool.channel(step.host), frame)
         try:
             if not attempt.takes_lock():
-                result = self._checked(attempt.run, attempt.command.result())
+                result = self._checked(attempt.run, attempt.command.result(), frame)
                 raise not_taken(step, result, attempt.answer)
             lock = HeldLock(attempt.command)
             try:
@@ -123,5 +141,14 @@ class Connections:
         finally:
             attempt.command.channel.close()
 
-    def _checked(self, run: Run, result: Result) -> Result:
-        return check_result(run, result, self.resolve(run.host.ssh))
+    def _frame(self, host: Host) -> Frame | None:
+        """Elsewhere the line that is sent is the one that a dry run shows."""
+        return Frame() if host.ssh in self._noisy else None
+
+    def _checked(self, run: Run, result: Result, frame: Frame | None) -> Result:
+        target = self.resolve(run.host.ssh)
+        if frame is not None:
+            check_begun(run.host, result, frame, target)
+            if frame.noise:
+                self._noisy.add(run.host.ssh)
+        return check_result(run, result, target)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakglass.errors import Usage
+from breakglass.errors import AGAIN, Next, Usage, look_first, then
+from breakglass.plan import Host
 from breakglass.ssh.config_file import (
     SYSTEM_CONFIG,
     ConfigReader,
@@ -41,6 +42,7 @@ class Target:
     identity_files: tuple[Path, ...] = ()
     identity_files_named: bool = False
     identities_only: bool = False
+    certificate_files: tuple[Path, ...] = ()
     agent_socket: str | None = None
     jumps: tuple[str, ...] = ()
     """ProxyJump: the jump hosts, in the order in which they are passed."""
@@ -58,7 +60,10 @@ class Target:
                 f"nobody is named to log in as on {self.typed}, and the system has no name for "
                 f"this user (UID {os.getuid()})",
                 state="Nothing was changed.",
-                next_step="name one in the configuration: user@host, or nodes.ssh_user",
+                next_step=then(
+                    AGAIN,
+                    advice="name one in the configuration: user@host, or nodes.ssh_user",
+                ),
             )
         return name
 
@@ -109,11 +114,14 @@ def parse_destination(ssh: str) -> Destination:
     is_host = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*", host)
     is_user = not at or re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\+-]*\$?", user)
     if not (is_host and is_user):
-        raise Usage(f"{ssh!r} is no SSH destination", next_step="Write it as [user@]host[:port].")
+        raise Usage(
+            f"{ssh!r} is no SSH destination",
+            next_step=then(advice="write it as [user@]host[:port]"),
+        )
     if port is not None and not _is_port(port):
         raise Usage(
             f"{ssh!r} names no port between 1 and 65535",
-            next_step="Write it as [user@]host[:port].",
+            next_step=then(advice="write it as [user@]host[:port]"),
         )
     return Destination(host, user or None, int(port) if port else None)
 
@@ -158,6 +166,7 @@ def _target(reader: ConfigReader, *, environ: Mapping[str, str], known_hosts: Pa
         host_key_alias=alias,
         identity_files=paths("identityfile", DEFAULT_IDENTITIES),
         identity_files_named="identityfile" in values,
+        certificate_files=paths("certificatefile", ()),
         identities_only=(first("identitiesonly") or "no").lower() in ("yes", "true"),
         agent_socket=_agent_socket(agent, environ=environ, path=path),
         jumps=tuple(expand(part.strip().removeprefix("ssh://"), tokens) for part in jump.split(","))
@@ -207,3 +216,9 @@ def _agent_socket(
 def _variables(text: str, environ: Mapping[str, str]) -> str:
     """Replace `${NAME}` by the environment's value."""
     return re.sub(r"\$\{([^}]*)\}", lambda match: environ.get(match[1], ""), text)
+
+
+def ask_openssh(target: Target, advice: str = "see what the server says, then try again") -> Next:
+    """The same login by OpenSSH, with all that it says."""
+    login = Host(target.typed, target.typed).by_hand("true")
+    return look_first(f"ssh -v {login.removeprefix('ssh ')}", advice=advice)

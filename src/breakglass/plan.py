@@ -146,6 +146,10 @@ class Run(Described):
     """What to type where our script fails; empty: the same command again."""
     trace: Trace | None = field(default=None, compare=False, kw_only=True)
     """Whether it begins or ends that the host has something to undo."""
+    lines: tuple[str, ...] = field(default=(), kw_only=True)
+    """What our script gets as text, on standard input: in its arguments everybody on the host could
+    read it.
+    """
 
     @property
     def ends_in_script(self) -> bool:
@@ -155,7 +159,9 @@ class Run(Described):
         return is_script(self.pipeline[-1])
 
     def __str__(self) -> str:
-        return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
+        line = command_line(self.pipeline, sudo=self.host.sudo)
+        given = join(("printf", r"%s\n", *self.lines)) + " | " if self.lines else ""
+        return f"{self.host}$ {given}{line}"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Connections:
             frame=frame,
         )
         try:
-            if command.start(wire(step.pipeline, sudo=step.host.sudo)):
+            if command.start(wire(step.pipeline, sudo=step.host.sudo, lines=step.lines)):
                 while not command.wait():
                     pass
             return self._checked(step, command.result(), frame)

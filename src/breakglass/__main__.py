@@ -8,10 +8,14 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+PR_SET_DUMPABLE = 4
+"""Of prctl(2)."""
+
 
 def main() -> None:
     """The entry point."""
     _leave_ascii()
+    _hide_memory()
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _end)
@@ -29,6 +33,18 @@ def _leave_ascii() -> None:
     if sys.getfilesystemencoding() == "ascii" and sys.executable:
         with suppress(OSError):
             os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _hide_memory() -> None:
+    """No other process of this user may read our memory or the environment that we started with:
+    COMMAND, or a credential plugin, would find the key there. Linux only; root may read both.
+    """
+    if sys.platform == "linux":
+        # A Python that was built without ctypes, or a C library without prctl.
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

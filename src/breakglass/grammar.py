@@ -257,29 +257,6 @@ def check_namespace(text: str) -> str:
     )
 
 
-@_suggests("give a program such as ctr")
-def check_program(text: str) -> str:
-    """The first word of a command line."""
-    # No `-` at the start and no `=`: sudo would read an option or a variable.
-    return _match(
-        text,
-        r"[A-Za-z0-9/_][A-Za-z0-9._:/@+-]*",
-        "name of a program",
-        "letters, digits and . _ : / @ + -, none of . : @ + - as the first",
-    )
-
-
-@_suggests("give a word such as ctr")
-def check_word(text: str) -> str:
-    """One word of a command line that needs no quotes."""
-    return _match(
-        text,
-        r"[A-Za-z0-9/_-][A-Za-z0-9._:/=@+-]*",
-        "word of a command",
-        "letters, digits and . _ : / = @ + -",
-    )
-
-
 @_suggests("give it as linux/amd64 or linux/arm64")
 def check_platform(text: str) -> str:
     """A platform: OS/ARCHITECTURE, and perhaps /VARIANT."""

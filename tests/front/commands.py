@@ -140,4 +140,4 @@ def without_moment(lines: list[str]) -> list[str]:
     """The lines of steps without what may differ between a dry run and the run after it: `run` and
     `at` of the annotation.
     """
-    return [re.sub(r'(\\?"(?:run|at)\\?":\\?")[^"\\]*', r"\1", line) for line in lines]
+    return [re.sub(r"""("(?:run|at)[\\']*":[\\']*")[^"\\']*""", r"\1", line) for line in lines]

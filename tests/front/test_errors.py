@@ -103,7 +103,7 @@ def test_a_hostile_configuration_is_refused_before_anything_is_contacted(dark: W
         "registry_vm.ssh",
         "registry_vm.directory",
         "nodes.hosts.k8s-node1",
-        "nodes.ctr[1]",
+        "nodes.ctr",
     )
 
 

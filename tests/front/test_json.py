@@ -17,6 +17,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "exit_code": int,
     "dry_run": bool,
     "changed": bool,
+    "configuration": (str, type(None)),
     "cluster": (dict, type(None)),
     "steps": list,
     "result": dict,

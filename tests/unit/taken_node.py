@@ -164,14 +164,18 @@ class Node:
         return found
 
     def _run(self, *argv: object) -> subprocess.CompletedProcess[str]:
+        words, given = [*map(str, argv)], ""
+        if "insert" in words and "--" in words:
+            at = words.index("--")
+            words, given = words[:at], "".join(f"{line}\n" for line in words[at + 1 :])
         return subprocess.run(
-            [*map(str, argv)],
+            words,
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=given,
         )
 
 

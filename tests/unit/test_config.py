@@ -212,7 +212,7 @@ kubernetes: {context: "`id`"}
         "nodes.hosts: 'A_b' is not a node's name",
         "nodes.hosts.n1: 'x;y' names no host",
         "nodes.hosts: 3 is not text",
-        "nodes.ctr: is empty",
+        "nodes.ctr: nothing is no known form of ctr",
         "nodes.ssh_user: false is not text; put it in quotes",
         "nodes.answer_pulls: 'yes' is neither true nor false",
         "nodes.namespace: 'k8s io' is not a containerd namespace",

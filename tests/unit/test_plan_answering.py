@@ -39,8 +39,10 @@ from breakglass.observe.containerd import Ctr
 from breakglass.observe.pulls import Pull
 from breakglass.plan import Argv, Host, Plan, Run
 from breakglass.ports import Result
+from breakglass.quoting import quote
 from breakglass.registry import Found
 from breakglass.remote.distribution.answers import State
+from breakglass.ssh.wire import wire
 from tests.facts import IDENTITY, IMAGE, NODE, NODES, REPOSITORY, SETTINGS, lines, node
 
 DIRECTORY, CERTS = "/var/breakglass", "/etc/containerd/certs.d"
@@ -99,9 +101,7 @@ def planned(
 
 
 def commands(part: Part) -> list[str]:
-    """The steps without the words that every line begins with, and without the lines that are
-    inserted.
-    """
+    """The steps without the words that every line begins with, and without what is behind `--`."""
     return [
         shlex.join(step.pipeline[0][2:]).partition(" -- ")[0]
         for step in part.steps
@@ -153,7 +153,7 @@ def test_a_fresh_node_starts_the_responder_and_then_lists_it_in_every_file() -> 
         ]
     )
     assert str(part.steps[0]).endswith(" -- ctr -n k8s.io")
-    assert all(str(step).startswith("k8s-node1$ sudo -n python3 ") for step in part.steps)
+    assert all(" sudo -n python3 breakglass-remote.pyz " in str(step) for step in part.steps)
     assert (part.notes, part.warnings) == ((), ())
 
 
@@ -167,15 +167,16 @@ def test_the_files_are_written_in_the_order_in_which_the_configuration_names_the
     assert [line.split()[3] for line in commands(part)[1:]] == [FILE, OTHER_FILE]
 
 
-def test_the_lines_that_are_inserted_are_those_that_were_composed() -> None:
+def test_the_lines_that_are_inserted_are_shown_and_travel_on_standard_input() -> None:
     site = Site(PRIVATE, FILE, text=MIRROR)
     step = planned(answering(site)).steps[0]
     assert isinstance(step, Run)
-    argv = step.pipeline[0]
-    assert (
-        argv[argv.index("--") + 1 :]
-        == compose(site, MIRROR, address="http://127.0.0.1:4000", first=False).lines
-    )
+    assert step.lines == compose(site, MIRROR, address="http://127.0.0.1:4000", first=False).lines
+    sent = wire(step.pipeline, sudo=True, lines=step.lines)
+    assert sent.opening.endswith("".join(f"{line}\n" for line in step.lines).encode())
+    for line in filter(None, step.lines):
+        assert quote(line) in str(step)
+        assert line not in sent.line
 
 
 def test_where_everything_is_in_place_there_is_nothing_to_do() -> None:
@@ -647,14 +648,14 @@ class Disk:
         )
         self.directory.mkdir(parents=True)
 
-    def taken(self, *argv: str) -> Any:
+    def taken(self, *argv: str, lines: tuple[str, ...] = ()) -> Any:
         ended = subprocess.run(
             [sys.executable, "-m", "breakglass.remote", "taken", *argv],
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input="".join(f"{line}\n" for line in lines),
         )
         assert (ended.returncode, ended.stderr) == (0, "")
         return json.loads(ended.stdout)
@@ -679,7 +680,7 @@ class Disk:
 
     def begin(self) -> None:
         step = begin(NODE, str(self.directory), CTR)
-        self.taken(*step.pipeline[0][3:])
+        self.taken(*step.pipeline[0][3:], lines=step.lines)
 
     def set_up(self, *, port: int, pulls: tuple[Pull, ...]) -> int:
         """How many steps there were."""
@@ -701,7 +702,7 @@ class Disk:
         for step in part.steps:
             assert isinstance(step, Run)
             if step.pipeline[0][2] == "taken":
-                self.taken(*step.pipeline[0][3:])
+                self.taken(*step.pipeline[0][3:], lines=step.lines)
 
     def take_back(self) -> None:
         taken, _ = self.read(4000)
@@ -1181,6 +1182,10 @@ class Reached:
 
     def __init__(self, **taken: Taken | None) -> None:
         self.taken = {f"wizard@{name.replace('_', '.')}": value for name, value in taken.items()}
+        for number in range(10):
+            # The API knows n0 by its address.
+            if f"wizard@n{number}" in self.taken:
+                self.taken[f"wizard@10.0.30.{number}"] = self.taken[f"wizard@n{number}"]
         self.without_containerd: tuple[str, ...] = ()
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:  # noqa: ARG002 (the protocol has it)
@@ -1232,7 +1237,11 @@ class Api:
     """ports.ReadsCluster."""
 
     def __init__(
-        self, *names: str, annotation: str | None = None, address: str = "n{}", down: bool = False
+        self,
+        *names: str,
+        annotation: str | None = None,
+        address: str = "10.0.30.{}",
+        down: bool = False,
     ) -> None:
         self.down = down
         self.items = [
@@ -1362,8 +1371,8 @@ def test_a_target_that_is_reported_by_its_address_is_one_node() -> None:
 
 
 def test_a_machine_that_has_two_names_is_looked_at_once() -> None:
-    facts = observed(Reached(n0=TOOK, n1=TOOK), Api("k8s-node1", "k8s-node2"), also="n0")
-    assert sorted(site.host.ssh for site in facts.sites) == ["wizard@n0", "wizard@n1"]
+    facts = observed(Reached(n0=TOOK, n1=TOOK), Api("k8s-node1", "k8s-node2"), also="10.0.30.0")
+    assert sorted(site.host.ssh for site in facts.sites) == ["wizard@10.0.30.0", "wizard@10.0.30.1"]
     assert "k8s-node1" in {site.host.name for site in facts.sites}, "the first of its names"
 
 

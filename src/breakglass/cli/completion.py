@@ -150,6 +150,8 @@ def _config(ctx: Any) -> "Config | None":
                     environ=os.environ,
                     cwd=working_directory(),
                     home=home(),
+                    # A TAB in a stranger's directory must not run what lies there.
+                    searches_cwd=False,
                 )
             )
         except (BreakglassError, OSError):

@@ -37,6 +37,8 @@ class Outcome:
     exit_code: int = 0
     cluster: ClusterName | None = None
     """The one that the kubeconfig means; None where there is no kubeconfig."""
+    configuration: str | None = None
+    """The file in use; None where none was read."""
 
     def to_json(self) -> dict[str, Any]:
         """The object of contract `--json`: fields are added, never renamed."""
@@ -55,6 +57,7 @@ class Outcome:
             "exit_code": self.exit_code,
             "dry_run": self.dry_run,
             "changed": self.changed and not self.dry_run,
+            "configuration": self.configuration,
             "cluster": self.cluster
             and {"context": self.cluster.context, "server": self.cluster.server},
             "steps": [step.to_json() for step in self.steps],

@@ -120,7 +120,10 @@ def _open(options: Options, screen: "Screen", outcome: "Outcome") -> "Session":
             home=home(),
         )
     )
-    screen.detail(f"configuration: {config.source}")
+    outcome.configuration = str(config.source)
+    is_named = options.config is not None or bool(os.environ.get("BREAKGLASS_CONFIG"))
+    # One that was found, and not named, may be another one than the operator has in mind.
+    (screen.detail if is_named else screen.aside)(f"configuration: {config.source}")
     from breakglass.cli.session import Session
 
     return Session(config=config, screen=screen, outcome=outcome, typed=options.typed)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from breakglass.commands.fetch_facts import Facts, state
+from breakglass.commands.record_names import fault_of_names
+from breakglass.config import Image
 from breakglass.errors import (
     AGAIN,
     BreakglassError,
@@ -43,7 +45,7 @@ class Option:
 
 
 def choose_option(
-    facts: Facts, *, tag: str | None, via: str, failed: Failures
+    facts: Facts, *, image: Image, tag: str | None, via: str, failed: Failures
 ) -> tuple[Option, tuple[Option, ...]]:
     """What is tried now, and what would be tried after it. Raises an error with a reason for each
     source where nothing is left.
@@ -59,10 +61,20 @@ def choose_option(
                 advice="install it, or let breakglass choose a node",
             ),
         )
+    failed = {**failures_of_names(facts, image, tag), **failed}
     options = tuple(_options(facts, tag, via, failed))
     if not options:
         raise _no_option(facts, tag, via, failed)
     return options[0], options[1:]
+
+
+def failures_of_names(facts: Facts, image: Image, tag: str | None) -> Failures:
+    """The tarballs whose records have names that the configuration does not give."""
+    return {
+        (shelf.host.name, tarball.file, ""): fault
+        for shelf, tarball in _tarballs(facts, tag)
+        if (fault := fault_of_names(image, shelf, tarball)) is not None
+    }
 
 
 def designated(shelf: Shelf, tag: str | None) -> Tarball | None:
@@ -168,7 +180,7 @@ def _next_step(facts: Facts, tag: str | None, failed: Failures) -> Next:
     if broken_off and broken_off[0].next_step:
         # The next run continues a copy that broke off.
         return broken_off[0].next_step
-    verified = facts.shelf.verified
+    verified = [tarball for tarball in facts.shelf.verified if tarball.file not in facts.bad]
     if verified:
         tags = ", ".join(tarball.tag for tarball in verified)
         command = f"breakglass import {facts.node} --tag {verified[0].tag}"

@@ -130,5 +130,5 @@ def _insert(
     onto = "absent" if base is None else hashlib.sha256(base.encode()).hexdigest()
     is_copy = original is None and base is not None
     copy = ("--copy", site.default_file) if is_copy else ()
-    options = ("--onto", onto, *copy, "--before", insertion.before, "--", *insertion.lines)
-    return insert(node, directory, site.file, *options)
+    options = ("--onto", onto, *copy, "--before", insertion.before)
+    return insert(node, directory, site.file, *options, lines=insertion.lines)

@@ -20,9 +20,10 @@ def end(node: Host, directory: str) -> Run:
     return replace(_run(node, "end", directory, name=name), trace=Trace.ENDS)
 
 
-def insert(node: Host, directory: str, file: str, *options: str) -> Run:
+def insert(node: Host, directory: str, file: str, *options: str, lines: tuple[str, ...]) -> Run:
     """Adds lines to a file, after its text without them was recorded."""
-    return _run(node, "insert", directory, file, *options, name=title("edit", _short(file)))
+    step = _run(node, "insert", directory, file, *options, name=title("edit", _short(file)))
+    return replace(step, lines=lines)
 
 
 def restore_file(node: Host, directory: str, file: TakenFile, *options: str) -> Run:

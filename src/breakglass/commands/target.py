@@ -61,7 +61,13 @@ def target_of(environment: Environment, node: Node) -> Target:
     """
     hosts = environment.config.nodes.hosts
     address = hosts.get(node.name) or _address_of(environment, node)
-    where = "nodes.hosts" if node.name in hosts else "InternalIP"
+    where = "nodes.hosts" if node.name in hosts else "InternalIP" if node.addresses else "its name"
+    if node.no_addresses:
+        given = ", ".join(map(repr, node.no_addresses))
+        environment.warn(
+            f"{node.name}: the API gives it as InternalIP {given}, which is no IP address and is "
+            f"not used"
+        )
     host = _node_host(environment, node.name, address)
     return Target(host, f"{node.name} is {address} ({where})")
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakglass.config.sections import join
+from breakglass.config.trust import check_file
 from breakglass.errors import AGAIN, Next, Usage, look_first, then
 from breakglass.grammar import show
+from breakglass.local_files import read_regular
 
 if TYPE_CHECKING:
     import yaml
 
-MAX_BYTES = 1 << 20
 EXAMPLE = "breakglass.example.yaml (in the source and in the bundle)"
 
 
@@ -77,18 +78,14 @@ def _marked(error: "yaml.MarkedYAMLError") -> str:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        read = read_regular(path)
     except OSError as error:
         raise Usage(
             f"the configuration {path} cannot be read: {error.strerror}",
             next_step=look_first(shlex.join(("ls", "-ld", str(path)))),
         ) from error
-    if len(content) > MAX_BYTES:
-        raise Usage(
-            f"the configuration {path} is larger than {MAX_BYTES} bytes; it is something else",
-            next_step=look_first(shlex.join(("ls", "-l", str(path)))),
-        )
+    check_file(path, read.status)
+    content = read.content
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

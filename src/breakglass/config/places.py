@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from breakglass.config.document import EXAMPLE
+from breakglass.config.trust import check_directory
 from breakglass.errors import Usage, then
 
 SYSTEM_PATH = Path("/etc/breakglass/config.yaml")
@@ -24,9 +25,13 @@ def find(
     cwd: Path,
     home: Path,
     system: Path = SYSTEM_PATH,
+    searches_cwd: bool = True,
 ) -> Path:
     """The configuration file in force. A file that is named must exist: no other file takes its
-    place. Raises Usage.
+    place. Nor does another file take the place of one in the current directory that others may
+    write: in silence that would be another environment. Raises Usage.
+
+    Without `searches_cwd`, `./breakglass.yaml` is not looked for.
     """
     if option is not None:
         return _named("--config", option, cwd=cwd, home=home)
@@ -35,15 +40,25 @@ def find(
     # A relative $XDG_CONFIG_HOME is to be ignored: XDG Base Directory Specification.
     xdg = environ.get("XDG_CONFIG_HOME", "")
     directory = Path(xdg) if xdg.startswith("/") else home / ".config"
-    places = (cwd / "breakglass.yaml", directory / "breakglass" / "config.yaml", system)
+    here = [cwd / "breakglass.yaml"] if searches_cwd else []
+    places = (*here, directory / "breakglass" / "config.yaml", system)
     for path in places:
         if os.path.lexists(path):
+            if path in here:
+                # A stranger may have put it there, and waits for somebody to type breakglass.
+                check_directory(path, cwd, sticky_is_enough=False)
             return path
-    searched = ("--config (not given)", "$BREAKGLASS_CONFIG (not set)", *map(str, places))
+    searched = ("--config (not given)", "$BREAKGLASS_CONFIG (not set)", *map(_searched, places))
     raise Usage(
         "there is no configuration; looked for it in this order:\n  " + "\n  ".join(searched),
         next_step=_START,
     )
+
+
+def _searched(path: Path) -> str:
+    """A place where nothing was found, and the file beside it that may have been meant."""
+    other = path.with_suffix(".yml")
+    return f"{path} (there is {other}: rename it)" if os.path.lexists(other) else str(path)
 
 
 def _named(origin: str, text: str, *, cwd: Path, home: Path) -> Path:

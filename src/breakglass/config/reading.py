@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from breakglass.config.ctr_command import ctr_command
 from breakglass.config.document import edit, parse
 from breakglass.config.registries import registries_of
 from breakglass.config.sections import (
@@ -38,7 +39,6 @@ from breakglass.grammar import (
     check_node_name,
     check_path,
     check_platform,
-    check_program,
     check_reference,
     check_repository,
     check_repository_path,
@@ -46,7 +46,6 @@ from breakglass.grammar import (
     check_template,
     check_url,
     check_user,
-    check_word,
 )
 
 LocalPath = Callable[[object], Path]
@@ -124,7 +123,7 @@ def _nodes(section: Section) -> Nodes:
         hosts=section.pairs("hosts", text(check_node_name), text(check_destination)),
         directory=section.take("directory", text(check_path), Nodes.directory),
         sudo=section.take("sudo", truth, Nodes.sudo),
-        ctr=section.items("ctr", text(check_word), *Nodes.ctr, first=text(check_program)),
+        ctr=section.take("ctr", ctr_command, Nodes.ctr),
         namespace=section.take("namespace", text(check_namespace), Nodes.namespace),
         registry_config=section.take("registry_config", text(check_path), Nodes.registry_config),
         answer_pulls=section.take("answer_pulls", truth, Nodes.answer_pulls),

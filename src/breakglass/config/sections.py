@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from breakglass.errors import Usage
 from breakglass.grammar import show
+from breakglass.local_files import why_not_regular
 
 T = TypeVar("T")
 
@@ -50,21 +51,11 @@ class Section:
             f"{self._at(key)} (not given, so taken from {origin})", convert, derived
         )
 
-    def items(
-        self,
-        key: str,
-        convert: Callable[[object], T],
-        *default: T,
-        first: Callable[[object], T] | None = None,
-    ) -> tuple[T, ...]:
-        """A list's values, or the default. If there is a default, an empty list is a fault.
-        `first` checks the first value in place of `convert`.
-        """
-        as_list = _filled_list if default else _list
-        values: list[object] = self.take(key, as_list, list(default)) or []
-        checks = [first or convert] + [convert] * len(values)
+    def items(self, key: str, convert: Callable[[object], T]) -> tuple[T, ...]:
+        """A list's values; without the key there are none."""
+        values: list[object] = self.take(key, _list, []) or []
         return tuple(
-            self._convert(f"{self._at(key)}[{index}]", checks[index], value)
+            self._convert(f"{self._at(key)}[{index}]", convert, value)
             for index, value in enumerate(values)
         )
 
@@ -155,8 +146,8 @@ def positive(value: object) -> float:
 
 
 def local_path(base: Path) -> Callable[[object], Path]:
-    """A converter for a path on this machine. A relative path starts at `base`, the configuration
-    file's directory.
+    """A converter for a file of this machine. A relative path starts at `base`, the configuration
+    file's directory. A file that is missing is reported where it is needed.
     """
 
     def check(text: str) -> str:
@@ -170,7 +161,13 @@ def local_path(base: Path) -> Callable[[object], Path]:
             raise Usage(f"{show(text)}: there is no such home directory")
         return expanded
 
-    return lambda value: base / text(check)(value)
+    def convert(value: object) -> Path:
+        path = base / text(check)(value)
+        if why := why_not_regular(path):
+            raise Usage(f"{path} cannot be used: {why}")
+        return path
+
+    return convert
 
 
 def join(path: str, key: object) -> str:
@@ -184,13 +181,6 @@ def _list(value: object) -> list[object]:
     if value is not None and not isinstance(value, list):
         raise Usage(f"{show(value)} is not a list")
     return value or []
-
-
-def _filled_list(value: object) -> list[object]:
-    values = _list(value)
-    if not values:
-        raise Usage("is empty")
-    return values
 
 
 def _nothing() -> Any:

@@ -15,6 +15,7 @@ from breakglass.config import Kubernetes
 from breakglass.errors import AGAIN, look_first, then
 from breakglass.kube.merge import Entry, Merged, malformed
 from breakglass.kube.plugin import plugin_credentials
+from breakglass.local_files import read_regular
 from breakglass.shape import fits
 
 _PATH = re.compile(r"[^\0]+")
@@ -122,9 +123,12 @@ def _with_absolute_files(entry: Entry, keys: tuple[str, ...], path: Path) -> Ent
         if not fits(entry[key], _PATH):
             malformed(f"the kubeconfig {path} names a {key} that is no path")
         file = path.parent / entry[key]
-        if not os.access(file, os.R_OK):
+        try:
+            read_regular(file)
+        except OSError as error:
             malformed(
-                f"the kubeconfig {path} names the {key} {file}, which cannot be read",
+                f"the kubeconfig {path} names the {key} {file}, which cannot be read: "
+                f"{error.strerror}",
                 look_first(shlex.join(("ls", "-l", str(file)))),
             )
         absolute[key] = str(file)

@@ -9,6 +9,7 @@ import yaml
 
 from breakglass.errors import AGAIN, Next, Unreachable, look_first, then
 from breakglass.grammar import show
+from breakglass.local_files import read_text
 
 SEE_THE_KUBECONFIG = look_first("kubectl config view")
 Entry = dict[str, Any]
@@ -69,7 +70,7 @@ def malformed(what: str, next_step: Next = SEE_THE_KUBECONFIG) -> NoReturn:
 
 def _document(path: Path) -> Entry:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(read_text(path))
     except OSError as error:
         raise Unreachable(
             f"cannot read the kubeconfig {path}: {error.strerror}",

@@ -17,6 +17,7 @@ from typing import Any
 
 from breakglass.errors import AGAIN, look_first, then
 from breakglass.kube.merge import Entry, malformed
+from breakglass.local_files import read_regular
 from breakglass.shape import parse_json
 
 LOG_IN = look_first("kubectl get nodes", advice="log in again, see what it says, then try again")
@@ -73,7 +74,7 @@ def _call(plugin: Entry, cluster: Entry, path: Path) -> tuple[list[str], dict[st
         environment["KUBERNETES_EXEC_INFO"] = json.dumps(
             {"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": spec}
         )
-    except (TypeError, KeyError, ValueError, AttributeError, RecursionError):
+    except (OSError, TypeError, KeyError, ValueError, AttributeError, RecursionError):
         malformed(
             f"args or env of `exec`, or what its cluster says, are malformed in the "
             f"kubeconfig {path}"
@@ -96,7 +97,7 @@ def _cluster_information(cluster: Entry) -> Entry:
     }
     if "certificate-authority" in cluster and "certificate-authority-data" not in information:
         information["certificate-authority-data"] = base64.b64encode(
-            Path(cluster["certificate-authority"]).read_bytes()
+            read_regular(Path(cluster["certificate-authority"])).content
         ).decode()
     for extension in cluster.get("extensions") or []:
         if extension.get("name") == "client.authentication.k8s.io/exec":

@@ -8,6 +8,7 @@ from typing import Any
 from breakglass.errors import Refused, Usage, then
 from breakglass.grammar import check_node_name
 from breakglass.marks import ANNOTATION, HOLDS, Mark
+from breakglass.observe.addresses import read_addresses, with_possible_names
 from breakglass.observe.managers import UNKNOWN, Cordon, read_cordon
 from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
@@ -39,9 +40,7 @@ class Node:
     """Its version, as `v1.30.2`."""
     labels: tuple[tuple[str, str], ...] = ()
     taints: tuple[str, ...] = ()
-    """Keys of the taints that keep pods away: NoSchedule and NoExecute. A cordon's taint is not
-    among them: `mark` has the cordon.
-    """
+    """Keys of those that keep pods away (NoSchedule, NoExecute). `mark` has the cordon's."""
     operating_system: str = ""
     runtime: str = ""
     """What kubelet runs containers with, as `containerd://2.1.4`."""
@@ -53,6 +52,8 @@ class Node:
     machine_id: str = ""
     cordon: Cordon = UNKNOWN
     """Who cordoned it."""
+    no_addresses: tuple[str, ...] = ()
+    """What is given as an InternalIP and is no IP address. It is shown, and never used."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ class Pod:
 
 
 def read_nodes(cluster: ReadsCluster) -> tuple[Node, ...]:
-    return tuple(sorted((parse_node(item) for item in cluster.nodes()), key=lambda node: node.name))
+    """Every node, by name. Raises Unreachable."""
+    items = with_possible_names(cluster.nodes())
+    return tuple(sorted((parse_node(item) for item in items), key=lambda node: node.name))
 
 
 def read_pods(cluster: ReadsCluster) -> tuple[Pod, ...]:
@@ -112,15 +115,16 @@ def parse_node(item: dict[str, Any]) -> Node:
         text(condition.get("type")): condition.get("status")
         for condition in list_of(status.get("conditions"))
     }
-    addresses = [
-        text(address.get("address"))
+    addresses, no_addresses = read_addresses(
+        address.get("address")
         for address in list_of(status.get("addresses"))
         if address.get("type") == "InternalIP"
-    ]
+    )
     system = mapping(status.get("nodeInfo"))
     return Node(
         name=text(metadata.get("name")),
-        addresses=tuple(filter(None, addresses)),
+        addresses=addresses,
+        no_addresses=no_addresses,
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         conditions=tuple(kind for kind in KEEPING_AWAY if conditions.get(kind) == "True"),
@@ -166,9 +170,7 @@ def _taints(spec: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _count(quantity: object) -> int | None:
-    """A number of pods. Kubernetes writes it as text, in full; what is written otherwise is not
-    known here.
-    """
+    """A number of pods. Kubernetes writes it as text, in full; otherwise it is not known."""
     return int(quantity) if isinstance(quantity, str) and _COUNT.fullmatch(quantity) else None
 
 

@@ -44,6 +44,11 @@ class Record:
     text: str
     """The record itself, as one line of JSON without `previous`."""
 
+    @property
+    def image_ids(self) -> dict[str, str]:
+        """Name -> image ID, of every name in the tarball."""
+        return {**dict.fromkeys(self.references, self.image_id), **dict(self.companions)}
+
 
 def parse_records(content: bytes) -> list[Record]:
     """The records of a sidecar: the current one, and while a tarball is being replaced the previous

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from breakglass.local_files import read_regular
 from breakglass.text import inert
 
 
@@ -50,7 +51,7 @@ def read_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     """
     path = Path(environ.get("REGISTRY_AUTH_FILE") or home / ".docker" / "config.json")
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path).content)
         auths, helpers = document.get("auths") or {}, document.get("credHelpers") or {}
         entries = {_key(name): entry for name, entry in auths.items() if isinstance(entry, dict)}
         stores = {_key(host): str(helper) for host, helper in helpers.items()} | (

@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from breakglass import __version__
 from breakglass.config import Registry
+from breakglass.local_files import read_regular
 from breakglass.registry.credentials import Credentials, Login
 from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
 from breakglass.remote.distribution.connection import Connection
@@ -110,6 +111,7 @@ def _context(ca: Path | None) -> SSLContext:
     context = system_context()
     if ca is not None:
         try:
+            read_regular(ca)
             context.load_verify_locations(ca)
         except OSError as error:
             raise NotServed(

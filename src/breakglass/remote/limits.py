@@ -13,10 +13,10 @@ RECORD_BYTES = 64 << 10
 """The record beside a tarball, and any other small file of ours."""
 STATE_BYTES = 8 << 20
 """The record of what was changed on a node: it has the text of each hosts.toml."""
-HEADERS = 20_000
-"""Headers in one archive, those of long names included. docker writes some hundreds."""
-MEMBERS = 5000
-"""Files and links in one archive."""
+HEADERS = 10_000
+"""Headers in one archive: of files, links and directories, and of their long names. docker writes
+some hundreds.
+"""
 NAME_BYTES = 1024
 """One name in an archive, or one extended header."""
 EXTRA_BYTES = 8 * NAME_BYTES

@@ -205,6 +205,7 @@ class Environment(Parts):
         (self.root / "auth.json").write_text("{}\n", encoding="ascii")
         # JSON is YAML.
         self.config.write_text(json.dumps(self._configuration(), indent=2) + "\n", encoding="utf-8")
+        self.config.chmod(0o600)  # whatever the umask: a file that others may write is not used
 
     def _configuration(self) -> dict[str, object]:
         forgejo, private = (

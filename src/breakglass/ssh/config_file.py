@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 
 from breakglass.errors import Usage
+from breakglass.local_files import read_text
 from breakglass.patterns import match_patterns
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
@@ -53,7 +54,7 @@ class ConfigReader:
         apply. `never`: nothing in the file applies, since the block that includes it does not.
         """
         try:
-            lines = file.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+            lines = read_text(file, errors="surrogateescape").split("\n")
         except OSError:
             return
         for number, line in enumerate(lines, start=1):

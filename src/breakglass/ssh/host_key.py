@@ -17,6 +17,7 @@ from breakglass.known_hosts import (
     judge,
     parse,
 )
+from breakglass.local_files import MOST_BYTES_OF_KNOWN_HOSTS, read_text
 from breakglass.ssh.settings import Target
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def known_entries(target: Target, environ: Mapping[str, str]) -> list[Entry]:
     entries = parse(text, source=f"${KNOWN_HOSTS_VARIABLE}")
     for file in target.known_hosts:
         with suppress(OSError):
-            text = file.read_text(encoding="utf-8", errors="replace")
+            text = read_text(file, errors="replace", most_bytes=MOST_BYTES_OF_KNOWN_HOSTS)
             entries += parse(text, source=str(file))
     return entries
 

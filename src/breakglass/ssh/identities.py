@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from breakglass.errors import AGAIN, Next, joined, look_first, then
 from breakglass.known_hosts import fingerprint
+from breakglass.local_files import read_regular
 from breakglass.ssh.private_keys import KEY_VARIABLE, KeyRefused, from_environment, load
 from breakglass.ssh.public_keys import (
     Certificate,
@@ -176,8 +177,8 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
     identities.looked_for.append(str(path))
     quoted = shlex.quote(str(path))
     try:
-        status = path.stat()
-        text = path.read_bytes()
+        read = read_regular(path)
+        status, text = read.status, read.content
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",

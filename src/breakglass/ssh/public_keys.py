@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from breakglass.local_files import read_regular, read_text
 from breakglass.text import printable
 
 FOREVER = 2**64 - 1
@@ -42,7 +43,7 @@ class Certificate:
 def read_certificate(path: Path) -> Certificate | None:
     """The certificate of a user in a file. None if the file is absent or anything else."""
     try:
-        return parse_certificate(path.read_bytes(), name=str(path))
+        return parse_certificate(read_regular(path).content, name=str(path))
     except OSError:
         return None
 
@@ -86,7 +87,7 @@ def public_part(path: Path) -> bytes | None:
     """
     for candidate in (path.with_name(path.name + ".pub"), path):
         try:
-            text = candidate.read_text(errors="replace")
+            text = read_text(candidate, errors="replace")
             fields = text.split()
             if "BEGIN OPENSSH PRIVATE KEY" in text:
                 body = [line for line in text.split("\n") if not line.startswith("-----")]

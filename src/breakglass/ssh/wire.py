@@ -76,9 +76,15 @@ class Wire:
         return join(self.words)
 
 
-def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) -> Wire:
+def wire(
+    pipeline: tuple[Argv, ...],
+    *,
+    sudo: bool,
+    takes_data: bool = False,
+    lines: tuple[str, ...] = (),
+) -> Wire:
     """The command line of a plan; `python3 breakglass-remote.pyz` in it becomes a loader that takes
-    the zipapp from standard input.
+    the zipapp from standard input, and after it the `lines` for the script.
 
     In a pipeline standard input is the pipe's, so the zipapp comes on descriptor 3, which sudo
     would close: hence sudo is outside of bash.
@@ -91,7 +97,9 @@ def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) ->
             f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}"
         )
     script = pipeline[scripts[0]]
-    opening = b"%d\n%s" % (len(pack()), pack())
+    opening = _sized(pack())
+    if lines:
+        opening += _sized("".join(f"{line}\n" for line in lines).encode())
     descriptor = 0 if len(pipeline) == 1 or takes_data else 3
     loaded = list(pipeline)
     # Isolated, and without site: nothing that lies about there is imported, and it starts in half
@@ -157,6 +165,11 @@ class Stderr:
         self._kept += data
         if len(self._kept) > 2 * KEPT_STDERR_BYTES:
             del self._kept[:-KEPT_STDERR_BYTES]
+
+
+def _sized(data: bytes) -> bytes:
+    """After the data the stream goes on: its end is no end of the data."""
+    return b"%d\n%s" % (len(data), data)
 
 
 def _loader(descriptor: int) -> str:

@@ -64,7 +64,7 @@ def _add_insert(commands: Any) -> None:
     added = _add(
         commands,
         "insert",
-        "lines into a file, or into a new one; what was there is recorded first",
+        "lines of standard input into a file, or into a new one; what was there is recorded first",
     )
     added.add_argument("file", type=absolute, metavar="FILE")
     added.add_argument(
@@ -87,7 +87,7 @@ def _add_insert(commands: Any) -> None:
         metavar="LINE",
         help="the first line has number 1",
     )
-    added.epilog = "after --: the lines"
+    added.epilog = "standard input: the lines"
 
 
 def _add_put_back(commands: Any) -> None:

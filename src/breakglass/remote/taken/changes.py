@@ -37,7 +37,7 @@ def insert(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Fault(FAILED, f"{source} has changed since it was read; nothing was touched")
     if base is not None and MARK in base:
         raise Fault(FAILED, f"{source} holds lines of breakglass already; nothing was touched")
-    written = _with_lines(base or "", arguments.rest, before=arguments.before)
+    written = _with_lines(base or "", arguments.lines, before=arguments.before)
     entry: dict[str, Any] = {
         "original": None,
         "made": [str(directory) for directory in missing(path.parent)],

@@ -11,10 +11,10 @@ from breakglass.known_hosts import (
     Refusal,
     Status,
     Verdict,
-    fingerprint,
     judge,
     parse,
 )
+from breakglass.signatures.keys import fingerprint
 from breakglass.ssh.settings import Target
 
 if TYPE_CHECKING:

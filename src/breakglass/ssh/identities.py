@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from breakglass.errors import Unreachable
-from breakglass.known_hosts import fingerprint
+from breakglass.signatures.keys import fingerprint
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
 
@@ -84,15 +84,15 @@ def collect(
     identities = Identities()
     if key_text is not None:
         identities.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
-    connection, agent_keys = _agent_keys(target.agent_socket, timeout_seconds=timeout_seconds)
+    connection, of_agent = agent_keys(target.agent_socket, timeout_seconds=timeout_seconds)
     try:
-        public = {path: _public_part(path) for path in target.identity_files}
+        public = {path: public_part(path) for path in target.identity_files}
         listed = [blob for blob in public.values() if blob is not None]
-        preferred = [identity for identity in agent_keys if identity.key.asbytes() in listed]
+        preferred = [identity for identity in of_agent if identity.key.asbytes() in listed]
         identities.usable += preferred
         if not target.identities_only:
-            identities.usable += [identity for identity in agent_keys if identity not in preferred]
-        held = {identity.key.asbytes() for identity in agent_keys}
+            identities.usable += [identity for identity in of_agent if identity not in preferred]
+        held = {identity.key.asbytes() for identity in of_agent}
         for path, blob in public.items():
             if blob is None or blob not in held:
                 _add_file(path, identities, named=target.identity_files_named)
@@ -181,7 +181,7 @@ def _from_environment(text: str) -> "paramiko.PKey":
         ) from error
 
 
-def _agent_keys(
+def agent_keys(
     path: str | None, *, timeout_seconds: float
 ) -> tuple[socket.socket | None, list[Identity]]:
     """The connection to the agent, and its keys. An agent that does not answer has no keys."""
@@ -208,7 +208,7 @@ def _agent_keys(
     ]
 
 
-def _public_part(path: Path) -> bytes | None:
+def public_part(path: Path) -> bytes | None:
     """The public key of an identity file, without its passphrase: from `PATH.pub`, or from the file
     itself if it is a public key or has OpenSSH's form. None if there is none.
     """

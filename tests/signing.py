@@ -73,27 +73,16 @@ def verified_by_keygen(
 ) -> bool:
     """Whether a person who types it by hand finds the signature good."""
     assert KEYGEN is not None
-    line = [
-        KEYGEN,
-        "-Y",
-        "verify",
-        "-f",
-        signers,
-        "-I",
-        principal,
-        "-n",
-        NAMESPACE,
-        "-s",
-        signature,
-    ]
-    ended = subprocess.run([*line, *options], input=message, capture_output=True, check=False)
+    line = [KEYGEN, "-Y", "verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE]
+    line += ["-s", str(signature), *options]
+    ended = subprocess.run(line, input=message, capture_output=True, check=False)
     return ended.returncode == 0
 
 
 def signed_by_keygen(key: Path, message: bytes, *, namespace: str = NAMESPACE) -> str:
     """A signature in its armor, as a person makes it."""
     assert KEYGEN is not None
-    line = [KEYGEN, "-Y", "sign", "-q", "-f", key, "-n", namespace]
+    line = [KEYGEN, "-Y", "sign", "-q", "-f", str(key), "-n", namespace]
     return subprocess.run(line, input=message, capture_output=True, check=True).stdout.decode()
 
 

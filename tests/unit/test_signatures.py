@@ -159,7 +159,7 @@ def test_openssh_reads_the_signature_of_a_security_key_as_we_do(kind: str, tmp_p
 @with_keygen
 def test_a_signature_by_a_certificate_is_refused_with_the_reason(tmp_path: Path) -> None:
     authority, key = make_key(tmp_path, "ca"), make_key(tmp_path, "key")
-    line = ["ssh-keygen", "-q", "-s", authority, "-I", "ci", "-n", "ci", f"{key}.pub"]
+    line = ["ssh-keygen", "-q", "-s", str(authority), "-I", "ci", "-n", "ci", f"{key}.pub"]
     subprocess.run(line, check=True, capture_output=True)
     with pytest.raises(ValueError, match="certificates are not supported: name the key itself"):
         parse_public_key((tmp_path / "key-cert.pub").read_text())

@@ -10,7 +10,8 @@ from breakglass.observe.docker import Docker
 from breakglass.observe.machine import Machine
 from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
-from breakglass.observe.shelf import Partial, Shelf, Tarball
+from breakglass.observe.leftovers import Partial
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host, Mark, Plan
 
 IDENTITY = Identity(run="0badcafe", by="root@operator", at="2026-04-19T03:00:00Z", version="0.1.0")

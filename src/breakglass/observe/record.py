@@ -44,6 +44,11 @@ class Record:
     text: str
     """The record itself, as one line of JSON without `previous`."""
 
+    @property
+    def signed_bytes(self) -> bytes:
+        """What a signature is of: the sidecar as it is stored."""
+        return self.text.encode() + b"\n"
+
 
 def parse_records(content: bytes) -> list[Record]:
     """The records of a sidecar: the current one, and while a tarball is being replaced the previous

@@ -51,6 +51,9 @@ class Signature:
         return "not signed"
 
 
+UNSIGNED = Signature()
+
+
 def judge(
     message: bytes, signatures: Sequence[bytes], signers: Signers | None, at: datetime | None
 ) -> Signature:
@@ -58,7 +61,7 @@ def judge(
     when the record says that it was made: a key may have been replaced since.
     """
     judged = [_judge(message, data, signers, at) for data in signatures]
-    return min(judged, key=lambda each: _BEST_FIRST.index(each.state), default=Signature())
+    return min(judged, key=lambda each: _BEST_FIRST.index(each.state), default=UNSIGNED)
 
 
 def _judge(message: bytes, data: bytes, signers: Signers | None, at: datetime | None) -> Signature:

@@ -7,10 +7,10 @@ from breakglass.commands import Identity
 from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
+from breakglass.observe.leftovers import Partial
 from breakglass.observe.machine import Machine
 from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
-from breakglass.observe.leftovers import Partial
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host, Mark, Plan
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 
-from breakglass.commands import Identity
+from breakglass.commands.environment import Identity
 from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker

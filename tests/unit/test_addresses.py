@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
+from breakglass.commands.target import resolve, target_of
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable
 from breakglass.observe.cluster import parse_node
@@ -74,15 +75,15 @@ def test_of_several_addresses_the_first_that_answers_is_used_and_asked_for_once(
     dual = replace(node("n1"), addresses=BOTH)
     asking = environment(hosts)
     for name in ("n1", *BOTH):
-        assert asking.resolve(name, (dual,)).host.ssh == f"wizard@{used}"
+        assert resolve(asking, name, (dual,)).host.ssh == f"wizard@{used}"
     assert len(hosts.asked) == (1 if answering == BOTH else 2)
 
 
 def test_a_node_with_one_address_or_one_in_the_configuration_is_not_tried_beforehand() -> None:
     hosts = Hosts()
     dual = replace(node("n1"), addresses=BOTH)
-    assert environment(hosts).target_of(node("n1")).host.ssh == "wizard@10.0.20.1"
-    assert environment(hosts, n1="10.9.9.9").target_of(dual).host.ssh == "wizard@10.9.9.9"
+    assert target_of(environment(hosts), node("n1")).host.ssh == "wizard@10.0.20.1"
+    assert target_of(environment(hosts, n1="10.9.9.9"), dual).host.ssh == "wizard@10.9.9.9"
     assert hosts.asked == []
 
 

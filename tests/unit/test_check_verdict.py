@@ -6,16 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, check
-from breakglass.commands.check_verdict import (
-    Asked,
-    Elsewhere,
-    Need,
-    judge,
-    names,
-    unserved,
-    without_api,
-)
+from breakglass.commands import check
+from breakglass.commands.check_advice import Elsewhere, without_api
+from breakglass.commands.check_asked import Asked, names
+from breakglass.commands.check_verdict import Need, judge, unserved
+from breakglass.commands.environment import Unread
 from breakglass.config import Registry
 from breakglass.errors import NoAnswer, Unreachable
 from breakglass.observe.shelf import Tarball

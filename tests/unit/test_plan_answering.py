@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from breakglass.cli.outcome import to_json
-from breakglass.commands import Environment, Unread, restore, restore_facts, restore_leftovers
+from breakglass.commands import restore, restore_facts, restore_leftovers
 from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.config_path import check_config_path
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.hosts_toml import compose
 from breakglass.commands.node_record import begin
 from breakglass.config import Config, Kubernetes, Nodes, Registry, Ssh, Status

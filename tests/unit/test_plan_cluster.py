@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import pin, restore, restore_facts
+from breakglass.commands import pin, pin_facts, restore, restore_facts
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, Pin, Pod
 from tests.facts import IDENTITY, NODES, lines, node
@@ -18,8 +18,8 @@ HELD = node("k8s-node1", holds=OURS)
 """The target of a pin that is complete."""
 
 
-def facts(*nodes: Node, **more: object) -> pin.Facts:
-    known = pin.Facts(
+def facts(*nodes: Node, **more: object) -> pin_facts.Facts:
+    known = pin_facts.Facts(
         "k8s-node1",
         "k8s-node1 is 10.0.20.101 (InternalIP)",
         nodes,
@@ -31,7 +31,7 @@ def facts(*nodes: Node, **more: object) -> pin.Facts:
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def pinned(known: pin.Facts) -> list[str]:
+def pinned(known: pin_facts.Facts) -> list[str]:
     return lines(pin.plan(known, identity=IDENTITY, reason="outage"))
 
 
@@ -117,7 +117,7 @@ def test_a_second_pin_has_nothing_to_do() -> None:
     ],
 )
 def test_pin_is_refused_with_its_reason_and_a_next_step(
-    known: pin.Facts, kind: type[BreakglassError], sentence: str
+    known: pin_facts.Facts, kind: type[BreakglassError], sentence: str
 ) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         pinned(known)

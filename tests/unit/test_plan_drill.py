@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, drill, drill_candidate, fetch_facts, readiness
+from breakglass.commands import drill, drill_candidate, fetch_facts, readiness
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.drill_candidate import Candidate
 from breakglass.commands.drill_facts import NAMESPACE, Facts, tidied
 from breakglass.commands.drill_removal import leftover, state
+from breakglass.commands.environment import Unread
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
 from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread, fetch, import_facts, import_image, import_names
+from breakglass.commands import fetch, import_facts, import_image, import_names
 from breakglass.commands.answering_facts import Answers
+from breakglass.commands.environment import Unread
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts, Login
 from breakglass.commands.fetch_options import Failures, choose_option
 from breakglass.errors import Integrity, Refused, Unreachable

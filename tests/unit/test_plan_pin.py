@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import pin
+from breakglass.commands import pin, pin_facts
 from breakglass.errors import BreakglassError, Busy, Refused
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin
 from breakglass.observe.pins import pin_held
@@ -20,12 +20,12 @@ def other(target: str = "k8s-node9", at: str = MINUTE_AGO) -> str:
     return Pin("bbbb", target, "somebody@laptop", at, "night").text()
 
 
-def facts(*nodes: Node, target: str = "k8s-node2", **more: object) -> pin.Facts:
-    known = pin.Facts(target, "", nodes, (), True, (), frozenset())
+def facts(*nodes: Node, target: str = "k8s-node2", **more: object) -> pin_facts.Facts:
+    known = pin_facts.Facts(target, "", nodes, (), True, (), frozenset())
     return replace(known, **more)  # type: ignore[arg-type]
 
 
-def patches(known: pin.Facts) -> list[PatchNode]:
+def patches(known: pin_facts.Facts) -> list[PatchNode]:
     plan = pin.plan(known, identity=IDENTITY, reason="outage")
     return [step for step in plan.steps if isinstance(step, PatchNode)]
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Remembered, Unread, restore, restore_facts
+from breakglass.commands import restore, restore_facts
+from breakglass.commands.environment import Remembered, Unread
 from breakglass.commands.pin_pods import nodes_with_pods, nodes_without_pods
 from breakglass.commands.restore_leftovers import left_over
 from breakglass.errors import Failed, Unreachable

@@ -6,7 +6,7 @@ import pytest
 
 from breakglass.commands.snapshot import plan, result, rotation
 from breakglass.commands.snapshot_facts import Facts
-from breakglass.commands.snapshot_save import explain
+from breakglass.commands.snapshot_pull import explain
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import LocalImages
 from breakglass.observe.leftovers import Partial

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.commands import Unread
+from breakglass.commands.environment import Unread
 from breakglass.commands.order import is_older, last_taken, next_sequence
 from breakglass.commands.snapshot import plan, rotation
 from breakglass.commands.snapshot_facts import Facts, Missing

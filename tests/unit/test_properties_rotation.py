@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
 from breakglass.commands.snapshot import plan
 from breakglass.commands.snapshot_facts import observe
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status

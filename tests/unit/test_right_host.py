@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from breakglass.cluster_name import ClusterName, kubectl_line
-from breakglass.commands.right_host import Facts, Match, fault, judge, node_of, none_fits
+from breakglass.commands.right_host import Facts, Match, fault, judge, none_fits
+from breakglass.commands.target import node_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.observe.machine_ids import MachineIds
 from breakglass.plan import Mark, PatchNode, Plan

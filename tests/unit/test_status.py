@@ -8,8 +8,9 @@ import pytest
 
 from breakglass.cli.outcome import to_json
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Unread, status_result
-from breakglass.commands.check_verdict import Asked
+from breakglass.commands import status_result
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.environment import Unread
 from breakglass.commands.fitness import Kind, Reason
 from breakglass.commands.status_facts import Facts, Seen, Source, is_stale, lacking, newest
 from breakglass.commands.status_headline import headline, line

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from breakglass.commands import Environment, import_facts, import_image
+from breakglass.commands import import_facts, import_image
 from breakglass.commands.answering_facts import Answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.verdict import Cluster, heeds_pinned, read_cluster, verdict
 from breakglass.config import Config, Kubernetes, Nodes, Ssh, Status
 from breakglass.errors import Unreachable

@@ -3,7 +3,8 @@
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check
-from breakglass.commands.check_verdict import CHECK, judge
+from breakglass.commands.check_advice import CHECK
+from breakglass.commands.check_verdict import judge
 from breakglass.config import check_tag
 from breakglass.errors import Unreachable
 

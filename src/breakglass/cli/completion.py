@@ -158,7 +158,7 @@ def _config(ctx: Any) -> "Config | None":
 
 
 def _sources(config: "Config") -> "tuple[tuple[Host, str], ...]":
-    from breakglass.commands import sources
+    from breakglass.commands.sources import sources
 
     return sources(config)
 

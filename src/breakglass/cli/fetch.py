@@ -4,9 +4,10 @@ from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, fetch, fetch_facts
+from breakglass.commands import fetch, fetch_facts
 from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
+from breakglass.commands.target import Target
 from breakglass.config import check_source
 from breakglass.errors import BreakglassError, Failed, Unreachable, worst
 from breakglass.plan import Step
@@ -33,7 +34,12 @@ def _work(
     choice = chosen(session, node, command="fetch")
     target = choice.target
     known = fetch_facts.observe(
-        session.environment, target=target, source=source, via=via, known=choice.sources
+        session.environment,
+        target=target,
+        source=source,
+        via=via,
+        known=choice.sources,
+        machine=choice.machine,
     )
     after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:

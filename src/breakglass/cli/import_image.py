@@ -3,8 +3,10 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, import_facts, import_image, import_mark, verdict
+from breakglass.commands import import_facts, import_image, import_mark, verdict
+from breakglass.commands.target import Target
 from breakglass.errors import BreakglassError
+from breakglass.observe.machine import Machine
 
 
 def run_import(
@@ -23,8 +25,11 @@ def _work(
     session: Session, *, node: str | None, tag: str, answer_pulls: bool | None
 ) -> import_image.ImportResult:
     wanted = checked_tag(tag)
-    target = chosen(session, node, command="import").target
-    after = import_into(session, target, tag=wanted, answer_pulls=answer_pulls)
+    choice = chosen(session, node, command="import")
+    target = choice.target
+    after = import_into(
+        session, target, tag=wanted, answer_pulls=answer_pulls, machine=choice.machine
+    )
     _mark(session, target)
     if not session.outcome.dry_run:
         session.screen.say(f"Next: breakglass pin {after.node}")
@@ -47,12 +52,20 @@ def _mark(session: Session, target: Target) -> None:
 
 
 def import_into(
-    session: Session, target: Target, *, tag: str | None, answer_pulls: bool | None = None
+    session: Session,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool | None = None,
+    machine: Machine | None = None,
 ) -> import_facts.Facts:
-    """Import, then print the verdict: which pods start on the node now."""
+    """Import, then print the verdict: which pods start on the node now. `machine`: the node's,
+    where it was read already.
+    """
     environment = session.environment
     answers = environment.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
-    done = session.carry_out(import_image.job(environment, target, tag=tag, answer_pulls=answers))
+    job = import_image.job(environment, target, tag=tag, answer_pulls=answers, machine=machine)
+    done = session.carry_out(job)
     if not session.outcome.dry_run:
         cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)
         records = verdict.read_records(environment, done.facts, cluster)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from breakglass.cli.journal import traces
-from breakglass.commands import Remembered
+from breakglass.commands.environment import Remembered
 from breakglass.plan import Trace
 
 _LIMIT = 5000

@@ -3,8 +3,9 @@
 from breakglass.cli.names import chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Target, pin
+from breakglass.commands import pin, pin_facts
 from breakglass.commands.job import Done
+from breakglass.commands.target import Target
 from breakglass.observe.cluster import Node
 
 
@@ -35,7 +36,7 @@ def pin_to(
     reason: str,
     yes: bool,
     nodes: tuple[Node, ...] | None = None,
-) -> Done[pin.Facts]:
+) -> Done[pin_facts.Facts]:
     """`nodes`: the cluster, where it was read already."""
     done = session.carry_out(
         pin.job(session.environment, target, reason=reason, nodes=nodes), yes=yes

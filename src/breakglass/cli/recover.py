@@ -15,8 +15,10 @@ from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import check, fetch, import_image, pin, recover
-from breakglass.commands.check_verdict import Asked, Need, Verdict
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.check_verdict import Need, Verdict
 from breakglass.commands.choose import Chosen
+from breakglass.commands.recover_own import describe
 from breakglass.config import check_node_name
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Usage
@@ -128,9 +130,7 @@ def _plan(
         screen.show(f"    {choice.why}")
         facts = recover.observe(session.environment, choice, tag=tag)
         for pin_in_force in facts.in_force:
-            screen.show(
-                f"    pinned {recover.describe(pin_in_force)}: this run goes on with that pin"
-            )
+            screen.show(f"    pinned {describe(pin_in_force)}: this run goes on with that pin")
         if facts.answers_already:
             also = ": that is restored too" if restores else ""
             screen.show(f"    {facts.node} has the image of an earlier import{also}")

@@ -14,7 +14,7 @@ from breakglass.cli.preload import preload
 from breakglass.cli.restore import restore_nodes
 from breakglass.cli.session import Session
 from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
-from breakglass.commands import recover, restore, restore_facts
+from breakglass.commands import recover, recover_own, restore, restore_facts
 from breakglass.errors import BreakglassError, Failed, Integrity, Unreachable, worst
 from breakglass.observe.cluster import Node
 from breakglass.plan import PatchNode
@@ -53,9 +53,9 @@ def run_and_restore(
         try:
             with disturbed():
                 nodes = import_and_pin(session, checklist, facts, tag=tag)
-                own = recover.with_cordoned(own, nodes)
+                own = recover_own.with_cordoned(own, nodes)
                 with checklist.doing("command"):
-                    recover.check_alone(nodes, own)
+                    recover_own.check_alone(nodes, own)
                     _run(session, checklist, command)
                     _check_still_pinned(session, own, nodes)
         except BaseException as error:  # a bug too: it is reported when all is restored
@@ -105,7 +105,7 @@ def _check_still_pinned(session: Session, own: restore_facts.Own, before: tuple[
     nothing to this node.
     """
     with suppress(Unreachable):  # then _restore_own reports it
-        for name in recover.check_still_pinned(before, session.environment.nodes(), own):
+        for name in recover_own.check_still_pinned(before, session.environment.nodes(), own):
             session.screen.warn(
                 f"{name} takes pods now: it joined, or somebody uncordoned it, while the "
                 f"command ran; what that started may have run there"

@@ -19,7 +19,7 @@ from breakglass.cli.memory import remembered
 from breakglass.cli.on_cluster import job_on, question_on
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
 from breakglass.cli.screen import Screen
-from breakglass.commands import Environment, Identity
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
 from breakglass.commands.platforms import for_nodes
 from breakglass.config import Config

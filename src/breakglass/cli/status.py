@@ -6,7 +6,8 @@ from pathlib import Path
 from breakglass.cli import journal
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import Unread, status, status_next, status_page
+from breakglass.commands import status, status_next, status_page
+from breakglass.commands.environment import Unread
 from breakglass.commands.status_result import StatusResult, result
 
 

@@ -7,7 +7,7 @@ from breakglass.commands.answering_facts import Answers
 from breakglass.commands.config_path import check_config_path
 from breakglass.commands.hosts_toml_edit import edit_hosts_toml
 from breakglass.commands.node_record import edited, restore_file
-from breakglass.observe.answering import Taken
+from breakglass.observe.answering import Site, Taken
 from breakglass.observe.containerd import Ctr
 from breakglass.plan import Host, Run, Step, script
 
@@ -43,24 +43,21 @@ def set_up(
     start: tuple[Run, ...] = ()
     if not _runs(answers, kept, targets):
         start = (_start(node, directory, ctr, port, answering.content or "", kept),)
-    paths = tuple(dict.fromkeys(site.file for site in answering.sites))
-    edits = []
-    for path in paths:
-        sharing = [site for site in answering.sites if site.file == path]
-        address = f"http://127.0.0.1:{port}"
-        edits.append(edit_hosts_toml(node, directory, sharing, answers, address))
+    sites: dict[str, list[Site]] = {}
+    for site in answering.sites:
+        sites.setdefault(site.file, []).append(site)
+    address = f"http://127.0.0.1:{port}"
+    edits = [
+        edit_hosts_toml(node, directory, sharing, answers, address) for sharing in sites.values()
+    ]
     # Files that no name concerns any more.
-    unconcerned = tuple(file for file in taken.files if file.path not in paths)
+    unconcerned = tuple(file for file in taken.files if file.path not in sites)
     undo = take_back(node, directory, replace(taken, files=unconcerned, has_responder=False))
     files = (*(edit.file for edit in edits if edit.file), *undo.taken.files)
     return Part(
         (*start, *(step for edit in edits for step in edit.steps), *undo.steps),
         tuple(note for edit in edits for note in edit.notes),
-        (
-            *warnings,
-            *(warning for edit in edits for warning in edit.warnings),
-            *undo.warnings,
-        ),
+        (*warnings, *(warning for edit in edits for warning in edit.warnings), *undo.warnings),
         replace(taken, files=tuple(sorted(files, key=lambda file: file.path)), has_responder=True),
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
 from breakglass.commands.hosts_toml_reading import endpoints, registry_of
 from breakglass.errors import Refused
 from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Environment, Unread
-from breakglass.commands.check_verdict import Asked, Elsewhere, Verdict, names
+from breakglass.commands.check_advice import Elsewhere
+from breakglass.commands.check_asked import Asked, names
+from breakglass.commands.check_verdict import Verdict
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import NoAnswer, Unreachable

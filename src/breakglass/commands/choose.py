@@ -4,17 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import Environment, Target, Unread
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.right_host import WrongHost, check, none_fits
+from breakglass.commands.target import Target, resolve, target_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf, read_shelf
 
 SECONDS = 30.0
@@ -29,6 +31,8 @@ class Chosen:
     why: str
     sources: tuple[Shelf | Unread, ...] = ()
     """What was read of the sources for the choice."""
+    machine: Machine | None = None
+    """The node's machine, where it was read for the choice."""
 
 
 def named(
@@ -45,43 +49,46 @@ def named(
     # For other names `resolve` asks the API itself.
     if nodes is None and (command == "pin" or node in hosts):
         nodes = _nodes_or_none(environment, command, node)
-    target = environment.resolve(node, nodes)
+    target = resolve(environment, node, nodes)
+    machine = None
     # The plan of a pin judges by itself: that another pin is in force comes first.
     if command != "pin":
         check(environment, target.host, target.nodes)
         if not environment.anyway:
-            _check_fits(environment, target, command)
-    return Chosen(target, f"{node} was named")
+            machine = _check_fits(environment, target, command)
+    return Chosen(target, f"{node} was named", machine=machine)
 
 
-def _check_fits(environment: Environment, target: Target, command: str) -> None:
+def _check_fits(environment: Environment, target: Target, command: str) -> Machine | None:
+    """The machine, where it was asked."""
     name, nodes = target.host.name, target.nodes or ()
     known = next((each for each in nodes if each.name == name), None)
     needs = needs_of(environment.config.nodes)
     reasons = unfit(needs, node=known)
+    machine = None
     # A drill reports each fault of the host itself as a finding.
     if not reasons and command != "drill":
-        directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, target.host, directory, needs.programs)
+        machine = read_node(environment, target.host)
         reasons = unfit(needs, node=known, machine=machine)
     if reasons:
         raise refusal(
             name, reasons, command=command, nodes=nodes, cluster=environment.cluster_name()
         )
+    return machine
 
 
 def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[Node, ...] | None:
     """The cluster; None where the API is down and the command works without it."""
-    try:
-        return environment.nodes()
-    except Unreachable as error:
-        if command == "pin":
-            raise
-        environment.note(
-            f"the API was not reached, so it is not known whether "
-            f"{environment.resolve(node, ()).host.ssh} is {node}: {error.message}"
-        )
-        return None
+    nodes, error = environment.nodes_or_error()
+    if error is None:
+        return nodes
+    if command == "pin":
+        raise error
+    environment.note(
+        f"the API was not reached, so it is not known whether "
+        f"{resolve(environment, node, ()).host.ssh} is {node}: {error.message}"
+    )
+    return None
 
 
 def choose_for(
@@ -111,9 +118,11 @@ def choose_for(
         offered=offered,
         cluster=environment.cluster_name(),
     )
-    target = environment.resolve(choice.node, nodes)
+    target = resolve(environment, choice.node, nodes)
     check(environment, target.host, nodes)  # the target of a pin was perhaps not asked
-    return Chosen(target, choice.why, sources)
+    machines = {each.node.name: each.machine for each in candidates}
+    machine = machines.get(choice.node)
+    return Chosen(target, choice.why, sources, machine if isinstance(machine, Machine) else None)
 
 
 def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
@@ -171,9 +180,9 @@ def _read(
 def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
     nodes, name = environment.config.nodes, environment.config.image.name
     try:
-        host = environment.target_of(node).host
+        host = target_of(environment, node).host
         check(environment, host, cluster)
-        machine = read_machine(environment.hosts, host, nodes.directory, ("python3", nodes.ctr[0]))
+        machine = read_node(environment, host)
         if unfit(needs_of(nodes), node=node, machine=machine):
             return Candidate(node, machine)
         shelf = read_shelf(environment.hosts, host, nodes.directory, name)

@@ -6,16 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from breakglass.commands import (
-    Environment,
-    Identity,
-    create,
-    discard,
-    enter,
-    readiness,
-    removal,
-    verify,
-)
+from breakglass.commands import readiness, room
+from breakglass.commands.containerd_steps import confirm, load
+from breakglass.commands.directory_steps import create, enter
 from breakglass.commands.drill_candidate import Candidate, renewal
 from breakglass.commands.drill_facts import NAMESPACE, Facts, observe_again, tidied
 from breakglass.commands.drill_removal import (
@@ -27,17 +20,18 @@ from breakglass.commands.drill_removal import (
     remove_namespace,
     state,
 )
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_options import Option
-from breakglass.commands.import_image import IMPORT_QUIET_SECONDS, check_usable
+from breakglass.commands.import_refusals import check_usable
 from breakglass.commands.job import Job
-from breakglass.commands.room import not_known, refusal
+from breakglass.commands.tarball_steps import discard, removal, verify
 from breakglass.config import Image, Nodes
 from breakglass.errors import BreakglassError, Integrity
 from breakglass.observe.containerd import REFERENCE
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Confirm, Plan, Run, Step, title
+from breakglass.plan import Plan, Run, Step
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ def plan(facts: Facts, option: Option, *, image: Image, nodes: Nodes, identity: 
     make = () if scratch.present else (create(node, scratch.directory),)
     # The leftovers are removed before the copy begins.
     copy = copying(tidied(facts).reach, option, image, identity)
-    load = _load(facts, tarball)
+    loading = load(scratch, tarball, ctr, into=NAMESPACE)
     out = (remove_images(node, ctr, names), remove_namespace(node, ctr))
     files = (removal(scratch, tarball), remove_directory(node, scratch.directory))
     steps = (
@@ -108,24 +102,19 @@ def plan(facts: Facts, option: Option, *, image: Image, nodes: Nodes, identity: 
         *make,
         *copy,
         verify(node, scratch.path(tarball), total_bytes=tarball.size_bytes),
-        load,
-        *_confirming(facts, image_ids),
+        loading,
+        *(confirm(facts.reach.machine, ctr, *each) for each in image_ids.items()),
         *out,
         *files,
     )
     undo: tuple[tuple[Step, Run], ...] = (
-        *((load, step) for step in (out[0], *remove_all_leases(node, ctr), out[1])),
+        *((loading, step) for step in (out[0], *remove_all_leases(node, ctr), out[1])),
         (copy[0], discard(node, scratch.directory, tarball.file)),
         (copy[0], files[0]),
         (make[0] if make else copy[0], files[1]),
     )
-    return Plan(
-        _goal(facts, option, record),
-        steps,
-        undo=undo,
-        notes=(facts.reach.how, f"source: {option}"),
-        warnings=warnings,
-    )
+    goal, notes = _goal(facts, option, record), (facts.reach.how, f"source: {option}")
+    return Plan(goal, steps, undo=undo, notes=notes, warnings=warnings)
 
 
 def result(
@@ -160,37 +149,9 @@ def _check_room(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
     images. `copying` checks the room for the tarball itself.
     """
     if facts.disk is None:
-        return (not_known(facts.node, facts.ctr.command),)
-    error = refusal(facts.node, facts.disk, tarball.size_bytes, with_tarball=True, command="drill")
-    if error is not None:
-        raise error
-    return ()
-
-
-def _load(facts: Facts, tarball: Tarball) -> Run:
-    path = facts.reach.shelf.path(tarball)
-    return Run(
-        facts.node,
-        (("gzip", "-dc", path), facts.ctr.line("images", "import", "-")),
-        IMPORT_QUIET_SECONDS,
-        total_bytes=tarball.size_bytes,
-        watch=path,
-        title=title("import", tarball.file, f" into {NAMESPACE}"),
-    )
-
-
-def _confirming(facts: Facts, image_ids: dict[str, str]) -> tuple[Confirm, ...]:
-    return tuple(
-        Confirm(
-            facts.node,
-            facts.ctr.command,
-            facts.ctr.namespace,
-            name,
-            image_id,
-            facts.reach.machine.architecture,
-            title=title("confirm", name),
-        )
-        for name, image_id in image_ids.items()
+        return (room.not_known(facts.node, facts.ctr.command),)
+    return room.check(
+        facts.node, facts.disk, tarball.size_bytes, with_tarball=True, command="drill"
     )
 
 

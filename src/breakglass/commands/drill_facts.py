@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Environment, Target, Unread, fetch_facts, readiness
+from breakglass.commands import fetch_facts, readiness
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fetch_options import designated
+from breakglass.commands.target import Target
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.containerd import Ctr, Namespace, read_disk_of_content, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine

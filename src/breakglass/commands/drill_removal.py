@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from breakglass.commands import removal, tidying
 from breakglass.commands.drill_facts import Facts
+from breakglass.commands.tarball_steps import removal, tidying
 from breakglass.observe.containerd import Ctr
 from breakglass.plan import Argv, Host, Plan, Run, Step, title
 

@@ -2,16 +2,19 @@
 there.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, removal, repoint, room, tidying
+from breakglass.commands import room
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_facts import Facts, observe_again, state, with_nodes
 from breakglass.commands.fetch_options import Failures, Option, choose_option
+from breakglass.commands.fetch_warnings import doubts
 from breakglass.commands.job import Job
-from breakglass.commands.order import is_later, is_older, last_taken
+from breakglass.commands.order import is_older
+from breakglass.commands.tarball_steps import removal, repoint, tidying
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Refused
 from breakglass.observe.shelf import Shelf, Tarball
@@ -81,7 +84,7 @@ def plan(
     source, directory, file = option.shelf.host, facts.shelf.directory, option.tarball.file
     warnings = (
         *(str(unread) for unread in facts.unread),
-        *_warnings(facts, option, tag, identity.at),
+        *doubts(facts, option, tag, identity.at),
     )
     newer = _newer(facts, option, tag)
     if newer is not None:
@@ -166,10 +169,14 @@ def _check_usable_there(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
             f"would start",
             next_step=f"choose a node of {record.platform}: breakglass fetch NODE",
         )
-    error = room.refusal(node, facts.disk, tarball.size_bytes, with_tarball=True, command="fetch")
-    if error is not None and not facts.anyway:
-        raise error
-    return (error.message,) if error else ()
+    return room.check(
+        node,
+        facts.disk,
+        tarball.size_bytes,
+        with_tarball=True,
+        command="fetch",
+        anyway=facts.anyway,
+    )
 
 
 def _steps(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:
@@ -227,30 +234,3 @@ def _newer(facts: Facts, option: Option, tag: str | None) -> Tarball | None:
 def _description(tarball: Tarball) -> str:
     origin = f"taken {tarball.record.created_at}" if tarball.record else "without sidecars"
     return f"{tarball.file}, {tarball.size_bytes / 1e6:.0f} MB, {origin}"
-
-
-def _warnings(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[str]:
-    """What is doubtful about the tarball, its source or its transport."""
-    shelf, tarball = option.shelf, option.tarball
-    if tarball.record is None:
-        yield (
-            f"{tarball.file} on {shelf.host} has no sidecars (made by the old pipeline): it is "
-            f"accepted after a full verification only, and holds no companions"
-        )
-    elif not tarball.verified:
-        yield (
-            f"{tarball.file} on {shelf.host} has {tarball.size_bytes} bytes, its sidecar says "
-            f"{tarball.record.size_bytes}"
-        )
-    for other in facts.sources:
-        last = last_taken(other.verified, at=at) if tag is None else None
-        if last is not None and is_later(last, tarball):
-            yield (
-                f"{other.host} has {last.file}, which was taken later: to have that one: "
-                f"--tag {last.tag} --from {other.host}"
-            )
-    if shelf.latest_fault and shelf.present:
-        yield f"{shelf.path_of_latest} on {shelf.host} {shelf.latest_fault}"
-    login = facts.logins.get(shelf.host.name)
-    if option.via == "operator" and login is not None and login.why_not:
-        yield f"{login.why_not}; the tarball goes through this machine"

@@ -2,10 +2,12 @@
 
 import shlex
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Identity, archive, publish
+from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.room import no_room_for_tarball
+from breakglass.commands.sources import FIRST_BYTE_SECONDS
+from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Partial, Tarball

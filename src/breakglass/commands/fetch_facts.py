@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import FIRST_BYTE_SECONDS, Environment, Target, Unread
+from breakglass.commands.environment import Environment, Unread
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import Place, named_source, other_nodes
+from breakglass.commands.sources import FIRST_BYTE_SECONDS
+from breakglass.commands.target import Target
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError
 from breakglass.observe.containerd import read_disk_of_content
-from breakglass.observe.machine import Disk, Machine, read_hashes, read_machine
+from breakglass.observe.machine import Disk, Machine, read_hashes
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.text import inert
-
-COMMANDS = ("python3", "ssh", "bash", "sha256sum")
 
 NODES_SECONDS = 30.0
 """A node that hangs is no source, and does not delay the others any longer."""
@@ -70,8 +71,6 @@ class Facts:
     """By the source's name; only where the node was asked."""
     bad: frozenset[str] = frozenset()
     """Files on the node whose content is not what their sidecars say."""
-    others_unasked: bool = False
-    """A source was named, and there are others."""
     is_named: bool = False
     """A source was named: no other is asked."""
     disk: Disk | None = None
@@ -92,8 +91,10 @@ def observe(
     source: str | None,
     via: str,
     known: tuple[Shelf | Unread, ...] = (),
+    machine: Machine | None = None,
 ) -> Facts:
-    """`source`: only this one, which may be another node. `known`: sources that were read already.
+    """`source`: only this one, which may be another node. `known`: sources that were read already;
+    so too `machine`, the node's.
     Raises Refused where there is no such source, Unreachable for the node.
     """
     node = target.host
@@ -102,7 +103,7 @@ def observe(
         places = (named_source(environment, source, node),)
     environment.note(f"looking at {node} ({node.ssh})")
     directory = environment.config.nodes.directory
-    machine = read_machine(environment.hosts, node, directory, COMMANDS)
+    machine = machine or read_node(environment, node)
     shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
     sources = read_sources(environment, node, machine, places, via=via, known=known)
     facts = Facts(
@@ -113,7 +114,6 @@ def observe(
         sources.shelves,
         sources.unread,
         sources.logins,
-        others_unasked=source is not None and len(environment.sources) > 1,
         is_named=source is not None,
         disk=read_disk_of_content(environment.hosts, node, environment.ctr),
         anyway=environment.anyway,
@@ -125,7 +125,7 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The node read anew. The sources are not asked again: a source that goes down meanwhile
     changes no plan.
     """
-    machine = read_machine(environment.hosts, facts.node, facts.shelf.directory, COMMANDS)
+    machine = read_node(environment, facts.node)
     shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
     disk = read_disk_of_content(environment.hosts, facts.node, environment.ctr)
     return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf, disk=disk))

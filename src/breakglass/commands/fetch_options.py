@@ -169,7 +169,7 @@ def _when_sources_are_back(facts: Facts, tag: str | None) -> str:
     steps = [
         unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step
     ]
-    if facts.others_unasked:
+    if facts.is_named:
         when = "the other sources were not asked"
     elif len(facts.unread) > 1:
         when = "once one of them is back"

@@ -1,6 +1,6 @@
 """Whether a node has the image under every name that pods use."""
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
 from breakglass.observe.containerd import read_containerd, read_targets
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record

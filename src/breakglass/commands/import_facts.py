@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from breakglass.commands import Environment, Target
 from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
+from breakglass.commands.node_machine import read_node
+from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
-from breakglass.observe.machine import Disk, Machine, read_machine
+from breakglass.observe.machine import Disk, Machine
 from breakglass.observe.shelf import Shelf, Tarball, read_shelf
 from breakglass.plan import Host
 
@@ -36,8 +38,11 @@ def observe(
     tag: str | None,
     answer_pulls: bool,
     shelf: Shelf | None = None,
+    machine: Machine | None = None,
 ) -> Facts:
-    """`shelf`: what the node's directory will be by then, where it is not to be read now."""
+    """`shelf`: what the node's directory will be by then, where it is not to be read now.
+    `machine`: the node's, where it was read already.
+    """
     return _observe(
         environment,
         target.host,
@@ -46,6 +51,7 @@ def observe(
         answer_pulls=answer_pulls,
         before=None,
         shelf=shelf,
+        machine=machine,
     )
 
 
@@ -84,23 +90,18 @@ def _observe(
     answer_pulls: bool,
     before: Answers | None,
     shelf: Shelf | None = None,
+    machine: Machine | None = None,
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
     nodes, image = environment.config.nodes, environment.config.image
-    machine = _read_machine(environment, host)
+    machine = machine or read_node(environment, host)
+    _check_programs(environment, machine)
     shelf = shelf or read_shelf(environment.hosts, host, nodes.directory, image.name)
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()
     expected = expected_images(tarball, names)
-    keeps = tuple(dict.fromkeys(keep_name(image_id) for image_id in expected.values()))
-    containerd = read_containerd(
-        environment.hosts,
-        host,
-        environment.ctr,
-        names=(*expected, *keeps),
-        architecture=machine.architecture,
-    )
+    containerd = _read_containerd(environment, machine, expected)
     answers = read_answers(
         environment,
         host,
@@ -111,28 +112,30 @@ def _observe(
     )
     disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     return Facts(
-        host,
-        how,
-        machine,
-        shelf,
-        tarball,
-        names,
-        containerd,
-        answers,
-        disk,
-        environment.anyway,
+        host, how, machine, shelf, tarball, names, containerd, answers, disk, environment.anyway
     )
 
 
-def _read_machine(environment: Environment, host: Host) -> Machine:
-    """Raises Refused where a command is missing that import runs there."""
-    nodes = environment.config.nodes
-    commands = ("python3", "bash", "gzip", nodes.ctr[0])
-    machine = read_machine(environment.hosts, host, nodes.directory, commands)
-    missing = [command for command in commands if command not in machine.commands]
+def _read_containerd(
+    environment: Environment, machine: Machine, expected: dict[str, str]
+) -> Containerd:
+    """Of the names that import gives, and of the private names that keep their images."""
+    keeps = dict.fromkeys(keep_name(image_id) for image_id in expected.values())
+    return read_containerd(
+        environment.hosts,
+        machine.host,
+        environment.ctr,
+        names=(*expected, *keeps),
+        architecture=machine.architecture,
+    )
+
+
+def _check_programs(environment: Environment, machine: Machine) -> None:
+    """Raises Refused where a program is missing that import runs there."""
+    programs = ("python3", "bash", "gzip", environment.config.nodes.ctr[0])
+    missing = [program for program in programs if program not in machine.commands]
     if missing:
         raise Refused(
-            f"{host} has no {', '.join(missing)}",
-            next_step=f"install it on {host}, or choose another node",
+            f"{machine.host} has no {', '.join(missing)}",
+            next_step=f"install it on {machine.host}, or choose another node",
         )
-    return machine

@@ -5,13 +5,15 @@ recorded image ID.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, Target, enter, room, verify
 from breakglass.commands.answering import Part, set_up, take_back
+from breakglass.commands.containerd_steps import confirm, load
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
+from breakglass.commands.import_refusals import check_room, check_usable, no_tarball
 from breakglass.commands.import_steps import (
     await_marks,
-    confirm,
     give_names,
     keep_images,
     names_to_give,
@@ -20,19 +22,15 @@ from breakglass.commands.import_steps import (
 )
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import begin, end
+from breakglass.commands.tarball_steps import verify
+from breakglass.commands.target import Target
 from breakglass.config import Nodes
-from breakglass.errors import BreakglassError, Integrity, Refused
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Plan, Run, Step, title
-
-IMPORT_QUIET_SECONDS = 600.0
-"""`ctr images import` prints nothing until it has unpacked everything; how far it has read is shown
-meanwhile.
-"""
+from breakglass.plan import Plan, Run, Step
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,19 @@ class ImportResult:
 
 
 def job(
-    environment: Environment, target: Target, *, tag: str | None, answer_pulls: bool
+    environment: Environment,
+    target: Target,
+    *,
+    tag: str | None,
+    answer_pulls: bool,
+    machine: Machine | None = None,
 ) -> Job[Facts]:
+    """`machine`: the node's, where it was read already."""
     nodes, identity = environment.config.nodes, environment.identity
     return Job(
-        observe=partial(observe, environment, target, tag=tag, answer_pulls=answer_pulls),
+        observe=partial(
+            observe, environment, target, tag=tag, answer_pulls=answer_pulls, machine=machine
+        ),
         decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
         observe_again=partial(observe_again, environment, tag=tag, answer_pulls=answer_pulls),
         state=state,
@@ -64,14 +70,18 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
     """
     node, shelf, tarball = facts.node, facts.shelf, facts.tarball
     if tarball is None or tarball.record is None or not tarball.verified:
-        raise _no_tarball(facts, tag)
+        raise no_tarball(facts, tag)
     check_usable(tarball.file, tarball.record, facts.machine, name=facts.names[0])
     ctr = Ctr(nodes.ctr, nodes.namespace)
     expected = expected_images(tarball, facts.names)
     importing, undo = _import_steps(facts, tarball, tarball.record, ctr, nodes)
-    doubts = _check_room(facts, tarball, ctr) if _load(facts, tarball, ctr) in importing else ()
+    doubts = (
+        check_room(facts, tarball, ctr)
+        if load(facts.shelf, tarball, ctr, into="containerd") in importing
+        else ()
+    )
     answering = _answering(facts, expected, ctr, nodes)
-    settling = _settling_steps(facts, expected, ctr, nodes, answering)
+    settling = _settling_steps(facts, expected, ctr, answering)
     goal = _goal(facts, tarball.record, expected)
     if not (importing or settling):
         return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
@@ -85,20 +95,6 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         notes=(facts.how, source, *answering.notes),
         warnings=(*doubts, *answering.warnings),
     )
-
-
-def _check_room(facts: Facts, tarball: Tarball, ctr: Ctr) -> tuple[str, ...]:
-    """Warnings. Raises Refused where the import would leave so little room that kubelet begins to
-    delete images.
-    """
-    if facts.disk is None:
-        return (room.not_known(facts.node, ctr.command),)
-    error = room.refusal(
-        facts.node, facts.disk, tarball.size_bytes, with_tarball=False, command="import"
-    )
-    if error is not None and not facts.anyway:
-        raise error
-    return (error.message,) if error else ()
 
 
 def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
@@ -122,11 +118,11 @@ def _import_steps(
     source = source_name(facts, wanting)
     companions = dict(record.companions)
     loads = source in wanting or any(name in wanting for name in companions)
-    load = _load(facts, tarball, ctr)
+    loading = load(facts.shelf, tarball, ctr, into="containerd")
     loaded = {*companions, *record.references} if loads else set()
-    naming = give_names(facts, ctr, wanting, source=source, loaded=loaded, load=load)
+    naming = give_names(facts, ctr, wanting, source=source, loaded=loaded, load=loading)
     confirming = [
-        confirm(facts, nodes, name, expected[name])
+        confirm(facts.machine, ctr, name, expected[name])
         for name in (source, *companions)
         if name in wanting
     ]
@@ -138,7 +134,7 @@ def _import_steps(
         *((verifying,) if loads else ()),
         *recording,
         *naming.keeping,
-        *((load,) if loads else ()),
+        *((loading,) if loads else ()),
         *confirming,
         *naming.tagging,
         *await_marks(facts, ctr, expected, wanting),
@@ -146,20 +142,8 @@ def _import_steps(
     return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
 
 
-def _load(facts: Facts, tarball: Tarball, ctr: Ctr) -> Run:
-    path = facts.shelf.path(tarball)
-    return Run(
-        facts.node,
-        (("gzip", "-dc", path), ctr.line("images", "import", "-")),
-        IMPORT_QUIET_SECONDS,
-        total_bytes=tarball.size_bytes,
-        watch=path,
-        title=title("import", tarball.file, " into containerd"),
-    )
-
-
 def _settling_steps(
-    facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes, answering: Part
+    facts: Facts, expected: dict[str, str], ctr: Ctr, answering: Part
 ) -> tuple[Step, ...]:
     """What follows once every name means its image. What fails here is not undone."""
     wanting = names_to_give(facts, expected)
@@ -167,7 +151,7 @@ def _settling_steps(
     stale = (name for name in sorted(facts.containerd.targets) if name.startswith(KEEP))
     return (
         *(untag(facts.node, ctr, name) for name in names_to_remove(facts, wanting)),
-        *keep_images(facts, expected, source_name(facts, wanting), ctr, nodes),
+        *keep_images(facts, expected, source_name(facts, wanting), ctr),
         *answering.steps,
         # Last: until then the responder may still answer with the images of these names.
         *(untag(facts.node, ctr, name) for name in stale if name not in keeps),
@@ -191,29 +175,6 @@ def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
         replace(taken, is_recorded=True, is_begun=True, namespace=namespace),
         tuple(sorted(keeps | others)),
     )
-
-
-def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> None:
-    """Raises Refused where pods could not use what is recorded: it is for another architecture, or
-    under another name.
-    """
-    if record.platform != machine.platform:
-        raise Refused(
-            (
-                f"{file} is for {record.platform}, {machine.host} is {machine.platform}: no pod "
-                f"would start"
-            ),
-            state="Nothing was changed: the names in containerd are as they were.",
-            next_step=f"choose a node of {record.platform}",
-        )
-    if name not in record.references:
-        raise Refused(
-            f"{file} holds {', '.join(record.references)}, not {name}",
-            next_step=(
-                f"image.repository in the configuration is not what the tarball was made with; "
-                f"with it set to {record.references[0].rpartition(':')[0]} the import works"
-            ),
-        )
 
 
 def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -> Part:
@@ -264,29 +225,3 @@ def _meaning(facts: Facts, name: str, recorded: str | None) -> str:
     if image_id == recorded:
         return "the recorded image"
     return f"another image ({image_id or 'its content is not whole'})"
-
-
-def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
-    node, shelf = facts.node, facts.shelf
-    others = ", ".join(tarball.tag for tarball in shelf.verified)
-    record = facts.tarball.record if facts.tarball else None
-    if facts.tarball is not None and record is not None:
-        return Integrity(
-            f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "
-            f"sidecar says {record.size_bytes}",
-            next_step=f"run: breakglass fetch {node} --tag {facts.tarball.tag}",
-        )
-    if facts.tarball is not None:
-        message = (
-            f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so it is not known what "
-            f"it is"
-        )
-    elif tag is None:
-        message = (
-            f"{node} has no tarball: {shelf.path_of_latest} {shelf.latest_fault or 'is missing'}"
-        )
-    else:
-        message = f"{node} has no {shelf.name}-{tag}" + (f" (it has {others})" if others else "")
-    return Refused(
-        message, next_step=f"run: breakglass fetch {node}" + (f" --tag {tag}" if tag else "")
-    )

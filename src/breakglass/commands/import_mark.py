@@ -4,7 +4,7 @@ from any machine.
 
 from dataclasses import dataclass, replace
 
-from breakglass.commands import Environment, Identity
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Job
 from breakglass.observe.cluster import Node
 from breakglass.observe.pins import Hold

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from breakglass.commands.containerd_steps import confirm
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
-from breakglass.config import Nodes
 from breakglass.observe.containerd import PINNED, Ctr
-from breakglass.plan import Confirm, Purpose, Run, Step, script, title
+from breakglass.plan import Purpose, Run, Step, script, title
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ def names_to_remove(facts: Facts, wanting: list[str]) -> list[str]:
     return sorted(present | {kept_name(name) for name in wanting if name in targets})
 
 
-def keep_images(
-    facts: Facts, expected: dict[str, str], source: str, ctr: Ctr, nodes: Nodes
-) -> tuple[Step, ...]:
+def keep_images(facts: Facts, expected: dict[str, str], source: str, ctr: Ctr) -> tuple[Step, ...]:
     """Each image has a private name that carries the label; it stays whatever happens to the
     other names.
     """
@@ -122,22 +120,10 @@ def keep_images(
         if present.image_ids.get(keep) != image_id or keep not in present.unpacked:
             steps += [
                 tag(facts.node, ctr, name, keep),
-                confirm(facts, nodes, keep, image_id),
+                confirm(facts.machine, ctr, keep, image_id),
             ]
         elif keep in present.pinned:
             continue
         line = ctr.line("images", "label", keep, PINNED)
         steps.append(Run(facts.node, (line,), title=title("label", keep)))
     return tuple(steps)
-
-
-def confirm(facts: Facts, nodes: Nodes, name: str, image_id: str) -> Confirm:
-    return Confirm(
-        facts.node,
-        nodes.ctr,
-        nodes.namespace,
-        name,
-        image_id,
-        facts.machine.architecture,
-        title=title("confirm", name),
-    )

@@ -2,13 +2,10 @@
 that was fetched to it.
 """
 
-from breakglass.commands import Environment
-from breakglass.errors import Refused, Unreachable
-from breakglass.observe.cluster import Node
+from breakglass.commands.environment import Environment
+from breakglass.commands.target import MOST_NODES, resolve
+from breakglass.errors import Refused
 from breakglass.plan import Host
-
-LIMIT = 50
-"""So many nodes are asked."""
 
 Place = tuple[Host, str]
 """A source: the host, and its directory of tarballs."""
@@ -16,12 +13,12 @@ Place = tuple[Host, str]
 
 def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
     """Every other node that nodes.hosts or the API names."""
-    cluster = _cluster(environment)
+    cluster, _ = environment.nodes_or_error()
     names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
     directory = environment.config.nodes.directory
     return tuple(
-        (environment.resolve(name, cluster).host, directory)
-        for name in list(names)[:LIMIT]
+        (resolve(environment, name, cluster).host, directory)
+        for name in list(names)[:MOST_NODES]
         if name != node.name
     )
 
@@ -35,10 +32,3 @@ def named_source(environment: Environment, name: str, node: Host) -> Place:
     if name not in places:
         raise Refused(f"there is no source {name}", next_step=f"one of: {', '.join(places)}")
     return places[name]
-
-
-def _cluster(environment: Environment) -> tuple[Node, ...]:
-    try:
-        return environment.nodes()
-    except Unreachable:
-        return ()

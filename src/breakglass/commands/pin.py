@@ -4,49 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.cluster_name import ClusterName
-from breakglass.commands import Environment, Identity, Target
-from breakglass.commands.fitness import NONE, Needs, needs_of, refusal, unfit, warning
-from breakglass.commands.image_names import missing_names, repository_of
+from breakglass.commands.environment import Environment, Identity
+from breakglass.commands.fitness import refusal, unfit, warning
 from breakglass.commands.job import Job
 from breakglass.commands.pin_claim import check_no_other_pin, claim_first
+from breakglass.commands.pin_facts import Facts, observe, observe_again, without_newcomers
 from breakglass.commands.pin_pods import nodes_with_pods
 from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
-from breakglass.commands.right_host import check as check_right_host
-from breakglass.errors import Refused, Unreachable
-from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_pods
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.commands.rights import may_not_patch
+from breakglass.commands.target import Target
+from breakglass.errors import Refused
+from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pin_held
-from breakglass.observe.shelf import read_shelf
-from breakglass.observe.volumes import Volume, read_volumes, tied_elsewhere
+from breakglass.observe.volumes import tied_elsewhere
 from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
-
-
-@dataclass(frozen=True)
-class Facts:
-    target: str
-    how: str
-    nodes: tuple[Node, ...]
-    missing: tuple[str, ...]
-    """Names that pods use and that do not resolve on the target."""
-    may_patch: bool | None
-    """None: the API would not say."""
-    pods: tuple[Pod, ...] | None
-    """None: they could not be read."""
-    repositories: frozenset[str]
-    """What the pods call the image, without tags."""
-    volumes: tuple[Volume, ...] | None = ()
-    """Those that only some nodes can serve. None: they could not be read."""
-    machine: Machine | None = None
-    """The target's host; None: not looked at."""
-    needs: Needs = NONE
-    anyway: bool = False
-    """A target that does not fit is a warning."""
-    newcomers: tuple[str, ...] = ()
-    """Nodes that joined while the pin was at work: no part of what it promised."""
-    cluster: ClusterName | None = None
-    was_free: bool = False
-    """Whether no other pin was in force when this was read before."""
 
 
 @dataclass(frozen=True)
@@ -73,68 +44,6 @@ def job(
         observe_after=observe_after,
         state=state,
         question=f"Cordon these nodes, so that pods are scheduled on {target.host} only?",
-    )
-
-
-def observe(
-    environment: Environment, target: Target, *, nodes: tuple[Node, ...] | None = None
-) -> Facts:
-    """`nodes`: the cluster, where it was read already. Raises Unreachable."""
-    nodes = environment.nodes() if nodes is None else nodes
-    host = target.host
-    node = next((node for node in nodes if node.name == host.name), None)
-    may_patch = environment.may_patch()
-    try:
-        pods: tuple[Pod, ...] | None = read_pods(environment.cluster)
-    except Unreachable:
-        pods = None
-    missing: tuple[str, ...] = ()
-    volumes = _volumes(environment)
-    needs = needs_of(environment.config.nodes)
-    machine = None
-    if node and may_patch is not False and (environment.anyway or not unfit(needs, node=node)):
-        environment.note(f"looking at {host} ({host.ssh})")
-        check_right_host(environment, host, nodes)
-        directory = environment.config.nodes.directory
-        machine = read_machine(environment.hosts, host, directory, needs.programs)
-        if environment.anyway or not unfit(needs, machine=machine):
-            shelf = read_shelf(environment.hosts, host, directory, environment.config.image.name)
-            missing = missing_names(environment, machine, shelf)
-    return Facts(
-        host.name,
-        target.how,
-        nodes,
-        missing,
-        may_patch,
-        pods,
-        frozenset(repository_of(name) for name in environment.config.image.names("any")),
-        volumes,
-        machine,
-        needs,
-        environment.anyway,
-        cluster=environment.cluster_name(),
-    )
-
-
-def _volumes(environment: Environment) -> tuple[Volume, ...] | None:
-    try:
-        return read_volumes(environment.cluster)
-    except Unreachable:
-        return None
-
-
-def observe_again(environment: Environment, facts: Facts) -> Facts:
-    """The nodes read anew."""
-    return replace(facts, nodes=environment.nodes(), was_free=True)
-
-
-def without_newcomers(now: Facts, before: Facts) -> Facts:
-    """What was read after the patches, of the nodes that there were before them."""
-    known = {node.name for node in before.nodes}
-    return replace(
-        now,
-        nodes=tuple(node for node in now.nodes if node.name in known),
-        newcomers=tuple(node.name for node in now.nodes if node.name not in known),
     )
 
 
@@ -180,10 +89,7 @@ def _target(facts: Facts) -> Node:
             next_step="one of: " + ", ".join(node.name for node in facts.nodes),
         )
     if facts.may_patch is False:
-        raise Unreachable(
-            "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-            next_step="bind the ClusterRole in docs/security.md to this identity",
-        )
+        raise may_not_patch()
     return target
 
 

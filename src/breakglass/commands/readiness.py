@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from breakglass.commands import Environment
 from breakglass.commands.answering import set_up
 from breakglass.commands.answering_facts import Answers, read_answers
+from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import Login
 from breakglass.commands.fitness import Needs, Reason, in_words, unfit
+from breakglass.commands.rights import BIND_ROLE
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
 from breakglass.observe.containerd import Ctr
@@ -164,7 +165,7 @@ def _rights(readings: Readings) -> Check:
             "rights",
             Unreachable(
                 "the API does not let us patch nodes, so pin would not work",
-                next_step="bind the ClusterRole in docs/security.md to this identity",
+                next_step=BIND_ROLE,
             ),
         )
     return Check("rights", "the API lets us patch nodes")

@@ -6,24 +6,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from breakglass.commands import (
-    Environment,
-    Identity,
-    Target,
     check_verdict,
     fetch,
     fetch_facts,
     import_facts,
     import_image,
     pin,
+    pin_facts,
     restore,
     restore_facts,
 )
-from breakglass.commands.check_verdict import RECOVER, Asked, Need, Verdict
+from breakglass.commands.check_advice import RECOVER, without_api
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.check_verdict import Need, Verdict
 from breakglass.commands.choose import Chosen, choose_for, named
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.fetch_options import Option
+from breakglass.commands.recover_own import check_alone
+from breakglass.commands.target import Target
 from breakglass.config import Config
-from breakglass.errors import Failed, Refused, Unreachable
-from breakglass.observe.cluster import Node, Pin, parse_pin
+from breakglass.errors import Refused, Unreachable
+from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.pins import pins_in_force
 from breakglass.plan import Host, PatchNode, Plan, Step
 
@@ -43,7 +46,7 @@ class Facts:
     """The node as it is, with the tarball that will be there by then; None where that is
     known only after the fetch.
     """
-    pinning: pin.Facts
+    pinning: pin_facts.Facts
     """The cluster as it is, and a node that will have the image by then."""
 
     @property
@@ -113,7 +116,7 @@ def choose(environment: Environment, *, node: str | None) -> Chosen:
         nodes = environment.nodes()
     except Unreachable as error:
         known = environment.config.nodes.hosts
-        advice, commands = check_verdict.without_api((node,) if node else tuple(known))
+        advice, commands = without_api((node,) if node else tuple(known))
         raise Unreachable(
             f"recover pins through the API server, which was not reached: {error.message}",
             next_step="\n".join((advice, *commands)),
@@ -127,7 +130,12 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
     """Everything that the whole plan is made of."""
     target = chosen.target
     fetching = fetch_facts.observe(
-        environment, target=target, source=None, via="auto", known=chosen.sources
+        environment,
+        target=target,
+        source=None,
+        via="auto",
+        known=chosen.sources,
+        machine=chosen.machine,
     )
     fetching, option, others = fetch.choose_source(
         environment, fetching, tag=tag, via="auto", failed={}
@@ -140,19 +148,13 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
             tag=tag,
             answer_pulls=environment.config.nodes.answer_pulls,
             shelf=shelf,
+            machine=fetching.machine,
         )
         if shelf is not None
         else None
     )
-    pinning = pin.observe(environment, target, nodes=target.nodes)
-    return Facts(
-        replace(target, nodes=pinning.nodes),
-        fetching,
-        option,
-        others,
-        into,
-        replace(pinning, missing=()),
-    )
+    pinning = pin_facts.observe(environment, target, nodes=target.nodes, machine=fetching.machine)
+    return Facts(replace(target, nodes=pinning.nodes), fetching, option, others, into, pinning)
 
 
 def plan(
@@ -197,59 +199,6 @@ def own_of(facts: Facts, identity: Identity) -> restore_facts.Own:
     own = restore_facts.Own(facts.node, identity.run)
     check_alone(facts.pinning.nodes, own)
     return own
-
-
-def with_cordoned(own: restore_facts.Own, nodes: tuple[Node, ...]) -> restore_facts.Own:
-    """`nodes`: as this run's pin has left them. What it has cordoned is undone, even where
-    somebody removes our annotation meanwhile.
-    """
-    marked = restore_facts.Facts(nodes, None, own=own).marked()
-    busy = (node.name for node in marked if parse_pin(node.mark.annotation or "").had_pods)
-    return replace(own, cordoned=tuple(node.name for node in marked), busy=tuple(busy))
-
-
-def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
-    """Raises Refused where another run has pinned the same node: who ends first would take the pin
-    from the other.
-    """
-    other = next((pin for pin in pins_in_force(nodes) if pin.run != own.run), None)
-    if other is not None:
-        raise Refused(
-            (
-                f"{other.target} is pinned already, {describe(other)}; with a command this run "
-                f"would remove somebody else's pin when it ends"
-            ),
-            next_step=(
-                f"if that run is dead or done: breakglass restore, then this again; else run the "
-                f"command by itself, or join it without a command: breakglass recover {own.host}"
-            ),
-        )
-
-
-def describe(pin: Pin) -> str:
-    return f"since {pin.at} by {pin.by}" + (f", reason: {pin.reason}" if pin.reason else "")
-
-
-def check_still_pinned(
-    before: tuple[Node, ...], now: tuple[Node, ...], own: restore_facts.Own
-) -> tuple[str, ...]:
-    """Nodes beside the target that take pods now. Raises Failed when the whole pin was removed
-    while the command ran.
-    """
-    pinned, standing = (
-        restore_facts.Facts(nodes, None, own=own).marked() for nodes in (before, now)
-    )
-    if pinned and not standing:
-        raise Failed(
-            (
-                "somebody removed the pin while the command ran, so what it started may have "
-                "run on other nodes"
-            ),
-            next_step=f"see where it ran; then, if need be: breakglass recover {own.host}",
-        )
-    return tuple(
-        node.name for node in now if node.name != own.host.name and not node.mark.unschedulable
-    )
 
 
 def _nodes_then(nodes: Iterable[Node], steps: Iterable[Step]) -> tuple[Node, ...]:

@@ -3,13 +3,16 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, restore_cluster
+from breakglass.commands import restore_cluster
 from breakglass.commands.answering import take_back
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_names import untag
 from breakglass.commands.job import Job
 from breakglass.commands.node_record import end
 from breakglass.commands.restore_facts import Facts, Own, Site, observe, observe_again
-from breakglass.commands.restore_leftovers import left_alone, left_on_node, may_not_patch
+from breakglass.commands.restore_leftovers import left_alone, left_on_node
+from breakglass.commands.rights import may_not_patch
 from breakglass.config import Nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.plan import PatchNode, Plan, Run, Step, title

@@ -1,13 +1,14 @@
 """What restore reads: the cluster, and what breakglass has set up on the nodes."""
 
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Environment, Remembered, Unread, check, check_verdict
+from breakglass.commands import check, check_verdict
+from breakglass.commands.environment import Environment, Remembered, Unread
 from breakglass.commands.import_names import OURS
 from breakglass.commands.pin_pods import nodes_without_pods
+from breakglass.commands.restore_hosts import Looks, hosts_to_look_at
 from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.commands.whole_cluster import another_context, doubt
@@ -16,11 +17,8 @@ from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
 from breakglass.observe.answering import Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin, read_pods
 from breakglass.observe.containerd import Ctr, read_targets
-from breakglass.observe.pins import pins_of, run_of
+from breakglass.observe.pins import run_of
 from breakglass.plan import Host
-
-MOST_HOSTS = 50
-"""So many are asked, if nothing names them."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +114,12 @@ class Facts:
 
 def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None = None) -> Facts:
     """Reads the cluster and the record of every node; with `names` or `own` only of theirs."""
-    nodes, api = _nodes(environment)
+    nodes, api = environment.nodes_or_error()
     remembered = environment.remembered()
     if not names and not own:
         api = api or check_cluster(nodes, remembered, environment.cluster_name())
         nodes = nodes if api is None else ()
-    looks = _Looks([own.host]) if own else _hosts(environment, nodes, names, remembered)
+    looks = Looks([own.host]) if own else hosts_to_look_at(environment, nodes, names, remembered)
     hosts = looks.hosts
     more = f" and {len(hosts) - 6} more" if len(hosts) > 6 else ""
     environment.note(f"looking at {', '.join(str(host) for host in hosts[:6])}{more}")
@@ -150,7 +148,7 @@ def observe(environment: Environment, *, names: tuple[str, ...], own: Own | None
 
 def observe_again(environment: Environment, facts: Facts) -> Facts:
     """The cluster, and the nodes on which breakglass has set up anything."""
-    nodes, api = _nodes(environment) if facts.api is None else ((), facts.api)
+    nodes, api = environment.nodes_or_error() if facts.api is None else ((), facts.api)
     clean = tuple(site for site in facts.sites if site.is_clean)
     sites, unread = _sites(environment, [site.host for site in facts.sites if not site.is_clean])
     return replace(
@@ -207,71 +205,6 @@ def check_cluster(
         f"{', '.join(sorted(remembered.cordoned))}; it has {len(names)} others",
         next_step="see whether this is the right cluster: kubectl config current-context",
     )
-
-
-def _nodes(environment: Environment) -> tuple[tuple[Node, ...], Unreachable | None]:
-    try:
-        return environment.nodes(), None
-    except Unreachable as error:
-        return (), error
-
-
-@dataclass(frozen=True)
-class _Looks:
-    """The hosts to look at."""
-
-    hosts: list[Host]
-    lost: list[Unread] = field(default_factory=list)
-    """Names with something of ours that lead to no host."""
-    ours: frozenset[str] = frozenset()
-    """Names of hosts on which there is something of ours, as the API or the journal says."""
-    left_out: int = 0
-
-
-def _hosts(
-    environment: Environment,
-    nodes: tuple[Node, ...],
-    names: tuple[str, ...],
-    remembered: Remembered,
-) -> _Looks:
-    """Each machine once, however often it is named: all on which something of ours is known, also
-    where they have left the cluster, and so many of the others.
-    """
-    if names:
-        return _Looks(_distinct([environment.resolve(name, nodes or None).host for name in names]))
-    targets = together([partial(environment.target_of, node) for node in nodes])
-    known = {target.host.name: target.host for target in targets if target}
-    configured = environment.config.nodes.hosts
-    # Of a node that has left the cluster, the journal would speak for ever.
-    left = {name for name in remembered.hosts if nodes and name not in {*known, *configured}}
-    ours = _with_marks(nodes) | remembered.hosts - left
-    others = [*left, *(name for name in {**known, **configured} if name not in ours)]
-    room = max(0, MOST_HOSTS - len(ours))
-    hosts, lost = [], []
-    for name in (*sorted(ours), *others[:room]):
-        try:
-            hosts.append(known.get(name) or environment.resolve(name, nodes or None).host)
-        except BreakglassError as error:
-            lost += [Unread(name, error)] if name in ours else []
-    return _Looks(_distinct(hosts), lost, frozenset(ours), len(others[room:]))
-
-
-def _with_marks(nodes: tuple[Node, ...]) -> set[str]:
-    """Nodes that carry an annotation of ours, and the targets that these name."""
-    marked = set()
-    for node in nodes:
-        if node.mark.annotation is not None or node.mark.holds is not None:
-            marked.add(node.name)
-            with suppress(Refused):  # restore removes an annotation that it cannot read as well
-                marked |= {pin.target for pin in pins_of(node.mark)}
-    return marked
-
-
-def _distinct(hosts: list[Host]) -> list[Host]:
-    distinct: dict[str, Host] = {}
-    for host in hosts:
-        distinct.setdefault(host.ssh, host)
-    return list(distinct.values())
 
 
 def _sites(

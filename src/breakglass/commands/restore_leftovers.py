@@ -3,6 +3,7 @@
 from breakglass.commands.node_record import edited
 from breakglass.commands.restore_cluster import unclear, unclear_nodes
 from breakglass.commands.restore_facts import Facts, Site
+from breakglass.commands.rights import may_not_patch
 from breakglass.config import Nodes
 from breakglass.errors import BreakglassError, Failed, Unreachable
 from breakglass.observe.answering import MARK
@@ -16,35 +17,25 @@ def left_over(
     """What could not be undone, though all that was planned was done. With names, a cluster that
     was not reached does not count.
     """
-    sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
-    sentences += left_alone(facts)
     unreached = [str(unread) for unread in facts.unread if unread not in facts.wrong_hosts]
     if facts.api and not names:
         unreached.append(f"the API: {facts.api.message}")
+    # COMMAND's run knows what it has cordoned, so a cordon that is left is its own.
+    uncordon = [] if facts.own is None else unclear_nodes(facts, names)
+    sentences = [sentence for site in facts.sites for sentence in left_on_node(site, nodes)]
+    sentences += left_alone(facts)
     if facts.may_patch is False and facts.marked(names):
         sentences.append(may_not_patch().message)
-    uncordon = []
-    if facts.own is not None:
-        # COMMAND's run knows what it has cordoned, so a cordon that is left is its own.
-        uncordon = unclear_nodes(facts, names)
-        sentences += [unclear(node) for node in uncordon]
+    sentences += [unclear(node) for node in uncordon]
     if not unreached and not sentences:
         return None
     not_reached = [f"not reached: {'; '.join(unreached)}"] if unreached else []
     message = "; ".join([*sentences, *not_reached])
-    again = " ".join(["breakglass restore", *names])
-    if unreached:
-        retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
-    else:
-        retry = f"then: {again}"
     by_hand = [f"kubectl uncordon {node.name}" for node in uncordon]
     if facts.api and facts.api.next_step and not names:
         by_hand.append(facts.api.next_step)
     by_hand += [line for site in facts.sites for line in _to_type(site, nodes)]
-    if facts.wrong_hosts:
-        by_hand += dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts)
-        retry += f"; where it is the right machine all the same: {again} --anyway"
-    next_step = "; ".join([*by_hand, retry])
+    next_step = "; ".join([*by_hand, *_again(facts, names, is_unreached=bool(unreached))])
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):
         return Unreachable(message, next_step=next_step)
@@ -52,6 +43,18 @@ def left_over(
     if done.steps:
         state = "All else was restored."
     return Failed(message, state=state, next_step=next_step)
+
+
+def _again(facts: Facts, names: tuple[str, ...], *, is_unreached: bool) -> list[str]:
+    """What to do about hosts that are other machines, and when to restore once more."""
+    again = " ".join(["breakglass restore", *names])
+    if is_unreached:
+        retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
+    else:
+        retry = f"then: {again}"
+    if facts.wrong_hosts:
+        retry += f"; where it is the right machine all the same: {again} --anyway"
+    return [*dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts), retry]
 
 
 def left_alone(facts: Facts) -> list[str]:
@@ -96,10 +99,3 @@ def _to_type(site: Site, nodes: Nodes) -> list[str]:
             site.host.by_hand(*Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names))
         )
     return lines
-
-
-def may_not_patch() -> Unreachable:
-    return Unreachable(
-        "the API lets us list nodes but not patch them: the right patch on nodes is missing",
-        next_step="bind the ClusterRole in docs/security.md to this identity",
-    )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from breakglass.cluster_name import ClusterName, kubectl_line
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
+from breakglass.commands.target import node_of
 from breakglass.commands.whole_cluster import another_context
 from breakglass.errors import Refused
 from breakglass.observe.cluster import Node
@@ -94,14 +95,6 @@ def fault(facts: Facts) -> WrongHost | None:
         )
         next_step = f"{_correct_the_address(facts)}; or {another_context(facts.cluster)}"
     return WrongHost(message, next_step=next_step)
-
-
-def node_of(name: str, nodes: Iterable[Node]) -> Node | None:
-    """The node with this name; for an address, the only node that has it."""
-    known = tuple(nodes)
-    named = [node for node in known if node.name == name]
-    addressed = [node for node in known if name in node.addresses]
-    return named[0] if named else addressed[0] if len(addressed) == 1 else None
 
 
 def check(environment: Environment, host: Host, nodes: tuple[Node, ...] | None) -> None:

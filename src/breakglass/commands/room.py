@@ -41,18 +41,27 @@ def no_room_to_import(disk: Disk | None, size_bytes: int, *, with_tarball: bool)
     )
 
 
-def refusal(
-    node: Host, disk: Disk | None, size_bytes: int, *, with_tarball: bool, command: str
-) -> Refused | None:
-    """The same as an error of `command`."""
+def check(
+    node: Host,
+    disk: Disk | None,
+    size_bytes: int,
+    *,
+    with_tarball: bool,
+    command: str,
+    anyway: bool = False,
+) -> tuple[str, ...]:
+    """The same for `command`: raises Refused, or warns where the operator goes on."""
     reason = no_room_to_import(disk, size_bytes, with_tarball=with_tarball)
     if not reason:
-        return None
+        return ()
+    message = f"no room on {node}: {reason}"
+    if anyway:
+        return (message,)
     look = node.by_hand("df", "-h", disk.directory if disk else "/")
     next_step = f"make room: {look}; or let breakglass choose a node: breakglass {command}"
     if command != "drill":
         next_step += f"; or, if kubelet may delete images: breakglass recover {node} --anyway"
-    return Refused(f"no room on {node}: {reason}", next_step=next_step)
+    raise Refused(message, next_step=next_step)
 
 
 def not_known(node: Host, ctr: tuple[str, ...]) -> str:

@@ -5,7 +5,8 @@ registry VM.
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import Environment, Identity, enter, publish, removal, repoint, tidying
+from breakglass.commands.directory_steps import enter
+from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Job
 from breakglass.commands.order import believed, is_later, last_taken
 from breakglass.commands.snapshot_facts import (
@@ -15,8 +16,10 @@ from breakglass.commands.snapshot_facts import (
     observe,
     observe_again,
 )
-from breakglass.commands.snapshot_save import explain, save
+from breakglass.commands.snapshot_pull import explain
+from breakglass.commands.snapshot_save import save
 from breakglass.commands.snapshot_warnings import companion_warnings, doubts
+from breakglass.commands.tarball_steps import publish, removal, repoint, tidying
 from breakglass.config import Image, RegistryVm
 from breakglass.errors import Refused
 from breakglass.observe.shelf import Tarball

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread
+from breakglass.commands.environment import Environment, Unread
 from breakglass.deadline import together
 from breakglass.observe.docker import (
     Docker,

@@ -1,22 +1,22 @@
-"""The steps of snapshot that pull, save and publish an image, and what a failed pull means."""
+"""The steps of snapshot that pull, save and publish an image; the refusals before them."""
 
 import json
 
-from breakglass.commands import Identity, archive, publish
+from breakglass.commands.environment import Identity
 from breakglass.commands.order import next_sequence
 from breakglass.commands.snapshot_facts import Facts, Missing
+from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pull
+from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
-from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
+from breakglass.errors import Integrity, Refused
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Host, Purpose, Run, Step, title
+from breakglass.plan import Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
 from breakglass.ports import said
 from breakglass.registry import State
 
 SAVE_QUIET_SECONDS = 300.0
 """The classic store first writes the whole image into the data-root before it prints a byte."""
-PULL_QUIET_SECONDS = 600.0
-"""docker prints nothing while a layer comes in; a layer may be large and the line slow."""
 
 
 def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
@@ -24,41 +24,14 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     _check_commands(facts)
     _check_published(facts)
     _check_room(facts)
-    vm, shelf, file = facts.vm, facts.shelf, image.tarball(facts.tag)
-    unavailable, copies = facts.unavailable, companion_copies(facts)
+    vm, shelf, copies = facts.vm, facts.shelf, companion_copies(facts)
     wanted = (f"{image.repository}:{facts.tag}", *image.companions)
-    pulled = tuple(reference for reference in wanted if reference not in unavailable)
-    references = (*pulled, *copies)
-    # About as much as the last time: nobody can say before it is compressed.
-    about = next((tarball.size_bytes for tarball in shelf.verified), None)
-    wants_platform = facts.docker is not None and facts.docker.save_wants_platform
-    platform = ("--platform", facts.machine.platform) if wants_platform else ()
-    saving = Run(
-        vm,
-        (
-            ("docker", "save", *platform, *references),
-            ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
-            archive(
-                "write",
-                shelf.directory,
-                file,
-                *_write_options(facts, references, identity),
-                *platform,
-            ),
-        ),
-        quiet_seconds=SAVE_QUIET_SECONDS,
-        total_bytes=about,
-        title=title("save", file),
-        purpose=Purpose.TRANSFERS,
-        is_script=True,
-        repair=(
-            f"run the same command again; if it stays so, see whether docker pulls through a "
-            f"mirror: {vm.by_hand('docker', 'info')}"
-        ),
-    )
+    pulled = tuple(reference for reference in wanted if reference not in facts.unavailable)
     # First, for a copy of this very tag may be in the tarball.
-    loads = (_load(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))
-    pulls = (_pull(vm, reference) for reference in pulled)
+    loads = (load_companions(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))
+    pulls = (pull(vm, reference) for reference in pulled)
+    file = image.tarball(facts.tag)
+    saving = _save(facts, file, (*pulled, *copies), identity)
     return (*loads, *pulls, saving, publish(vm, shelf.directory, file))
 
 
@@ -81,44 +54,38 @@ def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
     """What a failed step means for the companions: the image is saved without that one."""
     why = said(ended)
     for reference, _ in facts.published[1:]:
-        if step == _pull(facts.vm, reference):
+        if step == pull(facts.vm, reference):
             return Missing(reference, why)
     for tarball in companion_copies(facts).values():
-        if step == _load(facts.vm, facts.shelf.path(tarball)):
+        if step == load_companions(facts.vm, facts.shelf.path(tarball)):
             return Missing(tarball.file, why)
     return None
 
 
-def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None:
-    """What a failed pull means. docker says the same words for a missing tag and for an index that
-    lost its child: the registry was asked before.
-    """
-    pulls = {_pull(facts.vm, reference): reference for reference, _ in facts.published}
-    if step not in pulls:
-        return None
-    reference, words = pulls[step], said(ended)
-    state = (
-        "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
+def _save(facts: Facts, file: str, references: tuple[str, ...], identity: Identity) -> Run:
+    # About as much as the last time: nobody can say before it is compressed.
+    about = next((tarball.size_bytes for tarball in facts.shelf.verified), None)
+    wants_platform = facts.docker is not None and facts.docker.save_wants_platform
+    platform = ("--platform", facts.machine.platform) if wants_platform else ()
+    options = (*_write_options(facts, references, identity), *platform)
+    look = facts.vm.by_hand("docker", "info")
+    return Run(
+        facts.vm,
+        (
+            ("docker", "save", *platform, *references),
+            ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
+            archive("write", facts.shelf.directory, file, *options),
+        ),
+        quiet_seconds=SAVE_QUIET_SECONDS,
+        total_bytes=about,
+        title=title("save", file),
+        purpose=Purpose.TRANSFERS,
+        is_script=True,
+        repair=(
+            f"run the same command again; if it stays so, see whether docker pulls through a "
+            f"mirror: {look}"
+        ),
     )
-    retry = f"breakglass check --tag {facts.tag}"
-    if ended.exit_status is None:
-        return Unreachable(
-            f"docker pull {reference} did not end: {words}", state=state, next_step=retry
-        )
-    lowered = words.lower()
-    if any(
-        sign in lowered for sign in ("manifest unknown", "repository name not known")
-    ) or lowered.endswith(": not found"):
-        return Refused(
-            f"the registry does not have {reference}: {words}", state=state, next_step=retry
-        )
-    if "no space left" in lowered:
-        return Refused(
-            f"docker pull {reference}: no room left on {facts.vm}: {words}",
-            state=state,
-            next_step=_make_room_for_docker(facts),
-        )
-    return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
 
 
 def _check_commands(facts: Facts) -> None:
@@ -180,23 +147,8 @@ def _check_room(facts: Facts) -> None:
                 f"no room for docker in {docker.directory} on {facts.vm}: "
                 f"{_mb(docker.free_bytes)} free, {what} {_mb(needed)} there"
             ),
-            next_step=_make_room_for_docker(facts),
+            next_step=how_to_make_room(facts),
         )
-
-
-def _make_room_for_docker(facts: Facts) -> str:
-    """`docker image prune` would free nothing of ours: every image that was pulled has a tag."""
-    repository = facts.published[0][0].rpartition(":")[0]
-    kept = {tarball.tag for tarball in facts.shelf.tarballs} | {facts.tag, "latest"}
-    old = [
-        f"{repository}:{tag}"
-        for tag in facts.local.tags
-        if tag not in kept and facts.local.has_unused(repository, tag)
-    ]
-    if old:
-        line = facts.vm.by_hand("docker", "image", "rm", *old[:10])
-        return f"make room: images that no tarball is kept of: {line}"
-    return f"make room: see what takes it: {facts.vm.by_hand('docker', 'system', 'df')}"
 
 
 def _write_options(
@@ -223,27 +175,6 @@ def _write_options(
     }
     record = json.dumps(seed, separators=(",", ":"))
     return ("--reference", references[0], *companions, *known, "--record", record)
-
-
-def _pull(vm: Host, reference: str) -> Run:
-    return Run(
-        vm,
-        (("docker", "pull", reference),),
-        quiet_seconds=PULL_QUIET_SECONDS,
-        title=title("pull", reference),
-        purpose=Purpose.PREPARES,
-    )
-
-
-def _load(vm: Host, path: str) -> Run:
-    """docker gets the images of a tarball: the companions among them are needed again."""
-    return Run(
-        vm,
-        (("gzip", "-dc", path), ("docker", "load")),
-        quiet_seconds=PULL_QUIET_SECONDS,
-        title=title("load the companions of", path.rpartition("/")[2]),
-        purpose=Purpose.PREPARES,
-    )
 
 
 def _mb(size_bytes: int) -> str:

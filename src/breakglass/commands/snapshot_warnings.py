@@ -1,6 +1,6 @@
 """The warnings of a snapshot: what was not asked, what is doubtful, what is left out."""
 
-from breakglass.commands import Unread
+from breakglass.commands.environment import Unread
 from breakglass.commands.order import believed, is_later, last_taken
 from breakglass.commands.snapshot_facts import Facts
 from breakglass.commands.snapshot_save import companion_copies

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from breakglass.commands import Environment, Unread, check
-from breakglass.commands.check_verdict import Asked
+from breakglass.commands import check
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.image_names import missing_names
+from breakglass.commands.node_machine import read_node
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.commands.status_facts import (
     Facts,
@@ -17,12 +19,13 @@ from breakglass.commands.status_facts import (
     Source,
     pins,
 )
+from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, NoAnswer
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node, read_nodes
-from breakglass.observe.machine import Machine, read_machine
+from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf, read_shelf
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
@@ -79,13 +82,7 @@ def observe(environment: Environment) -> Facts:
 
 def _source(environment: Environment, host: Host, directory: str) -> Shelf | Unread:
     try:
-        return read_shelf(
-            environment.hosts,
-            host,
-            directory,
-            environment.config.image.name,
-            quiet_seconds=SOURCE_QUIET_SECONDS,
-        )
+        return environment.source(host, directory, quiet_seconds=SOURCE_QUIET_SECONDS)
     except BreakglassError as error:
         return Unread(host.name, error)
 
@@ -119,15 +116,14 @@ def _cluster(environment: Environment) -> Cluster:
 
 def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen:
     """What cannot be read of a node, its containerd say, is no reason not to read the rest."""
-    directory = environment.config.nodes.directory
     needs = needs_of(environment.config.nodes)
     seen = replace(seen, unfit=unfit(needs, node=seen.node))
     try:
         host = (
-            environment.target_of(seen.node) if seen.node else environment.resolve(seen.name)
+            target_of(environment, seen.node) if seen.node else resolve(environment, seen.name)
         ).host
         check_right_host(environment, host, nodes)
-        machine = read_machine(environment.hosts, host, directory, needs.programs)
+        machine = read_node(environment, host)
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
     seen = replace(seen, host=host, unfit=unfit(needs, node=seen.node, machine=machine))

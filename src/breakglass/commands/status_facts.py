@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from breakglass.age import age_seconds
 from breakglass.cluster_name import ClusterName
-from breakglass.commands import Unread
-from breakglass.commands.check_verdict import Asked
+from breakglass.commands.check_asked import Asked
+from breakglass.commands.environment import Unread
 from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
 from breakglass.commands.order import is_older

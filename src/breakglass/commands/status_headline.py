@@ -4,7 +4,8 @@ from enum import StrEnum
 
 from breakglass.age import age_in_words, age_seconds
 from breakglass.commands.check import answered, has_tarball
-from breakglass.commands.check_verdict import PREFIX, Elsewhere, Need, Verdict, judge
+from breakglass.commands.check_advice import Elsewhere
+from breakglass.commands.check_verdict import PREFIX, Need, Verdict, judge
 from breakglass.commands.status_facts import Facts, pins
 
 

@@ -1,7 +1,8 @@
 """The one line of status that says what to type next. Pure."""
 
-from breakglass.commands import Unread
-from breakglass.commands.check_verdict import STATUS, Need, Verdict
+from breakglass.commands.check_advice import STATUS
+from breakglass.commands.check_verdict import Need, Verdict
+from breakglass.commands.environment import Unread
 from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.status_facts import (
     Facts,

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Sequence
 
 from breakglass.age import age_in_words, age_seconds, moment_of
-from breakglass.commands import Unread
 from breakglass.commands.check import counted, registry_line
+from breakglass.commands.environment import Unread
 from breakglass.commands.fitness import Kind, in_words
 from breakglass.commands.node_record import edited
 from breakglass.commands.status_facts import (

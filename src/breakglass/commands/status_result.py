@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from breakglass.age import age_seconds
-from breakglass.commands import Unread
 from breakglass.commands.check import RegistryResult, registry_results
+from breakglass.commands.environment import Unread
 from breakglass.commands.status_facts import (
     Facts,
     PinSeen,

@@ -4,7 +4,7 @@ not.
 
 from dataclasses import dataclass
 
-from breakglass.commands import Environment
+from breakglass.commands.environment import Environment
 from breakglass.commands.hosts_toml_reading import registry_of
 from breakglass.commands.import_facts import Facts, expected_images
 from breakglass.commands.pull_again import FIRST as KEEPS_RECORDS

@@ -17,7 +17,7 @@ from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 
 SECONDS = 30.0
 """A node that hangs is not chosen, and does not delay the choice any longer."""
@@ -178,14 +178,14 @@ def _read(
 
 
 def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
-    nodes, name = environment.config.nodes, environment.config.image.name
+    nodes = environment.config.nodes
     try:
         host = target_of(environment, node).host
         check(environment, host, cluster)
         machine = read_node(environment, host)
         if unfit(needs_of(nodes), node=node, machine=machine):
             return Candidate(node, machine)
-        shelf = read_shelf(environment.hosts, host, nodes.directory, name)
+        shelf = environment.shelf(host, nodes.directory)
         has_image = not missing_names(environment, machine, shelf)
         disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     except BreakglassError as error:

@@ -9,7 +9,7 @@ from breakglass.commands.target import Target
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.containerd import Ctr, Namespace, read_disk_of_content, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host
 from breakglass.ports import said
 from breakglass.text import inert
@@ -108,7 +108,7 @@ def _read_node(environment: Environment, node: Host, scratch: str) -> tuple[Mach
 
 
 def _read_scratch(environment: Environment, node: Host, directory: str) -> Shelf:
-    shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
+    shelf = environment.shelf(node, directory)
     listing = environment.hosts.ask(node, ("sh", "-c", _LISTING, "scratch", directory))
     look = node.by_hand("ls", "-la", directory)
     if not listing.ok:
@@ -150,7 +150,7 @@ def _stem(file: str) -> str:
 def _with_containerd(environment: Environment, facts: Facts) -> Facts:
     """Containerd is asked only where the node has every program for it."""
     nodes = environment.config.nodes
-    directory = read_shelf(environment.hosts, facts.node, nodes.directory, facts.reach.shelf.name)
+    directory = environment.shelf(facts.node, nodes.directory)
     facts = replace(facts, has_directory=directory.present)
     if readiness.unusable(facts.reach.machine, nodes):
         return facts

@@ -90,6 +90,18 @@ class Environment:
     def sources(self) -> tuple[tuple[Host, str], ...]:
         return sources(self.config)
 
+    def shelf(self, host: Host, directory: str, *, quiet_seconds: float = 30.0) -> Shelf:
+        """The tarballs in a directory of a host. Raises Unreachable."""
+        image = self.config.image
+        return read_shelf(
+            self.hosts,
+            host,
+            directory,
+            image.name,
+            signers=image.signers,
+            quiet_seconds=quiet_seconds,
+        )
+
     def source(
         self, host: Host, directory: str, *, quiet_seconds: float = FIRST_BYTE_SECONDS
     ) -> Shelf | Unread:
@@ -97,13 +109,7 @@ class Environment:
         up.
         """
         try:
-            return read_shelf(
-                self.hosts,
-                host,
-                directory,
-                self.config.image.name,
-                quiet_seconds=quiet_seconds,
-            )
+            return self.shelf(host, directory, quiet_seconds=quiet_seconds)
         except Unreachable as error:
             return Unread(host.name, error)
 

@@ -10,7 +10,8 @@ from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import Refused
-from breakglass.observe.shelf import Partial, Tarball
+from breakglass.observe.leftovers import Partial
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Argv, Copy, Purpose, Run, Step, title
 
 

@@ -10,7 +10,7 @@ from breakglass.commands.target import Target
 from breakglass.errors import Refused
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
 from breakglass.observe.machine import Disk, Machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 
 
@@ -96,7 +96,7 @@ def _observe(
     nodes, image = environment.config.nodes, environment.config.image
     machine = machine or read_node(environment, host)
     _check_programs(environment, machine)
-    shelf = shelf or read_shelf(environment.hosts, host, nodes.directory, image.name)
+    shelf = shelf or environment.shelf(host, nodes.directory)
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     names = image.names(tarball.tag) if tarball else ()

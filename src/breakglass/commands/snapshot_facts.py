@@ -13,7 +13,7 @@ from breakglass.observe.docker import (
     read_local_size,
 )
 from breakglass.observe.machine import Machine, read_hashes, read_machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 from breakglass.registry import ImageId, State
 
@@ -86,7 +86,7 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     environment.note(f"looking at {vm} ({vm.ssh})")
     machine = read_machine(environment.hosts, vm, directory, COMMANDS)
     docker = read_docker(environment.hosts, vm) if "docker" in machine.commands else None
-    shelf = read_shelf(environment.hosts, vm, directory, image.name)
+    shelf = environment.shelf(vm, directory)
     references = (f"{image.repository}:{tag}", *image.companions)
     published = tuple(
         (reference, environment.image_id(reference, machine.platform)) for reference in references
@@ -108,7 +108,7 @@ def observe_again(environment: Environment, facts: Facts, *, saved: bool) -> Fac
     """The shelf read anew. `saved`: this run has just saved the tag; what the registry serves is
     not asked again, and the content of what is there is read back.
     """
-    shelf = read_shelf(environment.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
+    shelf = environment.shelf(facts.vm, facts.shelf.directory)
     wanted = shelf.find(facts.tag)
     known = {
         key: value

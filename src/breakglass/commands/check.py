@@ -134,7 +134,7 @@ def answered(unread: Sequence[Unread]) -> bool:
 def has_tarball(shelves: Sequence[Shelf]) -> bool:
     """Whether a source has a tarball that `fetch` would take."""
     return any(
-        tarball.verified or tarball.record is None
+        tarball.verified or (tarball.trusted and tarball.record is None)
         for shelf in shelves
         for tarball in shelf.tarballs
     )

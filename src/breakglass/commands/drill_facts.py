@@ -17,6 +17,7 @@ from breakglass.text import inert
 NAMESPACE = "breakglass-drill"
 """Neither kubelet nor its image garbage collection looks into it."""
 SCRATCH = ".drill"
+ENDINGS = (".tar.gz", ".tar.gz.sha256", ".json", ".json.sig")
 
 _LISTING = """
 if [ -h "$1" ]; then echo link
@@ -136,7 +137,7 @@ def _is_of_a_drill(name: str, shelf: Shelf) -> bool:
     short.
     """
     stems = [_stem(tarball.file) for tarball in shelf.tarballs if tarball.record]
-    if name in {f"{stem}{end}" for stem in stems for end in (".tar.gz", ".tar.gz.sha256", ".json")}:
+    if name in {f"{stem}{end}" for stem in stems for end in ENDINGS}:
         return True
     if name in shelf.orphans:
         return True

@@ -1,5 +1,6 @@
 """The steps that copy a tarball to the node, via the node itself or via the operator."""
 
+import base64
 import shlex
 
 from breakglass.commands.environment import Identity
@@ -85,9 +86,15 @@ def _proof(tarball: Tarball, image: Image, identity: Identity) -> Argv:
     and the record is made from it.
     """
     if tarball.record is not None:
-        return ("--record", tarball.record.text)
+        return ("--record", tarball.record.text, *_signature(tarball))
     seed = f'{{"tag":"{tarball.tag}","sequence":0,"version":"{identity.version}"}}'
     return ("--record", seed, "--reference", f"{image.repository}:{tarball.tag}")
+
+
+def _signature(tarball: Tarball) -> Argv:
+    """The signature goes with the record. One that does not fit it stays behind."""
+    data = tarball.signature.data
+    return ("--signature", base64.b64encode(data).decode()) if data else ()
 
 
 def _reading(option: Option, offset: int) -> Argv:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from breakglass.commands.fetch_facts import Facts, state
+from breakglass.commands.signed import distrust
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
 from breakglass.observe.shelf import Shelf, Tarball
 
@@ -43,6 +44,7 @@ def choose_option(
             f"{facts.node} has no python3, which checks the tarball there",
             next_step=f"install it: {install}; or choose another node",
         )
+    failed = {**_distrusted(facts, tag), **failed}
     options = tuple(_options(facts, tag, via, failed))
     if not options:
         raise _no_option(facts, tag, via, failed)
@@ -58,6 +60,15 @@ def designated(shelf: Shelf, tag: str | None) -> Tarball | None:
     if tarball is None and tag is None and shelf.verified:
         return shelf.verified[0]
     return tarball
+
+
+def _distrusted(facts: Facts, tag: str | None) -> Failures:
+    """What is not even tried: nobody who may sign has signed its record."""
+    return {
+        (shelf.host.name, tarball.file, "operator"): error
+        for shelf, tarball in _tarballs(facts, tag)
+        if (error := distrust(tarball, shelf.host)) is not None
+    }
 
 
 def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Iterator[Option]:

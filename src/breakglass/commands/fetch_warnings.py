@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from breakglass.commands.fetch_facts import Facts
-from breakglass.commands.fetch_options import Option
+from breakglass.commands.fetch_options import Option, designated
 from breakglass.commands.order import is_later, last_taken
+from breakglass.commands.signed import distrust
 
 
 def doubts(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[str]:
@@ -20,6 +21,10 @@ def doubts(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[s
             f"{tarball.record.size_bytes}"
         )
     for other in facts.sources:
+        passed_over = designated(other, tag)
+        error = distrust(passed_over, other.host) if passed_over else None
+        if error is not None:
+            yield f"{error.message}; it is not used"
         last = last_taken(other.verified, at=at) if tag is None else None
         if last is not None and is_later(last, tarball):
             yield (

@@ -2,6 +2,7 @@
 
 from breakglass.commands import room
 from breakglass.commands.import_facts import Facts
+from breakglass.commands.signed import distrust
 from breakglass.errors import BreakglassError, Integrity, Refused
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.machine import Machine
@@ -52,6 +53,11 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     node, shelf = facts.node, facts.shelf
     others = ", ".join(tarball.tag for tarball in shelf.verified)
     record = facts.tarball.record if facts.tarball else None
+    if facts.tarball is not None:
+        again = f"run: breakglass fetch {node} --tag {facts.tarball.tag}"
+        error = distrust(facts.tarball, node, next_step=again)
+        if error is not None:
+            return error
     if facts.tarball is not None and record is not None:
         return Integrity(
             f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "

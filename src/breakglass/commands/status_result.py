@@ -30,6 +30,9 @@ class TarballResult:
     size_bytes: int
     verified: bool
     latest: bool
+    signature: str
+    """Of its record: `signed`, `signed by an unknown key`, `invalid` or `not signed`."""
+    signed_by: str | None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def _tarball(tarball: Tarball, shelf: Shelf, now: str) -> TarballResult:
         size_bytes=tarball.size_bytes,
         verified=tarball.verified,
         latest=tarball.tag == shelf.latest,
+        signature=tarball.signature.state,
+        signed_by=tarball.signature.by or None,
     )
 
 

@@ -3,6 +3,7 @@
 The files and their names are specified in docs/files.md.
 """
 
+import math
 from dataclasses import dataclass
 
 from breakglass.age import moment_of
@@ -13,7 +14,7 @@ from breakglass.observe.record import LARGEST_SEQUENCE, Record, parse_records
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 from breakglass.signatures.allowed_signers import Signers
-from breakglass.signatures.judgement import UNSIGNED, Signature, SignatureState, judge
+from breakglass.signatures.judgement import UNSIGNED, Signature, judge
 from breakglass.signatures.sshsig import blocks
 
 
@@ -147,10 +148,19 @@ def _tarballs(listing: Listing, name: str, signers: Signers | None) -> tuple[Tar
         for file in listing.sizes
         if (tag := own_tag(file, name)) is not None
     ]
-    tarballs.sort(
-        key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True
-    )
+    tarballs.sort(key=_order, reverse=True)
     return tuple(tarballs)
+
+
+def _order(tarball: Tarball) -> tuple[bool, int, float, str]:
+    """The time decides between equal sequences, as at their bound."""
+    moment = moment_of(tarball.record.created_at) if tarball.record else None
+    return (
+        tarball.verified,
+        tarball.sequence,
+        moment.timestamp() if moment else -math.inf,
+        tarball.tag,
+    )
 
 
 def _tarball(listing: Listing, file: str, tag: str, signers: Signers | None) -> Tarball:
@@ -173,7 +183,7 @@ def _tarball(listing: Listing, file: str, tag: str, signers: Signers | None) -> 
         record,
         being_replaced=bool(matching) and (len(records) > 1 or len(sums) > 1),
         signature=signature,
-        trusted=signers is None or signature.state is SignatureState.SIGNED,
+        trusted=signers is None or signature.is_allowed,
     )
 
 

@@ -40,8 +40,18 @@ class Signature:
         """Whether the key that it names has signed this record."""
         return bool(self.data)
 
+    @property
+    def is_allowed(self) -> bool:
+        """Whether somebody has signed it who may."""
+        return self.state is SignatureState.SIGNED
+
+    @property
+    def words(self) -> str:
+        """Who has signed, in a few words."""
+        return f"signed by {self.by}" if self.fits else "not signed"
+
     def __str__(self) -> str:
-        """After `its record is`."""
+        """After `its record is`: why it is not used."""
         if self.state is SignatureState.SIGNED:
             return f"signed by {self.by}"
         if self.state is SignatureState.UNKNOWN:

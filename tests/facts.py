@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from breakglass.commands.environment import Identity
 from breakglass.config import Image, Nodes, RegistryVm
+from breakglass.marks import Mark
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
 from breakglass.observe.leftovers import Partial
@@ -12,7 +13,7 @@ from breakglass.observe.machine import Machine
 from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Shelf, Tarball
-from breakglass.plan import Host, Mark, Plan
+from breakglass.plan import Host, Plan
 
 IDENTITY = Identity(run="0badcafe", by="root@operator", at="2026-04-19T03:00:00Z", version="0.1.0")
 REPOSITORY = "registry.example:5050/infra-ci"

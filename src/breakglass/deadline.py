@@ -34,9 +34,32 @@ def together(
     Neither a signal nor the end of the process waits for a question that hangs.
     """
     answers: list[T | None] = [None] * len(questions)
+    given_up = threading.Event()
+    answered = _ask_in_threads(questions, at_once, given_up)
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    try:
+        for _ in questions:
+            index, answer, error = answered.get(
+                timeout=None if ends_at is None else max(0.0, ends_at - time.monotonic())
+            )
+            if error is not None:
+                raise error
+            answers[index] = answer
+    except Empty:
+        pass
+    finally:
+        given_up.set()
+    return answers
+
+
+def _ask_in_threads(
+    questions: Sequence[Callable[[], T]], at_once: int, given_up: threading.Event
+) -> "SimpleQueue[tuple[int, T | None, BaseException | None]]":
+    """Start the threads. Each answer, or what was raised instead of it, comes with its index. Once
+    `given_up` is set, no other question is asked.
+    """
     waiting: SimpleQueue[int] = SimpleQueue()
     answered: SimpleQueue[tuple[int, T | None, BaseException | None]] = SimpleQueue()
-    given_up = threading.Event()
     for index in range(len(questions)):
         waiting.put(index)
 
@@ -54,17 +77,4 @@ def together(
     # No pool of the standard library: those are waited for when the process ends.
     for _ in range(min(at_once, len(questions))):
         threading.Thread(target=ask, name="together", daemon=True).start()
-    ends_at = None if seconds is None else time.monotonic() + seconds
-    try:
-        for _ in questions:
-            index, answer, error = answered.get(
-                timeout=None if ends_at is None else max(0.0, ends_at - time.monotonic())
-            )
-            if error is not None:
-                raise error
-            answers[index] = answer
-    except Empty:
-        pass
-    finally:
-        given_up.set()
-    return answers
+    return answered

@@ -1,22 +1,22 @@
-"""The steps and the plan. Values only: what is shown and what is done are the same value."""
+"""The steps and the plan. Values only: what is shown and what is done are the same value.
+
+All kinds of steps are in this file, so that they can be read and compared in a single place.
+"""
 
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
+
+from breakglass.marks import Mark, merge_patch
 
 Argv = tuple[str, ...]
 
-ANNOTATION = "breakglass/pinned"
-HOLDS = "breakglass/holds"
-"""On a node that has something for `restore` to undo; on the target of a pin it names the pin."""
-FIELD_MANAGER = "breakglass"
-"""The API server notes it beside every field that we set (`metadata.managedFields`)."""
 PROGRAM = "breakglass-remote.pyz"
+"""What hosts run: the package `remote` as one file, which calls itself by this name too."""
 OLDEST_PYTHON = (3, 8)
 """What that program needs on a host."""
-"""What hosts run: the package `remote` as one file, which calls itself by this name too."""
 TITLE_LENGTH = 60
 """A screen may cut a title behind so many characters, so these have to differ."""
 
@@ -60,6 +60,11 @@ class Host:
 def script(name: str, *arguments: str) -> Argv:
     """The command line of one of our own scripts: it runs on a host, and a person can type it."""
     return ("python3", PROGRAM, name, *arguments)
+
+
+def is_script(argv: Argv) -> bool:
+    """Whether it is one of those."""
+    return argv[:2] == ("python3", PROGRAM)
 
 
 def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
@@ -135,14 +140,19 @@ class Run(Described):
     """A file on the host: how far the command has read it is the progress."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
-    is_script: bool = field(default=False, compare=False, kw_only=True)
-    """Our own script ends it: its exit status is one of `errors.py`, and it says one sentence."""
     repair: str = field(default="", compare=False, kw_only=True)
     """What to type where our script finds that content is not what was recorded."""
     failed_next: str = field(default="", compare=False, kw_only=True)
     """What to type where our script fails; empty: the same command again."""
     trace: Trace | None = field(default=None, compare=False, kw_only=True)
     """Whether it begins or ends that the host has something to undo."""
+
+    @property
+    def ends_in_script(self) -> bool:
+        """Our own script ends it: its exit status is one of `errors.py`, and it says one
+        sentence.
+        """
+        return is_script(self.pipeline[-1])
 
     def __str__(self) -> str:
         return f"{self.host}$ {command_line(self.pipeline, sudo=self.host.sudo)}"
@@ -187,16 +197,6 @@ class Lock(Described):
 
 
 @dataclass(frozen=True)
-class Mark:
-    """What a node's object says of us and of cordoning, before or after a patch."""
-
-    unschedulable: bool
-    annotation: str | None
-    holds: str | None = None
-    """The annotation `breakglass/holds`."""
-
-
-@dataclass(frozen=True)
 class PatchNode(Described):
     """One guarded merge patch of a Node object: from `before`, and only from there, to `after`."""
 
@@ -226,16 +226,7 @@ class PatchNode(Described):
 
     def body(self) -> Mapping[str, object]:
         """The merge patch, without the guard."""
-        before, after = self.before, self.after
-        annotations: dict[str, str | None] = {}
-        if before.annotation != after.annotation or before.holds == after.holds:
-            annotations[ANNOTATION] = after.annotation
-        if before.holds != after.holds:
-            annotations[HOLDS] = after.holds
-        patch: dict[str, object] = {"metadata": {"annotations": annotations}}
-        if before.unschedulable != after.unschedulable:
-            patch["spec"] = {"unschedulable": True if after.unschedulable else None}
-        return patch
+        return merge_patch(self.before, self.after)
 
     def __str__(self) -> str:
         return "operator$ " + shlex.join(
@@ -295,11 +286,3 @@ class Plan:
     notes: tuple[str, ...] = ()
     """What the operator is to know before it starts: choices made, and why."""
     warnings: tuple[str, ...] = ()
-
-    def with_kubectl(self, kubectl: Argv) -> "Plan":
-        """The same plan, whose patches name the cluster that they are sent to."""
-        steps = tuple(
-            replace(step, kubectl=kubectl) if isinstance(step, PatchNode) else step
-            for step in self.steps
-        )
-        return replace(self, steps=steps)

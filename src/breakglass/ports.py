@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from breakglass.plan import Argv, Copy, Host, Lock, Mark, PatchNode, Run
+from breakglass.marks import Mark
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
 from breakglass.text import inert
 
 _REPORT_OF_BASH = re.compile(rb"^(?:ba)?sh: line \d+: +\d+ .*\n?", re.MULTILINE)

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from breakglass.errors import BreakglassError
 from breakglass.observe.cluster import parse_node, parse_pod
-from breakglass.observe.containerd import Ctr, honours_pinned, read_containerd, read_namespace
+from breakglass.observe.containerd import Ctr, honours_pinned, read_containerd
 from breakglass.observe.containerd import read_targets as names_of
 from breakglass.observe.containerd_config import CRI
+from breakglass.observe.containerd_namespace import read_namespace
 from breakglass.observe.managers import UNKNOWN
 from breakglass.observe.volumes import parse_volume
 from breakglass.plan import Argv, Host, command_line

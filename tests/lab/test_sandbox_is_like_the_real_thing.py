@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from breakglass.marks import ANNOTATION
 from breakglass.observe.containerd import PINNED
-from breakglass.plan import ANNOTATION
 from breakglass.remote.distribution.manifests import ACCEPT
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api

@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from breakglass.config import Kubernetes
 from breakglass.kube import Cluster
-from breakglass.plan import ANNOTATION, Mark, PatchNode
+from breakglass.marks import ANNOTATION, Mark
+from breakglass.plan import PatchNode
 from breakglass.ports import Patched
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.api_server import Request

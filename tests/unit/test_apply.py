@@ -12,7 +12,8 @@ import pytest
 from breakglass.apply import apply
 from breakglass.apply.failures import check_run
 from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Unreachable
-from breakglass.plan import Argv, Copy, Host, Lock, Mark, PatchNode, Plan, Run, Step
+from breakglass.marks import Mark
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Patched, PatchOutcome, Progress, Result
 
 A, B, C = Host("a", "a"), Host("b", "b"), Host("c", "c")
@@ -28,7 +29,7 @@ def run(host: Host, what: str) -> Run:
 
 
 def script(host: Host, *argv: str) -> Run:
-    return Run(host, (("python3", "breakglass-remote.pyz", "taken", *argv),), is_script=True)
+    return Run(host, (("python3", "breakglass-remote.pyz", "taken", *argv),))
 
 
 def patch(node: str) -> PatchNode:

@@ -8,13 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from breakglass.cli.journal import LIMIT_BYTES, TAIL_BYTES, Journal, describe, last_run, place
+from breakglass.cli.journal import Journal
+from breakglass.cli.journal_file import LIMIT_BYTES, TAIL_BYTES, place
+from breakglass.cli.past_runs import describe, last_run
+from breakglass.commands.status_last_run import LastRun
 from breakglass.plan import Host, Lock, Run
 
 NODE = Host("k8s-node1", "wizard@10.0.20.101", sudo=True)
@@ -200,7 +204,7 @@ def test_where_the_room_ends_it_is_said_once_and_what_is_written_later_is_whole(
     cut.end(4)
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["exit_code"]) == ("cut", 4)
+    assert (found.run, found.exit_code) == ("cut", 4)
     whole = [
         line
         for line in path.read_bytes().splitlines()
@@ -261,15 +265,15 @@ def test_the_last_run_is_reported_with_its_changes_and_its_exit_code(path: Path)
     last.end(4)
     found = last_run(path)
     assert found is not None
-    assert found | {"at": ""} == {
-        "run": "last",
-        "by": "root@box",
-        "command": "import",
-        "at": "",
-        "changes": 2,
-        "exit_code": 4,
-    }
-    assert describe(found, now=found["at"]) == "import by root@box, 0 s ago: 2 changes, exit 4"
+    assert replace(found, at="") == LastRun(
+        run="last",
+        by="root@box",
+        command="import",
+        at="",
+        changes=2,
+        exit_code=4,
+    )
+    assert describe(found, now=found.at) == "import by root@box, 0 s ago: 2 changes, exit 4"
 
 
 def test_a_run_that_was_cut_short_has_no_exit_code(path: Path) -> None:
@@ -277,7 +281,7 @@ def test_a_run_that_was_cut_short_has_no_exit_code(path: Path) -> None:
     journal(path, run="last").begin(STEP)
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["changes"], found["exit_code"]) == ("last", 0, None)
+    assert (found.run, found.changes, found.exit_code) == ("last", 0, None)
     assert describe(found, now=NOW).endswith("0 changes, cut short, or still at work")
 
 
@@ -300,7 +304,7 @@ def test_broken_lines_are_passed_over(path: Path) -> None:
         stream.write(b"\n".join(BROKEN))
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["exit_code"]) == ("0a1b2c3d", 0)
+    assert (found.run, found.exit_code) == ("0a1b2c3d", 0)
     one_change(journal(path, run="later"))
     assert [json.loads(line)["run"] for line in path.read_bytes().splitlines()[-3:]] == [
         "later"
@@ -315,7 +319,7 @@ def test_of_a_long_journal_only_the_end_is_read(path: Path) -> None:
     one_change(journal(path, run="later"))
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["changes"]) == ("later", 1)
+    assert (found.run, found.changes) == ("later", 1)
 
 
 def filled(path: Path) -> bytes:
@@ -337,7 +341,7 @@ def test_a_run_larger_than_any_tail_is_reported_with_all_its_changes(path: Path)
     large.end(0)
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["changes"], found["exit_code"]) == ("large", 3000, 0)
+    assert (found.run, found.changes, found.exit_code) == ("large", 3000, 0)
 
 
 def test_a_journal_that_has_grown_long_is_put_aside_by_the_next_run(path: Path) -> None:
@@ -352,7 +356,7 @@ def test_a_journal_that_has_grown_long_is_put_aside_by_the_next_run(path: Path) 
     path.rename(aside)  # as if the disk were full when it was to be made anew
     found = last_run(path)
     assert found is not None
-    assert found["run"] == "after"
+    assert found.run == "after"
 
 
 def test_it_is_not_put_aside_while_a_run_is_at_work_that_writes_into_it(path: Path) -> None:
@@ -366,7 +370,7 @@ def test_it_is_not_put_aside_while_a_run_is_at_work_that_writes_into_it(path: Pa
     assert not path.with_name("journal.jsonl.1").exists()
     found = last_run(path)
     assert found is not None
-    assert (found["run"], found["changes"]) == ("at work", 1)
+    assert (found.run, found.changes) == ("at work", 1)
 
 
 def test_of_runs_that_begin_at_once_on_a_long_journal_one_puts_it_aside_and_no_line_is_lost(
@@ -417,14 +421,14 @@ def test_the_last_run_is_described_in_one_line(
 ) -> None:
     assert (
         describe(
-            {
-                "run": "a",
-                "by": "root@box",
-                "command": "pin",
-                "at": at,
-                "changes": changes,
-                "exit_code": exit_code,
-            },
+            LastRun(
+                run="a",
+                by="root@box",
+                command="pin",
+                at=at,
+                changes=changes,
+                exit_code=exit_code,
+            ),
             now=NOW,
         )
         == sentence
@@ -433,14 +437,14 @@ def test_the_last_run_is_described_in_one_line(
 
 def test_nothing_that_somebody_wrote_into_the_journal_reaches_the_terminal_as_it_is() -> None:
     reported = describe(
-        {
-            "run": "a",
-            "by": "\x1b[31mroot",
-            "command": "pin\nx",
-            "at": "2026-04-19T12:00:00Z",
-            "changes": 0,
-            "exit_code": 0,
-        },
+        LastRun(
+            run="a",
+            by="\x1b[31mroot",
+            command="pin\nx",
+            at="2026-04-19T12:00:00Z",
+            changes=0,
+            exit_code=0,
+        ),
         now=NOW,
     )
     assert reported.isprintable()

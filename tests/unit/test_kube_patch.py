@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.plan import ANNOTATION, Mark, PatchNode
+from breakglass.marks import ANNOTATION, Mark
+from breakglass.plan import PatchNode
 from breakglass.ports import Patched, PatchOutcome
 from breakglass.sandbox.api_server import Request
 from breakglass.sandbox.rules import Declined

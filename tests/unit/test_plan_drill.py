@@ -14,7 +14,8 @@ from breakglass.commands.fetch_facts import SSH_OPTIONS, Login
 from breakglass.commands.fetch_options import Option
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken
-from breakglass.observe.containerd import Ctr, Namespace
+from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_namespace import Namespace
 from breakglass.observe.leftovers import Partial
 from breakglass.observe.machine import Disk
 from breakglass.observe.shelf import Shelf, Tarball

@@ -11,11 +11,12 @@ from breakglass.commands.environment import Remembered, Unread
 from breakglass.commands.pin_pods import nodes_with_pods, nodes_without_pods
 from breakglass.commands.restore_leftovers import left_over
 from breakglass.errors import Failed, Unreachable
+from breakglass.marks import Mark
 from breakglass.observe.answering import Taken
 from breakglass.observe.cluster import Node, Pin, Pod, parse_node
 from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.pins import Hold
-from breakglass.plan import Mark, PatchNode, Plan
+from breakglass.plan import PatchNode, Plan
 from tests.facts import IDENTITY, NODE, NODES, node
 
 PIN = Pin("aaaa", "k8s-node1", "somebody@laptop", "2026-04-19T00:00:00Z", "night")

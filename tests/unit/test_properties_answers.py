@@ -16,9 +16,10 @@ from hypothesis import strategies as some
 from breakglass.config import Kubernetes
 from breakglass.errors import Unreachable
 from breakglass.kube import Cluster
-from breakglass.kube.patching import patch_one
+from breakglass.kube.patch import patch_one
+from breakglass.marks import Mark
 from breakglass.observe.cluster import Node, Pin, Pod, parse_pin, read_nodes, read_pods
-from breakglass.plan import Mark, PatchNode
+from breakglass.plan import PatchNode
 from breakglass.registry import Login, read_credentials
 from breakglass.remote.distribution.answers import NotServed
 from breakglass.remote.distribution.manifests import read_manifest
@@ -164,7 +165,7 @@ def test_what_is_listed_has_a_name_that_can_be_typed_or_it_is_no_kubernetes(
 
 
 class NodesApi:
-    """Implements patching.Nodes over one answer, of which the adapter promises the kind and the
+    """Implements patch.Nodes over one answer, of which the adapter promises the kind and the
     metadata.
     """
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as some
 
 from breakglass.errors import Usage
 from breakglass.grammar import check_destination, check_path
-from breakglass.plan import ANNOTATION, Argv, Copy, Host, Mark, PatchNode, Run, command_line
+from breakglass.marks import ANNOTATION, Mark
+from breakglass.plan import Argv, Copy, Host, PatchNode, Run, command_line
 from breakglass.ssh.wire import wire
 from tests.unit.strategies import HOSTILE, examples
 

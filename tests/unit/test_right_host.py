@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from breakglass.cli.on_cluster import plan_on
 from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands.right_host import Facts, Match, fault, judge, none_fits
 from breakglass.commands.target import node_of
 from breakglass.commands.whole_cluster import another_context, doubt
+from breakglass.marks import Mark
 from breakglass.observe.machine_ids import MachineIds
-from breakglass.plan import Mark, PatchNode, Plan
+from breakglass.plan import PatchNode, Plan
 from tests.facts import NODE, node
 
 HERE, ANEW = "5c4d419d-c6a3-4271-9939-8a08758c6978", "9178a7b0-7cd1-4b40-923c-e07feea2ce25"
@@ -149,6 +151,6 @@ def test_a_kubectl_line_names_the_cluster_and_is_quoted_once() -> None:
 
 def test_the_patches_of_a_plan_name_the_cluster_and_are_the_same_patches() -> None:
     patch = PatchNode("k8s-node1", Mark(False, None), Mark(True, "x"), "1")
-    (named,) = Plan("", (patch,)).with_kubectl(HOME.kubectl).steps
+    (named,) = plan_on(Plan("", (patch,)), lambda: HOME).steps
     assert str(named).startswith("operator$ kubectl --context home patch node k8s-node1 ")
     assert named == patch

@@ -3,14 +3,15 @@ stops at the first failure.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import groupby
 
 from breakglass.apply.failures import Explain, check_copy, check_run, combined, confirm
 from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
-from breakglass.errors import BreakglassError, Busy, Failed, bug_at
+from breakglass.apply.unchanged import check_after_lock, check_before_patches, host_of
+from breakglass.errors import BreakglassError, Failed, bug_at
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
@@ -82,7 +83,7 @@ class _Walk:
         if not any(isinstance(step, PatchNode) for step in plan.steps):
             return False
         try:
-            _check_unchanged(_before_patches(plan), _before_patches(self._plan_again()))
+            check_before_patches(plan, self._plan_again())
         except BreakglassError as error:
             if not plan.independent:
                 raise
@@ -106,15 +107,13 @@ class _Walk:
 
     def _step(self, index: int, step: Step) -> None:
         """Do a step, unless its host has failed; where it fails, undo what has begun."""
-        host = _host(step)
+        host = host_of(step)
         if host in self._failed:
             return
         try:
             self._do(index, step)
             if isinstance(step, Lock):
-                _check_unchanged(
-                    _after_lock(self._plan, step), _after_lock(self._plan_again(), step)
-                )
+                check_after_lock(self._plan, self._plan_again(), step)
         except BreakglassError as error:
             if self._plan.independent and host is not None:
                 self._errors.append(error)
@@ -135,7 +134,7 @@ class _Walk:
             self._failed.add(host)
 
     def _do(self, index: int, step: Step) -> None:
-        self._check_locks(_host(step) if self._plan.independent else None)
+        self._check_locks(host_of(step) if self._plan.independent else None)
         self._reports.started(index, step)
         started = time.monotonic()
         ok = False
@@ -214,44 +213,11 @@ class _Walk:
         return "a signal came", signalled
 
 
-def _host(step: Step) -> Host | None:
-    return step.host if isinstance(step, Run | Lock | Confirm) else None
-
-
 def _not_undone(host: Host) -> str:
     return (
         f"The lock of {host} was lost, so nothing was undone there: another run may have changed "
         f"it since."
     )
-
-
-def _check_unchanged(planned: list[str], again: list[str]) -> None:
-    if planned != again:
-        raise Busy(
-            "things have changed since they were read: another run, or somebody by hand",
-            state="Nothing was changed by this run.",
-            next_step="run the same command again",
-        )
-
-
-def _before_patches(plan: Plan) -> list[str]:
-    """The steps that must be planned again as before, for the patches to be sent."""
-    return _lines(
-        step for step in plan.steps if not plan.independent or isinstance(step, PatchNode)
-    )
-
-
-def _lines(steps: Iterable[Step]) -> list[str]:
-    return [str(step) for step in steps]
-
-
-def _after_lock(plan: Plan, lock: Lock) -> list[str]:
-    """The steps that are done under a lock: all after it; in an independent plan only those on
-    its host.
-    """
-    at = plan.steps.index(lock) if lock in plan.steps else len(plan.steps)
-    after = plan.steps[at + 1 :]
-    return _lines(step for step in after if not plan.independent or _host(step) == lock.host)
 
 
 def _silent(_: int) -> None:

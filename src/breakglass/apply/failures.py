@@ -78,7 +78,7 @@ def _meaning(step: Run, result: Result) -> BreakglassError:
     known.
     """
     kind = BY_EXIT_CODE.get(result.exit_status or 0)
-    if step.is_script and kind not in (None, Usage):
+    if step.ends_in_script and kind not in (None, Usage):
         return _meaning_of_script(step, result, kind)
     if result.exit_status is None:
         return Failed(

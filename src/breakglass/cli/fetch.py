@@ -1,5 +1,8 @@
 """`breakglass fetch`: the tarball from a source to the node."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
@@ -63,14 +66,10 @@ def fetch_to(
     from_start: set[Key] = set()
     tried: list[str] = []
     while True:
-        try:
+        with _giving_up_after(tried, target, failed):
             facts = known or fetch_facts.observe(
                 session.environment, target=target, source=source, via=via
             )
-        except Unreachable as error:
-            if not tried:
-                raise
-            raise _gave_up(target, [*tried, error.message], list(failed.values())) from error
         known = None
         facts, option, others = fetch.choose_source(
             session.environment, facts, tag=tag, via=via, failed=failed
@@ -86,25 +85,30 @@ def fetch_to(
             tried.append(f"{option}: {error.message}")
             if resumes(step) and option.key not in from_start:
                 from_start.add(option.key)
-                session.screen.warn(f"{error.message}; trying the same once more")
+                warning = f"{error.message}; trying the same once more"
             else:
                 failed[option.key] = error
-                session.screen.warn(
-                    f"{option}: {error.message}{'; trying the next way' if others else ''}"
-                )
+                warning = tried[-1] + ("; trying the next way" if others else "")
+            session.screen.warn(warning)
 
 
 def _failed_step(steps: list[StepOutcome]) -> Step | None:
     return next((reported.step for reported in steps if reported.status == "failed"), None)
 
 
-def _gave_up(
-    target: Target, messages: list[str], failures: list[BreakglassError]
-) -> BreakglassError:
-    """Transfers have failed, and now a source or the node is not reached any more."""
-    kind = type(worst([Failed(""), *failures]))
-    return kind(
-        "; then ".join(messages),
-        state=f"{target.host} may hold a hidden partial; no tarball was touched.",
-        next_step="run the same command again: it goes on where this one stopped",
-    )
+@contextmanager
+def _giving_up_after(tried: list[str], target: Target, failed: Failures) -> Iterator[None]:
+    """Where transfers have failed, and now a source or the node is not reached any more, the error
+    has all of it.
+    """
+    try:
+        yield
+    except Unreachable as error:
+        if not tried:
+            raise
+        kind = type(worst([Failed(""), *failed.values()]))
+        raise kind(
+            "; then ".join([*tried, error.message]),
+            state=f"{target.host} may hold a hidden partial; no tarball was touched.",
+            next_step="run the same command again: it goes on where this one stopped",
+        ) from error

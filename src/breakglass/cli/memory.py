@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from breakglass.cli.journal import traces
+from breakglass.cli.past_runs import traces
 from breakglass.commands.environment import Remembered
 from breakglass.plan import Trace
 
@@ -14,9 +14,9 @@ def remembered(path: Path) -> Remembered:
     """A change counts from the moment it is begun, and until its undoing is known to be done."""
     cordoned, hosts = set[str](), set[str]()
     for entry in traces(path):
-        known, name = (cordoned, entry["node"]) if "node" in entry else (hosts, entry["host"] or "")
-        if entry["trace"] == Trace.BEGINS and (name in known or len(known) < _LIMIT):
+        known, name = (cordoned, entry.node) if entry.node is not None else (hosts, entry.host)
+        if entry.trace == Trace.BEGINS and (name in known or len(known) < _LIMIT):
             known.add(name)
-        elif entry["trace"] == Trace.ENDS and entry["result"] == "done":
+        elif entry.trace == Trace.ENDS and entry.result == "done":
             known.discard(name)
     return Remembered(frozenset(cordoned), frozenset(hosts))

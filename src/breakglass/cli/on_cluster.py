@@ -24,7 +24,13 @@ def job_on(job: Job[FactsType], named: Named) -> Job[FactsType]:
 def plan_on(plan: Plan, named: Named) -> Plan:
     """The plan, whose patches name the cluster that they change."""
     cluster = named() if _patches(plan.steps) else None
-    return plan if cluster is None else plan.with_kubectl(cluster.kubectl)
+    if cluster is None:
+        return plan
+    steps = tuple(
+        replace(step, kubectl=cluster.kubectl) if isinstance(step, PatchNode) else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=steps)
 
 
 def question_on(question: str, steps: Iterable[Step], named: Named) -> str:

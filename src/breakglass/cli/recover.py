@@ -1,26 +1,21 @@
 """`recover`: the runbook from one end to the other, as a checklist."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from breakglass.cli.checklist import Checklist, StageResult
 from breakglass.cli.fetch import fetch_to
 from breakglass.cli.names import checked_tag
-from breakglass.cli.on_cluster import plan_on
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
+from breakglass.cli.recover_planning import plan_stages
 from breakglass.cli.recover_screen import in_short, show_stages
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import check, fetch, import_image, pin, recover
-from breakglass.commands.check_asked import Asked
-from breakglass.commands.check_verdict import Need, Verdict
-from breakglass.commands.choose import Chosen
-from breakglass.commands.recover_own import describe
+from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.config import check_node_name
-from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Usage
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
@@ -62,12 +57,7 @@ def run_recover(
 
 
 def _work(
-    session: Session,
-    *,
-    node: str | None,
-    tag: str | None,
-    command: tuple[str, ...],
-    yes: bool,
+    session: Session, *, node: str | None, tag: str | None, command: tuple[str, ...], yes: bool
 ) -> RecoverResult:
     """The exit code is COMMAND's, if the rest went well."""
     if node is not None:
@@ -79,7 +69,8 @@ def _work(
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
-    facts, stages = _plan(session, checklist, node=node, tag=tag, restores=bool(command))
+    with _mentioning_a_pin(session):
+        facts, stages = plan_stages(session, checklist, node=node, tag=tag, restores=bool(command))
     steps = show_stages(session, stages, command)
     if outcome.dry_run:
         outcome.steps = [StepOutcome(step) for step in steps]
@@ -103,62 +94,6 @@ def _work(
             f"back: breakglass restore"
         )
     return result
-
-
-def _plan(
-    session: Session,
-    checklist: Checklist,
-    *,
-    node: str | None,
-    tag: str | None,
-    restores: bool,
-) -> tuple[recover.Facts, tuple[recover.Stage, ...]]:
-    """The stages `check` and `node`: nothing is changed by them."""
-    screen = session.screen
-    with _mentioning_a_pin(session), checklist.doing("check"):
-        session.environment.note("asking the registries")
-        registries, choice = _looked(session, node=node, tag=tag)
-        again = recover.again_with(node)
-        verdict = recover.judge(registries, tag=tag, again=again)
-        if not session.environment.anyway and not session.outcome.dry_run:
-            recover.check_needed(verdict, again=again)
-        screen.show(f"    {verdict.sentence} ({recover.states(registries)})")
-        _warn_of_need(session, verdict)
-    with _mentioning_a_pin(session), checklist.doing("node"):
-        if isinstance(choice, BreakglassError):
-            raise choice
-        screen.show(f"    {choice.why}")
-        facts = recover.observe(session.environment, choice, tag=tag)
-        for pin_in_force in facts.in_force:
-            screen.show(f"    pinned {describe(pin_in_force)}: this run goes on with that pin")
-        if facts.answers_already:
-            also = ": that is restored too" if restores else ""
-            screen.show(f"    {facts.node} has the image of an earlier import{also}")
-        stages = recover.plan(
-            facts,
-            config=session.config,
-            identity=session.environment.identity,
-            tag=tag,
-            restores=restores,
-        )
-    named = session.cluster.name
-    stages = tuple(
-        replace(stage, plan=stage.plan and plan_on(stage.plan, named)) for stage in stages
-    )
-    return facts, stages
-
-
-def _warn_of_need(session: Session, verdict: Verdict) -> None:
-    """What is planned all the same, though the runbook may not be needed."""
-    if verdict.word in (Need.NOT_NEEDED, Need.UNKNOWN):
-        session.screen.warn(
-            f"the image may not be needed on a node ({verdict.word}): "
-            + (
-                "going on because of --anyway"
-                if session.environment.anyway
-                else "the run itself needs --anyway"
-            )
-        )
 
 
 def _do(
@@ -210,27 +145,6 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
                     f"{error.next_step}",
                 )
         raise error from error.__cause__
-
-
-def _looked(
-    session: Session, *, node: str | None, tag: str | None
-) -> tuple[tuple[Asked, ...], Chosen | BreakglassError]:
-    """The registries, and meanwhile the nodes: each may take its deadline."""
-
-    def choose() -> Chosen | BreakglassError:
-        try:
-            return recover.choose(session.environment, node=node)
-        except BreakglassError as error:
-            return error
-
-    questions: list[Callable[[], tuple[Asked, ...] | Chosen | BreakglassError]] = [
-        lambda: check.ask(session.environment, tag or "latest"),
-        choose,
-    ]
-    found, choice = together(questions)
-    assert isinstance(found, tuple)
-    assert isinstance(choice, Chosen | BreakglassError)
-    return found, choice
 
 
 def _result(

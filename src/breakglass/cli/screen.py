@@ -1,52 +1,20 @@
-"""What a person sees. The only module with rich. Text from elsewhere is data: no markup, no
-highlighting, no control characters.
+"""What a person sees. Rich is known here and in `progress` only. Text from elsewhere is data: no
+markup, no highlighting, no control characters.
 """
 
 import os
 import sys
-import threading
-import time
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
-from rich.theme import Theme
 
+from breakglass.cli.progress import BAR, RunningStep, cut
 from breakglass.errors import BreakglassError
-from breakglass.plan import Copy, PatchNode, Plan, Run, Step
+from breakglass.plan import Plan, Step
 
-BAR = Theme(
-    {
-        "bar.complete": "bold",
-        "bar.finished": "bold",
-        "bar.back": "none",
-        **{
-            f"progress.{part}": "none"
-            for part in ("elapsed", "remaining", "download", "data.speed", "spinner")
-        },
-    }
-)
-"""A speed is no error: rich would print it in red. The only colour is that of an error's first
-words; all else is bold at the most, so that any background will do.
-"""
-PLAIN_EVERY_SECONDS = 10.0
-"""Without a terminal a long step says this often how far it is."""
 COLUMNS = 80
 """The length of a step's line where there is no terminal that has a width."""
-SIZE_COLUMNS = 34
-"""What the columns of size and speed take at the most."""
 
 
 class Screen:
@@ -74,11 +42,7 @@ class Screen:
         self._err = console(sys.stderr)
         self._out = self._err if json else console(sys.stdout)
         self._asides: set[str] = set()
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._over = threading.Event()
-        self._total: int | None = None
-        self._done = self._resumed = 0
+        self._running = RunningStep(self._err)
 
     def say(self, line: str, *, style: str = "") -> None:
         """A line that may hold something to be copied."""
@@ -129,68 +93,10 @@ class Screen:
         console.print(text, soft_wrap=not console.is_terminal)
 
     def step_started(self, number: int, of: int, step: Step) -> None:
-        """From here on the screen shows that the step is alive, and how far it is: a bar on a
-        terminal, else a line now and then.
-        """
-        if isinstance(step, PatchNode):
-            return  # they go out together, and none takes long
-        self._total = getattr(step, "total_bytes", None)
-        self._done = self._resumed = getattr(step, "resumed_bytes", 0)
-        if self._err.is_terminal and not self._err.is_dumb_terminal:
-            self._bar = Progress(
-                *self._columns(f"{number:>3}/{of}", step), console=self._err, transient=True
-            )
-            self._task = self._bar.add_task("", total=self._total, completed=self._resumed)
-            self._bar.start()
-        else:
-            self._print_now_and_then(f"{number:>3}/{of}")
-
-    def _columns(self, position: str, step: Step) -> list[ProgressColumn]:
-        """Of the line of a running step: its bar where the total is known, else its command."""
-        moves_data = isinstance(step, Copy) or (
-            isinstance(step, Run) and (step.total_bytes is not None or len(step.pipeline) > 1)
-        )
-        columns: list[ProgressColumn] = [
-            TextColumn(position, markup=False),
-            SpinnerColumn("line"),
-            TimeElapsedColumn(),
-        ]
-        size = [DownloadColumn(), TransferSpeedColumn()] if moves_data else []
-        if moves_data and self._total:
-            left = [TimeRemainingColumn(), TextColumn("left")]
-            return [*columns, BarColumn(bar_width=20), *size, *left]
-        # Without a total a bar would only go to and fro.
-        width = self._err.width - len(f"{position} | 0:00:00 ")
-        if moves_data:
-            width -= SIZE_COLUMNS
-        return [*columns, *size, TextColumn(_cut(step, width), markup=False)]
-
-    def _print_now_and_then(self, position: str) -> None:
-        """Until the step ends: a thread prints how far it is."""
-        self._over = over = threading.Event()
-        began = time.monotonic()
-
-        def report() -> None:
-            while not over.wait(PLAIN_EVERY_SECONDS):
-                seconds = time.monotonic() - began
-                line = f"{position} running, {seconds:.0f} s{self._moved(seconds)}"
-                self._err.print(Text(line))
-
-        threading.Thread(target=report, daemon=True).start()
+        self._running.start(f"{number:>3}/{of}", step, _printable(str(step)))
 
     def step_progress(self, done_bytes: int) -> None:
-        self._done = done_bytes
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done_bytes)
-
-    def _moved(self, seconds: float) -> str:
-        """How much by now, how fast, and how long it will take from here."""
-        if self._done <= self._resumed:
-            return ""
-        rate = (self._done - self._resumed) / seconds
-        of_total = f" of {self._total / 1e6:.0f}" if self._total else ""
-        left = f", {max(0, self._total - self._done) / rate:.0f} s left" if self._total else ""
-        return f", {self._done / 1e6:.0f}{of_total} MB, {rate / 1e6:.1f} MB/s{left}"
+        self._running.moved_to(done_bytes)
 
     def step_ended(self, number: int, of: int, step: Step, *, ok: bool, seconds: float) -> None:
         """In one line, with the beginning of what the plan said: that has gone from the screen by
@@ -199,14 +105,11 @@ class Screen:
         self.close()
         outcome = f"{number:>3}/{of} {'done' if ok else 'FAILED'} {seconds:.1f} s  "
         width = self._out.width if self._out.is_terminal else COLUMNS
-        self.say(outcome + _cut(step, width - len(outcome)))
+        self.say(outcome + cut(_printable(str(step)), width - len(outcome)))
 
     def close(self) -> None:
         """Take a bar that is still there from the screen."""
-        self._over.set()
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._running.close()
 
     def error(self, error: BreakglassError) -> None:
         """One block: what is wrong; what state things are in; what to type next."""
@@ -253,11 +156,6 @@ class Screen:
         import json
 
         print(json.dumps(outcome), flush=True)  # noqa: T201
-
-
-def _cut(step: Step, width: int) -> str:
-    line = _printable(str(step))
-    return line if len(line) <= width else f"{line[: max(width, 4) - 3]}..."
 
 
 def _printable(line: str) -> str:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from breakglass import __version__
 from breakglass.apply import apply
-from breakglass.cli import journal
 from breakglass.cli.arguments import typed_with
+from breakglass.cli.journal import Journal
+from breakglass.cli.journal_file import place
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
 from breakglass.cli.memory import remembered
 from breakglass.cli.on_cluster import job_on, question_on
 from breakglass.cli.outcome import Outcome, StepOutcome, progress_of
+from breakglass.cli.reports import ScreenReports
 from breakglass.cli.screen import Screen
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
@@ -46,22 +48,22 @@ class Session:
         """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
         self.hosts = Connections(config.ssh, environ=os.environ)
         self.cluster = Cluster(config.kubernetes)
-        credentials = read_credentials(os.environ, Path.home())
-        at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        identity = Identity(
-            run=secrets.token_hex(4),
-            by=f"{local_user() or os.getuid()}@{socket.gethostname()}",
-            at=at,
-            version=__version__,
-        )
-        self.journal = journal.Journal(
-            journal.place(os.environ, Path.home()),
+        identity = _identity()
+        self.journal = Journal(
+            place(os.environ, Path.home()),
             run=identity.run,
             by=identity.by,
             command=outcome.command,
             warn=screen.warn,
         )
-        self.environment = Environment(
+        self._warned: set[str] = set()
+        self.environment = self._environment(identity)
+
+    def _environment(self, identity: Identity) -> Environment:
+        """What commands read with."""
+        config, screen = self.config, self.screen
+        credentials = read_credentials(os.environ, Path.home())
+        return Environment(
             config=config,
             hosts=_VerboseReads(self.hosts, screen),
             cluster=self.cluster,
@@ -78,12 +80,11 @@ class Session:
                 reference, config.registries, platform=platform, credentials=credentials
             ),
             may_patch=self.cluster.can_patch_nodes,
-            remembered=lambda: remembered(journal.place(os.environ, Path.home())),
+            remembered=lambda: remembered(place(os.environ, Path.home())),
             note=screen.aside,
             cluster_name=self.cluster.name,
             warn=self._warn_once,
         )
-        self._warned: set[str] = set()
 
     def go_on_anyway(self, anyway: bool) -> None:
         """`--anyway`: a node that does not fit, or whose host is another one, is a warning."""
@@ -123,9 +124,10 @@ class Session:
         if job.question:
             self.agree(question_on(job.question, plan.steps, self.cluster.name), yes=yes)
         whole = self.announced if is_announced else (plan,)
-        reports = _Reports(
-            self,
-            first,
+        reports = ScreenReports(
+            self.screen,
+            self.outcome,
+            first=first,
             shown_first=first if is_announced else 0,
             count=sum(len(part.steps) for part in whole),
         )
@@ -134,7 +136,7 @@ class Session:
         return Done(facts, reached, plan)
 
     def _apply(
-        self, job: Job[FactsType], facts: FactsType, plan: Plan, reports: "_Reports"
+        self, job: Job[FactsType], facts: FactsType, plan: Plan, reports: ScreenReports
     ) -> FactsType:
         """Execute the plan, and read back the facts that it led to."""
         read_back = job.observe_after or job.observe_again
@@ -208,46 +210,14 @@ def _read_back(read: Callable[[], FactsType], decide: Callable[[FactsType], Plan
     return facts
 
 
-class _Reports:
-    """Writes how far a plan is to the screen and into the outcome. Implements apply.Reports."""
-
-    def __init__(self, session: Session, first: int, *, shown_first: int, count: int) -> None:
-        self._session, self._first, self._shown_first, self._count = (
-            session,
-            first,
-            shown_first,
-            count,
-        )
-
-    def started(self, index: int, step: Step) -> None:
-        self._session.outcome.steps[self._first + index].begun = True
-        self._session.screen.step_started(self._shown_first + index + 1, self._count, step)
-
-    def progress(self, done_bytes: int) -> None:
-        self._session.screen.step_progress(done_bytes)
-
-    def ended(self, index: int, step: Step, *, ok: bool, seconds: float) -> None:
-        outcome = self._session.outcome.steps[self._first + index]
-        outcome.status, outcome.seconds = "done" if ok else "failed", seconds
-        if ok and step.is_change:
-            self._session.outcome.changed = True
-        self._session.screen.step_ended(
-            self._shown_first + index + 1, self._count, step, ok=ok, seconds=seconds
-        )
-
-    def undoing(self, step: Step) -> None:
-        self._session.screen.say(f"undoing: {step}")
-
-    def give_up(self, *, signalled: bool = False) -> None:
-        """The plan ended early: a step that had begun counts as failed, and may have been done."""
-        self._session.screen.close()
-        run = self._session.outcome
-        for outcome in run.steps[self._first :]:
-            if outcome.status == "planned":
-                outcome.status = "failed" if outcome.begun else "not run"
-                run.changed |= outcome.begun and outcome.step.is_change
-            elif outcome.status == "failed" and signalled:
-                run.changed |= outcome.step.is_change
+def _identity() -> Identity:
+    at = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return Identity(
+        run=secrets.token_hex(4),
+        by=f"{local_user() or os.getuid()}@{socket.gethostname()}",
+        at=at,
+        version=__version__,
+    )
 
 
 class _VerboseReads:

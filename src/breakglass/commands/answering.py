@@ -92,9 +92,9 @@ def _start(
     names = tuple(word for name, keep in kept.items() for word in ("--answer", f"{name}={keep}"))
     options = ("--port", str(port), "--content", content, *names, "--", *ctr.line())
     line = script("responder", "start", directory, *options)
-    return Run(node, (line,), title=f"start the responder on port {port}", is_script=True)
+    return Run(node, (line,), title=f"start the responder on port {port}")
 
 
 def _stop(node: Host, directory: str) -> Run:
     line = script("responder", "stop", directory)
-    return Run(node, (line,), title="stop the responder", is_script=True)
+    return Run(node, (line,), title="stop the responder")

@@ -7,7 +7,8 @@ from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fetch_options import designated
 from breakglass.commands.target import Target
 from breakglass.errors import Refused, Unreachable
-from breakglass.observe.containerd import Ctr, Namespace, read_disk_of_content, read_namespace
+from breakglass.observe.containerd import Ctr, read_disk_of_content
+from breakglass.observe.containerd_namespace import Namespace, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine
 from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host

@@ -120,7 +120,6 @@ def _via_node(facts: Facts, option: Option, receive: Argv, offset: int) -> Run:
         resumed_bytes=offset,
         title=_title(option),
         purpose=Purpose.TRANSFERS,
-        is_script=True,
     )
 
 
@@ -128,7 +127,7 @@ def _via_operator(facts: Facts, option: Option, receive: Argv, offset: int) -> C
     reading = (_reading(option, offset),)
     return Copy(
         Run(option.shelf.host, reading, first_seconds=FIRST_BYTE_SECONDS),
-        Run(facts.node, (receive,), is_script=True),
+        Run(facts.node, (receive,)),
         total_bytes=option.tarball.size_bytes,
         resumed_bytes=offset,
         title=_title(option),

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Job
+from breakglass.marks import HOLDS
 from breakglass.observe.cluster import Node
 from breakglass.observe.pins import Hold
-from breakglass.plan import HOLDS, PatchNode, Plan, title
+from breakglass.plan import PatchNode, Plan, title
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,6 @@ def await_marks(
             facts.node,
             (line,),
             purpose=Purpose.LOOKS,
-            is_script=True,
             failed_next=(
                 f"see which container runtime kubelet uses: kubectl get node {facts.node} -o wide; "
                 f"where it is not containerd, or containerd has its CRI plugin disabled, choose "

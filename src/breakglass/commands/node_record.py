@@ -44,7 +44,7 @@ def edited(node: Host, taken: Taken) -> list[str]:
 
 
 def _run(node: Host, verb: str, *arguments: str, name: str) -> Run:
-    return Run(node, (script("taken", verb, *arguments),), title=name, is_script=True)
+    return Run(node, (script("taken", verb, *arguments),), title=name)
 
 
 def _short(path: str) -> str:

@@ -14,10 +14,11 @@ from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others
 from breakglass.commands.rights import may_not_patch
 from breakglass.commands.target import Target
 from breakglass.errors import Refused
+from breakglass.marks import ANNOTATION, Mark
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pin_held
 from breakglass.observe.volumes import tied_elsewhere
-from breakglass.plan import ANNOTATION, Mark, PatchNode, Plan, title
+from breakglass.plan import PatchNode, Plan, title
 
 
 @dataclass(frozen=True)

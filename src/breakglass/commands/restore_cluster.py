@@ -5,9 +5,10 @@ leaves a cordon that somebody else has set since.
 from dataclasses import dataclass, replace
 
 from breakglass.commands.restore_facts import Facts
+from breakglass.marks import Mark
 from breakglass.observe.cluster import Node
 from breakglass.observe.pins import Hold, pin_held
-from breakglass.plan import Host, Mark, PatchNode, title
+from breakglass.plan import Host, PatchNode, title
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,6 @@ def _save(facts: Facts, file: str, references: tuple[str, ...], identity: Identi
         total_bytes=about,
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
-        is_script=True,
         repair=(
             f"run the same command again; if it stays so, see whether docker pulls through a "
             f"mirror: {look}"

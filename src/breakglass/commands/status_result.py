@@ -1,6 +1,5 @@
 """status as one frozen value: the `result` of --json."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from breakglass.age import age_seconds
@@ -19,6 +18,7 @@ from breakglass.commands.status_facts import (
     unverified,
 )
 from breakglass.commands.status_headline import headline
+from breakglass.commands.status_last_run import LastRun
 from breakglass.observe.shelf import Shelf, Tarball
 
 
@@ -104,11 +104,10 @@ class StatusResult:
     stale: bool
     api: ApiResult
     next: str
-    last_run: Mapping[str, object] | None
-    """Of this machine's journal, as it is written there."""
+    last_run: LastRun | None
 
 
-def result(facts: Facts, *, next_step: str, last_run: Mapping[str, object] | None) -> StatusResult:
+def result(facts: Facts, *, next_step: str, last_run: LastRun | None) -> StatusResult:
     first = newest(facts)
     in_force, unreadable = pins(facts.nodes)
     pin_results = tuple(_pin(seen, facts.now) for seen in in_force)

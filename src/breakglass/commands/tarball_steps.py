@@ -56,15 +56,12 @@ def discard(host: Host, directory: str, file: str) -> Run:
         host,
         (archive("discard", directory, file),),
         title=title("discard the partial", file),
-        is_script=True,
     )
 
 
 def publish(host: Host, directory: str, file: str) -> Run:
     """The partial gets its name, and its sidecars are there before it."""
-    return Run(
-        host, (archive("publish", directory, file),), title=title("publish", file), is_script=True
-    )
+    return Run(host, (archive("publish", directory, file),), title=title("publish", file))
 
 
 def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
@@ -75,7 +72,6 @@ def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
         total_bytes=total_bytes,
         title=title("verify", path.rpartition("/")[2]),
         purpose=Purpose.LOOKS,
-        is_script=True,
         repair=repair,
     )
 

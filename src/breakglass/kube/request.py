@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from breakglass.kube.faults import Fault, declined, no_api, tls, unanswered
 from breakglass.kube.session import Session
-from breakglass.plan import FIELD_MANAGER
+from breakglass.marks import FIELD_MANAGER
 from breakglass.shape import fits, parse_json
 
 CONNECT_SECONDS = 5.0
@@ -91,7 +91,7 @@ class Ask:
 
 
 class NodeRequests:
-    """Reads and patches single nodes, for patching.py."""
+    """Reads and patches single nodes, for patch.py."""
 
     def __init__(self, session: Session, request_seconds: float) -> None:
         self._session, self._request_seconds = session, request_seconds

@@ -7,8 +7,8 @@ from typing import Any
 
 from breakglass.errors import Refused, Usage
 from breakglass.grammar import check_node_name
+from breakglass.marks import ANNOTATION, HOLDS, Mark
 from breakglass.observe.managers import UNKNOWN, Cordon, read_cordon
-from breakglass.plan import ANNOTATION, HOLDS, Mark
 from breakglass.ports import ReadsCluster
 from breakglass.shape import parse_json
 from breakglass.text import inert
@@ -19,6 +19,7 @@ CORDON_TAINT = "node.kubernetes.io/unschedulable"
 """The node controller's taint for a cordon, ours or somebody else's."""
 
 _COUNT = re.compile("[0-9]{1,9}")
+_PIN_KEYS = ("run", "target", "by", "at", "reason")
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,7 @@ class Pin:
     """
 
     def text(self) -> str:
-        fields: dict[str, object] = {
-            "run": self.run,
-            "target": self.target,
-            "by": self.by,
-            "at": self.at,
-            "reason": self.reason,
-        }
+        fields: dict[str, object] = {key: getattr(self, key) for key in _PIN_KEYS}
         if self.had_pods:
             fields["had_pods"] = True
         return json.dumps(fields, separators=(",", ":"))
@@ -122,28 +117,17 @@ def parse_node(item: dict[str, Any]) -> Node:
         for address in list_of(status.get("addresses"))
         if address.get("type") == "InternalIP"
     ]
-    annotations = mapping(metadata.get("annotations"))
-    annotation, holds = annotations.get(ANNOTATION), annotations.get(HOLDS)
     system = mapping(status.get("nodeInfo"))
-    keys = (
-        text(taint.get("key"))
-        for taint in list_of(spec.get("taints"))
-        if taint.get("effect") in ("NoSchedule", "NoExecute")
-    )
     return Node(
         name=text(metadata.get("name")),
         addresses=tuple(filter(None, addresses)),
         architecture=text(system.get("architecture")),
         ready=conditions.get("Ready") == "True",
         conditions=tuple(kind for kind in KEEPING_AWAY if conditions.get(kind) == "True"),
-        mark=Mark(
-            unschedulable=spec.get("unschedulable") is True,
-            annotation=annotation if isinstance(annotation, str) else None,
-            holds=holds if isinstance(holds, str) else None,
-        ),
+        mark=_mark(metadata, spec),
         resource_version=text(metadata.get("resourceVersion")),
         kubelet=text(system.get("kubeletVersion")),
-        taints=tuple(dict.fromkeys(key for key in keys if key != CORDON_TAINT)),
+        taints=_taints(spec),
         operating_system=text(system.get("operatingSystem")),
         runtime=text(system.get("containerRuntimeVersion")),
         pods=_count(mapping(status.get("allocatable")).get("pods")),
@@ -159,6 +143,26 @@ def parse_node(item: dict[str, Any]) -> Node:
             )
         ),
     )
+
+
+def _mark(metadata: dict[str, Any], spec: dict[str, Any]) -> Mark:
+    annotations = mapping(metadata.get("annotations"))
+    annotation, holds = annotations.get(ANNOTATION), annotations.get(HOLDS)
+    return Mark(
+        unschedulable=spec.get("unschedulable") is True,
+        annotation=annotation if isinstance(annotation, str) else None,
+        holds=holds if isinstance(holds, str) else None,
+    )
+
+
+def _taints(spec: dict[str, Any]) -> tuple[str, ...]:
+    """The keys of the taints that keep pods away, without a cordon's."""
+    keys = (
+        text(taint.get("key"))
+        for taint in list_of(spec.get("taints"))
+        if taint.get("effect") in ("NoSchedule", "NoExecute")
+    )
+    return tuple(dict.fromkeys(key for key in keys if key != CORDON_TAINT))
 
 
 def _count(quantity: object) -> int | None:
@@ -216,7 +220,7 @@ def parse_pin(annotation: str) -> Pin:
     """Raises Refused for an annotation under our name that is not ours to read."""
     try:
         data = parse_json(annotation)
-        fields = {key: str(data[key]) for key in ("run", "target", "by", "at", "reason")}
+        fields = {key: str(data[key]) for key in _PIN_KEYS}
         pin = Pin(**fields, had_pods=data.get("had_pods") is True)
         check_node_name(pin.target)  # it appears in lines to type
         return pin

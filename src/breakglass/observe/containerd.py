@@ -84,39 +84,8 @@ def read_containerd(
     )
 
 
-@dataclass(frozen=True)
-class Namespace:
-    """What a namespace that is ours alone holds."""
-
-    images: tuple[str, ...]
-    leases: tuple[str, ...]
-    """They keep content that no image refers to: an import that was killed leaves one, for 24
-    hours.
-    """
-
-
-def read_namespace(reads: Reads, host: Host, ctr: Ctr) -> Namespace | None:
-    """None: there is no such namespace."""
-    if ctr.namespace not in _names(reads, host, (*ctr.command, "namespaces", "ls", "-q")):
-        return None
-    images, leases = (
-        _names(reads, host, ctr.line(kind, "ls", "-q")) for kind in ("images", "leases")
-    )
-    return Namespace(images, leases)
-
-
-def _names(reads: Reads, host: Host, argv: Argv) -> tuple[str, ...]:
-    listing = reads.ask(host, argv)
-    if not listing.ok:
-        raise _not_known(host, argv, listing)
-    return tuple(
-        line
-        for line in listing.stdout.decode("utf-8", "replace").splitlines()
-        if REFERENCE.fullmatch(line)
-    )
-
-
-def _not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
+def not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
+    """The error where containerd gives no answer to a question."""
     return Unreachable(
         f"{host}: containerd could not be asked: {said(result)}",
         next_step=f"look at it with: {host.by_hand(*argv)}",
@@ -227,7 +196,7 @@ def _content(reads: Reads, host: Host, ctr: Ctr, digest: str) -> dict[str, Any] 
     argv = ctr.line("content", "get", digest)
     result = reads.ask(host, argv)
     if result.exit_status is None:
-        raise _not_known(host, argv, result)
+        raise not_known(host, argv, result)
     try:
         document = parse_json(result.stdout) if result.ok else None
     except ValueError:
@@ -246,7 +215,7 @@ def read_checks(
     argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
     result = reads.ask(host, argv)
     if result.exit_status is None:
-        raise _not_known(host, argv, result)
+        raise not_known(host, argv, result)
     rows = {
         row[0]: row
         for row in map(str.split, result.stdout.decode("utf-8", "replace").splitlines())

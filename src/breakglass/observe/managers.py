@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.plan import ANNOTATION, FIELD_MANAGER
+from breakglass.marks import ANNOTATION, FIELD_MANAGER
 from breakglass.text import inert
 
 

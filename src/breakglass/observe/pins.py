@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from breakglass.errors import Refused
+from breakglass.marks import Mark
 from breakglass.observe.cluster import Node, Pin, parse_pin
-from breakglass.plan import Mark
 from breakglass.shape import fits, parse_json
 
 _HOLD = {"run": str, "by": str, "at": str}

@@ -51,22 +51,28 @@ def hold(path: str, holder: str, lifeline: int, silence_seconds: float) -> int:
         os.close(descriptor)
         return hold(path, holder, lifeline, silence_seconds)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(
-            descriptor, (json.dumps({"holder": holder, "at": int(time.time())}) + "\n").encode(), 0
-        )
+        write_holder(descriptor, holder)
     except OSError as error:
-        # On a full disk the lock holds all the same; only who holds it cannot be written down.
-        # Otherwise restore, which needs no room, would wait for somebody to make some.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            print(error.strerror, file=sys.stderr)
-            return 4
+        print(error.strerror, file=sys.stderr)
+        return 4
     print("held", flush=True)
     wait_for_silence(lifeline, silence_seconds)
     os.ftruncate(descriptor, 0)
     if is_at(path, descriptor):
         os.unlink(path)  # noqa: PTH108 (held still: a process that opens it now sees that it is gone)
     return 0
+
+
+def write_holder(descriptor: int, holder: str) -> None:
+    record = {"holder": holder, "at": int(time.time())}
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, (json.dumps(record) + "\n").encode(), 0)
+    except OSError as error:
+        # On a full disk the lock holds all the same; only who holds it cannot be written down.
+        # Otherwise restore, which needs no room, would wait for somebody to make some.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def is_at(path: str, descriptor: int) -> bool:

@@ -54,20 +54,11 @@ class Host:
         self._transports: set[HostTransport] = set()
         self._serving: set[threading.Thread] = set()
         self._sessions: set[Session] = set()
-        home = root / "home"
-        home.mkdir(parents=True, exist_ok=True)
         machine_ids.write(
             root, boot=machine_ids.boot_id(name), machine=machine_ids.machine_id(name)
         )
-        self.environ: Mapping[str, str] = {
-            "PATH": ":".join(str(directory) for directory in programs),
-            "HOME": str(home),
-            "USER": user,
-            "LOGNAME": user,
-            "SHELL": "/bin/sh",
-            "LANG": "C.UTF-8",
-            MARK: str(root),
-        }
+        self.environ = _environ(root, user, programs)
+        Path(self.environ["HOME"]).mkdir(parents=True, exist_ok=True)
         logging.getLogger(LOGGER).addHandler(logging.NullHandler())
         logging.getLogger(LOGGER).propagate = False
 
@@ -196,3 +187,16 @@ class Host:
             transport.break_off()
             with self._lock:
                 self._transports.discard(transport)
+
+
+def _environ(root: Path, user: str, programs: Sequence[Path]) -> Mapping[str, str]:
+    """The environment of a command on the host."""
+    return {
+        "PATH": ":".join(str(directory) for directory in programs),
+        "HOME": str(root / "home"),
+        "USER": user,
+        "LOGNAME": user,
+        "SHELL": "/bin/sh",
+        "LANG": "C.UTF-8",
+        MARK: str(root),
+    }

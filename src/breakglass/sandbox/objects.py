@@ -53,24 +53,13 @@ class Objects:
             spec["unschedulable"] = True
         if taints:
             spec["taints"] = [dict(taint) for taint in taints]
-        pressure = "KubeletHasDiskPressure" if disk_pressure else "KubeletHasNoDiskPressure"
         status = {
             "addresses": [
                 {"type": "InternalIP", "address": internal_ip},
                 {"type": "Hostname", "address": name},
             ],
-            "conditions": [
-                _condition("DiskPressure", disk_pressure, reason=pressure),
-                _condition("Ready", ready, reason="KubeletReady" if ready else "KubeletNotReady"),
-            ],
-            "nodeInfo": {
-                "machineID": machine_ids.machine_id(machine or name),
-                "bootID": machine_ids.boot_id(machine or name),
-                "architecture": architecture,
-                "operatingSystem": "linux",
-                "kubeletVersion": "v1.34.0",
-                "containerRuntimeVersion": "containerd://2.4.2",
-            },
+            "conditions": _conditions(ready=ready, disk_pressure=disk_pressure),
+            "nodeInfo": _node_info(machine or name, architecture),
         }
         all_labels = {
             "kubernetes.io/arch": architecture,
@@ -223,6 +212,25 @@ class Objects:
                 "kind": KINDS[kind],
                 "apiVersion": "v1",
             } | item
+
+
+def _conditions(*, ready: bool, disk_pressure: bool) -> list[Object]:
+    pressure = "KubeletHasDiskPressure" if disk_pressure else "KubeletHasNoDiskPressure"
+    return [
+        _condition("DiskPressure", disk_pressure, reason=pressure),
+        _condition("Ready", ready, reason="KubeletReady" if ready else "KubeletNotReady"),
+    ]
+
+
+def _node_info(machine: str, architecture: str) -> Object:
+    return {
+        "machineID": machine_ids.machine_id(machine),
+        "bootID": machine_ids.boot_id(machine),
+        "architecture": architecture,
+        "operatingSystem": "linux",
+        "kubeletVersion": "v1.34.0",
+        "containerRuntimeVersion": "containerd://2.4.2",
+    }
 
 
 def _condition(kind: str, holds: bool, *, reason: str) -> Object:

@@ -118,12 +118,9 @@ def read_archive(tar: Tar, content: Content) -> None:
         )
         extra = {}
         plain = posixpath.normpath(name)
-        if (
-            name.startswith("/")
-            or plain.startswith("..")
-            or len(content.members) + len(content.links) > MEMBERS
-            or kind not in b"0\x0025"
-        ):
+        is_outside = name.startswith("/") or plain.startswith("..")
+        is_full = len(content.members) + len(content.links) > MEMBERS
+        if is_outside or is_full or kind not in b"0\x0025":
             raise tar.broken(f"{name!r} of type {kind!r} does not belong into it")
         if kind == b"2":
             content.links[plain] = posixpath.normpath(
@@ -133,6 +130,11 @@ def read_archive(tar: Tar, content: Content) -> None:
             read_member(tar, content, plain, size)
     if extra or tar.take(512, "its end").count(0) != 512:
         raise tar.broken("its end is damaged")
+    check_end(tar)
+
+
+def check_end(tar: Tar) -> None:
+    """Nothing but zeros follows."""
     while tar.buffer or tar.more():
         if tar.buffer.tobytes().strip(b"\0"):
             raise tar.broken("something follows its end")

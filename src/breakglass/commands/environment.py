@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from breakglass.cluster_name import ClusterName
 from breakglass.commands.sources import FIRST_BYTE_SECONDS, sources
 from breakglass.config import Config
-from breakglass.errors import BreakglassError, Unreachable
+from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.shelf import Shelf, read_shelf
@@ -72,6 +72,8 @@ class Environment:
     """Tells the operator what is being looked at, while it takes time."""
     cluster_name: Callable[[], ClusterName | None] = lambda: None
     """Which cluster the kubeconfig means; nothing is contacted for it."""
+    signing_key: Callable[[], bytes | Refused | None] = lambda: None
+    """The public key of image.sign_with, or why it cannot be used; None: none is configured."""
     warn: Callable[[str], None] = lambda _: None
     anyway: bool = False
     """The operator goes on with a node that does not fit, or whose host is not the machine that the

@@ -5,6 +5,7 @@ from functools import partial
 
 from breakglass.commands.environment import Environment, Unread
 from breakglass.deadline import together
+from breakglass.errors import Refused
 from breakglass.observe.docker import (
     Docker,
     LocalImages,
@@ -47,6 +48,8 @@ class Facts:
     """What docker has of the image's repository."""
     missing: tuple[Missing, ...] = ()
     """Companions, and copies of them, that this run has tried and could not have."""
+    signing: bytes | Refused | None = None
+    """The public key that records are signed with, or why it cannot be used."""
 
     @property
     def bad(self) -> frozenset[str]:
@@ -93,6 +96,7 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     )
     local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
     facts = Facts(vm, machine, docker, shelf, tag, published, local_size, {})
+    facts = replace(facts, signing=environment.signing_key())
     if docker:
         local = read_local_images(environment.hosts, vm, image.repository)
         facts = replace(facts, local=local)
@@ -128,6 +132,8 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
     if present is None or present.record is None or not present.verified:
         return False
     if present.file in facts.bad:
+        return False
+    if facts.signing is not None and not present.signature.fits:
         return False
     if not facts.published:
         return True

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
 from breakglass import config
 from breakglass.errors import Unreachable
-from breakglass.plan import Argv, Copy, Host, Lock, Run
+from breakglass.plan import Argv, Copy, Host, Lock, Run, Sign
 from breakglass.ports import Held, Progress, Result
+from breakglass.signatures.sshsig import armor
 from breakglass.ssh.command import Command, no_progress
 from breakglass.ssh.lock import HeldLock, LockCommand, not_taken
 from breakglass.ssh.outcome import check_result
 from breakglass.ssh.pool import Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
+from breakglass.ssh.signing import public_key, sign
 from breakglass.ssh.watching import ends_in_time, start_watch
 from breakglass.ssh.wire import wire
 
@@ -22,7 +25,7 @@ class Connections:
     """What one run of breakglass does on other hosts over SSH; thread-safe."""
 
     def __init__(self, settings: config.Ssh, *, environ: Mapping[str, str]) -> None:
-        self._pool = Pool(settings, environ=environ)
+        self._pool, self._environ = Pool(settings, environ=environ), environ
 
     def __repr__(self) -> str:
         return f"Connections({len(self._pool)} open)"
@@ -104,6 +107,28 @@ class Connections:
             return self._checked(step.source, source), self._checked(step.sink, received)
         finally:
             relay.close()
+
+    def sign(self, step: Sign, record: bytes) -> Result:
+        """Sign the record and write the signature to the sink's standard input. Raises Refused if
+        the key cannot be used, and as `run` does.
+        """
+        text = armor(sign(Path(step.key), self._environ, record)).encode()
+        run = step.sink
+        command = Command(self._pool.channel(run.host), quiet_seconds=run.quiet_seconds)
+        try:
+            sent = wire(run.pipeline, sudo=run.host.sudo, takes_data=True)
+            if command.start(sent, takes_data=True):
+                if command.write(text):
+                    command.end_input()
+                while not command.wait():
+                    pass
+            return self._checked(run, command.result())
+        finally:
+            command.channel.close()
+
+    def signing_key(self, file: Path) -> bytes:
+        """The public key of a key to sign with. Raises Refused if its private part is not here."""
+        return public_key(file, self._environ)
 
     @contextmanager
     def hold(self, step: Lock) -> Iterator[Held]:

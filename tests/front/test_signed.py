@@ -39,7 +39,7 @@ def vm(world: World, end: str, tag: str = TAG) -> Path:
     return world.environment.vm_directory / f"infra-ci-{tag}.{end}"
 
 
-def plant(world: World, directory: Path, *, sequence: int, stranger: Path | None) -> None:
+def plant(directory: Path, *, sequence: int, stranger: Path | None) -> None:
     """A stranger's tarball under a new tag, with a record that fits it, as `latest`."""
     record = json.loads((directory / f"infra-ci-{TAG}.json").read_text())
     record |= {"tag": OTHER_TAG, "sequence": sequence, "created_at": "2026-04-20T00:00:00Z"}
@@ -90,12 +90,13 @@ def test_a_person_verifies_by_hand_what_a_snapshot_has_signed(world: World, key:
 
 
 @pytest.mark.parametrize("by", ["nobody", "a stranger"])
+@pytest.mark.usefixtures("key")
 def test_what_no_allowed_signer_has_signed_is_not_used_and_nothing_is_moved(
-    by: str, world: World, key: Path, tmp_path: Path
+    by: str, world: World, tmp_path: Path
 ) -> None:
     world.done("snapshot", "--tag", TAG)
     stranger = make_key(tmp_path, "stranger") if by == "a stranger" else None
-    plant(world, world.environment.vm_directory, sequence=999_999_999, stranger=stranger)
+    plant(world.environment.vm_directory, sequence=999_999_999, stranger=stranger)
     shutil.rmtree(world.environment.nas_directory)
     ended = world.run("fetch", "k8s-node1", "--tag", OTHER_TAG)
     why = "signed by the key SHA256:" if stranger else "not signed"
@@ -112,9 +113,8 @@ def test_what_no_allowed_signer_has_signed_is_not_used_and_nothing_is_moved(
     assert (world.shelf("k8s-node1") / f"infra-ci-{TAG}.tar.gz").exists()
 
 
-def test_a_tarball_that_lies_on_the_node_without_a_signature_is_not_imported(
-    world: World, key: Path
-) -> None:
+@pytest.mark.usefixtures("key")
+def test_a_tarball_that_lies_on_the_node_without_a_signature_is_not_imported(world: World) -> None:
     world.done("snapshot", "--tag", TAG)
     world.done("fetch", "k8s-node1")
     (world.shelf("k8s-node1") / f"infra-ci-{TAG}.json.sig").unlink()
@@ -124,8 +124,9 @@ def test_a_tarball_that_lies_on_the_node_without_a_signature_is_not_imported(
     world.done("import", "k8s-node1")
 
 
+@pytest.mark.usefixtures("key")
 def test_a_tarball_of_the_old_pipeline_is_not_accepted_where_signers_are_named(
-    world: World, key: Path
+    world: World,
 ) -> None:
     world.done("snapshot", "--tag", TAG)
     for end in ("json", "json.sig", "tar.gz.sha256"):
@@ -135,11 +136,10 @@ def test_a_tarball_of_the_old_pipeline_is_not_accepted_where_signers_are_named(
     is_reported(ended, 6, "has no complete record, so that nobody has signed it")
 
 
-def test_a_strangers_huge_sequence_stops_no_snapshot_and_is_not_counted_from(
-    world: World, key: Path
-) -> None:
+@pytest.mark.usefixtures("key")
+def test_a_strangers_huge_sequence_stops_no_snapshot_and_is_not_counted_from(world: World) -> None:
     world.done("snapshot", "--tag", TAG)
-    plant(world, world.environment.vm_directory, sequence=999_999_999, stranger=None)
+    plant(world.environment.vm_directory, sequence=999_999_999, stranger=None)
     world.environment.push(OTHER_TAG)
     done = world.done("snapshot", "--tag", OTHER_TAG)
     assert done["result"]["tag"] == OTHER_TAG
@@ -160,8 +160,9 @@ def test_a_tarball_that_is_not_signed_yet_is_saved_anew_once_a_key_is_configured
     assert world.done("snapshot", "--tag", TAG)["steps"] == []
 
 
+@pytest.mark.usefixtures("key")
 def test_without_a_key_that_would_be_trusted_there_is_no_snapshot(
-    world: World, key: Path, tmp_path: Path
+    world: World, tmp_path: Path
 ) -> None:
     other = make_key(tmp_path, "other")
     configure(world, "image", sign_with=str(other))

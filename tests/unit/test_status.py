@@ -848,6 +848,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         "size_bytes": 243_000_000,
         "verified": True,
         "latest": True,
+        "signature": "not signed",
+        "signed_by": None,
     }
     assert vm["tarballs"][2] == {
         "tag": "old",

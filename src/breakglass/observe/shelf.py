@@ -4,6 +4,7 @@ The files and their names are specified in docs/files.md.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from breakglass.age import moment_of
@@ -142,18 +143,19 @@ def parse_shelf(
 
 
 def _tarballs(listing: Listing, name: str, signers: Signers | None) -> tuple[Tarball, ...]:
-    """Verified ones first, newest first."""
-    tarballs = [
+    return newest_first(
         _tarball(listing, file, tag, signers)
         for file in listing.sizes
         if (tag := own_tag(file, name)) is not None
-    ]
-    tarballs.sort(key=_order, reverse=True)
-    return tuple(tarballs)
+    )
+
+
+def newest_first(tarballs: Iterable[Tarball]) -> tuple[Tarball, ...]:
+    """Verified ones first. The time decides between equal sequences, as at their bound."""
+    return tuple(sorted(tarballs, key=_order, reverse=True))
 
 
 def _order(tarball: Tarball) -> tuple[bool, int, float, str]:
-    """The time decides between equal sequences, as at their bound."""
     moment = moment_of(tarball.record.created_at) if tarball.record else None
     return (
         tarball.verified,

@@ -99,6 +99,9 @@ def _from_environment(environ: Mapping[str, str]) -> "paramiko.PKey | None":
 
 def _read(file: Path) -> bytes:
     try:
+        # To open a pipe would wait for its other end.
+        if file.exists() and not file.is_file():
+            raise _refused(file, "it is no regular file", f"ls -ld {file}")
         with file.open("rb") as opened:
             text = opened.read(LARGEST_BYTES)
     except OSError as error:

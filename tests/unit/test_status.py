@@ -858,6 +858,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         "size_bytes": 7,
         "verified": False,
         "latest": False,
+        "signature": "not signed",
+        "signed_by": None,
     }
     assert (vm["reached"], vm["error"], vm["latest"], vm["unverified_bytes"]) == (
         True,

@@ -9,7 +9,8 @@
 #
 # breakglass sends four kinds of lines to a source: `cat /dev/null` (does the login work), the script that lists the directory,
 # `cat FILE` and `tail -c +N FILE`. This script compares each line and never runs it. To list the directory it runs its own copy
-# of the listing script, below.
+# of the listing script, below. A line may ask for a mark around the answer (`sh -c 'm=...' sh HALF HALF LINE`): what a login shell
+# prints besides is outside of the marks.
 
 export LC_ALL=C
 unset CDPATH ENV IFS
@@ -76,6 +77,18 @@ tarball() {
 [ $# -eq 2 ] && [ -n "$name" ] || refuse
 case $directory in /*) ;; *) refuse ;; esac
 
+mark=
+case $request in
+"sh -c 'm="*"' sh "*)
+  rest=${request#*"' sh "}
+  mark=${rest%%" "*} rest=${rest#*" "}
+  mark=$mark${rest%%" "*} request=${rest#*" "}
+  case $mark in *[!0-9a-f]*) refuse ;; esac
+  trap 's=$?; echo "$mark"; exit "$s"' 0
+  echo "$mark"
+  ;;
+esac
+
 case $request in
 "cat /dev/null")
   exit 0
@@ -85,14 +98,14 @@ case $request in
   ;;
 "cat "*)
   tarball "${request#cat }"
-  exec cat "$file"
+  cat "$file"
   ;;
 "tail -c +"*)
   rest=${request#"tail -c +"}
   from=${rest%%" "*}
   case $from in '' | *[!0-9]* | ??????????????????*) refuse ;; esac
   tarball "${rest#"$from "}"
-  exec tail -c "+$from" "$file"
+  tail -c "+$from" "$file"
   ;;
 *)
   refuse

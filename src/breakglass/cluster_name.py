@@ -1,8 +1,8 @@
 """Which cluster a kubeconfig means: for screens, and for kubectl lines."""
 
-import shlex
 from dataclasses import dataclass, replace
 
+from breakglass.quoting import join
 from breakglass.text import inert
 
 
@@ -35,4 +35,4 @@ class ClusterName:
 
 def kubectl_line(cluster: ClusterName | None, *arguments: str) -> str:
     """A kubectl line to type; without a known cluster, kubectl's own choice of one."""
-    return shlex.join((*(cluster.kubectl if cluster else ("kubectl",)), *arguments))
+    return join((*(cluster.kubectl if cluster else ("kubectl",)), *arguments))

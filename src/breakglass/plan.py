@@ -4,12 +4,12 @@ All kinds of steps are in this file, so that they can be read and compared in a 
 """
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from breakglass.marks import Mark, merge_patch
+from breakglass.quoting import join, one_line, quote
 
 Argv = tuple[str, ...]
 
@@ -17,6 +17,8 @@ PROGRAM = "breakglass-remote.pyz"
 """What hosts run: the package `remote` as one file, which calls itself by this name too."""
 OLDEST_PYTHON = (3, 8)
 """What that program needs on a host."""
+PIPE_SHELL = ("bash", "--norc", "-o", "pipefail", "-c")
+"""Under SSH bash reads ~/.bashrc even for `-c`; what that prints would be part of the output."""
 TITLE_LENGTH = 60
 """A screen may cut a title behind so many characters, so these have to differ."""
 
@@ -49,12 +51,8 @@ class Host:
         the login shell there, so what needs quotes needs them twice.
         """
         words = ("sudo", *command) if self.sudo else command
-        line = shlex.join(words)
-        return (
-            shlex.join(("ssh", *self.login))
-            + " "
-            + (line if line == " ".join(words) else shlex.quote(line))
-        )
+        line = join(words)
+        return join(("ssh", *self.login)) + " " + (line if line == " ".join(words) else quote(line))
 
 
 def script(name: str, *arguments: str) -> Argv:
@@ -71,12 +69,15 @@ def command_line(pipeline: tuple[Argv, ...], *, sudo: bool) -> str:
     """The one command line, quoted once, that runs a pipeline and fails when any part of it
     fails.
     """
+    return join(command_words(pipeline, sudo=sudo))
+
+
+def command_words(pipeline: tuple[Argv, ...], *, sudo: bool) -> Argv:
+    """The words of this line, for the login shell of the host."""
     prefix = ("sudo", "-n") if sudo else ()
     if len(pipeline) == 1:
-        return shlex.join(prefix + pipeline[0])
-    return shlex.join(
-        (*prefix, "bash", "-o", "pipefail", "-c", " | ".join(shlex.join(argv) for argv in pipeline))
-    )
+        return one_line(prefix + pipeline[0])
+    return one_line((*prefix, *PIPE_SHELL, " | ".join(join(argv) for argv in pipeline)))
 
 
 class Purpose(Enum):
@@ -200,13 +201,13 @@ class Sign(Described):
         return self.sink.host
 
     def __str__(self) -> str:
-        signing = shlex.join(("ssh-keygen", "-Y", "sign", "-n", self.namespace, "-f", self.key))
+        signing = join(("ssh-keygen", "-Y", "sign", "-n", self.namespace, "-f", self.key))
         return f"operator$ {_from_here(self.source)} | {signing} | {_from_here(self.sink)}"
 
 
 def _from_here(run: Run) -> str:
     """The ssh client that does it, as a part of a pipe on this machine."""
-    return shlex.join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
+    return join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class PatchNode(Described):
         return merge_patch(self.before, self.after)
 
     def __str__(self) -> str:
-        return "operator$ " + shlex.join(
+        return "operator$ " + join(
             (
                 *self.kubectl,
                 "patch",

@@ -239,3 +239,17 @@ def test_where_no_node_has_it_either_the_sources_reasons_are_reported(world: Wor
     ended = world.run("fetch", NODE)
     is_reported(ended, 5, "no source has a usable tarball", f"{VM} was not reached")
     assert "looking at the other nodes: k8s-" in ended.stderr
+
+
+def test_a_source_whose_login_shell_prints_is_not_piped_into_a_node_but_through_this_machine(
+    world: World,
+) -> None:
+    world.publish()
+    with world.program(NODE, "ssh", 'echo "Welcome to the VM"; exec $REAL "$@"'):
+        is_reported(
+            world.run("fetch", NODE, "--via", "node"), 5, "prints on every command: Welcome to the"
+        )
+        world.done("fetch", NODE)
+    assert (world.shelf(NODE) / FILE).read_bytes() == (
+        world.environment.vm_directory / FILE
+    ).read_bytes()

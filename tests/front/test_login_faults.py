@@ -4,6 +4,7 @@ secret.
 
 import base64
 import hashlib
+import socket
 import subprocess
 from pathlib import Path
 
@@ -151,3 +152,13 @@ def test_a_key_from_the_environment_that_is_none_is_reported_without_what_it_hol
     is_reported(world.run(*SNAPSHOT, environ=environ), 5, "BREAKGLASS_SSH_KEY")
     # With --verbose the cause's traceback is shown.
     assert "c2VjcmV0" not in world.run(*SNAPSHOT, "--verbose", environ=environ).stderr
+
+
+@pytest.mark.slow
+def test_a_login_that_takes_long_is_announced(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        configure(world, "registry_vm", ssh=f"root@127.0.0.1:{port}")
+        ended = world.run("check")
+    assert f"waiting for the login to {VM}" in ended.stderr
+    assert f"{VM}: no answer within" in " ".join((ended.stdout + ended.stderr).split())

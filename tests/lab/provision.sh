@@ -7,7 +7,7 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${BREAKGLASS_LAB_CACHE:-$HOME/.cache/breakglass-lab}
 packages=(openssh-server openssh-client containerd runc docker.io docker-registry skopeo containernetworking-plugins busybox-static
-    conntrack iproute2 iptables sudo pigz strace openssl ca-certificates curl systemd dbus)
+    conntrack iproute2 iptables sudo pigz strace openssl ca-certificates curl systemd dbus fish)
 services=(containerd docker docker-registry ssh)
 # SUITE PACKAGE NAME VERSION: what is unpacked below the cache under NAME, and the version that docs/testing.md names.
 debs=("trixie containerd containerd-1.7 1.7." "sid containerd containerd-sid 2.1." "sid docker.io docker-sid 28."

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from breakglass import config
-from breakglass.plan import Host
+from breakglass.plan import Host, Run
+from breakglass.ssh import Connections
 
 SSHD = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
 KEY_TYPES = ("ed25519", "ecdsa", "rsa")
@@ -47,6 +48,15 @@ class Sshd:
 
     def host(self, *, sudo: bool = False) -> Host:
         return Host("node", f"127.0.0.1:{self.port}", sudo=sudo)
+
+    def session(self, connections: Connections, host: Host | None = None) -> int:
+        """The process of sshd that serves this connection: the parent of a login shell's command.
+        An answer to a question has more shells around it.
+        """
+        step = Run(host or self.host(), (("sh", "-c", "echo $PPID"),))
+        result = connections.run(step, lambda _: None)
+        assert result.ok, result.lost
+        return int(result.stdout)
 
     def settings(
         self,
@@ -89,7 +99,8 @@ def make_key(path: Path, kind: str = "ed25519", *, passphrase: str = "", pem: bo
 
 
 @contextmanager
-def running_sshd(directory: Path) -> Iterator[Sshd]:
+def running_sshd(directory: Path, *first_lines: str) -> Iterator[Sshd]:
+    """`first_lines` of its configuration count more than the ones here."""
     if SSHD is None or shutil.which("ssh-keygen") is None:
         pytest.skip("no sshd on this machine")
     if os.getuid() == 0:
@@ -102,6 +113,7 @@ def running_sshd(directory: Path) -> Iterator[Sshd]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     lines = [
+        *first_lines,
         f"ListenAddress 127.0.0.1:{port}",
         *(f"HostKey {directory}/host_{kind}" for kind in KEY_TYPES),
         f"PidFile {directory}/pid",

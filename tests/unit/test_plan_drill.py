@@ -112,8 +112,8 @@ def test_a_tarball_is_imported_into_a_separate_namespace_compared_and_removed_ag
             f"{SCRATCH}/infra-ci-new.tar.gz"
         ),
         (
-            f"k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc {SCRATCH}/infra-ci-new.tar.gz | "
-            f"ctr -n breakglass-drill images import -'"
+            f"k8s-node1$ sudo -n bash --norc -o pipefail -c 'gzip -dc "
+            f"{SCRATCH}/infra-ci-new.tar.gz | ctr -n breakglass-drill images import -'"
         ),
         (
             f"k8s-node1$ sudo -n ctr -n breakglass-drill images ls name=={REPOSITORY}:new  # "

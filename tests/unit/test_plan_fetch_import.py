@@ -95,7 +95,7 @@ def test_the_node_pulls_from_the_vm_itself_checks_there_and_renames() -> None:
     made = planned(facts())
     assert made[0] == "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat"
     assert made[1].startswith(
-        f"k8s-node1$ sudo -n bash -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
+        f"k8s-node1$ sudo -n bash --norc -o pipefail -c 'ssh {OPTIONS} root@10.0.20.10 '\"'\"'cat "
         "/shelf/infra-ci-new.tar.gz'\"'\"' | python3 breakglass-remote.pyz archive "
         "receive /var/breakglass"
     )
@@ -331,7 +331,7 @@ def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name
             "/var/breakglass/infra-ci-new.tar.gz"
         ),
         (
-            "k8s-node1$ sudo -n bash -o pipefail -c 'gzip -dc "
+            "k8s-node1$ sudo -n bash --norc -o pipefail -c 'gzip -dc "
             "/var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'"
         ),
         (

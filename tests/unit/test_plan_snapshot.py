@@ -58,7 +58,7 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
     assert lines(planned(facts())) == [
         "registry-vm$ flock --nonblock /shelf/.breakglass.lock cat",
         f"registry-vm$ docker pull {REPOSITORY}:0a1b2c3d",
-        f"registry-vm$ bash -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | "
+        f"registry-vm$ bash --norc -o pipefail -c 'docker save {REPOSITORY}:0a1b2c3d | gzip | "
         f"python3 breakglass-remote.pyz archive write /shelf infra-ci-0a1b2c3d.tar.gz --reference "
         f"{REPOSITORY}:0a1b2c3d"
         f" --image-id {REPOSITORY}:0a1b2c3d={image_id('a')}"

@@ -22,7 +22,16 @@ from breakglass.plan import Argv, Copy, Host, PatchNode, Run, command_line
 from breakglass.ssh.wire import wire
 from tests.unit.strategies import HOSTILE, examples
 
-SHELLS = {"sh": ("sh",), "dash": ("dash",), "bash": ("bash",), "busybox": ("busybox", "sh")}
+SHELLS = {
+    "sh": ("sh",),
+    "dash": ("dash",),
+    "bash": ("bash",),
+    "busybox": ("busybox", "sh"),
+    "fish": ("fish",),
+    "tcsh": ("tcsh",),
+    "zsh": ("zsh",),
+    "mksh": ("mksh",),
+}
 SPECIAL = some.text(
     alphabet="'\"\\$`!#&*?[]{}()<>|;~^=%@:,.-+_/ \t\n\r\x1b\x7f\x01aZ0éß€𝄞", max_size=12
 )
@@ -69,7 +78,11 @@ class Shell:
 
     def run(self, line: str, stdin: bytes = b"") -> list[str]:
         """The arguments that arrived, each ended by a NUL."""
-        environ = {**os.environ, "PATH": f"{self._directory}:{os.environ['PATH']}"}
+        environ = {
+            **os.environ,
+            "HOME": str(self._directory),
+            "PATH": f"{self._directory}:{os.environ['PATH']}",
+        }
         ended = subprocess.run(
             [*self._command, "-c", line],
             input=stdin,

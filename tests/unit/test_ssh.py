@@ -91,12 +91,9 @@ def test_a_command_finds_its_input_at_its_end(sshd: Sshd, connections: Connectio
 
 
 def test_one_connection_serves_every_command(sshd: Sshd, connections: Connections) -> None:
-    parents: set[bytes] = set()
+    parents: set[int] = set()
     threads = [
-        threading.Thread(
-            target=lambda: parents.add(connections.ask(sshd.host(), script("echo $PPID")).stdout)
-        )
-        for _ in range(8)
+        threading.Thread(target=lambda: parents.add(sshd.session(connections))) for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -141,7 +138,7 @@ def test_a_command_that_gives_signs_of_life_is_not_given_up(
 def test_a_command_killed_by_a_signal_has_an_unknown_outcome(
     sshd: Sshd, connections: Connections
 ) -> None:
-    result = connections.ask(sshd.host(), script("kill -9 $$"))
+    result = connections.run(Run(sshd.host(), (script("kill -9 $$"),)), nothing)
     assert result.exit_status is None
     assert "signal" in result.lost
 
@@ -149,7 +146,7 @@ def test_a_command_killed_by_a_signal_has_an_unknown_outcome(
 def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_command_connects_anew(
     sshd: Sshd, connections: Connections
 ) -> None:
-    session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
+    session = sshd.session(connections)
     threading.Timer(1.5, os.kill, (session, signal.SIGKILL)).start()
     result = connections.run(Run(sshd.host(), (script("echo begun; sleep 20"),)), nothing)
     assert (result.exit_status, result.stdout) == (None, b"begun\n")
@@ -160,7 +157,7 @@ def test_a_connection_lost_in_the_middle_is_an_unknown_outcome_and_the_next_comm
 def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(
     sshd: Sshd, connections: Connections
 ) -> None:
-    session = int(connections.ask(sshd.host(), script("echo $PPID")).stdout)
+    session = sshd.session(connections)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(session, signal.SIGSTOP)
     alarm = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -279,7 +276,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
     line = wire((("cat", "f"), ("python3", "breakglass-remote.pyz", "watch", "x")), sudo=True).line
     assert line.startswith(
-        "sudo -n bash -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
+        "sudo -n bash --norc -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
     )
     assert "\n" not in line
 
@@ -510,7 +507,7 @@ def test_a_lock_is_gone_when_the_connection_is(
 ) -> None:
     step = Lock(sshd.host(), str(tmp_path / "lock"), "me")
     first = Connections(sshd.settings(tmp_path), environ={"HOME": str(home)})
-    session = int(first.ask(sshd.host(), script("echo $PPID")).stdout)
+    session = sshd.session(first)
     with first.hold(step) as held:
         os.kill(session, signal.SIGKILL)
         deadline = time.monotonic() + 5
@@ -591,9 +588,8 @@ def reach(
     host: Host | None = None,
     timeout: float = 5.0,
 ) -> bool:
-    with Connections(
-        sshd.settings(directory, ssh_config=ssh_config, timeout=timeout), environ=environ
-    ) as connections:
+    settings = sshd.settings(directory, ssh_config=ssh_config, timeout=timeout)
+    with Connections(settings, environ=environ, login_seconds=timeout) as connections:
         return connections.ask(host or sshd.host(), ("true",)).ok
 
 

@@ -77,6 +77,10 @@ CONFIGS = {
         "node",
     ),
     "a quoted IdentityFile with a space": ('IdentityFile "/keys/with space"\n', "node"),
+    "certificate files add up": (
+        "Host node\n CertificateFile ~/one\nHost *\n CertificateFile /keys/%r-cert.pub\n",
+        "node",
+    ),
     "IdentitiesOnly": ("IdentitiesOnly yes\nIdentityFile /keys/one\n", "node"),
     "IdentityAgent none": ("IdentityAgent none\n", "node"),
     "IdentityAgent by path": ("IdentityAgent ~/agent/%r\n", "node"),
@@ -187,6 +191,11 @@ def test_a_destination_is_resolved_as_openssh_does(
     for token, value in tokens.items():
         expected_files = [name.replace(token, value) for name in expected_files]
     assert [str(file) for file in ours.identity_files] == expected_files
+    certificates = [
+        name.replace("~", HOME, 1).replace("%r", ours.login)
+        for name in theirs.get("certificatefile", [])
+    ]
+    assert [str(file) for file in ours.certificate_files] == certificates
     known = (
         theirs["userknownhostsfile"][0].split()
         if "UserKnownHostsFile" in text

@@ -56,13 +56,6 @@ def script(text: str) -> tuple[str, str, str]:
     return ("sh", "-c", text)
 
 
-def session(sshd: Sshd, connections: Connections) -> bytes:
-    """The process of sshd that serves this connection."""
-    result = connections.ask(sshd.host(), script("echo $PPID"))
-    assert result.ok, result.lost
-    return result.stdout
-
-
 def run(
     sshd: Sshd,
     connections: Connections,
@@ -162,13 +155,13 @@ def test_a_message_for_a_command_that_has_ended_costs_nobody_the_connection(
     tmp_path: Path,
     kind: int,
 ) -> None:
-    before = session(sshd, connections)
+    before = sshd.session(connections)
     late(monkeypatch, kind, tmp_path / "held")
     ends = script(f"until [ -e {tmp_path}/held ]; do sleep 0.02; done; exit 5")
     source, sink = Run(sshd.host(), (("echo", "data"),)), Run(sshd.host(), (ends,))
     assert connections.copy(Copy(source, sink), lambda _: None)[1].exit_status == 5
     monkeypatch.undo()
-    assert session(sshd, connections) == before
+    assert sshd.session(connections) == before
 
 
 def test_a_host_that_goes_away_costs_nobody_the_connection_to_its_jump_host(
@@ -182,12 +175,12 @@ def test_a_host_that_goes_away_costs_nobody_the_connection_to_its_jump_host(
     gate, inner = Host("gate", "gate"), Host("inner", "inner")
     with Connections(settings, environ={"HOME": str(tmp_path)}) as connections:
         assert connections.ask(inner, ("true",)).ok
-        before = connections.ask(gate, script("echo $PPID")).stdout
+        before = sshd.session(connections, gate)
         late(monkeypatch, MSG_CHANNEL_DATA, tmp_path / "held")
         with pytest.raises(Unreachable, match="inner: the connection was lost"):
-            connections.ask(inner, script("sleep 0.2; kill -9 $PPID"))
+            connections.ask(inner, script(f"sleep 0.2; kill -9 {sshd.session(connections, inner)}"))
         monkeypatch.undo()
-        assert connections.ask(gate, script("echo $PPID")).stdout == before
+        assert sshd.session(connections, gate) == before
 
 
 def test_a_channel_sends_nothing_after_its_close() -> None:
@@ -204,13 +197,13 @@ def test_eight_threads_beside_three_busy_loops_keep_their_connection(
     sshd: Sshd,
     connections: Connections,
 ) -> None:
-    first = session(sshd, connections)
+    first = sshd.session(connections)
     with ExitStack() as loops:
         for _ in range(3):
             loops.enter_context(busy())
         for number in range(ROUNDS):
             with ThreadPoolExecutor(8) as threads:
-                seen = list(threads.map(lambda _: session(sshd, connections), range(8)))
+                seen = list(threads.map(lambda _: sshd.session(connections), range(8)))
             assert seen == [first] * 8, f"round {number}"
     assert "nonexistent channel" not in sshd.log
 
@@ -267,13 +260,13 @@ def test_a_command_whose_connection_is_lost_while_it_sends_has_an_unknown_outcom
     argv: tuple[str, ...],
     error: Exception,
 ) -> None:
-    before = session(sshd, connections)
+    before = sshd.session(connections)
     failing_once(monkeypatch, kind, error)
     quiet_seconds = 0.5 if kind == MSG_CHANNEL_CLOSE else 10
     result = within(10, lambda: run(sshd, connections, *argv, quiet_seconds=quiet_seconds))
     assert result.exit_status is None
     assert "connection was lost" in result.lost or kind == MSG_CHANNEL_CLOSE
-    assert session(sshd, connections) != before
+    assert sshd.session(connections) != before
 
 
 def test_a_connection_that_turns_out_to_be_lost_is_made_anew(
@@ -281,9 +274,9 @@ def test_a_connection_that_turns_out_to_be_lost_is_made_anew(
     connections: Connections,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = session(sshd, connections)
+    before = sshd.session(connections)
     failing_once(monkeypatch, MSG_CHANNEL_OPEN, EOFError())
-    assert session(sshd, connections) != before
+    assert sshd.session(connections) != before
 
 
 def test_a_connection_lost_just_before_a_command_is_sent_is_noticed_at_once(
@@ -334,7 +327,7 @@ def test_an_output_that_is_cut_short_is_no_success_whatever_the_status(
     sshd: Sshd,
     connections: Connections,
 ) -> None:
-    parent = int(session(sshd, connections))
+    parent = sshd.session(connections)
     first, rest = "echo begun; exit 0", f"while kill -9 {parent}; do sleep 0.1; done; echo rest"
     argv = script(f"{{ sleep 0.5; {rest}; }} & {first}")
     result = run(sshd, connections, *argv)
@@ -346,8 +339,9 @@ def test_a_question_whose_answer_was_lost_is_unreachable(
     sshd: Sshd,
     connections: Connections,
 ) -> None:
+    parent = sshd.session(connections)
     with pytest.raises(Unreachable, match="node: the connection was lost"):
-        connections.ask(sshd.host(), script("echo half; kill -9 $PPID; sleep 5"))
+        connections.ask(sshd.host(), script(f"echo half; kill -9 {parent}; sleep 5"))
 
 
 def test_a_server_that_goes_away_before_the_login_is_unreachable(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from breakglass.plan import PIPE_SHELL
 from tests.interpreters import script
 
 pytestmark = pytest.mark.usefixtures("host_python")
@@ -65,7 +66,7 @@ def test_a_gzip_that_still_reads_when_the_lifeline_ends_is_ended(
 def test_the_whole_pipeline_that_reads_it_is_ended_and_nothing_else(tarball: Path) -> None:
     line = f"gzip -dc {tarball} | sh -c 'sleep 61; cat >/dev/null' images import -"
     with (
-        subprocess.Popen(["bash", "-o", "pipefail", "-c", line]) as pipeline,
+        subprocess.Popen([*PIPE_SHELL, line]) as pipeline,
         subprocess.Popen(["sleep", "62"]) as other,
     ):
         try:

@@ -1,7 +1,8 @@
 """The command line as it was typed."""
 
-import shlex
 from collections.abc import Sequence
+
+from breakglass.quoting import join
 
 
 def before_dashes(words: Sequence[str]) -> list[str]:
@@ -27,5 +28,5 @@ def typed_with(words: Sequence[str], option: str) -> str:
     ours = before_dashes(words)
     at = len(ours)
     shown = at + 2 if command_of(ours) == "recover" else len(words)
-    line = shlex.join(["breakglass", *ours, option, *words[at:shown]])
+    line = join(["breakglass", *ours, option, *words[at:shown]])
     return f"{line} ..." if len(words) > shown else line

@@ -78,6 +78,7 @@ def tags(ctx: Any) -> list[str]:
             config.ssh, connect_timeout_seconds=min(SECONDS, config.ssh.connect_timeout_seconds)
         ),
         environ=os.environ,
+        login_seconds=SECONDS,
     )
 
     def ask(host: "Host", directory: str) -> list[str]:

@@ -46,7 +46,7 @@ class Session:
         self.config, self.screen, self.outcome, self.typed = config, screen, outcome, typed
         self.announced: tuple[Plan, ...] = ()
         """Parts of a larger plan that has been shown and agreed to: they are not shown again."""
-        self.hosts = Connections(config.ssh, environ=os.environ)
+        self.hosts = Connections(config.ssh, environ=os.environ, note=screen.aside)
         self.cluster = Cluster(config.kubernetes)
         identity = _identity()
         self.journal = Journal(

@@ -3,7 +3,6 @@ its end, and what follows `--`.
 """
 
 import inspect
-import shlex
 import sys
 from typing import Any
 
@@ -13,6 +12,7 @@ from breakglass.cli.exit_codes import explain
 from breakglass.cli.suggestions import meant_by
 from breakglass.errors import Usage
 from breakglass.grammar import show
+from breakglass.quoting import join
 
 
 class _Tidy:
@@ -90,7 +90,7 @@ class WithCommand(Command):
         extra: list[str] = super().parse_args(ctx, args[:at])
         if extra and not ctx.resilient_parsing:
             # Of what may be a COMMAND only its first word is shown: it may hold secrets.
-            besides = shlex.join(extra[:1]) + (" ..." if extra[1:] else "")
+            besides = join(extra[:1]) + (" ..." if extra[1:] else "")
             raise Usage(
                 f"recover takes one NODE, and got besides: {besides}; a command goes behind --",
                 next_step="breakglass recover [NODE] -- COMMAND ...",

@@ -1,7 +1,6 @@
 """The steps that copy a tarball to the node, via the node itself or via the operator."""
 
 import base64
-import shlex
 
 from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
@@ -13,7 +12,7 @@ from breakglass.config import Image
 from breakglass.errors import Refused
 from breakglass.observe.leftovers import Partial
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Argv, Copy, Purpose, Run, Step, title
+from breakglass.plan import Argv, Copy, Purpose, Run, Step, command_line, title
 
 
 def copying(facts: Facts, option: Option, image: Image, identity: Identity) -> tuple[Step, ...]:
@@ -109,7 +108,7 @@ def _title(option: Option) -> str:
 def _via_node(facts: Facts, option: Option, receive: Argv, offset: int) -> Run:
     source = option.shelf.host
     reading = _reading(option, offset)
-    remote = shlex.join(("sudo", "-n", *reading) if source.sudo else reading)
+    remote = command_line((reading,), sudo=source.sudo)
     login = facts.logins.get(source.name)
     ssh: Argv = login.argv if login else ("ssh", *SSH_OPTIONS, *source.login)
     return Run(

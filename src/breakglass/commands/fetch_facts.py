@@ -202,8 +202,12 @@ def _read_login(environment: Environment, node: Host, machine: Machine, source: 
     if "ssh" not in machine.commands:
         return Login(argv, f"{node} has no ssh client")
     result = environment.hosts.ask(node, (*argv, "cat /dev/null"), quiet_seconds=FIRST_BYTE_SECONDS)
-    if result.ok:
+    if result.ok and not result.stdout:
         return Login(argv, "")
+    if result.ok:
+        # It would be part of the tarball.
+        noise = inert(result.stdout, limit=60)
+        return Login(argv, f"the login shell of {source} prints on every command: {noise}")
     reason = inert(result.stderr or result.lost)
     return Login(argv, f"{node} cannot log in to {source} ({source.ssh}): {reason}")
 

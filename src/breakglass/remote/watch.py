@@ -69,16 +69,16 @@ def end_pipeline(reader: Path | None, file: Path) -> None:
 
 
 def is_ours(line: bytes, file: bytes) -> bool:
-    """Whether a command line is `bash -o pipefail -c "gzip -dc FILE | ... import -"`, as the plan
-    has it.
+    """Whether a command line is `bash --norc -o pipefail -c "gzip -dc FILE | ... import -"`, as
+    the plan has it.
     """
     words = line.split(b"\0")
     return (
         words[0].rpartition(b"/")[2] == b"bash"
-        and words[1:4] == [b"-o", b"pipefail", b"-c"]
-        and words[4].startswith(b"gzip -dc ")
-        and file in words[4]
-        and words[4].endswith(b" import -")
+        and words[1:5] == [b"--norc", b"-o", b"pipefail", b"-c"]
+        and words[5].startswith(b"gzip -dc ")
+        and file in words[5]
+        and words[5].endswith(b" import -")
     )
 
 

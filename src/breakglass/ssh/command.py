@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from breakglass.ports import Progress, Result
+from breakglass.quoting import join
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.wire import BEAT_SECONDS, Stderr, Wire
 
 if TYPE_CHECKING:
@@ -45,8 +47,10 @@ class Command:
         first_seconds: float | None = None,
         progress: Progress = no_progress,
         deliver: Callable[[bytes], None] | None = None,
+        frame: Frame | None = None,
     ) -> None:
-        self.channel = channel
+        """`frame`: what the login shell prints besides is dropped."""
+        self.channel, self.frame = channel, frame
         self.quiet_seconds = quiet_seconds
         self._limit_seconds = max(quiet_seconds, first_seconds or 0.0)
         """The limit in force: until the first byte it may be higher."""
@@ -62,7 +66,7 @@ class Command:
         self._heard = self._beaten = time.monotonic()
         self.has_lifeline = self._is_sent = False
         self._threads = (
-            self._drainer("ssh stdout", channel.recv, self._deliver),
+            self._drainer("ssh stdout", channel.recv, self._take),
             self._drainer("ssh stderr", channel.recv_stderr, self._stderr.feed),
         )
 
@@ -80,7 +84,8 @@ class Command:
         alarm.start()
         try:
             self._is_sent = True
-            self.channel.exec_command(wire.line)
+            words = wire.words if self.frame is None else self.frame.around(wire.words)
+            self.channel.exec_command(join(words))
         except (paramiko.SSHException, EOFError, OSError):
             self._not_taken = True
             self.stop("the connection was lost, or the host does not let commands run")
@@ -159,7 +164,8 @@ class Command:
 
         status = self.channel.exit_status
         stdout, stderr = bytes(self._stdout), self._stderr.text()
-        whole = is_whole(self.channel)
+        ended = is_whole(self.channel)
+        whole = ended and not (self.frame is not None and self.frame.is_cut)
         # sshd sends the status when the command ends, which may be before the last of its output.
         if status >= 0 and not self._overflow and (whole or self._lost):
             return Result(status, stdout, stderr, self._lost, disconnected=not whole)
@@ -167,10 +173,19 @@ class Command:
             lost = f"it printed more than {KEPT_STDOUT_BYTES // 2**20} MiB"
         elif self._lost:
             lost = self._lost
+        elif not ended:
+            lost = "the connection was lost"
         else:
-            lost = "a signal ended it" if whole else "the connection was lost"
+            lost = "a signal ended it" if whole else "the end of its output is missing"
         disconnected = self._not_taken or not (whole or self._lost)
         return Result(None, stdout, stderr, lost, disconnected)
+
+    def _take(self, data: bytes) -> None:
+        """Take a piece of the output; an empty one is its end."""
+        if self.frame is not None:
+            self.frame.feed(data, self._deliver)
+        elif data:
+            self._deliver(data)
 
     def _keep(self, data: bytes) -> None:
         room = KEPT_STDOUT_BYTES - len(self._stdout)
@@ -190,6 +205,7 @@ class Command:
                 except TimeoutError:
                     continue
                 if not data:
+                    take(b"")
                     break
                 self.touch()
                 self._limit_seconds = self.quiet_seconds

@@ -92,7 +92,7 @@ class ConfigReader:
     def _set(self, keyword: str, values: list[str], *, active: bool) -> None:
         if not active:
             return
-        if keyword == "identityfile":
+        if keyword in ("identityfile", "certificatefile"):
             files = self.values.setdefault(keyword, [])
             files.extend(value for value in values[:1] if value not in files)
         elif keyword in ("proxyjump", "proxycommand"):

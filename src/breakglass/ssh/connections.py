@@ -1,6 +1,6 @@
 """Commands, copies and locks on other hosts, over one shared SSH connection per destination."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -11,9 +11,10 @@ from breakglass.plan import Argv, Copy, Host, Lock, Run, Sign
 from breakglass.ports import Held, Progress, Result
 from breakglass.signatures.sshsig import armor
 from breakglass.ssh.command import Command, no_progress
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.lock import HeldLock, LockCommand, not_taken
-from breakglass.ssh.outcome import check_result
-from breakglass.ssh.pool import Pool
+from breakglass.ssh.outcome import check_begun, check_result
+from breakglass.ssh.pool import LOGIN_SECONDS, Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
 from breakglass.ssh.signing import public_key, sign
@@ -24,8 +25,19 @@ from breakglass.ssh.wire import wire
 class Connections:
     """What one run of breakglass does on other hosts over SSH; thread-safe."""
 
-    def __init__(self, settings: config.Ssh, *, environ: Mapping[str, str]) -> None:
-        self._pool, self._environ = Pool(settings, environ=environ), environ
+    def __init__(
+        self,
+        settings: config.Ssh,
+        *,
+        environ: Mapping[str, str],
+        note: Callable[[str], None] = lambda _: None,
+        login_seconds: float = LOGIN_SECONDS,
+    ) -> None:
+        """`note` gets a line about a login that takes long, from another thread."""
+        self._pool = Pool(settings, environ=environ, note=note, login_seconds=login_seconds)
+        self._environ = environ
+        self._noisy: set[str] = set()
+        """Destinations whose login shell printed something around an answer."""
 
     def __repr__(self) -> str:
         return f"Connections({len(self._pool)} open)"
@@ -46,7 +58,7 @@ class Connections:
 
     def ask(self, host: Host, *pipeline: Argv, quiet_seconds: float = 30.0) -> Result:
         """Run a command that changes nothing. Raises Unreachable, Refused as `run` does."""
-        result = self.run(Run(host, pipeline, quiet_seconds), no_progress)
+        result = self._run(Run(host, pipeline, quiet_seconds), no_progress, Frame())
         if result.disconnected:
             # Part of an answer must not be read as the whole answer.
             raise Unreachable(
@@ -60,11 +72,15 @@ class Connections:
         Raises Unreachable if it could not be started or sudo refused it, Refused if python3 is too
         old for our script.
         """
+        return self._run(step, progress, self._frame(step.host))
+
+    def _run(self, step: Run, progress: Progress, frame: Frame | None) -> Result:
         command = Command(
             self._pool.channel(step.host),
             quiet_seconds=step.quiet_seconds,
             first_seconds=step.first_seconds,
             progress=progress,
+            frame=frame,
         )
         watch: Command | None = None
         try:
@@ -73,7 +89,7 @@ class Connections:
                 while not command.wait():
                     if watch is not None:
                         watch.wait(0)
-            return self._checked(step, command.result())
+            return self._checked(step, command.result(), frame)
         except KeyboardInterrupt as interrupt:
             if not ends_in_time(step, command, watch):
                 interrupt.add_note(f"It may still go on there: {step}")
@@ -87,14 +103,15 @@ class Connections:
         """Stream the source's stdout into the sink's stdin, through this machine's memory. Returns
         both results. Raises as `run` does.
         """
-        sink = Command(self._pool.channel(step.sink.host), quiet_seconds=step.sink.quiet_seconds)
+        frames = self._frame(step.source.host), self._frame(step.sink.host)
+        sink = Command(
+            self._pool.channel(step.sink.host),
+            quiet_seconds=step.sink.quiet_seconds,
+            frame=frames[1],
+        )
         try:
             relay = Relay(
-                sink,
-                self._pool.channel(step.source.host),
-                quiet_seconds=step.source.quiet_seconds,
-                first_seconds=step.source.first_seconds,
-                progress=progress,
+                sink, self._pool.channel(step.source.host), step.source, progress, frames[0]
             )
         except BaseException:
             sink.channel.close()
@@ -104,7 +121,10 @@ class Connections:
             source, received = relay.carry(
                 source_wire, wire(step.sink.pipeline, sudo=step.sink.host.sudo, takes_data=True)
             )
-            return self._checked(step.source, source), self._checked(step.sink, received)
+            return (
+                self._checked(step.source, source, frames[0]),
+                self._checked(step.sink, received, frames[1]),
+            )
         finally:
             relay.close()
 
@@ -113,8 +133,9 @@ class Connections:
         the key cannot be used, and as `run` does.
         """
         text = armor(sign(Path(step.key), self._environ, record)).encode()
-        run = step.sink
-        command = Command(self._pool.channel(run.host), quiet_seconds=run.quiet_seconds)
+        run, frame = step.sink, self._frame(step.sink.host)
+        channel = self._pool.channel(run.host)
+        command = Command(channel, quiet_seconds=run.quiet_seconds, frame=frame)
         try:
             sent = wire(run.pipeline, sudo=run.host.sudo, takes_data=True)
             if command.start(sent, takes_data=True):
@@ -122,7 +143,7 @@ class Connections:
                     command.end_input()
                 while not command.wait():
                     pass
-            return self._checked(run, command.result())
+            return self._checked(run, command.result(), frame)
         finally:
             command.channel.close()
 
@@ -135,10 +156,11 @@ class Connections:
         """Hold a lock file within the context. Raises Busy with the holder and the lock's age,
         Refused if the file cannot be made, Unreachable.
         """
-        attempt = LockCommand(step, self._pool.channel(step.host))
+        frame = self._frame(step.host)
+        attempt = LockCommand(step, self._pool.channel(step.host), frame)
         try:
             if not attempt.takes_lock():
-                result = self._checked(attempt.run, attempt.command.result())
+                result = self._checked(attempt.run, attempt.command.result(), frame)
                 raise not_taken(step, result, attempt.answer)
             lock = HeldLock(attempt.command)
             try:
@@ -148,5 +170,14 @@ class Connections:
         finally:
             attempt.command.channel.close()
 
-    def _checked(self, run: Run, result: Result) -> Result:
-        return check_result(run, result, self.resolve(run.host.ssh))
+    def _frame(self, host: Host) -> Frame | None:
+        """Elsewhere the line that is sent is the one that a dry run shows."""
+        return Frame() if host.ssh in self._noisy else None
+
+    def _checked(self, run: Run, result: Result, frame: Frame | None) -> Result:
+        target = self.resolve(run.host.ssh)
+        if frame is not None:
+            check_begun(run.host, result, frame, target)
+            if frame.noise:
+                self._noisy.add(run.host.ssh)
+        return check_result(run, result, target)

@@ -3,34 +3,36 @@ agent, then key files.
 """
 
 import base64
-import binascii
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from breakglass.errors import Unreachable
 from breakglass.signatures.keys import fingerprint
+from breakglass.ssh.private_keys import KeyRefused, load
+from breakglass.ssh.public_keys import (
+    Certificate,
+    parse_certificate,
+    public_part,
+    read_beside,
+    read_certificate,
+)
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
+    from paramiko.agent import AgentKey
 
 KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
+LIST_SECONDS = 5.0
+"""What an agent may take to list its keys."""
 AGENT_SECONDS = 30.0
 """An agent may ask its owner before it signs."""
-
-
-class KeyRefused(Exception):
-    """A private key can not be used. The message has the reason and nothing of the key."""
-
-    def __init__(self, reason: str, *, encrypted: bool = False) -> None:
-        super().__init__(reason)
-        self.encrypted = encrypted
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,18 @@ class Identity:
 
     name: str
     key: "paramiko.PKey" = field(repr=False)
+    certificate: Certificate | None = None
+    """What the key is offered with."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({fingerprint(self.key.asbytes())})"
+        # As OpenSSH has it: the fingerprint of a certificate is that of its key.
+        key = self.certificate.key if self.certificate else self.blob
+        return f"{self.name} ({fingerprint(key)})"
+
+    @property
+    def blob(self) -> bytes:
+        """What is offered: the certificate, or the public key."""
+        return self.certificate.blob if self.certificate else self.key.asbytes()
 
 
 @dataclass
@@ -75,34 +86,92 @@ class Identities:
 
 
 @contextmanager
-def collect(
-    target: Target, *, key_text: str | None, timeout_seconds: float
-) -> Iterator[Identities]:
+def collect(target: Target, *, key_text: str | None) -> Iterator[Identities]:
     """The identities to offer. The agent stays connected within the context. Raises Unreachable if
     the environment's key can not be used.
     """
     identities = Identities()
     if key_text is not None:
         identities.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
-    connection, of_agent = agent_keys(target.agent_socket, timeout_seconds=timeout_seconds)
+    connection, of_agent = agent_keys(target.agent_socket)
     try:
-        public = {path: public_part(path) for path in target.identity_files}
-        listed = [blob for blob in public.values() if blob is not None]
-        preferred = [identity for identity in of_agent if identity.key.asbytes() in listed]
-        identities.usable += preferred
-        if not target.identities_only:
-            identities.usable += [identity for identity in of_agent if identity not in preferred]
-        held = {identity.key.asbytes() for identity in of_agent}
-        for path, blob in public.items():
-            if blob is None or blob not in held:
-                _add_file(path, identities, named=target.identity_files_named)
+        _add_all(target, identities, of_agent)
         yield identities
     finally:
         if connection is not None:
             connection.close()
 
 
-def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
+def _add_all(target: Target, identities: Identities, agent_keys: list[Identity]) -> None:
+    """Add the identities in OpenSSH's order: the certificates that are named, the agent's keys that
+    are named, the agent's other ones, then the files, each before its own certificate.
+    """
+    files = target.identity_files
+    public = {path: public_part(path) for path in files}
+    # OpenSSH looks beside the key files only where no CertificateFile is named.
+    beside_files = {} if target.certificate_files else {path: read_beside(path) for path in files}
+    named = {*public.values(), *(found.blob for found in beside_files.values() if found)}
+    preferred = [identity for identity in agent_keys if identity.blob in named]
+    held = {identity.blob for identity in agent_keys}
+    keys = {identity.blob: identity.key for identity in agent_keys}
+    loaded: dict[Path, paramiko.PKey | None] = {}
+
+    def private(path: Path) -> "paramiko.PKey | None":
+        if path not in loaded:
+            loaded[path] = _read_file(path, identities, named=target.identity_files_named)
+        return loaded[path]
+
+    for path in target.certificate_files:
+        certificate = read_certificate(path)
+        owners = (file for file in files if certificate and public[file] == certificate.key)
+        key = keys.get(certificate.key) if certificate else None
+        for file in () if key else owners:
+            key = key or private(file)
+        _add_certificate(path, certificate, key, identities)
+    identities.usable += preferred
+    if not target.identities_only:
+        identities.usable += [identity for identity in agent_keys if identity not in preferred]
+    for path in files:
+        in_agent = public[path] in held
+        key = None if in_agent else private(path)
+        if key is not None:
+            identities.usable.append(Identity(str(path), key))
+        certificate = beside_files.get(path)
+        if certificate and certificate.blob not in held:
+            key = keys.get(certificate.key) or key
+            _add_certificate(Path(certificate.name), certificate, key, identities)
+
+
+def _add_certificate(
+    path: Path,
+    certificate: Certificate | None,
+    key: "paramiko.PKey | None",
+    identities: Identities,
+) -> None:
+    if certificate is None:
+        identities.refuse(f"{path} is no certificate of a user", f"ssh-keygen -L -f {path}")
+    elif key is None:
+        remedy = "Name its key with IdentityFile, or load it with ssh-add."
+        identities.refuse(f"the private key of {path} was not found", remedy)
+    else:
+        identities.usable.append(_certified(key, certificate))
+
+
+def _certified(key: "paramiko.PKey", certificate: Certificate) -> Identity:
+    from paramiko.agent import AgentKey
+    from paramiko.pkey import PublicBlob
+
+    if isinstance(key, AgentKey):
+        # It passes unknown attributes on to another key, which copy() does not survive.
+        made: paramiko.PKey = AgentKey(key.agent, key.blob, key.comment)
+    else:
+        made = copy(key)
+    made.public_blob = PublicBlob(certificate.kind, certificate.blob)
+    return Identity(str(certificate), made, certificate)
+
+
+def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.PKey | None":
+    """The private key of a file. None, with a reason and a remedy, if it cannot be used."""
     identities.looked_for.append(str(path))
     try:
         status = path.stat()
@@ -112,12 +181,11 @@ def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
                 f"{path} is a public key, and no agent holds the private one",
                 f"ssh-add {path.with_suffix('')}",
             )
-            return
-        if status.st_mode & 0o077:
+        elif status.st_mode & 0o077:
             mode = f"{status.st_mode & 0o777:04o}"
             identities.refuse(f"{path} is open to others (mode {mode})", f"chmod 600 {path}")
-            return
-        identities.usable.append(Identity(str(path), load(text)))
+        else:
+            return load(text)
     except FileNotFoundError:
         if named:
             identities.refuse(
@@ -130,42 +198,7 @@ def _add_file(path: Path, identities: Identities, *, named: bool) -> None:
             identities.refuse(f"{path} {error}, and no agent holds it", f"ssh-add {path}")
         else:
             identities.refuse(f"{path} {error}", f"ssh-keygen -y -f {path}")
-
-
-def load(text: bytes) -> "paramiko.PKey":
-    """A private key in OpenSSH's or a PEM form. Raises KeyRefused."""
-    import paramiko
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
-    text = b"\n".join(line.strip() for line in text.strip().splitlines()) + b"\n"
-    read = serialization.load_pem_private_key
-    if b"BEGIN OPENSSH" in text:
-        read = serialization.load_ssh_private_key
-    try:
-        loaded = read(text, None)
-    except TypeError as error:
-        raise KeyRefused("is encrypted", encrypted=True) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        # The library has no separate exception for an encrypted key in OpenSSH's form.
-        if "password" in str(error).lower() and "protected" in str(error):
-            raise KeyRefused("is encrypted", encrypted=True) from error
-        raise KeyRefused("is no private key that can be read") from error
-    kinds: list[tuple[type, type[paramiko.PKey]]] = [
-        (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key),
-        (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey),
-        (rsa.RSAPrivateKey, paramiko.RSAKey),
-    ]
-    for kind, wrapper in kinds:
-        if isinstance(loaded, kind):
-            plain = loaded.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.OpenSSH,
-                serialization.NoEncryption(),
-            )
-            return wrapper.from_private_key(StringIO(plain.decode()))
-    raise KeyRefused("is of a kind that is not used for logging in")
+    return None
 
 
 def _from_environment(text: str) -> "paramiko.PKey":
@@ -181,9 +214,7 @@ def _from_environment(text: str) -> "paramiko.PKey":
         ) from error
 
 
-def agent_keys(
-    path: str | None, *, timeout_seconds: float
-) -> tuple[socket.socket | None, list[Identity]]:
+def agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:
     """The connection to the agent, and its keys. An agent that does not answer has no keys."""
     if path is None:
         return None, []
@@ -191,7 +222,7 @@ def agent_keys(
     from paramiko.ssh_exception import SSHException
 
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(timeout_seconds)
+    connection.settimeout(LIST_SECONDS)
     agent = AgentSSH()
     try:
         connection.connect(path)
@@ -201,41 +232,15 @@ def agent_keys(
         connection.close()
         return None, []
     connection.settimeout(AGENT_SECONDS)
-    return connection, [
-        Identity(f"agent key {printable(key.comment)!r}", key)
-        for key in agent.get_keys()
-        if "-cert-v01@" not in key.get_name()
-    ]
+    found = map(_of_agent, agent.get_keys())
+    return connection, [identity for identity in found if identity is not None]
 
 
-def public_part(path: Path) -> bytes | None:
-    """The public key of an identity file, without its passphrase: from `PATH.pub`, or from the file
-    itself if it is a public key or has OpenSSH's form. None if there is none.
-    """
-    for candidate in (path.with_name(path.name + ".pub"), path):
-        try:
-            text = candidate.read_text(errors="replace")
-            fields = text.split()
-            if "BEGIN OPENSSH PRIVATE KEY" in text:
-                body = [line for line in text.split("\n") if not line.startswith("-----")]
-                return _public_field(base64.b64decode("".join(body)))
-            if len(fields) > 1 and not text.startswith("-----"):
-                return base64.b64decode(fields[1], validate=True)
-        except (OSError, ValueError, binascii.Error):
-            continue
-    return None
-
-
-def _public_field(data: bytes) -> bytes | None:
-    """The public key in a private key of OpenSSH's form: a magic word, then cipher, kdf and its
-    options as strings, a count, then the public key (OpenSSH, PROTOCOL.key).
-    """
-    magic = b"openssh-key-v1\0"
-    if not data.startswith(magic):
-        return None
-    position = len(magic)
-    for _ in range(3):
-        position += 4 + int.from_bytes(data[position : position + 4], "big")
-    position += 4
-    size = int.from_bytes(data[position : position + 4], "big")
-    return data[position + 4 : position + 4 + size]
+def _of_agent(key: "AgentKey") -> Identity | None:
+    """None for a certificate that is not for users."""
+    name, kind = f"agent key {printable(key.comment)!r}", key.get_name()
+    if "-cert-v01@" not in kind:
+        return Identity(name, key)
+    text = f"{kind} {base64.b64encode(key.blob).decode()}".encode()
+    certificate = parse_certificate(text, name=name)
+    return _certified(key, certificate) if certificate else None

@@ -11,6 +11,7 @@ from breakglass.plan import Lock, Run, script
 from breakglass.ports import Result
 from breakglass.shape import NATURAL, fits, parse_json
 from breakglass.ssh.command import TICK_SECONDS, Command
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.wire import BEAT_SECONDS, wire
 from breakglass.text import printable
 
@@ -36,10 +37,12 @@ def time_since_boot() -> float:
 class LockCommand:
     """The command that takes the lock file, and holds it until its standard input ends."""
 
-    def __init__(self, step: Lock, channel: "paramiko.Channel") -> None:
+    def __init__(self, step: Lock, channel: "paramiko.Channel", frame: Frame | None = None) -> None:
         argv = script("lock", step.path, step.holder)
         self.run = Run(step.host, (argv,), LOCK_SECONDS)
-        self.command = Command(channel, quiet_seconds=LOCK_SECONDS, deliver=self._deliver)
+        self.command = Command(
+            channel, quiet_seconds=LOCK_SECONDS, deliver=self._deliver, frame=frame
+        )
         self._answer = bytearray()
         self._answered = threading.Event()
         """A whole line has come."""

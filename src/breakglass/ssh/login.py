@@ -6,19 +6,19 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
 from breakglass.errors import Unreachable
+from breakglass.ssh.authentication import Login, LoginLost, authenticate, because
+from breakglass.ssh.greeting import no_version
 from breakglass.ssh.host_key import check_host_key
-from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target
-from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
+
+    from breakglass.ssh.transport import Transport
 
 CIPHERS = (
     "aes128-gcm@openssh.com",
@@ -47,24 +47,7 @@ PACKET_BYTES = 2**15
 KEEPALIVE_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class Login:
-    """The parameters of a login besides the target."""
-
-    host: str
-    """The host's name for messages."""
-    entries: Sequence[known_hosts.Entry]
-    key_text: str | None
-    """A private key from the environment, offered first."""
-    timeout_seconds: float
-
-    def __repr__(self) -> str:
-        return f"Login({self.host!r})"
-
-
-def log_in(
-    login: Login, target: Target, sock: "socket.socket | paramiko.Channel"
-) -> "paramiko.Transport":
+def log_in(login: Login, target: Target, sock: "socket.socket | paramiko.Channel") -> "Transport":
     """An authenticated transport over a connected socket. Raises Unreachable, and closes the socket
     then.
     """
@@ -84,12 +67,12 @@ def log_in(
         check_host_key(
             transport.get_remote_server_key(), target, host=login.host, entries=login.entries
         )
-        _authenticate(transport, login, target)
+        authenticate(transport, login, target)
     except LOST as error:
         transport.close()
-        raise Unreachable(
+        raise LoginLost(
             f"{login.host} ({target.hostname} port {target.port}) ended the connection during the "
-            f"login{_because(error)}",
+            f"login{because(error)}",
             where=login.host,
         ) from error
     except BaseException:
@@ -98,7 +81,7 @@ def log_in(
     return transport
 
 
-def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) -> None:
+def _negotiate(transport: "Transport", login: Login, target: Target) -> None:
     # paramiko's own re-keying loses the end of long streams (its issue 822); AES-GCM needs none
     # below 2**36 bytes.
     transport.packetizer.REKEY_BYTES = 2**36
@@ -112,122 +95,36 @@ def _negotiate(transport: "paramiko.Transport", login: Login, target: Target) ->
         port=target.port,
         alias=target.host_key_alias,
     )
-    transport.banner_timeout = login.timeout_seconds
-    transport.handshake_timeout = login.timeout_seconds
-    transport.auth_timeout = login.timeout_seconds
+    transport.banner_timeout = login.left_seconds()
     done = threading.Event()
     transport.start_client(event=done)
-    deadline = time.monotonic() + 2 * login.timeout_seconds
     # A short wait each, so that Ctrl-C and the end of the transport are noticed.
-    while not done.wait(0.2) and transport.is_active() and time.monotonic() < deadline:
+    while not done.wait(0.2) and transport.is_active() and time.monotonic() < login.deadline:
         pass
     if done.is_set() and transport.is_active():
         transport.set_keepalive(KEEPALIVE_SECONDS)
         return
-    error = transport.get_exception()
-    if transport.remote_version:
-        cause = "and this machine did not agree on a key exchange"
-    else:
-        cause = f"answers, but not as an SSH server within {login.timeout_seconds:g} s"
-    raise Unreachable(
-        f"{login.host} ({target.hostname} port {target.port}) {cause}{_because(error)}",
-        next_step=f"See what the server says there: ssh -v {target.typed} true",
-        where=login.host,
-    ) from error
+    raise _not_negotiated(transport, login, target) from transport.get_exception()
 
 
-def _authenticate(transport: "paramiko.Transport", login: Login, target: Target) -> None:
-    with collect(
-        target, key_text=login.key_text, timeout_seconds=login.timeout_seconds
-    ) as identities:
-        where = f"{login.host} as {target.login}"
-        if not identities.usable:
-            raise Unreachable(
-                f"there is no key to log in to {where} with: {identities.explain()}",
-                next_step=identities.advice(),
-            )
-        accepts = _accepted_methods(transport, target.login, where)
-        if accepts is None:
-            return
-        if "publickey" not in accepts:
-            raise Unreachable(
-                f"the login to {where} is not possible with a key: the server accepts "
-                f"{_listed(accepts)} only"
-            )
-        offered: list[Identity] = []
-        for identity in identities.usable:
-            offered.append(identity)
-            if _offer(transport, target.login, login, where, offered):
-                return
-    raise Unreachable(
-        f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
-        f"{_listed(accepts)}{identities.unusable_words()}",
-        next_step=(
-            f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or "
-            f"name the right key or user in the SSH configuration."
-        ),
-    )
-
-
-def _accepted_methods(transport: "paramiko.Transport", user: str, where: str) -> list[str] | None:
-    """The login methods that the server accepts; None if it let us in without a key."""
-    import paramiko
-
-    try:
-        transport.auth_none(user)
-    except paramiko.BadAuthenticationType as error:
-        return list(error.allowed_types)
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise Unreachable(f"the login to {where} did not get under way{_because(error)}") from error
-    return None
-
-
-def _offer(
-    transport: "paramiko.Transport", user: str, login: Login, where: str, offered: list[Identity]
-) -> bool:
-    """Whether the server accepts the last of the offered keys. Raises Unreachable if no further key
-    can be offered.
-    """
-    import paramiko
-
-    identity = offered[-1]
-    try:
-        further_methods = transport.auth_publickey(user, identity.key)
-    except paramiko.BadAuthenticationType as error:
-        raise Unreachable(
-            f"the login to {where} was refused: the server no longer accepts a key, it "
-            f"accepts {_listed(error.allowed_types)}"
-        ) from error
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
-            # paramiko has no separate class for a server that does not answer.
-            if "timeout" not in str(error).lower():
-                return False
-            raise Unreachable(
-                f"the login to {where} got no answer within {login.timeout_seconds:g} s "
-                f"after {identity}"
-            ) from error
-        raise Unreachable(
-            f"{login.host} ended the connection during the login to {where}, after "
-            f"{_listed(offered)}{_because(error)}",
-            where=login.host,
-            next_step=(
-                "If that were too many keys for it, name one with IdentityFile and "
-                "IdentitiesOnly in the SSH configuration."
-            ),
-        ) from error
-    if further_methods:
-        raise Unreachable(
-            f"the login to {where} needs more than a key: the server took {identity} and "
-            f"asks for {_listed(further_methods)} besides"
+def _not_negotiated(transport: "Transport", login: Login, target: Target) -> Unreachable:
+    """Why there is no key exchange, or not even a version of the server."""
+    if not transport.remote_version:
+        return no_version(
+            transport.greeting,
+            target,
+            login.host,
+            is_closed=transport.ended_before_version,
+            seconds=login.seconds,
         )
-    return True
-
-
-def _because(error: BaseException | None) -> str:
-    words = printable(str(error)).strip() if error else ""
-    return f": {words[:300]}" if words else ""
-
-
-def _listed(items: Sequence[object]) -> str:
-    return ", ".join(printable(str(item)) for item in items) or "nothing"
+    where = f"{login.host} ({target.hostname} port {target.port})"
+    see = f"See what the server says there: ssh -v {target.typed} true"
+    error = transport.get_exception()
+    if transport.is_active():
+        message = f"{where} did not end the key exchange within {login.seconds:g} s"
+        return Unreachable(message, next_step=see, where=login.host)
+    if isinstance(error, EOFError | OSError):
+        message = f"{where} ended the connection during the key exchange{because(error)}"
+        return LoginLost(message, next_step="run the same command again", where=login.host)
+    message = f"{where} and this machine did not agree on a key exchange{because(error)}"
+    return LoginLost(message, next_step=see, where=login.host)

@@ -1,10 +1,31 @@
 """Tells a command that failed from a host that could not run it."""
 
+from dataclasses import replace
+
 from breakglass.errors import Refused, Unreachable
-from breakglass.plan import OLDEST_PYTHON, Run
+from breakglass.plan import OLDEST_PYTHON, Host, Run
 from breakglass.ports import Result
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.settings import Target
 from breakglass.ssh.wire import python_too_old, sudo_refusal
+from breakglass.text import inert
+
+
+def check_begun(host: Host, result: Result, frame: Frame, target: Target) -> None:
+    """Raises Unreachable if the login shell ended without running the command."""
+    if frame.has_begun or result.exit_status is None:
+        return
+    words = inert(frame.noise + b"\n" + result.stderr) or "nothing"
+    raise Unreachable(
+        f"{host} logs {target.login} in but does not run commands: it ended with "
+        f"{result.exit_status} and printed: {words}",
+        next_step=(
+            f"Look at the account there: its shell, an expired password, /etc/nologin, a forced "
+            f"command (command= in authorized_keys, ForceCommand in sshd_config). "
+            f"This must print `works`: {replace(host, sudo=False).by_hand('echo', 'works')}"
+        ),
+        where=host.name,
+    )
 
 
 def check_result(run: Run, result: Result, target: Target) -> Result:

@@ -1,23 +1,37 @@
 """The SSH connections of one run: one per destination, made on first use, shared by threads."""
 
+import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from breakglass import config
-from breakglass.errors import Unreachable
+from breakglass.errors import NoAnswer, Unreachable
 from breakglass.plan import Host
 from breakglass.ssh import dial, settings
+from breakglass.ssh.authentication import Login, LoginLost
 from breakglass.ssh.host_key import known_entries
 from breakglass.ssh.identities import KEY_VARIABLE
-from breakglass.ssh.login import Login, log_in
+from breakglass.ssh.login import log_in
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
 
 if TYPE_CHECKING:
     import paramiko
 
+    from breakglass.ssh.transport import Transport
+
 CHANNEL_SECONDS = 15.0
+LOGIN_SECONDS = 60.0
+"""A NAS may have to wake its disks up first, and a directory service may be down."""
+NOTICE_SECONDS = 4.0
+"""A login that takes longer is announced."""
+REFUSED_SECONDS = 30.0
+"""A host that refused a login is not asked again for so long: OpenSSH 9.8 and newer shuts out who
+fails repeatedly, and a login without an answer takes a minute.
+"""
 MAX_JUMPS = 32
 """The limit for a configuration in which each jump host names a further one, without an end."""
 
@@ -25,11 +39,23 @@ MAX_JUMPS = 32
 class Pool:
     """Opens channels to hosts, directly or through jump hosts; thread-safe."""
 
-    def __init__(self, settings: config.Ssh, *, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: config.Ssh,
+        *,
+        environ: Mapping[str, str],
+        note: Callable[[str], None],
+        login_seconds: float = LOGIN_SECONDS,
+    ) -> None:
+        """`note` gets a line about a login that takes long, from another thread."""
         self._settings = settings
         self._environ = environ
+        self._note = note
+        self._login_seconds = login_seconds
+        self._refusals: dict[Target, tuple[float, Unreachable]] = {}
+        """When a host refused a login, and how."""
         self._targets: dict[tuple[str, tuple[str, ...] | None], Target] = {}
-        self._transports: dict[Target, paramiko.Transport] = {}
+        self._transports: dict[Target, Transport] = {}
         self._locks: dict[Target, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -59,7 +85,7 @@ class Pool:
         for attempt in (1, 2):
             transport, fresh = self._transport(target, host.name)
             try:
-                return transport.open_session(timeout=CHANNEL_SECONDS)
+                return self._session(transport, host.name)
             except (paramiko.SSHException, EOFError, OSError) as error:
                 # A connection that was used before may have been lost since. Then try a new one.
                 if fresh or transport.is_active() or attempt == 2:
@@ -68,6 +94,15 @@ class Pool:
                         f"{host} logged us in but opens no session ({reason})", where=host.name
                     ) from error
         raise AssertionError("unreachable")
+
+    def _session(self, transport: "Transport", shown: str) -> "paramiko.Channel":
+        if transport.has_opened_session:
+            return transport.open_session(timeout=CHANNEL_SECONDS)
+        # The first session belongs to the login: PAM opens it.
+        with self._noting(shown):
+            channel = transport.open_session(timeout=max(self._login_seconds, CHANNEL_SECONDS))
+        transport.has_opened_session = True
+        return channel
 
     def _check_jumps(self, target: Target, shown: str) -> None:
         """Raise Unreachable if the jump hosts lead in a circle, or never end."""
@@ -98,7 +133,7 @@ class Pool:
         *before, last = target.jumps
         return self._resolve(last, tuple(before) or None)
 
-    def _transport(self, target: Target, shown: str) -> tuple["paramiko.Transport", bool]:
+    def _transport(self, target: Target, shown: str) -> tuple["Transport", bool]:
         """The connection to the target, and whether it is new."""
         with self._lock:
             lock = self._locks.setdefault(target, threading.Lock())
@@ -106,13 +141,38 @@ class Pool:
             transport = self._transports.get(target)
             if transport is not None and transport.is_active():
                 return transport, False
-            transport = self._connect(target, shown)
+            self._check_refusal(target)
+            try:
+                transport = self._connect(target, shown)
+            except (LoginLost, NoAnswer):
+                raise
+            except Unreachable as error:
+                self._refusals[target] = time.monotonic(), error
+                raise
             with self._lock:
                 self._transports.pop(target, None)
                 self._transports[target] = transport
             return transport, True
 
-    def _connect(self, target: Target, shown: str) -> "paramiko.Transport":
+    def _check_refusal(self, target: Target) -> None:
+        """Raise Unreachable once more if the host refused a login a moment ago."""
+        at, error = self._refusals.get(target, (-REFUSED_SECONDS, None))
+        if error is not None and time.monotonic() - at < REFUSED_SECONDS:
+            raise error.replaced()
+
+    @contextmanager
+    def _noting(self, shown: str) -> Iterator[None]:
+        """Announce within the context that a login takes long."""
+        line = f"waiting for the login to {shown}"
+        timer = threading.Timer(NOTICE_SECONDS, self._note, (line,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _connect(self, target: Target, shown: str) -> "Transport":
         seconds = self._settings.connect_timeout_seconds
         if target.proxy_command is not None:
             raise Unreachable(
@@ -121,30 +181,31 @@ class Pool:
                 next_step="Use ProxyJump in its place.",
                 where=shown,
             )
+        if target.jumps:
+            last = target.jumps[-1]
+            transport, _ = self._transport(self._gate(target), last)
+            connected: socket.socket | paramiko.Channel
+            connected = self._tunnel(transport, last, target, shown)
+        else:
+            connected = dial.dial(
+                target.hostname,
+                target.port,
+                shown=shown,
+                timeout_seconds=seconds,
+                family=target.address_family,
+            )
         login = Login(
             host=shown,
             entries=known_entries(target, self._environ),
             key_text=self._environ.get(KEY_VARIABLE) or None,
-            timeout_seconds=seconds,
+            seconds=self._login_seconds,
+            deadline=time.monotonic() + self._login_seconds,
         )
-        if not target.jumps:
-            return log_in(
-                login,
-                target,
-                dial.dial(
-                    target.hostname,
-                    target.port,
-                    shown=shown,
-                    timeout_seconds=seconds,
-                    family=target.address_family,
-                ),
-            )
-        last = target.jumps[-1]
-        transport, _ = self._transport(self._gate(target), last)
-        return log_in(login, target, self._tunnel(transport, last, target, shown))
+        with self._noting(shown):
+            return log_in(login, target, connected)
 
     def _tunnel(
-        self, transport: "paramiko.Transport", gate: str, target: Target, shown: str
+        self, transport: "Transport", gate: str, target: Target, shown: str
     ) -> "paramiko.Channel":
         import paramiko
 

@@ -3,8 +3,10 @@
 import time
 from typing import TYPE_CHECKING
 
+from breakglass.plan import Run
 from breakglass.ports import Progress, Result
 from breakglass.ssh.command import Command
+from breakglass.ssh.frame import Frame
 from breakglass.ssh.wire import Wire
 
 if TYPE_CHECKING:
@@ -20,14 +22,18 @@ class Relay:
         self,
         sink: Command,
         channel: "paramiko.Channel",
-        *,
-        quiet_seconds: float,
-        first_seconds: float | None,
+        source: Run,
         progress: Progress,
+        frame: Frame | None,
     ) -> None:
+        """`frame`: that of the source."""
         self._sink = sink
         self._source = Command(
-            channel, quiet_seconds=quiet_seconds, first_seconds=first_seconds, deliver=self._pass_on
+            channel,
+            quiet_seconds=source.quiet_seconds,
+            first_seconds=source.first_seconds,
+            deliver=self._pass_on,
+            frame=frame,
         )
         self._progress = progress
         self._moved = 0

@@ -41,6 +41,7 @@ class Target:
     identity_files: tuple[Path, ...] = ()
     identity_files_named: bool = False
     identities_only: bool = False
+    certificate_files: tuple[Path, ...] = ()
     agent_socket: str | None = None
     jumps: tuple[str, ...] = ()
     """ProxyJump: the jump hosts, in the order in which they are passed."""
@@ -158,6 +159,7 @@ def _target(reader: ConfigReader, *, environ: Mapping[str, str], known_hosts: Pa
         host_key_alias=alias,
         identity_files=paths("identityfile", DEFAULT_IDENTITIES),
         identity_files_named="identityfile" in values,
+        certificate_files=paths("certificatefile", ()),
         identities_only=(first("identitiesonly") or "no").lower() in ("yes", "true"),
         agent_socket=_agent_socket(agent, environ=environ, path=path),
         jumps=tuple(expand(part.strip().removeprefix("ssh://"), tokens) for part in jump.split(","))

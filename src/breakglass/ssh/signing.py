@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from breakglass.errors import Refused
 from breakglass.signatures.keys import RSA, RSA_ALGORITHMS, fingerprint, parse_public_key
 from breakglass.signatures.sshsig import encode, signed_bytes
-from breakglass.ssh.identities import KEY_VARIABLE, KeyRefused, agent_keys, load, public_part
+from breakglass.ssh.identities import KEY_VARIABLE, agent_keys
+from breakglass.ssh.private_keys import KeyRefused, load
+from breakglass.ssh.public_keys import public_part
 
 if TYPE_CHECKING:
     import paramiko
 
 LARGEST_BYTES = 64 * 1024
-AGENT_CONNECT_SECONDS = 5.0
 _PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 """How a public key begins."""
 
@@ -49,10 +50,8 @@ def _opened(file: Path, environ: Mapping[str, str]) -> Iterator["paramiko.PKey"]
     connection = None
     try:
         if key is None:
-            connection, held = agent_keys(
-                environ.get("SSH_AUTH_SOCK"), timeout_seconds=AGENT_CONNECT_SECONDS
-            )
-            key = next((each.key for each in held if each.key.asbytes() == public), None)
+            connection, held = agent_keys(environ.get("SSH_AUTH_SOCK"))
+            key = next((each.key for each in held if each.blob == public), None)
         if key is None:
             private = file.with_suffix("") if file.suffix == ".pub" else file
             raise _refused(file, why, f"ssh-add {private}")

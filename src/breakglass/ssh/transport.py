@@ -5,6 +5,7 @@ Imports paramiko, so it is imported only with the first connection.
 """
 
 import threading
+import time
 import weakref
 from typing import Any, ClassVar
 
@@ -13,6 +14,8 @@ from paramiko.common import MSG_CHANNEL_CLOSE
 
 LOST = (paramiko.SSHException, EOFError, OSError)
 """The exceptions of paramiko for a lost connection."""
+GREETING_LINES = 20
+GREETING_LENGTH = 200
 
 
 def is_whole(channel: paramiko.Channel) -> bool:
@@ -34,6 +37,35 @@ class Transport(paramiko.Transport):
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
         MSG_CHANNEL_CLOSE: _take_close,
     }
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.greeting: list[str] = []
+        """The lines that the server sent before its version."""
+        self.ended_before_version = False
+        self.has_opened_session = False
+        # Our own deadline ends a handshake. The timer that paramiko starts for it would keep this
+        # process alive.
+        self.packetizer.start_handshake = lambda timeout: None  # type: ignore[method-assign]  # noqa: ARG005
+
+    def _check_banner(self) -> None:
+        """Read the server's version, and remember the lines before it."""
+        readline = self.packetizer.readline
+        deadline = time.monotonic() + self.banner_timeout
+
+        def remembering(_: float) -> str:
+            # paramiko allows the lines after the first 2 seconds each.
+            try:
+                line: str = readline(max(0.1, deadline - time.monotonic()))
+            except (EOFError, ConnectionError):
+                self.ended_before_version = True
+                raise
+            if not line.startswith("SSH-") and len(self.greeting) < GREETING_LINES:
+                self.greeting.append(line[:GREETING_LENGTH])
+            return line
+
+        self.packetizer.readline = remembering  # type: ignore[method-assign, assignment]
+        super()._check_banner()  # type: ignore[misc]  # not in the stubs
 
     def open_channel(self, *arguments: Any, **options: Any) -> paramiko.Channel:
         channel = super().open_channel(*arguments, **options)

@@ -4,12 +4,20 @@ scripts, the heartbeat, progress on stderr.
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from breakglass.errors import Refused
-from breakglass.plan import OLDEST_PYTHON, PROGRAM, Argv, command_line
+from breakglass.plan import (
+    OLDEST_PYTHON,
+    PIPE_SHELL,
+    PROGRAM,
+    Argv,
+    command_line,
+    command_words,
+    is_script,
+)
+from breakglass.quoting import join
 from breakglass.remote.pack import pack
 from breakglass.text import printable
 
@@ -56,11 +64,16 @@ sys.exit(main(sys.argv[2:], FD))
 class Wire:
     """One command as it is sent."""
 
-    line: str
+    words: Argv
+    """What the login shell is to run."""
     opening: bytes = b""
     """What goes first on its standard input."""
     lifeline: bool = False
     """Whether its standard input stays open and carries the heartbeat."""
+
+    @property
+    def line(self) -> str:
+        return join(self.words)
 
 
 def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) -> Wire:
@@ -70,9 +83,9 @@ def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) ->
     In a pipeline standard input is the pipe's, so the zipapp comes on descriptor 3, which sudo
     would close: hence sudo is outside of bash.
     """
-    scripts = [index for index, argv in enumerate(pipeline) if _names_script(argv)]
+    scripts = [index for index, argv in enumerate(pipeline) if is_script(argv)]
     if not scripts:
-        return Wire(command_line(pipeline, sudo=sudo))
+        return Wire(command_words(pipeline, sudo=sudo))
     if len(scripts) > 1 or (takes_data and scripts != [0]):
         raise ValueError(
             f"one standard input can not carry this: {command_line(pipeline, sudo=sudo)}"
@@ -85,12 +98,11 @@ def wire(pipeline: tuple[Argv, ...], *, sudo: bool, takes_data: bool = False) ->
     # the time.
     loaded[scripts[0]] = ("python3", "-IS", "-c", _loader(descriptor), *script[1:])
     if descriptor == 0:
-        return Wire(command_line(tuple(loaded), sudo=sudo), opening, lifeline=not takes_data)
-    first, *others = (shlex.join(argv) for argv in loaded)
+        return Wire(command_words(tuple(loaded), sudo=sudo), opening, lifeline=not takes_data)
+    first, *others = (join(argv) for argv in loaded)
     text = "exec 3<&0; " + " | ".join((first + " </dev/null", *others))
-    return Wire(
-        command_line((("bash", "-o", "pipefail", "-c", text),), sudo=sudo), opening, lifeline=True
-    )
+    words = command_words(((*PIPE_SHELL, text),), sudo=sudo)
+    return Wire(words, opening, lifeline=True)
 
 
 def sudo_refusal(
@@ -104,7 +116,7 @@ def sudo_refusal(
     command = pipeline[0][0] if len(pipeline) == 1 else "bash"
     for line in printable(stderr).splitlines():
         if line.startswith("Sorry, user ") or (
-            line.startswith("sudo: ")
+            line.startswith(("sudo: ", "sudo-rs: "))
             and not line.startswith(f"sudo: {command}: ")
             and "unable to resolve host" not in line
         ):
@@ -145,10 +157,6 @@ class Stderr:
         self._kept += data
         if len(self._kept) > 2 * KEPT_STDERR_BYTES:
             del self._kept[:-KEPT_STDERR_BYTES]
-
-
-def _names_script(argv: Argv) -> bool:
-    return argv[:2] == ("python3", PROGRAM)
 
 
 def _loader(descriptor: int) -> str:

@@ -1,0 +1,65 @@
+"""What a server sends in place of its version: sshd says there why it lets nobody in."""
+
+from collections.abc import Sequence
+from enum import Enum
+
+from breakglass.errors import Unreachable
+from breakglass.ssh.settings import Target
+from breakglass.text import inert
+
+
+class Greeting(Enum):
+    """The reasons why no version came."""
+
+    PENALTY = "refuses this address for a while (PerSourcePenalties of sshd)"
+    FULL = "has too many logins under way (MaxStartups of sshd)"
+    CLOSED = "ended the connection before it said that it is an SSH server"
+    OTHER = "answers, but not as an SSH server"
+
+
+SENT_BY_SSHD = {
+    "Not allowed at this time": Greeting.PENALTY,
+    "Exceeded MaxStartups": Greeting.FULL,
+}
+"""What sshd writes before it closes such a connection."""
+ADVICE = {
+    Greeting.PENALTY: (
+        "Wait, and do not try again meanwhile: by default the penalty ends after 15 s to 10 min, "
+        "and each failed login adds to it. Other addresses, and connections that exist, are not "
+        "concerned. On the console of {host}: journalctl -u ssh -u sshd -g penalty"
+    ),
+    Greeting.FULL: (
+        "Wait half a minute, then run the same command again. "
+        "Who logs in there: journalctl -u ssh -u sshd -g MaxStartups"
+    ),
+    Greeting.CLOSED: (
+        "Wait a few minutes, then run the same command again: sshd ends connections so while it "
+        "has too many logins, and so do hosts.deny and fail2ban. "
+        "On the console of {host}: journalctl -u ssh -u sshd -n 50"
+    ),
+    Greeting.OTHER: "See what the server says there: ssh -v {typed} true",
+}
+
+
+def read_greeting(lines: Sequence[str], *, is_closed: bool) -> Greeting:
+    """Which reason the lines give. `is_closed`: the server has ended the connection."""
+    for line in lines:
+        if line.strip() in SENT_BY_SSHD:
+            return SENT_BY_SSHD[line.strip()]
+    return Greeting.CLOSED if is_closed and not lines else Greeting.OTHER
+
+
+def no_version(
+    lines: Sequence[str], target: Target, host: str, *, is_closed: bool, seconds: float
+) -> Unreachable:
+    """The error where no version came."""
+    greeting = read_greeting(lines, is_closed=is_closed)
+    words = greeting.value
+    if greeting is Greeting.OTHER:
+        said = inert(" ".join(lines), limit=200)
+        words += f" within {seconds:g} s{f': it says {said!r}' if said else ''}"
+    return Unreachable(
+        f"{host} ({target.hostname} port {target.port}) {words}",
+        next_step=ADVICE[greeting].format(host=host, typed=target.typed),
+        where=host,
+    )

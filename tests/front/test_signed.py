@@ -104,8 +104,8 @@ def test_what_no_allowed_signer_has_signed_is_not_used_and_nothing_is_moved(
     assert list(world.shelf("k8s-node1").iterdir()) == []
     ended = world.run("drill", "k8s-node1")
     is_reported(ended, 6, f"infra-ci-{OTHER_TAG}.tar.gz on registry-vm is {why}")
-    page = world.run("status").stdout
-    assert "NOT SIGNED by image.signers" in page
+    assert "NOT SIGNED by image.signers" in world.run("status").stdout
+    assert "1 verified tarball (1 NOT SIGNED by image.signers)" in world.run("check").stdout
     # Without a tag the older tarball that is signed is taken, with a warning.
     ended = world.run("fetch", "k8s-node1")
     assert ended.status == 0, ended.stderr

@@ -167,6 +167,9 @@ def registry_line(asked: Asked) -> str:
 
 def _shelf_line(shelf: Shelf) -> str:
     line = f"{shelf.host}: {counted(shelf)}"
+    untrusted = sum(not tarball.trusted for tarball in shelf.tarballs)
+    if untrusted:
+        line += f" ({untrusted} NOT SIGNED by image.signers)"
     if not shelf.verified:
         return f"{line} in {shelf.directory}"
     latest = shelf.latest or shelf.latest_fault

@@ -212,4 +212,23 @@ def test_a_signature_with_a_changed_byte_is_no_signature(data: st.DataObject) ->
 @given(st.text(max_size=300))
 def test_any_text_is_a_list_of_signatures(text: str) -> None:
     assert isinstance(blocks(text), list)
-    assert blocks(text + armor(b"abc") + text + armor(b"def"))[-1:] == [b"def"]
+    assert blocks(armor(b"abc") + text + armor(b"def"))[0] == b"abc"
+
+
+def test_only_the_first_signatures_of_a_file_are_looked_at() -> None:
+    assert blocks("".join(armor(bytes([number])) for number in range(100))) == [
+        b"\x00",
+        b"\x01",
+        b"\x02",
+        b"\x03",
+    ]
+
+
+@pytest.mark.parametrize(("exponent_bytes", "modulus_bytes"), [(3, 20_000), (8_000, 512), (9, 300)])
+def test_a_huge_rsa_key_is_refused_before_it_takes_long(
+    exponent_bytes: int, modulus_bytes: int
+) -> None:
+    numbers = (b"\x01" * exponent_bytes, b"\x7f" * modulus_bytes)
+    key = b"".join(map(string, (b"ssh-rsa", *numbers)))
+    data = encode(key, string(b"rsa-sha2-512") + string(b"\x01" * modulus_bytes))
+    assert judge(MESSAGE, [data], [Signer("ci", key)], AT).why == "the RSA key is huge"

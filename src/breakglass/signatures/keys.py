@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from breakglass.signatures.fields import Fields
 
-SMALLEST_RSA_BITS = 2048
+SMALLEST_RSA_BITS, LARGEST_RSA_BITS = 2048, 16384
+LARGEST_RSA_EXPONENT = 2**64
+"""Beyond these a single signature may take very long."""
 ED25519, RSA = "ssh-ed25519", "ssh-rsa"
 CURVES = {f"ecdsa-sha2-{curve}": curve for curve in ("nistp256", "nistp384", "nistp521")}
 SK_ED25519, SK_ECDSA = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"
@@ -146,6 +148,8 @@ def _rsa(fields: Fields) -> Check:
     exponent, modulus = fields.integer(), fields.integer()
     if modulus.bit_length() < SMALLEST_RSA_BITS:
         raise ValueError(f"an RSA key of less than {SMALLEST_RSA_BITS} bits is too weak")
+    if modulus.bit_length() > LARGEST_RSA_BITS or exponent > LARGEST_RSA_EXPONENT:
+        raise ValueError("the RSA key is huge")
     public = rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
     def check(algorithm: str, signature: bytes, message: bytes) -> None:

@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from breakglass.signatures.fields import Fields, string
 from breakglass.signatures.keys import is_signed_by
@@ -12,6 +13,8 @@ from breakglass.signatures.keys import is_signed_by
 NAMESPACE = "breakglass-record"
 """What the signatures of records are for: one that was made for another purpose is none."""
 LARGEST_BYTES = 16 * 1024
+MOST_SIGNATURES = 4
+"""In one file: two while a tarball replaces another, more where such a run was cut short before."""
 HASH = "sha512"
 """What is signed with; `sha256` is accepted too."""
 _MAGIC = b"SSHSIG"
@@ -74,9 +77,9 @@ def armor(data: bytes) -> str:
 
 
 def blocks(text: str) -> list[bytes]:
-    """The signatures in a file. What is no block of base64 is left out."""
+    """The first signatures in a file. What is no block of base64 is left out."""
     found = []
-    for match in _BLOCK.finditer(text):
+    for match in islice(_BLOCK.finditer(text), MOST_SIGNATURES):
         try:
             found.append(base64.b64decode("".join(match[1].split()), validate=True))
         except binascii.Error:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass, replace
 
+from breakglass.errors import look_first
 from breakglass.quoting import join
 from breakglass.text import inert
+
+BIND_THE_ROLE = look_first(
+    "kubectl auth can-i patch nodes",
+    advice="bind the ClusterRole in docs/security.md to this identity, then",
+)
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,101 @@
 traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Self
 
 
+class Again(Enum):
+    """Stands for the command that is running: only `cli` knows how it was typed."""
+
+    AGAIN = "the same command again"
+
+
+AGAIN = Again.AGAIN
+Command = str | Again
+
+
+@dataclass(frozen=True)
+class Next:
+    """What to do next: a sentence, and commands that can be typed as they stand, in this order."""
+
+    commands: tuple[Command, ...] = ()
+    advice: str = ""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The advice and the commands, a line each."""
+        advice = self.advice
+        if advice and self.commands and not advice.endswith((":", ".")):
+            advice += ":"
+        return (*((advice,) if advice else ()), *self.typed_commands)
+
+    @property
+    def typed_commands(self) -> tuple[str, ...]:
+        return tuple(
+            command.value if isinstance(command, Again) else command for command in self.commands
+        )
+
+    @property
+    def without_again(self) -> "Next":
+        """For a part of a larger command: the same command again would be another one there."""
+        return replace(self, commands=tuple(each for each in self.commands if each is not AGAIN))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def __bool__(self) -> bool:
+        return bool(self.advice or self.commands)
+
+    def replaced(self, change: Callable[[Command], Command]) -> "Next":
+        """The same with each command changed."""
+        return replace(self, commands=tuple(map(change, self.commands)))
+
+
+def then(*commands: Command, advice: str = "") -> Next:
+    """The next commands, with a sentence before them."""
+    return Next(commands, advice)
+
+
+def look_first(*commands: str, advice: str = "see the cause, then try again") -> Next:
+    """Commands that show the cause, and the same command again."""
+    return then(*commands, AGAIN, advice=advice)
+
+
+def joined(steps: Sequence[Next]) -> Next:
+    """Several of them as one: each sentence and each command once."""
+    sentences = list(dict.fromkeys(step.advice for step in steps if step.advice))
+    ended = [each if each.endswith((".", "?")) else f"{each}." for each in sentences[:-1]]
+    advice = " ".join([*ended, *sentences[-1:]])
+    commands = dict.fromkeys(command for step in steps for command in step.commands)
+    return Next(tuple(sorted(commands, key=lambda command: command is AGAIN)), advice)
+
+
+def _as_next(step: Next | str) -> Next:
+    return then(advice=step) if isinstance(step, str) else step
+
+
+NOTHING = Next()
+RUN_AGAIN = then(AGAIN)
+
+
 class BreakglassError(Exception):
-    """A fault in three sentences: what is wrong, what state things are in, what to type
-    next.
-    """
+    """A fault: what is wrong, what state things are in, what to type next."""
 
     kind = "bug"
     exit_code = 1
     state_by_default = ""
 
     def __init__(
-        self, message: str, *, state: str = "", next_step: str = "", where: str = ""
+        self, message: str, *, state: str = "", next_step: Next | str = NOTHING, where: str = ""
     ) -> None:
         super().__init__(message)
         self.message = message
         self.state = state or self.state_by_default
-        self.next_step = next_step
+        self.next_step = _as_next(next_step)
+        """A text alone is advice; the same command again follows it."""
         self.where = where
         """The host, registry or API server that it is about, where the message begins with it."""
 
@@ -36,14 +111,18 @@ class BreakglassError(Exception):
         return self.message.removeprefix(name).removeprefix(":").lstrip()
 
     def replaced(
-        self, *, message: str | None = None, state: str | None = None, next_step: str | None = None
+        self,
+        *,
+        message: str | None = None,
+        state: str | None = None,
+        next_step: Next | str | None = None,
     ) -> Self:
         """A new error of the same kind that differs in these sentences only."""
         error = type(self).__new__(type(self))
         error.__dict__ |= self.__dict__
         error.message = self.message if message is None else message
         error.state = self.state if state is None else state
-        error.next_step = self.next_step if next_step is None else next_step
+        error.next_step = self.next_step if next_step is None else _as_next(next_step)
         error.args = (error.message,)
         error.__cause__ = self.__cause__
         return error
@@ -94,7 +173,7 @@ class Interrupted(BreakglassError):
 
     kind = "signal"
 
-    def __init__(self, signal_number: int, *, state: str = "", next_step: str = "") -> None:
+    def __init__(self, signal_number: int, *, state: str = "", next_step: Next = NOTHING) -> None:
         super().__init__(f"ended by signal {signal_number}", state=state, next_step=next_step)
         self.exit_code = 128 + signal_number
 
@@ -103,7 +182,7 @@ def bug_at(where: str, bug: Exception) -> BreakglassError:
     """A bug in one part of a run whose other parts go on."""
     error = BreakglassError(
         f"{where}: a bug in breakglass ({type(bug).__name__}: {bug})",
-        next_step="run the same command again",
+        next_step=RUN_AGAIN,
         where=where,
     )
     error.__cause__ = bug
@@ -120,7 +199,7 @@ def worst(
     *,
     message: str | None = None,
     state: str | None = None,
-    next_step: str | None = None,
+    next_step: Next | None = None,
 ) -> BreakglassError:
     """A new error like the one of several that decides the exit code, with other sentences where
     they are given: 6 before 4 before 5 before 3.

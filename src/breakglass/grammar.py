@@ -11,12 +11,12 @@ import posixpath
 import re
 from collections.abc import Callable
 
-from breakglass.errors import Usage
+from breakglass.errors import Usage, then
 
 LONGEST_TARBALL_NAME = 219
 
 
-def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
+def _suggests(advice: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
     """Set the next step of the Usage that a check raises. If one check calls another, the outer
     check's suggestion counts.
     """
@@ -27,7 +27,7 @@ def _suggests(next_step: str) -> Callable[[Callable[[str], str]], Callable[[str]
             try:
                 return check(text)
             except Usage as error:
-                raise error.replaced(next_step=next_step) from error.__cause__
+                raise error.replaced(next_step=then(advice=advice)) from error.__cause__
 
         return suggesting
 
@@ -51,7 +51,9 @@ def check_snapshot_tag(text: str) -> str:
         raise Usage(
             "latest is the name of the link to the newest tarball, "
             "so no tarball can be called that",
-            next_step="breakglass snapshot --tag TAG, with the tag of a build",
+            next_step=then(
+                "breakglass snapshot --help", advice="give --tag TAG, with the tag of a build"
+            ),
         )
     return check_tarball_tag(text)
 
@@ -64,7 +66,7 @@ def check_tarball_tag(text: str) -> str:
         raise Usage(
             f"no tarball can have a tag that ends in -latest: {show(text)} is taken for the name "
             f"of a link",
-            next_step="give a tag such as 0a1b2c3d, without -latest at its end",
+            next_step=then(advice="give a tag such as 0a1b2c3d, without -latest at its end"),
         )
     return check_tag(text)
 
@@ -75,7 +77,7 @@ def check_tarball_name(file: str) -> str:
         raise Usage(
             f"{show(file)} would have a name of {len(file)} characters, at most "
             f"{LONGEST_TARBALL_NAME} are possible",
-            next_step="give a shorter --tag, or a shorter image.name",
+            next_step=then(advice="give a shorter --tag, or a shorter image.name"),
         )
     return file
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
+from breakglass.errors import NOTHING, Next
 from breakglass.marks import Mark, merge_patch
 from breakglass.quoting import join, one_line, quote
 
@@ -141,9 +142,9 @@ class Run(Described):
     """A file on the host: how far the command has read it is the progress."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
-    repair: str = field(default="", compare=False, kw_only=True)
+    repair: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script finds that content is not what was recorded."""
-    failed_next: str = field(default="", compare=False, kw_only=True)
+    failed_next: Next = field(default=NOTHING, compare=False, kw_only=True)
     """What to type where our script fails; empty: the same command again."""
     trace: Trace | None = field(default=None, compare=False, kw_only=True)
     """Whether it begins or ends that the host has something to undo."""

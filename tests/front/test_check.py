@@ -138,7 +138,7 @@ def test_a_registry_that_refuses_us_leaves_it_unknown_and_the_way_to_log_in_is_p
         world.run("check", "--tag", TAG),
         5,
         "registry-private refused us",
-        f"Next:  log in\n         docker login {authority}\n         breakglass check --tag {TAG}",
+        f"Next:  log in:\n         docker login {authority}\n         breakglass check --tag {TAG}",
     )
 
 
@@ -205,7 +205,7 @@ def test_with_the_api_server_down_and_no_known_node_an_address_is_asked_for(worl
     document = json.loads(world.environment.config.read_text("utf-8"))
     document["nodes"]["hosts"] = {}
     world.environment.config.write_text(json.dumps(document))
-    assert "breakglass fetch ADDRESS" in world.run("check").stdout
+    assert "fetch and import work with a node's address" in world.run("check").stdout
 
 
 # The smallest configuration

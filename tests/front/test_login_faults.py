@@ -4,6 +4,7 @@ secret.
 
 import base64
 import hashlib
+import shlex
 import socket
 import subprocess
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_every_command_that_meets_an_unknown_host_tells_the_line_to_add_and_adds
     line = world.host(VM if arguments[0] in ("check", "status") else "k8s-node1").known_hosts_line
     said = " ".join((ended.stdout + ended.stderr).split())
     assert _fingerprint(line) in said
-    assert f"add to {tmp_path / 'known_hosts'}: {line}" in said
+    assert f"echo {shlex.quote(line)} >> {tmp_path / 'known_hosts'}" in said
     assert (tmp_path / "known_hosts").read_text() == ""
 
 

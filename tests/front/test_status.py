@@ -31,9 +31,9 @@ def end_of_the_registries(world: World) -> None:
 def page(ended: Ended) -> str:
     """What is on the screen, however its lines are wrapped."""
     assert ended.status == 0, ended.stderr
-    *lines, last = ended.stdout.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert last.startswith("Next: ")
+    lines, _, following = ended.stdout.partition("\nNext:  ")
+    assert max(map(len, lines.splitlines())) <= 80
+    assert following
     return " ".join(ended.stdout.split())
 
 
@@ -151,8 +151,8 @@ def test_the_json_of_a_pin_with_a_node_that_joined_and_a_rebooted_target(world: 
         target["tarballs"],
     ) == (True, True, False, [TAG])
     assert reported["next"] == (
-        "breakglass import k8s-node1; breakglass pin k8s-node1; run the pipeline; then: "
-        "breakglass restore"
+        "the last one undoes everything; before it, run the pipeline:\n"
+        "breakglass import k8s-node1\nbreakglass pin k8s-node1\nbreakglass restore"
     )
 
 
@@ -167,7 +167,7 @@ def test_an_old_tarball_is_stale_and_a_new_one_that_was_not_mirrored_is_a_lag(wo
     reported = world.run("status", "--json")
     assert reported.reported["result"]["stale"] is True
     assert "STALE, older than 60 min. Newest verified tarball: " in reported.stderr
-    assert "Next: breakglass snapshot --tag TAG" in reported.stderr
+    assert reported.reported["result"]["next_commands"] == ["breakglass snapshot --help"]
     world.environment.push(OTHER_TAG)
     world.done("snapshot", "--tag", OTHER_TAG)
     after = world.done("status")["result"]
@@ -200,7 +200,8 @@ def test_a_node_that_only_keeps_the_image_says_so_and_what_ends_that(world: Worl
     reported = page(world.run("status"))
     assert "k8s-node1 Ready keeps the image" in reported
     assert reported.endswith(
-        "Next: breakglass pin k8s-node1; or, when the outage is over: breakglass restore"
+        "Next: go on, or undo it when the outage is over: breakglass pin k8s-node1 "
+        "breakglass restore"
     )
 
 
@@ -213,7 +214,7 @@ def test_it_begins_with_the_state_of_the_registries_and_never_ends_with_nothing_
     partly = world.done("status")["result"]
     assert (partly["headline"], partly["next"]) == (
         "PARTLY",
-        "pods that start need nothing; for the others: breakglass recover",
+        "pods that start need nothing; for the others:\nbreakglass recover",
     )
     world.environment.stop("registry-private")
     outage = page(world.run("status"))
@@ -221,5 +222,5 @@ def test_it_begins_with_the_state_of_the_registries_and_never_ends_with_nothing_
     assert outage.endswith("Next: breakglass recover")
     world.environment.stop("api")
     assert page(world.run("status")).endswith(
-        "breakglass fetch k8s-node1; then: breakglass import k8s-node1"
+        "breakglass fetch k8s-node1 breakglass import k8s-node1"
     )

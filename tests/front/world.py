@@ -19,6 +19,7 @@ from breakglass.sandbox.hosts import Host
 from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_inert
 from tests.front.commands import Commands, Ended, Started
+from tests.front.next_steps import check_next
 
 STORES = ("var", "etc")
 """What commands may change on a host, besides the directories of tarballs."""
@@ -81,6 +82,8 @@ class World:
             )
         # Nobody's terminal: whatever was run, no control character may be in it.
         is_inert(ended.stdout + ended.stderr)
+        # And whatever went wrong, what it says to type next can be typed.
+        check_next(ended)
         return ended
 
     def done(self, *arguments: str) -> dict[str, Any]:

@@ -52,9 +52,8 @@ def status(environment: Environment, *, within_seconds: float = WITHIN_SECONDS) 
     ran = run(environment, "status", timeout=within_seconds + 60)
     seconds = time.monotonic() - began
     assert seconds < within_seconds
-    lines = [
-        line for line in ran.stderr.splitlines() if not line.startswith(("looking at ", "Next: "))
-    ]
+    page = ran.stderr.partition("\nNext:  ")[0]
+    lines = [line for line in page.splitlines() if not line.startswith("looking at ")]
     assert max(map(len, lines)) <= 80, ran.stderr
     return Reported(" ".join(" ".join(lines).split()), ran.result, seconds)
 

@@ -219,7 +219,7 @@ def keeps_its_word(read: Callable[[], object], promised: Any) -> None:
     try:
         found = read()
     except BreakglassError as error:
-        for sentence in (error.message, error.state, error.next_step):
+        for sentence in (error.message, error.state, *error.next_step.lines):
             assert sentence.isprintable(), sentence
         return
     assert not list(misfits(found, promised, "it"))

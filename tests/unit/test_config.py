@@ -31,7 +31,7 @@ def faults(directory: Path, text: str | bytes) -> list[str]:
     with pytest.raises(Usage) as caught:
         load(directory, text)
     assert caught.value.exit_code == 2
-    assert caught.value.next_step
+    assert str(caught.value.next_step)
     return [line.strip() for line in caught.value.message.replace(str(directory), "").splitlines()]
 
 
@@ -383,7 +383,7 @@ def test_the_first_configuration_in_order_is_found(tmp_path: Path) -> None:
         find()
     for place in ("--config", "$BREAKGLASS_CONFIG", in_cwd, in_home, system):
         assert str(place) in nothing.value.message
-    assert "breakglass.example.yaml" in nothing.value.next_step
+    assert "breakglass.example.yaml" in str(nothing.value.next_step)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ def test_a_grammar_refuses_what_is_hostile_and_prints_it_inert(
         check(text)
     assert refused.value.message.isprintable()
     assert len(refused.value.message) < 600
-    suggested = re.search("such as ([^ ,]+)", refused.value.next_step)
+    suggested = re.search("such as ([^ ,]+)", str(refused.value.next_step))
     assert suggested
     assert check(suggested[1]) == suggested[1]
 

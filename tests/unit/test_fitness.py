@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from breakglass.cluster_name import ClusterName
 from breakglass.commands.fitness import Kind, Needs, in_words, needs_of, refusal, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
 from breakglass.config import Nodes
@@ -121,11 +120,8 @@ def test_the_refusal_names_what_can_be_typed() -> None:
         "add dedicated to nodes.tolerates",
         "breakglass pin k8s-node1 --anyway",
     ):
-        assert words in error.next_step
-    home = ClusterName("home", "https://10.0.20.100:6443")
-    there = refusal("k8s-node1", reasons, command="pin", cluster=home)
-    assert "kubectl --context home uncordon k8s-node1" in there.next_step
-    assert "--anyway" not in refusal("k8s-node1", reasons, command="fetch").next_step
+        assert words in str(error.next_step)
+    assert "--anyway" not in str(refusal("k8s-node1", reasons, command="fetch").next_step)
 
 
 def test_a_node_that_a_pin_has_cordoned_is_not_uncordoned_by_hand() -> None:
@@ -133,7 +129,7 @@ def test_a_node_that_a_pin_has_cordoned_is_not_uncordoned_by_hand() -> None:
     reasons = unfit(NEEDS, node=known)
     assert in_words(reasons) == "cordoned by a pin"
     error = refusal("k8s-node1", reasons, command="fetch", nodes=(known,))
-    assert error.next_step == "to end the pin that is in force: breakglass restore"
+    assert error.next_step.commands == ("breakglass restore",)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def refused(text: str | None, *, first: bool = False, **more: Any) -> str:
     where = site(text, **more)
     with pytest.raises(Refused) as caught:
         compose(where, text, address=ADDRESS, first=first)
-    assert "--no-answer-pulls" in caught.value.next_step
+    assert "without serving the image locally" in caught.value.next_step.advice
     assert caught.value.message.startswith(FILE)
     return f"{caught.value.message}; {caught.value.next_step}"
 

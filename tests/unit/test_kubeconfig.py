@@ -36,8 +36,8 @@ def api() -> Iterator[FaultyApi]:
 def fault(settings: Kubernetes, *, plugin_seconds: float = 5.0) -> Unreachable:
     with pytest.raises(Unreachable) as raised:
         Cluster(settings, plugin_timeout_seconds=plugin_seconds).nodes()
-    reported = raised.value.message + raised.value.next_step + repr(raised.value.__cause__)
-    assert raised.value.next_step
+    reported = raised.value.message + str(raised.value.next_step) + repr(raised.value.__cause__)
+    assert str(raised.value.next_step)
     assert "hunter2" not in reported, "a secret is reported"
     return raised.value
 
@@ -80,7 +80,7 @@ def test_several_files_are_merged_as_kubectl_does_the_first_wins(
 def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: Path) -> None:
     error = fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url), context="prod"))
     assert "has no context named prod" in error.message
-    assert error.next_step == "set kubernetes.context to one of: sandbox"
+    assert error.next_step.advice == "set kubernetes.context to one of sandbox; then"
     assert (
         "names no current-context"
         in fault(
@@ -222,7 +222,7 @@ def test_a_plugin_that_fails_is_reported_and_nothing_is_asked_without_credential
 ) -> None:
     error = fault(with_plugin(api, tmp_path, script))
     assert reported.format(config=tmp_path / "config") in error.message
-    assert "kubectl get nodes" in error.next_step
+    assert "kubectl get nodes" in str(error.next_step)
     assert api.requests == []
     assert capfd.readouterr() == ("", "")
 

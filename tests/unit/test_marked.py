@@ -92,7 +92,7 @@ def test_names_that_are_right_but_that_kubelet_does_not_see_are_no_success() -> 
     (step,) = made.steps[1:]
     assert isinstance(step, Run)
     assert f"--name {NAMES[1]} -- " in str(step)
-    assert "kubectl get node k8s-node1 -o wide" in step.failed_next
+    assert "kubectl get node k8s-node1 -o wide" in step.failed_next.commands
 
 
 # Layers that were removed after they were unpacked

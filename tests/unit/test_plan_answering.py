@@ -338,8 +338,8 @@ def test_an_edited_file_that_no_longer_lists_the_node_is_refused_with_the_line_t
         else f"holds lines of breakglass that no record in {DIRECTORY} knows"
     )
     assert f"k8s-node1:{FILE} {why}" in caught.value.message
-    assert "ssh wizard@10.0.20.101 sudo" in caught.value.next_step
-    assert FILE in caught.value.next_step
+    assert "ssh wizard@10.0.20.101 sudo" in str(caught.value.next_step)
+    assert FILE in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize("is_recorded", [True, False])
@@ -359,7 +359,7 @@ def test_before_a_registry_that_does_not_serve_such_a_file_must_list_the_node_fi
         ),
     ) as caught:
         planned(behind, taken, pulls=(BROKEN,))
-    assert FILE in caught.value.next_step
+    assert FILE in str(caught.value.next_step)
     site, entry = written(PRIVATE, MIRROR, first=True)
     text = (site.text or "") + EDITED
     part = planned(
@@ -515,7 +515,7 @@ def test_a_file_that_one_registry_has_and_another_reaches_over_a_link_has_to_nam
 def test_a_file_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(Refused, match="is not UTF-8") as caught:
         planned(answering(Site(PRIVATE, FILE, fault=f"{FILE} is not UTF-8")))
-    assert "--no-answer-pulls" in caught.value.next_step
+    assert "--no-answer-pulls" in str(caught.value.next_step)
 
 
 # config_path
@@ -565,7 +565,7 @@ def test_where_containerd_would_not_ask_the_refusal_says_what_starts_and_what_do
         "Nothing was changed. With --no-answer-pulls the image comes in, and pods with "
         "IfNotPresent start; pods with Always (the default of :latest) do not."
     )
-    assert error.next_step == "breakglass import k8s-node1 --no-answer-pulls"
+    assert str(error.next_step) == "breakglass import k8s-node1 --no-answer-pulls"
 
 
 def test_a_slash_at_the_end_of_config_path_makes_no_difference() -> None:
@@ -937,16 +937,16 @@ def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4(
     assert f"k8s-node1:{FILE} was edited after breakglass wrote it" in error.message
     assert error.state == "All else was restored."
     record = f"{DIRECTORY}/.breakglass.json"
-    assert error.next_step == (
-        f"put it right by hand (what was there before stands in {record}), then let go of "
-        f"it: ssh wizard@10.0.20.101 sudo rm {record}; then: breakglass restore"
+    assert str(error.next_step) == (
+        f"correct the file (what was there before stands in {record}); then:\n"
+        f"ssh wizard@10.0.20.101 sudo rm {record}\nbreakglass restore"
     )
 
 
 def test_what_restore_ends_with_names_the_nodes_that_restore_was_given() -> None:
     error = left_over(facts_of(edited_site()), "k8s-node1", "k8s-node2")
     assert error is not None
-    assert error.next_step.endswith("; then: breakglass restore k8s-node1 k8s-node2")
+    assert str(error.next_step).endswith("\nbreakglass restore k8s-node1 k8s-node2")
 
 
 def test_lines_of_ours_that_no_record_knows_are_left_and_reported_with_the_line_to_type() -> None:
@@ -961,10 +961,8 @@ def test_lines_of_ours_that_no_record_knows_are_left_and_reported_with_the_line_
         sentence = f"{host}:{stray} holds lines of breakglass that no record in {DIRECTORY} knows"
         assert sentence in made.warnings
         assert sentence in error.message
-        assert (
-            f"take the lines out that follow `{MARK}`: {host.by_hand('editor', stray)}"
-            in error.next_step
-        )
+        assert host.by_hand("editor", stray) in error.next_step.commands
+    assert f"remove the lines that follow `{MARK}`" in error.next_step.advice
     alone = left_over(facts_of(clean))
     assert isinstance(alone, Failed)
     assert alone.state == "Nothing else was there to be restored."
@@ -983,9 +981,9 @@ def test_names_of_ours_without_a_record_are_left_and_reported_with_the_line_to_t
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert made.warnings[0] in error.message
-    assert error.next_step == (
+    assert str(error.next_step) == (
         f"ssh wizard@10.0.20.101 sudo ctr -n k8s.io images rm {KEEP} "
-        f"breakglass.local/keep/other:kept; then: breakglass restore"
+        f"breakglass.local/keep/other:kept\nbreakglass restore"
     )
 
 
@@ -1124,7 +1122,7 @@ def test_restore_without_names_while_the_api_is_down_restores_what_it_reaches_an
     error = left_over(facts)
     assert isinstance(error, Failed)
     assert DOWN.message in error.message
-    assert "breakglass restore NODE" in error.next_step
+    assert error.next_step.commands == ("breakglass restore",)
     assert to_json(restore.result(facts, restored(facts)))["unreached"] == ["api"]
 
 

@@ -1,6 +1,7 @@
 """pin and restore: facts to exact lines."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -44,12 +45,7 @@ def restored(*nodes: Node, names: tuple[str, ...] = ()) -> list[str]:
 def test_pin_cordons_every_other_node_by_its_exact_name() -> None:
     made = pinned(facts(node("k8s-node1"), node("k8s-node10"), node("k8s-node2")))
     assert [line.split()[4] for line in made] == ["k8s-node1", "k8s-node10", "k8s-node2"]
-    patch = (
-        json.loads(made[1].partition("--patch=")[2].removesuffix("'"))
-        if "'--patch=" in made[1]
-        else None
-    )
-    assert patch is not None
+    patch = json.loads(shlex.split(made[1])[-1].removeprefix("--patch="))
     assert patch["spec"] == {"unschedulable": True}
     annotation = json.loads(patch["metadata"]["annotations"]["breakglass/pinned"])
     assert annotation == {
@@ -121,7 +117,7 @@ def test_pin_is_refused_with_its_reason_and_a_next_step(
 ) -> None:
     with pytest.raises(kind, match=sentence) as caught:
         pinned(known)
-    assert caught.value.next_step
+    assert str(caught.value.next_step)
 
 
 def test_pin_warns_of_pods_that_wait_for_the_image_on_other_nodes() -> None:

@@ -255,7 +255,7 @@ def test_the_findings_of_a_source() -> None:
     assert not without.is_tried
     assert isinstance(fault(candidate(facts(on_vm=short))), Integrity)
     assert not candidate(facts(on_vm=short)).is_tried
-    assert fault(candidate(facts(on_vm=short))).next_step == "breakglass snapshot --tag new"
+    assert str(fault(candidate(facts(on_vm=short))).next_step) == "breakglass snapshot --tag new"
 
 
 @pytest.mark.parametrize(("max_age_hours", "is_old"), [(3.0, False), (2.9, True)])

@@ -99,7 +99,7 @@ def test_a_run_with_a_command_fails_where_it_cannot_undo_a_cordon_that_it_has_se
     left = left_over(known, planned(known), names=(), nodes=NODES)
     assert isinstance(left, Failed)
     assert "our annotation is gone" in left.message
-    assert left.next_step.startswith("kubectl uncordon k8s-node2; ")
+    assert str(left.next_step).startswith("kubectl uncordon k8s-node2\n")
     assert left_over(facts(node("k8s-node2"), own=own), Plan(""), names=(), nodes=NODES) is None
 
 

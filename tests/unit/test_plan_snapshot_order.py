@@ -159,8 +159,8 @@ def test_a_directory_that_is_gone_while_a_fallback_has_its_tarballs_is_refused()
     nas = shelf(NAS, [tarball("t1"), tarball("t2", 2)], latest="t2")
     with pytest.raises(Refused, match="synology has 2 of its tarballs: is its disk") as caught:
         planned(facts(shelf=gone, fallbacks=(nas,)))
-    assert VM.by_hand("findmnt", "--fstab") in caught.value.next_step
-    assert VM.by_hand("mkdir", "-p", "/shelf") in caught.value.next_step
+    assert VM.by_hand("findmnt", "--fstab") in str(caught.value.next_step)
+    assert VM.by_hand("mkdir", "-p", "/shelf") in str(caught.value.next_step)
 
 
 @pytest.mark.parametrize(

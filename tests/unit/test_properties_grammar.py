@@ -298,7 +298,7 @@ def assert_is_refused(kind: str, text: str) -> None:
 
 def assert_is_reported(error: BreakglassError, *, exit_code: int = 2) -> None:
     assert error.exit_code == exit_code
-    for sentence in (error.message, error.next_step):
+    for sentence in (error.message, *error.next_step.lines):
         assert sentence
         assert sentence.isprintable(), repr(sentence)
         assert len(sentence) < 400

@@ -206,8 +206,8 @@ def test_a_shell_that_ends_without_running_the_command_is_named_with_what_it_say
     ):
         connections.ask(sshd.host(), ("true",))
     assert words in refused.value.message
-    assert "expired password" in refused.value.next_step
-    assert f"ssh -p {sshd.port} 127.0.0.1 echo works" in refused.value.next_step
+    assert "expired password" in str(refused.value.next_step)
+    assert f"ssh -p {sshd.port} 127.0.0.1 echo works" in str(refused.value.next_step)
 
 
 def test_a_forced_command_is_named_with_what_it_says(sshd: Sshd, connections: Connections) -> None:
@@ -216,7 +216,7 @@ def test_a_forced_command_is_named_with_what_it_says(sshd: Sshd, connections: Co
         pytest.raises(Unreachable, match=r"does not run commands.*You sent") as refused,
     ):
         connections.ask(sshd.host(), ("true",))
-    assert "ForceCommand" in refused.value.next_step
+    assert "ForceCommand" in str(refused.value.next_step)
 
 
 # A key that may only read

@@ -18,7 +18,7 @@ from breakglass.commands.status_next import next_step
 from breakglass.commands.status_page import lines, size_text
 from breakglass.commands.whole_cluster import doubt
 from breakglass.config import Registry
-from breakglass.errors import NoAnswer, Refused, Unreachable
+from breakglass.errors import NOTHING, NoAnswer, Refused, Unreachable, look_first
 from breakglass.observe.answering import Responder, Taken, TakenFile
 from breakglass.observe.cluster import Pin
 from breakglass.observe.shelf import Tarball
@@ -30,7 +30,7 @@ from tests.facts import NAS, NODE, VM, node, shelf, tarball
 
 def result(facts: Facts) -> dict[str, Any]:
     """As --json prints it."""
-    found: dict[str, Any] = to_json(status_result.result(facts, next_step="", last_run=None))
+    found: dict[str, Any] = to_json(status_result.result(facts, next_step=NOTHING, last_run=None))
     return found
 
 
@@ -57,7 +57,7 @@ API_DOWN = Unread(
     "API server",
     Unreachable(
         "the API server https://10.0.20.100:6443 refuses connections",
-        next_step="look at it with: kubectl get nodes",
+        next_step=look_first("kubectl get nodes"),
     ),
 )
 
@@ -215,10 +215,9 @@ def test_a_size_is_reported_as_disks_are(size: int, reported: str) -> None:
 
 def test_a_small_environment_with_a_pin_in_force_is_one_screen() -> None:
     reported = lines(PINNED, last_run="Last run here: restore, 3 d ago, ok")
-    assert len(reported) <= 24
+    assert len(reported) + len(next_step(PINNED).lines) <= 24
     assert max(map(len, reported)) <= 80
-    assert reported[-1].startswith("Next: ")
-    assert reported[-2].startswith("Last run here")
+    assert reported[-1].startswith("Last run here")
 
 
 def test_the_page_says_what_is_there() -> None:
@@ -243,10 +242,7 @@ def test_the_page_says_what_is_there() -> None:
         "Pinned to k8s-node1 for 4 h, since 2026-04-18 23:00Z, by root@operator: Forgejo",
         "    is down",
     )
-    assert rest[16:] == (
-        "  cordoned for it: k8s-node10, k8s-node2",
-        "Next: run the pipeline; then: breakglass restore",
-    )
+    assert rest[16:] == ("  cordoned for it: k8s-node10, k8s-node2",)
 
 
 def test_a_fallback_lags_also_where_the_vm_has_begun_to_count_anew() -> None:
@@ -324,7 +320,7 @@ def test_the_page_begins_with_one_word_for_the_whole_and_why(
     assert page(facts).startswith(f"{word} {reported} forgejo: ")
     assert result(facts)["headline"] == word
     if word not in ("OK", "PINNED"):
-        assert "nothing to do" not in next_step(facts)
+        assert "nothing to do" not in str(next_step(facts))
 
 
 def test_the_json_has_each_registry_as_check_has_it() -> None:
@@ -432,71 +428,113 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
 @pytest.mark.parametrize(
     ("facts", "reported"),
     [
-        (WELL, "nothing to do; in an outage: breakglass check"),
-        (PINNED, "run the pipeline; then: breakglass restore"),
+        (WELL, ["nothing to do; in an outage:", "breakglass check"]),
+        (PINNED, ["run the pipeline; then:", "breakglass restore"]),
         (
             replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])),
-            "breakglass import k8s-node1; run the pipeline; then: breakglass restore",
+            [
+                "the last one undoes everything; before it, run the pipeline:",
+                "breakglass import k8s-node1",
+                "breakglass restore",
+            ],
         ),
         (
             replace(PINNED, nodes=(*PINNED.nodes, seen("k8s-node7"))),
-            "breakglass pin k8s-node1; run the pipeline; then: breakglass restore",
+            [
+                "the last one undoes everything; before it, run the pipeline:",
+                "breakglass pin k8s-node1",
+                "breakglass restore",
+            ],
         ),
         (
             replace(PINNED, nodes=(lost("k8s-node1"), *PINNED.nodes[1:])),
             (
-                "see whether k8s-node1 is up; if it is: run the pipeline, then: breakglass "
-                "restore; else: breakglass restore, then breakglass recover, which chooses "
-                "another node"
+                [
+                    (
+                        "see whether k8s-node1 is up; if it is, run the pipeline, then "
+                        "restore; else restore, and recover chooses another node:"
+                    ),
+                    "breakglass restore",
+                    "breakglass recover",
+                ]
             ),
         ),
         (
             replace(PINNED, nodes=(seen("k8s-node1", ready=False, missing=()), *PINNED.nodes[1:])),
             (
-                "bring k8s-node1 back; or breakglass restore, then breakglass recover, which "
-                "chooses another node"
+                [
+                    "bring k8s-node1 back; or restore, and recover chooses another node:",
+                    "breakglass restore",
+                    "breakglass recover",
+                ]
             ),
         ),
         (
             replace(PINNED, nodes=(lost("k8s-node1", known=False), *PINNED.nodes[1:])),
-            "breakglass restore (the pin is for k8s-node1, which is no node of the cluster)",
+            ["the pin is for k8s-node1, which is no node of the cluster:", "breakglass restore"],
         ),
         (
             replace(PINNED, sources=(gone(VM), gone(NAS))),
-            "run the pipeline; then: breakglass restore",
+            ["run the pipeline; then:", "breakglass restore"],
         ),
         (
             replace(WELL, nodes=(seen("n", annotation="{}"),)),
-            "breakglass restore (the annotation of n cannot be read, it gives these back too)",
+            ["the annotation of n cannot be read; restore undoes these too:", "breakglass restore"],
         ),
         (
             replace(NOT_PINNED, nodes=(SILENT,), sources=(gone(VM), gone(NAS))),
-            "breakglass import k8s-node1; or, when the outage is over: breakglass restore",
+            [
+                "go on, or undo it when the outage is over:",
+                "breakglass import k8s-node1",
+                "breakglass restore",
+            ],
         ),
         (
             replace(NOT_PINNED, nodes=PINNED.nodes[:1]),
-            "breakglass pin k8s-node1; or, when the outage is over: breakglass restore",
+            [
+                "go on, or undo it when the outage is over:",
+                "breakglass pin k8s-node1",
+                "breakglass restore",
+            ],
         ),
         (
             replace(NOT_PINNED, nodes=PINNED.nodes[:1], api=API_DOWN),
             (
-                "bring the API server back, then: breakglass status (k8s-node1 serves the image "
-                "locally; whether a pin is in force is not known)"
+                [
+                    (
+                        "k8s-node1 serves the image locally; whether a pin is in force is not "
+                        "known: bring the API server back, then:"
+                    ),
+                    "the same command again",
+                ]
             ),
         ),
         (
             replace(NOT_PINNED, nodes=(seen("n", missing=(), taken=KEEPING),)),
-            "breakglass pin n; or, when the outage is over: breakglass restore",
+            [
+                "go on, or undo it when the outage is over:",
+                "breakglass pin n",
+                "breakglass restore",
+            ],
         ),
         (
             replace(NOT_PINNED, nodes=(seen("n", taken=KEEPING),)),
-            "breakglass import n; or, when the outage is over: breakglass restore",
+            [
+                "go on, or undo it when the outage is over:",
+                "breakglass import n",
+                "breakglass restore",
+            ],
         ),
         (
             replace(NOT_PINNED, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
             (
-                "bring the API server back, then: breakglass status (n keeps the image; whether "
-                "a pin is in force is not known)"
+                [
+                    (
+                        "n keeps the image; whether a pin is in force is not known: bring the "
+                        "API server back, then:"
+                    ),
+                    "the same command again",
+                ]
             ),
         ),
         (
@@ -504,21 +542,46 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 NOT_PINNED,
                 nodes=(replace(seen("n", missing=(), taken=KEEPING), unfit=(TAINTED,)),),
             ),
-            "breakglass restore (n does not fit any more: has the taint x); during an outage then: "
-            "breakglass recover",
+            [
+                (
+                    "n does not fit any more: has the taint x; restore, and during an "
+                    "outage recover:"
+                ),
+                "breakglass restore",
+                "breakglass recover",
+            ],
         ),
         (
             replace(PINNED, nodes=(replace(PINNED.nodes[0], unfit=(PRESSED,)), *PINNED.nodes[1:])),
-            "breakglass restore, then breakglass recover, which chooses another node (k8s-node1 "
-            "takes no new pods: MemoryPressure)",
+            [
+                (
+                    "k8s-node1 takes no new pods: MemoryPressure; restore, and recover "
+                    "chooses another node:"
+                ),
+                "breakglass restore",
+                "breakglass recover",
+            ],
         ),
-        (replace(WELL, sources=(source(VM, []), source(NAS, []))), "breakglass snapshot --tag TAG"),
-        (replace(WELL, max_age_hours=1), "breakglass snapshot --tag TAG"),
+        (
+            replace(WELL, sources=(source(VM, []), source(NAS, []))),
+            ["save the image of a build with snapshot and its tag:", "breakglass snapshot --help"],
+        ),
+        (
+            replace(WELL, max_age_hours=1),
+            ["save the image of a build with snapshot and its tag:", "breakglass snapshot --help"],
+        ),
         (
             replace(WELL, sources=(gone(VM), source(NAS, [])), api=API_DOWN),
             (
-                "API server: look at it with: kubectl get nodes; bring registry-vm back, then: "
-                "breakglass snapshot --tag TAG"
+                [
+                    (
+                        "API server: see the cause, then try again. bring registry-vm back. "
+                        "save the image of a build with snapshot and its tag:"
+                    ),
+                    "kubectl get nodes",
+                    "breakglass snapshot --help",
+                    "the same command again",
+                ]
             ),
         ),
         (
@@ -528,83 +591,120 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 api=API_DOWN,
             ),
             (
-                "API server: look at it with: kubectl get nodes; look at the job that copies "
-                "from registry-vm to synology: 1 newer is not there yet"
+                [
+                    (
+                        "API server: see the cause, then try again. look at the job that "
+                        "copies from registry-vm to synology: 1 newer is not there yet:"
+                    ),
+                    "kubectl get nodes",
+                    "ssh 192.168.1.13 ls -l /shelf",
+                    "the same command again",
+                ]
             ),
         ),
         (
             replace(WELL, sources=(source(VM, FIVE, fault="is missing"),)),
-            "breakglass snapshot --tag TAG re-points latest, which is missing",
+            [
+                "latest is missing; snapshot points it at the newest tarball:",
+                "breakglass snapshot --tag 5a1b2c3d",
+            ],
         ),
         (
             replace(
                 WELL,
                 sources=(source(VM, [*FIVE, tarball("old", recorded=False)], latest="5a1b2c3d"),),
             ),
-            "see whether the unverified ones are wanted: ssh root@10.0.20.10 ls -l /shelf",
+            ["see whether the unverified ones are wanted:", "ssh root@10.0.20.10 ls -l /shelf"],
         ),
         (
             replace(WELL, sources=(*WELL.sources[:1], gone(NAS)), api=API_DOWN),
             (
-                "API server: look at it with: kubectl get nodes; synology: Look whether the "
-                "machine is up."
+                [
+                    (
+                        "API server: see the cause, then try again. synology: Look whether the "
+                        "machine is up."
+                    ),
+                    "kubectl get nodes",
+                    "the same command again",
+                ]
             ),
         ),
-        (replace(WELL, api=API_DOWN), "API server: look at it with: kubectl get nodes"),
+        (
+            replace(WELL, api=API_DOWN),
+            [
+                "API server: see the cause, then try again:",
+                "kubectl get nodes",
+                "the same command again",
+            ],
+        ),
         (
             replace(WELL, nodes=(*WELL.nodes, lost("k8s-node9"))),
-            "k8s-node9: Look whether the machine is up.",
+            ["k8s-node9: Look whether the machine is up."],
         ),
         # The outage is over, and something is left.
         (
             replace(PINNED, registries=SERVED),
             (
-                "every registry serves the image; when no pipeline runs on k8s-node1 any more: "
-                "breakglass restore"
+                [
+                    "every registry serves the image; when no pipeline runs on k8s-node1 any more:",
+                    "breakglass restore",
+                ]
             ),
         ),
         (
             replace(WELL, nodes=(SILENT,)),
             (
-                "every registry serves the image, and k8s-node1 still has what import set up: "
-                "breakglass restore"
+                [
+                    "every registry serves the image, and k8s-node1 still has what import set up:",
+                    "breakglass restore",
+                ]
             ),
         ),
         (
             replace(WELL, nodes=(seen("n", missing=(), taken=KEEPING),), api=API_DOWN),
             (
-                "every registry serves the image, and n still has what import set up: "
-                "breakglass restore n"
+                [
+                    "every registry serves the image, and n still has what import set up:",
+                    "breakglass restore n",
+                ]
             ),
         ),
         # An outage, and nothing was done yet.
-        (NOT_PINNED, "breakglass recover"),
+        (NOT_PINNED, ["breakglass recover"]),
         (
             replace(NOT_PINNED, api=API_DOWN),
             (
-                "the API server is down, so name a node: k8s-node1 (or another of nodes.hosts: "
-                "k8s-node10, k8s-node2, k8s-node3): breakglass fetch k8s-node1; then: breakglass "
-                "import k8s-node1"
+                [
+                    (
+                        "the API server is down, so name a node: k8s-node1 (or another of "
+                        "nodes.hosts: k8s-node10, k8s-node2, k8s-node3):"
+                    ),
+                    "breakglass fetch k8s-node1",
+                    "breakglass import k8s-node1",
+                ]
             ),
         ),
         (
             replace(NOT_PINNED, registries=asked(State.SERVES, State.UNREACHABLE)),
-            "pods that start need nothing; for the others: breakglass recover",
+            ["pods that start need nothing; for the others:", "breakglass recover"],
         ),
         (
             replace(NOT_PINNED, registries=asked(State.REFUSES, State.UNREACHABLE)),
-            "log in: docker login forgejo.example; then: breakglass check",
+            ["log in:", "docker login forgejo.example", "breakglass check"],
         ),
         (
             DARK,
             (
-                "look at this machine's network first (cable, VPN, route, DNS): ip route; then: "
-                "breakglass check"
+                [
+                    "look at this machine's network first (cable, VPN, route, DNS):",
+                    "ip route",
+                    "breakglass check",
+                ]
             ),
         ),
         (
             replace(NOT_PINNED, sources=(gone(VM), gone(NAS))),
-            "k8s-node1 has a tarball: breakglass import k8s-node1",
+            ["k8s-node1 has a tarball:", "breakglass import k8s-node1"],
         ),
         (
             replace(
@@ -612,20 +712,23 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 sources=(gone(VM), gone(NAS)),
                 nodes=(replace(seen("n", missing=()), shelf=shelf(NODE)),),
             ),
-            "n has the image: breakglass pin n",
+            ["n has the image:", "breakglass pin n"],
         ),
         (
             replace(NOT_PINNED, sources=(gone(VM), source(NAS, [])), nodes=(seen("n"),)),
             (
-                "no source that was reached has a tarball, and no node has the image: registry-vm: "
-                "Look whether the machine is up."
+                [
+                    (
+                        "no source that was reached has a tarball, and no node has the image. "
+                        "registry-vm: Look whether the machine is up."
+                    ),
+                ]
             ),
         ),
     ],
 )
-def test_the_closing_line_names_what_presses_most(facts: Facts, reported: str) -> None:
-    assert next_step(facts) == reported
-    assert page(facts).endswith(f"Next: {reported}")
+def test_the_closing_line_names_what_presses_most(facts: Facts, reported: list[str]) -> None:
+    assert list(next_step(facts).lines) == reported
 
 
 @pytest.mark.parametrize(
@@ -667,7 +770,10 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, reported: str) -
         ),
         (
             replace(WELL, api=API_DOWN),
-            "API server: not reached: the API server https://10.0.20.100:6443 refuses connections",
+            (
+                "API server: not reached: the API server https://10.0.20.100:6443 "
+                "refuses connections"
+            ),
         ),
         (replace(WELL, api=API_DOWN), "Whether a pin is in force is not known"),
         (
@@ -766,7 +872,7 @@ def test_a_node_serves_the_image_only_where_hosts_toml_lists_its_responder(
     facts = replace(WELL, nodes=(node_of_ours,), registries=OUTAGE)
     assert result(facts)["nodes"][0]["answers_pulls"] is serves
     assert ("does NOT (hosts.toml was rewritten)" in page(facts)) is not serves
-    assert next_step(facts).startswith("breakglass import n") is not serves
+    assert ("breakglass import n" in next_step(facts).commands) is not serves
 
 
 @pytest.mark.parametrize(
@@ -933,5 +1039,5 @@ def test_the_cluster_is_named_and_a_list_of_nodes_that_cannot_be_whole_is_a_find
     assert "cluster: home (https://10.0.20.100:6443)" in lines(replace(WELL, cluster=home))
     empty = replace(WELL, nodes=(), cluster=home, doubt=doubt((), (), home))
     assert "home (https://10.0.20.100:6443) lists no nodes" in page(empty)
-    assert next_step(empty).startswith("choose another context")
+    assert str(next_step(empty)).startswith("choose another context")
     assert result(empty)["api"]["doubt"] == empty.doubt

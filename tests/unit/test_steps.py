@@ -2,6 +2,7 @@
 
 import pytest
 
+from breakglass.errors import then
 from breakglass.marks import Mark
 from breakglass.plan import (
     Argv,
@@ -22,7 +23,7 @@ LOOK = Run(NODE, (("true",),), title="look", purpose=Purpose.LOOKS)
 
 
 def test_what_a_step_says_of_itself_makes_no_other_step_of_it() -> None:
-    other = Run(NODE, (("true",),), title="see", resumed_bytes=3, repair="fetch")
+    other = Run(NODE, (("true",),), title="see", resumed_bytes=3, repair=then("fetch"))
     assert other == LOOK
     assert hash(LOOK) == hash(other)
     assert str(LOOK) == str(other)

@@ -12,7 +12,7 @@ from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
 from breakglass.apply.signing import sign
 from breakglass.apply.unchanged import check_after_lock, check_before_patches, host_of
-from breakglass.errors import BreakglassError, Failed, bug_at
+from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, bug_at
 from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Sign, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
@@ -167,7 +167,7 @@ class _Walk:
                 raise Failed(
                     f"{host}: the lock was lost: the connection broke, or this machine or the "
                     f"host hung for a minute",
-                    next_step="run the same command again",
+                    next_step=RUN_AGAIN,
                     where=host.name,
                 )
 

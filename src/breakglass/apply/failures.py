@@ -2,7 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
-from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Integrity, Usage, worst
+from breakglass.errors import (
+    BY_EXIT_CODE,
+    RUN_AGAIN,
+    BreakglassError,
+    Failed,
+    Integrity,
+    Next,
+    Usage,
+    joined,
+    look_first,
+    then,
+    worst,
+)
 from breakglass.observe.containerd import Ctr, read_checks, read_image_id, read_targets
 from breakglass.plan import Confirm, Copy, Host, Run, Step
 from breakglass.ports import NO_ROOM, Reads, Result, said
@@ -25,7 +37,7 @@ def check_copy(step: Copy, source: Result, sink: Result) -> None:
     if not source.ok:
         raise Failed(
             f"the copy from {step.source.host} broke off: {said(source)}",
-            next_step="run the same command again: it goes on where this one stopped",
+            next_step=RUN_AGAIN,
         )
     if not sink.ok:
         raise _meaning(step.sink, sink)
@@ -38,16 +50,17 @@ def confirm(step: Confirm, hosts: Reads) -> None:
     if target is None:
         raise Failed(
             f"{host}: containerd took the archive, but {step.reference} is not there",
-            next_step="run the same command again",
+            next_step=RUN_AGAIN,
         )
     image_id = read_image_id(hosts, host, ctr, target, step.architecture)
     if image_id != step.image_id:
         actual = image_id or "unknown (its content is not whole)"
         raise Integrity(
             f"{host}: {step.reference} is image ID {actual}, recorded is {step.image_id}",
-            next_step=(
-                f"run: breakglass fetch {host}, then breakglass import {host}; where that does "
-                f"not help, breakglass import --tag TAG with an older one"
+            next_step=then(
+                f"breakglass fetch {host}",
+                f"breakglass import {host}",
+                advice="where that does not help, give import an older --tag",
             ),
         )
     unpacked, _ = read_checks(hosts, host, ctr, (step.reference,))
@@ -55,21 +68,17 @@ def confirm(step: Confirm, hosts: Reads) -> None:
         check = host.by_hand(*ctr.line("images", "check", f"name=={step.reference}"))
         raise Integrity(
             f"{host}: {step.reference} is the recorded image, but containerd has not unpacked it",
-            next_step=f"look at it with: {check}; then the same command again",
+            next_step=look_first(check),
         )
 
 
 def combined(errors: Sequence[BreakglassError]) -> BreakglassError:
     """The error that decides the exit code, with the sentences of all."""
     messages = [worst(errors).message, *(error.message for error in errors)]
-    next_steps = [
-        *(error.next_step for error in errors if error.next_step),
-        "then the same command again: it does only what is missing",
-    ]
     return worst(
         errors,
         message="; ".join(dict.fromkeys(messages)),
-        next_step="; ".join(dict.fromkeys(next_steps)),
+        next_step=joined([*(error.next_step for error in errors), RUN_AGAIN]),
     )
 
 
@@ -83,11 +92,9 @@ def _meaning(step: Run, result: Result) -> BreakglassError:
     if result.exit_status is None:
         return Failed(
             f"{step.host}: the outcome of this step is not known: {said(result)}: {step}",
-            next_step=(
-                "run the same command again: it reads the state first and does only what is missing"
-            ),
+            next_step=RUN_AGAIN,
         )
-    next_step = "run the same command again, or type the line by hand to see more"
+    next_step = RUN_AGAIN
     if _disk_is_full(result):
         next_step = _make_room(step.host)
     return Failed(f"{step.host}: this failed with {said(result)}: {step}", next_step=next_step)
@@ -101,7 +108,7 @@ def _meaning_of_script(step: Run, result: Result, kind: type[BreakglassError]) -
     message = f"{step.host}: {inert(sentence)}"
     if others.strip():
         message += f" ({inert(others)})"
-    next_step = "run the same command again"
+    next_step = RUN_AGAIN
     if kind is Failed and step.failed_next:
         next_step = step.failed_next
     elif kind is Integrity and step.repair:
@@ -115,5 +122,5 @@ def _disk_is_full(result: Result) -> bool:
     return b"no space left" in result.stderr.lower()
 
 
-def _make_room(host: Host) -> str:
-    return f"make room: {host.by_hand('df', '-h')}; then the same command again"
+def _make_room(host: Host) -> Next:
+    return look_first(host.by_hand("df", "-h"), advice="make room there, then try again")

@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from breakglass.apply.reports import Reports
-from breakglass.errors import Busy, Failed, Refused, Unreachable
+from breakglass.cluster_name import BIND_THE_ROLE
+from breakglass.errors import AGAIN, Busy, Failed, Refused, Unreachable, then
 from breakglass.observe.pins import pins_of
 from breakglass.plan import PatchNode
 from breakglass.ports import Patched, PatchOutcome, WritesCluster
@@ -59,7 +60,7 @@ def send_claim(index: int, step: PatchNode, cluster: WritesCluster, reports: Rep
         raise Busy(
             f"{_winner(patched)} at the same time, and was faster",
             state="Nothing was changed by this run.",
-            next_step="breakglass status",
+            next_step=then("breakglass status"),
         )
     if not patched.ok:
         raise _failure([patched], 1)
@@ -86,14 +87,15 @@ def _failure(failures: Sequence[Patched], count: int) -> Failed | Unreachable:
     if len(failures) < count or not outcomes <= {PatchOutcome.REFUSED, PatchOutcome.UNSENT}:
         return Failed(
             f"{len(failures)} of {count} nodes were not patched: {listed}",
-            next_step=(
-                "run the same command again; breakglass restore undoes whatever carries our "
-                "annotation"
+            next_step=then(
+                AGAIN,
+                "breakglass restore",
+                advice="do the rest, or undo whatever carries our annotation",
             ),
         )
-    next_step = "run the same command again when the API answers"
+    next_step = then(AGAIN, advice="when the API answers")
     if PatchOutcome.REFUSED in outcomes:
-        next_step = "bind the ClusterRole in docs/security.md to this identity"
+        next_step = BIND_THE_ROLE
     return Unreachable(f"no node was patched: {listed}", next_step=next_step)
 
 

@@ -1,7 +1,7 @@
 """Signing a record: only one that has what the plan asked for."""
 
 from breakglass.apply.failures import Explain, check_run
-from breakglass.errors import Integrity
+from breakglass.errors import RUN_AGAIN, Integrity
 from breakglass.observe.record import parse_records
 from breakglass.plan import Sign
 from breakglass.ports import Writes
@@ -16,7 +16,7 @@ def sign(step: Sign, hosts: Writes, explain: Explain) -> None:
         raise Integrity(
             f"{step.host}: the record is not signed: {why}",
             state="Nothing was published.",
-            next_step="run the same command again",
+            next_step=RUN_AGAIN,
         )
     check_run(step.sink, hosts.sign(step, printed.stdout), explain)
 

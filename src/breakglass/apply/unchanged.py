@@ -4,7 +4,7 @@ anew.
 
 from collections.abc import Iterable
 
-from breakglass.errors import Busy
+from breakglass.errors import RUN_AGAIN, Busy
 from breakglass.plan import Confirm, Host, Lock, PatchNode, Plan, Run, Sign, Step
 
 
@@ -28,7 +28,7 @@ def _compare(planned: list[str], again: list[str]) -> None:
         raise Busy(
             "things have changed since they were read: another run, or somebody by hand",
             state="Nothing was changed by this run.",
-            next_step="run the same command again",
+            next_step=RUN_AGAIN,
         )
 
 

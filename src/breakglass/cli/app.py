@@ -14,7 +14,7 @@ from breakglass.cli import completion
 from breakglass.cli.exit_codes import explain
 from breakglass.cli.run import Options
 from breakglass.cli.typed import Command, Group, WithCommand
-from breakglass.errors import Usage
+from breakglass.errors import Usage, then
 
 app = typer.Typer(
     name="breakglass",
@@ -193,7 +193,7 @@ def fetch(
     from breakglass.cli.fetch import run_fetch
 
     if via not in completion.WAYS:
-        raise Usage("--via is auto, node or operator", next_step="breakglass fetch --help")
+        raise Usage("--via is auto, node or operator", next_step=then("breakglass fetch --help"))
     return run_fetch(context.obj, node=node, tag=tag, source=source, via=via, dry_run=dry_run)
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from breakglass.cluster_name import ClusterName
+from breakglass.errors import AGAIN, BreakglassError, Command, Next, Usage, then
 from breakglass.quoting import join
 
 
@@ -21,12 +23,62 @@ def command_of(words: Sequence[str]) -> str:
     return ""
 
 
-def typed_with(words: Sequence[str], option: str) -> str:
-    """The same line with one more option. Of the COMMAND of recover only the first word is shown:
-    it may hold secrets.
+def typed_next(
+    error: BreakglassError, words: Sequence[str], cluster: ClusterName | None = None
+) -> Next:
+    """What to do next, as it can be typed. There is always a command: else the help for what was
+    typed wrong, and the same command again for all else.
     """
-    ours = before_dashes(words)
-    at = len(ours)
+    step = error.next_step
+    if not step.commands and isinstance(error, Usage):
+        step = then(f"breakglass {command_of(words)}".strip() + " --help", advice=step.advice)
+    elif not step.commands:
+        step = then(AGAIN, advice=step.advice)
+    return as_typed(step, words, cluster)
+
+
+def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = None) -> Next:
+    """The commands with the configuration that was named, and for the cluster in force."""
+    config = _config_of(words)
+
+    def typed(command: Command) -> Command:
+        if command is AGAIN:
+            return typed_again(words)
+        if config and command.startswith("breakglass ") and not command.endswith(" --help"):
+            named = join(("breakglass", "--config", config))
+            return f"{named} {command.removeprefix('breakglass ')}"
+        if cluster and command.startswith("kubectl ") and " --context " not in command:
+            return f"{join(cluster.kubectl)} {command.removeprefix('kubectl ')}"
+        return command
+
+    return step.replaced(typed)
+
+
+def _config_of(words: Sequence[str]) -> str | None:
+    """The file that --config names."""
+    rest = iter(before_dashes(words))
+    for word in rest:
+        if word in ("-c", "--config"):
+            return next(rest, None)
+        if word.startswith("--config="):
+            return word.removeprefix("--config=")
+    return None
+
+
+def typed_again(words: Sequence[str]) -> str:
+    """The same line. Of the COMMAND of recover only the first word is shown: it may hold
+    secrets.
+    """
+    return _line(before_dashes(words), words)
+
+
+def typed_with(words: Sequence[str], option: str) -> str:
+    """The same line with one more option."""
+    return _line([*before_dashes(words), option], words)
+
+
+def _line(ours: Sequence[str], words: Sequence[str]) -> str:
+    at = len(before_dashes(words))
     shown = at + 2 if command_of(ours) == "recover" else len(words)
-    line = join(["breakglass", *ours, option, *words[at:shown]])
+    line = join(["breakglass", *ours, *words[at:shown]])
     return f"{line} ..." if len(words) > shown else line

@@ -35,6 +35,6 @@ def _work(session: Session, *, tag: str | None, expect_served: bool) -> check.Ch
     if verdict.exit_code == Unreachable.exit_code:
         session.outcome.error = Unreachable(verdict.sentence, next_step=verdict.next_step)
     else:
-        session.screen.next_step(verdict.next_step)
+        session.say_next(verdict.next_step)
         session.screen.show(f"Exit code {verdict.exit_code}: {verdict.sentence}")
     return check.result(facts, verdict)

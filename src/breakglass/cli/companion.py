@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 
-from breakglass.errors import Failed
+from breakglass.errors import Failed, then
 from breakglass.ssh import SECRETS
 
 KEYS = (signal.SIGINT, signal.SIGQUIT)
@@ -74,7 +74,10 @@ class _Command:
         except OSError as error:
             raise Failed(
                 f"{argv[0]} cannot be run: {error.strerror}",
-                next_step="breakglass recover -- COMMAND ...",
+                next_step=then(
+                    "breakglass recover --help",
+                    advice=f"see whether {argv[0]} is there and may be executed",
+                ),
             ) from error
         for number in self.asked:  # that came before there was a command
             self._signal(number)

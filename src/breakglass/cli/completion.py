@@ -43,7 +43,7 @@ def check_shell() -> None:
     """Raises Usage where there is no script for the shell that this was typed in."""
     import shellingham
 
-    from breakglass.errors import Usage
+    from breakglass.errors import AGAIN, Usage, then
 
     try:
         shell = shellingham.detect_shell()[0]
@@ -55,7 +55,7 @@ def check_shell() -> None:
                 f"{shell or 'what this was typed in'} is no shell in which TAB can complete: "
                 f"bash, zsh and fish are"
             ),
-            next_step="start the shell that you will use, and type it there",
+            next_step=then(AGAIN, advice="start the shell that you will use, and type it there"),
         )
 
 

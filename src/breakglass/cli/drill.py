@@ -11,9 +11,9 @@ from breakglass.commands import drill, readiness
 from breakglass.commands.drill_candidate import Candidate, candidate_of, renewal
 from breakglass.commands.drill_facts import Facts, observe, observe_again, tidied
 from breakglass.commands.drill_removal import leftover, state
-from breakglass.commands.fitness import in_words
+from breakglass.commands.fitness import in_words, remedies_of
 from breakglass.config import REGISTRY_VM
-from breakglass.errors import BreakglassError, Busy, Integrity, Refused, worst
+from breakglass.errors import RUN_AGAIN, BreakglassError, Busy, Integrity, Refused, joined, worst
 from breakglass.plan import Confirm
 
 
@@ -46,7 +46,7 @@ def _work(session: Session, *, node: str | None) -> drill.DrillResult:
             errors = errors or [
                 Refused(
                     f"not tried: {facts.node}: {in_words(unusable)}",
-                    next_step="; ".join(reason.remedy for reason in unusable),
+                    next_step=remedies_of(unusable),
                 )
             ]
         elif candidate.is_tried:
@@ -127,14 +127,11 @@ def _failure(
 ) -> BreakglassError:
     kind = type(worst([error for _, error in faults]))
     listed = "; ".join(f"{name}: {error.unnamed(name)}" for name, error in faults)
-    next_steps = [
-        *(error.next_step.rstrip(".") for _, error in faults if error.next_step),
-        f"then: breakglass drill {facts.node}",
-    ]
+    next_steps = [error.next_step for _, error in faults]
     return kind(
         f"{len(faults)} of {count} findings say that recovery does not work as it should: {listed}",
         state=state(facts),
-        next_step="; ".join(dict.fromkeys(next_steps)),
+        next_step=joined([*next_steps, RUN_AGAIN]),
     )
 
 
@@ -145,5 +142,5 @@ def _together(errors: list[BreakglassError]) -> BreakglassError | None:
     kind = type(worst(errors))
     return kind(
         "; ".join(error.message for error in errors),
-        next_step="; ".join(dict.fromkeys(error.next_step for error in errors)),
+        next_step=joined([error.next_step for error in errors]),
     )

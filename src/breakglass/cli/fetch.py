@@ -12,7 +12,7 @@ from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
 from breakglass.commands.target import Target
 from breakglass.config import check_source
-from breakglass.errors import BreakglassError, Failed, Unreachable, worst
+from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, Unreachable, then, worst
 from breakglass.plan import Step
 
 
@@ -46,7 +46,7 @@ def _work(
     )
     after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
     if not session.outcome.dry_run:
-        session.screen.say(f"Next: breakglass import {after.node}")
+        session.say_next(then(f"breakglass import {after.node}"))
     return fetch.result(after, option, tag=wanted)
 
 
@@ -110,5 +110,5 @@ def _giving_up_after(tried: list[str], target: Target, failed: Failures) -> Iter
         raise kind(
             "; then ".join([*tried, error.message]),
             state=f"{target.host} may hold a hidden partial; no tarball was touched.",
-            next_step="run the same command again: it goes on where this one stopped",
+            next_step=RUN_AGAIN,
         ) from error

@@ -5,7 +5,7 @@ from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import import_facts, import_image, import_mark, verdict
 from breakglass.commands.target import Target
-from breakglass.errors import BreakglassError
+from breakglass.errors import BreakglassError, then
 from breakglass.observe.machine import Machine
 
 
@@ -32,7 +32,7 @@ def _work(
     )
     _mark(session, target)
     if not session.outcome.dry_run:
-        session.screen.say(f"Next: breakglass pin {after.node}")
+        session.say_next(then(f"breakglass pin {after.node}"))
     return import_image.result(after)
 
 

@@ -7,9 +7,9 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from breakglass.cli import completion, signals
 from breakglass.cli.app import app
-from breakglass.cli.arguments import before_dashes, command_of
+from breakglass.cli.arguments import before_dashes, command_of, typed_next
 from breakglass.cli.streams import prepare, write_last_words
-from breakglass.errors import BreakglassError, Failed, Interrupted, Usage
+from breakglass.errors import BreakglassError, Failed, Interrupted, Next, Usage, then
 
 OUTSIDE = (
     "It came before or after the work itself: whatever this run had changed by then is reported "
@@ -43,7 +43,9 @@ def run(arguments: list[str]) -> int:
         with signals.handled():
             return _run(arguments)
     except signals.Signalled as ended:
-        return _report(words, Interrupted(ended.number, state=OUTSIDE))
+        return _report(
+            words, Interrupted(ended.number, state=OUTSIDE, next_step=then("breakglass status"))
+        )
     except TyperException as error:
         return _report(words, _usage(words, error))
     except BreakglassError as error:
@@ -53,7 +55,9 @@ def run(arguments: list[str]) -> int:
     except Exit as error:
         number = signals.noted()
         if number is not None:
-            return _report(words, Interrupted(number, state=OUTSIDE))
+            return _report(
+                words, Interrupted(number, state=OUTSIDE, next_step=then("breakglass status"))
+            )
         return error.exit_code
 
 
@@ -76,15 +80,16 @@ def _usage(words: list[str], error: TyperException) -> Usage:
     )
 
 
-def _instead(where: str, option: str) -> str:
+def _instead(where: str, option: str) -> Next:
     """What to type in place of what cannot be understood. A `-c` may be COMMAND's, whose `--` was
     forgotten.
     """
     takes_command = where in ("breakglass recover", "breakglass sandbox")
     if where != "breakglass" and (option == "--config" or (option == "-c" and not takes_command)):
-        return "--config stands before the command: breakglass --config PATH COMMAND ..."
-    more = "; a COMMAND stands behind --, with its options" if takes_command else ""
-    return f"{where} --help{more}"
+        advice = "--config stands before the command"
+    else:
+        advice = "a COMMAND stands behind --, with its options" if takes_command else ""
+    return then(f"{where} --help", advice=advice)
 
 
 def _report(words: list[str], error: BreakglassError) -> int:
@@ -92,6 +97,7 @@ def _report(words: list[str], error: BreakglassError) -> int:
     from breakglass.cli.outcome import Outcome
     from breakglass.cli.screen import Screen
 
+    error = error.replaced(next_step=typed_next(error, words))
     wants_json = "--json" in words
     screen = Screen(json=wants_json, verbose=False)
     screen.error(error)

@@ -46,7 +46,8 @@ class Outcome:
                 "kind": self.error.kind,
                 "message": self.error.message,
                 "state": self.error.state,
-                "next": self.error.next_step,
+                "next": str(self.error.next_step),
+                "next_commands": list(self.error.next_step.typed_commands),
             }
         return {
             "command": self.command,

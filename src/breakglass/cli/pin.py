@@ -6,6 +6,7 @@ from breakglass.cli.session import Session
 from breakglass.commands import pin, pin_facts
 from breakglass.commands.job import Done
 from breakglass.commands.target import Target
+from breakglass.errors import then
 from breakglass.observe.cluster import Node
 
 
@@ -25,7 +26,9 @@ def _work(session: Session, *, node: str | None, reason: str, yes: bool) -> pin.
     target = chosen(session, node, command="pin").target
     done = pin_to(session, target, reason=reason, yes=yes, nodes=target.nodes)
     if not session.outcome.dry_run:
-        session.screen.say("Next: run the pipeline; then give everything back: breakglass restore")
+        session.say_next(
+            then("breakglass restore", advice="run the pipeline; then undo everything")
+        )
     return pin.result(done.facts, done.plan)
 
 

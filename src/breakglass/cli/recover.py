@@ -16,7 +16,7 @@ from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.config import check_node_name
-from breakglass.errors import BreakglassError, Usage
+from breakglass.errors import BreakglassError, Usage, joined, then
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
@@ -65,7 +65,7 @@ def _work(
     if command and shutil.which(command[0]) is None:
         raise Usage(
             f"there is no command {command[0]!r} here",
-            next_step="breakglass recover [NODE] -- COMMAND ...",
+            next_step=then("breakglass recover --help", advice="a COMMAND stands behind --"),
         )
     outcome = session.outcome
     checklist = Checklist(session.screen, (*STAGES, *(WITH_COMMAND if command else ())))
@@ -89,9 +89,11 @@ def _work(
         checklist.show()
         result = outcome.result = _result(facts, checklist, stages, tag=tag)
     if not command:
-        session.screen.say(
-            f"Next: run the pipeline; its pods land on {facts.node}. Then give everything "
-            f"back: breakglass restore"
+        session.say_next(
+            then(
+                "breakglass restore",
+                advice=f"run the pipeline; its pods land on {facts.node}. Then undo everything",
+            )
         )
     return result
 
@@ -138,11 +140,18 @@ def _mentioning_a_pin(session: Session) -> Iterator[None]:
                 for node in session.environment.nodes()
                 if node.mark.annotation is not None
             ]
-            if marked and "breakglass restore" not in error.next_step:
+            if marked and "breakglass restore" not in error.next_step.commands:
                 error = error.replaced(
                     state=f"{error.state} But a pin is in force, on {', '.join(marked)}.".strip(),
-                    next_step=f"breakglass restore gives that pin back, if nobody is at work; "
-                    f"{error.next_step}",
+                    next_step=joined(
+                        [
+                            then(
+                                "breakglass restore",
+                                advice="if nobody is at work, restore undoes that pin.",
+                            ),
+                            error.next_step,
+                        ]
+                    ),
                 )
         raise error from error.__cause__
 

@@ -15,7 +15,15 @@ from breakglass.cli.restore import restore_nodes
 from breakglass.cli.session import Session
 from breakglass.cli.signals import Signalled, disturbed, noted, undisturbed
 from breakglass.commands import recover, recover_own, restore, restore_facts
-from breakglass.errors import BreakglassError, Failed, Integrity, Unreachable, worst
+from breakglass.errors import (
+    BreakglassError,
+    Failed,
+    Integrity,
+    Next,
+    Unreachable,
+    then,
+    worst,
+)
 from breakglass.observe.cluster import Node
 from breakglass.plan import PatchNode
 
@@ -146,7 +154,7 @@ def _restore_own(session: Session, own: restore_facts.Own) -> tuple[str, Breakgl
             left, may_help = (
                 Failed(
                     f"a bug in breakglass ({type(bug).__name__}) while restoring",
-                    next_step="breakglass restore",
+                    next_step=then("breakglass restore"),
                 ),
                 False,
             )
@@ -168,6 +176,12 @@ def _state_now(session: Session, own: restore_facts.Own) -> str:
         return f"{progress_of(session.outcome)} The state could not be read: {error}."
 
 
+def _restore_first(step: Next) -> Next:
+    """What helps `restore`; and not this command again, which would pin once more."""
+    commands = (*step.without_again.commands, "breakglass restore")
+    return then(*dict.fromkeys(commands), advice=step.advice)
+
+
 def _not_restored(
     left: BreakglassError, failure: BaseException | None, state: str
 ) -> BreakglassError:
@@ -186,7 +200,5 @@ def _not_restored(
     return kind(
         message,
         state=state,
-        next_step=f"breakglass restore, and not this command again ({left.message})"
-        if not left.next_step.startswith("breakglass restore")
-        else left.next_step,
+        next_step=_restore_first(left.next_step),
     )

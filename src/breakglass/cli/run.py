@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from breakglass.cli import signals
+from breakglass.cli.arguments import typed_next
 from breakglass.cli.directories import home, working_directory
-from breakglass.errors import BreakglassError, Interrupted
+from breakglass.errors import RUN_AGAIN, BreakglassError, Interrupted, then
 
 if TYPE_CHECKING:
     from breakglass.cli.outcome import Outcome
@@ -50,7 +51,9 @@ def run_command(
     if outcome.error is not None:
         from breakglass.cli.outcome import with_true_state
 
-        outcome.error = with_true_state(outcome, outcome.error)
+        cluster = session.cluster.name() if session is not None else None
+        error = with_true_state(outcome, outcome.error)
+        outcome.error = error.replaced(next_step=typed_next(error, options.typed, cluster))
         outcome.exit_code = outcome.error.exit_code
         screen.error(outcome.error)
         is_bug = type(outcome.error) is BreakglassError
@@ -87,18 +90,16 @@ def _work(work: Work, options: Options, screen: "Screen", outcome: "Outcome") ->
         outcome.error = Interrupted(
             ended.number,
             state=_with_notes(progress_of(outcome), ended),
-            next_step=(
-                "run the same command again: it reads the state first and does only what is missing"
-            ),
+            next_step=RUN_AGAIN,
         )
     except Exception as error:
         screen.bug(error)
         outcome.error = BreakglassError(
             f"a bug in breakglass: {type(error).__name__}",
             state=_with_notes(progress_of(outcome), error),
-            next_step="breakglass status"
+            next_step=then("breakglass status")
             if outcome.command != "status"
-            else "runbook.md, 6: without breakglass",
+            else then("breakglass check", advice="runbook.md, 6, needs no breakglass"),
         )
     finally:
         signals.hold_back()

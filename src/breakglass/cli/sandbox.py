@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from breakglass.cli.arguments import typed_next
 from breakglass.cli.outcome import Outcome
 from breakglass.cli.run import Options
 from breakglass.cli.screen import Screen
-from breakglass.errors import BreakglassError, Refused
+from breakglass.errors import BreakglassError, Refused, then
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
         if not command and "BREAKGLASS_SANDBOX_CONTROL" in os.environ:
             raise Refused(
                 "this shell is in a sandbox already",
-                next_step="type `sandbox` to see what you can stop or break, `exit` to leave",
+                next_step=then(
+                    "sandbox", "exit", advice="see what you can stop or break, or leave"
+                ),
             )
         with raise_environment() as environment:
             argv = command or environment.shell()
@@ -43,8 +46,9 @@ def run_sandbox(options: Options, *, command: tuple[str, ...]) -> int:
             outcome.exit_code = status if status >= 0 else 128 - status
             outcome.result = SandboxResult(tuple(argv), outcome.exit_code)
     except BreakglassError as error:
-        outcome.error, outcome.exit_code = error, error.exit_code
-        screen.error(error)
+        outcome.error = error.replaced(next_step=typed_next(error, options.typed))
+        outcome.exit_code = error.exit_code
+        screen.error(outcome.error)
     if options.json:
         screen.object(outcome.to_json())
     return outcome.exit_code
@@ -62,7 +66,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], *, stdout: TextIO | No
     except OSError as error:
         raise Refused(
             f"{argv[0]} cannot be run: {error.strerror}",
-            next_step="breakglass sandbox -- COMMAND ...",
+            next_step=then("breakglass sandbox --help", advice="a COMMAND stands behind --"),
         ) from error
     finally:
         signal.signal(signal.SIGINT, before)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from breakglass.cli.progress import BAR, RunningStep, cut
-from breakglass.errors import BreakglassError
+from breakglass.errors import BreakglassError, Next
 from breakglass.plan import Plan, Step
 
 COLUMNS = 80
@@ -128,13 +128,17 @@ class Screen:
         if error.next_step:
             self._print_next(self._err, error.next_step, indent="  ")
 
-    def next_step(self, text: str) -> None:
+    def next_step(self, step: Next) -> None:
         """What to type next. Each command stands on a line of its own, which is never broken."""
-        self._print_next(self._out, text, indent="")
+        self._print_next(self._out, step, indent="")
 
-    def _print_next(self, console: Console, text: str, *, indent: str) -> None:
-        first, *more = text.splitlines()
-        console.print(Text(f"{indent}Next:  {_printable(first)}"))
+    def _print_next(self, console: Console, step: Next, *, indent: str) -> None:
+        first, *more = step.lines
+        beginning = Text(f"{indent}Next:  {_printable(first)}")
+        if step.advice:
+            self._wrap(console, beginning)
+        else:
+            console.print(beginning)
         for line in more:
             console.print(Text(f"{indent}       {_printable(line)}"))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from breakglass import __version__
 from breakglass.apply import apply
-from breakglass.cli.arguments import typed_with
+from breakglass.cli.arguments import as_typed, typed_with
 from breakglass.cli.journal import Journal
 from breakglass.cli.journal_file import place
 from breakglass.cli.journaled import JournaledCluster, JournaledHosts
@@ -25,7 +25,7 @@ from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Done, FactsType, Job
 from breakglass.commands.platforms import for_nodes
 from breakglass.config import Config
-from breakglass.errors import BreakglassError, Busy, Failed, Refused, Unreachable, Usage
+from breakglass.errors import BreakglassError, Busy, Failed, Next, Refused, Unreachable, Usage, then
 from breakglass.known_hosts import Refusal
 from breakglass.kube import Cluster
 from breakglass.observe.cluster import read_nodes
@@ -109,10 +109,16 @@ class Session:
         """Of each host that was passed over because its key is unknown, how the key is added:
         nothing but a person adds one.
         """
-        for next_step in dict.fromkeys(
-            error.next_step for error in errors if isinstance(error, Refusal)
-        ):
-            self.screen.say(next_step)
+        steps = (error.next_step for error in errors if isinstance(error, Refusal))
+        for step in dict.fromkeys(steps):
+            for line in step.without_again.lines:
+                self.screen.say(line)
+
+    def say_next(self, step: Next) -> Next:
+        """What to type next, where all went well; as it was printed."""
+        typed = as_typed(step, self.typed, self.cluster.name())
+        self.screen.next_step(typed)
+        return typed
 
     def carry_out(self, job: Job[FactsType], *, yes: bool = True) -> Done[FactsType]:
         """Read, decide and show the plan. Unless it is a dry run, execute this plan, then read
@@ -176,11 +182,11 @@ class Session:
             raise Usage(
                 f"this is asked first, and there is no terminal to ask on: {question}",
                 state="Nothing was changed.",
-                next_step=typed_with(self.typed, "--yes"),
+                next_step=then(typed_with(self.typed, "--yes")),
             )
         print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise Refused("not confirmed", next_step="the same command again, when it is time")
+            raise Refused("not confirmed", next_step="when it is time")
 
     def _with_state(self, error: BreakglassError, read: Callable[[], str]) -> BreakglassError:
         """The error with the state as it is read now. What promises that nothing was changed
@@ -207,12 +213,10 @@ def _read_back(read: Callable[[], FactsType], decide: Callable[[FactsType], Plan
     except BreakglassError as error:
         raise Failed(
             f"all steps ended well, but that could not be read back: {error.message}",
-            next_step="run the same command again: it does only what is missing",
         ) from error
     if left:
         raise Failed(
             f"all steps ended well, but read back there is still something to do: {left[0]}",
-            next_step="run the same command again: it does only what is missing",
         )
     return facts
 

@@ -11,7 +11,7 @@ from breakglass.commands.job import Done
 from breakglass.commands.snapshot_facts import Facts, Missing
 from breakglass.commands.snapshot_save import missing_companion
 from breakglass.config import check_snapshot_tag, check_tarball_name
-from breakglass.errors import BreakglassError, Usage
+from breakglass.errors import BreakglassError, Usage, then
 from breakglass.plan import Step
 from breakglass.ports import Result
 
@@ -37,7 +37,9 @@ def _work(
     if not wanted:
         raise Usage(
             "no tag: neither --tag nor CI_COMMIT_SHA is there",
-            next_step="breakglass snapshot --tag TAG",
+            next_step=then(
+                "breakglass snapshot --help", advice="give the tag of a build with --tag TAG"
+            ),
         )
     check_snapshot_tag(wanted)
     check_tarball_name(session.environment.config.image.tarball(wanted))

@@ -30,4 +30,5 @@ def _work(session: Session) -> StatusResult:
         facts, last_run=f"Last run here: {describe(last, now=facts.now)}" if last else ""
     ):
         session.screen.say(line)
-    return result(facts, next_step=status_next.next_step(facts), last_run=last)
+    step = session.say_next(status_next.next_step(facts))
+    return result(facts, next_step=step, last_run=last)

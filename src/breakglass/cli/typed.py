@@ -10,9 +10,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from breakglass.cli.exit_codes import explain
 from breakglass.cli.suggestions import meant_by
-from breakglass.errors import Usage
+from breakglass.errors import Usage, then
 from breakglass.grammar import show
 from breakglass.quoting import join
+
+BEHIND_DASHES = then(
+    "breakglass recover --help", advice="a COMMAND stands behind --, with its options"
+)
 
 
 class _Tidy:
@@ -56,7 +60,7 @@ class Group(_Tidy, TyperGroup):
             suggestion = f" Did you mean {meant!r}?" if meant else ""
             raise Usage(
                 f"No such command {show(name)}.{suggestion}",
-                next_step=f"breakglass {meant}" if meant else "breakglass --help",
+                next_step=then(f"breakglass {meant}" if meant else "breakglass --help"),
             )
         return super().resolve_command(ctx, args)
 
@@ -84,7 +88,7 @@ class WithCommand(Command):
         if at == len(args) - 1 and not ctx.resilient_parsing:
             raise Usage(
                 "there is no command behind --",
-                next_step="breakglass recover [NODE] -- COMMAND ...",
+                next_step=BEHIND_DASHES,
             )
         ctx.allow_extra_args = True
         extra: list[str] = super().parse_args(ctx, args[:at])
@@ -93,7 +97,7 @@ class WithCommand(Command):
             besides = join(extra[:1]) + (" ..." if extra[1:] else "")
             raise Usage(
                 f"recover takes one NODE, and got besides: {besides}; a command goes behind --",
-                next_step="breakglass recover [NODE] -- COMMAND ...",
+                next_step=BEHIND_DASHES,
             )
         return extra
 

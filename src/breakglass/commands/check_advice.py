@@ -4,9 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from breakglass.commands.check_asked import Asked, any_of
+from breakglass.errors import then
 from breakglass.registry import State
 
 CHECK, RECOVER, STATUS = "breakglass check", "breakglass recover", "breakglass status"
+SAVE_A_BUILD = then(
+    "breakglass snapshot --help", advice="save the image of a build with snapshot and its tag"
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ def without_api(nodes: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     """What helps with the API server down: a node that is named."""
     if not nodes:
         return (
-            "the API server knows the nodes, and it is down; nodes.hosts names none. With a node's "
-            "address: breakglass fetch ADDRESS, then breakglass import ADDRESS",
-            (),
+            "the API server knows the nodes, and it is down; nodes.hosts names none. fetch and "
+            "import work with a node's address in place of its name",
+            ("breakglass fetch --help", "breakglass import --help"),
         )
     first, *others = nodes
     more = f" (or another of nodes.hosts: {', '.join(others)})" if others else ""

@@ -23,6 +23,7 @@ from breakglass.commands.check_asked import (
     names,
     tagged,
 )
+from breakglass.errors import Next, then
 from breakglass.registry import State
 
 
@@ -54,9 +55,8 @@ class Verdict:
     """What to type, in this order."""
 
     @property
-    def next_step(self) -> str:
-        """The advice and the commands, a line each."""
-        return "\n".join((*((self.advice,) if self.advice else ()), *self.commands))
+    def next_step(self) -> Next:
+        return then(*self.commands, advice=self.advice)
 
 
 def judge(

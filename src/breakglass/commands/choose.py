@@ -13,7 +13,7 @@ from breakglass.commands.right_host import WrongHost, check, none_fits
 from breakglass.commands.target import Target, resolve, target_of
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import NOTHING, BreakglassError, Next, Refused, Unreachable, then
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Machine
@@ -71,9 +71,7 @@ def _check_fits(environment: Environment, target: Target, command: str) -> Machi
         machine = read_node(environment, target.host)
         reasons = unfit(needs, node=known, machine=machine)
     if reasons:
-        raise refusal(
-            name, reasons, command=command, nodes=nodes, cluster=environment.cluster_name()
-        )
+        raise refusal(name, reasons, command=command, nodes=nodes)
     return machine
 
 
@@ -136,14 +134,18 @@ def _read_nodes(environment: Environment, command: str) -> tuple[Node, ...]:
         ) from error
 
 
-def _named_by_hand(command: str, hosts: dict[str, str]) -> str:
-    """What to type with the API server down; empty where naming a node does not help."""
+def _named_by_hand(command: str, hosts: dict[str, str]) -> Next:
+    """What to type with the API server down; nothing where naming a node does not help."""
     if command == "pin":
-        return ""
+        return NOTHING
     if not hosts:
-        return f"name one by its address: breakglass {command} ADDRESS; nodes.hosts has none"
+        return then(
+            f"breakglass {command} --help", advice="name one by its address; nodes.hosts has none"
+        )
     known = ", ".join(f"{name} ({ssh})" for name, ssh in hosts.items())
-    return f"name one; nodes.hosts has {known}\nbreakglass {command} {next(iter(hosts))}"
+    return then(
+        f"breakglass {command} {next(iter(hosts))}", advice=f"name one; nodes.hosts has {known}"
+    )
 
 
 def _read(

@@ -1,6 +1,6 @@
 """Whether containerd on a node reads the hosts.toml that breakglass would edit."""
 
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.observe.answering import Answering
 from breakglass.plan import Host
 
@@ -17,7 +17,7 @@ def check_config_path(node: Host, certs: str, answering: Answering) -> list[str]
                 "Nothing was changed. With --no-answer-pulls the image comes in, and pods with "
                 "IfNotPresent start; pods with Always (the default of :latest) do not."
             ),
-            next_step=f"breakglass import {node} --no-answer-pulls",
+            next_step=then(f"breakglass import {node} --no-answer-pulls"),
         )
     if not answering.config_is_newer:
         return []

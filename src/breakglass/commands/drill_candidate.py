@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from breakglass.age import age_in_words, age_seconds
+from breakglass.commands.check_advice import SAVE_A_BUILD
 from breakglass.commands.drill_facts import Facts
 from breakglass.commands.fetch_options import Option, designated
 from breakglass.commands.signed import distrust
 from breakglass.config import REGISTRY_VM
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Next, Refused, joined, then
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.text import inert
@@ -54,15 +55,15 @@ def candidate_of(facts: Facts, source: str, *, at: str, max_age_hours: float) ->
     )
 
 
-def renewal(shelf: Shelf, bad: Tarball | None = None) -> str:
+def renewal(shelf: Shelf, bad: Tarball | None = None) -> Next:
     """What brings a good, new tarball to a source; `bad`: the tarball that is to be replaced."""
     if shelf.host.name == REGISTRY_VM:
-        return f"breakglass snapshot --tag {bad.tag if bad else 'TAG'}"
+        return then(f"breakglass snapshot --tag {bad.tag}") if bad else SAVE_A_BUILD
     mirror = f"let the job that mirrors the VM to {shelf.host} run"
     if bad is None:
-        return mirror
+        return then(advice=f"{mirror}.")
     remove = shelf.host.by_hand("rm", shelf.path(bad))
-    return f"{mirror}, after the bad copy was removed there: {remove}"
+    return then(remove, advice=f"remove the bad copy there; then {mirror}.")
 
 
 def _unread(facts: Facts, source: str) -> BreakglassError:
@@ -75,7 +76,7 @@ def _unread(facts: Facts, source: str) -> BreakglassError:
 def _no_tarball(shelf: Shelf) -> Refused:
     where = shelf.directory if shelf.present else f"{shelf.directory}, which is not there"
     look = shelf.host.by_hand("ls", "-la", shelf.directory)
-    return Refused(f"no tarball in {where}", next_step=f"{renewal(shelf)}; look at it with: {look}")
+    return Refused(f"no tarball in {where}", next_step=joined([renewal(shelf), then(look)]))
 
 
 def _fault(

@@ -6,7 +6,7 @@ from breakglass.commands import fetch_facts, readiness
 from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fetch_options import designated
 from breakglass.commands.target import Target
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, look_first
 from breakglass.observe.containerd import Ctr, read_disk_of_content
 from breakglass.observe.containerd_namespace import Namespace, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine
@@ -54,7 +54,7 @@ def observe(
     if nodes.namespace == NAMESPACE:
         raise Refused(
             f"nodes.namespace is {NAMESPACE}, which drill empties",
-            next_step="give it the namespace of kubelet's images: k8s.io",
+            next_step="set it to the namespace of kubelet's images, k8s.io; then",
         )
     node = target.host
     environment.note(f"looking at {node} ({node.ssh})")
@@ -117,7 +117,7 @@ def _read_scratch(environment: Environment, node: Host, directory: str) -> Shelf
         raise Unreachable(
             f"{node}: {directory} could not be looked at: {said(listing)}",
             where=node.name,
-            next_step=f"look at it with: {look}",
+            next_step=look_first(look),
         )
     kind, *names = listing.stdout.decode("utf-8", "replace").splitlines()
     foreign = [inert(name) for name in names if not _is_of_a_drill(name, shelf)]
@@ -129,7 +129,7 @@ def _read_scratch(environment: Environment, node: Host, directory: str) -> Shelf
         return shelf
     raise Refused(
         f"{fault}; a drill empties that directory",
-        next_step=f"see what it is, then move it away: {look}",
+        next_step=look_first(look, advice="see what it is, move it away, then try again"),
     )
 
 

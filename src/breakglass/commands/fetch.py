@@ -16,7 +16,7 @@ from breakglass.commands.job import Job
 from breakglass.commands.order import is_older
 from breakglass.commands.tarball_steps import removal, repoint, tidying
 from breakglass.config import Image
-from breakglass.errors import BreakglassError, Refused
+from breakglass.errors import BreakglassError, Refused, look_first, then
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Plan, Step
 
@@ -154,7 +154,7 @@ def _check_foreign_files(facts: Facts, option: Option) -> None:
             look = facts.node.by_hand("ls", "-la", directory)
             raise Refused(
                 f"{directory}/{name} on {facts.node} is not what belongs there",
-                next_step=f"see what it is, then move it away: {look}",
+                next_step=look_first(look, advice="see what it is, move it away, then try again"),
             )
 
 
@@ -167,7 +167,9 @@ def _check_usable_there(facts: Facts, tarball: Tarball) -> tuple[str, ...]:
         raise Refused(
             f"{tarball.file} is for {record.platform}, {node} is {facts.machine.platform}: no pod "
             f"would start",
-            next_step=f"choose a node of {record.platform}: breakglass fetch NODE",
+            next_step=then(
+                "breakglass fetch", advice=f"let breakglass choose a node of {record.platform}"
+            ),
         )
     return room.check(
         node,

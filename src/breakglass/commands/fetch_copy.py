@@ -9,7 +9,7 @@ from breakglass.commands.room import no_room_for_tarball
 from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.observe.leftovers import Partial
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Argv, Copy, Purpose, Run, Step, command_line, title
@@ -76,7 +76,9 @@ def _check_room(facts: Facts, tarball: Tarball, partial: Partial | None) -> None
     raise Refused(
         f"no room in {directory} on {facts.node}: {free_bytes / 1e6:.0f} MB free, "
         f"{tarball.file} has {tarball.size_bytes / 1e6:.0f} MB",
-        next_step=f"make room: {look}; or choose another node",
+        next_step=then(
+            look, "breakglass fetch", advice="make room there, or let breakglass choose a node"
+        ),
     )
 
 

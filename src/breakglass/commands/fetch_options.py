@@ -5,7 +5,18 @@ from dataclasses import dataclass
 
 from breakglass.commands.fetch_facts import Facts, state
 from breakglass.commands.signed import distrust
-from breakglass.errors import BreakglassError, Failed, Integrity, Refused, Unreachable, worst
+from breakglass.errors import (
+    AGAIN,
+    BreakglassError,
+    Failed,
+    Integrity,
+    Next,
+    Refused,
+    Unreachable,
+    joined,
+    then,
+    worst,
+)
 from breakglass.observe.shelf import Shelf, Tarball
 
 Key = tuple[str, str, str]
@@ -42,7 +53,12 @@ def choose_option(
         install = facts.node.by_hand("apt-get", "install", "python3-minimal")
         raise Refused(
             f"{facts.node} has no python3, which checks the tarball there",
-            next_step=f"install it: {install}; or choose another node",
+            next_step=then(
+                install,
+                AGAIN,
+                "breakglass fetch",
+                advice="install it, or let breakglass choose a node",
+            ),
         )
     failed = {**_distrusted(facts, tag), **failed}
     options = tuple(_options(facts, tag, via, failed))
@@ -158,7 +174,7 @@ def _failures(failed: Failures) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _next_step(facts: Facts, tag: str | None, failed: Failures) -> str:
+def _next_step(facts: Facts, tag: str | None, failed: Failures) -> Next:
     broken_off = [error for error in failed.values() if error.exit_code == Failed.exit_code]
     if broken_off and broken_off[0].next_step:
         # The next run continues a copy that broke off.
@@ -167,19 +183,15 @@ def _next_step(facts: Facts, tag: str | None, failed: Failures) -> str:
     if verified:
         tags = ", ".join(tarball.tag for tarball in verified)
         command = f"breakglass import {facts.node} --tag {verified[0].tag}"
-        return f"{facts.node} itself holds {tags}: {command}"
+        return then(command, advice=f"{facts.node} itself has {tags}")
     if facts.unread:
         return _when_sources_are_back(facts, tag)
-    if facts.sources:
-        shelf = facts.sources[0]
-        return shelf.host.by_hand("ls", "-la", shelf.directory)
-    return ""
+    return then("breakglass status", advice="see which tarballs there are")
 
 
-def _when_sources_are_back(facts: Facts, tag: str | None) -> str:
-    steps = [
-        unread.error.next_step.rstrip(".") for unread in facts.unread if unread.error.next_step
-    ]
+def _when_sources_are_back(facts: Facts, tag: str | None) -> Next:
+    steps = joined([unread.error.next_step for unread in facts.unread])
+    first = steps.without_again.commands
     if facts.is_named:
         when = "the other sources were not asked"
     elif len(facts.unread) > 1:
@@ -187,5 +199,5 @@ def _when_sources_are_back(facts: Facts, tag: str | None) -> str:
     else:
         when = "once it is back"
     option = f" --tag {tag}" if tag else ""
-    again = f"{when}: breakglass fetch {facts.node}{option}"
-    return "; ".join(dict.fromkeys([*steps, again]))
+    again = f"breakglass fetch {facts.node}{option}"
+    return then(*first, again, advice=f"{steps.advice} {when}".strip())

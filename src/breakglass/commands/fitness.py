@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.config import Nodes
-from breakglass.errors import Refused
+from breakglass.errors import NOTHING, Next, Refused, joined, then
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Machine
 from breakglass.plan import OLDEST_PYTHON
@@ -24,7 +23,7 @@ CONDITION_TAINTS = {
 *Taints and Tolerations*).
 """
 
-END_THE_PIN = "breakglass restore"
+END_THE_PIN = then("breakglass restore")
 HAVE_ANYWAY = ("pin", "recover")
 """Commands that go on with a node that does not fit, with --anyway."""
 
@@ -45,10 +44,8 @@ class Reason:
     kind: Kind
     words: str
     """Behind the node's name and a colon."""
-    remedy: str = ""
+    remedy: Next = NOTHING
     """What to do, where there is more than to choose another node."""
-    kubectl: tuple[str, ...] = ()
-    """The arguments of the kubectl line that mends it."""
 
     def __str__(self) -> str:
         return self.words
@@ -100,29 +97,22 @@ def refusal(
     *,
     command: str,
     nodes: Iterable[Node] = (),
-    cluster: ClusterName | None = None,
 ) -> Refused:
     """The error for a node that was named. `nodes`: all of the cluster."""
-    remedies = remedies_of(reasons, cluster)
-    choose = f"to let breakglass choose a node that fits: breakglass {command}"
+    choose = then(f"breakglass {command}", advice="breakglass chooses a node that fits.")
     if any(node.mark.annotation is not None for node in nodes):
         # No other node fits as long as the pin keeps them cordoned.
-        choose = "to end the pin that is in force: breakglass restore"
-        remedies = [remedy for remedy in remedies if remedy != END_THE_PIN]
-    insist = f"to use {name} all the same: breakglass {command} {name} --anyway"
-    return Refused(
-        f"{name} does not fit: {in_words(reasons)}",
-        next_step="; ".join((*remedies, choose, *((insist,) if command in HAVE_ANYWAY else ()))),
+        choose = then(*END_THE_PIN.commands, advice="end the pin that is in force.")
+    insist = then(
+        f"breakglass {command} {name} --anyway", advice=f"--anyway uses {name} all the same."
     )
+    ways = (remedies_of(reasons), choose, *((insist,) if command in HAVE_ANYWAY else ()))
+    return Refused(f"{name} does not fit: {in_words(reasons)}", next_step=joined(ways))
 
 
-def remedies_of(reasons: Iterable[Reason], cluster: ClusterName | None) -> list[str]:
-    """What mends them, each once. `cluster`: where a kubectl line goes."""
-    found = (
-        kubectl_line(cluster, *reason.kubectl) if reason.kubectl else reason.remedy
-        for reason in reasons
-    )
-    return list(dict.fromkeys(filter(None, found)))
+def remedies_of(reasons: Iterable[Reason]) -> Next:
+    """What mends them, each once."""
+    return joined([reason.remedy for reason in reasons])
 
 
 def warning(name: str, reasons: tuple[Reason, ...]) -> str:
@@ -140,8 +130,7 @@ def _by_the_api(needs: Needs, node: Node) -> tuple[Reason, ...]:
     cordon = Reason(
         Kind.STATE,
         "cordoned by a pin" if by_us else "cordoned",
-        END_THE_PIN if by_us else "",
-        () if by_us else ("uncordon", node.name),
+        END_THE_PIN if by_us else then(f"kubectl uncordon {node.name}"),
     )
     return (
         *([cordon] if node.mark.unschedulable else []),
@@ -155,7 +144,7 @@ def _by_the_api(needs: Needs, node: Node) -> tuple[Reason, ...]:
 
 
 def _taint(key: str) -> Reason:
-    remedy = f"if the CI pods tolerate it, add {key} to nodes.tolerates"
+    remedy = then(advice=f"if the CI pods tolerate it, add {key} to nodes.tolerates.")
     return Reason(Kind.PODS, f"has the taint {key}", remedy)
 
 
@@ -190,7 +179,8 @@ def _by_itself(needs: Needs, machine: Machine, node: Node | None) -> tuple[Reaso
     host, missing = machine.host, [each for each in needs.programs if each not in machine.commands]
     reasons = () if node and node.architecture else _architecture(needs, machine.architecture)
     if missing:
-        words, remedy = f"has no {', '.join(missing)}", f"install it on {host}"
+        words = f"has no {', '.join(missing)}"
+        remedy = then(advice=f"install it on {host}.")
         reasons = (*reasons, Reason(Kind.IMAGE, words, remedy))
     return (*reasons, *old_python(machine))
 
@@ -205,6 +195,6 @@ def old_python(machine: Machine) -> tuple[Reason, ...]:
         Reason(
             Kind.IMAGE,
             f"python3 is {there} there, and breakglass needs {oldest} or newer",
-            f"install a newer python3 on {machine.host}; to see which it is: {look}",
+            then(look, advice=f"install a newer python3 on {machine.host}."),
         ),
     )

@@ -1,13 +1,14 @@
 """The steps after which one hosts.toml lists the node as a host that serves the image locally."""
 
 import hashlib
+import posixpath
 from dataclasses import dataclass, replace
 
 from breakglass.commands.answering_facts import Answers, original_text
 from breakglass.commands.hosts_toml import Insertion, compose
-from breakglass.commands.hosts_toml_reading import lists
+from breakglass.commands.hosts_toml_reading import WITHOUT_IT, lists
 from breakglass.commands.node_record import insert, restore_file
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.observe.answering import MARK, Site, TakenFile
 from breakglass.plan import Host, Run
 
@@ -33,9 +34,11 @@ def edit_hosts_toml(
     if site.fault:
         raise Refused(
             f"{node}: {site.fault}",
-            next_step=(
-                "see what it is; or import without it: --no-answer-pulls (pods with Always do "
-                "not start then)"
+            next_step=then(
+                node.by_hand("ls", "-la", posixpath.dirname(site.file)),
+                AGAIN,
+                f"breakglass import {node} --no-answer-pulls",
+                advice=f"see what it is; or {WITHOUT_IT}",
             ),
         )
     reasons = {each.registry: answers.why_first(each.registry) for each in sharing}
@@ -51,7 +54,7 @@ def edit_hosts_toml(
         warning = _left_as_it_is(node, directory, site, entry, address, first=first)
         return Edit((), notes, (warning,), entry)
     original = original_text(site, answers.taken)
-    insertion = compose(site, original, address=address, first=first)
+    insertion = _insertion(node, site, original, address, first=first)
     if entry and entry.is_ours and insertion.text == entry.written:
         return Edit((), notes, file=entry)
     before, warnings = _restored_before(node, directory, entry)
@@ -76,11 +79,24 @@ def _left_as_it_is(
     place = " first, though the registry does not serve the image" if first else ""
     raise Refused(
         f"{node}:{site.file} {why}, and does not list {address}{place}",
-        next_step=(
-            f"take the lines out that follow `{MARK}`: {node.by_hand('editor', site.file)}; "
-            f"then run the same command again"
+        next_step=then(
+            node.by_hand("editor", site.file),
+            AGAIN,
+            advice=f"remove the lines that follow `{MARK}`, then try again",
         ),
     )
+
+
+def _insertion(
+    node: Host, site: Site, original: str | None, address: str, *, first: bool
+) -> Insertion:
+    """Raises Refused, which says that an import without this goes on."""
+    try:
+        return compose(site, original, address=address, first=first)
+    except Refused as error:
+        without = f"breakglass import {node} --no-answer-pulls"
+        step = then(AGAIN, without, advice=error.next_step.advice)
+        raise error.replaced(next_step=step) from error.__cause__
 
 
 def _restored_before(

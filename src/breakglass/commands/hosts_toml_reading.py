@@ -8,6 +8,8 @@ from breakglass.errors import Refused
 from breakglass.observe.answering import Site
 from breakglass.shape import parse_toml
 
+WITHOUT_IT = "import without serving the image locally (pods with Always do not start then)"
+
 
 def endpoints(site: Site, original: str | None) -> list[dict[str, Any]]:
     """Every host that a pull from this registry may go to, in containerd's order, each with its TLS
@@ -109,13 +111,10 @@ def _check_certificates(site: Site, document: dict[str, Any]) -> None:
             )
 
 
-def cannot_list(site: Site, why: str, next_step: str) -> Refused:
+def cannot_list(site: Site, why: str, advice: str) -> Refused:
     return Refused(
         f"{site.file} on the node cannot list it as a further host: {why}",
-        next_step=(
-            f"{next_step}; or import without it: --no-answer-pulls (pods with Always do not "
-            f"start then)"
-        ),
+        next_step=f"{advice}; or {WITHOUT_IT}",
     )
 
 

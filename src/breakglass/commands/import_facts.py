@@ -7,7 +7,7 @@ from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
 from breakglass.commands.node_machine import read_node
 from breakglass.commands.target import Target
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.observe.containerd import Containerd, read_containerd, read_disk_of_content
 from breakglass.observe.machine import Disk, Machine
 from breakglass.observe.shelf import Shelf, Tarball
@@ -137,5 +137,9 @@ def _check_programs(environment: Environment, machine: Machine) -> None:
     if missing:
         raise Refused(
             f"{machine.host} has no {', '.join(missing)}",
-            next_step=f"install it on {machine.host}, or choose another node",
+            next_step=then(
+                AGAIN,
+                "breakglass import",
+                advice=f"install it on {machine.host}, or let breakglass choose a node",
+            ),
         )

@@ -25,6 +25,7 @@ from breakglass.commands.node_record import begin, end
 from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
 from breakglass.config import Nodes
+from breakglass.errors import then
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
@@ -126,7 +127,7 @@ def _import_steps(
         for name in (source, *companions)
         if name in wanting
     ]
-    repair = f"run: breakglass fetch {node}; it replaces the copy that is there"
+    repair = then(f"breakglass fetch {node}", advice="fetch replaces the copy that is there")
     verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
     is_recorded = facts.answers.taken.is_recorded
     recording = () if is_recorded else (begin(node, nodes.directory, ctr),)

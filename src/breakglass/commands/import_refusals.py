@@ -3,7 +3,7 @@
 from breakglass.commands import room
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.signed import distrust
-from breakglass.errors import BreakglassError, Integrity, Refused
+from breakglass.errors import BreakglassError, Integrity, Refused, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
@@ -21,7 +21,9 @@ def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> N
                 f"would start"
             ),
             state="Nothing was changed: the names in containerd are as they were.",
-            next_step=f"choose a node of {record.platform}",
+            next_step=then(
+                "breakglass fetch", advice=f"let breakglass choose a node of {record.platform}"
+            ),
         )
     if name not in record.references:
         raise Refused(
@@ -54,15 +56,15 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     others = ", ".join(tarball.tag for tarball in shelf.verified)
     record = facts.tarball.record if facts.tarball else None
     if facts.tarball is not None:
-        again = f"run: breakglass fetch {node} --tag {facts.tarball.tag}"
-        error = distrust(facts.tarball, node, next_step=again)
+        again = f"breakglass fetch {node} --tag {facts.tarball.tag}"
+        error = distrust(facts.tarball, node, next_step=then(again))
         if error is not None:
             return error
     if facts.tarball is not None and record is not None:
         return Integrity(
             f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "
             f"sidecar says {record.size_bytes}",
-            next_step=f"run: breakglass fetch {node} --tag {facts.tarball.tag}",
+            next_step=then(f"breakglass fetch {node} --tag {facts.tarball.tag}"),
         )
     if facts.tarball is not None:
         message = (
@@ -76,5 +78,5 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     else:
         message = f"{node} has no {shelf.name}-{tag}" + (f" (it has {others})" if others else "")
     return Refused(
-        message, next_step=f"run: breakglass fetch {node}" + (f" --tag {tag}" if tag else "")
+        message, next_step=then(f"breakglass fetch {node}" + (f" --tag {tag}" if tag else ""))
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from breakglass.commands.containerd_steps import confirm
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
+from breakglass.errors import then
 from breakglass.observe.containerd import PINNED, Ctr
 from breakglass.plan import Purpose, Run, Step, script, title
 
@@ -49,10 +50,13 @@ def await_marks(
             facts.node,
             (line,),
             purpose=Purpose.LOOKS,
-            failed_next=(
-                f"see which container runtime kubelet uses: kubectl get node {facts.node} -o wide; "
-                f"where it is not containerd, or containerd has its CRI plugin disabled, choose "
-                f"another node"
+            failed_next=then(
+                f"kubectl get node {facts.node} -o wide",
+                "breakglass recover",
+                advice=(
+                    "see which container runtime kubelet uses; where it is not containerd, or "
+                    "containerd has its CRI plugin disabled, let breakglass choose another node"
+                ),
             ),
             title="wait until kubelet sees the names",
         ),

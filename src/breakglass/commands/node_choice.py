@@ -3,9 +3,18 @@
 from dataclasses import dataclass
 
 from breakglass.cluster_name import ClusterName, kubectl_line
-from breakglass.commands.fitness import Needs, in_words, remedies_of, unfit
+from breakglass.commands.fitness import END_THE_PIN, Needs, in_words, remedies_of, unfit
 from breakglass.commands.room import no_room_for_tarball, no_room_to_import
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import (
+    AGAIN,
+    BreakglassError,
+    Next,
+    Refused,
+    Unreachable,
+    joined,
+    look_first,
+    then,
+)
 from breakglass.known_hosts import Refusal
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine import Disk, Machine
@@ -125,17 +134,17 @@ def _pin_target(candidates: tuple[Candidate, ...]) -> str | None:
         why = f"is not one: there are several, for {', '.join(sorted(targets))}"
     else:
         return next(iter(targets), None)
-    raise Refused(f"the pin in force {why}", next_step="end it first: breakglass restore")
+    raise Refused(f"the pin in force {why}", next_step=END_THE_PIN)
 
 
 def _no_node_fits(
-    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str, remedy: str
+    candidates: tuple[Candidate, ...], reasons: tuple[str, ...], command: str, remedy: Next
 ) -> BreakglassError:
     message = f"no node fits: {'; '.join(reasons) or 'the cluster has no nodes'}"
     if command == "import":
-        next_step = "breakglass fetch"
+        next_step = then("breakglass fetch")
     elif command == "pin":
-        next_step = "breakglass fetch, then breakglass import"
+        next_step = then("breakglass fetch", "breakglass import")
     else:
         next_step = remedy
     unreached = [
@@ -145,23 +154,25 @@ def _no_node_fits(
         return Refused(message, next_step=next_step)
     # What an unknown host key asks for can be done at once.
     first = min(unreached, key=lambda error: not isinstance(error, Refusal))
-    reach = first.next_step or "bring one of them back"
+    reach = first.next_step or then(AGAIN, advice="bring one of them back")
     others_answer = any(isinstance(candidate.machine, Machine) for candidate in candidates)
-    return Unreachable(message, next_step=f"{next_step}; or: {reach}" if others_answer else reach)
+    return Unreachable(message, next_step=joined([next_step, reach]) if others_answer else reach)
 
 
 def _remedy(
     candidates: tuple[Candidate, ...], command: str, needs: Needs, cluster: ClusterName | None
-) -> str:
+) -> Next:
     """What makes the best of them fit, or uses it as it is."""
     if not candidates:
-        return f"see whether it is the right cluster: {kubectl_line(cluster, 'get', 'nodes')}"
+        look = kubectl_line(cluster, "get", "nodes")
+        return look_first(look, advice="see whether it is the right cluster, then try again")
     reached = [each for each in candidates if isinstance(each.machine, Machine)]
     best = min(reached or candidates, key=_preference)
-    remedies = remedies_of(unfit(needs, node=best.node), cluster)
+    remedies = remedies_of(unfit(needs, node=best.node))
     if command == "drill":
-        return "; ".join((*remedies, f"then: breakglass drill {best.node.name}"))
-    return "; or: ".join((*remedies, f"breakglass recover {best.node.name} --anyway"))
+        return joined([remedies, then(f"breakglass drill {best.node.name}")])
+    insist = then(f"breakglass recover {best.node.name} --anyway")
+    return joined([remedies, insist])
 
 
 def _merits(candidate: Candidate) -> str:

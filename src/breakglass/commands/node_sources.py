@@ -4,7 +4,7 @@ that was fetched to it.
 
 from breakglass.commands.environment import Environment
 from breakglass.commands.target import MOST_NODES, resolve
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.plan import Host
 
 Place = tuple[Host, str]
@@ -30,5 +30,11 @@ def named_source(environment: Environment, name: str, node: Host) -> Place:
         # Only now is the cluster asked.
         places |= {place[0].name: place for place in other_nodes(environment, node)}
     if name not in places:
-        raise Refused(f"there is no source {name}", next_step=f"one of: {', '.join(places)}")
+        raise Refused(
+            f"there is no source {name}",
+            next_step=then(
+                f"breakglass fetch {node} --from {next(iter(places))}",
+                advice=f"name one of {', '.join(places)}",
+            ),
+        )
     return places[name]

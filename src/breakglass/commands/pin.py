@@ -13,7 +13,7 @@ from breakglass.commands.pin_pods import nodes_with_pods
 from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
 from breakglass.commands.rights import may_not_patch
 from breakglass.commands.target import Target
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Next, Refused, joined, then
 from breakglass.marks import ANNOTATION, Mark
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pin_held
@@ -87,7 +87,10 @@ def _target(facts: Facts) -> Node:
     if target is None:
         raise Refused(
             f"there is no node {facts.target} in the cluster",
-            next_step="one of: " + ", ".join(node.name for node in facts.nodes),
+            next_step=then(
+                "kubectl get nodes",
+                advice=f"name one of {', '.join(node.name for node in facts.nodes)}",
+            ),
         )
     if facts.may_patch is False:
         raise may_not_patch()
@@ -101,14 +104,24 @@ def _check_fits(facts: Facts, target: Node) -> tuple[str, ...]:
     name = target.name
     reasons = unfit(facts.needs, node=target, machine=facts.machine)
     if reasons and not facts.anyway:
-        raise refusal(name, reasons, command="pin", nodes=facts.nodes, cluster=facts.cluster)
+        raise refusal(name, reasons, command="pin", nodes=facts.nodes)
     if facts.missing:
         raise Refused(
             f"{name} does not have the image: {', '.join(facts.missing)} is not there, not the "
             f"image of its tarball, or not seen by kubelet",
-            next_step=f"run: breakglass fetch {name} && breakglass import {name}",
+            next_step=then(f"breakglass fetch {name}", f"breakglass import {name}"),
         )
     return (warning(name, reasons),) if reasons else ()
+
+
+def _then_again(by_hand: list[Next], again: str, *, anyway: bool) -> Next:
+    """First what is done by hand. It may be a part of another command, so `restore` is named."""
+    steps = joined(by_hand)
+    first = [command for command in steps.commands if command is not AGAIN]
+    advice = steps.advice or ("" if first else "when that is up")
+    if anyway:
+        advice += " --anyway, where it is the right machine all the same"
+    return then(*first, again, *((f"{again} --anyway",) if anyway else ()), advice=advice)
 
 
 def left_alone(facts: Facts) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from breakglass.age import age_seconds
-from breakglass.errors import Busy, Refused
+from breakglass.errors import Busy, Refused, then
 from breakglass.observe.cluster import Node
 from breakglass.observe.pins import pins_in_force
 from breakglass.plan import PatchNode
@@ -40,13 +40,15 @@ def check_no_other_pin(nodes: Sequence[Node], target: str, *, now: str, was_free
     who += f", reason: {pin.reason}" if pin.reason else ""
     age = age_seconds(pin.at, now)
     if was_free or (age is not None and age < AT_WORK_SECONDS and _is_partial(nodes)):
-        raise Busy(f"another pin began at the same time: {who}", next_step="breakglass status")
+        raise Busy(
+            f"another pin began at the same time: {who}", next_step=then("breakglass status")
+        )
     message = f"another pin is in force: {who}"
     if targets[0] in {node.name for node in nodes}:
-        use = f"use it: breakglass pin {targets[0]}; or end it first: "
+        use = then(f"breakglass pin {targets[0]}", "breakglass restore", advice="use it, or end it")
     else:
-        use = "that node is gone, so end it: "
-    raise Refused(message, next_step=f"{use}breakglass restore")
+        use = then("breakglass restore", advice="that node is gone, so end it")
+    raise Refused(message, next_step=use)
 
 
 def _is_partial(nodes: Sequence[Node]) -> bool:

@@ -6,14 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from breakglass.cluster_name import BIND_THE_ROLE
 from breakglass.commands.answering import set_up
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import Login
-from breakglass.commands.fitness import Needs, Reason, in_words, unfit
-from breakglass.commands.rights import BIND_ROLE
+from breakglass.commands.fitness import Needs, Reason, in_words, remedies_of, unfit
 from breakglass.config import Nodes
-from breakglass.errors import BreakglassError, Failed, Refused, Unreachable
+from breakglass.errors import (
+    BreakglassError,
+    Failed,
+    Refused,
+    Unreachable,
+    joined,
+    then,
+)
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.machine import Machine
 from breakglass.plan import Host
@@ -97,12 +104,11 @@ def _programs(machine: Machine, nodes: Nodes) -> Check:
     node, reasons = machine.host, unusable(machine, nodes)
     if not reasons:
         return Check("programs", f"{node} has {', '.join(programs(nodes))}")
-    remedies = "; ".join(reason.remedy for reason in reasons)
     return _failed(
         "programs",
         Refused(
             f"{node}: {in_words(reasons)}",
-            next_step=f"{remedies}; or choose another node: breakglass drill NODE",
+            next_step=joined([remedies_of(reasons), then("breakglass drill")]),
         ),
     )
 
@@ -165,7 +171,7 @@ def _rights(readings: Readings) -> Check:
             "rights",
             Unreachable(
                 "the API does not let us patch nodes, so pin would not work",
-                next_step=BIND_ROLE,
+                next_step=BIND_THE_ROLE,
             ),
         )
     return Check("rights", "the API lets us patch nodes")

@@ -25,7 +25,7 @@ from breakglass.commands.fetch_options import Option
 from breakglass.commands.recover_own import check_alone
 from breakglass.commands.target import Target
 from breakglass.config import Config
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, joined, then
 from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.pins import pins_in_force
 from breakglass.plan import Host, PatchNode, Plan, Step
@@ -93,10 +93,13 @@ def check_needed(verdict: Verdict, *, again: str) -> None:
     if verdict.word is Need.NOT_NEEDED:
         raise Refused(
             verdict.sentence,
-            next_step=f"{verdict.advice}. To bring the image onto a node all the same:\n{anyway}",
+            next_step=then(
+                anyway,
+                advice=f"{verdict.advice}. To bring the image onto a node all the same",
+            ),
         )
     if verdict.word is Need.UNKNOWN:
-        raise Unreachable(verdict.sentence, next_step=f"{verdict.next_step}\n{anyway}")
+        raise Unreachable(verdict.sentence, next_step=joined([verdict.next_step, then(anyway)]))
 
 
 def again_with(node: str | None) -> str:
@@ -119,7 +122,7 @@ def choose(environment: Environment, *, node: str | None) -> Chosen:
         advice, commands = without_api((node,) if node else tuple(known))
         raise Unreachable(
             f"recover pins through the API server, which was not reached: {error.message}",
-            next_step="\n".join((advice, *commands)),
+            next_step=then(*commands, advice=advice),
         ) from error
     if node is not None:
         return named(environment, node, command="recover", nodes=nodes)

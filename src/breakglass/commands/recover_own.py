@@ -5,7 +5,7 @@ from dataclasses import replace
 from breakglass.commands import (
     restore_facts,
 )
-from breakglass.errors import Failed, Refused
+from breakglass.errors import AGAIN, Failed, Refused, then
 from breakglass.observe.cluster import Node, Pin, parse_pin
 from breakglass.observe.pins import pins_in_force
 
@@ -21,9 +21,14 @@ def check_alone(nodes: tuple[Node, ...], own: restore_facts.Own) -> None:
                 f"{other.target} is pinned already, {describe(other)}; with a command this run "
                 f"would remove somebody else's pin when it ends"
             ),
-            next_step=(
-                f"if that run is dead or done: breakglass restore, then this again; else run the "
-                f"command by itself, or join it without a command: breakglass recover {own.host}"
+            next_step=then(
+                f"breakglass recover {own.host}",
+                "breakglass restore",
+                AGAIN,
+                advice=(
+                    "join that run without a command; or, if it is dead or done, restore and "
+                    "then this again"
+                ),
             ),
         )
 
@@ -56,7 +61,9 @@ def check_still_pinned(
                 "somebody removed the pin while the command ran, so what it started may have "
                 "run on other nodes"
             ),
-            next_step=f"see where it ran; then, if need be: breakglass recover {own.host}",
+            next_step=then(
+                f"breakglass recover {own.host}", advice="see where it ran; then, if need be"
+            ),
         )
     return tuple(
         node.name for node in now if node.name != own.host.name and not node.mark.unschedulable

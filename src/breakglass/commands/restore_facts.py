@@ -13,7 +13,7 @@ from breakglass.commands.right_host import WrongHost
 from breakglass.commands.right_host import check as check_right_host
 from breakglass.commands.whole_cluster import another_context, doubt
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at
+from breakglass.errors import BreakglassError, Refused, Unreachable, bug_at, look_first
 from breakglass.observe.answering import Taken, read_taken
 from breakglass.observe.cluster import Node, parse_pin, read_pods
 from breakglass.observe.containerd import Ctr, read_targets
@@ -203,7 +203,10 @@ def check_cluster(
     return Unreachable(
         f"the API server lists none of the nodes that this machine has cordoned: "
         f"{', '.join(sorted(remembered.cordoned))}; it has {len(names)} others",
-        next_step="see whether this is the right cluster: kubectl config current-context",
+        next_step=look_first(
+            "kubectl config current-context",
+            advice="see whether this is the right cluster, then try again",
+        ),
     )
 
 

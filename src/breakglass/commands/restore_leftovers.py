@@ -5,7 +5,14 @@ from breakglass.commands.restore_cluster import unclear, unclear_nodes
 from breakglass.commands.restore_facts import Facts, Site
 from breakglass.commands.rights import may_not_patch
 from breakglass.config import Nodes
-from breakglass.errors import BreakglassError, Failed, Unreachable
+from breakglass.errors import (
+    BreakglassError,
+    Failed,
+    Next,
+    Unreachable,
+    joined,
+    then,
+)
 from breakglass.observe.answering import MARK
 from breakglass.observe.containerd import Ctr
 from breakglass.plan import Plan
@@ -31,11 +38,11 @@ def left_over(
         return None
     not_reached = [f"not reached: {'; '.join(unreached)}"] if unreached else []
     message = "; ".join([*sentences, *not_reached])
-    by_hand = [f"kubectl uncordon {node.name}" for node in uncordon]
-    if facts.api and facts.api.next_step and not names:
+    by_hand = [then(*(f"kubectl uncordon {node.name}" for node in uncordon))]
+    if facts.api and not names:
         by_hand.append(facts.api.next_step)
-    by_hand += [line for site in facts.sites for line in _to_type(site, nodes)]
-    next_step = "; ".join([*by_hand, *_again(facts, names, is_unreached=bool(unreached))])
+    by_hand += [step for site in facts.sites for step in _to_type(site, nodes)]
+    next_step = _then_again(facts, by_hand, names)
     # Without `sentences` there is something unreached.
     if not done.steps and not sentences and (facts.api is not None or not facts.sites):
         return Unreachable(message, next_step=next_step)
@@ -45,16 +52,16 @@ def left_over(
     return Failed(message, state=state, next_step=next_step)
 
 
-def _again(facts: Facts, names: tuple[str, ...], *, is_unreached: bool) -> list[str]:
-    """What to do about hosts that are other machines, and when to restore once more."""
-    again = " ".join(["breakglass restore", *names])
-    if is_unreached:
-        retry = f"when that is up: {again}; one node by itself: breakglass restore NODE"
-    else:
-        retry = f"then: {again}"
+def _then_again(facts: Facts, by_hand: list[Next], names: tuple[str, ...]) -> Next:
+    """First what is done by hand. This may be the end of another command, so `restore` is named."""
+    steps = joined([*by_hand, *(unread.error.next_step for unread in facts.wrong_hosts)])
+    commands = list(steps.without_again.commands)
+    advice = steps.advice or ("" if commands else "when that is up")
+    commands.append(" ".join(["breakglass restore", *names]))
     if facts.wrong_hosts:
-        retry += f"; where it is the right machine all the same: {again} --anyway"
-    return [*dict.fromkeys(unread.error.next_step for unread in facts.wrong_hosts), retry]
+        commands.append(f"{commands[-1]} --anyway")
+        advice += " --anyway is for the right machine that looks like another one"
+    return then(*commands, advice=advice)
 
 
 def left_alone(facts: Facts) -> list[str]:
@@ -81,21 +88,25 @@ def left_on_node(site: Site, nodes: Nodes) -> list[str]:
     return left
 
 
-def _to_type(site: Site, nodes: Nodes) -> list[str]:
+def _to_type(site: Site, nodes: Nodes) -> list[Next]:
     """What to type for it."""
-    lines = []
+    steps = []
     if any(file.is_edited for file in site.taken.files):
         record = f"{nodes.directory}/.breakglass.json"
-        lines.append(
-            f"put it right by hand (what was there before stands in {record}), then let go "
-            f"of it: {site.host.by_hand('rm', record)}"
+        steps.append(
+            then(
+                site.host.by_hand("rm", record),
+                advice=f"correct the file (what was there before stands in {record}); then",
+            )
         )
-    lines += [
-        f"take the lines out that follow `{MARK}`: {site.host.by_hand('editor', file)}"
+    steps += [
+        then(
+            site.host.by_hand("editor", file),
+            advice=f"remove the lines that follow `{MARK}`.",
+        )
         for file in site.taken.strays
     ]
     if site.is_clean and site.names:
-        lines.append(
-            site.host.by_hand(*Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names))
-        )
-    return lines
+        line = Ctr(nodes.ctr, nodes.namespace).line("images", "rm", *site.names)
+        steps.append(then(site.host.by_hand(*line)))
+    return steps

@@ -10,7 +10,7 @@ from breakglass.cluster_name import ClusterName, kubectl_line
 from breakglass.commands.environment import Environment
 from breakglass.commands.target import node_of
 from breakglass.commands.whole_cluster import another_context
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Next, Refused, joined, look_first, then
 from breakglass.observe.cluster import Node
 from breakglass.observe.machine_ids import MachineIds, read_machine_ids
 from breakglass.plan import Host
@@ -80,20 +80,20 @@ def fault(facts: Facts) -> WrongHost | None:
             f"{address} has the machine-id of {name} and another boot ID: it was rebooted and "
             f"kubelet has not reported that yet, or it is a clone of {name} ({boot_ids})"
         )
-        next_step = f"wait a minute, then the same command again; or restart kubelet: {restart}"
+        next_step = then(restart, AGAIN, advice="wait a minute, or restart kubelet; then try again")
     elif match is Match.REGENERATED:
         message = (
             f"{address} has the boot ID of {name} and another machine-id: it was generated anew "
             f"after kubelet started, or nodes share one kernel (the machine-id is "
             f"{facts.ids.machine_id} there and {inert(facts.node.machine_id)} in the API)"
         )
-        next_step = f"restart kubelet, then the same command again: {restart}"
+        next_step = then(restart, AGAIN, advice="restart kubelet, then try again")
     else:
         message = (
             f"{address} is not the node {name} of cluster {_name(facts.cluster)}: the boot IDs "
             f"and the machine-ids differ ({boot_ids})"
         )
-        next_step = f"{_correct_the_address(facts)}; or {another_context(facts.cluster)}"
+        next_step = joined([_correct_the_address(facts), another_context(facts.cluster)])
     return WrongHost(message, next_step=next_step)
 
 
@@ -129,7 +129,7 @@ def none_fits(names: Iterable[str], cluster: ClusterName | None) -> Refused:
     return Refused(
         f"the hosts that SSH reaches are not the nodes of cluster {_name(cluster)}: boot IDs or "
         f"machine-ids differ on {', '.join(names)}",
-        next_step=f"{another_context(cluster)}; one node and what differs there: breakglass status",
+        next_step=joined([another_context(cluster), then("breakglass status")]),
     )
 
 
@@ -144,12 +144,14 @@ def _other_node(facts: Facts) -> Node | None:
     )
 
 
-def _correct_the_address(facts: Facts) -> str:
+def _correct_the_address(facts: Facts) -> Next:
     look = kubectl_line(facts.cluster, "get", "nodes", "-o", "wide")
     # The same words for every node: several of them are one piece of advice.
     if facts.is_configured:
-        return f"correct nodes.hosts in the configuration, the addresses are in: {look}"
-    return f"set nodes.hosts in the configuration, the InternalIPs are in: {look}"
+        return look_first(
+            look, advice="correct nodes.hosts in the configuration; the addresses are in."
+        )
+    return look_first(look, advice="set nodes.hosts in the configuration; the InternalIPs are in.")
 
 
 def _name(cluster: ClusterName | None) -> str:

@@ -1,6 +1,6 @@
 """What a tarball and its import take on a node's disks: one reckoning for all commands. Pure."""
 
-from breakglass.errors import Refused
+from breakglass.errors import Refused, then
 from breakglass.observe.machine import Disk
 from breakglass.plan import Host
 
@@ -58,10 +58,14 @@ def check(
     if anyway:
         return (message,)
     look = node.by_hand("df", "-h", disk.directory if disk else "/")
-    next_step = f"make room: {look}; or let breakglass choose a node: breakglass {command}"
+    commands, advice = (
+        [look, f"breakglass {command}"],
+        "make room there, or breakglass chooses a node",
+    )
     if command != "drill":
-        next_step += f"; or, if kubelet may delete images: breakglass recover {node} --anyway"
-    raise Refused(message, next_step=next_step)
+        commands.append(f"breakglass recover {node} --anyway")
+        advice += "; --anyway, if kubelet may delete images"
+    raise Refused(message, next_step=then(*commands, advice=advice))
 
 
 def not_known(node: Host, ctr: tuple[str, ...]) -> str:

@@ -1,11 +1,11 @@
 """What the signature of a tarball's record, or its lack, means for a command."""
 
-from breakglass.errors import Integrity
+from breakglass.errors import NOTHING, Integrity, Next
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Host
 
 
-def distrust(tarball: Tarball, host: Host, *, next_step: str = "") -> Integrity | None:
+def distrust(tarball: Tarball, host: Host, *, next_step: Next = NOTHING) -> Integrity | None:
     """Why a tarball is not used, where image.signers says who may sign records."""
     if tarball.trusted:
         return None

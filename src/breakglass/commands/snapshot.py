@@ -21,7 +21,7 @@ from breakglass.commands.snapshot_save import save
 from breakglass.commands.snapshot_warnings import companion_warnings, doubts
 from breakglass.commands.tarball_steps import publish, removal, repoint, tidying
 from breakglass.config import Image, RegistryVm
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, look_first, then
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan, Run, Step, title
 
@@ -101,7 +101,7 @@ def _check_names(facts: Facts, file: str) -> None:
             look = vm.by_hand("ls", "-la", path)
             raise Refused(
                 f"{path} on {vm} is not a {kind}",
-                next_step=f"see what it is, then move it away: {look}",
+                next_step=look_first(look, advice="see what it is, move it away, then try again"),
             )
 
 
@@ -117,10 +117,14 @@ def _check_directory(facts: Facts) -> None:
     raise Refused(
         f"{shelf.directory} is not there on {vm}, but {counts} of its tarballs: is its disk "
         f"mounted?",
-        next_step=(
-            f"see whether a disk is missing: {vm.by_hand('findmnt', '--fstab')}; if the directory "
-            f"is to begin anew: {vm.by_hand('mkdir', '-p', shelf.directory)}; then the same "
-            f"command again"
+        next_step=then(
+            vm.by_hand("findmnt", "--fstab"),
+            vm.by_hand("mkdir", "-p", shelf.directory),
+            AGAIN,
+            advice=(
+                "see whether a disk is missing; only if the directory is to begin anew, make it. "
+                "Then try again"
+            ),
         ),
     )
 

@@ -1,7 +1,7 @@
 """The steps that bring images into docker on the registry VM, and what a failed pull means."""
 
 from breakglass.commands.snapshot_facts import Facts
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import BreakglassError, Next, Refused, Unreachable, look_first, then
 from breakglass.plan import Host, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
 from breakglass.ports import said
@@ -42,7 +42,7 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
     state = (
         "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
     )
-    retry = f"breakglass check --tag {facts.tag}"
+    retry = then(f"breakglass check --tag {facts.tag}")
     if ended.exit_status is None:
         return Unreachable(
             f"docker pull {reference} did not end: {words}", state=state, next_step=retry
@@ -63,7 +63,7 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
     return Unreachable(f"docker pull {reference} failed: {words}", state=state, next_step=retry)
 
 
-def how_to_make_room(facts: Facts) -> str:
+def how_to_make_room(facts: Facts) -> Next:
     """`docker image prune` would free nothing of ours: every image that was pulled has a tag."""
     repository = facts.published[0][0].rpartition(":")[0]
     kept = {tarball.tag for tarball in facts.shelf.tarballs} | {facts.tag, "latest"}
@@ -74,5 +74,6 @@ def how_to_make_room(facts: Facts) -> str:
     ]
     if old:
         line = facts.vm.by_hand("docker", "image", "rm", *old[:10])
-        return f"make room: images that no tarball is kept of: {line}"
-    return f"make room: see what takes it: {facts.vm.by_hand('docker', 'system', 'df')}"
+        return look_first(line, advice="make room; no tarball is kept of these images")
+    line = facts.vm.by_hand("docker", "system", "df")
+    return look_first(line, advice="make room; see what takes it")

@@ -9,7 +9,7 @@ from breakglass.commands.snapshot_pull import how_to_make_room, load_companions,
 from breakglass.commands.snapshot_sign import signing
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
-from breakglass.errors import Integrity, Refused
+from breakglass.errors import AGAIN, Integrity, Refused, look_first, then
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
@@ -85,9 +85,10 @@ def _save(facts: Facts, file: str, references: tuple[str, ...], identity: Identi
         total_bytes=about,
         title=title("save", file),
         purpose=Purpose.TRANSFERS,
-        repair=(
-            f"run the same command again; if it stays so, see whether docker pulls through a "
-            f"mirror: {look}"
+        repair=then(
+            look,
+            AGAIN,
+            advice="try again; if it stays so, see whether docker pulls through a mirror",
         ),
     )
 
@@ -99,7 +100,7 @@ def _check_commands(facts: Facts) -> None:
         packages = ("docker.io" if name == "docker" else name for name in missing)
         raise Refused(
             f"{facts.vm} has no {', '.join(missing)}",
-            next_step=f"install it: {facts.vm.by_hand('apt-get', 'install', *packages)}",
+            next_step=then(facts.vm.by_hand("apt-get", "install", *packages), AGAIN),
         )
 
 
@@ -112,12 +113,12 @@ def _check_published(facts: Facts) -> None:
             raise Integrity(
                 f"{reference}: the registry answers but the image is broken, missing "
                 f"{', '.join(served.missing)}: {served.detail}",
-                next_step="push the image again, then snapshot",
+                next_step="push the image again, then",
             )
         if served.state is State.LACKS:
             raise Refused(
                 f"the registry does not have {reference}",
-                next_step=f"breakglass check --tag {facts.tag}",
+                next_step=then(f"breakglass check --tag {facts.tag}"),
             )
 
 
@@ -133,7 +134,10 @@ def _check_room(facts: Facts) -> None:
                 f"no room in {facts.shelf.directory} on {facts.vm}: "
                 f"{_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}"
             ),
-            next_step=f"make room: {facts.vm.by_hand('df', '-h', facts.shelf.directory)}",
+            next_step=look_first(
+                facts.vm.by_hand("df", "-h", facts.shelf.directory),
+                advice="make room there, then try again",
+            ),
         )
     docker = facts.docker
     if docker is None or docker.free_bytes is None:

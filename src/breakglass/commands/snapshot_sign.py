@@ -1,11 +1,13 @@
 """The step of snapshot that signs the record; a record that nobody would trust is not made."""
 
+import shlex
+
 from breakglass.age import moment_of
 from breakglass.commands.environment import Identity
 from breakglass.commands.snapshot_facts import Facts
 from breakglass.commands.tarball_steps import archive
 from breakglass.config import Image
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.plan import Run, Sign, title
 from breakglass.signatures.keys import fingerprint
 from breakglass.signatures.sshsig import NAMESPACE
@@ -24,14 +26,18 @@ def check_signing(facts: Facts, image: Image, at: str) -> None:
         raise Refused(
             "image.signers is set and image.sign_with is not: the record would not be signed, and "
             "the tarball not be used",
-            next_step="name the key in image.sign_with, or take the snapshot where it is named",
+            next_step="name the key in image.sign_with of the configuration; then",
         )
     lines = [signer for signer in image.signers if signer.key == key]
     if not any(signer.may_sign(NAMESPACE, moment_of(at)) for signer in lines):
         why = "image.signers does not allow it now" if lines else "it is not in image.signers"
         raise Refused(
             f"the key of image.sign_with ({fingerprint(key)}) would sign the record, and {why}",
-            next_step=f"add its public part to image.signers: ssh-keygen -y -f {image.sign_with}",
+            next_step=then(
+                shlex.join(("ssh-keygen", "-l", "-f", str(image.sign_with))),
+                AGAIN,
+                advice="add its public part to the file that image.signers names",
+            ),
         )
 
 

@@ -22,7 +22,7 @@ from breakglass.commands.status_facts import (
 from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, NoAnswer
+from breakglass.errors import AGAIN, BreakglassError, NoAnswer, then
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.machine import Machine
@@ -178,7 +178,7 @@ def _late(name: str, seconds: float) -> Unread:
         NoAnswer(
             f"{name} did not answer within {seconds:.0f} s",
             where=name,
-            next_step="breakglass status again, in a minute; disks that sleep are awake then",
+            next_step=then(AGAIN, advice="in a minute; disks that sleep are awake then"),
         ),
     )
 

@@ -19,7 +19,6 @@ from breakglass.commands.status_facts import (
     pins,
 )
 from breakglass.commands.status_headline import line
-from breakglass.commands.status_next import next_step
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.text import inert
 
@@ -41,7 +40,7 @@ def lines(facts: Facts, *, last_run: str = "") -> tuple[str, ...]:
     if last_run:
         page.append(last_run)
     wrapped = (piece for line in page for piece in _wrapped(line))
-    return (*wrapped, f"Next: {next_step(facts)}")  # in one piece, to be pasted
+    return tuple(wrapped)
 
 
 # The sources

@@ -19,6 +19,7 @@ from breakglass.commands.status_facts import (
 )
 from breakglass.commands.status_headline import headline
 from breakglass.commands.status_last_run import LastRun
+from breakglass.errors import Next
 from breakglass.observe.shelf import Shelf, Tarball
 
 
@@ -104,10 +105,11 @@ class StatusResult:
     stale: bool
     api: ApiResult
     next: str
+    next_commands: tuple[str, ...]
     last_run: LastRun | None
 
 
-def result(facts: Facts, *, next_step: str, last_run: LastRun | None) -> StatusResult:
+def result(facts: Facts, *, next_step: Next, last_run: LastRun | None) -> StatusResult:
     first = newest(facts)
     in_force, unreadable = pins(facts.nodes)
     pin_results = tuple(_pin(seen, facts.now) for seen in in_force)
@@ -126,7 +128,8 @@ def result(facts: Facts, *, next_step: str, last_run: LastRun | None) -> StatusR
             facts.api.error.message if facts.api else None,
             facts.doubt or None,
         ),
-        next=next_step,
+        next=str(next_step),
+        next_commands=next_step.typed_commands,
         last_run=last_run,
     )
 

@@ -1,5 +1,6 @@
 """The steps that verify, publish and remove a tarball, and point `latest` at one."""
 
+from breakglass.errors import NOTHING, Next
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Argv, Host, Purpose, Run, Step, script, title
 from breakglass.signatures.judgement import SignatureState
@@ -64,7 +65,7 @@ def publish(host: Host, directory: str, file: str) -> Run:
     return Run(host, (archive("publish", directory, file),), title=title("publish", file))
 
 
-def verify(host: Host, path: str, *, total_bytes: int, repair: str = "") -> Run:
+def verify(host: Host, path: str, *, total_bytes: int, repair: Next = NOTHING) -> Run:
     """Reads a tarball to its end and compares it with its record."""
     return Run(
         host,

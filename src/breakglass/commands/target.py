@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from breakglass.commands.environment import Environment
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, then
 from breakglass.observe.cluster import Node
 from breakglass.plan import Host
 
@@ -76,7 +76,7 @@ def _ssh_host(environment: Environment, name: str, nodes: tuple[Node, ...]) -> T
         raise Refused(
             f"there is no node {name} in the cluster, and none in nodes.hosts; as an SSH "
             f"host it was not reached either: {error.message}",
-            next_step=f"one of: {known}",
+            next_step=then("kubectl get nodes", advice=f"name one of {known}"),
         ) from error
     how = f"{name} is used as the SSH host: it is neither in nodes.hosts nor a node of the cluster"
     return Target(host, how, nodes)

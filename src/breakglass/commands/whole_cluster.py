@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from breakglass.cluster_name import ClusterName, kubectl_line
+from breakglass.errors import Next, look_first
 
 
 def doubt(nodes: Collection[str], configured: Collection[str], cluster: ClusterName | None) -> str:
@@ -18,7 +19,10 @@ def doubt(nodes: Collection[str], configured: Collection[str], cluster: ClusterN
     return ""
 
 
-def another_context(cluster: ClusterName | None) -> str:
+def another_context(cluster: ClusterName | None) -> Next:
     """What to type where the kubeconfig may mean the wrong cluster."""
     contexts = kubectl_line(cluster and cluster.without_context, "config", "get-contexts")
-    return f"choose another context (kubernetes.context, or the kubeconfig's): {contexts}"
+    return look_first(
+        contexts,
+        advice="choose another context (kubernetes.context, or the kubeconfig's), then try again",
+    )

@@ -1,11 +1,12 @@
 """Reads the configuration file as one YAML mapping. Errors name the line."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakglass.config.sections import join
-from breakglass.errors import Usage
+from breakglass.errors import AGAIN, Next, Usage, look_first, then
 from breakglass.grammar import show
 
 if TYPE_CHECKING:
@@ -23,11 +24,20 @@ def parse(path: Path) -> tuple[dict[Any, object], list[str]]:
     if value is None:
         raise Usage(
             f"the configuration {path} is empty",
-            next_step=f"fill it: {path}; {EXAMPLE} shows every key",
+            next_step=edit(path),
         )
     raise Usage(
         f"the configuration {path} holds {show(value)}, not a mapping of sections",
-        next_step=f"correct it: {path}; {EXAMPLE} shows every key",
+        next_step=edit(path),
+    )
+
+
+def edit(path: Path) -> Next:
+    """The command that opens the configuration, and the same command again."""
+    return then(
+        f"${{EDITOR:-vi}} {shlex.quote(str(path))}",
+        AGAIN,
+        advice=f"correct it; {EXAMPLE} shows every key",
     )
 
 
@@ -41,18 +51,14 @@ def _document(text: str, path: Path) -> tuple[object, list[str]]:
         faults = list(_duplicates(node, "", set()))
         return loader.construct_document(node) if node is not None else None, faults
     except yaml.MarkedYAMLError as error:
-        raise Usage(
-            f"{path} is not YAML: {_marked(error)}", next_step=f"correct it: {path}"
-        ) from error
+        raise Usage(f"{path} is not YAML: {_marked(error)}", next_step=edit(path)) from error
     except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         # A date in month 13, `!!bool perhaps`, ten thousand brackets: the library does not
         # translate such errors.
         words = " ".join(str(error).split())
         if isinstance(error, RecursionError):
             words = "it is nested too deep"
-        raise Usage(
-            f"{path} is not YAML of use here: {words}", next_step=f"correct it: {path}"
-        ) from error
+        raise Usage(f"{path} is not YAML of use here: {words}", next_step=edit(path)) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -75,19 +81,21 @@ def _read(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Usage(
-            f"the configuration {path} cannot be read: {error.strerror}", next_step=f"ls -ld {path}"
+            f"the configuration {path} cannot be read: {error.strerror}",
+            next_step=look_first(shlex.join(("ls", "-ld", str(path)))),
         ) from error
     if len(content) > MAX_BYTES:
         raise Usage(
             f"the configuration {path} is larger than {MAX_BYTES} bytes; it is something else",
-            next_step=f"ls -l {path}",
+            next_step=look_first(shlex.join(("ls", "-l", str(path)))),
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Usage(
-            f"the configuration {path} is not UTF-8 text (line {line})", next_step=f"file {path}"
+            f"the configuration {path} is not UTF-8 text (line {line})",
+            next_step=look_first(shlex.join(("file", str(path)))),
         ) from error
 
 

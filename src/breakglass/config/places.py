@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from breakglass.config.document import EXAMPLE
-from breakglass.errors import Usage
+from breakglass.errors import Usage, then
 
 SYSTEM_PATH = Path("/etc/breakglass/config.yaml")
-_START = (
-    f"write one: image.repository, registry_vm.ssh and registry_vm.directory at the least; "
-    f"{EXAMPLE} is one to copy; or practise without any: breakglass sandbox"
+_START = then(
+    "breakglass sandbox",
+    advice=(
+        f"write one: image.repository, registry_vm.ssh and registry_vm.directory at the least; "
+        f"{EXAMPLE} is one to copy. To practise without any"
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from breakglass.config.document import EXAMPLE, parse
+from breakglass.config.document import edit, parse
 from breakglass.config.registries import registries_of
 from breakglass.config.sections import (
     Section,
@@ -81,7 +81,7 @@ def load(path: Path) -> Config:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise Usage(
             "\n  ".join((f"{path} has {count}:", *faults)),
-            next_step=f"correct it: {path}; {EXAMPLE} shows every key",
+            next_step=edit(path),
         )
     return replace(config, registries=registries_of(config.image, config.registries))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.signatures.allowed_signers import Signer
 
 REGISTRY_VM = "registry-vm"
@@ -32,7 +32,9 @@ class Image:
             if len(name.rpartition(":")[2]) > 128:
                 raise Refused(
                     f"{name} is no name of an image: a tag has at most 128 characters",
-                    next_step="shorten what stands around {tag} in image.also_known_as",
+                    next_step=then(
+                        AGAIN, advice="shorten what stands around {tag} in image.also_known_as"
+                    ),
                 )
         return names
 

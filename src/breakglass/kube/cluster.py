@@ -13,6 +13,7 @@ from breakglass.deadline import Late, within
 from breakglass.errors import NoAnswer, Unreachable
 from breakglass.kube import kubeconfig, patching
 from breakglass.kube.faults import NOT_THE_API, Fault
+from breakglass.kube.merge import SEE_THE_KUBECONFIG
 from breakglass.kube.request import Ask, NodeRequests, list_pages
 from breakglass.kube.session import Session, connect, shown_server
 from breakglass.kube.shared import Shared
@@ -155,7 +156,7 @@ class Cluster:
             raise Unreachable(
                 f"the kubeconfig was changed during this run: the context {inert(now.context)} "
                 f"meant {shown_server(first.server)}, and means {shown_server(now.server)} now",
-                next_step="kubectl config view",
+                next_step=SEE_THE_KUBECONFIG,
             )
 
     def _within(self, session: Session, purpose: str, work: Callable[[Ask], T]) -> T:

@@ -2,22 +2,29 @@
 
 import errno
 import re
+import shlex
 
+from breakglass.errors import AGAIN, NOTHING, Next, look_first, then
 from breakglass.shape import parse_json
 
-WITHOUT_IT = (
-    "fetch and import work without it on a node that is named: breakglass fetch NODE, breakglass "
-    "import NODE"
+WITHOUT_IT = "fetch, import and restore work without it on a node that is named"
+NOT_THE_API = then(AGAIN, advice=f"bring it back; until then {WITHOUT_IT}. When it answers")
+LOGIN = look_first("kubectl get nodes", advice="log in again, then")
+SERVER = look_first(
+    "kubectl config view --minify", advice="compare the server there, then try again"
 )
-NOT_THE_API = f"bring it back; until then {WITHOUT_IT}"
-LOGIN = "log in again, then try: kubectl get nodes"
 
 
 class Fault(Exception):
     """A request that failed."""
 
     def __init__(
-        self, why: str, *, status: int | None = None, next_step: str = "", unsent: bool = False
+        self,
+        why: str,
+        *,
+        status: int | None = None,
+        next_step: Next = NOTHING,
+        unsent: bool = False,
     ) -> None:
         super().__init__(why)
         self.why = why
@@ -39,7 +46,7 @@ def no_api(server: str) -> Fault:
     """An answer that is not JSON of the Kubernetes API."""
     return Fault(
         f"{server} answers, but not as a Kubernetes API server",
-        next_step="compare the server in: kubectl config view --minify",
+        next_step=SERVER,
     )
 
 
@@ -59,19 +66,22 @@ def declined(code: int, body: bytes, server: str, purpose: str) -> Fault:
         return Fault(
             f"the API server {server} does not let us {missing} (403): {reason}",
             status=code,
-            next_step=f"ask for the right, then: kubectl auth can-i {missing}",
+            next_step=look_first(
+                shlex.join(("kubectl", "auth", "can-i", *missing.split())),
+                advice="ask for the right, then",
+            ),
         )
     if not message:
         # A proxy or another server answered. Whether the request reached the API is not known.
         return Fault(
             f"{server} answers {code}, but not as a Kubernetes API server",
             status=code if code >= 500 else None,
-            next_step="compare the server in: kubectl config view --minify",
+            next_step=SERVER,
         )
     return Fault(
         f"the API server {server} answers {code}: {message}",
         status=code,
-        next_step=NOT_THE_API if code >= 500 else f"try again; {WITHOUT_IT}",
+        next_step=NOT_THE_API if code >= 500 else then(AGAIN, advice=f"{WITHOUT_IT}; else"),
     )
 
 
@@ -148,7 +158,10 @@ def tls(reason: str, server: str) -> Fault:
             break
     return Fault(
         f"no TLS connection to the API server {server}: {words}",
-        next_step="compare server and certificate authority in: kubectl config view --minify",
+        next_step=look_first(
+            "kubectl config view --minify",
+            advice="compare the server and the certificate authority there, then try again",
+        ),
     )
 
 

@@ -6,11 +6,13 @@ No message and no chained error quotes a kubeconfig: its lines hold tokens.
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from breakglass.config import Kubernetes
+from breakglass.errors import AGAIN, look_first, then
 from breakglass.kube.merge import Entry, Merged, malformed
 from breakglass.kube.plugin import plugin_credentials
 from breakglass.shape import fits
@@ -89,8 +91,14 @@ def in_force(settings: Kubernetes) -> InForce | None:
     if not name:
         malformed(
             f"the kubeconfig {files} names no current-context",
-            f"kubectl config use-context NAME, or set kubernetes.context; there are: "
-            f"{merged.names('context')}",
+            then(
+                *(
+                    shlex.join(("kubectl", "config", "use-context", context))
+                    for context in sorted(merged.entries["context"])[:5]
+                ),
+                AGAIN,
+                advice="choose one of them, or set kubernetes.context in the configuration",
+            ),
         )
     context, _ = merged.entry("context", name, files)
     cluster, cluster_file = merged.entry("cluster", context.get("cluster"), files)
@@ -117,7 +125,7 @@ def _with_absolute_files(entry: Entry, keys: tuple[str, ...], path: Path) -> Ent
         if not os.access(file, os.R_OK):
             malformed(
                 f"the kubeconfig {path} names the {key} {file}, which cannot be read",
-                f"ls -l {file}",
+                look_first(shlex.join(("ls", "-l", str(file)))),
             )
         absolute[key] = str(file)
     return absolute
@@ -152,6 +160,6 @@ def _provider_token(value: object, path: Path) -> str:
         malformed(
             f"the kubeconfig {path} leaves the login to the auth-provider "
             f"{provider.get('name')}, which holds no token",
-            "log in with: kubectl get nodes",
+            then("kubectl get nodes", AGAIN, advice="log in with kubectl"),
         )
     return str(token)

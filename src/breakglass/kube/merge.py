@@ -1,14 +1,16 @@
 """Merges kubeconfig files by kubectl's rules: for each name the first file that has it counts."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Next, Unreachable, look_first, then
 from breakglass.grammar import show
 
+SEE_THE_KUBECONFIG = look_first("kubectl config view")
 Entry = dict[str, Any]
 """A cluster, a context or a user of a kubeconfig."""
 
@@ -46,11 +48,12 @@ class Merged:
     def entry(self, kind: str, name: object, files: str) -> tuple[Entry, Path]:
         """An entry and its file. Raises Unreachable, naming `files`, if there is none."""
         if not isinstance(name, str) or name not in self.entries[kind]:
-            advice = "kubectl config view"
+            next_step = SEE_THE_KUBECONFIG
             if kind == "context":
-                advice = f"set kubernetes.context to one of: {self.names('context')}"
+                contexts = self.names("context")
+                next_step = then(AGAIN, advice=f"set kubernetes.context to one of {contexts}; then")
             shown = name if isinstance(name, str) else show(name)
-            malformed(f"the kubeconfig {files} has no {kind} named {shown}", advice)
+            malformed(f"the kubeconfig {files} has no {kind} named {shown}", next_step)
         return self.entries[kind][name]
 
     def names(self, kind: str) -> str:
@@ -58,7 +61,7 @@ class Merged:
         return ", ".join(sorted(self.entries[kind])) or "none"
 
 
-def malformed(what: str, next_step: str = "kubectl config view") -> NoReturn:
+def malformed(what: str, next_step: Next = SEE_THE_KUBECONFIG) -> NoReturn:
     """Raise Unreachable for a kubeconfig that cannot be used."""
     # Not chained: the library's error quotes the line at fault, which may be a token.
     raise Unreachable(what, next_step=next_step) from None
@@ -69,7 +72,8 @@ def _document(path: Path) -> Entry:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Unreachable(
-            f"cannot read the kubeconfig {path}: {error.strerror}", next_step=f"ls -l {path}"
+            f"cannot read the kubeconfig {path}: {error.strerror}",
+            next_step=look_first(shlex.join(("ls", "-l", str(path)))),
         ) from error
     except UnicodeDecodeError:
         malformed(f"the kubeconfig {path} is not text")

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from breakglass.errors import AGAIN, look_first, then
 from breakglass.kube.merge import Entry, malformed
 from breakglass.shape import parse_json
 
-LOG_IN = "log in again, see what it says with: kubectl get nodes"
+LOG_IN = look_first("kubectl get nodes", advice="log in again, see what it says, then try again")
 
 
 def plugin_credentials(plugin: Any, cluster: Entry, path: Path, limit_seconds: float) -> Entry:
@@ -41,7 +42,10 @@ def plugin_credentials(plugin: Any, cluster: Entry, path: Path, limit_seconds: f
     except FileNotFoundError:
         malformed(
             f"{called} is not installed",
-            f"install {program}, or set kubernetes.context to one that does without it",
+            then(
+                AGAIN,
+                advice=f"install {program}, or set kubernetes.context to one that does without it",
+            ),
         )
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "malformed arguments"

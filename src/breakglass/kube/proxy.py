@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import Any
 
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Unreachable, then
 
 LOOPBACK = "localhost,127.0.0.0/8,::1"
 
@@ -37,5 +37,5 @@ def client_for(configuration: Any) -> Any:
         raise Unreachable(
             "the API server is behind a SOCKS proxy (proxy-url in the kubeconfig, or HTTPS_PROXY), "
             "and the Python package PySocks, which that needs, is not installed",
-            next_step=f"{sys.executable} -m pip install PySocks",
+            next_step=then(f"{sys.executable} -m pip install PySocks", AGAIN),
         ) from None

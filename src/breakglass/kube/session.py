@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from breakglass.config import Kubernetes
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Unreachable, then
 from breakglass.kube import identity, kubeconfig, patching
-from breakglass.kube.merge import Entry
+from breakglass.kube.merge import SEE_THE_KUBECONFIG, Entry
 from breakglass.kube.proxy import client_for, set_proxy
 
 
@@ -34,7 +34,9 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
     if document is None and not in_pod:
         raise Unreachable(
             f"no kubeconfig was found, looked for {' and '.join(places)}",
-            next_step="set kubernetes.kubeconfig in the configuration, or KUBECONFIG",
+            next_step=then(
+                AGAIN, advice="set kubernetes.kubeconfig in the configuration, or KUBECONFIG; then"
+            ),
         )
     import urllib3
 
@@ -49,7 +51,7 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
             where = "the pod's service account"
         raise Unreachable(
             f"the client cannot use {where}: a certificate, key or address in it is malformed",
-            next_step="kubectl config view",
+            next_step=SEE_THE_KUBECONFIG,
         ) from None
     if not configuration.verify_ssl:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.errors import Refused, Usage
+from breakglass.errors import Refused, Usage, then
 from breakglass.grammar import check_node_name
 from breakglass.marks import ANNOTATION, HOLDS, Mark
 from breakglass.observe.managers import UNKNOWN, Cordon, read_cordon
@@ -227,9 +227,10 @@ def parse_pin(annotation: str) -> Pin:
     except (ValueError, KeyError, TypeError, Usage) as error:
         raise Refused(
             f"the annotation {ANNOTATION} cannot be read: {annotation[:100]!r}",
-            next_step=(
-                "look at it with: kubectl get nodes -o yaml; give all marked nodes back with: "
-                "breakglass restore"
+            next_step=then(
+                "kubectl get nodes -o yaml",
+                "breakglass restore",
+                advice="look at it, then undo all pins",
             ),
         ) from error
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, look_first
 from breakglass.observe.machine import Disk, read_disk
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads, Result, said
@@ -63,7 +63,7 @@ def read_containerd(
     if not version.ok:
         raise Refused(
             f"containerd on {host} does not answer: {said(version)}",
-            next_step=f"look at it with: {host.by_hand('systemctl', 'status', 'containerd')}",
+            next_step=look_first(host.by_hand("systemctl", "status", "containerd")),
         )
     listing = _listing(reads, host, ctr)
     targets = parse_targets(listing)
@@ -88,7 +88,7 @@ def not_known(host: Host, argv: Argv, result: Result) -> Unreachable:
     """The error where containerd gives no answer to a question."""
     return Unreachable(
         f"{host}: containerd could not be asked: {said(result)}",
-        next_step=f"look at it with: {host.by_hand(*argv)}",
+        next_step=look_first(host.by_hand(*argv)),
         where=host.name,
     )
 
@@ -118,7 +118,7 @@ def _listing(reads: Reads, host: Host, ctr: Ctr) -> bytes:
     if not listing.ok:
         raise Unreachable(
             f"{host}: the images could not be listed: {said(listing)}",
-            next_step=f"look at it with: {host.by_hand(*ctr.line('images', 'ls'))}",
+            next_step=look_first(host.by_hand(*ctr.line("images", "ls"))),
             where=host.name,
         )
     return listing.stdout

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.observe.listing import TAG
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
@@ -59,7 +59,7 @@ def read_docker(reads: Reads, host: Host) -> Docker:
     if not result.ok or len(fields) != 3:
         raise Refused(
             f"docker on {host} does not answer: {said(result)}",
-            next_step=f"start it: {host.by_hand('systemctl', 'start', 'docker')}",
+            next_step=then(host.by_hand("systemctl", "start", "docker"), AGAIN),
         )
     version, driver, data_root = fields
     root = _containerd_root(reads, host, data_root) if driver == CONTAINERD_STORE else ""

@@ -5,7 +5,7 @@ node.
 import re
 from dataclasses import dataclass
 
-from breakglass.errors import Unreachable
+from breakglass.errors import Unreachable, look_first
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 from breakglass.shape import whole_number
@@ -69,7 +69,7 @@ def read_machine(reads: Reads, host: Host, directory: str, commands: tuple[str, 
     if free is None:
         raise Unreachable(
             f"{host} did not answer as a Linux machine does: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            next_step=look_first(host.by_hand("df", "-Pk", directory)),
             where=host.name,
         )
     versions = [matched for line in lines[2:-1] if (matched := _PYTHON.fullmatch(line))]
@@ -104,7 +104,7 @@ def read_disk(reads: Reads, host: Host, directory: str) -> Disk:
     if size is None or free is None:
         raise Unreachable(
             f"{host} does not report how much room there is in {directory}: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('df', '-Pk', directory)}",
+            next_step=look_first(host.by_hand("df", "-Pk", directory)),
             where=host.name,
         )
     return Disk(size * 1024, free * 1024, directory)
@@ -118,7 +118,7 @@ def read_hashes(reads: Reads, host: Host, paths: tuple[str, ...]) -> dict[str, s
     if result.exit_status is None:
         raise Unreachable(
             f"{host}: the tarballs could not be read back: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('sha256sum', '--', *paths)}",
+            next_step=look_first(host.by_hand("sha256sum", "--", *paths)),
             where=host.name,
         )
     found = {}

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from breakglass.errors import Unreachable
+from breakglass.errors import Unreachable, look_first
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
 
@@ -34,6 +34,6 @@ def read_machine_ids(reads: Reads, host: Host) -> MachineIds:
     look = replace(host, sudo=False).by_hand("cat", "/proc/sys/kernel/random/boot_id")
     raise Unreachable(
         f"{host} did not report its boot ID: {said(result)}",
-        next_step=f"look at it with: {look}",
+        next_step=look_first(look),
         where=host.name,
     )

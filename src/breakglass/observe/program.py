@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Unreachable, Usage
+from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Unreachable, Usage, look_first
 from breakglass.plan import PROGRAM, Argv, Host, script
 from breakglass.ports import Reads, Result
 from breakglass.shape import fits, parse_json
@@ -25,7 +25,7 @@ def ask_program(reads: Reads, host: Host, arguments: Argv, shape: Any) -> Any:
         raise Unreachable(
             f"{host}: {PROGRAM} {arguments[0]} answered something else than was asked: "
             f"{inert(result.stdout)}",
-            next_step="look at the node's python3",
+            next_step=look_first(host.by_hand("python3", "--version")),
             where=host.name,
         ) from error
     return answer
@@ -42,4 +42,4 @@ def _failure(host: Host, arguments: Argv, result: Result) -> BreakglassError:
         or f"{PROGRAM} {arguments[0]} ended with {result.exit_status}"
     )
     look = host.by_hand("ls", "-la", arguments[2] if len(arguments) > 2 else "/")
-    return kind(f"{host}: {sentence}", next_step=f"look at it with: {look}", where=host.name)
+    return kind(f"{host}: {sentence}", next_step=look_first(look), where=host.name)

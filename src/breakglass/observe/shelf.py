@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from breakglass.age import moment_of
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable, look_first
 from breakglass.observe.leftovers import Partial, orphans_in, partials_in
 from breakglass.observe.listing import SCRIPT, Listing, own_tag, parse_listing
 from breakglass.observe.record import LARGEST_SEQUENCE, Record, parse_records
@@ -105,7 +105,7 @@ def read_shelf(
     if not result.ok:
         raise Unreachable(
             f"{host}: {directory} could not be listed: {said(result)}",
-            next_step=f"look at it with: {host.by_hand('ls', '-la', directory)}",
+            next_step=look_first(host.by_hand("ls", "-la", directory)),
             where=host.name,
         )
     return parse_shelf(result.stdout, host=host, directory=directory, name=name, signers=signers)
@@ -120,7 +120,7 @@ def parse_shelf(
     except ValueError as error:
         raise Unreachable(
             f"{host}: the listing of {directory} is not whole",
-            next_step="run it again",
+            next_step=RUN_AGAIN,
             where=host.name,
         ) from error
     if listing is None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable
 from breakglass.ssh.identities import Identity, collect
-from breakglass.ssh.settings import Target
+from breakglass.ssh.settings import Target, ask_openssh
 from breakglass.text import inert, printable
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def authenticate(transport: "paramiko.Transport", login: Login, target: Target) 
         if not identities.usable:
             raise Unreachable(
                 f"there is no key to log in to {where} with: {identities.explain()}",
-                next_step=identities.advice(),
+                next_step=identities.next_step(),
             )
         accepts = _accepted_methods(transport, target.login, login, where)
         if accepts is None:
@@ -56,24 +56,26 @@ def authenticate(transport: "paramiko.Transport", login: Login, target: Target) 
         if "publickey" not in accepts:
             raise Unreachable(
                 f"the login to {where} is not possible with a key: the server accepts "
-                f"{_listed(accepts)} only{announced}"
+                f"{_listed(accepts)} only{announced}",
+                next_step=ask_openssh(target),
             )
         offered: list[Identity] = []
         for identity in identities.usable:
             offered.append(identity)
-            if _offer(transport, target.login, login, where, offered):
+            if _offer(transport, target, login, where, offered):
                 return
     raise Unreachable(
         f"the login to {where} was refused: offered {_listed(offered)}; the server accepts "
         f"{_listed(accepts)}{identities.unusable_words()}"
         f"{_announced(transport) or announced}",
-        next_step=(
-            f"Put one of these keys into authorized_keys of {target.login} on {login.host}, or "
+        next_step=ask_openssh(
+            target,
+            f"put one of these keys into authorized_keys of {target.login} on {login.host}, or "
             f"name the right key or user in the SSH configuration. If the key is there already, "
             f"others may write to the home directory (a Synology makes it 0777), and then sshd "
             f"refuses every key in it. Look on {login.host}: "
             f"ls -ld ~ ~/.ssh ~/.ssh/authorized_keys; "
-            f"mend it: chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys"
+            f"mend it: chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys. Then",
         ),
     )
 
@@ -92,12 +94,18 @@ def _accepted_methods(
     except (paramiko.SSHException, EOFError, OSError) as error:
         if transport.is_active():
             raise _no_answer(where, login, "") from error
-        raise LoginLost(f"the login to {where} did not get under way{because(error)}") from error
+        raise LoginLost(
+            f"the login to {where} did not get under way{because(error)}", next_step=RUN_AGAIN
+        ) from error
     return None
 
 
 def _offer(
-    transport: "paramiko.Transport", user: str, login: Login, where: str, offered: list[Identity]
+    transport: "paramiko.Transport",
+    target: Target,
+    login: Login,
+    where: str,
+    offered: list[Identity],
 ) -> bool:
     """Whether the server accepts the last of the offered keys. Raises Unreachable if no further key
     can be offered.
@@ -107,7 +115,7 @@ def _offer(
     identity = offered[-1]
     transport.auth_timeout = login.left_seconds()
     try:
-        further_methods = transport.auth_publickey(user, identity.key)
+        further_methods = transport.auth_publickey(target.login, identity.key)
     except paramiko.BadAuthenticationType as error:
         raise Unreachable(
             f"the login to {where} was refused: the server no longer accepts a key, it "
@@ -123,9 +131,10 @@ def _offer(
             f"{login.host} ended the connection during the login to {where}, after "
             f"{_listed(offered)}{because(error)}",
             where=login.host,
-            next_step=(
-                "If that were too many keys for it, name one with IdentityFile and "
-                "IdentitiesOnly in the SSH configuration."
+            next_step=ask_openssh(
+                target,
+                "if that were too many keys for it, name one with IdentityFile and "
+                "IdentitiesOnly in the SSH configuration; then try again",
             ),
         ) from error
     if further_methods:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from breakglass import config
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable
 from breakglass.plan import Argv, Copy, Host, Lock, Run, Sign
 from breakglass.ports import Held, Progress, Result
 from breakglass.signatures.sshsig import armor
@@ -61,9 +61,7 @@ class Connections:
         result = self._run(Run(host, pipeline, quiet_seconds), no_progress, Frame())
         if result.disconnected:
             # Part of an answer must not be read as the whole answer.
-            raise Unreachable(
-                f"{host}: {result.lost}", next_step="run the same command again", where=host.name
-            )
+            raise Unreachable(f"{host}: {result.lost}", next_step=RUN_AGAIN, where=host.name)
         return result
 
     def run(self, step: Run, progress: Progress) -> Result:

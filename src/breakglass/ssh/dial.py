@@ -2,6 +2,7 @@
 
 import errno
 import selectors
+import shlex
 import socket
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from breakglass.deadline import Late, within
-from breakglass.errors import NoAnswer
+from breakglass.errors import AGAIN, NoAnswer, look_first, then
 
 HEAD_START_SECONDS = 0.25
 """After this time the next address is tried too."""
@@ -66,9 +67,12 @@ def _look_up(
     hostname: str, port: int, *, shown: str, timeout_seconds: float, family: int
 ) -> list[Address]:
     """The addresses of a name, IPv6 and IPv4 by turns."""
-    check = (
-        f"Use its address, in the configuration or the SSH configuration, if the name service is "
-        f"down: getent hosts {hostname}"
+    check = look_first(
+        shlex.join(("getent", "hosts", hostname)),
+        advice=(
+            "if the name service is down, use its address in the configuration or in the SSH "
+            "configuration"
+        ),
     )
     try:
         records = within(
@@ -125,7 +129,10 @@ def _race(
     causes = "; ".join(f"{address}: {words}" for address, words in failures.items())
     raise NoAnswer(
         f"{shown} was not reached on port {port} ({causes})",
-        next_step="Look whether the machine is up, and whether this one is in the right network.",
+        next_step=then(
+            AGAIN,
+            advice=("is the machine up, and is this one in the right network? When it answers"),
+        ),
         where=shown,
     )
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from enum import Enum
 
-from breakglass.errors import Unreachable
-from breakglass.ssh.settings import Target
+from breakglass.errors import AGAIN, Next, Unreachable, then
+from breakglass.ssh.settings import Target, ask_openssh
 from breakglass.text import inert
 
 
@@ -24,20 +24,18 @@ SENT_BY_SSHD = {
 """What sshd writes before it closes such a connection."""
 ADVICE = {
     Greeting.PENALTY: (
-        "Wait, and do not try again meanwhile: by default the penalty ends after 15 s to 10 min, "
+        "wait, and do not try again meanwhile: by default the penalty ends after 15 s to 10 min, "
         "and each failed login adds to it. Other addresses, and connections that exist, are not "
-        "concerned. On the console of {host}: journalctl -u ssh -u sshd -g penalty"
+        "concerned. On the console of {host}: journalctl -u ssh -u sshd -g penalty. Later"
     ),
     Greeting.FULL: (
-        "Wait half a minute, then run the same command again. "
-        "Who logs in there: journalctl -u ssh -u sshd -g MaxStartups"
+        "wait half a minute. To see on the console of {host} who logs in: "
+        "journalctl -u ssh -u sshd -g MaxStartups. Then"
     ),
     Greeting.CLOSED: (
-        "Wait a few minutes, then run the same command again: sshd ends connections so while it "
-        "has too many logins, and so do hosts.deny and fail2ban. "
-        "On the console of {host}: journalctl -u ssh -u sshd -n 50"
+        "wait a few minutes: sshd ends connections so while it has too many logins, and so do "
+        "hosts.deny and fail2ban. On the console of {host}: journalctl -u ssh -u sshd -n 50. Then"
     ),
-    Greeting.OTHER: "See what the server says there: ssh -v {typed} true",
 }
 
 
@@ -60,6 +58,11 @@ def no_version(
         words += f" within {seconds:g} s{f': it says {said!r}' if said else ''}"
     return Unreachable(
         f"{host} ({target.hostname} port {target.port}) {words}",
-        next_step=ADVICE[greeting].format(host=host, typed=target.typed),
+        next_step=_advice(greeting, target, host),
         where=host,
     )
+
+
+def _advice(greeting: Greeting, target: Target, host: str) -> Next:
+    advice = ADVICE.get(greeting)
+    return ask_openssh(target) if advice is None else then(AGAIN, advice=advice.format(host=host))

@@ -1,10 +1,12 @@
 """Checks the host key of a connection, and explains a key that is not accepted."""
 
 import base64
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from breakglass.errors import AGAIN, then
 from breakglass.known_hosts import (
     REVOKED,
     Entry,
@@ -63,26 +65,33 @@ def _revoked(verdict: Verdict, host: str, key_type: str, key: bytes) -> Refusal:
     return Refusal(
         f"the host key that {host} ({verdict.name}) offers is revoked: "
         f"{_offer(key_type, key)} ({lines}); nothing was sent to it",
-        next_step=(
-            f"Find out who answers there before anything else. To compare the fingerprint, "
-            f"{_look(host, key_type)}"
+        next_step=then(
+            AGAIN,
+            advice=(
+                f"find out who answers there before anything else; the fingerprint is shown "
+                f"{_look(host, key_type)} . When the right key is there"
+            ),
         ),
     )
 
 
 def _changed(verdict: Verdict, host: str, key_type: str, key: bytes, file: str) -> Refusal:
     plain = [entry for entry in verdict.on_record if not entry.marker]
-    removals = "; ".join(
-        f"ssh-keygen -R '{verdict.name}' -f {source}"
+    removals = tuple(
+        shlex.join(("ssh-keygen", "-R", verdict.name, "-f", source))
         for source in dict.fromkeys(entry.source for entry in plain)
     )
     return Refusal(
         f"the host key of {host} ({verdict.name}) is not the one on record: it offers "
         f"{_offer(key_type, key)}; on record: {', '.join(map(str, plain))}; nothing was sent to it",
-        next_step=(
-            f"It was installed anew, or somebody else answers. Compare the fingerprint "
-            f"{_look(host, key_type)}. If it is the same: {removals}; "
-            f"then add to {file}: {_line(verdict, key_type, key)}"
+        next_step=then(
+            *removals,
+            _add(verdict, key_type, key, file),
+            AGAIN,
+            advice=(
+                f"it was installed anew, or somebody else answers. Compare the fingerprint "
+                f"{_look(host, key_type)} . If it is the same"
+            ),
         ),
     )
 
@@ -97,9 +106,10 @@ def _unknown(verdict: Verdict, host: str, key_type: str, key: bytes, file: str) 
     return Refusal(
         f"the host key of {host} ({verdict.name}) is not known: it offers "
         f"{_offer(key_type, key)}{authority}; nothing was sent to it",
-        next_step=(
-            f"Compare the fingerprint {_look(host, key_type)}. If it is the same, "
-            f"add to {file}: {_line(verdict, key_type, key)}"
+        next_step=then(
+            _add(verdict, key_type, key, file),
+            AGAIN,
+            advice=f"compare the fingerprint {_look(host, key_type)} . If it is the same",
         ),
     )
 
@@ -113,5 +123,7 @@ def _look(host: str, key_type: str) -> str:
     return f"on the console of {host}: ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
 
 
-def _line(verdict: Verdict, key_type: str, key: bytes) -> str:
-    return f"{verdict.name} {key_type} {base64.b64encode(key).decode()}"
+def _add(verdict: Verdict, key_type: str, key: bytes, file: str) -> str:
+    """The command that adds the key to a file of known hosts."""
+    line = f"{verdict.name} {key_type} {base64.b64encode(key).decode()}"
+    return f"echo {shlex.quote(line)} >> {shlex.quote(file)}"

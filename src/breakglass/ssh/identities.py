@@ -3,6 +3,7 @@ agent, then key files.
 """
 
 import base64
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breakglass.errors import Unreachable
+from breakglass.errors import AGAIN, Next, joined, look_first, then
 from breakglass.signatures.keys import fingerprint
-from breakglass.ssh.private_keys import KeyRefused, load
+from breakglass.ssh.private_keys import KEY_VARIABLE, KeyRefused, from_environment, load
 from breakglass.ssh.public_keys import (
     Certificate,
     parse_certificate,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import paramiko
     from paramiko.agent import AgentKey
 
-KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
+GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}; then"
 LIST_SECONDS = 5.0
 """What an agent may take to list its keys."""
 AGENT_SECONDS = 30.0
@@ -62,9 +63,9 @@ class Identities:
     usable: list[Identity] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
     looked_for: list[str] = field(default_factory=list)
-    remedies: list[str] = field(default_factory=list)
+    remedies: list[Next] = field(default_factory=list)
 
-    def refuse(self, reason: str, remedy: str) -> None:
+    def refuse(self, reason: str, remedy: Next) -> None:
         self.unusable.append(reason)
         self.remedies.append(remedy)
 
@@ -74,12 +75,9 @@ class Identities:
             return "; ".join(self.unusable)
         return f"no agent key, and none of {', '.join(self.looked_for) or 'no file named'}"
 
-    def advice(self) -> str:
-        """The next step of somebody who has no usable key."""
-        return "; ".join(self.remedies) or (
-            f"Name a key with IdentityFile in the SSH configuration, load one with ssh-add, "
-            f"or set {KEY_VARIABLE}."
-        )
+    def next_step(self) -> Next:
+        """What somebody does who has no usable key."""
+        return joined(self.remedies) or then(advice=GIVE_A_KEY)
 
     def unusable_words(self) -> str:
         return f"; not used: {'; '.join(self.unusable)}" if self.unusable else ""
@@ -92,7 +90,7 @@ def collect(target: Target, *, key_text: str | None) -> Iterator[Identities]:
     """
     identities = Identities()
     if key_text is not None:
-        identities.usable.append(Identity(f"${KEY_VARIABLE}", _from_environment(key_text)))
+        identities.usable.append(Identity(f"${KEY_VARIABLE}", from_environment(key_text)))
     connection, of_agent = agent_keys(target.agent_socket)
     try:
         _add_all(target, identities, of_agent)
@@ -149,9 +147,12 @@ def _add_certificate(
     identities: Identities,
 ) -> None:
     if certificate is None:
-        identities.refuse(f"{path} is no certificate of a user", f"ssh-keygen -L -f {path}")
+        identities.refuse(
+            f"{path} is no certificate of a user",
+            look_first(f"ssh-keygen -L -f {shlex.quote(str(path))}"),
+        )
     elif key is None:
-        remedy = "Name its key with IdentityFile, or load it with ssh-add."
+        remedy = then(AGAIN, advice="name its key with IdentityFile, or load it with ssh-add; then")
         identities.refuse(f"the private key of {path} was not found", remedy)
     else:
         identities.usable.append(_certified(key, certificate))
@@ -173,45 +174,40 @@ def _certified(key: "paramiko.PKey", certificate: Certificate) -> Identity:
 def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.PKey | None":
     """The private key of a file. None, with a reason and a remedy, if it cannot be used."""
     identities.looked_for.append(str(path))
+    quoted = shlex.quote(str(path))
     try:
         status = path.stat()
         text = path.read_bytes()
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
-                f"ssh-add {path.with_suffix('')}",
+                then(f"ssh-add {shlex.quote(str(path.with_suffix('')))}", AGAIN),
             )
         elif status.st_mode & 0o077:
             mode = f"{status.st_mode & 0o777:04o}"
-            identities.refuse(f"{path} is open to others (mode {mode})", f"chmod 600 {path}")
+            identities.refuse(
+                f"{path} is open to others (mode {mode})", then(f"chmod 600 {quoted}", AGAIN)
+            )
         else:
             return load(text)
     except FileNotFoundError:
         if named:
             identities.refuse(
-                f"{path} does not exist", "Correct IdentityFile in the SSH configuration."
+                f"{path} does not exist",
+                then(advice="correct IdentityFile in the SSH configuration, then"),
             )
     except OSError as error:
-        identities.refuse(f"{path} can not be read ({error.strerror})", f"ls -l {path}")
+        identities.refuse(
+            f"{path} can not be read ({error.strerror})", look_first(f"ls -l {quoted}")
+        )
     except KeyRefused as error:
         if error.encrypted:
-            identities.refuse(f"{path} {error}, and no agent holds it", f"ssh-add {path}")
+            identities.refuse(
+                f"{path} {error}, and no agent holds it", then(f"ssh-add {quoted}", AGAIN)
+            )
         else:
-            identities.refuse(f"{path} {error}", f"ssh-keygen -y -f {path}")
+            identities.refuse(f"{path} {error}", look_first(f"ssh-keygen -y -f {quoted}"))
     return None
-
-
-def _from_environment(text: str) -> "paramiko.PKey":
-    try:
-        return load(text.encode())
-    except KeyRefused as error:
-        raise Unreachable(
-            f"${KEY_VARIABLE} {error}",
-            next_step=(
-                f"Set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
-                f"(ed25519, ecdsa or rsa)."
-            ),
-        ) from error
 
 
 def agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from breakglass.age import age_in_words
-from breakglass.errors import Busy, Refused, Unreachable
+from breakglass.errors import AGAIN, RUN_AGAIN, Busy, Refused, Unreachable, look_first, then
 from breakglass.plan import Lock, Run, script
 from breakglass.ports import Result
 from breakglass.shape import NATURAL, fits, parse_json
@@ -72,7 +72,7 @@ def not_taken(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     if result.exit_status is None:
         return Unreachable(
             f"the lock {step.path} on {step.host} was not taken: {result.lost}",
-            next_step="run the same command again",
+            next_step=RUN_AGAIN,
         )
     if result.exit_status == EXIT_HELD_BY_ANOTHER:
         return _held_by_another(step, answer)
@@ -82,7 +82,7 @@ def not_taken(step: Lock, result: Result, answer: bytes) -> Busy | Refused | Unr
     room = step.host.by_hand("df", "-h", directory)
     return Refused(
         f"the lock {step.path} on {step.host} can not be made: {reason}",
-        next_step=f"look at it with: {look}; and at the room there: {room}",
+        next_step=look_first(look, room),
     )
 
 
@@ -96,9 +96,9 @@ def _held_by_another(step: Lock, answer: bytes) -> Busy:
         holder = f"by {printable(record['holder'])} for {age_in_words(record['age_seconds'])}"
     return Busy(
         f"{step.host} is busy: {step.path} is held {holder}",
-        next_step=(
-            "Wait for it, then run this again; a holder that has gone silent loses the lock "
-            "within 60 s."
+        next_step=then(
+            AGAIN,
+            advice=("wait for it; a holder that has gone silent loses the lock within 60 s. Then"),
         ),
     )
 

@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
-from breakglass.errors import Unreachable
+from breakglass.errors import RUN_AGAIN, Unreachable
 from breakglass.ssh.authentication import Login, LoginLost, authenticate, because
 from breakglass.ssh.greeting import no_version
 from breakglass.ssh.host_key import check_host_key
-from breakglass.ssh.settings import Target
+from breakglass.ssh.settings import Target, ask_openssh
 
 if TYPE_CHECKING:
     import paramiko
@@ -118,13 +118,13 @@ def _not_negotiated(transport: "Transport", login: Login, target: Target) -> Unr
             seconds=login.seconds,
         )
     where = f"{login.host} ({target.hostname} port {target.port})"
-    see = f"See what the server says there: ssh -v {target.typed} true"
+    see = ask_openssh(target)
     error = transport.get_exception()
     if transport.is_active():
         message = f"{where} did not end the key exchange within {login.seconds:g} s"
         return Unreachable(message, next_step=see, where=login.host)
     if isinstance(error, EOFError | OSError):
         message = f"{where} ended the connection during the key exchange{because(error)}"
-        return LoginLost(message, next_step="run the same command again", where=login.host)
+        return LoginLost(message, next_step=RUN_AGAIN, where=login.host)
     message = f"{where} and this machine did not agree on a key exchange{because(error)}"
     return LoginLost(message, next_step=see, where=login.host)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from breakglass.errors import Refused, Unreachable
+from breakglass.errors import Refused, Unreachable, look_first
 from breakglass.plan import OLDEST_PYTHON, Host, Run
 from breakglass.ports import Result
 from breakglass.ssh.frame import Frame
@@ -19,10 +19,13 @@ def check_begun(host: Host, result: Result, frame: Frame, target: Target) -> Non
     raise Unreachable(
         f"{host} logs {target.login} in but does not run commands: it ended with "
         f"{result.exit_status} and printed: {words}",
-        next_step=(
-            f"Look at the account there: its shell, an expired password, /etc/nologin, a forced "
-            f"command (command= in authorized_keys, ForceCommand in sshd_config). "
-            f"This must print `works`: {replace(host, sudo=False).by_hand('echo', 'works')}"
+        next_step=look_first(
+            replace(host, sudo=False).by_hand("echo", "works"),
+            advice=(
+                "look at the account there: its shell, an expired password, /etc/nologin, a forced "
+                "command (command= in authorized_keys, ForceCommand in sshd_config). "
+                "The first line must print `works`"
+            ),
         ),
         where=host.name,
     )
@@ -38,9 +41,8 @@ def check_result(run: Run, result: Result, target: Target) -> Result:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise Refused(
             f"{host}: python3 is {version} there, and breakglass needs {oldest} or newer",
-            next_step=(
-                f"install a newer python3 there; to see which it is: "
-                f"{host.by_hand('python3', '--version')}"
+            next_step=look_first(
+                host.by_hand("python3", "--version"), advice="install a newer python3 there"
             ),
             where=host.name,
         )
@@ -52,8 +54,11 @@ def check_result(run: Run, result: Result, target: Target) -> Result:
     user = target.login
     raise Unreachable(
         f"sudo -n was refused for {user} on {host}: {line}",
-        next_step=(
-            f"Give {user} NOPASSWD rights in the sudoers file of {host}; "
-            f"to see them there: sudo -n -l"
+        next_step=look_first(
+            replace(host, sudo=False).by_hand("sudo", "-n", "-l"),
+            advice=(
+                f"give {user} NOPASSWD rights in the sudoers file of {host}; to see them there, "
+                f"and then try again"
+            ),
         ),
     )

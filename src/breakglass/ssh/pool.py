@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from breakglass import config
-from breakglass.errors import NoAnswer, Unreachable
+from breakglass.errors import AGAIN, NoAnswer, Unreachable, look_first, then
 from breakglass.plan import Host
 from breakglass.ssh import dial, settings
 from breakglass.ssh.authentication import Login, LoginLost
 from breakglass.ssh.host_key import known_entries
-from breakglass.ssh.identities import KEY_VARIABLE
 from breakglass.ssh.login import log_in
+from breakglass.ssh.private_keys import KEY_VARIABLE
 from breakglass.ssh.settings import Target
 from breakglass.text import printable
 
@@ -178,7 +178,7 @@ class Pool:
             raise Unreachable(
                 f"{shown}: the SSH configuration names a ProxyCommand, "
                 f"which breakglass does not run",
-                next_step="Use ProxyJump in its place.",
+                next_step=then(AGAIN, advice="use ProxyJump in its place"),
                 where=shown,
             )
         if target.jumps:
@@ -222,9 +222,8 @@ class Pool:
                 f"{shown} ({target.hostname} port {target.port}) was not reached through "
                 f"{gate}: {reason}",
                 where=shown,
-                next_step=(
-                    f"Look from there: "
-                    f"{Host(gate, gate).by_hand('nc', '-vz', target.hostname, str(target.port))}"
+                next_step=look_first(
+                    Host(gate, gate).by_hand("nc", "-vz", target.hostname, str(target.port))
                 ),
             ) from error
 

@@ -3,8 +3,12 @@
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from breakglass.errors import Unreachable
+
 if TYPE_CHECKING:
     import paramiko
+
+KEY_VARIABLE = "BREAKGLASS_SSH_KEY"
 
 
 class KeyRefused(Exception):
@@ -49,3 +53,17 @@ def load(text: bytes) -> "paramiko.PKey":
             )
             return wrapper.from_private_key(StringIO(plain.decode()))
     raise KeyRefused("is of a kind that is not used for logging in")
+
+
+def from_environment(text: str) -> "paramiko.PKey":
+    """The key that the environment variable holds. Raises Unreachable."""
+    try:
+        return load(text.encode())
+    except KeyRefused as error:
+        raise Unreachable(
+            f"${KEY_VARIABLE} {error}",
+            next_step=(
+                f"set {KEY_VARIABLE} to the whole text of a private key without a passphrase "
+                f"(ed25519, ecdsa or rsa)"
+            ),
+        ) from error

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from breakglass.errors import Usage
+from breakglass.errors import AGAIN, Next, Usage, look_first, then
+from breakglass.plan import Host
 from breakglass.ssh.config_file import (
     SYSTEM_CONFIG,
     ConfigReader,
@@ -59,7 +60,10 @@ class Target:
                 f"nobody is named to log in as on {self.typed}, and the system has no name for "
                 f"this user (UID {os.getuid()})",
                 state="Nothing was changed.",
-                next_step="name one in the configuration: user@host, or nodes.ssh_user",
+                next_step=then(
+                    AGAIN,
+                    advice="name one in the configuration: user@host, or nodes.ssh_user",
+                ),
             )
         return name
 
@@ -110,11 +114,14 @@ def parse_destination(ssh: str) -> Destination:
     is_host = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:%-]*|::[0-9A-Fa-f:.%]*", host)
     is_user = not at or re.fullmatch(r"[A-Za-z0-9._][A-Za-z0-9._@\\+-]*\$?", user)
     if not (is_host and is_user):
-        raise Usage(f"{ssh!r} is no SSH destination", next_step="Write it as [user@]host[:port].")
+        raise Usage(
+            f"{ssh!r} is no SSH destination",
+            next_step=then(advice="write it as [user@]host[:port]"),
+        )
     if port is not None and not _is_port(port):
         raise Usage(
             f"{ssh!r} names no port between 1 and 65535",
-            next_step="Write it as [user@]host[:port].",
+            next_step=then(advice="write it as [user@]host[:port]"),
         )
     return Destination(host, user or None, int(port) if port else None)
 
@@ -209,3 +216,9 @@ def _agent_socket(
 def _variables(text: str, environ: Mapping[str, str]) -> str:
     """Replace `${NAME}` by the environment's value."""
     return re.sub(r"\$\{([^}]*)\}", lambda match: environ.get(match[1], ""), text)
+
+
+def ask_openssh(target: Target, advice: str = "see what the server says, then try again") -> Next:
+    """The same login by OpenSSH, with all that it says."""
+    login = Host(target.typed, target.typed).by_hand("true")
+    return look_first(f"ssh -v {login.removeprefix('ssh ')}", advice=advice)

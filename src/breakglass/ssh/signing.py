@@ -2,16 +2,17 @@
 key, or a public key whose private part is in $BREAKGLASS_SSH_KEY or in the agent.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breakglass.errors import Refused
+from breakglass.errors import AGAIN, Refused, then
 from breakglass.signatures.keys import RSA, RSA_ALGORITHMS, fingerprint, parse_public_key
 from breakglass.signatures.sshsig import encode, signed_bytes
-from breakglass.ssh.identities import KEY_VARIABLE, agent_keys
-from breakglass.ssh.private_keys import KeyRefused, load
+from breakglass.ssh.identities import agent_keys
+from breakglass.ssh.private_keys import KEY_VARIABLE, KeyRefused, load
 from breakglass.ssh.public_keys import public_part
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def sign(file: Path, environ: Mapping[str, str], message: bytes) -> bytes:
         try:
             signed = key.sign_ssh_data(signed_bytes(message), algorithm)
         except (SSHException, OSError) as error:
-            raise _refused(file, f"the agent did not sign ({error})", "ssh-add -l") from error
+            raise _refused(file, f"the agent did not sign ({error})", "ssh-add", "-l") from error
         # paramiko gives bytes for a key of the agent, a message for any other.
         signature = signed if isinstance(signed, bytes) else signed.asbytes()
         return encode(key.asbytes(), signature)
@@ -54,7 +55,7 @@ def _opened(file: Path, environ: Mapping[str, str]) -> Iterator["paramiko.PKey"]
             key = next((each.key for each in held if each.blob == public), None)
         if key is None:
             private = file.with_suffix("") if file.suffix == ".pub" else file
-            raise _refused(file, why, f"ssh-add {private}")
+            raise _refused(file, why, "ssh-add", str(private))
         yield key
     finally:
         if connection is not None:
@@ -72,7 +73,7 @@ def _without_agent(
         try:
             public = parse_public_key(text.decode("utf-8", "replace"))
         except ValueError as error:
-            raise _refused(file, str(error), f"ssh-keygen -l -f {file}") from error
+            raise _refused(file, str(error), "ssh-keygen", "-l", "-f", str(file)) from error
         key = _from_environment(environ)
         why = (
             f"its private part is neither in ${KEY_VARIABLE} nor in the agent "
@@ -81,7 +82,7 @@ def _without_agent(
         return (key if key is not None and key.asbytes() == public else None), public, why
     if file.stat().st_mode & 0o077:
         mode = f"{file.stat().st_mode & 0o777:04o}"
-        raise _refused(file, f"it is open to others (mode {mode})", f"chmod 600 {file}")
+        raise _refused(file, f"it is open to others (mode {mode})", "chmod", "600", str(file))
     try:
         return load(text), None, ""
     except KeyRefused as error:
@@ -100,16 +101,18 @@ def _read(file: Path) -> bytes:
     try:
         # To open a pipe would wait for its other end.
         if file.exists() and not file.is_file():
-            raise _refused(file, "it is no regular file", f"ls -ld {file}")
+            raise _refused(file, "it is no regular file", "ls", "-ld", str(file))
         with file.open("rb") as opened:
             text = opened.read(LARGEST_BYTES)
     except OSError as error:
-        raise _refused(file, f"it cannot be read: {error.strerror}", f"ls -l {file}") from error
+        raise _refused(
+            file, f"it cannot be read: {error.strerror}", "ls", "-l", str(file)
+        ) from error
     return text.lstrip()
 
 
-def _refused(file: Path, why: str, next_step: str) -> Refused:
+def _refused(file: Path, why: str, *next_command: str) -> Refused:
     return Refused(
         f"the record cannot be signed with the key of image.sign_with, {file}: {why}",
-        next_step=next_step,
+        next_step=then(shlex.join(next_command), AGAIN),
     )

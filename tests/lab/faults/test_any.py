@@ -106,7 +106,7 @@ def test_a_host_key_that_is_not_on_record_is_refused_before_anything_is_sent(
             assert "is not the one on record" in error["message"]
             assert fingerprint(operator, wrong) in error["message"]
             assert (
-                f"ssh-keygen -R '{ADDRESSES[where]}' -f {KNOWN}" in error["message"] + error["next"]
+                f"ssh-keygen -R {ADDRESSES[where]} -f {KNOWN}" in error["message"] + error["next"]
             )
         is_not_logged_in_to(host, since, client="operator")
     operator.write(KNOWN, known, mode=0o600)

@@ -75,6 +75,12 @@ def _ask_in_threads(
                 answered.put((index, None, error))
 
     # No pool of the standard library: those are waited for when the process ends.
-    for _ in range(min(at_once, len(questions))):
-        threading.Thread(target=ask, name="together", daemon=True).start()
+    for number in range(min(at_once, len(questions))):
+        try:
+            threading.Thread(target=ask, name="together", daemon=True).start()
+        except RuntimeError:
+            # No more threads may be started: those that run ask all the questions.
+            if number == 0:
+                raise
+            break
     return answered

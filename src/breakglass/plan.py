@@ -285,6 +285,8 @@ class Confirm(Described):
     reference: str
     image_id: str
     architecture: str
+    snapshotter: str = ""
+    """Where it has to be unpacked; empty: in ctr's default."""
     purpose: Purpose = field(default=Purpose.LOOKS, compare=False, kw_only=True)
 
     def __str__(self) -> str:
@@ -292,7 +294,8 @@ class Confirm(Described):
             ((*self.ctr, "-n", self.namespace, "images", "ls", f"name=={self.reference}"),),
             sudo=self.host.sudo,
         )
-        return f"{self.host}$ {line}  # image ID must be {self.image_id}, unpacked"
+        unpacked = f"unpacked with {self.snapshotter}" if self.snapshotter else "unpacked"
+        return f"{self.host}$ {line}  # image ID must be {self.image_id}, {unpacked}"
 
 
 Step = Run | Copy | Sign | Lock | PatchNode | Confirm

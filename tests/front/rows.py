@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from breakglass.sandbox.environment import TAG, VM
+from breakglass.sandbox.environment import NAS, TAG, VM
 from tests.front.world import World
 from tests.signing import allow, make_key, public_line
 
@@ -95,6 +95,11 @@ def _fetched(world: World) -> None:
     world.fetch("k8s-node1")
 
 
+def _pulled(world: World) -> None:
+    """The node's containerd has the image, and nobody has a tarball."""
+    world.environment.pull("k8s-node1", TAG)
+
+
 def over_another_image(world: World) -> None:
     """All names but those with the new tag mean an older image."""
     world.bring_in("k8s-node1")
@@ -140,16 +145,16 @@ ROWS = (
         "snapshot",
         ("snapshot", "--tag", TAG),
         _without_directory,
-        8,
+        9,
         harmless=("--tolerate-failure", "--verbose"),
-        kills=(5,),
+        kills=(6,),
         every=3,
     ),
     Row(
         "snapshot over a full shelf",
         ("snapshot", "--tag", TAG),
         _over_a_full_shelf,
-        10,
+        11,
         harmless=("--tolerate-failure",),
         slow=True,
         every=3,
@@ -203,6 +208,15 @@ ROWS = (
         17,
         slow=True,
         every=3,
+    ),
+    Row(
+        "import without a tarball",
+        ("import", "k8s-node1", "--tag", TAG),
+        _pulled,
+        14,
+        slow=True,
+        every=3,
+        down=(*REGISTRIES, VM, NAS),
     ),
     Row("import after a reboot", ("import", "k8s-node1"), _rebooted, 2, slow=True, every=3),
     Row(

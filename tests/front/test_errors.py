@@ -163,7 +163,7 @@ def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World
 
 
 def test_an_index_whose_child_is_gone_is_reported_apart_from_a_missing_tag(world: World) -> None:
-    (digest,) = world.environment.break_image("registry-private", TAG)
+    digest, _ = world.environment.break_image("registry-private", TAG)
     is_reported(world.run("snapshot", "--tag", TAG), 6, "broken", digest)
     is_reported(world.run("snapshot", "--tag", "deadbeef"), 3, "does not have")
     assert list(world.environment.vm_directory.glob("infra-ci*")) == []

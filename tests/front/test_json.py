@@ -41,6 +41,7 @@ RESULTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "names": list,
         "answers_pulls": bool,
         "kept": bool,
+        "verdicts": list,
     },
     "pin": {"target": str, "cordoned": list, "left_alone": list, "joined": list},
     "restore": {"uncordoned": list, "cleaned": list, "unreached": list},

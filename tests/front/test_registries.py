@@ -1,13 +1,12 @@
 """What `check` finds at registries that answer, but not with the whole image."""
 
-import hashlib
 import json
 import socket
 from pathlib import Path
 from typing import Any
 
 from breakglass.sandbox.environment import REPOSITORIES
-from breakglass.sandbox.image import ARCHITECTURE
+from breakglass.sandbox.image import ARCHITECTURE, OTHER_ARCHITECTURE
 from tests.front.world import World
 from tests.registry_server import RegistryServer, make_authority
 
@@ -22,17 +21,10 @@ def state_of(world: World) -> dict[str, Any]:
     return dict(found)
 
 
-def index_of(world: World) -> tuple[str, dict[str, Any]]:
-    """The digest and the index of the tag `latest`."""
-    registry = world.environment.registries[NAME]
-    tag = registry.root / "repositories" / REPOSITORIES[NAME] / "latest"
-    digest = tag.read_text()
-    return digest, json.loads(registry.blob(digest).read_bytes())
-
-
 def test_a_layer_without_its_bytes_is_broken_and_named(world: World) -> None:
     registry = world.environment.registries[NAME]
-    _, index = index_of(world)
+    tag = registry.root / "repositories" / REPOSITORIES[NAME] / "latest"
+    index = json.loads(registry.blob(tag.read_text()).read_bytes())
     manifest = json.loads(registry.blob(index["manifests"][0]["digest"]).read_bytes())
     layer = manifest["layers"][0]
     registry.blob(layer["digest"]).write_bytes(b"")
@@ -42,15 +34,7 @@ def test_a_layer_without_its_bytes_is_broken_and_named(world: World) -> None:
 
 
 def test_an_image_lost_for_a_platform_that_no_node_has_is_a_remark(world: World) -> None:
-    registry = world.environment.registries[NAME]
-    _, index = index_of(world)
-    lost = "sha256:" + "0" * 64
-    other = {"os": "linux", "architecture": "s390x"}
-    index["manifests"].append({**index["manifests"][0], "digest": lost, "platform": other})
-    text = json.dumps(index).encode()
-    digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-    registry.blob(digest).write_bytes(text)
-    (registry.root / "repositories" / REPOSITORIES[NAME] / "latest").write_text(digest)
+    (lost,) = world.environment.break_image(NAME, "latest", OTHER_ARCHITECTURE)
     found = state_of(world)
     assert (found["state"], found["missing"]) == ("serves", [lost])
     assert f"lost, but not needed for linux/{ARCHITECTURE}: HTTP 404 for {lost}" in found["detail"]

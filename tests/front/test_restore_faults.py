@@ -128,7 +128,7 @@ def test_a_registry_that_wants_a_login_comes_after_the_node_and_is_reported(worl
     ended = world.run("import", NODE)
     assert ended.status == 0, ended.stderr
     assert f"{forgejo} does not serve the image to {NODE} (refuses" in ended.stdout
-    assert f"A tag of {forgejo} means this tarball's image on {NODE} until" in ended.stdout
+    assert f"A tag of {forgejo} means this image on {NODE} until" in ended.stdout
     hosts = {site.parent.name: site.read_text() for site in sites(world)}
     assert f'[host."http://{forgejo}"]' not in hosts.pop(forgejo)
     ((private, text),) = hosts.items()

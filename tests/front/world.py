@@ -16,6 +16,7 @@ from breakglass.sandbox import image, machine_ids
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.environment import NODES, TAG, Environment
 from breakglass.sandbox.hosts import Host
+from breakglass.sandbox.parts import OWN_CLUSTER
 from breakglass.sandbox.ports import ADDRESS
 from tests.front.blocks import is_inert
 from tests.front.commands import Commands, Ended, Started
@@ -101,6 +102,7 @@ class World:
         self.end_responders()
         for name, host in self.environment.hosts.items():
             host.environ = self._environs[name]
+            host.login_seconds, host.banner = 0, ""
             for place in STORES:
                 shutil.rmtree(host.root / place, ignore_errors=True)
         for directory in (self.environment.vm_directory, self.environment.nas_directory):
@@ -123,6 +125,7 @@ class World:
                 node, internal_ip=ADDRESS, architecture=image.ARCHITECTURE
             )
             self.is_machine(node, node)
+        self.environment.use_cluster(OWN_CLUSTER)
         self.environment.config.write_bytes(self._first_config)
         self.environment.push(TAG)
 
@@ -144,7 +147,7 @@ class World:
             try:
                 yield api
             finally:
-                self.environment.api.kubeconfig(self.environment.kubeconfig)
+                self.environment.use_cluster(OWN_CLUSTER)
 
     def publish(self) -> None:
         """The VM and the NAS hold TAG, by a snapshot."""

@@ -214,8 +214,9 @@ class Cluster:
         pull_policy: str | None = None,
         node: str | None = None,
         command: tuple[str, ...] = ("/bin/sh", "-c", "exec sleep 3600"),
+        secret: str | None = None,
     ) -> None:
-        """Make a pod; without `node` the scheduler chooses."""
+        """Make a pod; without `node` the scheduler chooses. `secret`: its only imagePullSecret."""
         container: dict[str, Any] = {"name": "main", "image": image, "command": list(command)}
         if pull_policy:
             container["imagePullPolicy"] = pull_policy
@@ -228,6 +229,8 @@ class Cluster:
             "terminationGracePeriodSeconds": 0,
             "restartPolicy": "Never",
         }
+        if secret:
+            spec["imagePullSecrets"] = [{"name": secret}]
         if node:
             spec["nodeSelector"] = {"kubernetes.io/hostname": node}
             spec["tolerations"] = [

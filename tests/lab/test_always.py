@@ -24,6 +24,7 @@ from .answering import (
 from .cluster import Pod
 from .cri import Cri, PullFailed
 from .environment import Environment
+from .faults.rows import row
 from .images import PAUSE, small_bundle
 from .registry import INDEX, MANIFEST, Registry
 from .roles import WORKERS
@@ -160,6 +161,12 @@ def break_index(registry: Registry) -> str:
     return child
 
 
+@row(
+    "import",
+    "forgejo serves an index whose child is gone",
+    "the digest is named; pods with `Always` start with the tarball's image",
+    exit_code=0,
+)
 @pytest.mark.parametrize(
     "node", ["k8s-node1", pytest.param("k8s-node2", marks=pytest.mark.thorough)]
 )

@@ -2,6 +2,7 @@
 
 from .environment import Environment
 from .faults.arrangements import fetched, published
+from .faults.rows import row
 from .roles import MASTER, WORKERS
 from .runs import run, stop_registries
 
@@ -9,6 +10,12 @@ NODE = "k8s-node1"
 TAINT = "node-role.kubernetes.io/control-plane"
 
 
+@row(
+    "recover",
+    "only the control plane is not cordoned, and it has the taint of kubeadm",
+    "refused: the taint is named, no node is cordoned; `--anyway` is named",
+    exit_code=3,
+)
 def test_the_control_plane_is_never_chosen_though_no_other_node_fits(fresh: Environment) -> None:
     published(fresh)
     stop_registries(fresh)
@@ -26,6 +33,12 @@ def test_the_control_plane_is_never_chosen_though_no_other_node_fits(fresh: Envi
     }
 
 
+@row(
+    "import",
+    "an import would fill containerd's disk so far that kubelet deletes images",
+    "refused; with room again it works",
+    exit_code=3,
+)
 def test_an_import_that_would_make_kubelet_delete_images_is_refused(fresh: Environment) -> None:
     fetched(fresh, NODE)
     with fresh.nodes[NODE].room("data", free_megabytes=2):

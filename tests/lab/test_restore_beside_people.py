@@ -2,6 +2,7 @@
 
 from .environment import Environment
 from .faults.arrangements import held
+from .faults.rows import row
 from .runs import run
 
 PIN, RESTORE = ("pin", "k8s-node1", "--yes"), ("restore", "--yes")
@@ -16,6 +17,12 @@ def cordoned(environment: Environment) -> set[str]:
     }
 
 
+@row(
+    "restore",
+    "a person has uncordoned a node since the pin, and cordoned it again",
+    "the node stays cordoned and is named",
+    exit_code=0,
+)
 def test_a_node_that_a_person_has_cordoned_again_since_the_pin_stays_cordoned(
     fresh: Environment,
 ) -> None:
@@ -29,6 +36,12 @@ def test_a_node_that_a_person_has_cordoned_again_since_the_pin_stays_cordoned(
     fresh.cluster.uncordon(NODE)
 
 
+@row(
+    "restore",
+    "a person has removed the annotation of the pin",
+    "the node is uncordoned; or named with the command, if only pods of DaemonSets are left on it",
+    exit_code=0,
+)
 def test_a_cordon_whose_annotation_a_person_has_removed_is_undone_or_named(
     fresh: Environment,
 ) -> None:

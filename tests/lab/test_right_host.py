@@ -6,11 +6,18 @@ import pytest
 
 from .answering import outage
 from .environment import Environment
+from .faults.rows import row
 from .runs import run
 
 NODE, OTHER = "k8s-node1", "k8s-node3"
 
 
+@row(
+    "fetch, import, pin and recover",
+    "the kubeconfig means another cluster with the same node names",
+    "refused: context and server are named, neither cluster is changed",
+    exit_code=3,
+)
 @pytest.mark.parametrize(
     "argv", [("fetch", NODE), ("import", NODE), ("pin", NODE, "--yes"), ("recover", "--yes")]
 )
@@ -32,6 +39,12 @@ def test_another_cluster_with_the_same_node_names_is_left_alone(
     assert refused.reported["cluster"]["server"] in refused.error["message"]
 
 
+@row(
+    "fetch, import and drill",
+    "nodes.hosts gives a node the address of another one",
+    "refused: the node that answers there is named, nothing is changed",
+    exit_code=3,
+)
 def test_an_address_of_another_node_is_refused_before_anything_is_changed(
     fresh: Environment,
 ) -> None:
@@ -46,6 +59,12 @@ def test_an_address_of_another_node_is_refused_before_anything_is_changed(
     assert fresh.listing() == before
 
 
+@row(
+    "import",
+    "the node was rebooted, and kubelet has not reported the new boot ID yet",
+    "refused with this reason; once kubelet has reported it, the same command works",
+    exit_code=3,
+)
 def test_a_reboot_is_reported_until_kubelet_has_reported_it(fresh: Environment) -> None:
     outage(fresh, NODE)
     node = fresh.nodes[NODE]

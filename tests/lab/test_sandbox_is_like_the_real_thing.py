@@ -178,7 +178,7 @@ def test_a_node_of_the_sandbox_says_of_itself_what_a_kubelet_says(fresh: Environ
 # The registry
 
 IMAGE = image.build("the sandbox beside the real thing")
-(CHILD,) = IMAGE.children
+CHILD, _ = IMAGE.children
 LAYER = json.loads(IMAGE.blobs[CHILD])["layers"][-1]["digest"]
 ABSENT = ("sha256:" + "0" * 64, "sha512:" + "0" * 128)
 TAG = "0a1b2c3d"
@@ -221,9 +221,10 @@ DAMAGES: dict[str, Callable[[Blob], object]] = {
 
 def push(registry: Registry) -> None:
     for digest, content in IMAGE.blobs.items():
-        if digest not in (IMAGE.index, CHILD):
+        if digest not in (IMAGE.index, *IMAGE.children):
             registry.put_blob(content)
-    registry.put_manifest(IMAGE.blobs[CHILD])
+    for child in IMAGE.children:
+        registry.put_manifest(IMAGE.blobs[child])
     registry.put_manifest(IMAGE.blobs[IMAGE.index], TAG)
 
 

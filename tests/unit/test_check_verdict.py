@@ -217,6 +217,18 @@ BY_HAND = ("breakglass fetch k8s-node1", "breakglass import k8s-node1")
         ),
         ((GONE, GONE), NO_TARBALL, "push the image again (runbook.md, 7)", STATUS),
         (
+            (GONE, GONE),
+            replace(NO_TARBALL, whole=("k8s-node2", "k8s-node3")),
+            "containerd on k8s-node2, k8s-node3 has the image:",
+            RECOVER,
+        ),
+        (
+            (GONE, GONE),
+            replace(NO_TARBALL, whole=("k8s-node2",), tag="0a1b2c3d"),
+            "no tarball was found",
+            ("breakglass recover --tag 0a1b2c3d",),
+        ),
+        (
             (BROKEN, GONE),
             replace(NO_TARBALL, lost=("synology",)),
             "synology may have one: bring it back",

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from breakglass.observe.containerd_config import DEFAULT_PATH, ConfigPath, choose, config_path
+from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_config import (
+    BY_DEFAULT,
+    DEFAULT_PATH,
+    ConfigPath,
+    Unpacking,
+    choose,
+    config_path,
+    unpacking,
+)
 from breakglass.remote.running import Process, option, path_option
 from breakglass.remote.taken.containerd import containerd, newer_file
 
@@ -193,3 +202,45 @@ def test_a_drop_in_that_was_changed_or_removed_after_the_start_is_named(tmp_path
     (tmp_path / "other.toml").write_text("")
     assert newer_file(file, text, now - 50) == str(tmp_path / "other.toml")
     assert newer_file(file, "", now - 200) == str(file)
+
+
+CRI_1 = '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "expected"),
+    [
+        (CRI_1.format("overlayfs"), "1.7.24", BY_DEFAULT),
+        (CRI_1.format("zfs"), "1.6.20", Unpacking("zfs")),
+        (CRI_1.format("btrfs"), "1.7.24", Unpacking("btrfs", has_local=True)),
+        (CRI_1.format("stargz"), "", Unpacking("stargz", has_local=True)),
+        (IMAGES.format('snapshotter = "native"'), "2.4.2", Unpacking("native", has_local=True)),
+        (IMAGES.format('snapshotter = "overlayfs"'), "2.4.2", BY_DEFAULT),
+        # Not set, not known, or no name of a snapshotter: as ctr does it by itself.
+        ("version = 3\n", "2.4.2", BY_DEFAULT),
+        ("", "2.4.2", BY_DEFAULT),
+        ("no TOML", "2.4.2", BY_DEFAULT),
+        (CRI_1.format("--all"), "1.7.24", BY_DEFAULT),
+        (IMAGES.format("snapshotter = 5"), "2.4.2", BY_DEFAULT),
+        ('[plugins."io.containerd.grpc.v1.cri"]\ncontainerd = 5\n', "1.7.24", BY_DEFAULT),
+    ],
+)
+def test_the_snapshotter_is_that_of_the_cri_plugin_in_either_version_of_the_configuration(
+    text: str, version: str, expected: Unpacking
+) -> None:
+    assert unpacking(text, version) == expected
+
+
+def test_ctr_is_called_with_the_snapshotter_only_where_it_would_take_another_one() -> None:
+    def lines(unpacking: Unpacking) -> list[str]:
+        ctr = Ctr(("k3s", "ctr"), "k8s.io", unpacking)
+        return [" ".join(line[4:]) for line in (ctr.line_of_import, ctr.line_of_check(("a:1",)))]
+
+    assert lines(BY_DEFAULT) == ["images import -", "images check name==a:1"]
+    with_zfs = "images check --snapshotter zfs name==a:1"
+    assert lines(Unpacking("zfs")) == ["images import --snapshotter zfs -", with_zfs]
+    # The transfer service of containerd 2 does not unpack for it.
+    assert lines(Unpacking("zfs", has_local=True)) == [
+        "images import --local --snapshotter zfs -",
+        with_zfs,
+    ]

@@ -23,6 +23,23 @@ def test_one_that_hangs_has_no_answer_and_the_others_have_theirs() -> None:
     for_ever.set()
 
 
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_where_no_more_threads_may_be_started_those_that_run_ask_everything(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    start, left = threading.Thread.start, [allowed]
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "together":
+            if not left[0]:
+                raise RuntimeError("can't start new thread")
+            left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert together([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+
+
 def test_no_more_are_asked_at_once_than_was_said() -> None:
     running, most, lock = 0, 0, threading.Lock()
 

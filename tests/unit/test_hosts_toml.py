@@ -1,6 +1,4 @@
-"""hosts.toml composed: what the file says is kept, ours comes last (or first), and the lines on the
-node give the very text that was composed.
-"""
+"""hosts.toml: what is kept, and where the node's own line goes."""
 
 import json
 import tomllib
@@ -11,17 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from breakglass.commands.hosts_toml import Insertion, compose
-from breakglass.commands.hosts_toml_reading import default_server, endpoints, lists, registry_of
+from breakglass.commands.hosts_toml_reading import endpoints
 from breakglass.errors import Refused
-from breakglass.observe.answering import MARK, Site
+from breakglass.observe.answering import MARK
+from tests.unit.hosts_toml_texts import (
+    ADDRESS,
+    OURS,
+    REGISTRY,
+    SERVER,
+    composed,
+    inserted,
+    refused,
+    site,
+)
 from tests.unit.strategies import examples
 
-REGISTRY = "registry.example:5050"
-SERVER = f"https://{REGISTRY}"
-CERTS = "/etc/containerd/certs.d"
-FILE = f"{CERTS}/{REGISTRY}/hosts.toml"
-ADDRESS = "http://127.0.0.1:4000"
-OURS = {"capabilities": ["pull", "resolve"]}
 SETTINGS = {
     "ca": some.sampled_from(["ca.crt", "/etc/ca.crt", ["/etc/a.crt", "b.crt"]]),
     "client": some.sampled_from(
@@ -38,6 +40,8 @@ SETTINGS = {
     "capabilities": some.sampled_from([["pull"], ["pull", "resolve"], ["resolve", "push", "pull"]]),
     "override_path": some.booleans(),
 }
+
+
 HOSTS = [
     "https://mirror.example",
     "http://10.0.0.1:5000/v2/cache",
@@ -46,33 +50,6 @@ HOSTS = [
     "https://other.example/v2",
     SERVER,
 ]
-
-
-def site(text: str | None = None, **more: Any) -> Site:
-    return Site(more.pop("registry", REGISTRY), more.pop("file", FILE), text=text, **more)
-
-
-def composed(text: str | None, *, first: bool = False, **more: Any) -> dict[str, Any]:
-    where = site(text, **more)
-    return tomllib.loads(compose(where, text, address=ADDRESS, first=first).text)
-
-
-def refused(text: str | None, *, first: bool = False, **more: Any) -> str:
-    where = site(text, **more)
-    with pytest.raises(Refused) as caught:
-        compose(where, text, address=ADDRESS, first=first)
-    assert "without serving the image locally" in caught.value.next_step.advice
-    assert caught.value.message.startswith(FILE)
-    return f"{caught.value.message}; {caught.value.next_step}"
-
-
-def inserted(insertion: Insertion) -> str:
-    """What `taken insert` makes of it (tests of that script stand beside this file)."""
-    lines = (insertion.base or "").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    at = len(lines) if insertion.before == "end" else int(insertion.before) - 1
-    return "".join(f"{line}\n" for line in [*lines[:at], *insertion.lines, *lines[at:]])
 
 
 # Any file of the usual form
@@ -407,217 +384,3 @@ def test_a_default_hosts_toml_that_now_has_relative_paths_does_not_replace_our_f
     where = site(f"{MARK}\n", default='ca = "ca.crt"\n')
     with pytest.raises(Refused, match="relative paths"):
         compose(where, None, address=ADDRESS, first=False)
-
-
-# Refused
-
-
-@pytest.mark.parametrize(
-    "text", ["server = \n", "\ufeffserver = 'x'\n", "a\rb", "[host.'x']\n[host.'x']\n", "\0"]
-)
-def test_a_file_that_is_no_toml_is_refused_and_not_repaired(text: str) -> None:
-    assert "no TOML" in refused(text)
-
-
-@pytest.mark.parametrize("text", ["host = 'x'\n", "host = ['x']\n", "[[host]]\n", "host = 5\n"])
-def test_a_host_that_is_no_table_is_refused(text: str) -> None:
-    assert "no table" in refused(text)
-
-
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize(
-    "text",
-    [
-        'host = { "https://m.example" = { capabilities = ["pull"] } }\n',
-        '[[host."https://m.example"]]\n',
-        f'[host]\n"{ADDRESS}" = {{ skip_verify = true }}\n',
-        f'[host."{ADDRESS}"]\n',
-        "[host]\nx = 1\n",
-    ],
-)
-def test_hosts_in_a_form_that_nothing_can_be_added_to_are_refused(text: str, first: bool) -> None:
-    assert refused(text, first=first)
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "ca = 1979-05-27",
-        "client = [[1979-05-27T07:32:00Z]]",
-        "skip_verify = nan",
-        "override_path = 07:32:00",
-        "capabilities = [1979-05-27]",
-        "header = 5",
-    ],
-)
-def test_a_setting_of_a_kind_that_containerd_does_not_know_is_refused_or_kept_but_no_bug(
-    setting: str,
-) -> None:
-    text = f"server = 'https://registry.example'\n{setting}\n"
-    try:
-        made = composed(text)
-    except Refused:
-        return
-    assert made.items() >= tomllib.loads(text).items() or "nan" in setting
-
-
-@pytest.mark.parametrize("control", ["\\u0001", "\\n", "\\u2028", "\\U0001F600", '\\"', "\\\\"])
-def test_a_text_with_any_character_in_it_is_copied_as_it_is(control: str) -> None:
-    text = f'server = "https://registry.example"\nca = "/etc/{control}.crt"\n'
-    assert composed(text)["host"]["https://registry.example"]["ca"] == tomllib.loads(text)["ca"]
-
-
-# Which server
-
-
-@pytest.mark.parametrize(
-    ("registry", "server"),
-    [
-        ("registry.example", "https://registry.example"),
-        ("registry.example:5050", "https://registry.example:5050"),
-        ("docker.io", "https://registry-1.docker.io"),
-        ("localhost", "https://localhost"),
-        ("localhost:5000", "http://localhost:5000"),
-        ("localhost:443", "https://localhost:443"),
-        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("127.1.2.3:80", "http://127.1.2.3:80"),
-        ("127.0.0.1:443", "https://127.0.0.1:443"),
-        ("127.0.0.1", "https://127.0.0.1"),
-        ("[::1]:5000", "http://[::1]:5000"),
-        ("[::1]", "https://[::1]"),
-        ("[fd00::5]:5000", "https://[fd00::5]:5000"),
-        ("[fd00::5]", "https://[fd00::5]"),
-        ("localhost.example:5000", "https://localhost.example:5000"),
-    ],
-)
-def test_without_a_server_containerd_goes_to_the_registry_itself(
-    registry: str, server: str
-) -> None:
-    assert default_server(registry) == server
-    made = compose(site(registry=registry), None, address=ADDRESS, first=False).text
-    assert list(tomllib.loads(made)["host"]) == [server, ADDRESS]
-    assert [each["url"] for each in endpoints(site(registry=registry), None)] == [server]
-
-
-@pytest.mark.parametrize(
-    ("reference", "registry"),
-    [
-        ("registry.example:5050/infra-ci:latest", "registry.example:5050"),
-        ("docker.io/library/debian:12", "docker.io"),
-        ("[::1]:5000/x:y", "[::1]:5000"),
-        ("localhost/x:y", "localhost"),
-    ],
-)
-def test_the_directory_of_a_registry_is_named_as_containerd_names_it(
-    reference: str, registry: str
-) -> None:
-    assert registry_of(reference) == registry
-
-
-# Who is asked
-
-
-PLAIN = {"override_path": False, "ca": [], "client": [], "skip_verify": False}
-
-
-def test_every_host_is_asked_in_order_with_its_own_tls_settings_and_the_server_last() -> None:
-    text = """
-server = "registry.example"
-ca = "ca.crt"
-[host."https://one.example/v2/cache"]
-  override_path = true
-  ca = ["/etc/one.crt", "two.crt"]
-[host."two.example"]
-  skip_verify = true
-  client = [["a.cert", "/etc/a.key"], ["/etc/b.cert", "b.key"]]
-[host."http://three.example"]
-  client = ["x.pem", "/etc/y.pem"]
-[host."http://four.example"]
-  client = "z.pem"
-"""
-    at = f"{CERTS}/{REGISTRY}"
-    assert endpoints(site(text), text) == [
-        {
-            **PLAIN,
-            "url": "https://one.example/v2/cache",
-            "override_path": True,
-            "ca": ["/etc/one.crt", f"{at}/two.crt"],
-        },
-        {
-            **PLAIN,
-            "url": "https://two.example",
-            "skip_verify": True,
-            "client": [[f"{at}/a.cert", "/etc/a.key"], ["/etc/b.cert", f"{at}/b.key"]],
-        },
-        {**PLAIN, "url": "http://three.example", "client": [[f"{at}/x.pem"], ["/etc/y.pem"]]},
-        {**PLAIN, "url": "http://four.example", "client": [[f"{at}/z.pem"]]},
-        {**PLAIN, "url": "https://registry.example", "ca": [f"{at}/ca.crt"]},
-    ]
-
-
-def test_without_a_hosts_toml_the_registry_is_asked_with_the_certificates_that_lie_there() -> None:
-    for text in (None, ""):
-        assert endpoints(
-            site(text, ca=("/c/ca.crt",), client=(("/c/a.cert", "/c/a.key"),)), text
-        ) == [{**PLAIN, "url": SERVER, "ca": ["/c/ca.crt"], "client": [["/c/a.cert", "/c/a.key"]]}]
-
-
-def test_with_our_own_file_in_place_those_are_asked_that_were_there_before_us() -> None:
-    mirror = '[host."https://mirror.example"]\n'
-    ours = compose(site(mirror), mirror, address=ADDRESS, first=False).text
-    assert [each["url"] for each in endpoints(site(ours), mirror)] == [
-        "https://mirror.example",
-        SERVER,
-    ]
-
-
-def test_who_asks_a_file_in_default_is_asked_by_its_hosts() -> None:
-    assert [
-        each["url"]
-        for each in endpoints(site(None, default='[host."https://mirror.example"]\n'), None)
-    ] == ["https://mirror.example", SERVER]
-
-
-@pytest.mark.parametrize("text", ["nonsense", "host = 5\n"])
-def test_nobody_is_asked_by_a_file_that_cannot_be_understood(text: str) -> None:
-    with pytest.raises(Refused):
-        endpoints(site(text), text)
-
-
-# Whether it lists us
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (f'[host."{ADDRESS}"]\n', True),
-        (f'# [host."{ADDRESS}"]\n', False),
-        ('[host."http://127.0.0.1:4001"]\n', False),
-        (f'server = "{ADDRESS}"\n', False),
-        ("nonsense", False),
-        ("host = 5\n", False),
-        ("", False),
-        (None, False),
-    ],
-)
-def test_a_file_lists_the_node_only_where_containerd_would_ask_it(
-    text: str | None, answer: bool
-) -> None:
-    assert lists(text, ADDRESS, first=False) is answer
-    assert lists(text, ADDRESS, first=True) is answer, "it is the only host of each"
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        (f'[host."{ADDRESS}"]\n[host."https://mirror.example"]\n', True),
-        (f'[host."https://mirror.example"]\n[host."{ADDRESS}"]\n', False),
-        (f'server = "{SERVER}"\n[host."{ADDRESS}"]\n', True),
-        (f'# [host."https://mirror.example"]\n[host."{ADDRESS}"]\n', True),
-    ],
-)
-def test_a_file_lists_the_node_first_only_where_no_other_host_comes_before_it(
-    text: str, answer: bool
-) -> None:
-    assert lists(text, ADDRESS, first=True) is answer
-    assert lists(text, ADDRESS, first=False)

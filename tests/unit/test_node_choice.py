@@ -23,8 +23,10 @@ def candidate(
     free_bytes: int = 10**12,
     disk: Disk | None = ROOMY,
     unread: BreakglassError | None = None,
+    whole: bool = False,
 ) -> Candidate:
-    return Candidate(api_node, unread or machine(NODE, free_bytes=free_bytes), has, image, disk)
+    found = unread or machine(NODE, free_bytes=free_bytes)
+    return Candidate(api_node, found, has, image, is_whole=whole, disk=disk)
 
 
 def chosen(*candidates: Candidate, command: str = "fetch", offered: Tarball | None = NEW) -> str:
@@ -58,6 +60,15 @@ def test_import_wants_a_node_with_the_tarball_and_pin_one_with_the_image() -> No
         chosen(candidate(node("a"), image=True), command="import")
     with pytest.raises(Refused, match="a: does not have the image"):
         chosen(candidate(node("a"), has=NEW), command="pin")
+
+
+@pytest.mark.parametrize("command", ["import", "recover"])
+def test_where_nobody_has_a_tarball_a_node_whose_image_is_whole_comes_first(command: str) -> None:
+    running, whole = candidate(node("a"), image=True), candidate(node("b"), whole=True)
+    why = chosen(running, whole, command=command, offered=None)
+    assert why.startswith(
+        "chose b: no tarball was found, and its containerd still has the image whole"
+    )
 
 
 SMALL, TIGHT = Disk(100_000, 23_000), Disk(100_000, 16_000)

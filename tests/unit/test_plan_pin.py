@@ -142,3 +142,29 @@ def test_pin_warns_of_what_reacts_to_a_cordon(image: str, warned: str) -> None:
     pods = (pod("one", image), pod("two", image, on="k8s-node2"))
     made = pin.plan(facts(*THREE, pods=pods), identity=IDENTITY, reason="")
     assert [warned in line for line in made.warnings] == ([True] if warned else [])
+
+
+OURS, THEIRS = "registry.example/infra-ci:1", "registry.example/other:1"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "count"),
+    [
+        ([], ""),
+        ([("k8s-node2", THEIRS)], "1 pod on k8s-node2 cannot pull"),
+        ([("k8s-node2", THEIRS), ("k8s-node2", "nginx")], "2 pods on k8s-node2 cannot pull"),
+        # The image itself is there by then, and other nodes have queues of their own.
+        ([("k8s-node2", OURS), ("k8s-node1", THEIRS), (None, THEIRS)], ""),
+    ],
+)
+def test_pin_warns_of_pulls_that_pods_of_the_image_would_wait_behind(
+    waiting: list[tuple[str | None, str]], count: str
+) -> None:
+    pods = tuple(
+        Pod("ci", f"apply-{number}", on, (image,), waiting_for_image=True)
+        for number, (on, image) in enumerate(waiting)
+    )
+    known = facts(*THREE, pods=pods, repositories=frozenset({"registry.example/infra-ci"}))
+    made = pin.plan(known, identity=IDENTITY, reason="")
+    queued = [line for line in made.warnings if "serializeImagePulls" in line]
+    assert [line[: len(count)] for line in queued] == ([count] if count else [])

@@ -73,6 +73,24 @@ def test_a_first_snapshot_pulls_saves_with_verification_publishes_and_points_in_
     ]
 
 
+def test_where_the_digest_is_known_it_is_pulled_by_that_so_that_no_mirror_has_another_image() -> (
+    None
+):
+    digest = "sha256:" + "9" * 64
+    known = facts(published=replace(SERVED, digest=digest))
+    pulling = [line for line in lines(planned(known)) if "docker pull" in line or " tag " in line]
+    assert pulling == [
+        f"registry-vm$ docker pull {REPOSITORY}@{digest}",
+        f"registry-vm$ docker tag {REPOSITORY}@{digest} {REPOSITORY}:0a1b2c3d",
+    ]
+    error = explain(planned(known).steps[1], Result(1, b"", b"manifest unknown"), facts=known)
+    assert isinstance(error, Refused)
+    # The containerd store of docker would keep the image by its digest for ever.
+    store = replace(docker(), containerd_root="/var/lib/containerd")
+    made = lines(planned(replace(known, docker=store)))
+    assert any(f"docker pull {REPOSITORY}:0a1b2c3d" in line for line in made)
+
+
 def test_the_directory_is_made_before_its_lock_where_it_is_not_there() -> None:
     assert (
         lines(planned(facts(shelf=shelf(VM, present=False))))[0] == "registry-vm$ mkdir -p /shelf"

@@ -24,13 +24,12 @@ from tests.facts import (
     REPOSITORY,
     SETTINGS,
     VM,
-    docker,
     image_id,
     lines,
-    machine,
     shelf,
     tarball,
 )
+from tests.unit import test_plan_snapshot
 
 NOW = IDENTITY.at
 """2026-04-19T03:00:00Z"""
@@ -39,16 +38,7 @@ PLUGIN = "docker.io/woodpeckerci/plugin-git:2.5"
 
 
 def facts(*tarballs: Tarball, tag: str = "new", latest: str | None = None, **more: object) -> Facts:
-    known = Facts(
-        VM,
-        machine(VM),
-        docker(),
-        shelf(VM, tarballs, latest=latest),
-        tag,
-        ((f"{REPOSITORY}:{tag}", ImageId(State.SERVES, image_id("a"))),),
-        None,
-        {},
-    )
+    known = test_plan_snapshot.facts(tag=tag, shelf=shelf(VM, tarballs, latest=latest))
     return replace(known, **more)  # type: ignore[arg-type]
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from breakglass.commands.answering_facts import Answers
-from breakglass.commands.pull_again import Again, pulls_again, spellings_of
-from breakglass.commands.verdict import Cluster, verdict
+from breakglass.commands.pull_again import Again, PullAgain, pulls_again, spellings_of
+from breakglass.commands.verdict import Cluster, by_name, verdict
+from breakglass.commands.verdict_names import NameVerdict, judge, starting
 from breakglass.observe.answering import Taken
 from breakglass.observe.pull_records import (
     Credentials,
@@ -236,6 +237,46 @@ def test_a_node_that_does_not_say_leaves_the_verdict_open(result: Result) -> Non
 
 
 # The verdict
+
+
+@pytest.mark.parametrize(
+    ("pull", "answers", "if_not_present", "always", "only_with"),
+    [
+        # What kubelet pulls again does not start, unless the node serves the image locally.
+        (PullAgain(Again.NO), False, True, False, ()),
+        (PullAgain(Again.NO), True, True, True, ()),
+        (PullAgain(Again.YES), False, False, False, ()),
+        (PullAgain(Again.YES), True, True, True, ()),
+        (PullAgain(Again.SOME, ("secret ci/a", "secret ci/b")), False, True, False, ("a", "b")),
+        (PullAgain(Again.SOME, ("secret ci/a",)), True, True, True, ()),
+        # Without kubelet's records it is not known.
+        (PullAgain(Again.UNKNOWN), False, None, False, ()),
+        (PullAgain(Again.UNKNOWN), True, True, True, ()),
+    ],
+)
+def test_which_pods_start_under_a_name(
+    pull: PullAgain,
+    answers: bool,
+    if_not_present: bool | None,
+    always: bool,
+    only_with: tuple[str, ...],
+) -> None:
+    secrets = tuple(f"secret ci/{each}" for each in only_with)
+    assert judge(NAME, pull, answers=answers) == NameVerdict(NAME, if_not_present, always, secrets)
+
+
+def test_the_json_has_the_verdict_of_each_name_as_the_screen_has_it() -> None:
+    records = pulled({PRIVATE: SECRET})
+    found = by_name(imported(answers=WITHOUT), Cluster(NEW), records)
+    assert {each.name: (each.if_not_present, each.only_with) for each in found} == {
+        name: (True, SECRET.sources) if name.startswith(PRIVATE) else (False, ()) for name in NAMES
+    }
+    assert starting(found) == tuple(
+        line
+        for line in said(records, answers=WITHOUT)
+        if line.endswith("IfNotPresent, only pods with secret ci/regcred")
+    )
+
 
 WITHOUT = Answers(Taken(True, True, namespace="k8s.io"))
 

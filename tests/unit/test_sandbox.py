@@ -253,6 +253,21 @@ def test_openssh_refuses_a_host_whose_key_is_not_the_known_one(
     )
 
 
+def test_a_host_can_be_slow_to_let_a_client_in_and_print_before_each_command(
+    environment: Environment, client: Client
+) -> None:
+    host = environment.hosts["k8s-node2"]
+    begun = time.monotonic()
+    try:
+        environment.set("k8s-node2", "login", "1")
+        environment.set("k8s-node2", "banner", 'You have "new" mail; $(id)')
+        ended = client(environment, "k8s-node2", "cat; exit 3", b"text\n")
+    finally:
+        host.login_seconds, host.banner = 0, ""
+    assert ended == Ended(3, b'You have "new" mail; $(id)\ntext\n', b"")
+    assert time.monotonic() - begun > 1
+
+
 def test_its_configuration_is_valid_and_names_every_part(environment: Environment) -> None:
     loaded = config.load(environment.config)
     assert set(loaded.nodes.hosts) == set(NODES)

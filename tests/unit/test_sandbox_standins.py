@@ -15,7 +15,7 @@ import pytest
 
 from breakglass import config
 from breakglass.sandbox.environment import TAG, Environment, raise_environment
-from breakglass.sandbox.image import build
+from breakglass.sandbox.image import INDEX, build
 from tests.unit.sandbox_client import Ended, bring_up, with_paramiko
 
 VM, NODE = "registry-vm", "k8s-node1"
@@ -34,6 +34,7 @@ def environment(shared: Environment) -> Iterator[Environment]:
     bring_up(shared)
     for name in (VM, NODE):
         shutil.rmtree(shared.hosts[name].root / "var/lib", ignore_errors=True)
+    (shared.hosts[NODE].root / "etc/containerd/snapshotter").unlink(missing_ok=True)
     shared.push(TAG)
 
 
@@ -151,6 +152,22 @@ def test_docker_says_manifest_unknown_for_a_missing_tag_and_for_a_lost_child_ali
     assert (ended.status, b"manifest unknown" in ended.stderr) == (1, True)
 
 
+def test_a_pull_by_digest_is_tagged_by_hand_and_goes_with_its_last_tag(
+    environment: Environment,
+) -> None:
+    name = image_name(environment)
+    built = build(f"infra-ci {TAG}\n")
+    by_digest = f"{name}@{built.index}"
+    assert with_paramiko(environment, VM, f"docker tag {by_digest} {name}:new").status == 1
+    tagging = f"docker pull {by_digest} && docker tag {by_digest} {name}:new"
+    assert with_paramiko(environment, VM, tagging).status == 0
+    inspect = f"docker image inspect --format '{{{{.Id}}}}' {name}:new"
+    image_id = with_paramiko(environment, VM, inspect).stdout.decode().strip()
+    assert image_id == built.image_id
+    removed = with_paramiko(environment, VM, f"docker image rm {name}:new").stdout.decode()
+    assert removed.splitlines() == [f"Untagged: {name}:new", f"Untagged: {by_digest}"]
+
+
 def test_docker_knows_no_image_that_was_not_pulled(environment: Environment) -> None:
     name = image_name(environment)
     assert with_paramiko(environment, VM, f"docker image inspect {name}:other").status == 1
@@ -165,7 +182,7 @@ def test_docker_knows_no_image_that_was_not_pulled(environment: Environment) -> 
         (VM, "docker info --format '{{range .Plugins}}x{{end}}'", "{{range .Plugins}}"),
         (VM, "docker pull debian", "debian"),
         (NODE, "ctr -n k8s.io images import --all-platforms -", "--all-platforms"),
-        (NODE, "ctr -n k8s.io images pull x", "images pull"),
+        (NODE, "ctr -n k8s.io images pull x", "x"),
         (NODE, "ctr -n k8s.io images ls labels.x==y", "labels.x==y"),
         (NODE, "ctr --debug images ls", "--debug"),
         (NODE, "containerd config default", "config default"),
@@ -340,3 +357,40 @@ def test_imports_at_the_same_time_lose_no_name(environment: Environment) -> None
 def test_containerd_names_the_directory_that_the_configuration_names(shared: Environment) -> None:
     dump = with_paramiko(shared, NODE, "sudo -n containerd config dump").stdout.decode()
     assert f'config_path = "{config.load(shared.config).nodes.registry_config}"' in dump
+
+
+def test_a_pull_keeps_the_registrys_manifest_and_is_unpacked(environment: Environment) -> None:
+    name = f"{image_name(environment)}:{TAG}"
+    built = build(f"infra-ci {TAG}\n")
+    assert ctr(environment, f"images pull --plain-http {name}").status == 0
+    row = ctr(environment, f"images ls name=={name}").stdout.decode().splitlines()[1].split()
+    assert row[1:3] == [INDEX, built.index]
+    check = ctr(environment, f"images check name=={name}").stdout.decode().splitlines()[1]
+    assert (" complete (4/4) " in check, check.split()[-1]) == (True, "true")
+    layer = json.loads(ctr(environment, f"content get {built.children[0]}").stdout)["layers"][0]
+    assert ctr(environment, f"content rm {layer['digest']}").status == 0
+    check = ctr(environment, f"images check name=={name}").stdout.decode().splitlines()[1]
+    assert (" incomplete (3/4) " in check, check.split()[-1]) == (True, "true")
+
+
+def test_what_another_snapshotter_has_unpacked_is_not_unpacked_for_the_first(
+    environment: Environment,
+) -> None:
+    archive, name = saved(environment), f"{image_name(environment)}:{TAG}"
+    etc = environment.hosts[NODE].root / "etc/containerd"
+    etc.mkdir(parents=True, exist_ok=True)
+    (etc / "snapshotter").write_text("zfs\n")
+
+    def unpacked(*options: str) -> str:
+        line = " ".join(("images check", *options, f"name=={name}"))
+        return ctr(environment, line).stdout.decode().split()[-1]
+
+    # The transfer service does not know that snapshotter.
+    assert ctr(environment, "images import --snapshotter zfs -", archive).status == 0
+    assert (unpacked(), unpacked("--snapshotter zfs")) == ("false", "false")
+    assert ctr(environment, "images import -", archive).status == 0
+    assert (unpacked(), unpacked("--snapshotter zfs")) == ("true", "false")
+    assert ctr(environment, "images import --local --snapshotter zfs -", archive).status == 0
+    assert (unpacked(), unpacked("--snapshotter zfs")) == ("true", "true")
+    ended = ctr(environment, "images check --snapshotter btrfs")
+    assert (ended.status, b"not loaded" in ended.stderr) == (1, True)

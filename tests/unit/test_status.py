@@ -715,6 +715,14 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
             ["n has the image:", "breakglass pin n"],
         ),
         (
+            replace(
+                NOT_PINNED,
+                sources=(gone(VM), gone(NAS)),
+                nodes=(replace(seen("m"), is_whole=False), replace(seen("n"), is_whole=True)),
+            ),
+            "containerd on n has the image whole: breakglass import n",
+        ),
+        (
             replace(NOT_PINNED, sources=(gone(VM), source(NAS, [])), nodes=(seen("n"),)),
             (
                 [
@@ -1014,6 +1022,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
             "should_answer": False,
             "edited": [],
             "unfit": [],
+            "whole": None,
+            "verdicts": [],
         },
     }
     assert (

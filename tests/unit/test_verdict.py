@@ -105,7 +105,7 @@ def test_the_whole_verdict_of_a_node_that_answers_pulls_and_keeps_the_image() ->
             f"{PRIVATE}. After a reboot of the node: breakglass import k8s-node1"
         ),
         (
-            f"A tag of {FORGEJO} and {PRIVATE} means this tarball's image on k8s-node1 until "
+            f"A tag of {FORGEJO} and {PRIVATE} means this image on k8s-node1 until "
             f"breakglass restore, also when the registry is back."
         ),
         "By digest no pod starts: docker save changes the manifest's digest.",
@@ -146,7 +146,7 @@ def test_a_registry_that_does_not_serve_comes_after_the_node_until_restore() -> 
     )
     assert f": before {PRIVATE}, after {FORGEJO}, which serves the image now." in promise
     assert means == (
-        f"A tag of {PRIVATE} means this tarball's image on k8s-node1 until breakglass restore, "
+        f"A tag of {PRIVATE} means this image on k8s-node1 until breakglass restore, "
         f"also when the registry is back."
     )
 

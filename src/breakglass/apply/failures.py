@@ -16,6 +16,7 @@ from breakglass.errors import (
     worst,
 )
 from breakglass.observe.containerd import Ctr, read_checks, read_image_id, read_targets
+from breakglass.observe.containerd_config import Unpacking
 from breakglass.plan import Confirm, Copy, Host, Run, Step
 from breakglass.ports import NO_ROOM, Reads, Result, said
 from breakglass.text import inert
@@ -45,7 +46,7 @@ def check_copy(step: Copy, source: Result, sink: Result) -> None:
 
 def confirm(step: Confirm, hosts: Reads) -> None:
     """Read back what an import has left in containerd. Raises Failed or Integrity."""
-    host, ctr = step.host, Ctr(step.ctr, step.namespace)
+    host, ctr = step.host, Ctr(step.ctr, step.namespace, Unpacking(step.snapshotter))
     target = read_targets(hosts, host, ctr).get(step.reference)
     if target is None:
         raise Failed(
@@ -65,9 +66,10 @@ def confirm(step: Confirm, hosts: Reads) -> None:
         )
     unpacked, _ = read_checks(hosts, host, ctr, (step.reference,))
     if step.reference not in unpacked:
-        check = host.by_hand(*ctr.line("images", "check", f"name=={step.reference}"))
+        check = host.by_hand(*ctr.line_of_check((step.reference,)))
         raise Integrity(
-            f"{host}: {step.reference} is the recorded image, but containerd has not unpacked it",
+            f"{host}: {step.reference} is the recorded image, but containerd has not unpacked it"
+            f"{f' with {step.snapshotter}' if step.snapshotter else ''}",
             next_step=look_first(check),
         )
 

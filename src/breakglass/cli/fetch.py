@@ -8,6 +8,7 @@ from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import fetch, fetch_facts
+from breakglass.commands.adoption import instead_of_fetch
 from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
 from breakglass.commands.target import Target
@@ -44,7 +45,12 @@ def _work(
         known=choice.sources,
         machine=choice.machine,
     )
-    after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
+    try:
+        after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
+    except BreakglassError as error:
+        raise instead_of_fetch(
+            session.environment, known, tag=wanted, error=error, command="import"
+        ) from error.__cause__
     if not session.outcome.dry_run:
         session.say_next(then(f"breakglass import {after.node}"))
     return fetch.result(after, option, tag=wanted)

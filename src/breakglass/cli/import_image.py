@@ -3,7 +3,7 @@
 from breakglass.cli.names import checked_tag, chosen
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
-from breakglass.commands import import_facts, import_image, import_mark, verdict
+from breakglass.commands import import_image, import_mark, verdict
 from breakglass.commands.target import Target
 from breakglass.errors import BreakglassError, then
 from breakglass.observe.machine import Machine
@@ -25,15 +25,15 @@ def _work(
     session: Session, *, node: str | None, tag: str, answer_pulls: bool | None
 ) -> import_image.ImportResult:
     wanted = checked_tag(tag)
-    choice = chosen(session, node, command="import")
+    choice = chosen(session, node, command="import", tag=wanted)
     target = choice.target
-    after = import_into(
+    result = import_into(
         session, target, tag=wanted, answer_pulls=answer_pulls, machine=choice.machine
     )
     _mark(session, target)
     if not session.outcome.dry_run:
-        session.say_next(then(f"breakglass pin {after.node}"))
-    return import_image.result(after)
+        session.say_next(then(f"breakglass pin {result.node}"))
+    return result
 
 
 def _mark(session: Session, target: Target) -> None:
@@ -58,17 +58,21 @@ def import_into(
     tag: str | None,
     answer_pulls: bool | None = None,
     machine: Machine | None = None,
-) -> import_facts.Facts:
+    searched: bool = False,
+) -> import_image.ImportResult:
     """Import, then print the verdict: which pods start on the node now. `machine`: the node's,
-    where it was read already.
+    where it was read already. `searched`: nobody else has a tarball.
     """
     environment = session.environment
     answers = environment.config.nodes.answer_pulls if answer_pulls is None else answer_pulls
-    job = import_image.job(environment, target, tag=tag, answer_pulls=answers, machine=machine)
+    job = import_image.job(
+        environment, target, tag=tag, answer_pulls=answers, machine=machine, searched=searched
+    )
     done = session.carry_out(job)
-    if not session.outcome.dry_run:
-        cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)
-        records = verdict.read_records(environment, done.facts, cluster)
-        for line in verdict.verdict(done.facts, cluster, before=done.before, records=records):
-            session.screen.show(line)
-    return done.facts
+    if session.outcome.dry_run:
+        return import_image.result(done.facts)
+    cluster = verdict.read_cluster(environment, target.host.name, nodes=target.nodes)
+    records = verdict.read_records(environment, done.facts, cluster)
+    for line in verdict.verdict(done.facts, cluster, before=done.before, records=records):
+        session.screen.show(line)
+    return import_image.result(done.facts, verdict.by_name(done.facts, cluster, records))

@@ -8,6 +8,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from breakglass.cli import completion, signals
 from breakglass.cli.app import app
 from breakglass.cli.arguments import before_dashes, command_of, typed_next
+from breakglass.cli.inherited import allow_open_files, drop_impossible_sizes
 from breakglass.cli.streams import prepare, write_last_words
 from breakglass.errors import BreakglassError, Failed, Interrupted, Next, Usage, then
 
@@ -34,10 +35,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Do what the arguments say; the exit code."""
+    drop_impossible_sizes(os.environ)
     if os.environ.get(completion.VARIABLE):
         return completion.answer(lambda: app([], standalone_mode=False, prog_name="breakglass"))
     words = before_dashes(arguments)
     try:
+        allow_open_files()
         if {"--show-completion", "--install-completion"} & set(words):
             completion.check_shell()
         with signals.handled():

@@ -12,13 +12,13 @@ def checked_tag(tag: str | None) -> str | None:
     return None if tag == "latest" else tag
 
 
-def chosen(session: Session, node: str | None, *, command: str) -> Chosen:
+def chosen(session: Session, node: str | None, *, command: str, tag: str | None = None) -> Chosen:
     """The node that was named, if it fits. If none was: the node that fits best, with the reason
     printed.
     """
     environment = session.environment
     if node is None:
-        choice = choose_for(environment, command=command)
+        choice = choose_for(environment, command=command, tag=tag)
         session.screen.show(choice.why)
         return choice
     check_node_name(node)

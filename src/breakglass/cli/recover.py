@@ -24,7 +24,8 @@ STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", 
 @dataclass(frozen=True)
 class RecoverResult:
     node: str
-    fetch: fetch.FetchResult
+    fetch: fetch.FetchResult | None
+    """None: nobody has a tarball, and the node's containerd has the image."""
     import_: import_image.ImportResult | None
     pin: pin.PinResult | None
     status: int | None
@@ -108,7 +109,8 @@ def _do(
 ) -> None:
     """The stages that change something."""
     with checklist.doing("fetch"):
-        fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+        if facts.option is not None:
+            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
     if command:
         run_and_restore(session, checklist, facts, tag=tag, command=command)
     else:
@@ -166,7 +168,7 @@ def _result(
     pinning = next(stage.plan for stage in stages if stage.name == "pin")
     return RecoverResult(
         node=facts.node.name,
-        fetch=fetch.result(facts.fetching, facts.option, tag=tag),
+        fetch=fetch.result(facts.fetching, facts.option, tag=tag) if facts.option else None,
         import_=import_image.result(facts.into) if facts.into else None,
         pin=pin.result(facts.pinning, pinning) if pinning else None,
         status=checklist.command_status,

@@ -37,7 +37,7 @@ def import_and_pin(
 ) -> tuple[Node, ...]:
     """The nodes as the pin has left them."""
     with checklist.doing("import"):
-        import_into(session, facts.target, tag=tag)
+        import_into(session, facts.target, tag=tag, searched=facts.option is None)
     with checklist.doing("pin"):
         done = pin_to(session, facts.target, reason=recover.REASON, yes=True)
     return done.facts.nodes

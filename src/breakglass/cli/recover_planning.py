@@ -65,7 +65,7 @@ def _looked(
 
     def choose() -> Chosen | BreakglassError:
         try:
-            return recover.choose(session.environment, node=node)
+            return recover.choose(session.environment, node=node, tag=tag)
         except BreakglassError as error:
             return error
 

@@ -48,8 +48,11 @@ def in_short(
         if isinstance(step, PatchNode)
     ]
     where = f" on cluster {cluster}" if cluster else ""
+    source = f"the image that {facts.node} has, under every name"
+    if facts.option is not None:
+        file, host = facts.option.tarball.file, facts.option.shelf.host
+        source = f"{file} from {host} to {facts.node}, into its containerd"
     return (
-        f"In short, {count} steps{where}: {facts.option.tarball.file} from "
-        f"{facts.option.shelf.host} to {facts.node}, into its containerd; cordoned: "
+        f"In short, {count} steps{where}: {source}; cordoned: "
         f"{', '.join(cordoned) or 'no node more'}."
     )

@@ -68,7 +68,8 @@ class Group(_Tidy, TyperGroup):
 class Command(_Tidy, TyperCommand):
     def __init__(self, name: str, **given: Any) -> None:
         # typer keeps the line ends of a docstring; only an empty line ends a paragraph.
-        paragraphs = inspect.cleandoc(given["help"]).split("\n\n")
+        # With `python -OO` there are no docstrings.
+        paragraphs = inspect.cleandoc(given["help"] or "").split("\n\n")
         text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         super().__init__(name, **given | {"help": text, "epilog": explain(name)})
 

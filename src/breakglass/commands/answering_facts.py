@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from breakglass.commands.environment import Environment
 from breakglass.commands.hosts_toml_reading import endpoints, registry_of
 from breakglass.errors import Refused
-from breakglass.observe.answering import Answering, Site, Taken, read_answering, read_taken
+from breakglass.observe.answering import (
+    Answering,
+    Site,
+    Taken,
+    read_answering,
+    read_taken,
+    read_unpacking,
+)
+from breakglass.observe.containerd_config import BY_DEFAULT, Unpacking
 from breakglass.observe.pulls import Pull, read_pulls
 from breakglass.plan import Host
 from breakglass.registry import State
@@ -18,6 +26,8 @@ class Answers:
     """None: the node is not to serve the image locally."""
     pulls: tuple[Pull, ...] = ()
     """What the registries do, asked from the node."""
+    unpacking: Unpacking = BY_DEFAULT
+    """How the CRI plugin unpacks images: read with what else its configuration says."""
 
     def why_first(self, registry: str) -> str:
         """Why the node comes before this registry in hosts.toml; empty: the registry has just
@@ -53,16 +63,20 @@ def read_answers(
     before; they are not asked again.
     """
     nodes = environment.config.nodes
-    if not wanted or not names:
-        return Answers(
-            read_taken(environment.hosts, host, nodes.directory, certs=nodes.registry_config)
+    directory, certs = nodes.directory, nodes.registry_config
+    if not names:
+        return Answers(read_taken(environment.hosts, host, directory, certs=certs))
+    if not wanted:
+        taken, unpacking = read_unpacking(
+            environment.hosts, host, directory, certs=certs, ctr=environment.ctr
         )
+        return Answers(taken, unpacking=unpacking)
     registries = tuple(dict.fromkeys(registry_of(name) for name in names))
     taken, answering = read_answering(
         environment.hosts,
         host,
-        nodes.directory,
-        certs=nodes.registry_config,
+        directory,
+        certs=certs,
         registries=registries,
         ctr=environment.ctr,
     )
@@ -75,7 +89,7 @@ def read_answers(
         ]
         answers = read_pulls(environment.hosts, host, questions)
         pulls = tuple(_second_opinion(environment, pull, architecture) for pull in answers)
-    return Answers(taken, answering, pulls)
+    return Answers(taken, answering, pulls, answering.unpacking)
 
 
 def original_text(site: Site, taken: Taken) -> str | None:

@@ -1,10 +1,12 @@
 """check: is this the right runbook? What the registries, the sources and the API server answer."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.cluster_name import ClusterName
+from breakglass.commands.adoption import nodes_with_image
 from breakglass.commands.check_advice import Elsewhere
 from breakglass.commands.check_asked import Asked, names
 from breakglass.commands.check_verdict import Verdict
@@ -18,6 +20,8 @@ from breakglass.registry import Found, State
 
 SECONDS = 8.5
 """What has not answered by then counts as unreached: the whole command answers within ten."""
+ALL_SECONDS = 9.7
+"""For the nodes too, where no source has a tarball."""
 LATE = f"no answer within {SECONDS:g} s"
 API = "API server"
 Answer = tuple[Asked, ...] | Shelf | list[str] | Unread
@@ -36,6 +40,8 @@ class Facts:
     """Why the list of nodes is not to be believed."""
     known_nodes: tuple[str, ...] = ()
     """Those of nodes.hosts."""
+    whole: tuple[str, ...] = ()
+    """Nodes whose containerd has the image whole, where no source has a tarball."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,12 @@ class CheckResult:
     starting: tuple[str, ...]
     """Names by which pods start, as far as the registries are concerned."""
     not_starting: tuple[str, ...]
+    whole: tuple[str, ...]
+    """Nodes whose containerd has the image whole, where no source has a tarball."""
 
 
 def observe(environment: Environment, *, tag: str) -> Facts:
+    began = time.monotonic()
     environment.note("asking the registries, the sources and the API server")
     questions: list[Callable[[], Answer]] = [
         partial(environment.source, host, directory) for host, directory in environment.sources
@@ -82,7 +91,7 @@ def observe(environment: Environment, *, tag: str) -> Facts:
     ]
     node_names = next((answer for answer in others if isinstance(answer, list)), None)
     cluster = environment.cluster_name()
-    return Facts(
+    facts = Facts(
         tag,
         registries if isinstance(registries, tuple) else unanswered(environment, LATE),
         tuple(answer for answer in others if isinstance(answer, Shelf)),
@@ -92,6 +101,18 @@ def observe(environment: Environment, *, tag: str) -> Facts:
         "" if node_names is None else doubt(node_names, environment.config.nodes.hosts, cluster),
         tuple(environment.config.nodes.hosts),
     )
+    left = ALL_SECONDS - (time.monotonic() - began)
+    return replace(facts, whole=_whole(environment, facts, seconds=left))
+
+
+def _whole(environment: Environment, facts: Facts, *, seconds: float) -> tuple[str, ...]:
+    """The nodes are asked only where nothing else helps."""
+    is_served = all(asked.serves for asked in facts.registries)
+    if is_served or facts.nodes is None or has_tarball(facts.shelves) or seconds <= 0:
+        return ()
+    asking = partial(nodes_with_image, environment, None, facts.tag)
+    (names,) = together([asking], seconds=seconds)
+    return names or ()
 
 
 def ask(environment: Environment, tag: str) -> tuple[Asked, ...]:
@@ -123,6 +144,8 @@ def elsewhere(facts: Facts) -> Elsewhere:
         has_tarball=has_tarball(facts.shelves),
         lost=tuple(unread.name for unread in facts.unread if unread.name != API),
         nodes=facts.known_nodes,
+        whole=facts.whole,
+        tag=facts.tag,
     )
 
 
@@ -196,6 +219,7 @@ def result(facts: Facts, verdict: Verdict) -> CheckResult:
         tuple(unread.name for unread in facts.unread),
         starting,
         failing,
+        facts.whole,
     )
 
 

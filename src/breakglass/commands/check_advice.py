@@ -26,6 +26,9 @@ class Elsewhere:
     """Sources that could not be read."""
     nodes: tuple[str, ...] = ()
     """Nodes that are known without the API server."""
+    whole: tuple[str, ...] = ()
+    """Nodes whose containerd has the image whole; asked only where no source has a tarball."""
+    tag: str = "latest"
 
 
 ALL_UP = Elsewhere()
@@ -86,6 +89,11 @@ def how_to_find_out(not_known: Sequence[Asked], again: str) -> tuple[str, ...]:
 
 
 def _runbook(elsewhere: Elsewhere) -> tuple[str, tuple[str, ...]]:
+    if not elsewhere.has_tarball and elsewhere.whole:
+        option = "" if elsewhere.tag == "latest" else f" --tag {elsewhere.tag}"
+        names = ", ".join(elsewhere.whole)
+        advice = f"no tarball was found, but containerd on {names} has the image:"
+        return advice, (f"{RECOVER}{option}",)
     if not elsewhere.has_tarball:
         if elsewhere.lost:
             lost = " or ".join(elsewhere.lost)

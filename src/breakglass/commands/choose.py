@@ -1,10 +1,12 @@
 """NODE of a command: the node that was named, or the node that fits best."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from breakglass.commands.adoption import is_whole
 from breakglass.commands.environment import Environment, Unread
+from breakglass.commands.fetch_options import designated
 from breakglass.commands.fitness import needs_of, refusal, unfit
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
@@ -19,6 +21,8 @@ from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf
 
+ADOPTING = ("import", "recover")
+"""Commands that take the image as a node has it, where nobody has a tarball."""
 SECONDS = 30.0
 """A node that hangs is not chosen, and does not delay the choice any longer."""
 
@@ -90,7 +94,11 @@ def _nodes_or_none(environment: Environment, command: str, node: str) -> tuple[N
 
 
 def choose_for(
-    environment: Environment, *, command: str, nodes: tuple[Node, ...] | None = None
+    environment: Environment,
+    *,
+    command: str,
+    nodes: tuple[Node, ...] | None = None,
+    tag: str | None = None,
 ) -> Chosen:
     """Asks the sources and all nodes at once. Raises Unreachable when the API is down. `nodes`: the
     cluster, where it was read already.
@@ -100,6 +108,7 @@ def choose_for(
         cluster = environment.cluster_name()
         raise Refused(doubt((), (), cluster), next_step=another_context(cluster))
     sources, candidates = _read(environment, nodes, command)
+    candidates = _with_whole_images(environment, sources, candidates, command=command, tag=tag)
     verified = [
         source.verified[0] for source in sources if isinstance(source, Shelf) and source.verified
     ]
@@ -179,6 +188,35 @@ def _read(
     return shelves, candidates
 
 
+def _with_whole_images(
+    environment: Environment,
+    sources: tuple[Shelf | Unread, ...],
+    candidates: tuple[Candidate, ...],
+    *,
+    command: str,
+    tag: str | None,
+) -> tuple[Candidate, ...]:
+    """Where nobody has a tarball: which nodes have the image whole. All of it is read there."""
+    shelves = [source for source in sources if isinstance(source, Shelf)]
+    has_tarball = any(
+        each.tarball and (tag is None or each.tarball.tag == tag) for each in candidates
+    )
+    if command not in ADOPTING or has_tarball or any(designated(each, tag) for each in shelves):
+        return candidates
+    environment.note("no tarball was found: looking for a node that has the image whole")
+    questions = [
+        partial(is_whole, environment, each.machine, tag)
+        if isinstance(each.machine, Machine) and "python3" in each.machine.commands
+        else lambda: False
+        for each in candidates
+    ]
+    answers = together(questions)
+    return tuple(
+        replace(each, is_whole=bool(answer))
+        for each, answer in zip(candidates, answers, strict=True)
+    )
+
+
 def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
     nodes = environment.config.nodes
     try:
@@ -192,4 +230,4 @@ def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, .
         disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     except BreakglassError as error:
         return Candidate(node, error)
-    return Candidate(node, machine, next(iter(shelf.verified), None), has_image, disk)
+    return Candidate(node, machine, next(iter(shelf.verified), None), has_image, disk=disk)

@@ -15,7 +15,7 @@ def load(shelf: Shelf, tarball: Tarball, ctr: Ctr, *, into: str) -> Run:
     path = shelf.path(tarball)
     return Run(
         shelf.host,
-        (("gzip", "-dc", path), ctr.line("images", "import", "-")),
+        (("gzip", "-dc", path), ctr.line_of_import),
         IMPORT_QUIET_SECONDS,
         total_bytes=tarball.size_bytes,
         watch=path,
@@ -31,5 +31,6 @@ def confirm(machine: Machine, ctr: Ctr, name: str, image_id: str) -> Confirm:
         name,
         image_id,
         machine.architecture,
+        ctr.unpacking.snapshotter,
         title=title("confirm", name),
     )

@@ -73,7 +73,7 @@ def observe(
         has_directory=False,
         namespace=None,
         disk=None,
-        ctr=Ctr(nodes.ctr, NAMESPACE),
+        ctr=Ctr(nodes.ctr, NAMESPACE, readings.unpacking),
         readings=readings,
     )
     return _with_containerd(environment, facts)

@@ -135,16 +135,21 @@ def with_nodes(environment: Environment, facts: Facts, *, via: str) -> Facts:
     """The same, with the other nodes as the last sources. A node that is not reached is none: why
     there is no tarball is said by the sources.
     """
-    places = other_nodes(environment, facts.node)
+    shelves = read_other_nodes(environment, facts.node)
+    logins = _logins(environment, facts.node, facts.machine, shelves, via)
+    return replace(facts, sources=(*facts.sources, *shelves), logins={**facts.logins, **logins})
+
+
+def read_other_nodes(environment: Environment, node: Host) -> tuple[Shelf, ...]:
+    """The directories of the other nodes that have a verified tarball."""
+    places = other_nodes(environment, node)
     if not places:
-        return facts
+        return ()
     environment.note(f"looking at the other nodes: {', '.join(host.name for host, _ in places)}")
     answers = together(
         [partial(_on_a_node, environment, *place) for place in places], seconds=NODES_SECONDS
     )
-    shelves = tuple(shelf for shelf in answers if shelf is not None and shelf.verified)
-    logins = _logins(environment, facts.node, facts.machine, shelves, via)
-    return replace(facts, sources=(*facts.sources, *shelves), logins={**facts.logins, **logins})
+    return tuple(shelf for shelf in answers if shelf is not None and shelf.verified)
 
 
 def read_sources(

@@ -1,7 +1,11 @@
 """Whether a node has the image under every name that pods use."""
 
+from dataclasses import replace
+from functools import partial
+
 from breakglass.commands.environment import Environment
-from breakglass.observe.containerd import read_containerd, read_targets
+from breakglass.observe.answering import read_unpacking
+from breakglass.observe.containerd import Containerd, read_containerd, read_targets
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Shelf
@@ -18,13 +22,7 @@ def missing_names(environment: Environment, machine: Machine, shelf: Shelf) -> t
     tarball = shelf.find(shelf.latest) if shelf.latest else None
     record = tarball.record if tarball else None
     names = _names(environment, machine.host, record)
-    containerd = read_containerd(
-        environment.hosts,
-        machine.host,
-        environment.ctr,
-        names=names,
-        architecture=machine.architecture,
-    )
+    containerd = _read_containerd(environment, machine, names)
     missing = [
         name
         for name in names
@@ -36,6 +34,24 @@ def missing_names(environment: Environment, machine: Machine, shelf: Shelf) -> t
     if is_other_image and names[0] not in missing:
         missing.append(names[0])
     return tuple(missing)
+
+
+def _read_containerd(
+    environment: Environment, machine: Machine, names: tuple[str, ...]
+) -> Containerd:
+    """The CRI plugin may unpack with another snapshotter than ctr does by itself: that is asked
+    only where something seems not to be unpacked.
+    """
+    hosts, host, ctr = environment.hosts, machine.host, environment.ctr
+    read = partial(read_containerd, hosts, host, names=names, architecture=machine.architecture)
+    containerd = read(ctr)
+    if set(containerd.image_ids) <= containerd.unpacked:
+        return containerd
+    nodes = environment.config.nodes
+    _, unpacking = read_unpacking(
+        hosts, host, nodes.directory, certs=nodes.registry_config, ctr=ctr
+    )
+    return read(replace(ctr, unpacking=unpacking)) if unpacking.snapshotter else containerd
 
 
 def _names(environment: Environment, node: Host, record: Record | None) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
-"""import: the tarball on the node into its containerd; every name that the pods use resolves to the
-recorded image ID.
+"""import: the tarball on the node into its containerd, or the image that it still has; every name
+that the pods use resolves to that image ID.
 """
 
 from dataclasses import dataclass, replace
@@ -9,29 +9,31 @@ from breakglass.commands.answering import Part, set_up, take_back
 from breakglass.commands.containerd_steps import confirm, load
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
-from breakglass.commands.import_facts import Facts, expected_images, observe, observe_again
+from breakglass.commands.import_adopted import adopting_steps
+from breakglass.commands.import_facts import Facts, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
-from breakglass.commands.import_refusals import check_room, check_usable, no_tarball
+from breakglass.commands.import_refusals import check_image, check_room, moved_names, source_notes
 from breakglass.commands.import_steps import (
+    Undo,
     await_marks,
     give_names,
     keep_images,
     names_to_give,
     names_to_remove,
+    record_import,
     source_name,
 )
 from breakglass.commands.job import Job
-from breakglass.commands.node_record import begin, end
+from breakglass.commands.node_record import end
 from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.config import Nodes
 from breakglass.errors import then
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
-from breakglass.observe.record import Record
-from breakglass.observe.shelf import Tarball
-from breakglass.plan import Plan, Run, Step
+from breakglass.plan import Plan, Step
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class ImportResult:
     answers_pulls: bool
     kept: bool
     """Whether the containerd there keeps the image from kubelet's image garbage collection."""
+    adopted: bool
+    """Whether the image was taken as containerd had it, without a tarball."""
+    verdicts: tuple[NameVerdict, ...]
+    """Empty in a dry run."""
 
 
 def job(
@@ -52,12 +58,21 @@ def job(
     tag: str | None,
     answer_pulls: bool,
     machine: Machine | None = None,
+    searched: bool = False,
 ) -> Job[Facts]:
-    """`machine`: the node's, where it was read already."""
+    """`machine`: the node's, where it was read already. `searched`: no source and no other node
+    has a tarball.
+    """
     nodes, identity = environment.config.nodes, environment.identity
     return Job(
         observe=partial(
-            observe, environment, target, tag=tag, answer_pulls=answer_pulls, machine=machine
+            observe,
+            environment,
+            target,
+            tag=tag,
+            answer_pulls=answer_pulls,
+            machine=machine,
+            searched=searched,
         ),
         decide=partial(plan, nodes=nodes, identity=identity, tag=tag),
         observe_again=partial(observe_again, environment, tag=tag, answer_pulls=answer_pulls),
@@ -66,41 +81,35 @@ def job(
 
 
 def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> Plan:
-    """Raises Refused when there is no such tarball on the node, or it is for another
-    architecture.
-    """
-    node, shelf, tarball = facts.node, facts.shelf, facts.tarball
-    if tarball is None or tarball.record is None or not tarball.verified:
-        raise no_tarball(facts, tag)
-    check_usable(tarball.file, tarball.record, facts.machine, name=facts.names[0])
-    ctr = Ctr(nodes.ctr, nodes.namespace)
-    expected = expected_images(tarball, facts.names)
-    importing, undo = _import_steps(facts, tarball, tarball.record, ctr, nodes)
+    """Raises Refused when there is no such image on the node, or it is for another architecture."""
+    check_image(facts, tag)
+    ctr = Ctr(nodes.ctr, nodes.namespace, facts.answers.unpacking)
+    importing, undo = (adopting_steps if facts.adopted else _import_steps)(facts, ctr, nodes)
     doubts = (
-        check_room(facts, tarball, ctr)
-        if load(facts.shelf, tarball, ctr, into="containerd") in importing
+        check_room(facts, facts.tarball, ctr)
+        if facts.tarball and load(facts.shelf, facts.tarball, ctr, into="containerd") in importing
         else ()
     )
-    answering = _answering(facts, expected, ctr, nodes)
-    settling = _settling_steps(facts, expected, ctr, answering)
-    goal = _goal(facts, tarball.record, expected)
+    answering = _answering(facts, ctr, nodes)
+    settling = _settling_steps(facts, ctr, answering)
+    goal = _goal(facts)
     if not (importing or settling):
         return Plan(goal, notes=(facts.how, *answering.notes), warnings=answering.warnings)
-    first = enter(node, shelf.directory, identity, present=True)
-    source = f"tarball: {tarball.file}, taken {tarball.record.created_at}"
+    first = enter(facts.node, facts.shelf.directory, identity, present=facts.shelf.present)
     return Plan(
         goal,
         (*first, *importing, *settling),
         undo=undo,
         settled=len(first) + len(importing),
-        notes=(facts.how, source, *answering.notes),
-        warnings=(*doubts, *answering.warnings),
+        notes=(facts.how, *source_notes(facts), *answering.notes),
+        warnings=(*doubts, *moved_names(facts), *answering.warnings),
     )
 
 
-def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
-    goal = f"{', '.join(expected)} on {facts.node} are image ID {record.image_id}"
-    if record.companions:
+def _goal(facts: Facts) -> str:
+    record = facts.tarball.record if facts.tarball else None
+    goal = f"{', '.join(facts.expected)} on {facts.node} are image ID {facts.image_id}"
+    if record and record.companions:
         goal += " and the companions theirs"
     if honours_pinned(facts.containerd.version):
         goal += ", kept there"
@@ -109,12 +118,13 @@ def _goal(facts: Facts, record: Record, expected: dict[str, str]) -> str:
     return goal
 
 
-def _import_steps(
-    facts: Facts, tarball: Tarball, record: Record, ctr: Ctr, nodes: Nodes
-) -> tuple[tuple[Step, ...], tuple[tuple[Step, Run], ...]]:
+def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...], Undo]:
     """(steps, undo): every name means its image. What fails here is undone."""
-    node, path = facts.node, facts.shelf.path(tarball)
-    expected = expected_images(tarball, facts.names)
+    tarball, node = facts.tarball, facts.node
+    assert tarball is not None
+    assert tarball.record is not None
+    record, path = tarball.record, facts.shelf.path(tarball)
+    expected = facts.expected
     wanting = names_to_give(facts, expected)
     source = source_name(facts, wanting)
     companions = dict(record.companions)
@@ -129,8 +139,7 @@ def _import_steps(
     ]
     repair = then(f"breakglass fetch {node}", advice="fetch replaces the copy that is there")
     verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
-    is_recorded = facts.answers.taken.is_recorded
-    recording = () if is_recorded else (begin(node, nodes.directory, ctr),)
+    recording = record_import(facts, ctr, nodes)
     steps = (
         *((verifying,) if loads else ()),
         *recording,
@@ -143,10 +152,9 @@ def _import_steps(
     return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
 
 
-def _settling_steps(
-    facts: Facts, expected: dict[str, str], ctr: Ctr, answering: Part
-) -> tuple[Step, ...]:
+def _settling_steps(facts: Facts, ctr: Ctr, answering: Part) -> tuple[Step, ...]:
     """What follows once every name means its image. What fails here is not undone."""
+    expected = facts.expected
     wanting = names_to_give(facts, expected)
     keeps = {keep_name(image_id) for image_id in expected.values()}
     stale = (name for name in sorted(facts.containerd.targets) if name.startswith(KEEP))
@@ -163,14 +171,13 @@ def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
     """What is set up on the node, and the names of ours in its containerd, once the plan is
     done.
     """
-    expected = expected_images(facts.tarball, facts.names)
-    keeps = {keep_name(image_id) for image_id in expected.values()}
+    keeps = {keep_name(image_id) for image_id in facts.expected.values()}
     others = {
         name
         for name in facts.containerd.targets
         if name.startswith(OURS) and not name.startswith((BEFORE, KEEP))
     }
-    taken = _answering(facts, expected, Ctr(nodes.ctr, nodes.namespace), nodes).taken
+    taken = _answering(facts, Ctr(nodes.ctr, nodes.namespace), nodes).taken
     namespace = taken.namespace or nodes.namespace
     return (
         replace(taken, is_recorded=True, is_begun=True, namespace=namespace),
@@ -178,10 +185,10 @@ def left_by(facts: Facts, nodes: Nodes) -> tuple[Taken, tuple[str, ...]]:
     )
 
 
-def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -> Part:
+def _answering(facts: Facts, ctr: Ctr, nodes: Nodes) -> Part:
     if facts.answers.answering is None:
         return take_back(facts.node, nodes.directory, facts.answers.taken)
-    kept = {name: keep_name(image_id) for name, image_id in expected.items()}
+    kept = {name: keep_name(image_id) for name, image_id in facts.expected.items()}
     return set_up(
         facts.node,
         nodes.directory,
@@ -193,22 +200,23 @@ def _answering(facts: Facts, expected: dict[str, str], ctr: Ctr, nodes: Nodes) -
     )
 
 
-def result(facts: Facts) -> ImportResult:
-    record = facts.tarball.record if facts.tarball else None
+def result(facts: Facts, verdicts: tuple[NameVerdict, ...] = ()) -> ImportResult:
+    adopted = facts.adoption if facts.adopted else None
     return ImportResult(
-        tag=facts.tarball.tag if facts.tarball else None,
+        tag=facts.tarball.tag if facts.tarball else adopted.tag if adopted else None,
         node=facts.node.name,
-        image_id=record.image_id if record else None,
-        names=(*facts.names, *(dict(record.companions) if record else ())),
+        image_id=facts.image_id,
+        names=tuple(facts.expected) or facts.names,
         answers_pulls=facts.answers.answering is not None,
         kept=honours_pinned(facts.containerd.version),
+        adopted=adopted is not None,
+        verdicts=verdicts,
     )
 
 
 def state(facts: Facts) -> str:
     """What each name means now."""
-    recorded = facts.tarball.record.image_id if facts.tarball and facts.tarball.record else None
-    meanings = "; ".join(f"{name} is {_meaning(facts, name, recorded)}" for name in facts.names)
+    meanings = "; ".join(f"{name} is {_meaning(facts, name)}" for name in facts.names)
     answering = facts.answers.answering
     if answering is None:
         pulls = ""
@@ -219,10 +227,10 @@ def state(facts: Facts) -> str:
     return f"On {facts.node}: {meanings or 'no name was touched'}.{pulls}"
 
 
-def _meaning(facts: Facts, name: str, recorded: str | None) -> str:
+def _meaning(facts: Facts, name: str) -> str:
     if name not in facts.containerd.targets:
         return "absent"
     image_id = facts.containerd.image_ids.get(name)
-    if image_id == recorded:
-        return "the recorded image"
+    if image_id == facts.image_id:
+        return "the recorded image" if facts.tarball else "the image that was there"
     return f"another image ({image_id or 'its content is not whole'})"

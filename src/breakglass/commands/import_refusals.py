@@ -1,13 +1,79 @@
-"""Why an import is refused, and what to type then."""
+"""Why an import is refused, and what to type then; what is said of the image that it brings."""
 
 from breakglass.commands import room
+from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.signed import distrust
 from breakglass.errors import BreakglassError, Integrity, Refused, then
 from breakglass.observe.containerd import Ctr
+from breakglass.observe.content import Content
 from breakglass.observe.machine import Machine
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
+
+
+def check_image(facts: Facts, tag: str | None) -> None:
+    """Raises Refused or Integrity where there is neither a tarball nor an image of containerd that
+    could be taken.
+    """
+    tarball = facts.tarball
+    if facts.adopted is not None:
+        _check_adopted(facts, facts.adopted, tag)
+    elif tarball is None or tarball.record is None or not tarball.verified:
+        raise _no_tarball(facts, tag)
+    else:
+        check_usable(tarball.file, tarball.record, facts.machine, name=facts.names[0])
+
+
+def source_notes(facts: Facts) -> tuple[str, ...]:
+    """Where the image comes from."""
+    record, image = facts.tarball.record if facts.tarball else None, facts.adopted
+    if facts.tarball and record:
+        return (f"tarball: {facts.tarball.file}, taken {record.created_at}",)
+    if image is None:
+        return ()
+    return (
+        f"no tarball was found: {image.name} is taken as containerd on {facts.node} has it "
+        f"({image.blobs} blobs, {image.size_bytes / 1e6:.0f} MB)",
+    )
+
+
+def moved_names(facts: Facts) -> tuple[str, ...]:
+    """A warning for each name that means another image than the one that is taken."""
+    if facts.adopted is None:
+        return ()
+    others = [
+        name
+        for name in facts.names
+        if facts.containerd.image_ids.get(name, facts.image_id) != facts.image_id
+    ]
+    return tuple(
+        f"{name} means another image on {facts.node} now, and will mean that of "
+        f"{facts.adopted.name}"
+        for name in others
+    )
+
+
+def _check_adopted(facts: Facts, image: Content, tag: str | None) -> None:
+    node, fetch = facts.node, _fetch(facts, tag)
+    elsewhere = facts.adoption.elsewhere if facts.adoption else ""
+    if elsewhere:
+        raise Refused(
+            f"{_lacks_tarball(facts, tag)}, and {elsewhere} has one: the image that containerd on "
+            f"{node} has is taken only where there is no tarball",
+            next_step=then(fetch),
+        )
+    if image.name not in facts.containerd.unpacked:
+        raise Refused(
+            f"{_lacks_tarball(facts, tag)}, and containerd has not unpacked {image.name}",
+            next_step=then(fetch),
+        )
+    if image.name in facts.containerd.incomplete:
+        raise Refused(
+            f"{_lacks_tarball(facts, tag)}, and containerd does not list all layers of "
+            f"{image.name}",
+            next_step=then(fetch),
+        )
 
 
 def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> None:
@@ -51,9 +117,8 @@ def check_room(facts: Facts, tarball: Tarball, ctr: Ctr) -> tuple[str, ...]:
     )
 
 
-def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
+def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     node, shelf = facts.node, facts.shelf
-    others = ", ".join(tarball.tag for tarball in shelf.verified)
     record = facts.tarball.record if facts.tarball else None
     if facts.tarball is not None:
         again = f"breakglass fetch {node} --tag {facts.tarball.tag}"
@@ -67,16 +132,52 @@ def no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
             next_step=then(f"breakglass fetch {node} --tag {facts.tarball.tag}"),
         )
     if facts.tarball is not None:
-        message = (
+        return Refused(
             f"{node}:{shelf.path(facts.tarball)} has no complete sidecar, so it is not known what "
-            f"it is"
+            f"it is",
+            next_step=then(_fetch(facts, tag)),
         )
-    elif tag is None:
-        message = (
-            f"{node} has no tarball: {shelf.path_of_latest} {shelf.latest_fault or 'is missing'}"
+    parts = (_lacks_tarball(facts, tag), *_not_whole(facts.adoption))
+    next_step = then(_fetch(facts, tag))
+    if others := _other_tags(facts):
+        next_step = then(
+            _fetch(facts, tag),
+            f"breakglass import {facts.node} --tag {others[0]}",
+            advice=(
+                f"containerd on {facts.node} has the image under other tags: "
+                f"{', '.join(others[:5])}. Fetch a tarball; if there is none, take one of these"
+            ),
         )
-    else:
-        message = f"{node} has no {shelf.name}-{tag}" + (f" (it has {others})" if others else "")
-    return Refused(
-        message, next_step=then(f"breakglass fetch {node}" + (f" --tag {tag}" if tag else ""))
-    )
+    return Refused("; ".join(parts), next_step=next_step)
+
+
+def _lacks_tarball(facts: Facts, tag: str | None) -> str:
+    node, shelf = facts.node, facts.shelf
+    if tag is None:
+        return f"{node} has no tarball: {shelf.path_of_latest} {shelf.latest_fault or 'is missing'}"
+    others = ", ".join(tarball.tag for tarball in shelf.verified)
+    return f"{node} has no {shelf.name}-{tag}" + (f" (it has {others})" if others else "")
+
+
+def _not_whole(adoption: Adoption | None) -> list[str]:
+    """Why what containerd has cannot be taken. Pods may start from it all the same: what is
+    unpacked needs no layers.
+    """
+    return [
+        f"containerd has {content.name}, but not whole, so it cannot be served: "
+        f"{content.why_not}"
+        + (" (discard_unpacked_layers removes them)" if content.missing else "")
+        for content in (adoption.contents if adoption else ())
+    ]
+
+
+def _other_tags(facts: Facts) -> list[str]:
+    repository = facts.adoption.repository if facts.adoption else ""
+    if not repository or (facts.adoption and facts.adoption.contents):
+        return []
+    names = sorted(facts.containerd.targets)
+    return [name[len(repository) + 1 :] for name in names if name.startswith(f"{repository}:")]
+
+
+def _fetch(facts: Facts, tag: str | None) -> str:
+    return f"breakglass fetch {facts.node}" + (f" --tag {tag}" if tag else "")

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from breakglass.commands.containerd_steps import confirm
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.import_names import BEFORE, keep_name, kept_name, tag, untag
+from breakglass.commands.node_record import begin
+from breakglass.config import Nodes
 from breakglass.errors import then
 from breakglass.observe.containerd import PINNED, Ctr
 from breakglass.plan import Purpose, Run, Step, script, title
+
+Undo = tuple[tuple[Step, Run], ...]
+"""(step, what undoes it)."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Naming:
     """What a name means now gets a private name first."""
     tagging: tuple[Run, ...]
     """Names that the tarball itself does not give."""
-    undo: tuple[tuple[Step, Run], ...]
+    undo: Undo
 
 
 def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
@@ -69,14 +74,14 @@ def source_name(facts: Facts, wanting: list[str]) -> str:
 
 
 def give_names(
-    facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run
+    facts: Facts, ctr: Ctr, names: list[str], *, source: str, loaded: set[str], load: Run | None
 ) -> Naming:
     """`loaded`: the names that the step `load` gives; the others are tags of `source`."""
     keeping: list[Run] = []
     tagging: list[Run] = []
     undo: list[tuple[Step, Run]] = []
     for name in names:
-        moving = load if name in loaded else tag(facts.node, ctr, source, name)
+        moving = load if load and name in loaded else tag(facts.node, ctr, source, name)
         if moving is not load:
             tagging.append(moving)
         targets, before = facts.containerd.targets, kept_name(name)
@@ -130,3 +135,9 @@ def keep_images(facts: Facts, expected: dict[str, str], source: str, ctr: Ctr) -
         line = ctr.line("images", "label", keep, PINNED)
         steps.append(Run(facts.node, (line,), title=title("label", keep)))
     return tuple(steps)
+
+
+def record_import(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[Run, ...]:
+    """The first change on a node: what is changed after it is undone by `restore`."""
+    is_recorded = facts.answers.taken.is_recorded
+    return () if is_recorded else (begin(facts.node, nodes.directory, ctr),)

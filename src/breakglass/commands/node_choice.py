@@ -32,6 +32,8 @@ class Candidate:
     tarball: Tarball | None = None
     """A verified tarball that it has."""
     has_image: bool = False
+    is_whole: bool = False
+    """Its containerd has the image whole: asked only where nobody has a tarball."""
     disk: Disk | None = None
     """Of containerd's content; None: not known."""
 
@@ -51,6 +53,7 @@ def choose(
     cluster: ClusterName | None = None,
 ) -> Choice:
     """The node that fits best: one that has the image, then one that has a tarball, then by number.
+    Where nobody has a tarball, one whose image is whole comes before all.
     Raises Refused with a reason for each node, Unreachable where one of them was not reached.
 
     For `import` the tarball, for `pin` the image is a condition. If a pin exists, `recover` uses
@@ -90,7 +93,7 @@ def _reason(
         return machine
     if reasons := unfit(needs, node=candidate.node, machine=machine):
         return in_words(reasons)
-    if command == "import" and candidate.tarball is None:
+    if command == "import" and candidate.tarball is None and not candidate.is_whole:
         return "has no tarball"
     if command == "pin":
         return "" if candidate.has_image else "does not have the image"
@@ -177,6 +180,8 @@ def _remedy(
 
 def _merits(candidate: Candidate) -> str:
     """Why this node and no other."""
+    if candidate.is_whole:
+        return "no tarball was found, and its containerd still has the image whole"
     has = []
     if candidate.tarball:
         has.append("the tarball")
@@ -191,7 +196,12 @@ def _merits(candidate: Candidate) -> str:
 
 def _preference(candidate: Candidate) -> tuple[object, ...]:
     """The lowest is chosen."""
-    return (not candidate.has_image, candidate.tarball is None, _natural(candidate.node.name))
+    return (
+        not candidate.is_whole,
+        not candidate.has_image,
+        candidate.tarball is None,
+        _natural(candidate.node.name),
+    )
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -11,15 +11,15 @@ Place = tuple[Host, str]
 """A source: the host, and its directory of tarballs."""
 
 
-def other_nodes(environment: Environment, node: Host) -> tuple[Place, ...]:
-    """Every other node that nodes.hosts or the API names."""
+def other_nodes(environment: Environment, node: Host | None) -> tuple[Place, ...]:
+    """Every node, but for this one, that nodes.hosts or the API names."""
     cluster, _ = environment.nodes_or_error()
     names = dict.fromkeys((*environment.config.nodes.hosts, *(each.name for each in cluster)))
     directory = environment.config.nodes.directory
     return tuple(
         (resolve(environment, name, cluster).host, directory)
         for name in list(names)[:MOST_NODES]
-        if name != node.name
+        if node is None or name != node.name
     )
 
 

@@ -10,7 +10,12 @@ from breakglass.commands.job import Job
 from breakglass.commands.pin_claim import check_no_other_pin, claim_first
 from breakglass.commands.pin_facts import Facts, observe, observe_again, without_newcomers
 from breakglass.commands.pin_pods import nodes_with_pods
-from breakglass.commands.pin_warnings import reacting_to_cordons, tied_to_others, waiting_elsewhere
+from breakglass.commands.pin_warnings import (
+    queued_pulls,
+    reacting_to_cordons,
+    tied_to_others,
+    waiting_elsewhere,
+)
 from breakglass.commands.rights import may_not_patch
 from breakglass.commands.target import Target
 from breakglass.errors import AGAIN, Next, Refused, joined, then
@@ -172,6 +177,7 @@ def _warnings(facts: Facts) -> list[str]:
     waiting = [
         *reacting_to_cordons(facts.pods),
         *waiting_elsewhere(facts.pods, facts.repositories, facts.target),
+        *queued_pulls(facts.pods, facts.repositories, facts.target),
     ]
     if facts.volumes is None:
         return [

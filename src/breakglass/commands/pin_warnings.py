@@ -21,6 +21,26 @@ def waiting_elsewhere(
     ]
 
 
+def queued_pulls(pods: Iterable[Pod], repositories: frozenset[str], target: str) -> list[str]:
+    """A warning where pods of the target wait for other images: a pod of the image waits behind
+    them, for kubelet pulls one image after another (kubernetes#43915).
+    """
+    failing = [
+        pod
+        for pod in pods
+        if pod.node == target
+        and pod.waiting_for_image
+        and not any(repository_of(image) in repositories for image in pod.images)
+    ]
+    if not failing:
+        return []
+    count = f"{len(failing)} pod{'' if len(failing) == 1 else 's'} on {target}"
+    return [
+        f"{count} cannot pull other images ({failing[0]}): kubelet pulls one after another unless "
+        f"serializeImagePulls is false, so pods with Always may wait 30 s for each"
+    ]
+
+
 def reacting_to_cordons(pods: Iterable[Pod]) -> list[str]:
     """A warning for each program in the cluster that does more to a cordoned node than not to
     schedule pods there, or that uncordons it.

@@ -22,6 +22,7 @@ from breakglass.errors import (
     then,
 )
 from breakglass.observe.containerd import Ctr
+from breakglass.observe.containerd_config import BY_DEFAULT, Unpacking
 from breakglass.observe.machine import Machine
 from breakglass.plan import Host
 
@@ -36,6 +37,10 @@ class Readings:
     """None: it is not known, for the node lacks what would be asked with."""
     may_patch: bool | BreakglassError | None
     """None: the API would not say."""
+
+    @property
+    def unpacking(self) -> Unpacking:
+        return self.answers.unpacking if isinstance(self.answers, Answers) else BY_DEFAULT
 
 
 @dataclass(frozen=True)

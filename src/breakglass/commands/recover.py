@@ -16,6 +16,7 @@ from breakglass.commands import (
     restore,
     restore_facts,
 )
+from breakglass.commands.adoption import instead_of_fetch
 from breakglass.commands.check_advice import RECOVER, without_api
 from breakglass.commands.check_asked import Asked
 from breakglass.commands.check_verdict import Need, Verdict
@@ -25,9 +26,10 @@ from breakglass.commands.fetch_options import Option
 from breakglass.commands.recover_own import check_alone
 from breakglass.commands.target import Target
 from breakglass.config import Config
-from breakglass.errors import Refused, Unreachable, joined, then
+from breakglass.errors import BreakglassError, Refused, Unreachable, joined, then
 from breakglass.observe.cluster import Node, Pin
 from breakglass.observe.pins import pins_in_force
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host, PatchNode, Plan, Step
 
 REASON = "breakglass recover"
@@ -38,8 +40,8 @@ REASON = "breakglass recover"
 class Facts:
     target: Target
     fetching: fetch_facts.Facts
-    option: Option
-    """What is fetched."""
+    option: Option | None
+    """What is fetched; None: nobody has a tarball, and the node's containerd has the image."""
     others: tuple[Option, ...]
     """What would be, if that failed."""
     into: import_facts.Facts | None
@@ -111,7 +113,7 @@ def states(registries: Sequence[Asked]) -> str:
     return ", ".join(f"{asked} {asked.found.state}" for asked in registries)
 
 
-def choose(environment: Environment, *, node: str | None) -> Chosen:
+def choose(environment: Environment, *, node: str | None, tag: str | None = None) -> Chosen:
     """The node that was named, if it fits; else the best fit. Raises Unreachable where the API is
     down: then nothing can be pinned, and the single commands remain.
     """
@@ -126,7 +128,7 @@ def choose(environment: Environment, *, node: str | None) -> Chosen:
         ) from error
     if node is not None:
         return named(environment, node, command="recover", nodes=nodes)
-    return choose_for(environment, command="recover", nodes=nodes)
+    return choose_for(environment, command="recover", nodes=nodes, tag=tag)
 
 
 def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Facts:
@@ -140,38 +142,76 @@ def observe(environment: Environment, chosen: Chosen, *, tag: str | None) -> Fac
         known=chosen.sources,
         machine=chosen.machine,
     )
-    fetching, option, others = fetch.choose_source(
-        environment, fetching, tag=tag, via="auto", failed={}
-    )
-    shelf = fetch.shelf_then(fetching, option, tag=tag)
-    into = (
-        import_facts.observe(
-            environment,
-            target,
-            tag=tag,
-            answer_pulls=environment.config.nodes.answer_pulls,
-            shelf=shelf,
-            machine=fetching.machine,
+    option: Option | None
+    others: tuple[Option, ...]
+    try:
+        fetching, option, others = fetch.choose_source(
+            environment, fetching, tag=tag, via="auto", failed={}
         )
-        if shelf is not None
-        else None
-    )
+    except BreakglassError as error:
+        into: import_facts.Facts | None = _adopting(environment, fetching, target, tag, error)
+        option, others = None, ()
+    else:
+        shelf = fetch.shelf_then(fetching, option, tag=tag)
+        into = _into(environment, fetching, target, tag, shelf) if shelf is not None else None
     pinning = pin_facts.observe(environment, target, nodes=target.nodes, machine=fetching.machine)
     return Facts(replace(target, nodes=pinning.nodes), fetching, option, others, into, pinning)
+
+
+def _adopting(
+    environment: Environment,
+    fetching: fetch_facts.Facts,
+    target: Target,
+    tag: str | None,
+    error: BreakglassError,
+) -> import_facts.Facts:
+    """The node, whose image is taken as it is. Raises the error, which says that nobody has a
+    tarball, where its containerd does not have the image whole.
+    """
+    try:
+        into = _into(environment, fetching, target, tag, None)
+    except BreakglassError:  # that there is no tarball comes first
+        raise error from error.__cause__
+    if into.adopted is None:
+        raise instead_of_fetch(
+            environment, fetching, tag=tag, error=error, command="recover"
+        ) from error.__cause__
+    return into
+
+
+def _into(
+    environment: Environment,
+    fetching: fetch_facts.Facts,
+    target: Target,
+    tag: str | None,
+    shelf: Shelf | None,
+) -> import_facts.Facts:
+    """`shelf`: what the node's directory will be by then; None: nothing will be fetched."""
+    return import_facts.observe(
+        environment,
+        target,
+        tag=tag,
+        answer_pulls=environment.config.nodes.answer_pulls,
+        shelf=shelf,
+        machine=fetching.machine,
+        searched=shelf is None,
+    )
 
 
 def plan(
     facts: Facts, *, config: Config, identity: Identity, tag: str | None, restores: bool
 ) -> tuple[Stage, ...]:
     """Raises what any part of it would be refused for, before any of it is done."""
-    fetching = fetch.plan(
-        facts.fetching,
-        facts.option,
-        image=config.image,
-        identity=identity,
-        tag=tag,
-        others=facts.others,
-    )
+    fetching = Plan(f"nobody has a tarball, and {facts.node} has the image in its containerd")
+    if facts.option is not None:
+        fetching = fetch.plan(
+            facts.fetching,
+            facts.option,
+            image=config.image,
+            identity=identity,
+            tag=tag,
+            others=facts.others,
+        )
     importing = (
         import_image.plan(facts.into, nodes=config.nodes, identity=identity, tag=tag)
         if facts.into

@@ -10,7 +10,26 @@ PULL_QUIET_SECONDS = 600.0
 """docker prints nothing while a layer comes in; a layer may be large and the line slow."""
 
 
-def pull(vm: Host, reference: str) -> Run:
+def pulls(facts: Facts, reference: str) -> tuple[Run, ...]:
+    """The first is docker's pull. Where the registry said what the tag means, it is pulled by that
+    digest: a pull-through mirror may have an older image under the tag (docker/cli#4569).
+    """
+    vm = facts.vm
+    digest = next((served.digest for name, served in facts.published if name == reference), None)
+    # The containerd store would keep the reference by digest, and with it the image.
+    if digest is None or facts.docker is None or facts.docker.containerd_root:
+        return (_pull(vm, reference),)
+    by_digest = f"{reference.rpartition(':')[0]}@{digest}"
+    tagging = Run(
+        vm,
+        (("docker", "tag", by_digest, reference),),
+        title=title("tag", reference),
+        purpose=Purpose.PREPARES,
+    )
+    return (_pull(vm, by_digest), tagging)
+
+
+def _pull(vm: Host, reference: str) -> Run:
     return Run(
         vm,
         (("docker", "pull", reference),),
@@ -35,10 +54,10 @@ def explain(step: Step, ended: Ended, *, facts: Facts) -> BreakglassError | None
     """What a failed pull means. docker says the same words for a missing tag and for an index that
     lost its child: the registry was asked before.
     """
-    pulls = {pull(facts.vm, reference): reference for reference, _ in facts.published}
-    if step not in pulls:
+    pulled = {pulls(facts, reference)[0]: reference for reference, _ in facts.published}
+    if step not in pulled:
         return None
-    reference, words = pulls[step], said(ended)
+    reference, words = pulled[step], said(ended)
     state = (
         "Nothing was changed: no tarball was touched. A copy that docker has locally was not used."
     )

@@ -5,7 +5,7 @@ import json
 from breakglass.commands.environment import Identity
 from breakglass.commands.order import next_sequence
 from breakglass.commands.snapshot_facts import Facts, Missing
-from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pull
+from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pulls
 from breakglass.commands.snapshot_sign import signing
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
@@ -30,14 +30,14 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     pulled = tuple(reference for reference in wanted if reference not in facts.unavailable)
     # First, for a copy of this very tag may be in the tarball.
     loads = (load_companions(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))
-    pulls = (pull(vm, reference) for reference in pulled)
+    pulling = (step for reference in pulled for step in pulls(facts, reference))
     file = image.tarball(facts.tag)
     references, image_ids = (*pulled, *copies), _image_ids(facts)
     saving = _save(facts, file, references, identity)
     images = tuple((reference, image_ids.get(reference)) for reference in references)
     sequence = next_sequence(facts.shelves)
     signed = signing(facts, image, identity, sequence=sequence, images=images)
-    return (*loads, *pulls, saving, *signed, publish(vm, shelf.directory, file))
+    return (*loads, *pulling, saving, *signed, publish(vm, shelf.directory, file))
 
 
 def companion_copies(facts: Facts) -> dict[str, Tarball]:
@@ -59,7 +59,7 @@ def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
     """What a failed step means for the companions: the image is saved without that one."""
     why = said(ended)
     for reference, _ in facts.published[1:]:
-        if step == pull(facts.vm, reference):
+        if step == pulls(facts, reference)[0]:
             return Missing(reference, why)
     for tarball in companion_copies(facts).values():
         if step == load_companions(facts.vm, facts.shelf.path(tarball)):

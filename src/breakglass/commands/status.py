@@ -2,11 +2,12 @@
 cannot be read is reported, and the rest is read all the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from breakglass.commands import check
+from breakglass.commands.adoption import has_image
 from breakglass.commands.check_asked import Asked
 from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fitness import needs_of, unfit
@@ -19,6 +20,7 @@ from breakglass.commands.status_facts import (
     Source,
     pins,
 )
+from breakglass.commands.status_names import read_verdicts
 from breakglass.commands.target import resolve, target_of
 from breakglass.commands.whole_cluster import doubt
 from breakglass.deadline import together
@@ -32,10 +34,12 @@ from breakglass.ports import Reads
 from breakglass.ports import Result as Ended
 
 API = "API server"
-ALL_SECONDS, API_SECONDS, NODES_SECONDS = 55.0, 15.0, 38.0
+ALL_SECONDS, API_SECONDS, NODES_SECONDS = 50.0, 15.0, 38.0
 """For everything, and within it for the API server and then for the nodes. The sources have all of
 it: the disks of a NAS may sleep.
 """
+WHOLE_SECONDS = 9.0
+"""For asking the nodes once more, where nobody has a tarball."""
 SOURCE_QUIET_SECONDS, NODE_QUIET_SECONDS = 45.0, 12.0
 """ctr itself gives up after 10 seconds, and says why."""
 
@@ -63,6 +67,7 @@ def observe(environment: Environment) -> Facts:
         for (host, directory), found in zip(environment.sources, shelves, strict=True)
     )
     nodes, api = cluster if isinstance(cluster, tuple) else ((), _late(API, ALL_SECONDS))
+    nodes = _with_whole_images(environment, shelves, nodes)
     name = environment.cluster_name()
     known = [seen.name for seen in nodes if seen.node]
     return Facts(
@@ -78,6 +83,22 @@ def observe(environment: Environment) -> Facts:
         "" if api else doubt(known, environment.config.nodes.hosts, name),
         environment.remembered().cordoned,
     )
+
+
+def _with_whole_images(
+    environment: Environment, answers: Sequence[object], nodes: tuple[Seen, ...]
+) -> tuple[Seen, ...]:
+    """Where nobody has a tarball: which nodes have the image whole, by the sizes of its blobs."""
+    shelves = [answer for answer in answers if isinstance(answer, Shelf)]
+    shelves += [seen.shelf for seen in nodes if seen.shelf]
+    reached = [seen for seen in nodes if seen.host]
+    if not reached or any(shelf.tarballs for shelf in shelves):
+        return nodes
+    brisk = replace(environment, hosts=_Brisk(environment.hosts))
+    questions = [partial(has_image, brisk, seen.host, None) for seen in reached if seen.host]
+    answered = together(questions, seconds=WHOLE_SECONDS)
+    whole = {seen.name: answer for seen, answer in zip(reached, answered, strict=True)}
+    return tuple(replace(seen, is_whole=whole.get(seen.name)) for seen in nodes)
 
 
 def _source(environment: Environment, host: Host, directory: str) -> Shelf | Unread:
@@ -127,7 +148,7 @@ def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen
     except BreakglassError as error:
         return replace(seen, unread=(Unread(seen.name, error),))
     seen = replace(seen, host=host, unfit=unfit(needs, node=seen.node, machine=machine))
-    for read in (_shelf, _taken, _responder, _image):
+    for read in (_shelf, _taken, _responder, _image, read_verdicts):
         try:
             seen = read(environment, machine, seen)
         except BreakglassError as error:

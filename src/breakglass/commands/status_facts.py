@@ -10,6 +10,7 @@ from breakglass.commands.environment import Unread
 from breakglass.commands.fitness import Reason
 from breakglass.commands.hosts_toml_reading import lists
 from breakglass.commands.order import is_older
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.errors import Refused
 from breakglass.observe.answering import Responder, Taken
 from breakglass.observe.cluster import Node, Pin, parse_pin
@@ -49,6 +50,10 @@ class Seen:
     """What could not be read of it."""
     unfit: tuple[Reason, ...] = ()
     """Why no command would choose it."""
+    is_whole: bool | None = None
+    """Whether its containerd has the image whole; asked only where nobody has a tarball."""
+    verdicts: tuple[NameVerdict, ...] = ()
+    """Which pods start there under each name, where an import has left something."""
 
     @property
     def holds(self) -> bool | None:

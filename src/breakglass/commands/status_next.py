@@ -69,6 +69,12 @@ def _without_a_source(facts: Facts) -> Next:
         if seen.shelf and seen.shelf.verified:
             return then(f"breakglass import {seen.name}", advice=f"{seen.name} has a tarball")
     for seen in fitting:
+        if seen.is_whole and not seen.holds:
+            return then(
+                f"breakglass import {seen.name}",
+                advice=f"containerd on {seen.name} has the image whole",
+            )
+    for seen in fitting:
         if seen.holds and facts.api is None:
             return then(f"breakglass pin {seen.name}", advice=f"{seen.name} has the image")
     lost = _for_the_unread(

@@ -32,6 +32,7 @@ def lines(facts: Facts, *, last_run: str = "") -> tuple[str, ...]:
         *(registry_line(asked) for asked in facts.registries),
         _newest(facts),
         *(line for source in facts.sources for line in _source(facts, source)),
+        *_whole_images(facts),
         "",
         *_nodes(facts),
         "",
@@ -63,6 +64,11 @@ def _newest(facts: Facts) -> str:
         stale = f"STALE, older than {age_in_words(int(facts.max_age_hours * 3600))}. "
     old = "of unknown age" if age is None else f"{age_in_words(age)} old"
     return f"{stale}Newest verified tarball: {tarball.tag}, {old}, on {' and '.join(names)}."
+
+
+def _whole_images(facts: Facts) -> list[str]:
+    names = [seen.name for seen in facts.nodes if seen.is_whole]
+    return [f"containerd has the image whole on {', '.join(names)}"] if names else []
 
 
 def _source(facts: Facts, source: Source) -> list[str]:

@@ -19,6 +19,7 @@ from breakglass.commands.status_facts import (
 )
 from breakglass.commands.status_headline import headline
 from breakglass.commands.status_last_run import LastRun
+from breakglass.commands.verdict_names import NameVerdict
 from breakglass.errors import Next
 from breakglass.observe.shelf import Shelf, Tarball
 
@@ -63,6 +64,9 @@ class NodeResult:
     edited: tuple[str, ...]
     unfit: tuple[str, ...]
     """Why no command would choose it."""
+    whole: bool | None
+    """Whether its containerd has the image whole; None: not known, or somebody has a tarball."""
+    verdicts: tuple[NameVerdict, ...]
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ def _node(seen: Seen) -> NodeResult:
         should_answer=seen.should_answer,
         edited=seen.edited,
         unfit=tuple(map(str, seen.unfit)),
+        whole=seen.is_whole,
+        verdicts=seen.verdicts,
     )
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from breakglass.commands.environment import Environment
 from breakglass.commands.hosts_toml_reading import registry_of
-from breakglass.commands.import_facts import Facts, expected_images
+from breakglass.commands.image_names import repository_of
+from breakglass.commands.import_facts import Facts
 from breakglass.commands.pull_again import FIRST as KEEPS_RECORDS
-from breakglass.commands.pull_again import pulls_again, spellings_of
-from breakglass.commands.verdict_names import pulled_again, starting
+from breakglass.commands.pull_again import PullAgain, pulls_again, spellings_of
+from breakglass.commands.verdict_names import NameVerdict, judge, pulled_again, starting
 from breakglass.errors import BreakglassError
 from breakglass.grammar import full_reference
 from breakglass.observe.cluster import Node, Pod, read_pods
@@ -67,7 +68,7 @@ def read_records(environment: Environment, facts: Facts, cluster: Cluster) -> Pu
     version = version_numbers(cluster.kubelet)
     if version is not None and version[:2] < KEEPS_RECORDS:
         return PullRecords()
-    expected = expected_images(facts.tarball, facts.names)
+    expected = facts.expected
     return read_pull_records(
         environment.hosts,
         facts.node,
@@ -81,22 +82,49 @@ def verdict(
     facts: Facts, cluster: Cluster, *, before: Facts, records: PullRecords = NO_RECORDS
 ) -> tuple[str, ...]:
     """`before`: what there was before the import."""
-    expected = expected_images(facts.tarball, facts.names)
-    pulls = {
-        name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
-        for name, image_id in expected.items()
-    }
+    expected = facts.expected
+    pulls = _pulls(facts, cluster, records)
     answers = facts.answers.answering is not None
     return (
         f"Pods that start on {facts.node} now, by image and imagePullPolicy:",
-        *starting(pulls, answers=answers),
+        *starting(by_name(facts, cluster, records)),
         *pulled_again(facts.node.name, pulls, records, kubelet=cluster.kubelet, answers=answers),
         *(_always(facts, tuple(expected)) if answers else _never()),
         *_no_longer(tuple(expected), before),
-        "By digest no pod starts: docker save changes the manifest's digest.",
+        *_by_digest(facts),
         *_collection(facts, cluster),
         *_lacking(facts, cluster),
     )
+
+
+def _by_digest(facts: Facts) -> tuple[str, ...]:
+    """What containerd has pulled itself keeps the registry's digest, and its name with it."""
+    if facts.adopted is None:
+        return ("By digest no pod starts: docker save changes the manifest's digest.",)
+    repositories = {repository_of(name) for name in facts.names}
+    digests = [
+        name
+        for name, target in sorted(facts.containerd.targets.items())
+        if repository_of(name) in repositories and name.endswith(f"@{target}")
+    ]
+    if not digests:
+        return ("By digest no pod starts: containerd has no name with the image's digest.",)
+    return ("By digest, with IfNotPresent:", *(f"  {name}" for name in digests))
+
+
+def by_name(facts: Facts, cluster: Cluster, records: PullRecords) -> tuple[NameVerdict, ...]:
+    """For each name the pods that start on the node now."""
+    answers = facts.answers.answering is not None
+    return tuple(
+        judge(name, pull, answers=answers) for name, pull in _pulls(facts, cluster, records).items()
+    )
+
+
+def _pulls(facts: Facts, cluster: Cluster, records: PullRecords) -> dict[str, PullAgain]:
+    return {
+        name: pulls_again(name, image_id, records, kubelet=cluster.kubelet)
+        for name, image_id in facts.expected.items()
+    }
 
 
 def heeds_pinned(kubelet: str) -> bool | None:
@@ -132,7 +160,7 @@ def _always(facts: Facts, names: tuple[str, ...]) -> tuple[str, ...]:
     lines = [always]
     if first:
         lines.append(
-            f"A tag of {' and '.join(first)} means this tarball's image on {facts.node} until "
+            f"A tag of {' and '.join(first)} means this image on {facts.node} until "
             f"breakglass restore, also when the registry is back."
         )
     if answering.config_is_newer:

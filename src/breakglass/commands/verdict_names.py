@@ -1,6 +1,7 @@
 """The part of the verdict that says for each name which pods start."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from breakglass.commands.pull_again import Again, PullAgain
 from breakglass.observe.pull_records import PullRecords
@@ -8,14 +9,37 @@ from breakglass.observe.pull_records import PullRecords
 GATE = "KubeletEnsureSecretPulledImages"
 
 
-def starting(names: Mapping[str, PullAgain], *, answers: bool) -> tuple[str, ...]:
-    """A line for each name under which pods start."""
+@dataclass(frozen=True)
+class NameVerdict:
+    """Which pods start under one name on the node while no registry answers."""
+
+    name: str
+    if_not_present: bool | None
+    """Pods with IfNotPresent; None: it is not known."""
+    always: bool
+    """Pods with Always."""
+    only_with: tuple[str, ...] = ()
+    """The secrets and service accounts of which a pod with IfNotPresent must have one; empty:
+    none is needed.
+    """
+
+
+def judge(name: str, pull: PullAgain, *, answers: bool) -> NameVerdict:
+    """`answers`: the node serves this name locally."""
     if answers:
-        return tuple(f"  {name}: IfNotPresent, Always" for name in names)
+        return NameVerdict(name, if_not_present=True, always=True)
+    starts = {Again.NO: True, Again.SOME: True, Again.YES: False, Again.UNKNOWN: None}
+    return NameVerdict(name, starts[pull.again], always=False, only_with=pull.credentials)
+
+
+def starting(names: Iterable[NameVerdict]) -> tuple[str, ...]:
+    """A line for each name under which pods start, or may start."""
     return tuple(
-        f"  {name}: IfNotPresent{_if_credentials(pull)}"
-        for name, pull in names.items()
-        if pull.again is not Again.YES
+        f"  {each.name}: IfNotPresent, Always"
+        if each.always
+        else f"  {each.name}: IfNotPresent{_if_credentials(each)}"
+        for each in names
+        if each.if_not_present is not False
     )
 
 
@@ -42,8 +66,8 @@ def pulled_again(
     )
 
 
-def _if_credentials(pull: PullAgain) -> str:
-    return f", only pods with {' or '.join(pull.credentials)}" if pull.credentials else ""
+def _if_credentials(each: NameVerdict) -> str:
+    return f", only pods with {' or '.join(each.only_with)}" if each.only_with else ""
 
 
 def _but_credentials(pull: PullAgain) -> str:

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.observe.containerd import Ctr
-from breakglass.observe.containerd_config import SHAPE, choose, config_path
+from breakglass.observe.containerd_config import (
+    BY_DEFAULT,
+    SHAPE,
+    Unpacking,
+    choose,
+    config_path,
+    unpacking,
+)
 from breakglass.observe.program import ask_program
 from breakglass.plan import Host
 from breakglass.ports import Reads
@@ -128,6 +135,7 @@ class Answering:
     """`config_file` was changed after containerd started, so another one may be in force."""
     reads_lists: bool = True
     """Whether a config_path that is a list is read as one."""
+    unpacking: Unpacking = BY_DEFAULT
 
 
 def read_taken(reads: Reads, host: Host, directory: str, *, certs: str) -> Taken:
@@ -159,8 +167,20 @@ def read_answering(
         config_fault=inert(containerd["fault"] or found.fault),
         config_is_newer=bool(containerd["newer"]),
         reads_lists=found.reads_lists,
+        unpacking=unpacking(containerd["configuration"], containerd["version"]),
     )
     return _taken(answer), answering
+
+
+def read_unpacking(
+    reads: Reads, host: Host, directory: str, *, certs: str, ctr: Ctr
+) -> tuple[Taken, Unpacking]:
+    """As read_taken, and how containerd's CRI plugin unpacks images."""
+    arguments = ("taken", "read", directory, "--certs", certs, "--", *ctr.line())
+    shape = {**_TAKEN, "containerd": [SHAPE], "content": (str, None)}
+    answer = ask_program(reads, host, arguments, shape)
+    containerd = choose(answer["containerd"], answer.get("content"))
+    return _taken(answer), unpacking(containerd["configuration"], containerd["version"])
 
 
 def read_responder(reads: Reads, host: Host, directory: str) -> Responder:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakglass.errors import Refused, Unreachable, look_first
+from breakglass.observe.containerd_config import BY_DEFAULT, Unpacking
 from breakglass.observe.machine import Disk, read_disk
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads, Result, said
@@ -50,9 +51,20 @@ class Ctr:
 
     command: Argv
     namespace: str
+    unpacking: Unpacking = BY_DEFAULT
 
     def line(self, *arguments: str) -> Argv:
         return (*self.command, "-n", self.namespace, *arguments)
+
+    @property
+    def line_of_import(self) -> Argv:
+        """It imports what comes on standard input, and unpacks it as the CRI plugin does."""
+        local = ("--local",) if self.unpacking.options and self.unpacking.has_local else ()
+        return self.line("images", "import", *local, *self.unpacking.options, "-")
+
+    def line_of_check(self, names: tuple[str, ...]) -> Argv:
+        filters = (f"name=={name}" for name in names)
+        return self.line("images", "check", *self.unpacking.options, *filters)
 
 
 def read_containerd(
@@ -212,7 +224,7 @@ def read_checks(
     """
     if not names:
         return frozenset(), frozenset()
-    argv = ctr.line("images", "check", *(f"name=={name}" for name in names))
+    argv = ctr.line_of_check(names)
     result = reads.ask(host, argv)
     if result.exit_status is None:
         raise not_known(host, argv, result)

@@ -1,5 +1,8 @@
-"""What containerd's configuration says of registries: where it looks for hosts.toml. Pure."""
+"""What containerd's configuration says: where it looks for hosts.toml, and with which snapshotter
+the CRI plugin unpacks images. Pure.
+"""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +23,12 @@ SHAPE = {
 DEFAULT_PATH = "/etc/containerd/certs.d:/etc/docker/certs.d"
 """config_path from containerd 2.2.0 on, where it is not set; the configuration does not show it."""
 SINCE = (2, 2, 0)
+DEFAULT_SNAPSHOTTER = "overlayfs"
+_SNAPSHOTTER = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,75}")
+HAS_LOCAL = (1, 7, 0)
+"""From there on `ctr images import` has --local. Without it the transfer service imports (2.0 and
+newer), which does not unpack for a snapshotter that its own configuration does not name.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,36 @@ class ConfigPath:
     """Whether a list of directories is read as one. The transfer service, with which containerd 2.1
     and newer pull by default, takes it for the name of one directory (containerd issue 12636).
     """
+
+
+@dataclass(frozen=True)
+class Unpacking:
+    """How the CRI plugin unpacks images, where ctr by itself would not do the same."""
+
+    snapshotter: str = ""
+    """Empty: ctr's default."""
+    has_local: bool = False
+    """Whether `ctr images import` has --local."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of ctr, where it imports or checks images."""
+        return ("--snapshotter", self.snapshotter) if self.snapshotter else ()
+
+
+BY_DEFAULT = Unpacking()
+
+
+def unpacking(configuration: str, version: str) -> Unpacking:
+    """Of either version of the configuration."""
+    plugins = _mapping(_document(configuration).get("plugins"))
+    first, second = (_mapping(plugins.get(name)) for name in CRI)
+    name = _text(second.get("snapshotter")) or _text(
+        _mapping(first.get("containerd")).get("snapshotter")
+    )
+    if name == DEFAULT_SNAPSHOTTER or not _SNAPSHOTTER.fullmatch(name):
+        return BY_DEFAULT
+    return Unpacking(name, (version_numbers(version) or SINCE) >= HAS_LOCAL)
 
 
 def choose(candidates: Sequence[Mapping[str, str]], content: str | None) -> Mapping[str, str]:

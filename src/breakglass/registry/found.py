@@ -44,5 +44,7 @@ class ImageId:
     state: State
     image_id: str | None = None
     """None unless the state is SERVES."""
+    digest: str | None = field(default=None, kw_only=True)
+    """Of what the tag means, index or manifest."""
     missing: tuple[str, ...] = ()
     detail: str = ""

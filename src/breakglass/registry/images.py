@@ -104,10 +104,11 @@ def image_id(
     session = LoginSession(registry, credentials, deadline_seconds)
     try:
         session.ping()
-        _, manifest = resolve(session, tag)
+        digest, manifest = resolve(session, tag)
         for _ in range(INDEX_DEPTH):
             if "manifests" not in manifest:
-                return ImageId(State.SERVES, read_descriptor(manifest["config"])[0])
+                image_id, _ = read_descriptor(manifest["config"])
+                return ImageId(State.SERVES, image_id, digest=digest)
             child = child_for(manifest["manifests"], platform)
             manifest = read_child(session, child, f"its image for {platform}")
         raise NotServed(State.BROKEN, "its indexes are nested too deep")

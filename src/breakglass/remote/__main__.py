@@ -1,4 +1,4 @@
-"""`breakglass-remote.pyz archive|taken|responder|registries|pulled|marked|lock|watch ...`."""
+"""The program for hosts, `breakglass-remote.pyz SCRIPT ...`: the scripts are listed below."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ SCRIPTS = {
         "responder.main",
         "serve a few images on the node's loopback",
     ),
+    "content": ("content", "whether containerd's content store has an image whole"),
     "registries": ("registries.main", "ask registries what they would serve to this host"),
     "pulled": ("pulled", "what kubelet remembers of images that it has pulled itself"),
     "marked": ("marked", "wait until containerd's CRI plugin has marked names"),

@@ -78,7 +78,8 @@ def is_ours(line: bytes, file: bytes) -> bool:
         and words[1:5] == [b"--norc", b"-o", b"pipefail", b"-c"]
         and words[5].startswith(b"gzip -dc ")
         and file in words[5]
-        and words[5].endswith(b" import -")
+        and b" images import " in words[5]
+        and words[5].endswith(b" -")
     )
 
 

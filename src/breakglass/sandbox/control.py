@@ -13,10 +13,21 @@ USAGE = """usage: sandbox status                  what there is, up or down
        sandbox stop NAME ...           a host, a registry, api: pull its plug
        sandbox start NAME ...          the same again
        sandbox cut HOST ...            break its connections; what runs goes on
+       sandbox pull NODE TAG           the node gets the image, as kubelet pulls it
        sandbox push TAG [CONTENT]      a new image, as TAG and latest, to both
-       sandbox break REGISTRY [TAG]    delete what the tag's index (latest) lists
+       sandbox break REGISTRY [TAG [ARCHITECTURE]]
+                                       delete what the tag's index (latest) lists,
+                                       or the image for one architecture only
        sandbox refuse REGISTRY [CODE]  answer 401 or 403; without CODE serve again
        sandbox mirror                  the offsite job: from the VM to the NAS
+       sandbox set NODE taint|label|condition|runtime|pods VALUE
+                                       what its Node object reports: KEY=VALUE:EFFECT
+                                       or KEY-, KEY=VALUE or KEY-, TYPE=True,
+                                       docker://24.0.7, 0
+       sandbox set HOST login SECONDS  a login takes that long
+       sandbox set HOST banner TEXT    its shell prints TEXT before each command
+       sandbox cluster NAME            what the kubeconfig means: sandbox, or another,
+                                       which has nodes with the same names
        sandbox run HOST -- COMMAND     run a command with HOST's programs and HOME,
                                        but as YOU, on the files of THIS machine
 """
@@ -36,10 +47,15 @@ class Controlled(Protocol):
     def stop(self, name: str) -> None: ...
     def start(self, name: str) -> None: ...
     def cut(self, name: str) -> None: ...
+    def pull(self, node: str, tag: str) -> str: ...
     def push(self, tag: str, *, content: str | None = None) -> str: ...
-    def break_image(self, registry: str, tag: str) -> list[str]: ...
+    def break_image(
+        self, registry: str, tag: str, architecture: str | None = None
+    ) -> list[str]: ...
     def refuse(self, registry: str, code: int | None) -> None: ...
     def mirror(self) -> list[str]: ...
+    def set(self, name: str, setting: str, value: str) -> None: ...
+    def use_cluster(self, name: str) -> None: ...
     def run(self, host: str, argv: list[str]) -> tuple[int, bytes, bytes]: ...
 
 
@@ -68,6 +84,8 @@ def _dispatch(environment: Controlled, argv: list[str]) -> Answer | None:
             for name in argv[1:]:
                 act(name)
             return Answer(0)
+        case ["pull", node, tag]:
+            return _lines([environment.pull(node, tag)])
         case ["push", tag]:
             return _lines([environment.push(tag)])
         case ["push", tag, content]:
@@ -76,11 +94,19 @@ def _dispatch(environment: Controlled, argv: list[str]) -> Answer | None:
             return _deleted(environment.break_image(registry, "latest"))
         case ["break", registry, tag]:
             return _deleted(environment.break_image(registry, tag))
+        case ["break", registry, tag, architecture]:
+            return _deleted(environment.break_image(registry, tag, architecture))
         case ["refuse", registry]:
             environment.refuse(registry, None)
             return Answer(0)
         case ["refuse", registry, "401" | "403" as code]:
             environment.refuse(registry, int(code))
+            return Answer(0)
+        case ["set", name, setting, value]:
+            environment.set(name, setting, value)
+            return Answer(0)
+        case ["cluster", name]:
+            environment.use_cluster(name)
             return Answer(0)
         case ["mirror"]:
             return _lines(environment.mirror())

@@ -1,6 +1,7 @@
 """The server side of one SSH connection to a host: login, and the start of sessions."""
 
 import socket
+import time
 from contextlib import suppress
 from typing import Protocol
 
@@ -25,6 +26,9 @@ class Serves(Protocol):
     def lets_in(self, user: str, key: paramiko.PKey) -> bool: ...
 
     def execute(self, channel: paramiko.Channel, argv: list[bytes]) -> Session: ...
+
+    @property
+    def login_seconds(self) -> int: ...
 
 
 class HostTransport(paramiko.Transport):
@@ -71,6 +75,7 @@ class Door(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        time.sleep(self._host.login_seconds)
         return AUTH_SUCCESSFUL if self._host.lets_in(username, key) else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:  # noqa: ARG002

@@ -46,6 +46,10 @@ class Host:
             inside=f"{root}/".encode(),
             own_files=machine_ids.own_files(root),
         )
+        self.login_seconds = 0
+        """How long the host takes to let a client in."""
+        self.banner = ""
+        """What its shell prints before each command."""
         self._client_key = client_key
         self._key = paramiko.ECDSAKey.generate()
         self._lock = threading.Lock()
@@ -138,7 +142,7 @@ class Host:
         """Start a command whose input and output are the channel."""
         session = Session(
             channel,
-            argv,
+            [*self._greeting(), *argv],
             directory=Path(self.environ["HOME"]),
             environ=self.environ,
             naming=self._naming,
@@ -147,6 +151,13 @@ class Host:
             self._sessions = {known for known in self._sessions if known.running} | {session}
         session.start()
         return session
+
+    def _greeting(self) -> tuple[bytes, ...]:
+        """What stands before a command, where the shell's start-up file prints something."""
+        if not self.banner:
+            return ()
+        script = b'printf "%s\\n" "$0"; exec "$@"'
+        return (b"/bin/sh", b"-c", script, os.fsencode(self.banner))
 
     def _listen(self, listener: socket.socket) -> None:
         with suppress(OSError):

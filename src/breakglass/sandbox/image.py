@@ -22,6 +22,9 @@ ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(
 )
 
 
+OTHER_ARCHITECTURE = "amd64" if ARCHITECTURE == "arm64" else "arm64"
+
+
 @dataclass(frozen=True)
 class Image:
     """Everything that a registry stores of an image."""
@@ -29,7 +32,9 @@ class Image:
     index: str
     """The digest for a tag."""
     children: tuple[str, ...]
-    """The digests of the manifests in the index."""
+    """The digests of the manifests in the index: for this machine's architecture, and for the other
+    one.
+    """
     image_id: str
     blobs: dict[str, bytes]
     """By digest: layers, configuration, manifests, index."""
@@ -38,36 +43,39 @@ class Image:
 def build(content: str) -> Image:
     """An image whose last layer has `content`. The other 3 MB are the same in every image."""
     layers = [*_common_layers(), _layer({"workspace/VERSION": content.encode()})]
-    configuration = _configuration([_digest(plain) for plain, _ in layers])
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": _descriptor(CONFIGURATION, configuration),
-            "layers": [_descriptor(LAYER, packed) for _, packed in layers],
-        }
-    )
-    fitting = {"platform": {"architecture": ARCHITECTURE, "os": "linux"}}
-    index = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": INDEX,
-            "manifests": [_descriptor(MANIFEST, manifest) | fitting],
-        }
-    )
-    blobs = (*(packed for _, packed in layers), configuration, manifest, index)
+    diff_ids = [_digest(plain) for plain, _ in layers]
+    architectures = (ARCHITECTURE, OTHER_ARCHITECTURE)
+    configurations = [_configuration(diff_ids, architecture) for architecture in architectures]
+    manifests = [
+        _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": _descriptor(CONFIGURATION, configuration),
+                "layers": [_descriptor(LAYER, packed) for _, packed in layers],
+            }
+        )
+        for configuration in configurations
+    ]
+    listed = [
+        _descriptor(MANIFEST, manifest)
+        | {"platform": {"architecture": architecture, "os": "linux"}}
+        for manifest, architecture in zip(manifests, architectures, strict=True)
+    ]
+    index = _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed})
+    blobs = (*(packed for _, packed in layers), *configurations, *manifests, index)
     return Image(
         index=_digest(index),
-        children=(_digest(manifest),),
-        image_id=_digest(configuration),
+        children=tuple(map(_digest, manifests)),
+        image_id=_digest(configurations[0]),
         blobs={_digest(blob): blob for blob in blobs},
     )
 
 
-def _configuration(diff_ids: list[str]) -> bytes:
+def _configuration(diff_ids: list[str], architecture: str) -> bytes:
     return _json(
         {
-            "architecture": ARCHITECTURE,
+            "architecture": architecture,
             "os": "linux",
             "created": CREATED,
             "config": {

@@ -6,8 +6,16 @@ from pathlib import Path
 from breakglass.sandbox import image
 from breakglass.sandbox.api import Api
 from breakglass.sandbox.hosts import Host
-from breakglass.sandbox.ports import Reservation
+from breakglass.sandbox.ports import ADDRESS, Reservation
 from breakglass.sandbox.registries import Registry
+from breakglass.sandbox.settings import (
+    HOST_SETTINGS,
+    NODE_SETTINGS,
+    set_on_host,
+    set_on_node,
+)
+
+OWN_CLUSTER, OTHER_CLUSTER = "sandbox", "another"
 
 
 class Parts:
@@ -29,6 +37,7 @@ class Parts:
         self.kubeconfig = kubeconfig
         self._reservation = Reservation()
         self.api = Api(port=self._reservation.port)
+        self._other_api: Api | None = None
         self._api_up = False
 
     def status(self) -> dict[str, str]:
@@ -58,8 +67,26 @@ class Parts:
             self.api.start()
             self._api_up = True
 
+    def use_cluster(self, name: str) -> None:
+        """Let the kubeconfig mean this cluster: `sandbox`, or `another`, whose nodes have the same
+        names and are other machines. Raises LookupError.
+        """
+        if name not in (OWN_CLUSTER, OTHER_CLUSTER):
+            raise LookupError(f"no cluster {name!r}; there are {OWN_CLUSTER}, {OTHER_CLUSTER}")
+        if name == OWN_CLUSTER:
+            self.api.kubeconfig(self.kubeconfig)
+            return
+        if self._other_api is None:
+            self._other_api = Api().start()
+            for _, node in self.api.select("nodes", None, "")[1]:
+                own = node["metadata"]["name"]
+                self._other_api.add_node(own, internal_ip=ADDRESS, machine=f"{own} of {name}")
+        self._other_api.kubeconfig(self.kubeconfig, name)
+
     def release_ports(self) -> None:
         """Let go of the ports, which are kept while a part is off."""
+        if self._other_api is not None:
+            self._other_api.stop()
         parts: list[Host | Registry] = [*self.hosts.values(), *self.registries.values()]
         for part in parts:
             part.reservation.end()
@@ -68,6 +95,19 @@ class Parts:
     def cut(self, name: str) -> None:
         """Break the connections of a host. Raises LookupError."""
         self._host(name).cut()
+
+    def pull(self, node: str, tag: str, registry: str = "registry-private") -> str:
+        """The node's containerd gets the image, as kubelet pulls it. Returns its name. Raises
+        LookupError.
+        """
+        authority = self._registry(registry).authority
+        name = f"{authority}/{self._repositories[registry]}:{tag}"
+        line = ("ctr", "-n", "k8s.io", "images", "pull", "--plain-http", name)
+        status, _, stderr = self.run(node, line)
+        if status:
+            why = stderr.decode(errors="replace").strip() or f"exit code {status}"
+            raise LookupError(f"{node} cannot pull {name}: {why}")
+        return name
 
     def push(self, tag: str, *, content: str | None = None) -> str:
         """Push an image to both registries, as `tag` and as `latest`. Returns its image ID. Raises
@@ -88,14 +128,28 @@ class Parts:
                 self.registries[name].push(repository, each, pushed)
         return pushed.image_id
 
-    def break_image(self, registry: str, tag: str) -> list[str]:
-        """Delete the manifests that the tag's index lists, in one registry. Returns their digests.
-        Raises LookupError.
+    def break_image(self, registry: str, tag: str, architecture: str | None = None) -> list[str]:
+        """Delete the manifests that the tag's index lists, in one registry: all of them, or those
+        for one architecture. Returns their digests. Raises LookupError.
         """
+        which = self._registry(registry)
         try:
-            return self._registry(registry).delete_children(self._repositories[registry], tag)
+            deleted = which.delete_children(self._repositories[registry], tag, architecture)
         except OSError:
             raise LookupError(f"{registry} has no tag {tag}") from None
+        if not deleted:
+            raise LookupError(f"{tag} of {registry} lists no image for {architecture}")
+        return deleted
+
+    def set(self, name: str, setting: str, value: str) -> None:
+        """Change what a node reports, or how a host answers logins. Raises LookupError."""
+        if setting in HOST_SETTINGS:
+            set_on_host(self._host(name), setting, value)
+        elif setting in NODE_SETTINGS:
+            set_on_node(self.api, name, setting, value)
+        else:
+            known = ", ".join((*NODE_SETTINGS, *HOST_SETTINGS))
+            raise LookupError(f"nothing is called {setting!r}; there are {known}")
 
     def refuse(self, registry: str, code: int | None) -> None:
         """Answer every request to a registry with this status; None: serve again. Raises

@@ -71,13 +71,19 @@ class Registry:
         tags.mkdir(parents=True, exist_ok=True)
         (tags / tag).write_text(image.index, encoding="ascii")
 
-    def delete_children(self, repository: str, tag: str) -> list[str]:
+    def delete_children(
+        self, repository: str, tag: str, architecture: str | None = None
+    ) -> list[str]:
         """Delete the manifests of the tag's index and keep the index: the fault of 2026-04-19.
-        Returns their digests.
+        `architecture`: only those for it. Returns their digests.
         """
         digest = (self.root / "repositories" / repository / tag).read_text(encoding="ascii")
         index = json.loads(self.blob(digest).read_bytes())
-        children = [str(child["digest"]) for child in index["manifests"]]
+        children = [
+            str(child["digest"])
+            for child in index["manifests"]
+            if architecture in (None, child["platform"]["architecture"])
+        ]
         for child in children:
             self.blob(child).unlink(missing_ok=True)
         return children

@@ -116,6 +116,12 @@ def test_a_unit_that_systemd_refuses_is_named_and_the_next_run_starts_it(trial: 
     trial.recovers(NODE, goal=lambda: is_active(node))
 
 
+@row(
+    "import",
+    "the node is rebooted after the import (systemd)",
+    "systemd starts the responder; pods with `Always` start without another import",
+    exit_code=0,
+)
 def test_after_a_reboot_of_the_node_pods_with_always_start_without_another_import(
     fresh: Environment,
 ) -> None:

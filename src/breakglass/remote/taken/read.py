@@ -35,7 +35,7 @@ def read(arguments: argparse.Namespace) -> dict[str, Any]:
         for file in sorted(arguments.certs.glob(pattern))
         if os.path.realpath(file) not in files and is_marked(file)
     ]
-    if not arguments.registry:
+    if not (arguments.registry or arguments.rest):
         return state
     sites = {
         name: site(arguments.certs, name, record["files"] if record else {})

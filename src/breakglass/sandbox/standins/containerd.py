@@ -3,7 +3,7 @@
 import sys
 
 from breakglass.sandbox.standins.ctr import VERSION
-from breakglass.sandbox.standins.ctr_store import ROOT
+from breakglass.sandbox.standins.ctr_store import ROOT, snapshotter
 from breakglass.sandbox.standins.state import HOST, unknown
 
 CONFIGURATION = f"""version = 4
@@ -16,6 +16,7 @@ state = "{HOST}/run/containerd"
 [plugins]
 
   [plugins."io.containerd.cri.v1.images"]
+    snapshotter = "{snapshotter()}"
 
     [plugins."io.containerd.cri.v1.images".registry]
       config_path = "{HOST}/etc/containerd/certs.d"

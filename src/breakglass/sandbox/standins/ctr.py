@@ -41,6 +41,12 @@ def import_images(namespace: str, argv: list[str]) -> int:
     return ctr_import.import_images(namespace, argv)
 
 
+def pull_image(namespace: str, argv: list[str]) -> int:
+    from breakglass.sandbox.standins import ctr_pull
+
+    return ctr_pull.pull_image(namespace, argv)
+
+
 def content_get(namespace: str, argv: list[str]) -> int:
     if len(argv) != 1 or argv[0].startswith("-"):
         return unknown("ctr", " ".join(argv))
@@ -54,6 +60,17 @@ def content_ls(namespace: str, argv: list[str]) -> int:
     if argv not in QUIET:
         return unknown("ctr", " ".join(argv) or "(no -q)")
     sys.stdout.write("".join(f"{digest}\n" for digest in sorted(store.load(namespace)["content"])))
+    return 0
+
+
+def content_rm(namespace: str, argv: list[str]) -> int:
+    if not argv or any(digest.startswith("-") for digest in argv):
+        return unknown("ctr", " ".join(argv))
+    with store.changing(namespace) as state:
+        for digest in argv:
+            if state["content"].pop(digest, None) is None:
+                raise Failure(f"content digest {digest}: not found")
+            sys.stdout.write(f"{digest}\n")
     return 0
 
 
@@ -136,6 +153,7 @@ def version(namespace: str, argv: list[str]) -> int:  # noqa: ARG001
 
 COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "images import": import_images,
+    "images pull": pull_image,
     "images ls": images.ls,
     "images check": images.check,
     "images tag": images.tag,
@@ -143,6 +161,7 @@ COMMANDS: dict[str, Callable[[str, list[str]], int]] = {
     "images label": images.label,
     "content get": content_get,
     "content ls": content_ls,
+    "content rm": content_rm,
     "leases ls": leases_ls,
     "leases create": leases_create,
     "leases rm": leases_rm,

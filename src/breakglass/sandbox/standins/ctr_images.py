@@ -38,6 +38,7 @@ def ls(namespace: str, argv: list[str]) -> int:
 
 
 def check(namespace: str, argv: list[str]) -> int:
+    snapshotter, argv = store.take_snapshotter(argv)
     wanted = _names(argv)
     if wanted is None:
         return unknown("ctr", " ".join(argv))
@@ -51,7 +52,8 @@ def check(namespace: str, argv: list[str]) -> int:
         try:
             status, size = _completeness(state, _parts(image))
             chain = store.chain(store.configuration(image)["rootfs"]["diff_ids"])
-            unpacked = "true" if chain in state["snapshots"] else "false"
+            key = store.snapshot(chain, snapshotter)
+            unpacked = "true" if key in state["snapshots"] else "false"
         except Failure as failure:
             failures.append(f"unable to check unpack for {name}: {failure}")
         rows.append([name, image["type"], image["digest"], status, size, unpacked])

@@ -28,7 +28,10 @@ Members = dict[str, tuple[Path, str]]
 
 
 def import_images(namespace: str, argv: list[str]) -> int:
-    if argv != ["-"]:
+    snapshotter, argv = store.take_snapshotter(argv)
+    # The transfer service unpacks with what its own configuration names, and with nothing else.
+    unpacks = snapshotter == store.DEFAULT_SNAPSHOTTER or "--local" in argv
+    if argv not in (["-"], ["--local", "-"]):
         return unknown("ctr", " ".join(argv) or "(no file)")
     store.BLOBS.mkdir(parents=True, exist_ok=True)
     # containerd makes the namespace even if the import fails.
@@ -40,7 +43,7 @@ def import_images(namespace: str, argv: list[str]) -> int:
             for image in _images(members):
                 target = _store(state, image, members)
                 saved |= {_full(name): target for name in image["RepoTags"] or ()}
-            _unpack(state, list(saved.values()))
+            _unpack(state, list(saved.values()), snapshotter if unpacks else "")
             state["images"] |= {name: target | {"labels": {}} for name, target in saved.items()}
     for name, target in saved.items():
         sys.stdout.write(f"{name}\tsaved\t\n{target['type']} {target['digest']}\n")
@@ -145,8 +148,10 @@ def _store(state: dict[str, Any], image: dict[str, Any], members: Members) -> di
     return {"type": MANIFEST, "digest": digest, "size": len(manifest)}
 
 
-def _unpack(state: dict[str, Any], targets: list[dict[str, Any]]) -> None:
-    """Unpack the images for this machine's architecture. Raises Failure if there is none."""
+def _unpack(state: dict[str, Any], targets: list[dict[str, Any]], snapshotter: str) -> None:
+    """Unpack the images for this machine's architecture. Raises Failure if there is none. Without a
+    snapshotter nothing is unpacked.
+    """
     try:
         configurations = [store.configuration(target) for target in targets]
     except Failure as failure:
@@ -155,22 +160,30 @@ def _unpack(state: dict[str, Any], targets: list[dict[str, Any]]) -> None:
     if targets and not any(fits):
         raise Failure("image might be filtered out")
     for target, configuration, fitting in zip(targets, configurations, fits, strict=True):
-        if fitting:
-            _unpack_image(state, target, configuration["rootfs"]["diff_ids"])
+        if fitting and snapshotter:
+            unpack_image(state, target, configuration["rootfs"]["diff_ids"], snapshotter)
 
 
-def _unpack_image(state: dict[str, Any], target: dict[str, Any], diff_ids: list[str]) -> None:
+def unpack_image(
+    state: dict[str, Any], target: dict[str, Any], diff_ids: list[str], snapshotter: str
+) -> None:
     manifest = store.manifest(target)
     layers = manifest["layers"]
     if len(diff_ids) != len(layers):
         counts = f"{len(layers)} != {len(diff_ids)}"
         raise Failure(f"number of layers and diffIDs don't match: {counts}")
-    chains = [store.chain(diff_ids[:depth]) for depth in range(1, len(diff_ids) + 1)]
-    state["content"][manifest["config"]["digest"]] = [f"snapshot {chain}" for chain in chains]
+    chains = [
+        store.snapshot(store.chain(diff_ids[:depth]), snapshotter)
+        for depth in range(1, len(diff_ids) + 1)
+    ]
+    unpacked = [f"snapshot {chain}" for chain in chains]
+    of_others = state["content"].get(manifest["config"]["digest"], [])
+    state["content"][manifest["config"]["digest"]] = list(dict.fromkeys([*of_others, *unpacked]))
     for layer, diff_id, chain in zip(layers, diff_ids, chains, strict=True):
         if chain in state["snapshots"]:
             continue
-        digest = sha256(store.read(layer["digest"]))
+        content = store.read(layer["digest"])
+        digest = sha256(gzip.decompress(content) if content[:2] == GZIP else content)
         if digest != diff_id:
             raise Failure(
                 f'wrong diff id "{digest}" calculated on extraction "{diff_id}", desc '

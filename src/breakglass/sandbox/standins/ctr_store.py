@@ -20,11 +20,20 @@ CRI_IS_OFF = files.HOST / "etc/containerd/cri-is-off"
 """While this file is there, containerd has no CRI plugin."""
 
 
+SNAPSHOTTER = files.HOST / "etc/containerd/snapshotter"
+"""This file has the name of the CRI plugin's snapshotter, where that is not the default."""
+DEFAULT_SNAPSHOTTER = "overlayfs"
+
+
+def snapshotter() -> str:
+    return SNAPSHOTTER.read_text().strip() if SNAPSHOTTER.exists() else DEFAULT_SNAPSHOTTER
+
+
 def load(namespace: str) -> dict[str, Any]:
     """The state of a namespace.
 
     `images`: name to target and labels; `content`: digest to what it refers to, a digest or
-    "snapshot CHAIN_ID"; `snapshots`: chain IDs of what was unpacked; `leases`: their IDs.
+    "snapshot KEY"; `snapshots`: keys of what was unpacked; `leases`: their IDs.
     """
     state: dict[str, Any] = files.load(STATE, empty={}).get(namespace) or _empty()
     return state
@@ -85,7 +94,11 @@ def read(digest: str) -> bytes:
 
 
 def manifest(image: dict[str, Any]) -> dict[str, Any]:
+    """Of an index that of the child that is there: a pull takes one platform's."""
     document: dict[str, Any] = json.loads(read(image["digest"]))
+    for child in document.get("manifests", ()):
+        if blob(child["digest"]).exists():
+            return manifest(child)
     return document
 
 
@@ -100,6 +113,22 @@ def chain(diff_ids: list[str]) -> str:
     for diff_id in diff_ids[1:]:
         result = "sha256:" + hashlib.sha256(f"{result} {diff_id}".encode()).hexdigest()
     return result
+
+
+def snapshot(chain_id: str, snapshotter: str) -> str:
+    """The key of what a snapshotter has unpacked."""
+    return f"{snapshotter} {chain_id}"
+
+
+def take_snapshotter(argv: list[str]) -> tuple[str, list[str]]:
+    """The value of --snapshotter, and the other arguments."""
+    if "--snapshotter" not in argv[:-1]:
+        return DEFAULT_SNAPSHOTTER, argv
+    at = argv.index("--snapshotter")
+    name = argv[at + 1]
+    if name not in (DEFAULT_SNAPSHOTTER, snapshotter()):
+        raise files.Failure(f"snapshotter not loaded: {name}: invalid argument")
+    return name, [*argv[:at], *argv[at + 2 :]]
 
 
 def _collect(own: dict[str, Any]) -> None:

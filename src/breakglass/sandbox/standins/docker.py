@@ -55,6 +55,19 @@ def list_tags(argv: list[str]) -> int:
     return 0
 
 
+def tag_image(argv: list[str]) -> int:
+    """`docker tag NAME@DIGEST NAME:TAG`."""
+    if len(argv) != 2 or any(name.startswith("-") for name in argv):
+        return unknown("docker", " ".join(argv))
+    source, name = argv
+    with changing() as state:
+        if source not in state["by_digest"]:
+            raise Failure(f"Error response from daemon: No such image: {source}")
+        state["tags"][name] = state["by_digest"][source]
+        state["digests"][name] = source
+    return 0
+
+
 def list_containers(argv: list[str]) -> int:
     """No container was ever made here."""
     known = ["--all", "--format", "{{.Image}}"]
@@ -70,7 +83,19 @@ def remove(argv: list[str]) -> int:
             if state["tags"].pop(name, None) is None:
                 raise Failure(f"Error response from daemon: No such image: {name}")
             sys.stdout.write(f"Untagged: {name}\n")
+            _remove_digests(state, name.rpartition(":")[0])
     return 0
+
+
+def _remove_digests(state: dict[str, Any], repository: str) -> None:
+    """With the last tag of a repository an image loses its digests there."""
+    tagged = {
+        image_id for tag, image_id in state["tags"].items() if tag.startswith(f"{repository}:")
+    }
+    for name, image_id in list(state["by_digest"].items()):
+        if name.startswith(f"{repository}@") and image_id not in tagged:
+            del state["by_digest"][name]
+            sys.stdout.write(f"Untagged: {name}\n")
 
 
 def inspect(argv: list[str]) -> int:
@@ -142,6 +167,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "load": load_images,
     "pull": pull,
     "save": save,
+    "tag": tag_image,
     "ps": list_containers,
     "image inspect": inspect,
     "image ls": list_tags,

@@ -20,7 +20,8 @@ ACCEPT = ", ".join(
     )
 )
 REFERENCE = re.compile(
-    r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)(?::(?P<tag>\w[\w.-]{0,127}))?"
+    r"(?P<registry>[\w.-]+:\d+)/(?P<name>[a-z0-9._/-]+)"
+    r"(?::(?P<tag>\w[\w.-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 
 
@@ -29,8 +30,9 @@ def pull(argv: list[str]) -> int:
     match = REFERENCE.fullmatch(names[0]) if len(names) == 1 else None
     if not match:
         return unknown("docker", " ".join(argv))
-    registry, name, tag = match["registry"], match["name"], match["tag"] or "latest"
-    reference = f"{registry}/{name}:{tag}"
+    registry, name, tag = match["registry"], match["name"], match["digest"] or match["tag"]
+    tag = tag or "latest"
+    reference = f"{registry}/{name}{'@' if match['digest'] else ':'}{tag}"
     fetch(registry, "/v2/")
     digest, manifest = get_manifest(registry, name, tag, reference=reference)
     if "manifests" in manifest:
@@ -44,9 +46,11 @@ def pull(argv: list[str]) -> int:
             pull_layer(registry, name, layer["digest"], diff_id)
     write(configuration_file(image_id), configuration)
     with changing() as state:
-        is_known = state["tags"].get(reference) == image_id
-        state["tags"][reference] = image_id
-        state["digests"][reference] = f"{registry}/{name}@{digest}"
+        known = state["by_digest"] if match["digest"] else state["tags"]
+        is_known = known.get(reference) == image_id
+        known[reference] = image_id
+        if not match["digest"]:
+            state["digests"][reference] = f"{registry}/{name}@{digest}"
     if not quiet:
         status = "Image is up to date" if is_known else "Downloaded newer image"
         sys.stdout.write(
@@ -74,6 +78,11 @@ def pull_layer(registry: str, name: str, digest: str, diff_id: str) -> None:
 def get_manifest(
     registry: str, name: str, wanted: str, *, reference: str
 ) -> tuple[str, dict[str, Any]]:
+    body = manifest_bytes(registry, name, wanted, reference=reference)
+    return sha256(body), json.loads(body)
+
+
+def manifest_bytes(registry: str, name: str, wanted: str, *, reference: str) -> bytes:
     status, body = fetch(registry, f"/v2/{name}/manifests/{wanted}")
     if status == 404:
         raise Failure(
@@ -84,7 +93,7 @@ def get_manifest(
         raise Failure(f"Error response from daemon: received unexpected HTTP status: {status}")
     if wanted.startswith("sha256:") and sha256(body) != wanted:
         raise Failure(f"manifest verification failed for digest {wanted}")
-    return sha256(body), json.loads(body)
+    return body
 
 
 def get_blob(registry: str, name: str, digest: str) -> bytes:

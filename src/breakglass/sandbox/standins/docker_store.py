@@ -11,13 +11,15 @@ ROOT = state.HOST / "var/lib/docker"
 
 
 def load() -> dict[str, Any]:
-    """`tags`: reference to image ID; `digests`: reference to the name it was pulled by."""
-    return state.load(ROOT / "state.json", empty={"tags": {}, "digests": {}})
+    """`tags`: reference to image ID; `digests`: reference to the name it was pulled by;
+    `by_digest`: NAME@DIGEST, pulled as such, to image ID.
+    """
+    return state.load(ROOT / "state.json", empty=_empty())
 
 
 @contextmanager
 def changing() -> Iterator[dict[str, Any]]:
-    with state.changing(ROOT / "state.json", empty={"tags": {}, "digests": {}}) as names:
+    with state.changing(ROOT / "state.json", empty=_empty()) as names:
         yield names
 
 
@@ -41,3 +43,7 @@ def configuration_file(image_id: str) -> Path:
 
 def layer_file(diff_id: str) -> Path:
     return ROOT / "layers" / f"{diff_id.removeprefix('sha256:')}.tar"
+
+
+def _empty() -> dict[str, Any]:
+    return {"tags": {}, "digests": {}, "by_digest": {}}

@@ -1,0 +1,161 @@
+"""An image that a node's containerd still has whole: where no tarball is to be had, it is taken as
+it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from breakglass.commands.environment import Environment
+from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
+from breakglass.commands.fetch_facts import Facts as FetchFacts
+from breakglass.commands.fetch_options import designated
+from breakglass.commands.node_machine import read_node
+from breakglass.commands.node_sources import other_nodes
+from breakglass.config import Image
+from breakglass.deadline import together
+from breakglass.errors import BreakglassError, Failed, Refused, then
+from breakglass.observe.containerd import Ctr
+from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
+from breakglass.observe.machine import Machine
+from breakglass.observe.shelf import Shelf
+from breakglass.plan import Host, Purpose, Run, title
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What a node's containerd has of the image under a tag."""
+
+    tag: str
+    repository: str
+    contents: tuple[Content, ...] = ()
+    """Of each name with this tag that containerd has."""
+    elsewhere: str = ""
+    """A host that has a tarball of the tag; empty: none that was reached."""
+
+    @property
+    def image(self) -> Content | None:
+        """The image that is taken; None: containerd has none that is whole."""
+        return next((content for content in self.contents if content.is_whole), None)
+
+    def names(self, image: Image) -> tuple[str, ...]:
+        """Every name that pods use; the one that is taken comes first."""
+        if self.image is None:
+            return ()
+        return tuple(dict.fromkeys((self.image.name, *image.names(self.tag))))
+
+
+def tagged_names(image: Image, tag: str) -> tuple[str, ...]:
+    """The names that have this tag. A name that always has another tag may mean another image."""
+    fixed = {name for name in image.also_known_as if "{tag}" not in name}
+    return tuple(name for name in image.names(tag) if name not in fixed or name.endswith(f":{tag}"))
+
+
+def read_adoption(environment: Environment, machine: Machine, tag: str | None) -> Adoption:
+    """Without a tag: what the node has under `latest`. Raises Unreachable, or Refused."""
+    wanted = tag or "latest"
+    try:
+        contents = read_content(
+            environment.hosts,
+            machine.host,
+            environment.ctr,
+            names=tagged_names(environment.config.image, wanted),
+            platform=machine.platform,
+        )
+    except Failed as error:  # nothing was begun that could have failed part-way
+        raise Refused(error.message, next_step=error.next_step) from error
+    return Adoption(wanted, environment.config.image.repository, contents)
+
+
+def tarball_elsewhere(environment: Environment, node: Host, tag: str | None) -> str:
+    """The first source, or the first other node, that has a tarball; empty: none was reached."""
+    sources = environment.sources
+    environment.note(f"looking at {', '.join(host.name for host, _ in sources)}")
+    answers = together([partial(environment.source, *source) for source in sources])
+    shelves = [answer for answer in answers if isinstance(answer, Shelf)]
+    return _first_with(shelves, tag) or _first_with(read_other_nodes(environment, node), tag)
+
+
+def is_whole(environment: Environment, machine: Machine, tag: str | None) -> bool:
+    """Whether the node could adopt the image: every blob of it is read. Never raises."""
+    try:
+        image = read_adoption(environment, machine, tag).image
+        if image is None or image.image_id is None:
+            return False
+        line = verify_line(environment.ctr, image.name, image.image_id, machine.platform)
+        return environment.hosts.ask(machine.host, line, quiet_seconds=VERIFY_QUIET_SECONDS).ok
+    except BreakglassError:
+        return False
+
+
+def nodes_with_image(
+    environment: Environment, node: Host | None, tag: str | None
+) -> tuple[str, ...]:
+    """This node and the others whose containerd has the image whole, by the sizes of its blobs."""
+    hosts = (*((node,) if node else ()), *(host for host, _ in other_nodes(environment, node)))
+    environment.note(f"asking containerd on {', '.join(host.name for host in hosts)}")
+    answers = together(
+        [partial(has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
+    )
+    return tuple(host.name for host, has_it in zip(hosts, answers, strict=True) if has_it)
+
+
+def has_image(environment: Environment, host: Host, tag: str | None) -> bool:
+    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises."""
+    try:
+        return read_adoption(environment, read_node(environment, host), tag).image is not None
+    except BreakglassError:
+        return False
+
+
+def instead_of_fetch(
+    environment: Environment,
+    facts: FetchFacts,
+    *,
+    tag: str | None,
+    error: BreakglassError,
+    command: str,
+) -> BreakglassError:
+    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball,
+    and these have the image whole.
+    """
+    shelves = (facts.shelf, *facts.sources)
+    if facts.is_named or any(designated(shelf, tag) is not None for shelf in shelves):
+        return error
+    names = nodes_with_image(environment, facts.node, tag)
+    if not names:
+        return error
+    option = f" --tag {tag}" if tag else ""
+    return error.replaced(
+        next_step=then(
+            f"breakglass {command} {names[0]}{option}",
+            advice=(
+                f"nothing has to be fetched: containerd on {', '.join(names)} has the image whole"
+            ),
+        )
+    )
+
+
+def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
+    """The step that reads every blob of the image and compares its digest."""
+    return Run(
+        node,
+        (verify_line(ctr, image.name, image.image_id or "", platform),),
+        VERIFY_QUIET_SECONDS,
+        total_bytes=image.size_bytes,
+        title=title("check every blob of", image.name),
+        purpose=Purpose.LOOKS,
+        repair=then(
+            "breakglass import",
+            f"breakglass fetch {node}",
+            advice=(
+                "another node may have the image: import chooses it. Else bring back a source of "
+                "tarballs and fetch"
+            ),
+        ),
+    )
+
+
+def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
+    having = (shelf.host.name for shelf in shelves if designated(shelf, tag) is not None)
+    return next(having, "")

@@ -162,7 +162,7 @@ def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
 
 
 def _offers(shelf: Shelf, tag: str | None) -> bool:
-    """Whether `fetch` would take a tarball from there; not one that no allowed signer has signed."""
+    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed."""
     tarball = designated(shelf, tag)
     if tarball is not None and tarball.trusted:
         return True

@@ -138,8 +138,6 @@ class Run(Described):
     """What is allowed before the first byte, where that is more."""
     total_bytes: int | None = None
     """What the progress is measured against, where that is known, or about known."""
-    watch: str | None = None
-    """A file on the host: how far the command has read it is the progress."""
     resumed_bytes: int = field(default=0, compare=False, kw_only=True)
     """How much of `total_bytes` an earlier run has transferred already."""
     repair: Next = field(default=NOTHING, compare=False, kw_only=True)
@@ -298,7 +296,29 @@ class Confirm(Described):
         return f"{self.host}$ {line}  # image ID must be {self.image_id}, {unpacked}"
 
 
-Step = Run | Copy | Sign | Lock | PatchNode | Confirm
+@dataclass(frozen=True)
+class Compare(Described):
+    """Compare all names in containerd with what they meant before: only these may have changed.
+    Others are restored, and the plan fails.
+    """
+
+    host: Host
+    ctr: Argv
+    namespace: str
+    names: tuple[str, ...]
+    before: Mapping[str, str] = field(compare=False, repr=False)
+    """Name -> digest. Not shown: kubelet may pull or remove an image meanwhile."""
+    purpose: Purpose = field(default=Purpose.LOOKS, compare=False, kw_only=True)
+
+    def __str__(self) -> str:
+        line = (*self.ctr, "-n", self.namespace, "images", "ls")
+        shown = command_line((line,), sudo=self.host.sudo)
+        return f"{self.host}$ {shown}  # of the names, only these may have changed: " + ", ".join(
+            self.names
+        )
+
+
+Step = Run | Copy | Sign | Lock | PatchNode | Confirm | Compare
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ exec {sys.executable} -IS -c "import sys; sys.version_info = (3, 7, 16); $loader
 """A python3 of today that the loader takes for an old one: for machines that have none."""
 
 OLD = [pytest.param("", id="pretended"), *map(parameter, TOO_OLD)]
-SCRIPTS = ("archive", "lock", "registries", "responder", "taken", "watch")
+SCRIPTS = ("archive", "lock", "registries", "responder", "taken")
 
 
 @pytest.fixture(params=OLD)

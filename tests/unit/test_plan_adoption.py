@@ -177,7 +177,7 @@ def test_a_tag_with_something_around_it_is_the_tag() -> None:
                 )
             ),
             ["has no infra-ci-0a1b2c3d"],
-            ["other tags (older)", "breakglass import k8s-node1 --tag older"],
+            ["other tags: older", "breakglass import k8s-node1 --tag older"],
         ),
     ],
 )

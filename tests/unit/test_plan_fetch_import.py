@@ -83,7 +83,7 @@ def planned(
 def plan(
     known: Facts, *, tag: str | None = None, via: str = "auto", failed: Failures | None = None
 ) -> Plan:
-    option, others = choose_option(known, tag=tag, via=via, failed=failed or {})
+    option, others = choose_option(known, image=IMAGE, tag=tag, via=via, failed=failed or {})
     return fetch.plan(known, option, image=IMAGE, identity=IDENTITY, tag=tag, others=others)
 
 
@@ -322,17 +322,22 @@ def import_lines(known: import_facts.Facts) -> list[str]:
     return lines(import_image.plan(known, nodes=NODES, identity=IDENTITY, tag=None))
 
 
-def test_import_verifies_decompresses_confirms_the_image_id_and_gives_every_name() -> None:
+def test_import_verifies_writes_anew_compares_confirms_the_image_id_and_gives_every_name() -> None:
     made = import_lines(imported())
     assert made == [
         "k8s-node1$ sudo -n flock --nonblock /var/breakglass/.breakglass.lock cat",
         (
             "k8s-node1$ sudo -n python3 breakglass-remote.pyz archive verify "
-            "/var/breakglass/infra-ci-new.tar.gz"
+            f"/var/breakglass/infra-ci-new.tar.gz --reference {NAMES[0]}"
         ),
         (
-            "k8s-node1$ sudo -n bash --norc -o pipefail -c 'gzip -dc "
-            "/var/breakglass/infra-ci-new.tar.gz | ctr -n k8s.io images import -'"
+            "k8s-node1$ sudo -n bash --norc -o pipefail -c 'python3 breakglass-remote.pyz archive "
+            f"canonical /var/breakglass/infra-ci-new.tar.gz {NAMES[0]}={image_id('a')} | "
+            "ctr -n k8s.io images import -'"
+        ),
+        (
+            "k8s-node1$ sudo -n ctr -n k8s.io images ls  # of the names, only these may have "
+            f"changed: {NAMES[0]}"
         ),
         (
             f"k8s-node1$ sudo -n ctr -n k8s.io images ls name=={NAMES[0]}  # image ID must be "

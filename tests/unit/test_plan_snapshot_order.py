@@ -183,12 +183,23 @@ HELD = tarball("old", companions=((PLUGIN, image_id("c")),))
 def test_a_companion_that_cannot_be_had_is_taken_from_the_last_tarball(state: State) -> None:
     made = planned(with_companion(state, HELD))
     words = "\n".join(lines(made))
-    assert "gzip -dc /shelf/infra-ci-old.tar.gz | docker load" in words
+    assert (
+        f"archive canonical /shelf/infra-ci-old.tar.gz {REPOSITORY}:old={image_id()} "
+        f"{PLUGIN}={image_id('c')} | docker load"
+    ) in words
     assert f"docker pull {PLUGIN}" not in words
     assert f"docker save {REPOSITORY}:new {PLUGIN} | " in words
     assert f"--image-id {PLUGIN}={image_id('c')}" in words
     assert [PLUGIN in warning for warning in made.warnings] == [True]
     assert "the copy in infra-ci-old.tar.gz is taken" in made.warnings[0]
+
+
+def test_docker_never_gets_a_name_that_the_configuration_does_not_give() -> None:
+    evil = ("evil.example/pause:3.9", image_id("d"))
+    strange = tarball("old", companions=((PLUGIN, image_id("c")), evil))
+    made = planned(with_companion(State.LACKS, strange))
+    assert "docker load" not in "\n".join(lines(made))
+    assert "left out" in made.warnings[0]
 
 
 def test_a_companion_that_no_tarball_has_is_left_out() -> None:

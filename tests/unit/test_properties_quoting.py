@@ -143,7 +143,7 @@ def test_any_text_arrives_as_an_argument_of_a_script_that_reads_a_host(
 def test_any_text_arrives_as_an_argument_of_a_script_of_ours(
     shell: Shell, texts: Argv, sudo: bool, piped: bool
 ) -> None:
-    ours: Argv = ("python3", "breakglass-remote.pyz", "watch", *texts)
+    ours: Argv = ("python3", "breakglass-remote.pyz", "pulled", *texts)
     sent = wire((("printf", "%s\\0", *texts), ours) if piped else (ours,), sudo=sudo)
     # What is sent is the loader and the arguments; the scripts themselves come on standard input,
     # so here they are other ones.

@@ -19,11 +19,11 @@ import pytest
 
 from breakglass import config
 from breakglass.errors import Busy, Refused, Unreachable
-from breakglass.plan import Copy, Host, Lock, Run
+from breakglass.plan import PROGRAM, Copy, Host, Lock, Run
 from breakglass.ports import Writes
 from breakglass.ssh import Connections
+from breakglass.ssh.ending import END_SECONDS, FED_END_SECONDS, end_seconds
 from breakglass.ssh.lock import HeldLock, LockCommand
-from breakglass.ssh.watching import END_SECONDS
 from breakglass.ssh.wire import BEAT_SECONDS, Stderr, wire
 from breakglass.text import printable
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
@@ -172,33 +172,43 @@ def test_a_signal_while_a_host_has_not_even_taken_the_command_is_a_signal(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "is_there"), [("watch", False), ("command", True)])
-def test_a_signal_right_after_the_host_took_the_command_waits_for_its_end(
+def test_a_signal_right_after_the_host_took_the_command_waits_for_what_our_script_feeds(
     sshd: Sshd,
     connections: Connections,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    sent: str,
-    is_there: bool,
 ) -> None:
-    """The watch is sent first: the command itself has not begun then, and is not waited for."""
-    (tmp_path / "big").write_bytes(bytes(1000))
     command = f"sleep {END_SECONDS + 1.0}; : > {tmp_path}/done"
     take = paramiko.Channel.exec_command
 
     def interrupted(channel: paramiko.Channel, line: str) -> None:
         take(channel, line)
-        if sent == "watch" or command in line:
+        if command in line:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(paramiko.Channel, "exec_command", interrupted)
-    step = Run(sshd.host(), (script(command),), watch=str(tmp_path / "big"))
+    step = Run(sshd.host(), (("python3", PROGRAM, "lock", "--help"), script(command)))
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt) as raised:
         connections.run(step, nothing)
     assert getattr(raised.value, "__notes__", []) == []
-    assert (tmp_path / "done").exists() == is_there
-    assert (time.monotonic() - started > END_SECONDS) == is_there
+    assert (tmp_path / "done").exists()
+    assert time.monotonic() - started > END_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "seconds"),
+    [
+        ((("sleep", "9"),), END_SECONDS),
+        ((("python3", PROGRAM, "lock"),), END_SECONDS),
+        ((("ssh", "vm", "cat x"), ("python3", PROGRAM, "archive", "receive")), END_SECONDS),
+        ((("python3", PROGRAM, "archive", "canonical"), ("ctr", "import")), FED_END_SECONDS),
+    ],
+)
+def test_what_our_script_feeds_gets_longer_to_end(
+    pipeline: tuple[tuple[str, ...], ...], seconds: float
+) -> None:
+    assert end_seconds(Run(Host("vm", "vm"), pipeline)) == seconds
 
 
 @pytest.mark.slow
@@ -210,29 +220,6 @@ def test_progress_lines_are_progress_and_no_part_of_stderr(
     result = connections.run(Run(sshd.host(), (script(text),)), seen.append)
     assert seen == [5, 70]
     assert result.stderr == b"careful\n@progress x\n"
-
-
-def test_how_far_a_watched_file_was_read_is_the_progress(
-    sshd: Sshd, connections: Connections, tmp_path: Path
-) -> None:
-    (tmp_path / "big").write_bytes(bytes(3_000_000))
-    seen: list[int] = []
-    text = (
-        f"exec < {tmp_path}/big; dd bs=1000000 count=1 of=/dev/null status=none; sleep 1.5; dd "
-        f"bs=1000000 count=1 of=/dev/null status=none; sleep 1.2"
-    )
-    result = connections.run(
-        Run(sshd.host(), (script(text),), quiet_seconds=2.0, watch=str(tmp_path / "big")),
-        seen.append,
-    )
-    assert result.ok
-    assert [position for position in seen if position] == [1_000_000, 2_000_000]
-
-
-def test_a_step_succeeds_although_its_file_cannot_be_watched(
-    sshd: Sshd, connections: Connections
-) -> None:
-    assert connections.run(Run(sshd.host(), (("true",),), watch="/none"), nothing).ok
 
 
 # Scripts of ours
@@ -274,7 +261,7 @@ def test_in_a_pipeline_a_script_has_its_lifeline_beside_the_pipe(
 
 
 def test_a_script_in_a_pipeline_passes_through_sudo_outside_of_bash() -> None:
-    line = wire((("cat", "f"), ("python3", "breakglass-remote.pyz", "watch", "x")), sudo=True).line
+    line = wire((("cat", "f"), ("python3", "breakglass-remote.pyz", "pulled", "x")), sudo=True).line
     assert line.startswith(
         "sudo -n bash --norc -o pipefail -c 'exec 3<&0; cat f </dev/null | python3 -IS -c "
     )
@@ -286,7 +273,7 @@ def test_more_than_one_script_in_a_pipeline_is_a_bug() -> None:
         wire(
             (
                 ("python3", "breakglass-remote.pyz", "lock", "x"),
-                ("python3", "breakglass-remote.pyz", "watch", "x"),
+                ("python3", "breakglass-remote.pyz", "pulled", "x"),
             ),
             sudo=False,
         )

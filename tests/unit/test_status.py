@@ -720,7 +720,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 sources=(gone(VM), gone(NAS)),
                 nodes=(replace(seen("m"), is_whole=False), replace(seen("n"), is_whole=True)),
             ),
-            "containerd on n has the image whole: breakglass import n",
+            ["containerd on n has the image whole:", "breakglass import n"],
         ),
         (
             replace(NOT_PINNED, sources=(gone(VM), source(NAS, [])), nodes=(seen("n"),)),

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from itertools import groupby
 
+from breakglass.apply.compared import compare
 from breakglass.apply.failures import Explain, check_copy, check_run, combined, confirm
 from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
 from breakglass.apply.signing import sign
 from breakglass.apply.unchanged import check_after_lock, check_before_patches, host_of
 from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, bug_at
-from breakglass.plan import Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Sign, Step
+from breakglass.plan import Compare, Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Sign, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
 
@@ -151,6 +152,8 @@ class _Walk:
             self._held.append((step.host, self._locks.enter_context(hosts.hold(step))))
         elif isinstance(step, Confirm):
             confirm(step, hosts)
+        elif isinstance(step, Compare):
+            compare(step, hosts)
         elif isinstance(step, Copy):
             # A copy is counted as it passes through this machine, so from the resumed bytes on.
             resumed = step.resumed_bytes

@@ -27,7 +27,7 @@ def _difference(step: Sign, content: bytes) -> str:
     if len(records) != 1 or records[0].signed_bytes != content:
         return "it is not one complete record in our form"
     (record,) = records
-    recorded = {**dict.fromkeys(record.references, record.image_id), **dict(record.companions)}
+    recorded = record.image_ids
     known = {name: image_id for name, image_id in step.images if image_id is not None}
     if record.tag != step.tag:
         return f"its tag is {record.tag}, not {step.tag}"

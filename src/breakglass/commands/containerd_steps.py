@@ -1,25 +1,35 @@
 """The steps that bring a tarball into containerd and confirm what a name means there."""
 
+from collections.abc import Iterable, Mapping
+
+from breakglass.commands.tarball_steps import canonical
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.machine import Machine
 from breakglass.observe.shelf import Shelf, Tarball
-from breakglass.plan import Confirm, Run, title
+from breakglass.plan import Compare, Confirm, Host, Run, title
 
 IMPORT_QUIET_SECONDS = 600.0
-"""`ctr images import` prints nothing until it has unpacked everything; how far it has read is shown
-meanwhile.
-"""
+"""`ctr images import` prints nothing until it has unpacked everything."""
 
 
 def load(shelf: Shelf, tarball: Tarball, ctr: Ctr, *, into: str) -> Run:
-    path = shelf.path(tarball)
     return Run(
         shelf.host,
-        (("gzip", "-dc", path), ctr.line_of_import),
+        (canonical(shelf, tarball), ctr.line_of_import),
         IMPORT_QUIET_SECONDS,
         total_bytes=tarball.size_bytes,
-        watch=path,
         title=title("import", tarball.file, f" into {into}"),
+    )
+
+
+def compare(host: Host, ctr: Ctr, names: Iterable[str], *, before: Mapping[str, str]) -> Compare:
+    return Compare(
+        host,
+        ctr.command,
+        ctr.namespace,
+        tuple(dict.fromkeys(names)),
+        before,
+        title="check that no other name has changed",
     )
 
 

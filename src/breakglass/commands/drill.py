@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from breakglass.commands import readiness, room
-from breakglass.commands.containerd_steps import confirm, load
+from breakglass.commands.containerd_steps import compare, confirm, load
 from breakglass.commands.directory_steps import create, enter
-from breakglass.commands.drill_candidate import Candidate, renewal
+from breakglass.commands.drill_candidate import Candidate
 from breakglass.commands.drill_facts import NAMESPACE, Facts, observe_again, tidied
 from breakglass.commands.drill_removal import (
     leftover,
@@ -25,10 +25,10 @@ from breakglass.commands.fetch_copy import copying
 from breakglass.commands.fetch_options import Option
 from breakglass.commands.import_refusals import check_usable
 from breakglass.commands.job import Job
+from breakglass.commands.record_names import check_names
 from breakglass.commands.tarball_steps import discard, removal, verify
 from breakglass.config import Image, Nodes
-from breakglass.errors import BreakglassError, Integrity
-from breakglass.observe.containerd import REFERENCE
+from breakglass.errors import BreakglassError
 from breakglass.observe.record import Record
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan, Run, Step
@@ -87,26 +87,25 @@ def plan(facts: Facts, option: Option, *, image: Image, nodes: Nodes, identity: 
     tarball, record = option.tarball, option.tarball.record
     assert record is not None
     usual_name = f"{image.repository}:{tarball.tag}"
+    check_names(image, option.shelf, tarball)
     check_usable(tarball.file, record, facts.reach.machine, name=usual_name)
-    image_ids = {record.references[0]: record.image_id, **dict(record.companions)}
-    names = tuple(dict.fromkeys((*record.references, *image_ids)))
-    _check_names(option, names)
     warnings = _check_room(facts, tarball)
 
     make = () if scratch.present else (create(node, scratch.directory),)
     # The leftovers are removed before the copy begins.
     copy = copying(tidied(facts).reach, option, image, identity)
     loading = load(scratch, tarball, ctr, into=NAMESPACE)
-    out = (remove_images(node, ctr, names), remove_namespace(node, ctr))
+    out = (remove_images(node, ctr, tuple(record.image_ids)), remove_namespace(node, ctr))
     files = (removal(scratch, tarball), remove_directory(node, scratch.directory))
     steps = (
         *enter(node, nodes.directory, identity, present=facts.has_directory),
         *remove_leftovers(facts),
         *make,
         *copy,
-        verify(node, scratch.path(tarball), total_bytes=tarball.size_bytes),
+        verify(scratch, tarball),
         loading,
-        *(confirm(facts.reach.machine, ctr, *each) for each in image_ids.items()),
+        compare(node, ctr, record.image_ids, before={}),
+        *(confirm(facts.reach.machine, ctr, *each) for each in record.image_ids.items()),
         *out,
         *files,
     )
@@ -134,17 +133,6 @@ def result(
             for check in checks
         ),
     )
-
-
-def _check_names(option: Option, names: tuple[str, ...]) -> None:
-    """Raises Integrity where a name of the record is no name of an image: it would get to ctr."""
-    for name in names:
-        if not REFERENCE.fullmatch(name):
-            raise Integrity(
-                f"the sidecar of {option.tarball.file} on {option.shelf.host} names {name!r}, "
-                f"which is no name of an image",
-                next_step=renewal(option.shelf, option.tarball),
-            )
 
 
 def _check_room(facts: Facts, tarball: Tarball) -> tuple[str, ...]:

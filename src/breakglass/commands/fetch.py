@@ -37,13 +37,14 @@ def choose_source(
     """As `choose_option`. Where no source has anything left, the other nodes are asked: the facts
     that are returned have them among the sources.
     """
+    image = environment.config.image
     try:
-        return facts, *choose_option(facts, tag=tag, via=via, failed=failed)
+        return facts, *choose_option(facts, image=image, tag=tag, via=via, failed=failed)
     except BreakglassError:
         if facts.is_named or "python3" not in facts.machine.commands:
             raise
         wider = with_nodes(environment, facts, via=via)
-        return wider, *choose_option(wider, tag=tag, via=via, failed=failed)
+        return wider, *choose_option(wider, image=image, tag=tag, via=via, failed=failed)
 
 
 def job(
@@ -84,7 +85,7 @@ def plan(
     source, directory, file = option.shelf.host, facts.shelf.directory, option.tarball.file
     warnings = (
         *(str(unread) for unread in facts.unread),
-        *doubts(facts, option, tag, identity.at),
+        *doubts(facts, option, image, tag, identity.at),
     )
     newer = _newer(facts, option, tag)
     if newer is not None:

@@ -7,6 +7,7 @@ from functools import partial
 from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import Place, named_source, other_nodes
+from breakglass.commands.record_names import fault_of_names
 from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.target import Target
 from breakglass.deadline import together
@@ -70,7 +71,9 @@ class Facts:
     logins: dict[str, Login]
     """By the source's name; only where the node was asked."""
     bad: frozenset[str] = frozenset()
-    """Files on the node whose content is not what their sidecars say."""
+    """Files on the node whose content is not what their sidecars say, or whose sidecars have names
+    that the configuration does not give.
+    """
     is_named: bool = False
     """A source was named: no other is asked."""
     disk: Disk | None = None
@@ -218,14 +221,18 @@ def _read_login(environment: Environment, node: Host, machine: Machine, source: 
 
 
 def _with_hashes(environment: Environment, facts: Facts) -> Facts:
-    """Hashes the verified tarballs on the node: a sidecar proves nothing about the content."""
+    """Judges the verified tarballs on the node: a sidecar proves nothing about the content, and
+    its names have to be those of the configuration.
+    """
     shelf = facts.shelf
     paths = tuple(shelf.path(tarball) for tarball in shelf.verified)
     hashes = read_hashes(environment.hosts, facts.node, paths)
+    image = environment.config.image
     bad = frozenset(
         tarball.file
         for tarball in shelf.verified
-        if tarball.record and hashes.get(shelf.path(tarball)) != tarball.record.sha256
+        if (tarball.record and hashes.get(shelf.path(tarball)) != tarball.record.sha256)
+        or fault_of_names(image, shelf, tarball)
     )
     return replace(facts, bad=bad)
 

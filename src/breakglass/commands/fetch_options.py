@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from breakglass.commands.fetch_facts import Facts, state
+from breakglass.commands.record_names import fault_of_names
 from breakglass.commands.signed import distrust
+from breakglass.config import Image
 from breakglass.errors import (
     AGAIN,
     BreakglassError,
@@ -44,7 +46,7 @@ class Option:
 
 
 def choose_option(
-    facts: Facts, *, tag: str | None, via: str, failed: Failures
+    facts: Facts, *, image: Image, tag: str | None, via: str, failed: Failures
 ) -> tuple[Option, tuple[Option, ...]]:
     """What is tried now, and what would be tried after it. Raises an error with a reason for each
     source where nothing is left.
@@ -60,11 +62,22 @@ def choose_option(
                 advice="install it, or let breakglass choose a node",
             ),
         )
-    failed = {**_distrusted(facts, tag), **failed}
+    failed = {**failures_of_records(facts, image, tag), **failed}
     options = tuple(_options(facts, tag, via, failed))
     if not options:
         raise _no_option(facts, tag, via, failed)
     return options[0], options[1:]
+
+
+def failures_of_records(facts: Facts, image: Image, tag: str | None) -> Failures:
+    """The tarballs that are not even tried: no allowed signer has signed the record, or it has
+    names that the configuration does not give.
+    """
+    return {
+        (shelf.host.name, tarball.file, ""): fault
+        for shelf, tarball in _tarballs(facts, tag)
+        if (fault := distrust(tarball, shelf.host) or fault_of_names(image, shelf, tarball))
+    }
 
 
 def designated(shelf: Shelf, tag: str | None) -> Tarball | None:
@@ -76,15 +89,6 @@ def designated(shelf: Shelf, tag: str | None) -> Tarball | None:
     if tarball is None and tag is None and shelf.verified:
         return shelf.verified[0]
     return tarball
-
-
-def _distrusted(facts: Facts, tag: str | None) -> Failures:
-    """What is not even tried: nobody who may sign has signed its record."""
-    return {
-        (shelf.host.name, tarball.file, "operator"): error
-        for shelf, tarball in _tarballs(facts, tag)
-        if (error := distrust(tarball, shelf.host)) is not None
-    }
 
 
 def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Iterator[Option]:
@@ -179,7 +183,7 @@ def _next_step(facts: Facts, tag: str | None, failed: Failures) -> Next:
     if broken_off and broken_off[0].next_step:
         # The next run continues a copy that broke off.
         return broken_off[0].next_step
-    verified = facts.shelf.verified
+    verified = [tarball for tarball in facts.shelf.verified if tarball.file not in facts.bad]
     if verified:
         tags = ", ".join(tarball.tag for tarball in verified)
         command = f"breakglass import {facts.node} --tag {verified[0].tag}"

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 from breakglass.commands.fetch_facts import Facts
-from breakglass.commands.fetch_options import Option, designated
+from breakglass.commands.fetch_options import Option, failures_of_records
 from breakglass.commands.order import is_later, last_taken
-from breakglass.commands.signed import distrust
+from breakglass.config import Image
 
 
-def doubts(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[str]:
+def doubts(facts: Facts, option: Option, image: Image, tag: str | None, at: str) -> Iterator[str]:
     shelf, tarball = option.shelf, option.tarball
+    for error in failures_of_records(facts, image, tag).values():
+        yield error.message
     if tarball.record is None:
         yield (
             f"{tarball.file} on {shelf.host} has no sidecars (made by the old pipeline): it is "
@@ -21,10 +23,6 @@ def doubts(facts: Facts, option: Option, tag: str | None, at: str) -> Iterator[s
             f"{tarball.record.size_bytes}"
         )
     for other in facts.sources:
-        passed_over = designated(other, tag)
-        error = distrust(passed_over, other.host) if passed_over else None
-        if error is not None:
-            yield f"{error.message}; it is not used"
         last = last_taken(other.verified, at=at) if tag is None else None
         if last is not None and is_later(last, tarball):
             yield (

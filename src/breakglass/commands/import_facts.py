@@ -7,6 +7,7 @@ from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.environment import Environment
 from breakglass.commands.import_names import keep_name
 from breakglass.commands.node_machine import read_node
+from breakglass.commands.record_names import check_names
 from breakglass.commands.target import Target
 from breakglass.errors import AGAIN, Refused, then
 from breakglass.observe.containerd import (
@@ -155,6 +156,7 @@ def _read_image(
     wanted = tag if tag is not None else shelf.latest
     tarball = shelf.find(wanted) if wanted is not None else None
     if tarball is not None:
+        check_names(image, shelf, tarball)
         return tarball, None, image.names(tarball.tag)
     if tag is None and shelf.verified:  # `latest` is no link: that is mended by fetch
         return None, None, ()
@@ -192,7 +194,7 @@ def _read_containerd(
 
 def _with_programs(environment: Environment, machine: Machine) -> Machine:
     """The machine. Raises Refused where a program is missing that import runs there."""
-    programs = ("python3", "bash", "gzip", environment.config.nodes.ctr[0])
+    programs = ("python3", "bash", environment.config.nodes.ctr[0])
     missing = [program for program in programs if program not in machine.commands]
     if missing:
         raise Refused(

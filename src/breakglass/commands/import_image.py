@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands.answering import Part, set_up, take_back
-from breakglass.commands.containerd_steps import confirm, load
+from breakglass.commands.containerd_steps import compare, confirm, load
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_adopted import adopting_steps
 from breakglass.commands.import_facts import Facts, observe, observe_again
-from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, untag
+from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, untag
 from breakglass.commands.import_refusals import check_image, check_room, moved_names, source_notes
 from breakglass.commands.import_steps import (
     Undo,
@@ -123,14 +123,14 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
     tarball, node = facts.tarball, facts.node
     assert tarball is not None
     assert tarball.record is not None
-    record, path = tarball.record, facts.shelf.path(tarball)
+    record = tarball.record
     expected = facts.expected
     wanting = names_to_give(facts, expected)
     source = source_name(facts, wanting)
     companions = dict(record.companions)
     loads = source in wanting or any(name in wanting for name in companions)
     loading = load(facts.shelf, tarball, ctr, into="containerd")
-    loaded = {*companions, *record.references} if loads else set()
+    loaded = set(record.image_ids) if loads else set()
     naming = give_names(facts, ctr, wanting, source=source, loaded=loaded, load=loading)
     confirming = [
         confirm(facts.machine, ctr, name, expected[name])
@@ -138,13 +138,16 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         if name in wanting
     ]
     repair = then(f"breakglass fetch {node}", advice="fetch replaces the copy that is there")
-    verifying = verify(node, path, total_bytes=tarball.size_bytes, repair=repair)
+    verifying = verify(facts.shelf, tarball, repair=repair)
+    targets = facts.containerd.targets
+    kept = (kept_name(name) for name in wanting if name in targets)
+    comparing = compare(node, ctr, (*record.image_ids, *kept), before=targets)
     recording = record_import(facts, ctr, nodes)
     steps = (
         *((verifying,) if loads else ()),
         *recording,
         *naming.keeping,
-        *((loading,) if loads else ()),
+        *((loading, comparing) if loads else ()),
         *confirming,
         *naming.tagging,
         *await_marks(facts, ctr, expected, wanting),

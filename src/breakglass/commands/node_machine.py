@@ -4,7 +4,7 @@ from breakglass.commands.environment import Environment
 from breakglass.observe.machine import Machine, read_machine
 from breakglass.plan import Host
 
-PROGRAMS = ("python3", "ssh", "bash", "gzip", "sha256sum")
+PROGRAMS = ("python3", "ssh", "bash", "sha256sum")
 """What fetch and import run on a node, beside ctr."""
 
 

@@ -65,7 +65,7 @@ def programs(nodes: Nodes) -> tuple[str, ...]:
     """What fetch and import run on a node; ssh is not among them, for a tarball may come through
     the operator's machine.
     """
-    return ("python3", "bash", "gzip", "sha256sum", nodes.ctr[0])
+    return ("python3", "bash", "sha256sum", nodes.ctr[0])
 
 
 def observe(environment: Environment, machine: Machine, names: tuple[str, ...]) -> Readings:

@@ -1,7 +1,9 @@
 """The steps that bring images into docker on the registry VM, and what a failed pull means."""
 
 from breakglass.commands.snapshot_facts import Facts
+from breakglass.commands.tarball_steps import canonical
 from breakglass.errors import BreakglassError, Next, Refused, Unreachable, look_first, then
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host, Purpose, Run, Step, title
 from breakglass.ports import Result as Ended
 from breakglass.ports import said
@@ -39,13 +41,13 @@ def _pull(vm: Host, reference: str) -> Run:
     )
 
 
-def load_companions(vm: Host, path: str) -> Run:
+def load_companions(shelf: Shelf, tarball: Tarball) -> Run:
     """docker gets the images of a tarball: the companions among them are needed again."""
     return Run(
-        vm,
-        (("gzip", "-dc", path), ("docker", "load")),
+        shelf.host,
+        (canonical(shelf, tarball), ("docker", "load")),
         quiet_seconds=PULL_QUIET_SECONDS,
-        title=title("load the companions of", path.rpartition("/")[2]),
+        title=title("load the companions of", tarball.file),
         purpose=Purpose.PREPARES,
     )
 

@@ -3,7 +3,9 @@
 import json
 
 from breakglass.commands.environment import Identity
+from breakglass.commands.image_names import repository_of
 from breakglass.commands.order import next_sequence
+from breakglass.commands.record_names import foreign_names
 from breakglass.commands.snapshot_facts import Facts, Missing
 from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pulls
 from breakglass.commands.snapshot_sign import signing
@@ -29,7 +31,7 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     wanted = (f"{image.repository}:{facts.tag}", *image.companions)
     pulled = tuple(reference for reference in wanted if reference not in facts.unavailable)
     # First, for a copy of this very tag may be in the tarball.
-    loads = (load_companions(vm, shelf.path(tarball)) for tarball in dict.fromkeys(copies.values()))
+    loads = (load_companions(shelf, tarball) for tarball in dict.fromkeys(copies.values()))
     pulling = (step for reference in pulled for step in pulls(facts, reference))
     file = image.tarball(facts.tag)
     references, image_ids = (*pulled, *copies), _image_ids(facts)
@@ -42,14 +44,19 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
 
 def companion_copies(facts: Facts) -> dict[str, Tarball]:
     """The newest good tarball that has a copy of each companion that cannot be had now. One that
-    no tarball has is not among them: it is left out.
+    no tarball has is not among them: it is left out. docker gets no name that is not ours.
     """
     useless = {missing.name for missing in facts.missing} | facts.bad
+    configured = [reference for reference, _ in facts.published]
     copies = {}
     for reference in facts.unavailable:
         for tarball in facts.shelf.verified:
             record = tarball.record
-            if record and tarball.file not in useless and reference in dict(record.companions):
+            if record is None or tarball.file in useless:
+                continue
+            ours = (f"{repository_of(configured[0])}:{record.tag}",)
+            is_ours = not foreign_names(record, ours, configured)
+            if is_ours and reference in dict(record.companions):
                 copies[reference] = tarball
                 break
     return copies
@@ -62,7 +69,7 @@ def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
         if step == pulls(facts, reference)[0]:
             return Missing(reference, why)
     for tarball in companion_copies(facts).values():
-        if step == load_companions(facts.vm, facts.shelf.path(tarball)):
+        if step == load_companions(facts.shelf, tarball):
             return Missing(tarball.file, why)
     return None
 

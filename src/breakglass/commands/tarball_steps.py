@@ -65,16 +65,30 @@ def publish(host: Host, directory: str, file: str) -> Run:
     return Run(host, (archive("publish", directory, file),), title=title("publish", file))
 
 
-def verify(host: Host, path: str, *, total_bytes: int, repair: Next = NOTHING) -> Run:
-    """Reads a tarball to its end and compares it with its record."""
+def verify(shelf: Shelf, tarball: Tarball, *, repair: Next = NOTHING) -> Run:
+    """Reads a tarball to its end and compares it with its record, whose names were checked."""
+    record = tarball.record
+    assert record is not None
+    companions = tuple(dict(record.companions))
+    names = ("--reference", *record.references, *(("--companion", *companions) * bool(companions)))
     return Run(
-        host,
-        (archive("verify", path),),
-        total_bytes=total_bytes,
-        title=title("verify", path.rpartition("/")[2]),
+        shelf.host,
+        (archive("verify", shelf.path(tarball), *names),),
+        total_bytes=tarball.size_bytes,
+        title=title("verify", tarball.file),
         purpose=Purpose.LOOKS,
         repair=repair,
     )
+
+
+def canonical(shelf: Shelf, tarball: Tarball) -> Argv:
+    """Prints the images of a tarball as an archive that is written anew, with the recorded names
+    and no others.
+    """
+    record = tarball.record
+    assert record is not None
+    images = (f"{name}={image_id}" for name, image_id in record.image_ids.items())
+    return archive("canonical", shelf.path(tarball), *images)
 
 
 def archive(*arguments: str) -> Argv:

@@ -45,6 +45,11 @@ class Record:
     """The record itself, as one line of JSON without `previous`."""
 
     @property
+    def image_ids(self) -> dict[str, str]:
+        """Name -> image ID, of every name in the tarball."""
+        return {**dict.fromkeys(self.references, self.image_id), **dict(self.companions)}
+
+    @property
     def signed_bytes(self) -> bytes:
         """What a signature is of: the sidecar as it is stored."""
         return self.text.encode() + b"\n"

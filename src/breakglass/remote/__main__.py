@@ -20,7 +20,6 @@ SCRIPTS = {
     "pulled": ("pulled", "what kubelet remembers of images that it has pulled itself"),
     "marked": ("marked", "wait until containerd's CRI plugin has marked names"),
     "lock": ("lock", "hold a lock file"),
-    "watch": ("watch", "report how far a file was read"),
 }
 """The script's name -> its module, and what it is for."""
 

@@ -26,9 +26,13 @@ class Fault(Exception):
 
 
 def run_command(command: Callable[[], Any]) -> int:
-    """Run a command and print its result as one line of JSON; returns the exit code."""
+    """Run a command and print its result, if it has one, as one line of JSON; returns the exit
+    code.
+    """
     try:
-        print(json.dumps(command(), separators=(",", ":")), flush=True)
+        result = command()
+        if result is not None:
+            print(json.dumps(result, separators=(",", ":")), flush=True)
         return 0
     except Fault as fault:
         return fail(fault.status, fault.mark + fault.sentence)

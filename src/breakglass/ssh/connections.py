@@ -11,6 +11,7 @@ from breakglass.plan import Argv, Copy, Host, Lock, Run, Sign
 from breakglass.ports import Held, Progress, Result
 from breakglass.signatures.sshsig import armor
 from breakglass.ssh.command import Command, no_progress
+from breakglass.ssh.ending import ends_in_time
 from breakglass.ssh.frame import Frame
 from breakglass.ssh.lock import HeldLock, LockCommand, not_taken
 from breakglass.ssh.outcome import check_begun, check_result
@@ -18,7 +19,6 @@ from breakglass.ssh.pool import LOGIN_SECONDS, Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
 from breakglass.ssh.signing import public_key, sign
-from breakglass.ssh.watching import ends_in_time, start_watch
 from breakglass.ssh.wire import wire
 
 
@@ -80,22 +80,17 @@ class Connections:
             progress=progress,
             frame=frame,
         )
-        watch: Command | None = None
         try:
-            watch = start_watch(step, command, progress, lambda: self._pool.channel(step.host))
             if command.start(wire(step.pipeline, sudo=step.host.sudo)):
                 while not command.wait():
-                    if watch is not None:
-                        watch.wait(0)
+                    pass
             return self._checked(step, command.result(), frame)
         except KeyboardInterrupt as interrupt:
-            if not ends_in_time(step, command, watch):
+            if not ends_in_time(step, command):
                 interrupt.add_note(f"It may still go on there: {step}")
             raise
         finally:
             command.channel.close()
-            if watch is not None:
-                watch.channel.close()
 
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
         """Stream the source's stdout into the sink's stdin, through this machine's memory. Returns

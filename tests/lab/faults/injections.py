@@ -70,11 +70,21 @@ def until(
         time.sleep(0.005)
 
 
+CANONICAL = "python3 ... archive canonical"
+"""The command line of the program that feeds ctr, for `running`."""
+
+
 def running(host: Host, words: str) -> list[int]:
     """PIDs, as the machine sees them, of the host's processes whose command line begins with these
-    words.
+    words; `...` stands for anything.
     """
-    return [pid for pid, _ in within(host.init_pid) if command_line(pid).startswith(words)]
+    begin, *others = words.split("...")
+    lines = {pid: command_line(pid) for pid, _ in within(host.init_pid)}
+    return [
+        pid
+        for pid, line in lines.items()
+        if line.startswith(begin) and all(other in line for other in others)
+    ]
 
 
 def signal_all(host: Host, words: str, sig: int) -> int:

@@ -24,7 +24,6 @@ OURS = (
     "breakglass-remote.pyz",
     "docker save",
     "images import",
-    f"gzip -dc {NODE_DIRECTORY}",
     "flock ",
 )
 """What the command line of a process of ours has in it, on whichever host it runs."""

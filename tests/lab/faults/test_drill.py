@@ -10,7 +10,7 @@ from ..roles import NAS_DIRECTORY
 from ..runs import Ran
 from ..untouched import everything
 from .arrangements import TAG, held
-from .injections import before, halfway, running, stopped, until
+from .injections import CANONICAL, before, halfway, running, stopped, until
 from .rows import row
 from .trial import Trial
 
@@ -172,9 +172,9 @@ def test_what_a_killed_drill_has_left_is_removed_by_the_next(practised: Trial, n
     environment = practised.environment
     node = environment.nodes[name]
     was = everything(environment, name)
-    with halfway(node, "gzip", '"-dc "*') as unpacking:
+    with halfway(node, "python3", '*" archive canonical "*') as unpacking:
         child = practised.start("drill", name)
-        until(unpacking.reached, child=child, what="gzip -dc")
+        until(unpacking.reached, child=child, what=CANONICAL)
         until(lambda: bool(running(node, IMPORTING)), child=child, what="no ctr")
         child.kill()
         practised.killed(child)

@@ -1,5 +1,5 @@
-"""The faults of import while it runs: containerd, ctr, gzip, sudo and disks that fail in the middle
-of it. A good image is there before, and resolves whatever happens.
+"""The faults of import while it runs: containerd, ctr, canonical, sudo and disks that fail in the
+middle of it. A good image is there before, and resolves whatever happens.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from ..host import Host
 from ..process import HostProcess
 from .arrangements import held
 from .handmade import lay_tarball, means, whole
-from .injections import Threshold, halfway, read_only, running, signal_all, until
+from .injections import CANONICAL, Threshold, halfway, read_only, running, signal_all, until
 from .invariants import NODE_DIRECTORY
 from .rows import row
 from .trial import Trial
@@ -47,13 +47,13 @@ def is_new(environment: Environment, name: str = NODE) -> bool:
 
 
 def unpacking(node: Host) -> contextlib.AbstractContextManager[Threshold]:
-    """gzip stands still when ctr has got a megabyte of the archive."""
-    return halfway(node, "gzip", '"-dc "*', first_bytes=1 << 20)
+    """canonical stands still when ctr has got a megabyte of the archive."""
+    return halfway(node, "python3", '*" archive canonical "*', first_bytes=1 << 20)
 
 
 def importing(node: Host, half: Threshold, child: HostProcess) -> None:
-    """ctr has begun: it waits for gzip, which stands still."""
-    until(half.reached, child=child, what="gzip -dc")
+    """ctr has begun: it waits for canonical, which stands still."""
+    until(half.reached, child=child, what=CANONICAL)
     until(lambda: bool(running(node, IMPORTING)), child=child, what="no ctr")
 
 
@@ -109,11 +109,11 @@ def test_when_containerd_is_gone_for_good_nothing_is_claimed(trial: Trial) -> No
 
 @row(
     "import",
-    "`ctr` or `gzip` killed mid-import",
+    "`ctr` or `archive canonical` killed mid-import",
     "names as before; the rerun finishes",
     exit_code=4,
 )
-@pytest.mark.parametrize("victim", [IMPORTING, "gzip -dc"])
+@pytest.mark.parametrize("victim", [IMPORTING, CANONICAL])
 def test_when_one_of_the_two_programs_is_killed_the_names_are_as_before(
     trial: Trial, victim: str
 ) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ..host import Host
 from ..roles import NAS_DIRECTORY
 from .arrangements import NAMES, fetched, tolerating
-from .injections import black_hole, halfway, signal_all, slow, until
+from .injections import CANONICAL, black_hole, halfway, signal_all, slow, until
 from .invariants import names_on
 from .rows import row
 from .streams import FILE, hold_at_a_third, is_locked, is_whole, long_stream, resumes
@@ -73,13 +73,13 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         "k8s-node10": ("fetch", "k8s-node10", "--via", "operator", "--from", "synology"),
     }
     importing = ("import", "k8s-node3")
-    with halfway(environment.nodes["k8s-node3"], "gzip", '"-dc "*') as unpacking:
+    with halfway(environment.nodes["k8s-node3"], "python3", '*" archive canonical "*') as unpacking:
         with (
             slow(environment.vm, kilobytes_per_second=3000),
             slow(environment.nas, kilobytes_per_second=1000),
         ):
             children = {"k8s-node3": trial.start(*importing)}
-            until(unpacking.reached, child=children["k8s-node3"], what="gzip -dc")
+            until(unpacking.reached, child=children["k8s-node3"], what=CANONICAL)
             children |= {node: trial.start(*argv) for node, argv in commands.items()}
             go_on = hold_at_a_third(environment, *commands)
         with (

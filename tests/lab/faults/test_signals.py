@@ -131,7 +131,7 @@ def test_a_fetch_ended_by_a_signal_is_resumed_by_the_next_one(trial: Trial) -> N
 
 
 MOMENTS = {
-    "while the archive is read": ("gzip", '"-dc "*', f'$real "$@" {TRICKLES}'),
+    "while the archive is read": ("python3", '*" archive canonical "*', f'$real "$@" {TRICKLES}'),
     "after a name was set": (
         "ctr",
         '*"images tag"*"/viktor/infra-ci:latest"',

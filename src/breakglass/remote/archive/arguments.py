@@ -26,6 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _add_write(commands)
     _add_receive(commands)
     _add_verify(commands)
+    _add_canonical(commands)
     _add(
         commands,
         "sign",
@@ -56,7 +57,7 @@ def _add_write(commands: Any) -> None:
         "--image-id",
         action="append",
         default=[],
-        type=matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID"),
+        type=named_image,
         metavar="REFERENCE=ID",
     )
     added.add_argument(
@@ -116,6 +117,24 @@ def _add_verify(commands: Any) -> None:
     added.add_argument("--image-id", type=matching(IMAGE_ID, "an image ID"), metavar="ID")
 
 
+def _add_canonical(commands: Any) -> None:
+    description = (
+        "the images of an existing tarball to standard output, in an archive that is written anew: "
+        "for `ctr images import -` or `docker load`"
+    )
+    added: argparse.ArgumentParser = commands.add_parser(
+        "canonical", help=description, description=description, allow_abbrev=False
+    )
+    added.add_argument("file", metavar="FILE", type=file_path)
+    added.add_argument(
+        "images",
+        nargs="+",
+        type=named_image,
+        metavar="REFERENCE=ID",
+        help="every name in the tarball, and the ID of its image",
+    )
+
+
 def _add(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
     added: argparse.ArgumentParser = commands.add_parser(
         name, help=description, description=description, allow_abbrev=False
@@ -155,6 +174,12 @@ def signature(text: str) -> str:
 
 def file_path(text: str) -> Path:
     return Path(text).with_name(file_name(Path(text).name or "nothing"))
+
+
+def named_image(text: str) -> tuple[str, str]:
+    """A reference and the ID of its image."""
+    name, _, image_id = matching(f"{REFERENCE}={IMAGE_ID}", "REFERENCE=ID")(text).rpartition("=")
+    return name, image_id
 
 
 def json_object(text: str) -> dict[str, Any]:

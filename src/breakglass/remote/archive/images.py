@@ -16,6 +16,12 @@ class Image(NamedTuple):
     diff_ids: list[str]
     spelled: str
     """The reference, as the archive spells it."""
+    configuration: str
+    """The name of the configuration's file in the archive."""
+    layers: list[str]
+    """The names of the layers' files in the archive."""
+    manifest: str = ""
+    """The name of the manifest's file, where the archive has one."""
 
 
 def check_layers(content: Content, paths: list[str], diff_ids: list[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from breakglass.remote import lifeline as lifelines
 from breakglass.remote.archive.arguments import READS_STDIN, parse
+from breakglass.remote.archive.canonical import write_canonical
 from breakglass.remote.archive.partial import Interrupted
 from breakglass.remote.archive.publish import discard, publish
 from breakglass.remote.archive.receive import receive
@@ -24,6 +25,7 @@ COMMANDS = {
     "receive": receive,
     "verify": verify,
     "sign": sign,
+    "canonical": write_canonical,
     "publish": publish,
     "discard": discard,
 }

@@ -18,10 +18,7 @@ SET_PIPE_SIZE = 1031
 
 def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[bytes]:
     """Read chunks until the end of the stream, or until nothing came for `quiet_seconds`."""
-    with contextlib.suppress(OSError):  # no pipe, or no room for a larger one
-        # While we hash, the writer of a pipe of 64 KiB waits: a fetch of 195 MB took 1.4 s,
-        # and takes 0.9 s like this.
-        fcntl.fcntl(descriptor, SET_PIPE_SIZE, CHUNK_BYTES)
+    widen_pipe(descriptor)
     while quiet_seconds is None or select.select([descriptor], [], [], quiet_seconds)[0]:
         chunk = os.read(descriptor, CHUNK_BYTES)
         if not chunk:
@@ -29,7 +26,14 @@ def chunks_of(descriptor: int, quiet_seconds: float | None = None) -> Iterator[b
         yield chunk
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def widen_pipe(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # no pipe, or no room for a larger one
+        # While we hash, the writer of a pipe of 64 KiB waits: a fetch of 195 MB took 1.4 s,
+        # and takes 0.9 s like this.
+        fcntl.fcntl(descriptor, SET_PIPE_SIZE, CHUNK_BYTES)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -19,11 +19,27 @@ name. docker's are far smaller.
 
 
 class Member(NamedTuple):
-    """The hashes of a file in the archive: as it is, and of what is in it if that is gzip."""
+    """The size of a file in the archive, and its hashes: as it is, and of what is in it if that is
+    gzip.
+    """
 
+    size_bytes: int
     sha256: str
     inner_sha256: str
     is_zstd: bool
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self.sha256}"
+
+
+class Entry(NamedTuple):
+    """A header of the archive. Whoever takes an entry of a file reads `size_bytes` behind it."""
+
+    name: str
+    size_bytes: int
+    link: str | None
+    """Where a symbolic link leads; None: it is a file."""
 
 
 class Content(NamedTuple):
@@ -96,10 +112,22 @@ class Tar:
 
 
 def read_archive(tar: Tar, content: Content) -> None:
-    """Strictly, from the first header to the two zero blocks and the zeros behind them (POSIX ustar
-    and pax, GNU long names).
+    """Take in what the verdict needs."""
+    for entry in entries(tar):
+        if entry.link is None:
+            read_member(tar, content, entry.name, entry.size_bytes)
+        elif entry.name in content.members or (
+            content.links.setdefault(entry.name, entry.link) != entry.link
+        ):
+            raise tar.broken(f"{entry.name} is in it twice, with different content")
+
+
+def entries(tar: Tar) -> Iterator[Entry]:
+    """The files and links, strictly from the first header to the two zero blocks and the zeros
+    behind them (POSIX ustar and pax, GNU long names).
     """
     extra: dict[str, str] = {}
+    count = 0
     while True:
         block = tar.take(512, "the place of a header")
         if block.count(0) == 512:
@@ -111,23 +139,18 @@ def read_archive(tar: Tar, content: Content) -> None:
         if kind in b"LKx":
             extra.update(long_names(tar, kind, size))
             continue
-        name, link, size = (
-            extra.get("path", name),
-            extra.get("linkpath", link),
-            int(extra.get("size", size)),
-        )
-        extra = {}
+        name, link = extra.get("path", name), extra.get("linkpath", link)
+        size = int(extra.get("size", size))
+        extra, count = {}, count + 1
         plain = posixpath.normpath(name)
         is_outside = name.startswith("/") or plain.startswith("..")
-        is_full = len(content.members) + len(content.links) > MEMBERS
-        if is_outside or is_full or kind not in b"0\x0025":
+        if is_outside or count > MEMBERS or kind not in b"0\x0025":
             raise tar.broken(f"{name!r} of type {kind!r} does not belong into it")
         if kind == b"2":
-            content.links[plain] = posixpath.normpath(
-                posixpath.join(posixpath.dirname(plain), link)
-            )
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(plain), link))
+            yield Entry(plain, 0, target)
         elif kind in b"0\0" and not name.endswith("/"):
-            read_member(tar, content, plain, size)
+            yield Entry(plain, size, None)
     if extra or tar.take(512, "its end").count(0) != 512:
         raise tar.broken("its end is damaged")
     check_end(tar)
@@ -143,21 +166,23 @@ def check_end(tar: Tar) -> None:
 
 def parse_header(block: bytes) -> tuple[str, bytes, int, str]:
     """Raises ValueError for a block that is no header."""
-    if int(block[148:156].strip(b" \0"), 8) != sum(block) - sum(block[148:156]) + 8 * 32:
+    if octal(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 32:
         raise ValueError("checksum")
     fields = [
         block[start:end].split(b"\0", 1)[0].decode("utf-8", "replace")
         for start, end in ((0, 100), (157, 257), (345, 500))
     ]
     name = f"{fields[2]}/{fields[0]}" if block[257:263] == b"ustar\0" and fields[2] else fields[0]
-    size = (
-        int.from_bytes(block[125:136], "big")
-        if block[124] == 0x80
-        else int(block[124:136].strip(b" \0") or b"0", 8)
-    )
-    if size < 0:
-        raise ValueError("size")
+    size = int.from_bytes(block[125:136], "big") if block[124] == 0x80 else octal(block[124:136])
     return name, block[156:157], size, fields[1]
+
+
+def octal(field: bytes) -> int:
+    """A number in a header. Raises ValueError for what other readers may read as another number."""
+    digits = field.strip(b" \0")
+    if digits.strip(b"01234567"):
+        raise ValueError("number")
+    return int(digits or b"0", 8)
 
 
 def long_names(tar: Tar, kind: bytes, size: int) -> dict[str, str]:
@@ -216,7 +241,7 @@ def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
         pass
     tar.take(-size % 512, name)
     member = Member(
-        whole.hexdigest(), inner.hexdigest() if is_gzip else "", magic == b"\x28\xb5\x2f\xfd"
+        size, whole.hexdigest(), inner.hexdigest() if is_gzip else "", magic == b"\x28\xb5\x2f\xfd"
     )
     if name in content.links or content.members.setdefault(name, member) != member:
         raise tar.broken(f"{name} is in it twice, with different content")

@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from breakglass.remote.archive.stream import write_all
@@ -30,8 +30,7 @@ def pump(
     twice a second, unless silent.
     """
     sha256 = hashlib.sha256() if sha256 is None else sha256
-    reported_at = 0.0
-    for chunk in source:
+    for chunk in source if silent else reporting(source, done):
         if checker is not None:
             checker.feed(chunk)
         done += len(chunk)
@@ -40,11 +39,21 @@ def pump(
         if sink is not None:
             write_all(sink, chunk)
         sha256.update(chunk)
-        if not silent and time.monotonic() - reported_at > 0.5:
+    return done, sha256.hexdigest()
+
+
+def reporting(
+    chunks: Iterable[bytes], done: int = 0, shown: Callable[[int], int] = int
+) -> Iterator[bytes]:
+    """The same chunks. Reports how many bytes are done, at most twice a second."""
+    reported_at = 0.0
+    for chunk in chunks:
+        yield chunk
+        done += len(chunk)
+        if time.monotonic() - reported_at > 0.5:
             reported_at = time.monotonic()
             with contextlib.suppress(OSError):
-                print(f"@progress {done}", file=sys.stderr, flush=True)
-    return done, sha256.hexdigest()
+                print(f"@progress {shown(done)}", file=sys.stderr, flush=True)
 
 
 class Checker:

@@ -39,7 +39,8 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
             ),
         )
     if "index.json" in content.documents or "oci-layout" in content.documents:
-        check_index(content, images)
+        manifests = check_index(content, images)
+        return {name: image._replace(manifest=manifests[name]) for name, image in images.items()}
     return images
 
 
@@ -64,7 +65,8 @@ def _images_of(content: Content, entry: Any) -> list[Image]:
             INTEGRITY,
             f"the image {path} in the archive has no RepoTags, so an import would not name it",
         )
-    return [Image(f"sha256:{hexadecimal}", platform, diff_ids, name) for name in references]
+    image_id = f"sha256:{hexadecimal}"
+    return [Image(image_id, platform, diff_ids, name, path, layers) for name in references]
 
 
 def describe(

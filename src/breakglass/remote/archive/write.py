@@ -41,10 +41,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             images,
             docker=docker,
             ids=ids,
-            wanted={
-                canonical(name): digest
-                for name, _, digest in (text.rpartition("=") for text in arguments.image_id)
-            },
+            wanted={canonical(name): image_id for name, image_id in arguments.image_id},
         )
         described = describe(images, arguments.reference, arguments.companion)
         record = new_record(seed, described, size_bytes=size_bytes, sha256=sha256)

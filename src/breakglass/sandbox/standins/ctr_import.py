@@ -1,4 +1,5 @@
-"""`ctr images import -`: stores and unpacks a classic docker archive from standard input.
+"""`ctr images import -`: stores and unpacks an OCI image layout, or else a classic docker archive,
+from standard input.
 
 As in containerd 2 the names are set last, so a bad layer leaves nothing behind; and a layer that
 was unpacked before is not read again.
@@ -38,11 +39,8 @@ def import_images(namespace: str, argv: list[str]) -> int:
     store.create(namespace)
     with tempfile.TemporaryDirectory(dir=store.ROOT, prefix="ingest-") as directory:
         members = _receive(sys.stdin.buffer, Path(directory))
-        saved: dict[str, dict[str, Any]] = {}
         with store.changing(namespace) as state:
-            for image in _images(members):
-                target = _store(state, image, members)
-                saved |= {_full(name): target for name in image["RepoTags"] or ()}
+            saved = _of_layout(state, members) or _of_docker(state, members)
             _unpack(state, list(saved.values()), snapshotter if unpacks else "")
             state["images"] |= {name: target | {"labels": {}} for name, target in saved.items()}
     for name, target in saved.items():
@@ -97,6 +95,48 @@ def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> str:
         short = f"short read: expected {member.size} bytes but got {copied}: unexpected EOF"
         raise Failure(f'failed to ingest "{posixpath.normpath(member.name)}": {short}') from None
     return "sha256:" + digest.hexdigest()
+
+
+def _of_layout(state: dict[str, Any], members: Members) -> dict[str, dict[str, Any]]:
+    """Store the images of an OCI image layout. Returns the descriptors by name; none where the
+    archive is no such layout.
+    """
+    if "oci-layout" not in members:
+        return {}
+    if "index.json" not in members:
+        raise Failure("missing index.json in OCI layout 1.0.0")
+    by_digest = {digest: path for path, digest in members.values()}
+    saved = {}
+    for entry in json.loads(members["index.json"][0].read_bytes())["manifests"]:
+        target = {key: entry[key] for key in ("digest", "size")}
+        target["type"] = entry["mediaType"]
+        manifest = json.loads(_keep(state, by_digest, entry["digest"]).read_bytes())
+        parts = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
+        for digest in parts:
+            _keep(state, by_digest, digest)
+        state["content"][entry["digest"]] = parts
+        saved[entry["annotations"]["io.containerd.image.name"]] = target
+    return saved
+
+
+def _keep(state: dict[str, Any], by_digest: dict[str, Path], digest: str) -> Path:
+    """Put one blob of the archive into the store, unless it is there. Returns its path."""
+    if not store.blob(digest).exists():
+        if digest not in by_digest:
+            raise Failure(f"content digest {digest}: not found")
+        by_digest[digest].rename(store.blob(digest))
+    state["content"].setdefault(digest, [])
+    return store.blob(digest)
+
+
+def _of_docker(state: dict[str, Any], members: Members) -> dict[str, dict[str, Any]]:
+    """The same for a classic docker archive."""
+    return {
+        _full(name): target
+        for image in _images(members)
+        for target in (_store(state, image, members),)
+        for name in image["RepoTags"] or ()
+    }
 
 
 def _images(members: Members) -> list[dict[str, Any]]:

@@ -1,0 +1,3 @@
+module breakglass/lab/tarlist
+
+go 1.26.6

@@ -28,6 +28,7 @@ emit() {
   n=$(($(wc -c <"$3")))
   if [ "$n" -le 65536 ]; then printf '%s %s %s\n' "$1" "$2" "$n"; cat "$3"; echo; fi
 }
+own() { [ -f "$1" ] && [ ! -h "$1" ] && [ -r "$1" ]; }
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -40,17 +41,18 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit json "$f" "$j"; fi ;;
+    if own "$j"; then emit json "$f" "$j"; fi
+    if own "$j.sig"; then emit sig "$f" "$j.sig"; fi ;;
   esac
-  if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
+  if own "$s" && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\n' "$f" "$sum"; done <"$s"
   fi
 done
-for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
+for j in "$2"-*.json "$2"-*.json.sig "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
-  f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
+  f=${j%.sig}; f=${f%.json}; f=${f%.tar.gz.sha256}.tar.gz
   if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit orphan "$j" "$j"; fi
+  if own "$j"; then emit orphan "$j" "$j"; fi
 done
 echo end
 # --- end of the listing

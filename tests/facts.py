@@ -8,10 +8,11 @@ from breakglass.config import Image, Nodes, RegistryVm
 from breakglass.marks import Mark
 from breakglass.observe.cluster import Node
 from breakglass.observe.docker import Docker
+from breakglass.observe.leftovers import Partial
 from breakglass.observe.machine import Machine
 from breakglass.observe.managers import UNKNOWN, Cordon
 from breakglass.observe.record import Record
-from breakglass.observe.shelf import Partial, Shelf, Tarball
+from breakglass.observe.shelf import Shelf, Tarball, newest_first
 from breakglass.plan import Host, Plan
 
 IDENTITY = Identity(run="0badcafe", by="root@operator", at="2026-04-19T03:00:00Z", version="0.1.0")
@@ -90,15 +91,12 @@ def shelf(
     present: bool = True,
 ) -> Shelf:
     """Ordered as a reader orders it."""
-    ordered = tuple(
-        sorted(tarballs, key=lambda one: (one.verified, one.sequence, one.tag), reverse=True)
-    )
     return Shelf(
         host,
         "/shelf" if host != NODE else "/var/breakglass",
         "infra-ci",
         present,
-        ordered,
+        newest_first(tarballs),
         latest,
         fault or ("" if latest else "is missing"),
         tuple(partials),

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from enum import Enum
 
 from breakglass.errors import Unreachable
 from breakglass.patterns import match_patterns
+from breakglass.signatures.keys import fingerprint
 
 KEY_TYPES = {
     "ssh-ed25519": 2,
@@ -123,11 +123,6 @@ def prefer(
     if not algorithms or is_known(algorithms[0]):
         return list(algorithms)
     return sorted(algorithms, key=lambda algorithm: not is_known(algorithm))
-
-
-def fingerprint(key: bytes) -> str:
-    """As `ssh-keygen -l` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
 class Refusal(Unreachable):

@@ -178,11 +178,41 @@ class Copy(Described):
     purpose: Purpose = field(default=Purpose.TRANSFERS, compare=False, kw_only=True)
 
     def __str__(self) -> str:
-        left, right = (
-            join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
-            for run in (self.source, self.sink)
-        )
-        return f"operator$ {left} | {right}"
+        return f"operator$ {_from_here(self.source)} | {_from_here(self.sink)}"
+
+
+@dataclass(frozen=True)
+class Sign(Described):
+    """Sign on this machine what a host's command prints, and hand the signature to another command
+    there.
+    """
+
+    source: Run
+    """Prints the record of a tarball."""
+    sink: Run
+    key: str
+    """The file of the key, or of its public part."""
+    namespace: str
+    """What the signature is for."""
+    tag: str
+    sequence: int
+    images: tuple[tuple[str, str | None], ...]
+    """(name, image ID where it is known): tag, sequence and images are what the record must have.
+    Nothing else is signed.
+    """
+
+    @property
+    def host(self) -> Host:
+        return self.sink.host
+
+    def __str__(self) -> str:
+        signing = join(("ssh-keygen", "-Y", "sign", "-n", self.namespace, "-f", self.key))
+        return f"operator$ {_from_here(self.source)} | {signing} | {_from_here(self.sink)}"
+
+
+def _from_here(run: Run) -> str:
+    """The ssh client that does it, as a part of a pipe on this machine."""
+    return join(("ssh", *run.host.login, command_line(run.pipeline, sudo=run.host.sudo)))
 
 
 @dataclass(frozen=True)
@@ -294,7 +324,7 @@ class Compare(Described):
         )
 
 
-Step = Run | Copy | Lock | PatchNode | Confirm | Compare
+Step = Run | Copy | Sign | Lock | PatchNode | Confirm | Compare
 
 
 @dataclass(frozen=True)

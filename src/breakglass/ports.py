@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from breakglass.marks import Mark
-from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run, Sign
 from breakglass.text import inert
 
 _REPORT_OF_BASH = re.compile(rb"^(?:ba)?sh: line \d+: +\d+ .*\n?", re.MULTILINE)
@@ -77,6 +77,12 @@ class Writes(Reads, Protocol):
 
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
         """The results of source and sink."""
+        ...
+
+    def sign(self, step: Sign, record: bytes) -> Result:
+        """Sign this record and hand the signature to the step's sink; its result. Raises Refused
+        where the key cannot be used.
+        """
         ...
 
     def hold(self, step: Lock) -> AbstractContextManager[Held]:

@@ -9,6 +9,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from breakglass.signatures.judgement import judge
+from breakglass.signatures.sshsig import blocks
+
 TIMELY = ("created_at", "sequence", "version", "sha256", "size_bytes")
 
 State = dict[str, str]
@@ -58,6 +61,11 @@ def timeless(root: Path) -> State:
             )
         if sidecar in found:
             record = json.loads((root / sidecar).read_bytes())
+            signature = f"{sidecar}.sig"
+            if signature in found:
+                signatures = blocks((root / signature).read_text("utf-8"))
+                judged = judge((root / sidecar).read_bytes(), signatures, None, None)
+                found[signature] = f"{len(signatures)} signatures, fits: {judged.fits}"
             fits = (record["sha256"], record["size_bytes"]) == (
                 sha256,
                 (root / name).stat().st_size,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from breakglass.sandbox.environment import NAS, TAG, VM
 from tests.front.world import World
+from tests.signing import allow, make_key, public_line
 
 OTHER_TAG = "1b2c3d4e"
 REGISTRIES = ("forgejo", "registry-private")
@@ -59,6 +60,14 @@ def _over_a_full_shelf(world: World) -> None:
         b"half of it"
     )
     configure(world, "registry_vm", keep=1)
+
+
+def _over_an_unsigned_tarball(world: World) -> None:
+    """The tag's tarball was saved before records were signed."""
+    world.publish()
+    key = make_key(world.directory, "signer")
+    signers = allow(world.directory / "signers", f"ci@example {public_line(key)}")
+    configure(world, "image", sign_with=str(key), signers=str(signers))
 
 
 def _published(world: World) -> None:
@@ -149,6 +158,13 @@ ROWS = (
         harmless=("--tolerate-failure",),
         slow=True,
         every=3,
+    ),
+    Row(
+        "snapshot that is signed",
+        ("snapshot", "--tag", TAG),
+        _over_an_unsigned_tarball,
+        5,
+        slow=True,
     ),
     Row(
         "fetch via node",

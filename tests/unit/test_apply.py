@@ -13,7 +13,7 @@ from breakglass.apply import apply
 from breakglass.apply.failures import check_run
 from breakglass.errors import BreakglassError, Busy, Failed, Integrity, Unreachable
 from breakglass.marks import Mark
-from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Plan, Run, Step
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Plan, Run, Sign, Step
 from breakglass.ports import Patched, PatchOutcome, Progress, Result
 
 A, B, C = Host("a", "a"), Host("b", "b"), Host("c", "c")
@@ -95,6 +95,9 @@ class Hosts:
             progress(done_bytes)
         self.did.append(f"{step.source.host} to {step.sink.host}")
         return Result(0, b"", b""), Result(0, b"", b"")
+
+    def sign(self, step: Sign, record: bytes) -> Result:
+        raise AssertionError(f"{step.host} was to take a signature of {record!r}")
 
     @contextmanager
     def hold(self, step: Lock) -> Iterator[Held]:

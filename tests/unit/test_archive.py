@@ -1127,12 +1127,15 @@ def test_discard_removes_our_hidden_files_of_that_tarball_and_nothing_else(shelf
         f".{FILE}.partial",
         f".{FILE}.partial.sha256",
         ".infra-ci-0a1b2c3d.json.partial",
+        ".infra-ci-0a1b2c3d.json.sig.partial",
+        ".infra-ci-0a1b2c3d.json.sig.new",
         ".infra-ci-0a1b2c3d.json.new",
     ]
     others = [
         FILE,
         f"{FILE}.sha256",
         "infra-ci-0a1b2c3d.json",
+        "infra-ci-0a1b2c3d.json.sig",
         ".infra-ci-ffffffff.tar.gz.partial",
         ".profile",
         ".breakglass.lock",

@@ -17,13 +17,13 @@ import pytest
 from breakglass.errors import Unreachable
 from breakglass.known_hosts import (
     Status,
-    fingerprint,
     judge,
     look_up_name,
     parse,
     prefer,
 )
 from breakglass.patterns import match_pattern
+from breakglass.signatures.keys import fingerprint
 from breakglass.ssh import Connections
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 

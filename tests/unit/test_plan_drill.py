@@ -17,8 +17,9 @@ from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.answering import Answering, Responder, Taken
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.containerd_namespace import Namespace
+from breakglass.observe.leftovers import Partial
 from breakglass.observe.machine import Disk
-from breakglass.observe.shelf import Partial, Shelf, Tarball
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Plan
 from tests.facts import (
     IDENTITY,

@@ -13,7 +13,8 @@ from breakglass.commands.fetch_options import Failures, choose_option
 from breakglass.errors import Integrity, Refused, Unreachable
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Containerd
-from breakglass.observe.shelf import Partial, Shelf, Tarball
+from breakglass.observe.leftovers import Partial
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host, Plan, Run
 from tests.facts import (
     IDENTITY,

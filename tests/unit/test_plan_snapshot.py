@@ -9,7 +9,8 @@ from breakglass.commands.snapshot_facts import Facts
 from breakglass.commands.snapshot_pull import explain
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import LocalImages
-from breakglass.observe.shelf import Partial, Tarball
+from breakglass.observe.leftovers import Partial
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan
 from breakglass.ports import Result
 from breakglass.registry import ImageId, State

@@ -227,7 +227,7 @@ READERS: dict[str, tuple[Callable[[Any], object], Any]] = {
         bool,
     ),
     "size of a local image": (lambda reads: read_local_size(reads, HOST, NAME), int | None),
-    "shelf": (lambda reads: read_shelf(reads, HOST, "/shelf", "infra-ci"), Shelf),
+    "shelf": (lambda reads: read_shelf(reads, HOST, "/shelf", "infra-ci", signers=None), Shelf),
     "containerd": (
         lambda reads: read_containerd(reads, HOST, CTR, names=(NAME,), architecture="amd64"),
         Containerd,

@@ -439,8 +439,8 @@ def test_the_shelf_of_these_tests_is_listed_as_a_real_directory_is(
             (directory / name).mkdir()
         else:
             (directory / name).write_bytes(what)
-    assert read_shelf(LocalReads(), HOST, str(directory), "infra-ci") == parse_shelf(
-        listing(shelf), host=HOST, directory=str(directory), name="infra-ci"
+    assert read_shelf(LocalReads(), HOST, str(directory), "infra-ci", signers=None) == parse_shelf(
+        listing(shelf), host=HOST, directory=str(directory), name="infra-ci", signers=None
     )
 
 

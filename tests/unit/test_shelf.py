@@ -58,7 +58,7 @@ def reads(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def read(reads: LocalReads, directory: Path) -> Shelf:
-    return read_shelf(reads, HOST, str(directory), "infra-ci")
+    return read_shelf(reads, HOST, str(directory), "infra-ci", signers=None)
 
 
 def test_a_directory_that_is_not_there_is_an_empty_shelf(reads: LocalReads, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_file_that_is_named_latest_and_is_no_link_is_a_fault(
 def test_no_output_makes_the_parser_raise_anything_but_our_own_errors(output: bytes) -> None:
     for text in (output, b"present\n" + output + b"\nend\n"):
         try:
-            parse_shelf(text, host=HOST, directory="/d", name="infra-ci")
+            parse_shelf(text, host=HOST, directory="/d", name="infra-ci", signers=None)
         except BreakglassError:
             continue
 

@@ -24,6 +24,7 @@ from breakglass.observe.cluster import Pin
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Host
 from breakglass.registry import Found, State
+from breakglass.signatures.judgement import Signature, SignatureState
 from tests.facts import NAS, NODE, VM, node, shelf, tarball
 
 
@@ -156,6 +157,10 @@ def asked(forgejo: State, private: State) -> tuple[Asked, ...]:
 
 SERVED = asked(State.SERVES, State.SERVES)
 OUTAGE = asked(State.UNREACHABLE, State.UNREACHABLE)
+
+SIGNED = replace(
+    tarball("b"), signature=Signature(SignatureState.SIGNED, "ci@example", data=b"a signature")
+)
 
 WELL = Facts(
     now=NOW,
@@ -761,6 +766,17 @@ def test_the_closing_line_names_what_presses_most(facts: Facts, reported: list[s
             "not verified, 1.0 GB, never removed by breakglass: b, a",
         ),
         (
+            replace(
+                WELL,
+                sources=(source(VM, [replace(tarball("b", size_bytes=10**9), trusted=False)]),),
+            ),
+            "NOT SIGNED by image.signers, 1.0 GB, never removed by breakglass: b",
+        ),
+        (
+            replace(WELL, sources=(source(VM, [SIGNED, replace(SIGNED, tag="a")], latest="b"),)),
+            "registry-vm: 2 verified tarballs, signed by ci@example; latest is b",
+        ),
+        (
             replace(WELL, api=API_DOWN),
             (
                 "API server: not reached: the API server https://10.0.20.100:6443 "
@@ -962,6 +978,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         "size_bytes": 243_000_000,
         "verified": True,
         "latest": True,
+        "signature": "not signed",
+        "signed_by": None,
     }
     assert vm["tarballs"][2] == {
         "tag": "old",
@@ -970,6 +988,8 @@ def test_the_json_has_the_ages_in_seconds_and_is_json() -> None:
         "size_bytes": 7,
         "verified": False,
         "latest": False,
+        "signature": "not signed",
+        "signed_by": None,
     }
     assert (vm["reached"], vm["error"], vm["latest"], vm["unverified_bytes"]) == (
         True,

@@ -11,9 +11,10 @@ from breakglass.apply.compared import compare
 from breakglass.apply.failures import Explain, check_copy, check_run, combined, confirm
 from breakglass.apply.patches import send_claim, send_patches
 from breakglass.apply.reports import Reports
+from breakglass.apply.signing import sign
 from breakglass.apply.unchanged import check_after_lock, check_before_patches, host_of
 from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, bug_at
-from breakglass.plan import Compare, Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Step
+from breakglass.plan import Compare, Confirm, Copy, Host, Lock, PatchNode, Plan, Run, Sign, Step
 from breakglass.ports import Held, Writes, WritesCluster, said
 
 
@@ -157,6 +158,8 @@ class _Walk:
             # A copy is counted as it passes through this machine, so from the resumed bytes on.
             resumed = step.resumed_bytes
             check_copy(step, *hosts.copy(step, lambda done: reports.progress(resumed + done)))
+        elif isinstance(step, Sign):
+            sign(step, hosts, self._explain)
         elif isinstance(step, Run):
             check_run(step, hosts.run(step, reports.progress), self._explain)
 

@@ -5,7 +5,7 @@ anew.
 from collections.abc import Iterable
 
 from breakglass.errors import RUN_AGAIN, Busy
-from breakglass.plan import Compare, Confirm, Host, Lock, PatchNode, Plan, Run, Step
+from breakglass.plan import Compare, Confirm, Host, Lock, PatchNode, Plan, Run, Sign, Step
 
 
 def check_before_patches(plan: Plan, again: Plan) -> None:
@@ -20,7 +20,7 @@ def check_after_lock(plan: Plan, again: Plan, lock: Lock) -> None:
 
 def host_of(step: Step) -> Host | None:
     """The one host that a step is done on."""
-    return step.host if isinstance(step, Run | Lock | Confirm | Compare) else None
+    return step.host if isinstance(step, Run | Sign | Lock | Confirm | Compare) else None
 
 
 def _compare(planned: list[str], again: list[str]) -> None:

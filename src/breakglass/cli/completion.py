@@ -85,7 +85,12 @@ def tags(ctx: Any) -> list[str]:
         return [
             tarball.tag
             for tarball in read_shelf(
-                hosts, host, directory, config.image.name, quiet_seconds=SECONDS
+                hosts,
+                host,
+                directory,
+                config.image.name,
+                signers=config.image.signers,
+                quiet_seconds=SECONDS,
             ).verified
         ]
 

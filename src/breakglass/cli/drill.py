@@ -118,7 +118,8 @@ def _success(candidate: Candidate, *, is_dry: bool) -> str:
     if is_dry:
         return f"{tarball}, is to be tried"
     image = f"is image ID {record.image_id[:19]}, as recorded" if record else ""
-    return f"{tarball}, {image}"
+    signed = f", {option.tarball.signature.words}" if option else ""
+    return f"{tarball}, {image}{signed}"
 
 
 def _failure(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from breakglass.cli.journal import Journal
 from breakglass.errors import BreakglassError
-from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run
+from breakglass.plan import Argv, Copy, Host, Lock, PatchNode, Run, Sign
 from breakglass.ports import Held, Patched, Progress, Result, Writes, WritesCluster
 
 T = TypeVar("T")
@@ -30,8 +30,11 @@ class JournaledHosts:
     def copy(self, step: Copy, progress: Progress) -> tuple[Result, Result]:
         return self._change(step, lambda: self._hosts.copy(step, progress), lambda results: results)
 
+    def sign(self, step: Sign, record: bytes) -> Result:
+        return self._change(step, lambda: self._hosts.sign(step, record), lambda result: (result,))
+
     def _change(
-        self, step: Run | Copy, do: Callable[[], T], results: Callable[[T], Sequence[Result]]
+        self, step: Run | Copy | Sign, do: Callable[[], T], results: Callable[[T], Sequence[Result]]
     ) -> T:
         outcome = "unknown"
         self._journal.begin(step)

@@ -84,11 +84,18 @@ class Session:
             note=screen.aside,
             cluster_name=self.cluster.name,
             warn=self._warn_once,
+            signing_key=partial(self._signing_key, config.image.sign_with),
         )
 
     def go_on_anyway(self, anyway: bool) -> None:
         """`--anyway`: a node that does not fit, or whose host is another one, is a warning."""
         self.environment = replace(self.environment, anyway=anyway)
+
+    def _signing_key(self, file: Path | None) -> bytes | Refused | None:
+        try:
+            return None if file is None else self.hosts.signing_key(file)
+        except Refused as error:
+            return error
 
     def _warn_once(self, line: str) -> None:
         if line not in self._warned:

@@ -157,5 +157,13 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
 
 
 def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
-    having = (shelf.host.name for shelf in shelves if designated(shelf, tag) is not None)
+    having = (shelf.host.name for shelf in shelves if _offers(shelf, tag))
     return next(having, "")
+
+
+def _offers(shelf: Shelf, tag: str | None) -> bool:
+    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed."""
+    tarball = designated(shelf, tag)
+    if tarball is not None and tarball.trusted:
+        return True
+    return tag is None and bool(shelf.verified)

@@ -157,7 +157,7 @@ def answered(unread: Sequence[Unread]) -> bool:
 def has_tarball(shelves: Sequence[Shelf]) -> bool:
     """Whether a source has a tarball that `fetch` would take."""
     return any(
-        tarball.verified or tarball.record is None
+        tarball.verified or (tarball.trusted and tarball.record is None)
         for shelf in shelves
         for tarball in shelf.tarballs
     )
@@ -190,6 +190,9 @@ def registry_line(asked: Asked) -> str:
 
 def _shelf_line(shelf: Shelf) -> str:
     line = f"{shelf.host}: {counted(shelf)}"
+    untrusted = sum(not tarball.trusted for tarball in shelf.tarballs)
+    if untrusted:
+        line += f" ({untrusted} NOT SIGNED by image.signers)"
     if not shelf.verified:
         return f"{line} in {shelf.directory}"
     latest = shelf.latest or shelf.latest_fault

@@ -19,7 +19,7 @@ from breakglass.errors import NOTHING, BreakglassError, Next, Refused, Unreachab
 from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 
 ADOPTING = ("import", "recover")
 """Commands that take the image as a node has it, where nobody has a tarball."""
@@ -218,14 +218,14 @@ def _with_whole_images(
 
 
 def _read_candidate(environment: Environment, node: Node, cluster: tuple[Node, ...]) -> Candidate:
-    nodes, name = environment.config.nodes, environment.config.image.name
+    nodes = environment.config.nodes
     try:
         host = target_of(environment, node).host
         check(environment, host, cluster)
         machine = read_node(environment, host)
         if unfit(needs_of(nodes), node=node, machine=machine):
             return Candidate(node, machine)
-        shelf = read_shelf(environment.hosts, host, nodes.directory, name)
+        shelf = environment.shelf(host, nodes.directory)
         has_image = not missing_names(environment, machine, shelf)
         disk = read_disk_of_content(environment.hosts, host, environment.ctr)
     except BreakglassError as error:

@@ -43,6 +43,9 @@ class SourceResult:
     via: str | None
     ok: bool
     error: str | None
+    signature: str | None
+    """Of the tarball's record: as in status; null: there is no tarball."""
+    signed_by: str | None
 
 
 @dataclass(frozen=True)
@@ -161,4 +164,6 @@ def _source_result(candidate: Candidate, error: BreakglassError | None) -> Sourc
         via=option.via if option else None,
         ok=error is None,
         error=error.message if error else None,
+        signature=option.tarball.signature.state if option else None,
+        signed_by=(option.tarball.signature.by or None) if option else None,
     )

@@ -6,6 +6,7 @@ from breakglass.age import age_in_words, age_seconds
 from breakglass.commands.check_advice import SAVE_A_BUILD
 from breakglass.commands.drill_facts import Facts
 from breakglass.commands.fetch_options import Option, designated
+from breakglass.commands.signed import distrust
 from breakglass.config import REGISTRY_VM
 from breakglass.errors import BreakglassError, Integrity, Next, Refused, joined, then
 from breakglass.observe.record import Record
@@ -82,6 +83,9 @@ def _fault(
     shelf: Shelf, tarball: Tarball, *, at: str, max_age_hours: float
 ) -> BreakglassError | None:
     record = tarball.record
+    error = distrust(tarball, shelf.host, next_step=renewal(shelf, tarball))
+    if error is not None:
+        return error
     if record is None:
         return Refused(
             f"{tarball.file} has no complete sidecar, so it is not known what should be in it; "

@@ -10,7 +10,7 @@ from breakglass.errors import Refused, Unreachable, look_first
 from breakglass.observe.containerd import Ctr, read_disk_of_content
 from breakglass.observe.containerd_namespace import Namespace, read_namespace
 from breakglass.observe.machine import Disk, Machine, read_machine
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Host
 from breakglass.ports import said
 from breakglass.text import inert
@@ -18,6 +18,7 @@ from breakglass.text import inert
 NAMESPACE = "breakglass-drill"
 """Neither kubelet nor its image garbage collection looks into it."""
 SCRATCH = ".drill"
+ENDINGS = (".tar.gz", ".tar.gz.sha256", ".json", ".json.sig")
 
 _LISTING = """
 if [ -h "$1" ]; then echo link
@@ -110,7 +111,7 @@ def _read_node(environment: Environment, node: Host, scratch: str) -> tuple[Mach
 
 
 def _read_scratch(environment: Environment, node: Host, directory: str) -> Shelf:
-    shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
+    shelf = environment.shelf(node, directory)
     listing = environment.hosts.ask(node, ("sh", "-c", _LISTING, "scratch", directory))
     look = node.by_hand("ls", "-la", directory)
     if not listing.ok:
@@ -138,7 +139,7 @@ def _is_of_a_drill(name: str, shelf: Shelf) -> bool:
     short.
     """
     stems = [_stem(tarball.file) for tarball in shelf.tarballs if tarball.record]
-    if name in {f"{stem}{end}" for stem in stems for end in (".tar.gz", ".tar.gz.sha256", ".json")}:
+    if name in {f"{stem}{end}" for stem in stems for end in ENDINGS}:
         return True
     if name in shelf.orphans:
         return True
@@ -152,7 +153,7 @@ def _stem(file: str) -> str:
 def _with_containerd(environment: Environment, facts: Facts) -> Facts:
     """Containerd is asked only where the node has every program for it."""
     nodes = environment.config.nodes
-    directory = read_shelf(environment.hosts, facts.node, nodes.directory, facts.reach.shelf.name)
+    directory = environment.shelf(facts.node, nodes.directory)
     facts = replace(facts, has_directory=directory.present)
     if readiness.unusable(facts.reach.machine, nodes):
         return facts

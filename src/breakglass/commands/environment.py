@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from breakglass.cluster_name import ClusterName
 from breakglass.commands.sources import FIRST_BYTE_SECONDS, sources
 from breakglass.config import Config
-from breakglass.errors import BreakglassError, Unreachable
+from breakglass.errors import BreakglassError, Refused, Unreachable
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.shelf import Shelf, read_shelf
@@ -72,6 +72,8 @@ class Environment:
     """Tells the operator what is being looked at, while it takes time."""
     cluster_name: Callable[[], ClusterName | None] = lambda: None
     """Which cluster the kubeconfig means; nothing is contacted for it."""
+    signing_key: Callable[[], bytes | Refused | None] = lambda: None
+    """The public key of image.sign_with, or why it cannot be used; None: none is configured."""
     warn: Callable[[str], None] = lambda _: None
     anyway: bool = False
     """The operator goes on with a node that does not fit, or whose host is not the machine that the
@@ -90,6 +92,18 @@ class Environment:
     def sources(self) -> tuple[tuple[Host, str], ...]:
         return sources(self.config)
 
+    def shelf(self, host: Host, directory: str, *, quiet_seconds: float = 30.0) -> Shelf:
+        """The tarballs in a directory of a host. Raises Unreachable."""
+        image = self.config.image
+        return read_shelf(
+            self.hosts,
+            host,
+            directory,
+            image.name,
+            signers=image.signers,
+            quiet_seconds=quiet_seconds,
+        )
+
     def source(
         self, host: Host, directory: str, *, quiet_seconds: float = FIRST_BYTE_SECONDS
     ) -> Shelf | Unread:
@@ -97,13 +111,7 @@ class Environment:
         up.
         """
         try:
-            return read_shelf(
-                self.hosts,
-                host,
-                directory,
-                self.config.image.name,
-                quiet_seconds=quiet_seconds,
-            )
+            return self.shelf(host, directory, quiet_seconds=quiet_seconds)
         except Unreachable as error:
             return Unread(host.name, error)
 

@@ -1,5 +1,7 @@
 """The steps that copy a tarball to the node, via the node itself or via the operator."""
 
+import base64
+
 from breakglass.commands.environment import Identity
 from breakglass.commands.fetch_facts import SSH_OPTIONS, Facts
 from breakglass.commands.fetch_options import Option
@@ -8,7 +10,8 @@ from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import Refused, then
-from breakglass.observe.shelf import Partial, Tarball
+from breakglass.observe.leftovers import Partial
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Argv, Copy, Purpose, Run, Step, command_line, title
 
 
@@ -84,9 +87,15 @@ def _proof(tarball: Tarball, image: Image, identity: Identity) -> Argv:
     and the record is made from it.
     """
     if tarball.record is not None:
-        return ("--record", tarball.record.text)
+        return ("--record", tarball.record.text, *_signature(tarball))
     seed = f'{{"tag":"{tarball.tag}","sequence":0,"version":"{identity.version}"}}'
     return ("--record", seed, "--reference", f"{image.repository}:{tarball.tag}")
+
+
+def _signature(tarball: Tarball) -> Argv:
+    """The signature goes with the record. One that does not fit it stays behind."""
+    data = tarball.signature.data
+    return ("--signature", base64.b64encode(data).decode()) if data else ()
 
 
 def _reading(option: Option, offset: int) -> Argv:

@@ -14,7 +14,7 @@ from breakglass.deadline import together
 from breakglass.errors import BreakglassError
 from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Disk, Machine, read_hashes
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Argv, Host
 from breakglass.text import inert
 
@@ -107,7 +107,7 @@ def observe(
     environment.note(f"looking at {node} ({node.ssh})")
     directory = environment.config.nodes.directory
     machine = machine or read_node(environment, node)
-    shelf = read_shelf(environment.hosts, node, directory, environment.config.image.name)
+    shelf = environment.shelf(node, directory)
     sources = read_sources(environment, node, machine, places, via=via, known=known)
     facts = Facts(
         node,
@@ -129,7 +129,7 @@ def observe_again(environment: Environment, facts: Facts) -> Facts:
     changes no plan.
     """
     machine = read_node(environment, facts.node)
-    shelf = read_shelf(environment.hosts, facts.node, facts.shelf.directory, facts.shelf.name)
+    shelf = environment.shelf(facts.node, facts.shelf.directory)
     disk = read_disk_of_content(environment.hosts, facts.node, environment.ctr)
     return _with_hashes(environment, replace(facts, machine=machine, shelf=shelf, disk=disk))
 

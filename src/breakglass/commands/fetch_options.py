@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from breakglass.commands.fetch_facts import Facts, state
 from breakglass.commands.record_names import fault_of_names
+from breakglass.commands.signed import distrust
 from breakglass.config import Image
 from breakglass.errors import (
     AGAIN,
@@ -61,19 +62,21 @@ def choose_option(
                 advice="install it, or let breakglass choose a node",
             ),
         )
-    failed = {**failures_of_names(facts, image, tag), **failed}
+    failed = {**failures_of_records(facts, image, tag), **failed}
     options = tuple(_options(facts, tag, via, failed))
     if not options:
         raise _no_option(facts, tag, via, failed)
     return options[0], options[1:]
 
 
-def failures_of_names(facts: Facts, image: Image, tag: str | None) -> Failures:
-    """The tarballs whose records have names that the configuration does not give."""
+def failures_of_records(facts: Facts, image: Image, tag: str | None) -> Failures:
+    """The tarballs that are not even tried: no allowed signer has signed the record, or it has
+    names that the configuration does not give.
+    """
     return {
         (shelf.host.name, tarball.file, ""): fault
         for shelf, tarball in _tarballs(facts, tag)
-        if (fault := fault_of_names(image, shelf, tarball)) is not None
+        if (fault := distrust(tarball, shelf.host) or fault_of_names(image, shelf, tarball))
     }
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from breakglass.commands.fetch_facts import Facts
-from breakglass.commands.fetch_options import Option, failures_of_names
+from breakglass.commands.fetch_options import Option, failures_of_records
 from breakglass.commands.order import is_later, last_taken
 from breakglass.config import Image
 
 
 def doubts(facts: Facts, option: Option, image: Image, tag: str | None, at: str) -> Iterator[str]:
     shelf, tarball = option.shelf, option.tarball
-    for error in failures_of_names(facts, image, tag).values():
+    for error in failures_of_records(facts, image, tag).values():
         yield error.message
     if tarball.record is None:
         yield (

@@ -17,7 +17,7 @@ from breakglass.observe.containerd import (
 )
 from breakglass.observe.content import Content
 from breakglass.observe.machine import Disk, Machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 
 
@@ -121,8 +121,7 @@ def _observe(
 ) -> Facts:
     environment.note(f"looking at {host} ({host.ssh})")
     machine = _with_programs(environment, machine or read_node(environment, host))
-    name, directory = environment.config.image.name, environment.config.nodes.directory
-    shelf = shelf or read_shelf(environment.hosts, host, directory, name)
+    shelf = shelf or environment.shelf(host, environment.config.nodes.directory)
     tarball, adoption, names = _read_image(environment, machine, shelf, tag)
     expected = _expected(tarball, adoption, names)
     answers = read_answers(

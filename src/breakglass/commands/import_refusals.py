@@ -3,6 +3,7 @@
 from breakglass.commands import room
 from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
+from breakglass.commands.signed import distrust
 from breakglass.errors import BreakglassError, Integrity, Refused, then
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import Content
@@ -119,6 +120,11 @@ def check_room(facts: Facts, tarball: Tarball, ctr: Ctr) -> tuple[str, ...]:
 def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
     node, shelf = facts.node, facts.shelf
     record = facts.tarball.record if facts.tarball else None
+    if facts.tarball is not None:
+        again = f"breakglass fetch {node} --tag {facts.tarball.tag}"
+        error = distrust(facts.tarball, node, next_step=then(again))
+        if error is not None:
+            return error
     if facts.tarball is not None and record is not None:
         return Integrity(
             f"{node}:{shelf.path(facts.tarball)} has {facts.tarball.size_bytes} bytes, its "

@@ -13,8 +13,10 @@ from breakglass.observe.shelf import Shelf, Tarball
 
 def is_older(tarball: Tarball, other: Tarball) -> bool:
     """Whether a tarball was surely made before another one: by its sequence, and not against the
-    times in their records.
+    times in their records. At the largest sequence counting has ended, so the times decide.
     """
+    if tarball.sequence == other.sequence == LARGEST_SEQUENCE:
+        return is_later(other, tarball)
     return tarball.sequence < other.sequence and not is_later(tarball, other)
 
 
@@ -30,8 +32,10 @@ def believed(tarball: Tarball, at: str) -> bool:
 
 
 def next_sequence(shelves: Iterable[Shelf]) -> int:
-    """One more than any shelf has, so that a directory that is made anew does not begin at 1."""
-    known = (tarball.sequence for shelf in shelves for tarball in shelf.tarballs)
+    """One more than any shelf has, so that a directory that is made anew does not begin at 1. What
+    nobody who may sign has signed does not count.
+    """
+    known = (tarball.sequence for shelf in shelves for tarball in shelf.tarballs if tarball.trusted)
     return min(max((0, *known)) + 1, LARGEST_SEQUENCE)
 
 

@@ -14,7 +14,6 @@ from breakglass.commands.target import Target
 from breakglass.errors import Unreachable
 from breakglass.observe.cluster import Node, Pod, read_pods
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import read_shelf
 from breakglass.observe.volumes import Volume, read_volumes
 from breakglass.plan import Host
 from breakglass.ports import ReadsCluster
@@ -95,8 +94,7 @@ def _look_at(
     machine = read_node(environment, host)
     if unfit(needs, machine=machine) and not environment.anyway:
         return machine, ()
-    directory, name = environment.config.nodes.directory, environment.config.image.name
-    shelf = read_shelf(environment.hosts, host, directory, name)
+    shelf = environment.shelf(host, environment.config.nodes.directory)
     return machine, missing_names(environment, machine, shelf)
 
 

@@ -138,10 +138,12 @@ def _newest_good(facts: Facts, *, at: str) -> str | None:
     good = [tarball for tarball in facts.shelf.verified if tarball.file not in facts.bad]
     if not good:
         return None
+    # One with a time that is yet to come is not the newest, whatever its sequence.
+    newest = next((tarball for tarball in good if believed(tarball, at)), good[0])
     current = next((tarball for tarball in good if tarball.tag == facts.shelf.latest), None)
-    if current and good[0].tag != facts.tag and believed(current, at):
-        return (current if is_later(current, good[0]) else good[0]).tag
-    return good[0].tag
+    if current and newest.tag != facts.tag and believed(current, at):
+        return (current if is_later(current, newest) else newest).tag
+    return newest.tag
 
 
 def rotation(facts: Facts, *, keep: int, adding: bool, at: str) -> tuple[Tarball, ...]:

@@ -5,6 +5,7 @@ from functools import partial
 
 from breakglass.commands.environment import Environment, Unread
 from breakglass.deadline import together
+from breakglass.errors import Refused
 from breakglass.observe.docker import (
     Docker,
     LocalImages,
@@ -13,7 +14,7 @@ from breakglass.observe.docker import (
     read_local_size,
 )
 from breakglass.observe.machine import Machine, read_hashes, read_machine
-from breakglass.observe.shelf import Shelf, Tarball, read_shelf
+from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Host
 from breakglass.registry import ImageId, State
 
@@ -47,6 +48,8 @@ class Facts:
     """What docker has of the image's repository."""
     missing: tuple[Missing, ...] = ()
     """Companions, and copies of them, that this run has tried and could not have."""
+    signing: bytes | Refused | None = None
+    """The public key that records are signed with, or why it cannot be used."""
 
     @property
     def bad(self) -> frozenset[str]:
@@ -86,13 +89,14 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     environment.note(f"looking at {vm} ({vm.ssh})")
     machine = read_machine(environment.hosts, vm, (directory,), COMMANDS)
     docker = read_docker(environment.hosts, vm) if "docker" in machine.commands else None
-    shelf = read_shelf(environment.hosts, vm, directory, image.name)
+    shelf = environment.shelf(vm, directory)
     references = (f"{image.repository}:{tag}", *image.companions)
     published = tuple(
         (reference, environment.image_id(reference, machine.platform)) for reference in references
     )
     local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
     facts = Facts(vm, machine, docker, shelf, tag, published, local_size, {})
+    facts = replace(facts, signing=environment.signing_key())
     if docker:
         local = read_local_images(environment.hosts, vm, image.repository)
         facts = replace(facts, local=local)
@@ -108,7 +112,7 @@ def observe_again(environment: Environment, facts: Facts, *, saved: bool) -> Fac
     """The shelf read anew. `saved`: this run has just saved the tag; what the registry serves is
     not asked again, and the content of what is there is read back.
     """
-    shelf = read_shelf(environment.hosts, facts.vm, facts.shelf.directory, facts.shelf.name)
+    shelf = environment.shelf(facts.vm, facts.shelf.directory)
     wanted = shelf.find(facts.tag)
     known = {
         key: value
@@ -128,6 +132,8 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
     if present is None or present.record is None or not present.verified:
         return False
     if present.file in facts.bad:
+        return False
+    if facts.signing is not None and not present.signature.fits:
         return False
     if not facts.published:
         return True

@@ -8,6 +8,7 @@ from breakglass.commands.order import next_sequence
 from breakglass.commands.record_names import foreign_names
 from breakglass.commands.snapshot_facts import Facts, Missing
 from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pulls
+from breakglass.commands.snapshot_sign import signing
 from breakglass.commands.tarball_steps import archive, publish
 from breakglass.config import Image
 from breakglass.errors import AGAIN, Integrity, Refused, look_first, then
@@ -33,8 +34,12 @@ def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     loads = (load_companions(shelf, tarball) for tarball in dict.fromkeys(copies.values()))
     pulling = (step for reference in pulled for step in pulls(facts, reference))
     file = image.tarball(facts.tag)
-    saving = _save(facts, file, (*pulled, *copies), identity)
-    return (*loads, *pulling, saving, publish(vm, shelf.directory, file))
+    references, image_ids = (*pulled, *copies), _image_ids(facts)
+    saving = _save(facts, file, references, identity)
+    images = tuple((reference, image_ids.get(reference)) for reference in references)
+    sequence = next_sequence(facts.shelves)
+    signed = signing(facts, image, identity, sequence=sequence, images=images)
+    return (*loads, *pulling, saving, *signed, publish(vm, shelf.directory, file))
 
 
 def companion_copies(facts: Facts) -> dict[str, Tarball]:
@@ -165,15 +170,9 @@ def _write_options(
     facts: Facts, references: tuple[str, ...], identity: Identity
 ) -> tuple[str, ...]:
     """What `archive write` has to know to check the image and to write the record."""
-    image_ids = {
-        reference: served.image_id for reference, served in facts.published if served.image_id
-    }
-    for reference, tarball in companion_copies(facts).items():
-        if tarball.record is not None:
-            image_ids[reference] = dict(tarball.record.companions)[reference]
     known = tuple(
         word
-        for reference, image_id in image_ids.items()
+        for reference, image_id in _image_ids(facts).items()
         if reference in references
         for word in ("--image-id", f"{reference}={image_id}")
     )
@@ -185,6 +184,17 @@ def _write_options(
     }
     record = json.dumps(seed, separators=(",", ":"))
     return ("--reference", references[0], *companions, *known, "--record", record)
+
+
+def _image_ids(facts: Facts) -> dict[str, str]:
+    """Of the images, as far as the registry or a record names them."""
+    image_ids = {
+        reference: served.image_id for reference, served in facts.published if served.image_id
+    }
+    for reference, tarball in companion_copies(facts).items():
+        if tarball.record is not None:
+            image_ids[reference] = dict(tarball.record.companions)[reference]
+    return image_ids
 
 
 def _mb(size_bytes: int) -> str:

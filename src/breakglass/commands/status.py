@@ -28,7 +28,7 @@ from breakglass.errors import AGAIN, BreakglassError, NoAnswer, then
 from breakglass.observe.answering import read_responder, read_taken
 from breakglass.observe.cluster import Node, read_nodes
 from breakglass.observe.machine import Machine
-from breakglass.observe.shelf import Shelf, read_shelf
+from breakglass.observe.shelf import Shelf
 from breakglass.plan import Argv, Host
 from breakglass.ports import Reads
 from breakglass.ports import Result as Ended
@@ -157,15 +157,8 @@ def _look(environment: Environment, seen: Seen, nodes: tuple[Node, ...]) -> Seen
 
 
 def _shelf(environment: Environment, machine: Machine, seen: Seen) -> Seen:
-    return replace(
-        seen,
-        shelf=read_shelf(
-            environment.hosts,
-            machine.host,
-            environment.config.nodes.directory,
-            environment.config.image.name,
-        ),
-    )
+    directory = environment.config.nodes.directory
+    return replace(seen, shelf=environment.shelf(machine.host, directory))
 
 
 def _taken(environment: Environment, machine: Machine, seen: Seen) -> Seen:

@@ -83,11 +83,14 @@ def _source(facts: Facts, source: Source) -> list[str]:
     own = [tarball for tarball in shelf.tarballs if not _is_among(tarball, on_vm)]
     width = max((len(tarball.tag) for tarball in own), default=0)
     rows = [_tarball(tarball, shelf, facts.now, width) for tarball in own if tarball.verified]
-    doubtful = [tarball for tarball in own if not tarball.verified]
-    if doubtful:
-        size = size_text(sum(tarball.size_bytes for tarball in doubtful))
-        tags = ", ".join(tarball.tag for tarball in doubtful)
-        rows.append(f"  not verified, {size}, never removed by breakglass: {tags}")
+    for words, doubtful in (
+        ("not verified", [each for each in own if not each.verified and each.trusted]),
+        ("NOT SIGNED by image.signers", [each for each in own if not each.trusted]),
+    ):
+        if doubtful:
+            size = size_text(sum(tarball.size_bytes for tarball in doubtful))
+            tags = ", ".join(tarball.tag for tarball in doubtful)
+            rows.append(f"  {words}, {size}, never removed by breakglass: {tags}")
     return [_summary(facts, source, shelf, own_count=len(own)), *rows]
 
 
@@ -98,6 +101,9 @@ def _summary(facts: Facts, source: Source, shelf: Shelf, *, own_count: int) -> s
     shared_count = len(shelf.tarballs) - own_count
     if shared_count:
         line += f", {shared_count if own_count else 'all'} as on {vm.host}"
+    signed = {each.signature.by for each in shelf.verified if each.signature.is_allowed}
+    if signed:
+        line += f", signed by {' and '.join(sorted(signed))}"
     if shelf.latest:
         line += f"; latest is {shelf.latest}"
     elif shelf.tarballs:

@@ -32,6 +32,9 @@ class TarballResult:
     size_bytes: int
     verified: bool
     latest: bool
+    signature: str
+    """Of its record: `signed`, `signed by an unknown key`, `invalid` or `not signed`."""
+    signed_by: str | None
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,8 @@ def _tarball(tarball: Tarball, shelf: Shelf, now: str) -> TarballResult:
         size_bytes=tarball.size_bytes,
         verified=tarball.verified,
         latest=tarball.tag == shelf.latest,
+        signature=tarball.signature.state,
+        signed_by=tarball.signature.by or None,
     )
 
 

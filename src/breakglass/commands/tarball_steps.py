@@ -3,6 +3,7 @@
 from breakglass.errors import NOTHING, Next
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Argv, Host, Purpose, Run, Step, script, title
+from breakglass.signatures.judgement import SignatureState
 
 
 def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...]:
@@ -19,9 +20,12 @@ def repoint(host: Host, directory: str, name: str, file: str) -> tuple[Step, ...
 def removal(shelf: Shelf, tarball: Tarball) -> Run:
     """The tarball goes before its proof: nothing that is there is ever without it."""
     path = shelf.path(tarball)
+    record = path.removesuffix(".tar.gz") + ".json"
+    has_signature = tarball.signature.state is not SignatureState.UNSIGNED
+    signature = (record + ".sig",) if has_signature else ()
     return Run(
         shelf.host,
-        (("rm", "-f", "--", path, path + ".sha256", path.removesuffix(".tar.gz") + ".json"),),
+        (("rm", "-f", "--", path, path + ".sha256", record, *signature),),
         title=title("remove", tarball.file),
     )
 

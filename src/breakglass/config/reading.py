@@ -16,6 +16,7 @@ from breakglass.config.sections import (
     text,
     truth,
 )
+from breakglass.config.signers import signers
 from breakglass.config.values import (
     REGISTRY_VM,
     Config,
@@ -61,7 +62,7 @@ def load(path: Path) -> Config:
     fallbacks, registries = top.sections("fallbacks"), top.sections("registries")
     local = local_path(path.absolute().parent)
     config = Config(
-        image=_image(image),
+        image=_image(image, local),
         registry_vm=_registry_vm(vm),
         fallbacks=tuple(_fallback(section) for section in fallbacks),
         nodes=_nodes(nodes),
@@ -84,7 +85,7 @@ def load(path: Path) -> Config:
     return replace(config, registries=registries_of(config.image, config.registries))
 
 
-def _image(section: Section) -> Image:
+def _image(section: Section, local: LocalPath) -> Image:
     repository = section.take("repository", text(check_repository))
     return Image(
         repository=repository,
@@ -97,6 +98,8 @@ def _image(section: Section) -> Image:
         also_known_as=section.items("also_known_as", text(check_template)),
         companions=section.items("companions", text(check_reference)),
         platforms=section.items("platforms", text(check_platform)),
+        sign_with=section.take("sign_with", optional(local), None),
+        signers=section.take("signers", optional(signers(local)), None),
     )
 
 

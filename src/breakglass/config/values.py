@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from breakglass.errors import AGAIN, Refused, then
+from breakglass.signatures.allowed_signers import Signer
 
 REGISTRY_VM = "registry-vm"
 
@@ -16,6 +17,10 @@ class Image:
     companions: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     """Each of which the registries have to serve; empty: those of the nodes."""
+    sign_with: Path | None = None
+    """The key that `snapshot` signs records with: private, or the public part of the agent's."""
+    signers: tuple[Signer, ...] | None = None
+    """Who may sign records; None: records need no signature."""
 
     def names(self, tag: str) -> tuple[str, ...]:
         """Every reference under which pods use the image with this tag. The first is the reference

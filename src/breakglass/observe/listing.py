@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_AFTER_TAG = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.new)*$")
+_AFTER_TAG = re.compile(r"(\.tar\.gz|\.json)(\.partial|\.sha256|\.sig|\.new)*$")
 """What follows NAME-TAG in the name of a sidecar, a partial, or a note of ours."""
 
 # Only sh, cat, ls, wc and readlink, in their busybox form. A name with a character outside the
@@ -19,6 +19,7 @@ emit() {
   n=$(($(wc -c <"$3")))
   if [ "$n" -le 65536 ]; then printf '%s %s %s\\n' "$1" "$2" "$n"; cat "$3"; echo; fi
 }
+own() { [ -f "$1" ] && [ ! -h "$1" ] && [ -r "$1" ]; }
 cd "$1" 2>/dev/null || { echo absent; exit 0; }
 echo present
 for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
@@ -31,17 +32,18 @@ for f in "$2"-*.tar.gz ."$2"-*.partial ."$2"-*.partial.sha256 ."$2"-*.new; do
   *.partial.sha256) s=$f ;;
   *.partial|*.new) continue ;;
   *) s=$f.sha256; j=${f%.tar.gz}.json
-    if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit json "$f" "$j"; fi ;;
+    if own "$j"; then emit json "$f" "$j"; fi
+    if own "$j.sig"; then emit sig "$f" "$j.sig"; fi ;;
   esac
-  if [ -f "$s" ] && [ ! -h "$s" ] && [ -r "$s" ] && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
+  if own "$s" && [ "$(($(wc -c <"$s")))" -le 4096 ]; then
     while read -r sum rest; do printf 'sum %s %s\\n' "$f" "$sum"; done <"$s"
   fi
 done
-for j in "$2"-*.json "$2"-*.tar.gz.sha256; do
+for j in "$2"-*.json "$2"-*.json.sig "$2"-*.tar.gz.sha256; do
   case $j in *[!A-Za-z0-9._-]*) continue;; esac
-  f=${j%.json}; f=${f%.tar.gz.sha256}.tar.gz
+  f=${j%.sig}; f=${f%.json}; f=${f%.tar.gz.sha256}.tar.gz
   if [ -e "$f" ] || [ -h "$f" ]; then continue; fi
-  if [ -f "$j" ] && [ ! -h "$j" ] && [ -r "$j" ]; then emit orphan "$j" "$j"; fi
+  if own "$j"; then emit orphan "$j" "$j"; fi
 done
 echo end
 """
@@ -57,6 +59,8 @@ class Listing:
     """Where each symbolic link points."""
     sidecars: dict[str, bytes] = field(default_factory=dict)
     """The JSON beside each tarball."""
+    signatures: dict[str, bytes] = field(default_factory=dict)
+    """The file of signatures beside each JSON."""
     sums: dict[str, list[str]] = field(default_factory=dict)
     """The first word of each line of the .sha256 beside each tarball."""
     others: list[str] = field(default_factory=list)
@@ -82,6 +86,8 @@ def parse_listing(output: bytes) -> Listing | None:
             listing.links[file] = rest.decode("utf-8", "replace")
         elif kind == "json":
             listing.sidecars[file] = rest
+        elif kind == "sig":
+            listing.signatures[file] = rest
         elif kind == "sum":
             listing.sums.setdefault(file, []).append(rest.decode("utf-8", "replace"))
         elif kind == "other":
@@ -97,6 +103,14 @@ def tag_of(file: str, name: str) -> str | None:
         return None
     tag = file[len(name) + 1 : -len(".tar.gz")]
     return tag if TAG.fullmatch(tag) else None
+
+
+def own_tag(file: str, name: str) -> str | None:
+    """The tag of a file that is named as our tarballs are; `latest` is only a link, also that of an
+    image NAME-foo beside the image NAME.
+    """
+    tag = tag_of(file, name)
+    return None if tag is None or f"-{tag}".endswith("-latest") else tag
 
 
 def tarball_of(file: str) -> str:
@@ -116,7 +130,7 @@ def _chunks(output: bytes) -> Iterator[tuple[str, str, bytes]]:
         line, at = output[at:end], end + 1
         kind, _, rest = line.partition(b" ")
         file, _, rest = rest.partition(b" ")
-        if kind in (b"json", b"orphan") and rest.isdigit() and len(rest) < 9:
+        if kind in (b"json", b"sig", b"orphan") and rest.isdigit() and len(rest) < 9:
             size = int(rest)
             rest, at = output[at : at + size], at + size + 1
         yield kind.decode("ascii", "replace"), file.decode("ascii", "replace"), rest

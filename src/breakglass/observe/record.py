@@ -49,6 +49,11 @@ class Record:
         """Name -> image ID, of every name in the tarball."""
         return {**dict.fromkeys(self.references, self.image_id), **dict(self.companions)}
 
+    @property
+    def signed_bytes(self) -> bytes:
+        """What a signature is of: the sidecar as it is stored."""
+        return self.text.encode() + b"\n"
+
 
 def parse_records(content: bytes) -> list[Record]:
     """The records of a sidecar: the current one, and while a tarball is being replaced the previous

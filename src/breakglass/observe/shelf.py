@@ -3,20 +3,20 @@
 The files and their names are specified in docs/files.md.
 """
 
-import re
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from breakglass.age import moment_of
 from breakglass.errors import RUN_AGAIN, Unreachable, look_first
-from breakglass.observe.listing import (
-    SCRIPT,
-    Listing,
-    parse_listing,
-    tag_of,
-    tarball_of,
-)
-from breakglass.observe.record import HASH, LARGEST_SEQUENCE, Record, parse_records
+from breakglass.observe.leftovers import Partial, orphans_in, partials_in
+from breakglass.observe.listing import SCRIPT, Listing, own_tag, parse_listing
+from breakglass.observe.record import LARGEST_SEQUENCE, Record, parse_records
 from breakglass.plan import Host
 from breakglass.ports import Reads, said
+from breakglass.signatures.allowed_signers import Signers
+from breakglass.signatures.judgement import UNSIGNED, Signature, judge
+from breakglass.signatures.sshsig import blocks
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,23 @@ class Tarball:
     """None: no complete sidecar; then it does not count as verified."""
     being_replaced: bool = False
     """Its sidecars still name the tarball that it replaced: the run that did so was cut short."""
+    signature: Signature = UNSIGNED
+    """Who made the record."""
+    trusted: bool = True
+    """False: the configuration says who may sign, and none of those has signed the record."""
 
     @property
     def verified(self) -> bool:
-        return self.record is not None and self.record.size_bytes == self.size_bytes
+        """Whether it counts: its record is complete, from somebody who may sign, and fits."""
+        return (
+            self.trusted and self.record is not None and self.record.size_bytes == self.size_bytes
+        )
 
     @property
     def sequence(self) -> int:
         if self.record is None:
             return -1
         return self.record.sequence if self.record.sequence <= LARGEST_SEQUENCE else 0
-
-
-@dataclass(frozen=True)
-class Partial:
-    """Hidden files of one tarball that a run which was cut short has left."""
-
-    file: str
-    """The name that it was to get."""
-    size_bytes: int
-    """Of what has arrived; 0 where only notes are left."""
-    sha256: str | None
-    """Of the object that it is the beginning of, where the run noted it."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +88,17 @@ class Shelf:
 
 
 def read_shelf(
-    reads: Reads, host: Host, directory: str, name: str, *, quiet_seconds: float = 30.0
+    reads: Reads,
+    host: Host,
+    directory: str,
+    name: str,
+    *,
+    signers: Signers | None,
+    quiet_seconds: float = 30.0,
 ) -> Shelf:
-    """Raises Unreachable when the host is not reached or its listing was cut short."""
+    """`signers`: who may sign records; None: the configuration does not say. Raises Unreachable
+    when the host is not reached or its listing was cut short.
+    """
     result = reads.ask(
         host, ("sh", "-c", SCRIPT, "shelf", directory, name), quiet_seconds=quiet_seconds
     )
@@ -105,10 +108,12 @@ def read_shelf(
             next_step=look_first(host.by_hand("ls", "-la", directory)),
             where=host.name,
         )
-    return parse_shelf(result.stdout, host=host, directory=directory, name=name)
+    return parse_shelf(result.stdout, host=host, directory=directory, name=name, signers=signers)
 
 
-def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shelf:
+def parse_shelf(
+    output: bytes, *, host: Host, directory: str, name: str, signers: Signers | None
+) -> Shelf:
     """Pure; raises Unreachable for an output that is not a whole listing."""
     try:
         listing = parse_listing(output)
@@ -120,7 +125,7 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         ) from error
     if listing is None:
         return Shelf(host=host, directory=directory, name=name, present=False)
-    tarballs = _tarballs(listing, name)
+    tarballs = _tarballs(listing, name, signers)
     foreign = _foreign(listing, name)
     latest, latest_fault = _latest(listing, foreign, name, {tarball.tag for tarball in tarballs})
     return Shelf(
@@ -131,54 +136,63 @@ def parse_shelf(output: bytes, *, host: Host, directory: str, name: str) -> Shel
         tarballs=tarballs,
         latest=latest,
         latest_fault=latest_fault,
-        partials=_partials(listing, name),
+        partials=partials_in(listing, name),
         foreign=foreign,
-        orphans=tuple(
-            file for file, content in listing.orphans.items() if _is_orphan(file, content, name)
-        ),
+        orphans=orphans_in(listing, name),
     )
 
 
-def _tarballs(listing: Listing, name: str) -> tuple[Tarball, ...]:
-    """Verified ones first, newest first."""
-    tarballs = [
-        _tarball(listing, file, tag)
+def _tarballs(listing: Listing, name: str, signers: Signers | None) -> tuple[Tarball, ...]:
+    return newest_first(
+        _tarball(listing, file, tag, signers)
         for file in listing.sizes
-        if (tag := _own_tag(file, name)) is not None
-    ]
-    tarballs.sort(
-        key=lambda tarball: (tarball.verified, tarball.sequence, tarball.tag), reverse=True
+        if (tag := own_tag(file, name)) is not None
     )
-    return tuple(tarballs)
 
 
-def _tarball(listing: Listing, file: str, tag: str) -> Tarball:
+def newest_first(tarballs: Iterable[Tarball]) -> tuple[Tarball, ...]:
+    """Verified ones first. The time decides between equal sequences, as at their bound."""
+    return tuple(sorted(tarballs, key=_order, reverse=True))
+
+
+def _order(tarball: Tarball) -> tuple[bool, int, float, str]:
+    moment = moment_of(tarball.record.created_at) if tarball.record else None
+    return (
+        tarball.verified,
+        tarball.sequence,
+        moment.timestamp() if moment else -math.inf,
+        tarball.tag,
+    )
+
+
+def _tarball(listing: Listing, file: str, tag: str, signers: Signers | None) -> Tarball:
     size_bytes = listing.sizes[file]
     records = parse_records(listing.sidecars.get(file, b""))
     sums = listing.sums.get(file, [])
     complete = [record for record in records if record.tag == tag and record.sha256 in sums]
     matching = [record for record in complete if record.size_bytes == size_bytes]
+    record = next(iter(matching or complete), None)
+    found = blocks(listing.signatures.get(file, b"").decode("ascii", "replace"))
+    signature = (
+        judge(record.signed_bytes, found, signers, moment_of(record.created_at))
+        if record is not None
+        else UNSIGNED
+    )
     return Tarball(
         file,
         tag,
         size_bytes,
-        next(iter(matching or complete), None),
+        record,
         being_replaced=bool(matching) and (len(records) > 1 or len(sums) > 1),
+        signature=signature,
+        trusted=signers is None or signature.is_allowed,
     )
-
-
-def _own_tag(file: str, name: str) -> str | None:
-    """The tag of a file that is named as our tarballs are; `latest` is only a link, also that of an
-    image NAME-foo beside the image NAME.
-    """
-    tag = tag_of(file, name)
-    return None if tag is None or f"-{tag}".endswith("-latest") else tag
 
 
 def _foreign(listing: Listing, name: str) -> tuple[str, ...]:
     """Names like tarballs that are none."""
     files = [
-        file for file in listing.sizes if not file.startswith(".") and _own_tag(file, name) is None
+        file for file in listing.sizes if not file.startswith(".") and own_tag(file, name) is None
     ]
     links = [
         file
@@ -186,20 +200,6 @@ def _foreign(listing: Listing, name: str) -> tuple[str, ...]:
         if not file.startswith(".") and file != f"{name}-latest.tar.gz"
     ]
     return tuple(sorted([*listing.others, *files, *links]))
-
-
-def _partials(listing: Listing, name: str) -> tuple[Partial, ...]:
-    hidden = {tarball_of(file) for file in listing.sizes if file.startswith(".")}
-    return tuple(
-        _partial(listing, file) for file in sorted(hidden) if _own_tag(file, name) is not None
-    )
-
-
-def _partial(listing: Listing, file: str) -> Partial:
-    sums = listing.sums.get(f".{file}.partial.sha256", [])
-    hashes = [value for value in sums if HASH.fullmatch(value)]
-    size_bytes = listing.sizes.get(f".{file}.partial", 0)
-    return Partial(file, size_bytes, hashes[0] if len(hashes) == 1 else None)
 
 
 def _latest(
@@ -212,22 +212,9 @@ def _latest(
         return None, "is not a link"
     if target is None:
         return None, "is missing"
-    tag = _own_tag(target, name)
+    tag = own_tag(target, name)
     if tag is None:
         return None, "points outside of the tarballs of its directory"
     if tag not in tags:
         return None, f"points at {target}, which is not there"
     return tag, ""
-
-
-def _is_orphan(file: str, content: bytes, name: str) -> bool:
-    """Whether we have written this sidecar: others may keep files of such names there."""
-    tarball = tarball_of(file)
-    tag = _own_tag(tarball, name)
-    if tag is None:
-        return False
-    if file.endswith(".json"):
-        records = parse_records(content)
-        return bool(records) and all(record.tag == tag for record in records)
-    lines = rf"([0-9a-f]{{64}}  {re.escape(tarball)}\n)+"
-    return re.fullmatch(lines, content.decode("utf-8", "replace")) is not None

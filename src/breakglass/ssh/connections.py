@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Self
 
 from breakglass import config
 from breakglass.errors import RUN_AGAIN, Unreachable
-from breakglass.plan import Argv, Copy, Host, Lock, Run
+from breakglass.plan import Argv, Copy, Host, Lock, Run, Sign
 from breakglass.ports import Held, Progress, Result
+from breakglass.signatures.sshsig import armor
 from breakglass.ssh.command import Command, no_progress
 from breakglass.ssh.ending import ends_in_time
 from breakglass.ssh.frame import Frame
@@ -16,6 +18,7 @@ from breakglass.ssh.outcome import check_begun, check_result
 from breakglass.ssh.pool import LOGIN_SECONDS, Pool
 from breakglass.ssh.relay import Relay
 from breakglass.ssh.settings import Target
+from breakglass.ssh.signing import public_key, sign
 from breakglass.ssh.wire import wire
 
 
@@ -32,6 +35,7 @@ class Connections:
     ) -> None:
         """`note` gets a line about a login that takes long, from another thread."""
         self._pool = Pool(settings, environ=environ, note=note, login_seconds=login_seconds)
+        self._environ = environ
         self._noisy: set[str] = set()
         """Destinations whose login shell printed something around an answer."""
 
@@ -116,6 +120,29 @@ class Connections:
             )
         finally:
             relay.close()
+
+    def sign(self, step: Sign, record: bytes) -> Result:
+        """Sign the record and write the signature to the sink's standard input. Raises Refused if
+        the key cannot be used, and as `run` does.
+        """
+        text = armor(sign(Path(step.key), self._environ, record)).encode()
+        run, frame = step.sink, self._frame(step.sink.host)
+        channel = self._pool.channel(run.host)
+        command = Command(channel, quiet_seconds=run.quiet_seconds, frame=frame)
+        try:
+            sent = wire(run.pipeline, sudo=run.host.sudo, takes_data=True)
+            if command.start(sent, takes_data=True):
+                if command.write(text):
+                    command.end_input()
+                while not command.wait():
+                    pass
+            return self._checked(run, command.result(), frame)
+        finally:
+            command.channel.close()
+
+    def signing_key(self, file: Path) -> bytes:
+        """The public key of a key to sign with. Raises Refused if its private part is not here."""
+        return public_key(file, self._environ)
 
     @contextmanager
     def hold(self, step: Lock) -> Iterator[Held]:

@@ -13,11 +13,11 @@ from breakglass.known_hosts import (
     Refusal,
     Status,
     Verdict,
-    fingerprint,
     judge,
     parse,
 )
 from breakglass.local_files import MOST_BYTES_OF_KNOWN_HOSTS, read_text
+from breakglass.signatures.keys import fingerprint
 from breakglass.ssh.settings import Target
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from breakglass.errors import AGAIN, Next, joined, look_first, then
-from breakglass.known_hosts import fingerprint
 from breakglass.local_files import read_regular
+from breakglass.signatures.keys import fingerprint
 from breakglass.ssh.private_keys import KEY_VARIABLE, KeyRefused, from_environment, load
 from breakglass.ssh.public_keys import (
     Certificate,
@@ -92,9 +92,9 @@ def collect(target: Target, *, key_text: str | None) -> Iterator[Identities]:
     identities = Identities()
     if key_text is not None:
         identities.usable.append(Identity(f"${KEY_VARIABLE}", from_environment(key_text)))
-    connection, agent_keys = _agent_keys(target.agent_socket)
+    connection, of_agent = agent_keys(target.agent_socket)
     try:
-        _add_all(target, identities, agent_keys)
+        _add_all(target, identities, of_agent)
         yield identities
     finally:
         if connection is not None:
@@ -211,7 +211,7 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
     return None
 
 
-def _agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:
+def agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:
     """The connection to the agent, and its keys. An agent that does not answer has no keys."""
     if path is None:
         return None, []

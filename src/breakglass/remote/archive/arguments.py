@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from breakglass.remote.archive.references import IMAGE_ID, REFERENCE, WORD
+from breakglass.remote.archive.signature import armor
 from breakglass.remote.arguments import matching, parser_for
 
-READS_STDIN = ("write", "receive")
+READS_STDIN = ("write", "receive", "sign")
 FILE = rf"(?!.*-latest\.tar\.gz$)(?!.{{220}}){WORD}-{WORD}\.tar\.gz"
 
 file_name = matching(FILE, "the name of a tarball, NAME-TAG.tar.gz")
@@ -26,6 +27,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _add_receive(commands)
     _add_verify(commands)
     _add_canonical(commands)
+    _add(
+        commands,
+        "sign",
+        "standard input, the signature of a partial's record, beside it",
+    )
     _add(
         commands,
         "publish",
@@ -93,6 +99,12 @@ def _add_receive(commands: Any) -> None:
         type=json_object,
         help="the tarball's record; where there is none, JSON with tag, sequence, version",
     )
+    added.add_argument(
+        "--signature",
+        type=signature,
+        metavar="BASE64",
+        help="of that record: what is inside of its armor, in one word",
+    )
 
 
 def _add_verify(commands: Any) -> None:
@@ -150,6 +162,14 @@ def _add_references(added: argparse.ArgumentParser, *, required: bool = False) -
         type=reference,
         help="further images in the archive",
     )
+
+
+def signature(text: str) -> str:
+    """As the file beside the record has it."""
+    armored = armor(text)
+    if armored is None:
+        raise argparse.ArgumentTypeError("the signature is not base64 of a usual size")
+    return armored
 
 
 def file_path(text: str) -> Path:

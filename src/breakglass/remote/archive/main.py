@@ -15,6 +15,7 @@ from breakglass.remote.archive.canonical import write_canonical
 from breakglass.remote.archive.partial import Interrupted
 from breakglass.remote.archive.publish import discard, publish
 from breakglass.remote.archive.receive import receive
+from breakglass.remote.archive.signature import sign
 from breakglass.remote.archive.verify import verify
 from breakglass.remote.archive.write import write
 from breakglass.remote.faults import fail, run_command
@@ -23,6 +24,7 @@ COMMANDS = {
     "write": write,
     "receive": receive,
     "verify": verify,
+    "sign": sign,
     "canonical": write_canonical,
     "publish": publish,
     "discard": discard,

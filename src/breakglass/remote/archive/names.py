@@ -25,24 +25,23 @@ class Names:
 
     def __init__(self, directory: Path, file: str) -> None:
         stem = file[: -len(".tar.gz")]
-        self.file, self.checksum, self.record = (
+        self.file, self.checksum, self.record, self.signature = (
             directory / file,
             directory / f"{file}.sha256",
             directory / f"{stem}.json",
+            directory / f"{stem}.json.sig",
         )
-        self.partial, self.note, self.partial_record = (
+        self.partial, self.note, self.partial_record, self.partial_signature = (
             directory / f".{file}.partial",
             directory / f".{file}.partial.sha256",
             directory / f".{stem}.json.partial",
+            directory / f".{stem}.json.sig.partial",
         )
 
     def hidden(self) -> list[Path]:
-        return [
-            self.partial,
-            self.note,
-            self.partial_record,
-            *map(temporary, (self.note, self.partial_record, self.checksum, self.record)),
-        ]
+        put = (self.note, self.partial_record, self.partial_signature)
+        published = (self.checksum, self.record, self.signature)
+        return [self.partial, *put, *map(temporary, (*put, *published))]
 
     def remove(self, *paths: Path) -> list[str]:
         removed = []

@@ -7,7 +7,7 @@ import os
 import stat
 from typing import Any
 
-from breakglass.remote.archive.names import Names, open_regular
+from breakglass.remote.archive.names import Names, open_regular, read_text
 from breakglass.remote.archive.records import put_sidecars, records_of
 from breakglass.remote.archive.stream import chunks_of
 from breakglass.remote.archive.transfer import pump
@@ -18,15 +18,16 @@ from breakglass.remote.files import sync_directory
 def publish(arguments: argparse.Namespace) -> dict[str, Any]:
     """The partial and its record get their names."""
     names = Names(arguments.directory, arguments.file)
-    for path in (names.file, names.checksum, names.record):
+    for path in (names.file, names.checksum, names.record, names.signature):
         if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
             raise Fault(REFUSED, f"{path} is not a regular file, so it is not ours to replace")
     held = None
     if names.file.exists():
         _, held = pump(chunks_of(open_regular(names.file, os.O_RDONLY)))
     record = _rename(names, held) if names.partial.exists() else _published(names, held)
-    put_sidecars(names, record, stat.S_IMODE(names.file.lstat().st_mode))
-    names.remove(names.partial_record, names.note)
+    is_new = record in records_of(names.partial_record)
+    put_sidecars(names, record, read_text(names.partial_signature) if is_new else None)
+    names.remove(names.partial_record, names.partial_signature, names.note)
     return record
 
 
@@ -47,7 +48,7 @@ def _rename(names: Names, held: str | None) -> dict[str, Any]:
     # that could vouch for it while it is replaced, and to leave it would mean that this tag
     # never gets a verified tarball.
     replaced = next((old for old in known if old["sha256"] == held != record["sha256"]), None)
-    put_sidecars(names, record, stat.S_IMODE(names.partial.lstat().st_mode), replaced)
+    put_sidecars(names, record, read_text(names.partial_signature), replaced)
     names.partial.replace(names.file)
     sync_directory(names.file.parent)
     return record

@@ -17,7 +17,13 @@ from breakglass.remote.archive.names import (
     read_text,
 )
 from breakglass.remote.archive.partial import CutShort, removing_on_failure
-from breakglass.remote.archive.records import is_complete, keep, seed_of, without_previous
+from breakglass.remote.archive.records import (
+    is_complete,
+    keep,
+    new_record,
+    seed_of,
+    without_previous,
+)
 from breakglass.remote.archive.stream import chunks_of
 from breakglass.remote.archive.transfer import Checker, pump
 from breakglass.remote.archive.verdict import describe, judge
@@ -35,7 +41,7 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
     size_bytes = _expected_size(arguments, proof, offset)
     _check_beginning(names, proof, offset)
     _check_room(names, size_bytes)
-    names.remove(names.partial_record)
+    names.remove(names.partial_record, names.partial_signature)
     sink = open_regular(names.partial, os.O_RDWR | os.O_CREAT | (0 if offset else os.O_TRUNC))
     with removing_on_failure(names, needed=size_bytes, resumable=proof is not None):
         if proof is not None:
@@ -49,15 +55,12 @@ def receive(arguments: argparse.Namespace) -> dict[str, Any]:
         if proof is not None and sha256 != proof["sha256"]:
             raise _damaged(arguments.file, sha256, proof["sha256"], is_resumed=offset > 0)
         if checker is None:
-            return keep(names, sink, without_previous(arguments.record), PRIVATE)
+            return keep(
+                names, sink, without_previous(arguments.record), PRIVATE, arguments.signature or ""
+            )
         images = judge(checker.finish(), arguments.reference + arguments.companion)
-        record = {
-            "schema": 1,
-            **seed,
-            **describe(images, arguments.reference, arguments.companion),
-            "size_bytes": received_bytes,
-            "sha256": sha256,
-        }
+        described = describe(images, arguments.reference, arguments.companion)
+        record = new_record(seed, described, size_bytes=received_bytes, sha256=sha256)
         return keep(names, sink, record, PRIVATE)
 
 

@@ -1,4 +1,4 @@
-"""The record beside a tarball, and its checksum file."""
+"""The record beside a tarball, its signature and its checksum file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,21 @@ PROOF_SHAPES = {
 
 
 def put_sidecars(
-    names: Names, record: dict[str, Any], mode: int, replaced: dict[str, Any] | None = None
+    names: Names,
+    record: dict[str, Any],
+    signature: str | None,
+    replaced: dict[str, Any] | None = None,
 ) -> None:
-    """The record and the checksum file of a tarball, with the tarball's mode.
+    """The record, its signature and the checksum file of a tarball, with the tarball's mode.
+    `signature`: None: what is there stays.
 
     While it replaces another tarball they name both, so that either file has its proof.
     """
     records = [record, replaced] if replaced else [record]
+    tarball = names.partial if os.path.lexists(names.partial) else names.file
+    mode = stat.S_IMODE(tarball.lstat().st_mode)
+    if signature is not None:
+        _put_signature(names, signature, mode=mode, keeps_others=replaced is not None)
     for path, text in (
         (
             names.record,
@@ -63,14 +72,36 @@ def put_sidecars(
             put(path, text, mode)
 
 
-def keep(names: Names, sink: int, record: dict[str, Any], mode: int) -> dict[str, Any]:
-    """A verified partial is made ready for `publish`."""
+def _put_signature(names: Names, signature: str, *, mode: int, keeps_others: bool) -> None:
+    there = read_text(names.signature)
+    others = there.replace(signature, "") if keeps_others else ""
+    if signature + others == there:
+        return
+    if signature + others:
+        put(names.signature, signature + others, mode)
+    else:
+        names.remove(names.signature)
+
+
+def keep(
+    names: Names, sink: int, record: dict[str, Any], mode: int, signature: str = ""
+) -> dict[str, Any]:
+    """A verified partial is made ready for `publish`. A record that was received stays as it is,
+    to the byte: it may be signed.
+    """
     os.fchmod(sink, mode)
     os.fsync(sink)
-    ordered = {key: record[key] for key in KEYS}
-    put(names.partial_record, json.dumps(ordered, separators=(",", ":")) + "\n", mode)
+    if signature:
+        put(names.partial_signature, signature)
+    put(names.partial_record, json.dumps(record, separators=(",", ":")) + "\n", mode)
     names.remove(names.note)
-    return ordered
+    return record
+
+
+def new_record(seed: dict[str, Any], description: dict[str, Any], **proof: Any) -> dict[str, Any]:
+    """`description`: of the archive; `proof`: its size_bytes and sha256."""
+    record = {"schema": 1, **seed, **description, **proof}
+    return {key: record[key] for key in KEYS}
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:

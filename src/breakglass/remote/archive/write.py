@@ -12,7 +12,7 @@ from breakglass.remote.archive.images import Image
 from breakglass.remote.archive.index import reached
 from breakglass.remote.archive.names import READABLE, Names, open_regular
 from breakglass.remote.archive.partial import removing_on_failure
-from breakglass.remote.archive.records import keep, seed_of
+from breakglass.remote.archive.records import keep, new_record, seed_of
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.stream import chunks_of
 from breakglass.remote.archive.tar import Content
@@ -29,7 +29,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
     ids = {
         canonical(name): docker.image_id(name) for name in arguments.reference + arguments.companion
     }
-    names.remove(names.partial_record, names.note)
+    names.remove(names.partial_record, names.partial_signature, names.note)
     sink = open_regular(names.partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     with removing_on_failure(names):
         checker = Checker(Fault(FAILED, "docker save wrote nothing; nothing was saved"))
@@ -43,13 +43,8 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             ids=ids,
             wanted={canonical(name): image_id for name, image_id in arguments.image_id},
         )
-        record = {
-            "schema": 1,
-            **seed,
-            **describe(images, arguments.reference, arguments.companion),
-            "size_bytes": size_bytes,
-            "sha256": sha256,
-        }
+        described = describe(images, arguments.reference, arguments.companion)
+        record = new_record(seed, described, size_bytes=size_bytes, sha256=sha256)
         return keep(names, sink, record, READABLE)
 
 

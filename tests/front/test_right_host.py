@@ -206,7 +206,7 @@ def test_an_empty_cluster_is_a_finding_and_names_itself(imported: World) -> None
         where = f"cluster elsewhere ({empty.url}) lists no nodes"
         reported = " ".join(imported.run("status").stdout.split())
         assert where in reported
-        assert reported.endswith("kubectl config get-contexts")
+        assert reported.endswith("kubectl config get-contexts breakglass status")
         assert where in " ".join(imported.run("check").stdout.split())
         for command in ("fetch", "recover"):
             is_reported(

@@ -45,10 +45,12 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
         if command is AGAIN:
             return typed_again(words)
         if config and command.startswith("breakglass ") and not command.endswith(" --help"):
-            named = join(("breakglass", "--config", config))
-            return f"{named} {command.removeprefix('breakglass ')}"
+            return f"{join(('breakglass', '--config', config))} {command.removeprefix('breakglass ')}"
         if cluster and command.startswith("kubectl ") and " --context " not in command:
-            return f"{join(cluster.kubectl)} {command.removeprefix('kubectl ')}"
+            # `kubectl config` is about all contexts of the kubeconfig.
+            of_all = command.startswith("kubectl config ")
+            named = (cluster.without_context if of_all else cluster).kubectl
+            return f"{join(named)} {command.removeprefix('kubectl ')}"
         return command
 
     return step.replaced(typed)

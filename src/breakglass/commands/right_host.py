@@ -149,9 +149,9 @@ def _correct_the_address(facts: Facts) -> Next:
     # The same words for every node: several of them are one piece of advice.
     if facts.is_configured:
         return look_first(
-            look, advice="correct nodes.hosts in the configuration; the addresses are in."
+            look, advice="correct nodes.hosts in the configuration; the API has other addresses"
         )
-    return look_first(look, advice="set nodes.hosts in the configuration; the InternalIPs are in.")
+    return look_first(look, advice="set nodes.hosts in the configuration; the API's are wrong")
 
 
 def _name(cluster: ClusterName | None) -> str:

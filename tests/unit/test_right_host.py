@@ -58,13 +58,13 @@ def facts(boot_id: str, machine_id: str, *, is_configured: bool = True) -> Facts
             facts(ANEW, OURS),
             "wizard@10.0.20.101 is not k8s-node1: its boot ID and machine-id are those of "
             "k8s-node2",
-            "correct nodes.hosts in the configuration; the addresses are in.\nkubectl --context "
-            "home get nodes -o wide",
+            "correct nodes.hosts in the configuration; the API has other addresses:\n"
+            "kubectl --context home get nodes -o wide",
         ),
         (
             facts(ANEW, OURS, is_configured=False),
             "those of k8s-node2",
-            "set nodes.hosts in the configuration; the InternalIPs are in.\nkubectl --context home",
+            "set nodes.hosts in the configuration; the API's are wrong:\nkubectl --context home",
         ),
         (
             facts(ANEW, OTHERS),

@@ -45,7 +45,9 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
         if command is AGAIN:
             return typed_again(words)
         if config and command.startswith("breakglass ") and not command.endswith(" --help"):
-            return f"{join(('breakglass', '--config', config))} {command.removeprefix('breakglass ')}"
+            return (
+                f"{join(('breakglass', '--config', config))} {command.removeprefix('breakglass ')}"
+            )
         if cluster and command.startswith("kubectl ") and " --context " not in command:
             # `kubectl config` is about all contexts of the kubeconfig.
             of_all = command.startswith("kubectl config ")

@@ -4,6 +4,7 @@ the list of what comes along.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -59,6 +60,30 @@ def test_wheel_and_source_archive_hold_what_they_are_for(tmp_path: Path) -> None
         "breakglass.example.yaml",
     }
     assert not [name for name in names if re.match(r"\.venv|\.git/|dist/|breakglass\.yaml$", name)]
+
+
+@pytest.mark.slow
+def test_wheel_and_source_archive_have_the_same_bytes_wherever_and_whenever_they_are_built(
+    tmp_path: Path,
+) -> None:
+    without = shutil.ignore_patterns(".git", ".venv*", "dist", "__pycache__", ".*_cache")
+    built = []
+    for place, rights, time in (("one", 0o644, 1_000_000_000), ("another", 0o600, 1_500_000_000)):
+        copy = tmp_path / place / "tree"
+        shutil.copytree(ROOT, copy, ignore=without)
+        for path in filter(Path.is_file, copy.rglob("*")):
+            path.chmod(rights | (path.stat().st_mode & 0o100))
+            os.utime(path, (time, time))
+        made = tmp_path / place / "dist"
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "--directory", str(made)],
+            cwd=copy,
+            capture_output=True,
+            check=True,
+        )
+        built.append({path.name: path.read_bytes() for path in made.iterdir()})
+    assert len(built[0]) == 2
+    assert built[0] == built[1]
 
 
 def test_the_version_stands_in_one_place() -> None:

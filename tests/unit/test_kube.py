@@ -19,6 +19,7 @@ from breakglass.sandbox.api_server import Request
 from breakglass.sandbox.rules import Declined
 from tests.registry_server import make_authority
 from tests.unit.kube_wire import FaultyApi, certificate, cluster, kubeconfig, warm
+from tests.unit.registries_question import pages
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +139,18 @@ def test_refused_credentials_are_reported_without_the_token(tmp_path: Path) -> N
         error = fault(Cluster(Kubernetes(kubeconfig=path)).nodes)
     assert "does not accept our credentials (401)" in error.message
     assert "hunter2" not in repr(error) + str(error.next_step)
+
+
+def test_a_redirect_of_the_api_server_is_not_followed_and_takes_no_token_along(
+    tmp_path: Path,
+) -> None:
+    with pages() as server, pages() as elsewhere:
+        path = kubeconfig(tmp_path / "config", server.url, user={"token": "hunter2"})
+        for target in (f"{elsewhere.url}/", f"{server.url}/elsewhere"):
+            server.answers["/api/v1/nodes"] = (307, {"Location": target}, b"")
+            assert "307" in fault(Cluster(Kubernetes(kubeconfig=path)).nodes).message
+    assert [asked[1].partition("?")[0] for asked in server.asked] == ["/api/v1/nodes"] * 2
+    assert elsewhere.asked == []
 
 
 def test_words_of_the_server_are_printed_inert(api: FaultyApi, tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_a_certificate_for_another_name_is_not_trusted(secure: Secure) -> None:
     )
 
 
+def test_a_redirect_that_leaves_tls_is_not_followed(secure: Secure, example: Example) -> None:
+    secure.example.server.faults.redirect = ("/manifests/", example.server.url)
+    why = f"redirected to {example.server.host} without TLS; this is not followed"
+    assert secure.example.verdict(ca=[str(secure.ca)]) == ("unreachable", why, [])
+    assert example.server.requests == []
+
+
 def test_a_server_without_tls_is_reported_apart(example: Example) -> None:
     state, detail, _ = example.verdict(url=example.server.url.replace("http:", "https:"))
     assert state == "unreachable"

@@ -16,7 +16,7 @@ from breakglass.remote.distribution.answers import Answer, NotServed, State, rat
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.session import Session
 from breakglass.remote.distribution.tokens import scope_of, token_in
-from breakglass.remote.distribution.urls import origin
+from breakglass.remote.distribution.urls import gets_login, origin
 from breakglass.remote.tls import system_context
 
 
@@ -77,9 +77,7 @@ class LoginSession(Session):
     def _token(self, challenge: dict[str, str]) -> str:
         realm = challenge.get("realm", "")
         service = f"its token service {realm.partition('?')[0]}"
-        if not realm.startswith("https://") and not (
-            realm.startswith("http://") and self._url.startswith("http://")
-        ):
+        if not gets_login(realm, self._url):
             raise NotServed(State.REFUSES, f"{service} is not https://; no login is sent there")
         form = {"scope": scope_of(challenge, self.repository)}
         if challenge.get("service"):

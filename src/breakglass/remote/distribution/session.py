@@ -6,7 +6,7 @@ import http.client
 import ssl
 import threading
 from collections.abc import Mapping
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
 from breakglass.remote.distribution.certificates import whose
@@ -93,19 +93,22 @@ class Session:
         first: int | None = None,
     ) -> Answer:
         """One request and the redirects that it leads through. The authorization goes to the first
-        server only.
+        server only, and not again once another one has redirected. TLS is never left.
         """
         target = url
+        allowed = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                allowed = dict(headers)
-                if authorization and origin(target) == origin(url):
-                    allowed["Authorization"] = authorization
                 answer = self._connection.send(method, target, allowed, body, first=first)
                 location = answer.headers.get("Location")
                 if method == "POST" or location is None or answer.status not in REDIRECTIONS:
                     return answer
                 target = urljoin(target, location)
+                if origin(target) != origin(url):
+                    allowed.pop("Authorization", None)
+                if (urlsplit(url).scheme, urlsplit(target).scheme) == ("https", "http"):
+                    why = f"redirected to {host_of(target)} without TLS; this is not followed"
+                    raise NotServed(State.UNREACHABLE, why)
         except (OSError, http.client.HTTPException, ValueError) as error:
             state, why = State.UNREACHABLE, self._connection.explain(error)
             if isinstance(error, ssl.SSLCertVerificationError):

@@ -17,3 +17,17 @@ def host_of(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "(no host)"
     except ValueError:
         return "(no host)"
+
+
+def gets_login(realm: str, registry: str) -> bool:
+    """Whether a registry's login may be sent to the token service that the registry names: another
+    host is part of the protocol, but only over TLS. In the clear it is the registry's own host, and
+    the registry itself is asked in the clear.
+    """
+    if realm.startswith("https://"):
+        return True
+    is_clear = realm.startswith("http://") and registry.startswith("http://")
+    try:
+        return is_clear and urlsplit(realm).hostname == urlsplit(registry).hostname
+    except ValueError:
+        return False

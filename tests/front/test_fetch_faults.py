@@ -198,7 +198,7 @@ def test_a_link_cut_in_the_middle_is_resumed_by_the_next_run(world: World) -> No
         world.environment.cut(VM)
         ended = cut.end()
     assert ended.status in (4, 5)
-    is_reported(ended, ended.status, "run the same command again")
+    is_reported(ended, ended.status, f"breakglass fetch {NODE} --via operator --from {VM}")
     assert partial.stat().st_size == third
     reported = world.done("fetch", NODE, "--via", "operator")
     assert any(f"--offset {third} " in step["line"] for step in reported["steps"])

@@ -404,6 +404,6 @@ def test_each_line_of_progress_says_which_step_it_is_and_fits_into_a_line(world:
         for line in world.run("snapshot", "--tag", TAG).stdout.splitlines()
         if re.match(r" *\d+/\d+ ", line)
     ]
-    assert len(reported) == 7
+    assert len(reported) == 8
     assert any("docker pull" in line for line in reported)
     assert max(map(len, reported)) <= 80

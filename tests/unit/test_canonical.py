@@ -109,7 +109,7 @@ def test_a_name_that_was_not_given_is_an_integrity_failure(tmp_path: Path) -> No
 
 def test_a_tarball_that_is_changed_while_it_is_read_gives_no_image(tmp_path: Path) -> None:
     """The reader waits before the second layer; meanwhile a byte of it becomes another one."""
-    image = Image(layers=(archives.layer(seed=1, kilobytes=3000), archives.layer(seed=2)))
+    image = Image(layers=(archives.layer(seed=1, kilobytes=9000), archives.layer(seed=2)))
     # Not compressed: so a byte can be changed in its place.
     data = gzip.compress(archives.tar(archives.oci(image)[::-1]), 0, mtime=0)
     second = image.layers[1]

@@ -1384,7 +1384,7 @@ def test_names_are_looked_for_in_the_namespace_of_the_record() -> None:
 
 def test_a_containerd_that_does_not_answer_counts_only_where_something_was_taken() -> None:
     hosts = Reached(n0=TOOK, n1=Taken())
-    hosts.without_containerd = ("wizard@n0", "wizard@n1")
+    hosts.without_containerd = ("wizard@10.0.30.0", "wizard@10.0.30.1")
     facts = observed(hosts, Api("k8s-node1", "k8s-node2"))
     assert [site.host.name for site in facts.sites] == ["k8s-node2"]
     assert [unread.name for unread in facts.unseen] == ["k8s-node1"]

@@ -13,7 +13,7 @@ from .environment import Environment
 from .roles import VM_DIRECTORY
 
 STEP_DONE = re.compile(r"\s*\d+/\d+ done ")
-MOVING = re.compile(r'(\\?"(?:run|at)\\?":\\?")[^"\\]*')
+MOVING = re.compile(r"""("(?:run|at)[\\']*":[\\']*")[^"\\']*""")
 
 
 @dataclass(frozen=True)

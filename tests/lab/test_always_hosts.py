@@ -250,7 +250,7 @@ def test_where_config_path_is_not_in_force_import_refuses_and_says_what_starts_a
     node.start("containerd")
     before = fresh.listing()
     error = run(fresh, "import", name, expect=3).error
-    reported = " ".join(error.values())
+    reported = " ".join(map(str, error.values()))
     for word in ("config_path", "Always", "IfNotPresent", "--no-answer-pulls"):
         assert word in reported
     assert fresh.listing() == before

@@ -22,6 +22,8 @@ SECONDS = 8.5
 """What has not answered by then counts as unreached: the whole command answers within ten."""
 ALL_SECONDS = 9.0
 """For the nodes too, where no source has a tarball."""
+LEAST_SECONDS = 0.8
+"""Less is not enough for an answer of a node."""
 LATE = f"no answer within {SECONDS:g} s"
 API = "API server"
 Answer = tuple[Asked, ...] | Shelf | list[str] | Unread
@@ -108,7 +110,7 @@ def observe(environment: Environment, *, tag: str) -> Facts:
 def _whole(environment: Environment, facts: Facts, *, seconds: float) -> tuple[str, ...]:
     """The nodes are asked only where nothing else helps."""
     is_served = all(asked.serves for asked in facts.registries)
-    if is_served or facts.nodes is None or has_tarball(facts.shelves) or seconds <= 0:
+    if is_served or facts.nodes is None or has_tarball(facts.shelves) or seconds < LEAST_SECONDS:
         return ()
     asking = partial(nodes_with_image, environment, None, facts.tag)
     (names,) = together([asking], seconds=seconds)

@@ -106,7 +106,7 @@ def test_when_the_nodes_ssh_server_dies_the_next_run_resumes_from_there(
         error = trial.ended(child).error
     assert NODE in error["message"]
     assert "Nothing was changed" not in error["state"]
-    assert "breakglass fetch" in error["next"]
+    assert any("fetch" in command for command in error["next_commands"]), error
     node.start("sshd")
     again = trial.recovers(NODE, "registry-vm", goal=lambda: is_whole(environment))
     assert resumes(again.lines), again.lines

@@ -65,7 +65,7 @@ def end(trial: Trial, child: HostProcess, signals: tuple[signal.Signals, ...]) -
     assert ended.exit_code == 128 + signals[0]
     assert ended.error["kind"] == "signal"
     assert "steps were done" in ended.error["state"], ended.error
-    assert "the same command again" in ended.error["next"], ended.error
+    assert ended.error["next_commands"], ended.error
 
 
 def each_signal(

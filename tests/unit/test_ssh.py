@@ -812,8 +812,9 @@ def test_a_target_behind_a_jump_host_is_reported_apart_from_the_jump_host(
             ),
             environ={"HOME": str(home)},
         ) as connections:
-            with pytest.raises(Unreachable, match="not reached through gate"):
+            with pytest.raises(Unreachable, match="not reached through gate") as refused:
                 connections.ask(Host("node", "inner"), ("true",))
+            assert f"ssh -F {tmp_path}/ssh_config" in str(refused.value.next_step)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from breakglass import config
 from breakglass.errors import AGAIN, NoAnswer, Unreachable, look_first, then
 from breakglass.plan import Host
+from breakglass.quoting import join
 from breakglass.ssh import dial, settings
 from breakglass.ssh.authentication import Login, LoginLost
 from breakglass.ssh.host_key import known_entries
@@ -182,10 +183,10 @@ class Pool:
                 where=shown,
             )
         if target.jumps:
-            last = target.jumps[-1]
-            transport, _ = self._transport(self._gate(target), last)
+            gate = self._gate(target)
+            transport, _ = self._transport(gate, target.jumps[-1])
             connected: socket.socket | paramiko.Channel
-            connected = self._tunnel(transport, last, target, shown)
+            connected = self._tunnel(transport, gate, target, shown)
         else:
             connected = dial.dial(
                 target.hostname,
@@ -205,7 +206,7 @@ class Pool:
             return log_in(login, target, connected)
 
     def _tunnel(
-        self, transport: "Transport", gate: str, target: Target, shown: str
+        self, transport: "Transport", gate: Target, target: Target, shown: str
     ) -> "paramiko.Channel":
         import paramiko
 
@@ -220,10 +221,10 @@ class Pool:
             reason = printable(str(error)) or "the connection was lost"
             raise Unreachable(
                 f"{shown} ({target.hostname} port {target.port}) was not reached through "
-                f"{gate}: {reason}",
+                f"{target.jumps[-1]}: {reason}",
                 where=shown,
                 next_step=look_first(
-                    Host(gate, gate).by_hand("nc", "-vz", target.hostname, str(target.port))
+                    join(("ssh", *gate.client, "nc", "-vz", target.hostname, str(target.port)))
                 ),
             ) from error
 

@@ -1,5 +1,6 @@
 """The command line as it was typed."""
 
+import re
 from collections.abc import Sequence
 
 from breakglass.cluster_name import ClusterName
@@ -16,7 +17,7 @@ def command_of(words: Sequence[str]) -> str:
     """The command's name; empty where there is none."""
     rest = iter(words)
     for word in rest:
-        if word in ("-c", "--config"):
+        if _names_config(word) == "":
             next(rest, None)
         elif not word.startswith("-"):
             return word
@@ -59,14 +60,23 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
 
 
 def _config_of(words: Sequence[str]) -> str | None:
-    """The file that --config names."""
-    rest = iter(before_dashes(words))
+    """The file that --config names. It stands before the command; the last one counts."""
+    config, rest = None, iter(before_dashes(words))
     for word in rest:
-        if word in ("-c", "--config"):
-            return next(rest, None)
-        if word.startswith("--config="):
-            return word.removeprefix("--config=")
-    return None
+        file = _names_config(word)
+        if file is not None:
+            config = file or next(rest, None)
+        elif not word.startswith("-"):
+            break
+    return config
+
+
+def _names_config(word: str) -> str | None:
+    """The file of `--config=FILE`, `-cFILE` or `-vcFILE`; empty where the next word is the file;
+    None for a word that does not name a configuration.
+    """
+    matched = re.fullmatch(r"--config(?:=(.+))?|-[^-c]*c(.*)", word, re.DOTALL)
+    return None if matched is None else matched[1] or matched[2] or ""
 
 
 def typed_again(words: Sequence[str]) -> str:

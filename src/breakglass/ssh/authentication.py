@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
-from breakglass.errors import RUN_AGAIN, Unreachable
+from breakglass.errors import AGAIN, RUN_AGAIN, Unreachable, then
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target, ask_openssh
 from breakglass.text import inert, printable
@@ -126,23 +126,46 @@ def _offer(
             if time.monotonic() < login.deadline:
                 return False
             raise _no_answer(where, login, f" after {identity}") from error
-        kind = LoginLost if len(offered) == 1 else Unreachable
-        raise kind(
-            f"{login.host} ended the connection during the login to {where}, after "
-            f"{_listed(offered)}{because(error)}",
-            where=login.host,
-            next_step=ask_openssh(
-                target,
-                "if that were too many keys for it, name one with IdentityFile and "
-                "IdentitiesOnly in the SSH configuration; then try again",
-            ),
-        ) from error
+        raise _ended(target, login, where, offered, error) from error
     if further_methods:
         raise Unreachable(
             f"the login to {where} needs more than a key: the server took {identity} and "
             f"asks for {_listed(further_methods)} besides"
         )
     return True
+
+
+def _ended(
+    target: Target, login: Login, where: str, offered: list[Identity], error: Exception
+) -> Unreachable:
+    """Why the connection ended while the last of the offered keys was offered."""
+    from breakglass.ssh.agent import NotSigned
+
+    if isinstance(error, NotSigned):
+        return Unreachable(
+            f"the agent did not sign with {offered[-1]}, so the login to {where} "
+            f"ended{because(error)}",
+            where=login.host,
+            next_step=then(
+                "ssh-add -l",
+                AGAIN,
+                advice="the agent may be locked, or wait for a confirmation, a PIN or a touch. To "
+                "offer another key only, name it with IdentityFile and IdentitiesOnly in the SSH "
+                "configuration",
+            ),
+        )
+    kind = LoginLost if len(offered) == 1 else Unreachable
+    few = "see what the server says, then try again"
+    many = (
+        "the server may allow fewer attempts: offer one key only, with IdentityFile and "
+        "IdentitiesOnly in the SSH configuration"
+    )
+    return kind(
+        f"{login.host} ended the connection during the login to {where}, after "
+        f"{_listed(offered)}{because(error)}",
+        where=login.host,
+        next_step=ask_openssh(target, many if len(offered) > 1 else few),
+    )
 
 
 def _no_answer(where: str, login: Login, after: str) -> Unreachable:

@@ -160,12 +160,13 @@ def _add_certificate(
 
 
 def _certified(key: "paramiko.PKey", certificate: Certificate) -> Identity:
-    from paramiko.agent import AgentKey
     from paramiko.pkey import PublicBlob
 
-    if isinstance(key, AgentKey):
+    from breakglass.ssh.agent import HeldKey
+
+    if isinstance(key, HeldKey):
         # It passes unknown attributes on to another key, which copy() does not survive.
-        made: paramiko.PKey = AgentKey(key.agent, key.blob, key.comment)
+        made: paramiko.PKey = HeldKey(key.agent, key.blob, key.comment)
     else:
         made = copy(key)
     made.public_blob = PublicBlob(certificate.kind, certificate.blob)
@@ -235,9 +236,12 @@ def agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:
 
 def _of_agent(key: "AgentKey") -> Identity | None:
     """None for a certificate that is not for users."""
+    from breakglass.ssh.agent import HeldKey
+
     name, kind = f"agent key {printable(key.comment)!r}", key.get_name()
+    held = HeldKey(key.agent, key.blob, key.comment)
     if "-cert-v01@" not in kind:
-        return Identity(name, key)
+        return Identity(name, held)
     text = f"{kind} {base64.b64encode(key.blob).decode()}".encode()
     certificate = parse_certificate(text, name=name)
-    return _certified(key, certificate) if certificate else None
+    return _certified(held, certificate) if certificate else None

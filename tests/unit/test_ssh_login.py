@@ -302,6 +302,29 @@ def test_only_after_several_keys_one_key_is_advised(tmp_path: Path) -> None:
         assert ("IdentitiesOnly" in str(refused.value.next_step)) == (count > 1)
 
 
+@pytest.mark.parametrize(
+    ("line", "words", "advice"),
+    [
+        ("AuthenticationMethods publickey,publickey", "needs more than a key", "AuthenticationM"),
+        ("PubkeyAuthentication no", "is not possible with a key", "PubkeyAuthentication"),
+        ("MaxSessions 0", "opens no session", "MaxSessions"),
+    ],
+)
+def test_what_the_same_command_again_does_not_help_against_is_named_with_its_remedy(
+    tmp_path: Path, line: str, words: str, advice: str
+) -> None:
+    extra = "PasswordAuthentication yes" if line.startswith("Pubkey") else "LogLevel VERBOSE"
+    with running_sshd(tmp_path, line, extra) as sshd:
+        settings = sshd.settings(tmp_path)
+        with (
+            Connections(settings, environ={"HOME": str(tmp_path)}) as connections,
+            pytest.raises(Unreachable, match=words) as refused,
+        ):
+            connections.ask(sshd.host(), ("true",))
+    assert advice in refused.value.next_step.advice
+    assert refused.value.next_step.typed_commands[0].startswith("ssh -v ")
+
+
 def test_what_the_server_announces_is_shown_where_it_refuses(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

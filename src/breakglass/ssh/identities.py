@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import paramiko
     from paramiko.agent import AgentKey
 
-GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}; then"
+GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}"
 LIST_SECONDS = 5.0
 """What an agent may take to list its keys."""
 AGENT_SECONDS = 30.0
@@ -149,11 +149,11 @@ def _add_certificate(
 ) -> None:
     if certificate is None:
         identities.refuse(
-            f"{path} is no certificate of a user",
+            f"{path} does not exist, or is no user certificate",
             look_first(f"ssh-keygen -L -f {shlex.quote(str(path))}"),
         )
     elif key is None:
-        remedy = then(AGAIN, advice="name its key with IdentityFile, or load it with ssh-add; then")
+        remedy = then(AGAIN, advice="name its key with IdentityFile, or load it with ssh-add")
         identities.refuse(f"the private key of {path} was not found", remedy)
     else:
         identities.usable.append(_certified(key, certificate))
@@ -181,9 +181,11 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
         read = read_regular(path)
         status, text = read.status, read.content
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+            # Only for a name with .pub it is known where the private part is.
+            private = shlex.quote(str(path.with_suffix(""))) if path.suffix == ".pub" else ""
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
-                then(f"ssh-add {shlex.quote(str(path.with_suffix('')))}", AGAIN),
+                then(f"ssh-add {private}", AGAIN) if private else then(advice=GIVE_A_KEY),
             )
         elif status.st_mode & 0o077:
             mode = f"{status.st_mode & 0o777:04o}"
@@ -194,10 +196,8 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
             return load(text)
     except FileNotFoundError:
         if named:
-            identities.refuse(
-                f"{path} does not exist",
-                then(advice="correct IdentityFile in the SSH configuration, then"),
-            )
+            remedy = then(advice="correct IdentityFile in the SSH configuration")
+            identities.refuse(f"{path} does not exist", remedy)
     except OSError as error:
         identities.refuse(
             f"{path} can not be read ({error.strerror})", look_first(f"ls -l {quoted}")

@@ -16,7 +16,7 @@ from breakglass.ssh.authentication import Login, LoginLost
 from breakglass.ssh.host_key import known_entries
 from breakglass.ssh.login import log_in
 from breakglass.ssh.private_keys import KEY_VARIABLE
-from breakglass.ssh.settings import Target
+from breakglass.ssh.settings import Target, ask_openssh, correct_jumps
 from breakglass.text import printable
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ fails repeatedly, and a login without an answer takes a minute.
 """
 MAX_JUMPS = 32
 """The limit for a configuration in which each jump host names a further one, without an end."""
+NO_SESSION = "PAM or MaxSessions may allow none. On {host}'s console: journalctl -u ssh -u sshd"
 
 
 class Pool:
@@ -92,7 +93,9 @@ class Pool:
                 if fresh or transport.is_active() or attempt == 2:
                     reason = printable(str(error)) or "the connection was lost"
                     raise Unreachable(
-                        f"{host} logged us in but opens no session ({reason})", where=host.name
+                        f"{host} logged us in but opens no session ({reason})",
+                        next_step=ask_openssh(target, NO_SESSION.format(host=host)),
+                        where=host.name,
                     ) from error
         raise AssertionError("unreachable")
 
@@ -120,12 +123,14 @@ class Pool:
                 raise Unreachable(
                     f"{shown}: the jump hosts of the SSH configuration lead in a circle, through "
                     f"{target.typed}",
+                    next_step=correct_jumps(passed[0]),
                     where=shown,
                 )
             passed.append(target)
             if len(passed) > MAX_JUMPS:
                 raise Unreachable(
                     f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts",
+                    next_step=correct_jumps(passed[0]),
                     where=shown,
                 )
 

@@ -233,3 +233,8 @@ def _variables(text: str, environ: Mapping[str, str]) -> str:
 def ask_openssh(target: Target, advice: str = "see what the server says, then try again") -> Next:
     """The same login by OpenSSH, with all that it says."""
     return look_first(join(("ssh", "-v", *target.client, "true")), advice=advice)
+
+
+def correct_jumps(target: Target) -> Next:
+    """How the jump hosts that a configuration leads to are seen."""
+    return look_first(join(("ssh", "-G", *target.client)), advice="correct ProxyJump")

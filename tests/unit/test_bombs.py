@@ -4,16 +4,19 @@ and a program on a host stays below 64 MB.
 
 import gzip
 import io
+import itertools
 import json
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from breakglass.remote.archive import stream
+from breakglass.remote.archive.index import reached
 from breakglass.remote.archive.names import read_text
 from breakglass.remote.archive.tar import Content, Tar, read_archive
 from breakglass.remote.faults import INTEGRITY, Fault
@@ -146,4 +149,58 @@ def test_the_record_of_changes_is_bounded(tmp_path: Path) -> None:
     text = json.dumps({"schema": 1, "namespace": "k8s.io", "files": {}, "rest": "x" * (9 << 20)})
     (tmp_path / RECORD).write_text(text)
     with pytest.raises(Fault, match="cannot be read"):
+        load(tmp_path)
+
+
+def index_of(*children: str) -> bytes:
+    return json.dumps({"manifests": [{"digest": child} for child in children]}).encode()
+
+
+def test_an_index_that_names_the_same_children_again_and_again_is_read_once() -> None:
+    """Each level has all of the next one: a walk that forgets would take 60 to the third power."""
+    levels = [[f"sha256:{level}{number:063d}" for number in range(60)] for level in range(4)]
+    documents = {
+        "blobs/" + digest.replace(":", "/"): index_of(*below)
+        for level, below in itertools.pairwise([*levels, []])
+        for digest in level
+    }
+    documents["blobs/sha256/self"] = index_of("sha256:self", *levels[0])
+    content = Content({}, {}, documents)
+    began = time.process_time()
+    assert reached(content, "sha256:self", {}) == {}
+    assert time.process_time() - began < 5
+
+
+def test_a_million_empty_members_of_gzip_are_read_in_no_time() -> None:
+    empty = gzip.compress(b"")
+    chunk = empty * ((2 << 20) // len(empty))
+    began = time.process_time()
+    chunks = (chunk[at : at + stream.CHUNK_BYTES] for at in range(0, len(chunk), 1 << 20))
+    assert list(stream.inflate(chunks, stream.Inflated())) == []
+    assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(("mode", "directory_mode"), [(0o666, 0o700), (0o600, 0o777)])
+def test_a_record_that_others_may_have_written_is_not_obeyed(
+    tmp_path: Path, mode: int, directory_mode: int
+) -> None:
+    record = tmp_path / RECORD
+    record.write_text(json.dumps({"schema": 1, "namespace": "k8s.io", "files": {}}))
+    assert load(tmp_path) is not None
+    record.chmod(mode)
+    tmp_path.chmod(directory_mode)
+    with pytest.raises(Fault, match="may have been written by others"):
+        load(tmp_path)
+    record.unlink()
+    record.symlink_to(tmp_path / "elsewhere")
+    tmp_path.chmod(0o700)
+    with pytest.raises(Fault, match="is a link"):
+        load(tmp_path)
+
+
+def test_a_record_names_no_file_but_hosts_toml(tmp_path: Path) -> None:
+    entry: dict[str, object] = {"written": "", "original": None, "made": []}
+    record = {"schema": 1, "namespace": "k8s.io", "files": {"/etc/crontab": entry}}
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    with pytest.raises(Fault, match="damaged"):
         load(tmp_path)

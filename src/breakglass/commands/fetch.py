@@ -13,7 +13,7 @@ from breakglass.commands.fetch_facts import Facts, observe_again, state, with_no
 from breakglass.commands.fetch_options import Failures, Option, choose_option
 from breakglass.commands.fetch_warnings import doubts
 from breakglass.commands.job import Job
-from breakglass.commands.order import is_older
+from breakglass.commands.order import believed, is_older
 from breakglass.commands.tarball_steps import removal, repoint, tidying
 from breakglass.config import Image
 from breakglass.errors import BreakglassError, Refused, look_first, then
@@ -196,7 +196,10 @@ def _steps(facts: Facts, option: Option, image: Image, identity: Identity) -> tu
     removals = tuple(
         removal(shelf, other)
         for other in shelf.tarballs
-        if other.tag != tarball.tag and _is_older(other, tarball)
+        if other.tag != tarball.tag
+        and _is_older(other, tarball)
+        # A time that is yet to come is wrong: then it is not known which one is older.
+        and (tarball.record is None or believed(tarball, identity.at))
     )
     return (*tidying(shelf, but=None if is_there else tarball.file), *copy, *pointing, *removals)
 

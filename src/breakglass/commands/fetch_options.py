@@ -97,8 +97,9 @@ def _options(facts: Facts, tag: str | None, via: str, failed: Failures) -> Itera
     """
     bad_files = {
         (source, file)
-        for (source, file, _), error in failed.items()
-        if error.exit_code == Integrity.exit_code
+        for (source, file, transport), error in failed.items()
+        # Without a transport it is the record that is not used.
+        if not transport or error.exit_code == Integrity.exit_code
     }
     for shelf, tarball in _tarballs(facts, tag):
         if (shelf.host.name, tarball.file) in bad_files:

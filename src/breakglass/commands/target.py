@@ -76,7 +76,7 @@ def _ssh_host(environment: Environment, name: str, nodes: tuple[Node, ...]) -> T
     """A name that is no node of the cluster, and is reached by SSH. Raises Refused."""
     host = _node_host(environment, name, name)
     try:
-        environment.hosts.ask(host, ("true",))
+        environment.hosts.ask(replace(host, sudo=False), ("true",))
     except Unreachable as error:
         known = ", ".join(node.name for node in nodes) or "(the cluster has no nodes)"
         raise Refused(
@@ -101,7 +101,8 @@ def _address_of(environment: Environment, node: Node) -> str:
 
 def _answers(environment: Environment, name: str, address: str) -> bool:
     try:
-        environment.hosts.ask(_node_host(environment, name, address), ("true",))
+        host = replace(_node_host(environment, name, address), sudo=False)
+        environment.hosts.ask(host, ("true",))
     except Unreachable:
         return False
     return True

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from breakglass.config.trust import check_file
 from breakglass.errors import Usage
+from breakglass.local_files import read_regular
 from breakglass.signatures.allowed_signers import Signer, parse_allowed_signers
-
-LARGEST_BYTES = 1 << 20
 
 
 def signers(local: Callable[[object], Path]) -> Callable[[object], tuple[Signer, ...]]:
@@ -24,12 +24,8 @@ def signers(local: Callable[[object], Path]) -> Callable[[object], tuple[Signer,
 
 def _read(path: Path) -> str:
     try:
-        if not path.is_file():
-            raise Usage(f"{path} is not there, or no regular file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+        read = read_regular(path)
     except OSError as error:
         raise Usage(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > LARGEST_BYTES:
-        raise Usage(f"{path} is larger than {LARGEST_BYTES} bytes; it is something else")
-    return content.decode("utf-8", "replace")
+    check_file(path, read.status, what="file of signers")
+    return read.content.decode("utf-8", "replace")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from breakglass.signatures.fields import Fields
 
-SMALLEST_RSA_BITS, LARGEST_RSA_BITS = 2048, 16384
-LARGEST_RSA_EXPONENT = 2**64
+SMALLEST_RSA_BITS, LARGEST_RSA_BITS = 2048, 8192
+LARGEST_RSA_EXPONENT = 2**32
 """Beyond these a single signature may take very long."""
 ED25519, RSA = "ssh-ed25519", "ssh-rsa"
 CURVES = {f"ecdsa-sha2-{curve}": curve for curve in ("nistp256", "nistp384", "nistp521")}

@@ -82,6 +82,8 @@ def _write_documents(content: Content, image: Image) -> dict[str, Any]:
     if image.manifest:
         document = strict(content, image.manifest, dict)
         media_type = document.get("mediaType", OCI_MANIFEST)
+        if media_type not in (OCI_MANIFEST, DOCKER_MANIFEST) or "manifests" in document:
+            raise Fault(INTEGRITY, f"{image.manifest} is no manifest of an image")
         if [layer["digest"] for layer in document["layers"]] != _digests(content, image):
             raise Fault(INTEGRITY, f"{image.manifest} and manifest.json differ about the layers")
         manifest = content.documents[image.manifest]

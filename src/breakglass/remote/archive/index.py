@@ -34,19 +34,34 @@ def check_index(content: Content, images: dict[str, Image]) -> dict[str, str]:
     return {name: named[name][image.image_id] for name, image in images.items()}
 
 
-def reached(
-    content: Content, digest: str, images: dict[str, Image], depth: int = 0
-) -> dict[str, str]:
+def reached(content: Content, digest: str, images: dict[str, Image]) -> dict[str, str]:
     """The image IDs that a digest leads to, through an index and manifests that are in the
     archive, each with the file of its manifest.
     """
-    path = "blobs/" + digest.replace(":", "/", 1)
-    if path not in content.documents or depth > 3:
-        return {}
+    image_ids: dict[str, str] = {}
+    # Each blob once, and one document at a time in memory: an index may name itself, or a million.
+    waiting, seen = [digest], {digest}
+    while waiting:
+        found, children = _read(content, waiting.pop(), images)
+        image_ids.update(found)
+        fresh = [child for child in children if child not in seen]
+        seen.update(fresh)
+        waiting += fresh
+    return image_ids
+
+
+def _read(
+    content: Content, digest: str, images: dict[str, Image]
+) -> tuple[dict[str, str], list[str]]:
+    """(image ID -> file of a manifest, digests of an index's children that are in the archive)."""
+    path = _path(digest)
+    if path not in content.documents:
+        return {}, []
     document = strict(content, path, dict)
     image_ids: dict[str, str] = {}
-    for child in document["manifests"] if isinstance(document.get("manifests"), list) else []:
-        image_ids.update(reached(content, field(child, "digest", str, path), images, depth + 1))
+    listed = document["manifests"] if isinstance(document.get("manifests"), list) else []
+    digests = dict.fromkeys(field(child, "digest", str, path) for child in listed)
+    children = [child for child in digests if _path(child) in content.documents]
     if isinstance(document.get("config"), dict) and "layers" in document:
         configuration = field(document["config"], "digest", str, path)
         image = next((image for image in images.values() if image.image_id == configuration), None)
@@ -54,11 +69,12 @@ def reached(
             layers = field(document, "layers", list, path)
             check_layers(
                 content,
-                [
-                    "blobs/" + field(layer, "digest", str, path).replace(":", "/", 1)
-                    for layer in layers
-                ],
+                [_path(field(layer, "digest", str, path)) for layer in layers],
                 image.diff_ids,
             )
             image_ids[configuration] = path
-    return image_ids
+    return image_ids, children
+
+
+def _path(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/", 1)

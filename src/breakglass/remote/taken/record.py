@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,7 @@ RECORD = ".breakglass.json"
 
 def load(directory: Path) -> dict[str, Any] | None:
     try:
-        with (directory / RECORD).open("rb") as file:
-            content = file.read(STATE_BYTES + 1)
+        content = _read(directory)
         if len(content) > STATE_BYTES:
             raise ValueError("too large")
         record = json.loads(content)
@@ -25,7 +26,8 @@ def load(directory: Path) -> dict[str, Any] | None:
             record["schema"] != 1
             or not isinstance(record["namespace"], str)
             or not all(
-                path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()
+                path.startswith("/") and path.endswith("/hosts.toml") and is_entry(entry)
+                for path, entry in record["files"].items()
             )
         ):
             raise ValueError("unknown")
@@ -46,6 +48,30 @@ def load(directory: Path) -> dict[str, Any] | None:
         ) from None
     loaded: dict[str, Any] = record
     return loaded
+
+
+def _read(directory: Path) -> bytes:
+    """What the record says is written as root: whoever else may write it does not decide that."""
+    try:
+        descriptor = os.open(directory / RECORD, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise Fault(FAILED, f"{directory / RECORD} is a link: it is not followed") from None
+    with os.fdopen(descriptor, "rb") as file:
+        login = os.environ.get("SUDO_UID", "")
+        trusted = {0, os.geteuid(), *({int(login)} if login.isdigit() else ())}
+        for path, status in (
+            (directory / RECORD, os.fstat(descriptor)),
+            (directory, directory.stat()),
+        ):
+            if status.st_uid not in trusted or status.st_mode & stat.S_IWOTH:
+                raise Fault(
+                    FAILED,
+                    f"{path} may have been written by others (UID {status.st_uid}, mode "
+                    f"{stat.S_IMODE(status.st_mode):04o}), so what it says is not done",
+                )
+        return file.read(STATE_BYTES + 1)
 
 
 def is_entry(entry: dict[str, Any]) -> bool:

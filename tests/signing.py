@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +58,32 @@ def public_line(key: Path) -> str:
 
 def public_blob(key: Path) -> bytes:
     return parse_public_key(public_line(key))
+
+
+@contextmanager
+def refusing_agent(directory: Path, key: Path) -> Iterator[str]:
+    """The socket of an agent that has this key, and answers FAILURE where it has to sign: its
+    owner said no, or the security key was not touched.
+    """
+    blob, path = public_blob(key), directory / "refusing-agent"
+    listed = b"\x0c" + (1).to_bytes(4, "big") + len(blob).to_bytes(4, "big") + blob + bytes(4)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection:
+            for content in (listed, b"\x05"):
+                connection.recv(65536)
+                connection.sendall(len(content).to_bytes(4, "big") + content)
+            connection.recv(1)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    yield str(path)
+    server.close()
+    thread.join(10)
 
 
 def allow(file: Path, *lines: str) -> Path:

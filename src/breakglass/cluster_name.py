@@ -8,7 +8,7 @@ from breakglass.text import inert
 
 BIND_THE_ROLE = look_first(
     "kubectl auth can-i patch nodes",
-    advice="bind the ClusterRole in docs/security.md to this identity, then",
+    advice="bind the ClusterRole in docs/security.md to this identity",
 )
 
 

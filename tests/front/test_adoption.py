@@ -144,7 +144,7 @@ def test_a_name_that_means_another_image_is_moved_with_a_warning(world: World) -
         world.environment.stop(name)
     ended = world.run("import", NODE)
     assert ended.status == 0, ended.stderr
-    assert f"{other} means another image on {NODE} now" in ended.stderr
+    assert f"on {NODE}, {other} points to " in ended.stderr
     assert world.names(NODE)[other] == build(f"infra-ci {TAG}\n").index
 
 

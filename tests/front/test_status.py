@@ -55,7 +55,7 @@ def test_the_whole_of_a_small_environment_with_a_pin_in_force_is_one_screen(worl
     assert f"k8s-node1 Ready has the image; tarball {TAG}; serves it locally" in reported
     assert "k8s-node2 Ready, pinned does not have the image" in reported
     assert "Forgejo is down cordoned for it: k8s-node10, k8s-node2, k8s-node3" in reported
-    assert reported.endswith("Next: run the pipeline; then: breakglass restore")
+    assert reported.endswith("Next: run the pipeline, then undo everything: breakglass restore")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,10 @@
 """Errors are values: whoever adds a sentence makes a new one."""
 
+import ast
+import re
+from pathlib import Path
+
+import breakglass
 from breakglass.errors import Failed, Integrity, Refused, Unreachable, worst
 
 
@@ -37,3 +42,12 @@ def test_a_name_stands_before_a_message_once_whoever_puts_it_there() -> None:
         "no listing",
     )
     assert of_a_part.replaced(state="as it was").where == "node1"
+
+
+def test_no_advice_ends_in_the_word_that_joins_it_to_the_command() -> None:
+    """Several sentences become one, and a colon stands before the commands: `correct it; then.`"""
+    joining = re.compile(r"[;,.?] (?:and )?(?:then|later|else|when it answers)$", re.IGNORECASE)
+    for file in Path(breakglass.__file__).parent.rglob("*.py"):
+        for each in ast.walk(ast.parse(file.read_text())):
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                assert not joining.search(each.value), f"{file}:{each.lineno}: {each.value}"

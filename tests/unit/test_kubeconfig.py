@@ -80,7 +80,7 @@ def test_several_files_are_merged_as_kubectl_does_the_first_wins(
 def test_an_unknown_context_is_answered_with_the_known_ones(api: Api, tmp_path: Path) -> None:
     error = fault(Kubernetes(kubeconfig=kubeconfig(tmp_path / "config", api.url), context="prod"))
     assert "has no context named prod" in error.message
-    assert error.next_step.advice == "set kubernetes.context to one of sandbox; then"
+    assert error.next_step.advice == "set kubernetes.context to one of sandbox"
     assert (
         "names no current-context"
         in fault(

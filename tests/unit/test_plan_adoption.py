@@ -115,7 +115,7 @@ def test_the_first_name_whose_image_is_whole_is_taken() -> None:
     assert f"{SUDO} ctr -n k8s.io images tag --force {NAME} {kept_name(NAME)}" in made
     assert f"{SUDO} ctr -n k8s.io images tag --force {OTHER} {NAME}" in made
     (warning,) = planned(known).warnings
-    assert warning.startswith(f"{NAME} means another image on k8s-node1 now")
+    assert warning.startswith(f"on k8s-node1, {NAME} points to ")
 
 
 @pytest.mark.parametrize(

@@ -939,7 +939,7 @@ def test_an_edited_file_stays_with_the_record_and_restore_ends_with_exit_code_4(
     assert error.state == "All else was restored."
     record = f"{DIRECTORY}/.breakglass.json"
     assert str(error.next_step) == (
-        f"correct the file (what was there before stands in {record}); then:\n"
+        f"correct the file (what was there before stands in {record}):\n"
         f"ssh wizard@10.0.20.101 sudo rm {record}\nbreakglass restore"
     )
 

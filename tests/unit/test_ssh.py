@@ -673,6 +673,18 @@ def test_an_encrypted_key_without_an_agent_is_named_with_ssh_add(
     assert f"ssh-add {home}/.ssh/id_ed25519" in str(refused.value.next_step)
 
 
+@pytest.mark.parametrize(("name", "private"), [("key.pub", "key"), ("key.public.txt", None)])
+def test_ssh_add_gets_the_private_part_of_a_public_key_where_its_name_is_known(
+    sshd: Sshd, tmp_path: Path, home: Path, name: str, private: str | None
+) -> None:
+    shutil.copy(f"{sshd.identity}.pub", tmp_path / name)
+    with pytest.raises(Unreachable, match="is a public key") as refused:
+        reach(sshd, tmp_path, {"HOME": str(home)}, f"IdentityFile {tmp_path / name}\n")
+    commands = refused.value.next_step.typed_commands
+    assert (f"ssh-add {tmp_path}/key" in commands) == (private is not None)
+    assert not [each for each in commands if "public" in each]
+
+
 def test_a_refused_login_names_every_key_that_was_offered_and_what_the_server_takes(
     sshd: Sshd, tmp_path: Path, home: Path
 ) -> None:
@@ -777,8 +789,11 @@ def test_jump_hosts_are_passed_in_order_each_with_its_own_host_key_check(
 
 def test_jump_hosts_in_a_circle_are_named(sshd: Sshd, tmp_path: Path, home: Path) -> None:
     text = "Host inner\n ProxyJump gate\nHost gate\n ProxyJump inner\n"
-    with pytest.raises(Unreachable, match="circle"):
+    with pytest.raises(Unreachable, match="circle") as refused:
         reach(sshd, tmp_path, {"HOME": str(home)}, text, Host("node", "inner"))
+    command, _ = refused.value.next_step.typed_commands
+    assert command.startswith("ssh -G ")
+    assert command.endswith(" inner")
 
 
 def test_a_target_behind_a_jump_host_is_reported_apart_from_the_jump_host(
@@ -812,8 +827,9 @@ def test_a_target_behind_a_jump_host_is_reported_apart_from_the_jump_host(
             ),
             environ={"HOME": str(home)},
         ) as connections:
-            with pytest.raises(Unreachable, match="not reached through gate"):
+            with pytest.raises(Unreachable, match="not reached through gate") as refused:
                 connections.ask(Host("node", "inner"), ("true",))
+            assert f"ssh -F {tmp_path}/ssh_config" in str(refused.value.next_step)
 
 
 @contextmanager

@@ -142,16 +142,18 @@ def test_a_certificate_that_is_refused_is_named_with_its_users_and_its_end(
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [("nonsense", "is no certificate of a user"), ("", "is no certificate of a user")],
+    "content",
+    ["nonsense", "", None],
 )
 def test_a_certificate_file_that_is_none_is_named(
-    sshd: Sshd, tmp_path: Path, content: str, words: str
+    sshd: Sshd, tmp_path: Path, content: str | None
 ) -> None:
     key = make_key(tmp_path / "key")
-    (tmp_path / "cert.pub").write_text(content)
+    if content is not None:
+        (tmp_path / "cert.pub").write_text(content)
     with pytest.raises(Unreachable, match="was refused") as refused:
         reach(sshd, tmp_path, f"IdentityFile {key}\nCertificateFile {tmp_path}/cert.pub\n")
+    words = "does not exist, or is no user certificate"
     assert f"{tmp_path}/cert.pub {words}" in refused.value.message
 
 

@@ -15,6 +15,7 @@ from breakglass.errors import Unreachable
 from breakglass.plan import Host
 from breakglass.ssh import Connections, pool
 from breakglass.ssh.greeting import Greeting, read_greeting
+from tests.signing import refusing_agent
 from tests.unit.loopback_sshd import Sshd, make_key, running_sshd
 
 
@@ -270,6 +271,58 @@ def test_a_key_that_sshd_does_not_read_names_the_rights_of_the_home_directory(
         assert "bad ownership or modes" in sshd.log
     assert "ls -ld ~ ~/.ssh ~/.ssh/authorized_keys" in str(refused.value.next_step)
     assert "chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys" in str(refused.value.next_step)
+
+
+def test_an_agent_that_does_not_sign_is_named_and_not_the_host(sshd: Sshd, tmp_path: Path) -> None:
+    lines = "IdentityFile none\nGlobalKnownHostsFile none\n"
+    with refusing_agent(tmp_path, sshd.identity) as agent:
+        settings = sshd.settings(tmp_path, ssh_config=f"IdentityAgent {agent}\n{lines}")
+        with (
+            Connections(settings, environ={"HOME": str(tmp_path)}) as connections,
+            pytest.raises(Unreachable, match="the agent did not sign with agent key") as refused,
+        ):
+            connections.ask(sshd.host(), ("true",))
+    assert refused.value.next_step.typed_commands[0] == "ssh-add -l"
+    assert "node ended the connection" not in refused.value.message
+
+
+def test_only_after_several_keys_one_key_is_advised(tmp_path: Path) -> None:
+    for count in (1, 2):
+        directory = tmp_path / str(count)
+        directory.mkdir()
+        with running_sshd(directory, f"MaxAuthTries {count}") as sshd:
+            keys = [make_key(directory / f"wrong{number}") for number in range(3)]
+            lines = "".join(f"IdentityFile {key}\n" for key in keys[:count])
+            settings = sshd.settings(directory, ssh_config=lines + "IdentityAgent none\n")
+            with (
+                Connections(settings, environ={"HOME": str(directory)}) as connections,
+                pytest.raises(Unreachable, match="ended the connection") as refused,
+            ):
+                connections.ask(sshd.host(), ("true",))
+        assert ("IdentitiesOnly" in str(refused.value.next_step)) == (count > 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "advice"),
+    [
+        ("AuthenticationMethods publickey,publickey", "needs more than a key", "AuthenticationM"),
+        ("PubkeyAuthentication no", "is not possible with a key", "PubkeyAuthentication"),
+        ("MaxSessions 0", "opens no session", "MaxSessions"),
+    ],
+)
+def test_what_the_same_command_again_does_not_help_against_is_named_with_its_remedy(
+    tmp_path: Path, line: str, words: str, advice: str
+) -> None:
+    extra = "PasswordAuthentication yes" if line.startswith("Pubkey") else "LogLevel VERBOSE"
+    with running_sshd(tmp_path, line, extra) as sshd:
+        settings = sshd.settings(tmp_path)
+        with (
+            Connections(settings, environ={"HOME": str(tmp_path)}) as connections,
+            pytest.raises(Unreachable, match=words) as refused,
+        ):
+            connections.ask(sshd.host(), ("true",))
+    assert advice in refused.value.next_step.advice
+    assert refused.value.next_step.typed_commands[0].startswith("ssh -v ")
 
 
 def test_what_the_server_announces_is_shown_where_it_refuses(

@@ -3,6 +3,7 @@
 import getpass
 import os
 import pwd
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from breakglass.errors import Usage
 from breakglass.ssh.config_file import Destination
-from breakglass.ssh.settings import Target, parse_destination, resolve
+from breakglass.ssh.settings import Target, ask_openssh, parse_destination, resolve
 
 HOME = pwd.getpwuid(os.getuid()).pw_dir
 
@@ -213,6 +214,45 @@ def test_a_destination_is_resolved_as_openssh_does(
         if agent in (None, "none")
         else (agent or "").replace("~", HOME, 1).replace("%r", ours.login)
     )
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="no ssh client to compare with")
+@pytest.mark.parametrize("text", ["Host node\n User first\n Port 99\n", None])
+@pytest.mark.parametrize(
+    "destination", ["node", "wizard@node", "node:22", "wizard@node:2222", "root@[2001:db8::1]:2222"]
+)
+def test_ssh_v_logs_in_as_breakglass_does(
+    tmp_path: Path, text: str | None, destination: str
+) -> None:
+    config = tmp_path / "config"
+    if text is not None:
+        config.write_text(text)
+    target = resolved(config, destination)
+    command, _ = ask_openssh(target).typed_commands
+    program, verbose, *arguments = shlex.split(command)
+    assert (program, verbose, arguments[-1]) == ("ssh", "-v", "true")
+    printed = subprocess.run(
+        ["ssh", "-G", *arguments], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    meant = dict(line.partition(" ")[::2] for line in printed)
+    assert (meant["user"], meant["hostname"], meant["port"], meant["userknownhostsfile"]) == (
+        target.login,
+        target.hostname,
+        str(target.port),
+        "/default/known_hosts",
+    )
+
+
+def test_the_usual_files_are_not_named_to_the_ssh_client() -> None:
+    usual = Path(HOME) / ".ssh"
+    target = resolve(
+        "wizard@node:2222",
+        config=usual / "config",
+        known_hosts=usual / "known_hosts",
+        environ={"HOME": HOME},
+        jumps=("a", "b:5"),
+    )
+    assert target.client == ("-J", "a,b:5", "-p", "2222", "wizard@node")
 
 
 def test_a_user_that_nobody_names_is_left_open(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from breakglass.errors import Refused
 from breakglass.signatures.allowed_signers import Signer
 from breakglass.signatures.judgement import SignatureState, judge
 from breakglass.ssh.signing import public_key, sign
-from tests.signing import make_key, public_blob, running_agent
+from tests.signing import make_key, public_blob, refusing_agent, running_agent
 
 MESSAGE = b"a record\n"
 
@@ -90,29 +90,7 @@ def test_a_file_that_is_no_key_is_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_an_agent_that_does_not_sign_is_reported(tmp_path: Path) -> None:
-    """Its owner said no, or the security key was not touched: the agent answers FAILURE."""
-    import socket
-    import threading
-
     key = make_key(tmp_path, "key")
-    blob, path = public_blob(key), tmp_path / "agent"
-    listed = b"\x0c" + (1).to_bytes(4, "big") + len(blob).to_bytes(4, "big") + blob + bytes(4)
-    server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
-    server.listen()
-
-    def answer() -> None:
-        connection, _ = server.accept()
-        with connection:
-            for content in (listed, b"\x05"):
-                connection.recv(65536)
-                connection.sendall(len(content).to_bytes(4, "big") + content)
-            connection.recv(1)
-
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    with pytest.raises(Refused) as raised:
-        sign(Path(f"{key}.pub"), {"SSH_AUTH_SOCK": str(path)}, MESSAGE)
+    with refusing_agent(tmp_path, key) as socket, pytest.raises(Refused) as raised:
+        sign(Path(f"{key}.pub"), {"SSH_AUTH_SOCK": socket}, MESSAGE)
     assert "the agent did not sign" in raised.value.message
-    server.close()
-    thread.join(10)

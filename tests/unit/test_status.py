@@ -429,7 +429,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
     ("facts", "reported"),
     [
         (WELL, ["nothing to do; in an outage:", "breakglass check"]),
-        (PINNED, ["run the pipeline; then:", "breakglass restore"]),
+        (PINNED, ["run the pipeline, then undo everything:", "breakglass restore"]),
         (
             replace(PINNED, nodes=(SILENT, *PINNED.nodes[1:])),
             [
@@ -475,7 +475,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
         ),
         (
             replace(PINNED, sources=(gone(VM), gone(NAS))),
-            ["run the pipeline; then:", "breakglass restore"],
+            ["run the pipeline, then undo everything:", "breakglass restore"],
         ),
         (
             replace(WELL, nodes=(seen("n", annotation="{}"),)),
@@ -503,7 +503,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 [
                     (
                         "k8s-node1 serves the image locally; whether a pin is in force is not "
-                        "known: bring the API server back, then:"
+                        "known: bring the API server back:"
                     ),
                     "the same command again",
                 ]
@@ -531,7 +531,7 @@ SILENT = seen("k8s-node1", missing=(), taken=ANSWERING)
                 [
                     (
                         "n keeps the image; whether a pin is in force is not known: bring the "
-                        "API server back, then:"
+                        "API server back:"
                     ),
                     "the same command again",
                 ]

@@ -1,5 +1,8 @@
 """The command line as it was typed."""
 
+import re
+import shlex
+import sys
 from collections.abc import Sequence
 
 from breakglass.cluster_name import ClusterName
@@ -16,7 +19,7 @@ def command_of(words: Sequence[str]) -> str:
     """The command's name; empty where there is none."""
     rest = iter(words)
     for word in rest:
-        if word in ("-c", "--config"):
+        if _names_config(word) == "":
             next(rest, None)
         elif not word.startswith("-"):
             return word
@@ -31,7 +34,9 @@ def typed_next(
     """
     step = error.next_step
     if not step.commands and isinstance(error, Usage):
-        step = then(f"breakglass {command_of(words)}".strip() + " --help", advice=step.advice)
+        step = then(
+            f"breakglass {command_of(before_dashes(words))}".strip() + " --help", advice=step.advice
+        )
     elif not step.commands:
         step = then(AGAIN, advice=step.advice)
     return as_typed(step, words, cluster)
@@ -44,7 +49,8 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
     def typed(command: Command) -> Command:
         if command is AGAIN:
             return typed_again(words)
-        if config and command.startswith("breakglass ") and not command.endswith(" --help"):
+        is_ours = command.startswith("breakglass ") and not command.endswith(" --help")
+        if config and is_ours and _config_of(shlex.split(command)[1:]) is None:
             return (
                 f"{join(('breakglass', '--config', config))} {command.removeprefix('breakglass ')}"
             )
@@ -59,20 +65,27 @@ def as_typed(step: Next, words: Sequence[str], cluster: ClusterName | None = Non
 
 
 def _config_of(words: Sequence[str]) -> str | None:
-    """The file that --config names."""
-    rest = iter(before_dashes(words))
+    """The file that --config names. It stands before the command; the last one counts."""
+    config, rest = None, iter(before_dashes(words))
     for word in rest:
-        if word in ("-c", "--config"):
-            return next(rest, None)
-        if word.startswith("--config="):
-            return word.removeprefix("--config=")
-    return None
+        file = _names_config(word)
+        if file is not None:
+            config = file or next(rest, None)
+        elif not word.startswith("-"):
+            break
+    return config
+
+
+def _names_config(word: str) -> str | None:
+    """The file of `--config=FILE`, `-cFILE` or `-vcFILE`; empty where the next word is the file;
+    None for a word that does not name a configuration.
+    """
+    matched = re.fullmatch(r"--config(?:=(.+))?|-[^-c]*c(.*)", word, re.DOTALL)
+    return None if matched is None else matched[1] or matched[2] or ""
 
 
 def typed_again(words: Sequence[str]) -> str:
-    """The same line. Of the COMMAND of recover only the first word is shown: it may hold
-    secrets.
-    """
+    """The same line."""
     return _line(before_dashes(words), words)
 
 
@@ -82,7 +95,12 @@ def typed_with(words: Sequence[str], option: str) -> str:
 
 
 def _line(ours: Sequence[str], words: Sequence[str]) -> str:
-    at = len(before_dashes(words))
-    shown = at + 2 if command_of(ours) == "recover" else len(words)
-    line = join(["breakglass", *ours, *words[at:shown]])
-    return f"{line} ..." if len(words) > shown else line
+    """The COMMAND of recover may hold secrets. It is shown whole on a terminal only, where it was
+    typed; in a log and in JSON only its first word is shown.
+    """
+    behind = words[len(before_dashes(words)) :]
+    whole = join(["breakglass", *ours, *behind])
+    is_typed_there = sys.stderr.isatty() and "--json" not in ours and whole.isprintable()
+    if is_typed_there or command_of(ours) != "recover" or len(behind) <= 2:
+        return whole
+    return f"{join(['breakglass', *ours, *behind[:2]])} ..."

@@ -47,19 +47,19 @@ def run(arguments: list[str]) -> int:
             return _run(arguments)
     except signals.Signalled as ended:
         return _report(
-            words, Interrupted(ended.number, state=OUTSIDE, next_step=then("breakglass status"))
+            arguments, Interrupted(ended.number, state=OUTSIDE, next_step=then("breakglass status"))
         )
     except TyperException as error:
-        return _report(words, _usage(words, error))
+        return _report(arguments, _usage(words, error))
     except BreakglassError as error:
-        return _report(words, error)
+        return _report(arguments, error)
     except Abort:
         return 1
     except Exit as error:
         number = signals.noted()
         if number is not None:
             return _report(
-                words, Interrupted(number, state=OUTSIDE, next_step=then("breakglass status"))
+                arguments, Interrupted(number, state=OUTSIDE, next_step=then("breakglass status"))
             )
         return error.exit_code
 
@@ -95,12 +95,13 @@ def _instead(where: str, option: str) -> Next:
     return then(f"{where} --help", advice=advice)
 
 
-def _report(words: list[str], error: BreakglassError) -> int:
+def _report(arguments: list[str], error: BreakglassError) -> int:
     """Report an error from before there was a session."""
     from breakglass.cli.outcome import Outcome
     from breakglass.cli.screen import Screen
 
-    error = error.replaced(next_step=typed_next(error, words))
+    error = error.replaced(next_step=typed_next(error, arguments))
+    words = before_dashes(arguments)
     wants_json = "--json" in words
     screen = Screen(json=wants_json, verbose=False)
     screen.error(error)

@@ -1,6 +1,4 @@
-"""An image that a node's containerd still has whole: where no tarball is to be had, it is taken as
-it is.
-"""
+"""An image that a node's containerd still has whole: import uses it if no host has a tarball."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -140,7 +140,7 @@ def _expected(verdict: Verdict, asked: Sequence[Asked], again: str) -> Verdict:
         verdict.word,
         10,
         f"{served}, but {' and '.join(faults)}",
-        "every registry should serve the same image: look at the push step, then",
+        "every registry should serve the same image: look at the push step",
         (again,),
     )
 

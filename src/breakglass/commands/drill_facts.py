@@ -54,7 +54,7 @@ def observe(
     if nodes.namespace == NAMESPACE:
         raise Refused(
             f"nodes.namespace is {NAMESPACE}, which drill empties",
-            next_step="set it to the namespace of kubelet's images, k8s.io; then",
+            next_step="set it to the namespace of kubelet's images, k8s.io",
         )
     node = target.host
     environment.note(f"looking at {node} ({node.ssh})")

@@ -42,15 +42,13 @@ def moved_names(facts: Facts) -> tuple[str, ...]:
     """A warning for each name that means another image than the one that is taken."""
     if facts.adopted is None:
         return ()
-    others = [
-        name
-        for name in facts.names
-        if facts.containerd.image_ids.get(name, facts.image_id) != facts.image_id
-    ]
+    known = facts.containerd.image_ids
+    others = {name: known[name] for name in facts.names if name in known}
     return tuple(
-        f"{name} means another image on {facts.node} now, and will mean that of "
-        f"{facts.adopted.name}"
-        for name in others
+        f"on {facts.node}, {name} points to {f'image ID {old}' if old else 'a damaged image'}; "
+        f"import points it to {facts.image_id}, the image of {facts.adopted.name}"
+        for name, old in others.items()
+        if old != facts.image_id
     )
 
 

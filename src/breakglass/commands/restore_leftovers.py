@@ -96,7 +96,7 @@ def _to_type(site: Site, nodes: Nodes) -> list[Next]:
         steps.append(
             then(
                 site.host.by_hand("rm", record),
-                advice=f"correct the file (what was there before stands in {record}); then",
+                advice=f"correct the file (what was there before stands in {record})",
             )
         )
     steps += [

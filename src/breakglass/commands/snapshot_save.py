@@ -120,7 +120,7 @@ def _check_published(facts: Facts) -> None:
             raise Integrity(
                 f"{reference}: the registry answers but the image is broken, missing "
                 f"{', '.join(served.missing)}: {served.detail}",
-                next_step="push the image again, then",
+                next_step="push the image again",
             )
         if served.state is State.LACKS:
             raise Refused(

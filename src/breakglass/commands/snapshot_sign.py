@@ -26,7 +26,7 @@ def check_signing(facts: Facts, image: Image, at: str) -> None:
         raise Refused(
             "image.signers is set and image.sign_with is not: the record would not be signed, and "
             "the tarball not be used",
-            next_step="name the key in image.sign_with of the configuration; then",
+            next_step="name the key in image.sign_with of the configuration",
         )
     lines = [signer for signer in image.signers if signer.key == key]
     if not any(signer.may_sign(NAMESPACE, moment_of(at)) for signer in lines):

@@ -81,7 +81,7 @@ def _without_a_source(facts: Facts) -> Next:
         tuple(source.found for source in facts.sources if isinstance(source.found, Unread))
     )
     none = "no source that was reached has a tarball, and no node has the image"
-    repair = then(CHECK, advice="repair a registry, or push the image again (runbook.md, 7); then")
+    repair = then(CHECK, advice="repair a registry, or push the image again (runbook.md, 7)")
     return joined([then(advice=none), lost or repair])
 
 
@@ -113,7 +113,7 @@ def _for_the_pin(facts: Facts, in_force: tuple[PinSeen, ...]) -> Next:
         repairs.append(f"breakglass {repair}")
     if first.joined and len(in_force) == 1:
         repairs.append(f"breakglass pin {name}")
-    advice = "run the pipeline; then"
+    advice = "run the pipeline, then undo everything"
     if repairs:
         advice = "the last one undoes everything; before it, run the pipeline"
     return then(*repairs, RESTORE, advice=advice)
@@ -144,7 +144,7 @@ def _for_the_import(facts: Facts, *, is_over: bool) -> Next:
             AGAIN,
             advice=(
                 f"{left.name} {state}; whether a pin is in force is not known: bring the API "
-                f"server back, then"
+                f"server back"
             ),
         )
     if left.unfit:

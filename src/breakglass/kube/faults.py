@@ -8,8 +8,8 @@ from breakglass.errors import AGAIN, NOTHING, Next, look_first, then
 from breakglass.shape import parse_json
 
 WITHOUT_IT = "fetch, import and restore work without it on a node that is named"
-NOT_THE_API = then(AGAIN, advice=f"bring it back; until then {WITHOUT_IT}. When it answers")
-LOGIN = look_first("kubectl get nodes", advice="log in again, then")
+NOT_THE_API = then(AGAIN, advice=f"bring it back; until then {WITHOUT_IT}")
+LOGIN = look_first("kubectl get nodes", advice="log in again")
 SERVER = look_first(
     "kubectl config view --minify", advice="compare the server there, then try again"
 )
@@ -68,7 +68,7 @@ def declined(code: int, body: bytes, server: str, purpose: str) -> Fault:
             status=code,
             next_step=look_first(
                 shlex.join(("kubectl", "auth", "can-i", *missing.split())),
-                advice="ask for the right, then",
+                advice="ask for the right",
             ),
         )
     if not message:
@@ -81,7 +81,7 @@ def declined(code: int, body: bytes, server: str, purpose: str) -> Fault:
     return Fault(
         f"the API server {server} answers {code}: {message}",
         status=code,
-        next_step=NOT_THE_API if code >= 500 else then(AGAIN, advice=f"{WITHOUT_IT}; else"),
+        next_step=NOT_THE_API if code >= 500 else then(AGAIN, advice=WITHOUT_IT),
     )
 
 

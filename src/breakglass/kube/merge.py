@@ -52,7 +52,7 @@ class Merged:
             next_step = SEE_THE_KUBECONFIG
             if kind == "context":
                 contexts = self.names("context")
-                next_step = then(AGAIN, advice=f"set kubernetes.context to one of {contexts}; then")
+                next_step = then(AGAIN, advice=f"set kubernetes.context to one of {contexts}")
             shown = name if isinstance(name, str) else show(name)
             malformed(f"the kubeconfig {files} has no {kind} named {shown}", next_step)
         return self.entries[kind][name]

@@ -35,7 +35,7 @@ def connect(settings: Kubernetes, plugin_seconds: float | None) -> Session:
         raise Unreachable(
             f"no kubeconfig was found, looked for {' and '.join(places)}",
             next_step=then(
-                AGAIN, advice="set kubernetes.kubeconfig in the configuration, or KUBECONFIG; then"
+                AGAIN, advice="set kubernetes.kubeconfig in the configuration, or KUBECONFIG"
             ),
         )
     import urllib3

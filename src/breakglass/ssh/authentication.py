@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from breakglass import known_hosts
-from breakglass.errors import RUN_AGAIN, Unreachable
+from breakglass.errors import AGAIN, RUN_AGAIN, Next, Unreachable, then
 from breakglass.ssh.identities import Identity, collect
 from breakglass.ssh.settings import Target, ask_openssh
 from breakglass.text import inert, printable
@@ -57,7 +57,7 @@ def authenticate(transport: "paramiko.Transport", login: Login, target: Target) 
             raise Unreachable(
                 f"the login to {where} is not possible with a key: the server accepts "
                 f"{_listed(accepts)} only{announced}",
-                next_step=ask_openssh(target),
+                next_step=_methods(target, login),
             )
         offered: list[Identity] = []
         for identity in identities.usable:
@@ -75,7 +75,7 @@ def authenticate(transport: "paramiko.Transport", login: Login, target: Target) 
             f"others may write to the home directory (a Synology makes it 0777), and then sshd "
             f"refuses every key in it. Look on {login.host}: "
             f"ls -ld ~ ~/.ssh ~/.ssh/authorized_keys; "
-            f"mend it: chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys. Then",
+            f"mend it: chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys",
         ),
     )
 
@@ -95,7 +95,8 @@ def _accepted_methods(
         if transport.is_active():
             raise _no_answer(where, login, "") from error
         raise LoginLost(
-            f"the login to {where} did not get under way{because(error)}", next_step=RUN_AGAIN
+            f"the login to {where} failed before any key was offered{because(error)}",
+            next_step=RUN_AGAIN,
         ) from error
     return None
 
@@ -119,38 +120,72 @@ def _offer(
     except paramiko.BadAuthenticationType as error:
         raise Unreachable(
             f"the login to {where} was refused: the server no longer accepts a key, it "
-            f"accepts {_listed(error.allowed_types)}"
+            f"accepts {_listed(error.allowed_types)}",
+            next_step=_methods(target, login),
         ) from error
     except (paramiko.SSHException, EOFError, OSError) as error:
         if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
             if time.monotonic() < login.deadline:
                 return False
             raise _no_answer(where, login, f" after {identity}") from error
-        kind = LoginLost if len(offered) == 1 else Unreachable
-        raise kind(
-            f"{login.host} ended the connection during the login to {where}, after "
-            f"{_listed(offered)}{because(error)}",
-            where=login.host,
-            next_step=ask_openssh(
-                target,
-                "if that were too many keys for it, name one with IdentityFile and "
-                "IdentitiesOnly in the SSH configuration; then try again",
-            ),
-        ) from error
+        raise _ended(target, login, where, offered, error) from error
     if further_methods:
         raise Unreachable(
             f"the login to {where} needs more than a key: the server took {identity} and "
-            f"asks for {_listed(further_methods)} besides"
+            f"asks for {_listed(further_methods)} besides",
+            next_step=_methods(target, login),
         )
     return True
+
+
+def _ended(
+    target: Target, login: Login, where: str, offered: list[Identity], error: Exception
+) -> Unreachable:
+    """Why the connection ended while the last of the offered keys was offered."""
+    from breakglass.ssh.agent import NotSigned
+
+    if isinstance(error, NotSigned):
+        return Unreachable(
+            f"the agent did not sign with {offered[-1]}, so the login to {where} "
+            f"ended{because(error)}",
+            where=login.host,
+            next_step=then(
+                "ssh-add -l",
+                AGAIN,
+                advice="the agent may be locked, or wait for a confirmation, a PIN or a touch. To "
+                "offer another key only, name it with IdentityFile and IdentitiesOnly in the SSH "
+                "configuration",
+            ),
+        )
+    kind = LoginLost if len(offered) == 1 else Unreachable
+    few = "see what the server says, then try again"
+    many = (
+        "the server may allow fewer attempts: offer one key only, with IdentityFile and "
+        "IdentitiesOnly in the SSH configuration"
+    )
+    return kind(
+        f"{login.host} ended the connection during the login to {where}, after "
+        f"{_listed(offered)}{because(error)}",
+        where=login.host,
+        next_step=ask_openssh(target, many if len(offered) > 1 else few),
+    )
+
+
+def _methods(target: Target, login: Login) -> Next:
+    """What helps where the server does not let anybody in by a key alone."""
+    return ask_openssh(
+        target,
+        f"breakglass logs in by a key alone: on {login.host}, allow that to {target.login} in "
+        f"sshd_config (PubkeyAuthentication, AuthenticationMethods), or name another user",
+    )
 
 
 def _no_answer(where: str, login: Login, after: str) -> Unreachable:
     return Unreachable(
         f"the login to {where} got no answer within {login.seconds:g} s{after}",
         next_step=(
-            f"On the console of {login.host}, look what it waits for (a directory service, the "
-            f"home directory's disk): journalctl -u ssh -u sshd -n 50"
+            f"on the console of {login.host}, find out what sshd waits for: a directory service, "
+            f"or the disk of the home directory. journalctl -u ssh -u sshd -n 50"
         ),
     )
 

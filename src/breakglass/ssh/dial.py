@@ -131,7 +131,7 @@ def _race(
         f"{shown} was not reached on port {port} ({causes})",
         next_step=then(
             AGAIN,
-            advice=("is the machine up, and is this one in the right network? When it answers"),
+            advice="is the machine up, and is this one in the right network?",
         ),
         where=shown,
     )

@@ -25,16 +25,16 @@ SENT_BY_SSHD = {
 ADVICE = {
     Greeting.PENALTY: (
         "wait, and do not try again meanwhile: by default the penalty ends after 15 s to 10 min, "
-        "and each failed login adds to it. Other addresses, and connections that exist, are not "
-        "concerned. On the console of {host}: journalctl -u ssh -u sshd -g penalty. Later"
+        "and each failed login adds to it. Other addresses and open connections are not affected. "
+        "On the console of {host}: journalctl -u ssh -u sshd -g penalty"
     ),
     Greeting.FULL: (
         "wait half a minute. To see on the console of {host} who logs in: "
-        "journalctl -u ssh -u sshd -g MaxStartups. Then"
+        "journalctl -u ssh -u sshd -g MaxStartups"
     ),
     Greeting.CLOSED: (
         "wait a few minutes: sshd ends connections so while it has too many logins, and so do "
-        "hosts.deny and fail2ban. On the console of {host}: journalctl -u ssh -u sshd -n 50. Then"
+        "hosts.deny and fail2ban. On the console of {host}: journalctl -u ssh -u sshd -n 50"
     ),
 }
 

@@ -70,7 +70,7 @@ def _revoked(verdict: Verdict, host: str, key_type: str, key: bytes) -> Refusal:
             AGAIN,
             advice=(
                 f"find out who answers there before anything else; the fingerprint is shown "
-                f"{_look(host, key_type)} . When the right key is there"
+                f"{_look(host, key_type)} . Try again only when the right key is there"
             ),
         ),
     )
@@ -91,7 +91,7 @@ def _changed(verdict: Verdict, host: str, key_type: str, key: bytes, file: str) 
             AGAIN,
             advice=(
                 f"it was installed anew, or somebody else answers. Compare the fingerprint "
-                f"{_look(host, key_type)} . If it is the same"
+                f"{_look(host, key_type)} . Replace the key only if it is the same"
             ),
         ),
     )
@@ -110,7 +110,10 @@ def _unknown(verdict: Verdict, host: str, key_type: str, key: bytes, file: str) 
         next_step=then(
             _add(verdict, key_type, key, file),
             AGAIN,
-            advice=f"compare the fingerprint {_look(host, key_type)} . If it is the same",
+            advice=(
+                f"compare the fingerprint {_look(host, key_type)} . Add the key only if it is the "
+                f"same"
+            ),
         ),
     )
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import paramiko
     from paramiko.agent import AgentKey
 
-GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}; then"
+GIVE_A_KEY = f"name a key with IdentityFile, load one with ssh-add, or set {KEY_VARIABLE}"
 LIST_SECONDS = 5.0
 """What an agent may take to list its keys."""
 AGENT_SECONDS = 30.0
@@ -149,23 +149,24 @@ def _add_certificate(
 ) -> None:
     if certificate is None:
         identities.refuse(
-            f"{path} is no certificate of a user",
+            f"{path} does not exist, or is no user certificate",
             look_first(f"ssh-keygen -L -f {shlex.quote(str(path))}"),
         )
     elif key is None:
-        remedy = then(AGAIN, advice="name its key with IdentityFile, or load it with ssh-add; then")
+        remedy = then(AGAIN, advice="name its key with IdentityFile, or load it with ssh-add")
         identities.refuse(f"the private key of {path} was not found", remedy)
     else:
         identities.usable.append(_certified(key, certificate))
 
 
 def _certified(key: "paramiko.PKey", certificate: Certificate) -> Identity:
-    from paramiko.agent import AgentKey
     from paramiko.pkey import PublicBlob
 
-    if isinstance(key, AgentKey):
+    from breakglass.ssh.agent import HeldKey
+
+    if isinstance(key, HeldKey):
         # It passes unknown attributes on to another key, which copy() does not survive.
-        made: paramiko.PKey = AgentKey(key.agent, key.blob, key.comment)
+        made: paramiko.PKey = HeldKey(key.agent, key.blob, key.comment)
     else:
         made = copy(key)
     made.public_blob = PublicBlob(certificate.kind, certificate.blob)
@@ -180,9 +181,11 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
         read = read_regular(path)
         status, text = read.status, read.content
         if text.startswith((b"ssh-", b"ecdsa-", b"sk-")):
+            # Only for a name with .pub it is known where the private part is.
+            private = shlex.quote(str(path.with_suffix(""))) if path.suffix == ".pub" else ""
             identities.refuse(
                 f"{path} is a public key, and no agent holds the private one",
-                then(f"ssh-add {shlex.quote(str(path.with_suffix('')))}", AGAIN),
+                then(f"ssh-add {private}", AGAIN) if private else then(advice=GIVE_A_KEY),
             )
         elif status.st_mode & 0o077:
             mode = f"{status.st_mode & 0o777:04o}"
@@ -193,10 +196,8 @@ def _read_file(path: Path, identities: Identities, *, named: bool) -> "paramiko.
             return load(text)
     except FileNotFoundError:
         if named:
-            identities.refuse(
-                f"{path} does not exist",
-                then(advice="correct IdentityFile in the SSH configuration, then"),
-            )
+            remedy = then(advice="correct IdentityFile in the SSH configuration")
+            identities.refuse(f"{path} does not exist", remedy)
     except OSError as error:
         identities.refuse(
             f"{path} can not be read ({error.strerror})", look_first(f"ls -l {quoted}")
@@ -235,9 +236,12 @@ def agent_keys(path: str | None) -> tuple[socket.socket | None, list[Identity]]:
 
 def _of_agent(key: "AgentKey") -> Identity | None:
     """None for a certificate that is not for users."""
+    from breakglass.ssh.agent import HeldKey
+
     name, kind = f"agent key {printable(key.comment)!r}", key.get_name()
+    held = HeldKey(key.agent, key.blob, key.comment)
     if "-cert-v01@" not in kind:
-        return Identity(name, key)
+        return Identity(name, held)
     text = f"{kind} {base64.b64encode(key.blob).decode()}".encode()
     certificate = parse_certificate(text, name=name)
-    return _certified(key, certificate) if certificate else None
+    return _certified(held, certificate) if certificate else None

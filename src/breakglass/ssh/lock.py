@@ -98,7 +98,7 @@ def _held_by_another(step: Lock, answer: bytes) -> Busy:
         f"{step.host} is busy: {step.path} is held {holder}",
         next_step=then(
             AGAIN,
-            advice=("wait for it; a holder that has gone silent loses the lock within 60 s. Then"),
+            advice="wait for it; a holder that has gone silent loses the lock within 60 s",
         ),
     )
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from breakglass import config
 from breakglass.errors import AGAIN, NoAnswer, Unreachable, look_first, then
 from breakglass.plan import Host
+from breakglass.quoting import join
 from breakglass.ssh import dial, settings
 from breakglass.ssh.authentication import Login, LoginLost
 from breakglass.ssh.host_key import known_entries
 from breakglass.ssh.login import log_in
 from breakglass.ssh.private_keys import KEY_VARIABLE
-from breakglass.ssh.settings import Target
+from breakglass.ssh.settings import Target, ask_openssh, correct_jumps
 from breakglass.text import printable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ fails repeatedly, and a login without an answer takes a minute.
 """
 MAX_JUMPS = 32
 """The limit for a configuration in which each jump host names a further one, without an end."""
+NO_SESSION = "PAM or MaxSessions may allow none. On {host}'s console: journalctl -u ssh -u sshd"
 
 
 class Pool:
@@ -91,7 +93,9 @@ class Pool:
                 if fresh or transport.is_active() or attempt == 2:
                     reason = printable(str(error)) or "the connection was lost"
                     raise Unreachable(
-                        f"{host} logged us in but opens no session ({reason})", where=host.name
+                        f"{host} logged us in but opens no session ({reason})",
+                        next_step=ask_openssh(target, NO_SESSION.format(host=host)),
+                        where=host.name,
                     ) from error
         raise AssertionError("unreachable")
 
@@ -119,12 +123,14 @@ class Pool:
                 raise Unreachable(
                     f"{shown}: the jump hosts of the SSH configuration lead in a circle, through "
                     f"{target.typed}",
+                    next_step=correct_jumps(passed[0]),
                     where=shown,
                 )
             passed.append(target)
             if len(passed) > MAX_JUMPS:
                 raise Unreachable(
                     f"{shown}: the SSH configuration names more than {MAX_JUMPS} jump hosts",
+                    next_step=correct_jumps(passed[0]),
                     where=shown,
                 )
 
@@ -182,10 +188,10 @@ class Pool:
                 where=shown,
             )
         if target.jumps:
-            last = target.jumps[-1]
-            transport, _ = self._transport(self._gate(target), last)
+            gate = self._gate(target)
+            transport, _ = self._transport(gate, target.jumps[-1])
             connected: socket.socket | paramiko.Channel
-            connected = self._tunnel(transport, last, target, shown)
+            connected = self._tunnel(transport, gate, target, shown)
         else:
             connected = dial.dial(
                 target.hostname,
@@ -205,7 +211,7 @@ class Pool:
             return log_in(login, target, connected)
 
     def _tunnel(
-        self, transport: "Transport", gate: str, target: Target, shown: str
+        self, transport: "Transport", gate: Target, target: Target, shown: str
     ) -> "paramiko.Channel":
         import paramiko
 
@@ -220,10 +226,10 @@ class Pool:
             reason = printable(str(error)) or "the connection was lost"
             raise Unreachable(
                 f"{shown} ({target.hostname} port {target.port}) was not reached through "
-                f"{gate}: {reason}",
+                f"{target.jumps[-1]}: {reason}",
                 where=shown,
                 next_step=look_first(
-                    Host(gate, gate).by_hand("nc", "-vz", target.hostname, str(target.port))
+                    join(("ssh", *gate.client, "nc", "-vz", target.hostname, str(target.port)))
                 ),
             ) from error
 

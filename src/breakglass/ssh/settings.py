@@ -5,11 +5,12 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from breakglass.errors import AGAIN, Next, Usage, look_first, then
 from breakglass.plan import Host
+from breakglass.quoting import join
 from breakglass.ssh.config_file import (
     SYSTEM_CONFIG,
     ConfigReader,
@@ -50,6 +51,8 @@ class Target:
     known_hosts: tuple[Path, ...] = ()
     """The known_hosts files, the user's files first."""
     address_family: socket.AddressFamily = socket.AF_UNSPEC
+    client: tuple[str, ...] = field(default=(), compare=False)
+    """The arguments with which the ssh client logs in the same way."""
 
     @property
     def login(self) -> str:
@@ -98,7 +101,16 @@ def resolve(
         # As with `ssh -F`, the system's file is read only beside the user's own.
         reader.user_config = False
         reader.read(SYSTEM_CONFIG, active=True)
-    return _target(reader, environ=environ, known_hosts=known_hosts)
+    client = list(Host(ssh, ssh).login)
+    if jumps:
+        client = ["-J", ",".join(jumps), *client]
+    if known_hosts != home / ".ssh" / "known_hosts" and "userknownhostsfile" not in reader.values:
+        client = ["-o", f"UserKnownHostsFile={known_hosts}", *client]
+    if config != home / ".ssh" / "config":
+        # The client does not start with a file that is missing.
+        client = ["-F", str(config) if config.exists() else "none", *client]
+    target = _target(reader, environ=environ, known_hosts=known_hosts)
+    return replace(target, client=tuple(client))
 
 
 def parse_destination(ssh: str) -> Destination:
@@ -220,5 +232,9 @@ def _variables(text: str, environ: Mapping[str, str]) -> str:
 
 def ask_openssh(target: Target, advice: str = "see what the server says, then try again") -> Next:
     """The same login by OpenSSH, with all that it says."""
-    login = Host(target.typed, target.typed).by_hand("true")
-    return look_first(f"ssh -v {login.removeprefix('ssh ')}", advice=advice)
+    return look_first(join(("ssh", "-v", *target.client, "true")), advice=advice)
+
+
+def correct_jumps(target: Target) -> Next:
+    """How the jump hosts that a configuration leads to are seen."""
+    return look_first(join(("ssh", "-G", *target.client)), advice="correct ProxyJump")

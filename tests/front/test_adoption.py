@@ -109,6 +109,31 @@ def test_where_a_tarball_is_to_be_had_the_image_is_not_taken(world: World, place
     assert world.done("import", NODE)["result"]["adopted"] is False
 
 
+def test_where_the_only_tarball_is_bad_fetch_and_recover_lead_to_the_image_of_a_node(
+    world: World,
+) -> None:
+    world.publish()
+    world.environment.pull(NODE, TAG)
+    for name in (*REGISTRIES, NAS):
+        world.environment.stop(name)
+    flip_a_bit(world.environment.vm_directory / f"infra-ci-{TAG}.tar.gz")
+    command = ("import", NODE, "--tag", TAG, "--anyway")
+    for typed in (("fetch", NODE), ("fetch", OTHER), ("recover", NODE, "--yes")):
+        is_reported(world.run(*typed, "--tag", TAG), 6, f"breakglass {' '.join(command)}")
+    is_reported(world.run("import", NODE, "--tag", TAG), 3, f"{VM} has one")
+    ended = world.run(*command)
+    assert ended.status == 0, ended.stderr
+    assert f"{VM} has a tarball: the image that containerd on {NODE} has is" in ended.stderr
+
+
+def test_import_goes_on_anyway_with_a_node_that_does_not_fit_and_warns(pulled: World) -> None:
+    pulled.environment.api.patch_node(NODE, {"spec": {"unschedulable": True}})
+    is_reported(pulled.run("import", NODE), 3, f"breakglass import {NODE} --anyway")
+    ended = pulled.run("import", NODE, "--anyway")
+    assert ended.status == 0, ended.stderr
+    assert f"{NODE} does not fit, so pods may not start: cordoned" in ended.stderr
+
+
 def test_a_damaged_layer_is_found_before_anything_is_changed(pulled: World) -> None:
     before = pulled.names(NODE)
     layer = layers(pulled, NODE)[1]

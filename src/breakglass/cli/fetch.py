@@ -45,15 +45,24 @@ def _work(
         known=choice.sources,
         machine=choice.machine,
     )
-    try:
+    with naming_whole_images(session, known, tag=wanted):
         after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
-    except BreakglassError as error:
-        raise instead_of_fetch(
-            session.environment, known, tag=wanted, error=error, command="import"
-        ) from error.__cause__
     if not session.outcome.dry_run:
         session.say_next(then(f"breakglass import {after.node}"))
     return fetch.result(after, option, tag=wanted)
+
+
+@contextmanager
+def naming_whole_images(
+    session: Session, facts: fetch_facts.Facts, *, tag: str | None
+) -> Iterator[None]:
+    """Where a fetch fails, the error names the nodes where nothing has to be fetched."""
+    try:
+        yield
+    except BreakglassError as error:
+        raise instead_of_fetch(
+            session.environment, facts, tag=tag, error=error, command="import"
+        ) from error.__cause__
 
 
 def fetch_to(

@@ -10,15 +10,21 @@ from breakglass.observe.machine import Machine
 
 
 def run_import(
-    options: Options, *, node: str | None, tag: str, answer_pulls: bool | None, dry_run: bool
+    options: Options,
+    *,
+    node: str | None,
+    tag: str,
+    answer_pulls: bool | None,
+    anyway: bool,
+    dry_run: bool,
 ) -> int:
     """Bring the image into the node's containerd."""
-    return run_command(
-        "import",
-        lambda session: _work(session, node=node, tag=tag, answer_pulls=answer_pulls),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> import_image.ImportResult:
+        session.go_on_anyway(anyway)
+        return _work(session, node=node, tag=tag, answer_pulls=answer_pulls)
+
+    return run_command("import", work, options, dry_run=dry_run)
 
 
 def _work(

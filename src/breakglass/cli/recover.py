@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from breakglass.cli.checklist import Checklist, StageResult
-from breakglass.cli.fetch import fetch_to
+from breakglass.cli.fetch import fetch_to, naming_whole_images
 from breakglass.cli.names import checked_tag
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
@@ -110,7 +110,8 @@ def _do(
     """The stages that change something."""
     with checklist.doing("fetch"):
         if facts.option is not None:
-            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+            with naming_whole_images(session, facts.fetching, tag=tag):
+                fetch_to(session, facts.target, tag=tag, known=facts.fetching)
     if command:
         run_and_restore(session, checklist, facts, tag=tag, command=command)
     else:

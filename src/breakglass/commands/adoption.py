@@ -3,7 +3,7 @@ it is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from breakglass.commands.environment import Environment
@@ -12,9 +12,10 @@ from breakglass.commands.fetch_facts import Facts as FetchFacts
 from breakglass.commands.fetch_options import designated
 from breakglass.commands.node_machine import read_node
 from breakglass.commands.node_sources import other_nodes
+from breakglass.commands.record_names import fault_of_names
 from breakglass.config import Image
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Failed, Refused, then
+from breakglass.errors import BreakglassError, Failed, Integrity, Refused, then, with_tag
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
 from breakglass.observe.machine import Machine
@@ -73,7 +74,10 @@ def tarball_elsewhere(environment: Environment, node: Host, tag: str | None) -> 
     environment.note(f"looking at {', '.join(host.name for host, _ in sources)}")
     answers = together([partial(environment.source, *source) for source in sources])
     shelves = [answer for answer in answers if isinstance(answer, Shelf)]
-    return _first_with(shelves, tag) or _first_with(read_other_nodes(environment, node), tag)
+    image = environment.config.image
+    return _first_with(image, shelves, tag) or _first_with(
+        image, read_other_nodes(environment, node), tag
+    )
 
 
 def is_whole(environment: Environment, machine: Machine, tag: str | None) -> bool:
@@ -116,19 +120,24 @@ def instead_of_fetch(
     error: BreakglassError,
     command: str,
 ) -> BreakglassError:
-    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball,
-    and these have the image whole.
+    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball
+    that can be used, and these have the image whole.
     """
-    shelves = (facts.shelf, *facts.sources)
-    if facts.is_named or any(designated(shelf, tag) is not None for shelf in shelves):
+    is_bad = isinstance(error, Integrity)
+    good = [each for each in facts.shelf.tarballs if each.file not in facts.bad]
+    own = replace(facts.shelf, tarballs=tuple(good))
+    # What the sources offer was tried, and is bad.
+    shelves = (own,) if is_bad else (own, *facts.sources)
+    if facts.is_named or any(offers(environment.config.image, each, tag) for each in shelves):
         return error
     names = nodes_with_image(environment, facts.node, tag)
     if not names:
         return error
-    option = f" --tag {tag}" if tag else ""
+    # Before it is read, a bad tarball looks like a good one: import would want to have it fetched.
+    insist = " --anyway" if is_bad and command == "import" else ""
     return error.replaced(
         next_step=then(
-            f"breakglass {command} {names[0]}{option}",
+            with_tag(f"breakglass {command} {names[0]}", tag) + insist,
             advice=(
                 f"nothing has to be fetched: containerd on {', '.join(names)} has the image whole"
             ),
@@ -156,14 +165,18 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
     )
 
 
-def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
-    having = (shelf.host.name for shelf in shelves if _offers(shelf, tag))
-    return next(having, "")
-
-
-def _offers(shelf: Shelf, tag: str | None) -> bool:
-    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed."""
+def offers(image: Image, shelf: Shelf, tag: str | None) -> bool:
+    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed, and
+    whose names are those of the configuration.
+    """
     tarball = designated(shelf, tag)
-    if tarball is not None and tarball.trusted:
-        return True
-    return tag is None and bool(shelf.verified)
+    others = shelf.verified if tag is None else ()
+    return any(
+        each.trusted and fault_of_names(image, shelf, each) is None
+        for each in (*((tarball,) if tarball else ()), *others)
+    )
+
+
+def _first_with(image: Image, shelves: Sequence[Shelf], tag: str | None) -> str:
+    having = (shelf.host.name for shelf in shelves if offers(image, shelf, tag))
+    return next(having, "")

@@ -13,7 +13,12 @@ from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_adopted import adopting_steps
 from breakglass.commands.import_facts import Facts, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, untag
-from breakglass.commands.import_refusals import check_image, check_room, moved_names, source_notes
+from breakglass.commands.import_refusals import (
+    check_image,
+    check_room,
+    source_notes,
+    warnings_of_adoption,
+)
 from breakglass.commands.import_steps import (
     Undo,
     await_marks,
@@ -104,7 +109,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         undo=undo,
         settled=len(first) + len(importing),
         notes=(facts.how, *source_notes(facts), *answering.notes),
-        warnings=(*doubts, *moved_names(facts), *answering.warnings),
+        warnings=(*doubts, *warnings_of_adoption(facts), *answering.warnings),
     )
 
 

@@ -38,26 +38,34 @@ def source_notes(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def moved_names(facts: Facts) -> tuple[str, ...]:
-    """A warning for each name that means another image than the one that is taken."""
+def warnings_of_adoption(facts: Facts) -> tuple[str, ...]:
+    """A warning where another host has a tarball, and for each name that means another image than
+    the one that is taken.
+    """
     if facts.adopted is None:
         return ()
+    elsewhere = facts.adoption.elsewhere if facts.adoption else ""
+    ignored = (
+        f"{elsewhere} has a tarball: the image that containerd on {facts.node} has is taken "
+        f"because of --anyway",
+    )
     others = [
         name
         for name in facts.names
         if facts.containerd.image_ids.get(name, facts.image_id) != facts.image_id
     ]
-    return tuple(
+    moved = (
         f"{name} means another image on {facts.node} now, and will mean that of "
         f"{facts.adopted.name}"
         for name in others
     )
+    return (*(ignored if elsewhere else ()), *moved)
 
 
 def _check_adopted(facts: Facts, image: Content, tag: str | None) -> None:
     node, fetch = facts.node, _fetch(facts, tag)
     elsewhere = facts.adoption.elsewhere if facts.adoption else ""
-    if elsewhere:
+    if elsewhere and not facts.anyway:
         raise Refused(
             f"{_lacks_tarball(facts, tag)}, and {elsewhere} has one: the image that containerd on "
             f"{node} has is taken only where there is no tarball",

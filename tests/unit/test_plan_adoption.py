@@ -200,6 +200,16 @@ def test_anyway_the_image_is_taken_though_another_host_has_a_tarball_with_a_warn
     )
 
 
+def test_where_only_the_link_is_missing_the_newest_tarball_is_named() -> None:
+    held = shelf(NODE, [tarball(TAG, 2), tarball("older", 1)])
+    error = refusal(facts(adoption=None, names=(), shelf=held), tag=None)
+    assert error.message == (
+        f"k8s-node1 has infra-ci-{TAG}.tar.gz, but /var/breakglass/infra-ci-latest.tar.gz is "
+        "missing"
+    )
+    assert error.next_step.commands == (f"breakglass import k8s-node1 --tag {TAG}",)
+
+
 GOOD = tarball(TAG)
 UNTRUSTED = replace(tarball("new", 2), trusted=False)
 FOREIGN = replace(

@@ -4,7 +4,7 @@ from breakglass.commands import room
 from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.signed import distrust
-from breakglass.errors import BreakglassError, Integrity, Refused, then
+from breakglass.errors import BreakglassError, Integrity, Refused, then, with_tag
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import Content
 from breakglass.observe.machine import Machine
@@ -145,12 +145,18 @@ def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
             f"it is",
             next_step=then(_fetch(facts, tag)),
         )
+    if tag is None and shelf.verified:
+        newest = shelf.verified[0]
+        return Refused(
+            f"{node} has {newest.file}, but {shelf.path_of_latest} {shelf.latest_fault}",
+            next_step=then(with_tag(f"breakglass import {node}", newest.tag)),
+        )
     parts = (_lacks_tarball(facts, tag), *_not_whole(facts.adoption))
     next_step = then(_fetch(facts, tag))
     if others := _other_tags(facts):
         next_step = then(
             _fetch(facts, tag),
-            f"breakglass import {facts.node} --tag {others[0]}",
+            with_tag(f"breakglass import {facts.node}", others[0]),
             advice=(
                 f"containerd on {facts.node} has the image under other tags: "
                 f"{', '.join(others[:5])}. Fetch a tarball; if there is none, take one of these"
@@ -188,4 +194,4 @@ def _other_tags(facts: Facts) -> list[str]:
 
 
 def _fetch(facts: Facts, tag: str | None) -> str:
-    return f"breakglass fetch {facts.node}" + (f" --tag {tag}" if tag else "")
+    return with_tag(f"breakglass fetch {facts.node}", tag)

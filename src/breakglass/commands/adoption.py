@@ -10,12 +10,14 @@ from breakglass.commands.environment import Environment
 from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
 from breakglass.commands.fetch_facts import Facts as FetchFacts
 from breakglass.commands.fetch_options import designated
+from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.node_machine import read_node
-from breakglass.commands.node_sources import other_nodes
+from breakglass.commands.node_sources import check_other, other_nodes
 from breakglass.commands.record_names import fault_of_names
 from breakglass.config import Image
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError, Failed, Integrity, Refused, then, with_tag
+from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
 from breakglass.observe.machine import Machine
@@ -95,17 +97,36 @@ def is_whole(environment: Environment, machine: Machine, tag: str | None) -> boo
 def nodes_with_image(
     environment: Environment, node: Host | None, tag: str | None
 ) -> tuple[str, ...]:
-    """This node and the others whose containerd has the image whole, by the sizes of its blobs."""
-    hosts = (*((node,) if node else ()), *(host for host, _ in other_nodes(environment, node)))
+    """This node and the others that fit, whose containerd has the image whole by the sizes of its
+    blobs.
+    """
+    needs = needs_of(environment.config.nodes)
+    places, cluster = other_nodes(environment, node)
+    unsuited = {each.name for each in cluster if unfit(needs, node=each)}
+    others = (host for host, _ in places if host.name not in unsuited)
+    hosts = (*((node,) if node else ()), *others)
     environment.note(f"asking containerd on {', '.join(host.name for host in hosts)}")
     answers = together(
-        [partial(has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
+        [partial(_is_right_and_has_image, environment, host, cluster, tag) for host in hosts],
+        seconds=NODES_SECONDS,
     )
     return tuple(host.name for host, has_it in zip(hosts, answers, strict=True) if has_it)
 
 
+def _is_right_and_has_image(
+    environment: Environment, host: Host, cluster: tuple[Node, ...], tag: str | None
+) -> bool:
+    try:
+        check_other(environment, host, cluster)
+    except BreakglassError:
+        return False
+    return has_image(environment, host, tag)
+
+
 def has_image(environment: Environment, host: Host, tag: str | None) -> bool:
-    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises."""
+    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises. The host
+    was compared with the node before.
+    """
     try:
         return read_adoption(environment, read_node(environment, host), tag).image is not None
     except BreakglassError:

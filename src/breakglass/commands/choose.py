@@ -25,6 +25,9 @@ ADOPTING = ("import", "recover")
 SECONDS = 30.0
 """A node that hangs is not chosen, and does not delay the choice any longer."""
 
+WHOLE_SECONDS = 60.0
+"""Long enough to read an image of some GB."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -214,7 +217,13 @@ def _with_whole_images(
         else lambda: False
         for each in candidates
     ]
-    answers = together(questions)
+    answers = together(questions, seconds=WHOLE_SECONDS)
+    for each, answer in zip(candidates, answers, strict=True):
+        if answer is None:
+            environment.warn(
+                f"{each.node.name} did not read all blobs of the image within {WHOLE_SECONDS:g} s, "
+                f"so it is not chosen; if its disk is slow, name it"
+            )
     return tuple(
         replace(each, is_whole=bool(answer))
         for each, answer in zip(candidates, answers, strict=True)

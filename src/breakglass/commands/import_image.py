@@ -35,7 +35,7 @@ from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
 from breakglass.commands.verdict_names import NameVerdict
 from breakglass.config import Nodes
-from breakglass.errors import then
+from breakglass.errors import then, with_tag
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
@@ -144,7 +144,10 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         for name in (source, *companions)
         if name in wanting
     ]
-    repair = then(f"breakglass fetch {node}", advice="fetch replaces the copy that is there")
+    repair = then(
+        with_tag(f"breakglass fetch {node}", tarball.tag),
+        advice="fetch replaces the copy that is there",
+    )
     verifying = verify(facts.shelf, tarball, repair=repair)
     targets = facts.containerd.targets
     kept = (kept_name(name) for name in wanting if name in targets)

@@ -75,7 +75,9 @@ def test_import_takes_the_image_that_the_node_has_as_the_dry_run_says(pulled: Wo
 def test_a_tag_that_is_asked_for_is_taken_under_every_name_of_that_tag(pulled: World) -> None:
     ended = pulled.run("import", NODE, "--tag", TAG)
     assert ended.status == 0, ended.stderr
-    assert "no tarball was found" in ended.stdout
+    assert "no host that answered has a tarball" in ended.stdout
+    assert f"{VM}: " in ended.stderr
+    assert f"{NAS}: " in ended.stderr
     forgejo = pulled.environment.registries["forgejo"].authority
     assert f"  {forgejo}/viktor/infra-ci:{TAG}: IfNotPresent, Always" in ended.stdout
     assert len([name for name in pulled.names(NODE) if name.endswith(f":{TAG}")]) == 2

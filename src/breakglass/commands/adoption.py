@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands.environment import Environment
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
 from breakglass.commands.fetch_facts import Facts as FetchFacts
 from breakglass.commands.fetch_options import designated
@@ -75,6 +75,9 @@ def tarball_elsewhere(environment: Environment, node: Host, tag: str | None) -> 
     sources = environment.sources
     environment.note(f"looking at {', '.join(host.name for host, _ in sources)}")
     answers = together([partial(environment.source, *source) for source in sources])
+    for answer in answers:
+        if isinstance(answer, Unread):  # it may have one
+            environment.warn(str(answer))
     shelves = [answer for answer in answers if isinstance(answer, Shelf)]
     image = environment.config.image
     return _first_with(image, shelves, tag) or _first_with(

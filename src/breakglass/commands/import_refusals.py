@@ -33,8 +33,8 @@ def source_notes(facts: Facts) -> tuple[str, ...]:
     if image is None:
         return ()
     return (
-        f"no tarball was found: {image.name} is taken as containerd on {facts.node} has it "
-        f"({image.blobs} blobs, {image.size_bytes / 1e6:.0f} MB)",
+        f"no host that answered has a tarball: {image.name} is taken as containerd on {facts.node} "
+        f"has it ({image.blobs} blobs, {image.size_bytes / 1e6:.0f} MB)",
     )
 
 

@@ -60,6 +60,11 @@ def then(*commands: Command, advice: str = "") -> Next:
     return Next(commands, advice)
 
 
+def with_tag(command: str, tag: str | None) -> str:
+    """The command for this tag. None: for what `latest` means."""
+    return f"{command} --tag {tag}" if tag else command
+
+
 def look_first(*commands: str, advice: str = "see the cause, then try again") -> Next:
     """Commands that show the cause, and the same command again."""
     return then(*commands, AGAIN, advice=advice)

@@ -75,7 +75,9 @@ def test_import_takes_the_image_that_the_node_has_as_the_dry_run_says(pulled: Wo
 def test_a_tag_that_is_asked_for_is_taken_under_every_name_of_that_tag(pulled: World) -> None:
     ended = pulled.run("import", NODE, "--tag", TAG)
     assert ended.status == 0, ended.stderr
-    assert "no tarball was found" in ended.stdout
+    assert "no host that answered has a tarball" in ended.stdout
+    assert f"{VM}: " in ended.stderr
+    assert f"{NAS}: " in ended.stderr
     forgejo = pulled.environment.registries["forgejo"].authority
     assert f"  {forgejo}/viktor/infra-ci:{TAG}: IfNotPresent, Always" in ended.stdout
     assert len([name for name in pulled.names(NODE) if name.endswith(f":{TAG}")]) == 2
@@ -107,6 +109,31 @@ def test_where_a_tarball_is_to_be_had_the_image_is_not_taken(world: World, place
     assert world.names(NODE) == before
     assert world.run("fetch", NODE).status == 0
     assert world.done("import", NODE)["result"]["adopted"] is False
+
+
+def test_where_the_only_tarball_is_bad_fetch_and_recover_lead_to_the_image_of_a_node(
+    world: World,
+) -> None:
+    world.publish()
+    world.environment.pull(NODE, TAG)
+    for name in (*REGISTRIES, NAS):
+        world.environment.stop(name)
+    flip_a_bit(world.environment.vm_directory / f"infra-ci-{TAG}.tar.gz")
+    command = ("import", NODE, "--tag", TAG, "--anyway")
+    for typed in (("fetch", NODE), ("fetch", OTHER), ("recover", NODE, "--yes")):
+        is_reported(world.run(*typed, "--tag", TAG), 6, f"breakglass {' '.join(command)}")
+    is_reported(world.run("import", NODE, "--tag", TAG), 3, f"{VM} has one")
+    ended = world.run(*command)
+    assert ended.status == 0, ended.stderr
+    assert f"{VM} has a tarball: the image that containerd on {NODE} has is" in ended.stderr
+
+
+def test_import_goes_on_anyway_with_a_node_that_does_not_fit_and_warns(pulled: World) -> None:
+    pulled.environment.api.patch_node(NODE, {"spec": {"unschedulable": True}})
+    is_reported(pulled.run("import", NODE), 3, f"breakglass import {NODE} --anyway")
+    ended = pulled.run("import", NODE, "--anyway")
+    assert ended.status == 0, ended.stderr
+    assert f"{NODE} does not fit, so pods may not start: cordoned" in ended.stderr
 
 
 def test_a_damaged_layer_is_found_before_anything_is_changed(pulled: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from breakglass.commands import import_facts, import_image
-from breakglass.commands.adoption import Adoption, tagged_names
+from breakglass.commands.adoption import Adoption, offers, tagged_names
 from breakglass.commands.answering_facts import Answers
 from breakglass.commands.import_names import keep_name, kept_name
 from breakglass.commands.verdict import Cluster, verdict
@@ -16,10 +16,12 @@ from breakglass.observe.answering import Answering, Responder, Taken
 from breakglass.observe.containerd import Containerd
 from breakglass.observe.containerd_config import Unpacking
 from breakglass.observe.content import Content
+from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan
 from tests.facts import (
     IDENTITY,
     IMAGE,
+    NAS,
     NODE,
     NODES,
     REPOSITORY,
@@ -187,6 +189,56 @@ def test_what_is_not_taken_is_named_with_the_reason(
     error = refusal(known)
     assert all(word in error.message for word in words), error.message
     assert all(word in str(error.next_step) for word in next_words), error.next_step
+
+
+def test_anyway_the_image_is_taken_though_another_host_has_a_tarball_with_a_warning() -> None:
+    known = facts(WHOLE, elsewhere="synology", anyway=True)
+    assert planned(known).steps == planned(facts(WHOLE)).steps
+    assert planned(known).warnings == (
+        "synology has a tarball: the image that containerd on k8s-node1 has is taken because of "
+        "--anyway",
+    )
+
+
+def test_where_only_the_link_is_missing_the_newest_tarball_is_named() -> None:
+    held = shelf(NODE, [tarball(TAG, 2), tarball("older", 1)])
+    error = refusal(facts(adoption=None, names=(), shelf=held), tag=None)
+    assert error.message == (
+        f"k8s-node1 has infra-ci-{TAG}.tar.gz, but /var/breakglass/infra-ci-latest.tar.gz is "
+        "missing"
+    )
+    assert error.next_step.commands == (f"breakglass import k8s-node1 --tag {TAG}",)
+
+
+GOOD = tarball(TAG)
+UNTRUSTED = replace(tarball("new", 2), trusted=False)
+FOREIGN = replace(
+    GOOD, record=replace(GOOD.record, references=("a.example/b:c",)) if GOOD.record else None
+)
+
+
+@pytest.mark.parametrize(
+    ("held", "latest", "tag", "offered"),
+    [
+        ([GOOD], TAG, None, True),
+        ([GOOD], TAG, TAG, True),
+        ([GOOD], TAG, "other", False),
+        ([], None, None, False),
+        # No allowed signer has signed it.
+        ([UNTRUSTED], "new", None, False),
+        ([UNTRUSTED], "new", "new", False),
+        # Its record has names that the configuration does not give.
+        ([FOREIGN], TAG, None, False),
+        ([FOREIGN], TAG, TAG, False),
+        # Without a tag the older tarball that is good is taken.
+        ([UNTRUSTED, GOOD], "new", None, True),
+        ([UNTRUSTED, GOOD], "new", "new", False),
+    ],
+)
+def test_only_a_tarball_that_fetch_would_take_counts_as_offered(
+    held: list[Tarball], latest: str | None, tag: str | None, offered: bool
+) -> None:
+    assert offers(IMAGE, shelf(NAS, held, latest=latest), tag) is offered
 
 
 def test_a_tarball_that_is_there_comes_before_the_image() -> None:

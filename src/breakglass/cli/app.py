@@ -212,6 +212,13 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Also where another host has a tarball, or the node does not fit, or is another.",
+        ),
+    ] = False,
     dry_run: DryRun = False,
 ) -> int:
     """Load the tarball into the node's containerd under every name that pods use.
@@ -220,7 +227,14 @@ def import_(
     """
     from breakglass.cli.import_image import run_import
 
-    return run_import(context.obj, node=node, tag=tag, answer_pulls=answer_pulls, dry_run=dry_run)
+    return run_import(
+        context.obj,
+        node=node,
+        tag=tag,
+        answer_pulls=answer_pulls,
+        anyway=anyway,
+        dry_run=dry_run,
+    )
 
 
 @runbook()

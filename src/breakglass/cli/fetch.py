@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from breakglass.cli.names import checked_tag, chosen
+from breakglass.cli.names import checked_tag, chosen, keeping
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
@@ -13,7 +13,7 @@ from breakglass.commands.fetch_copy import is_transfer, resumes
 from breakglass.commands.fetch_options import Failures, Key, Option
 from breakglass.commands.target import Target
 from breakglass.config import check_source
-from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, Unreachable, then, worst
+from breakglass.errors import RUN_AGAIN, BreakglassError, Failed, Unreachable, then, with_tag, worst
 from breakglass.plan import Step
 
 
@@ -21,18 +21,18 @@ def run_fetch(
     options: Options, *, node: str | None, tag: str, source: str | None, via: str, dry_run: bool
 ) -> int:
     """Bring the tarball to the node."""
-    return run_command(
-        "fetch",
-        lambda session: _work(session, node=node, tag=tag, source=source, via=via),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> fetch.FetchResult:
+        wanted = checked_tag(tag)
+        with keeping(wanted):
+            return _work(session, node=node, wanted=wanted, source=source, via=via)
+
+    return run_command("fetch", work, options, dry_run=dry_run)
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str, source: str | None, via: str
+    session: Session, *, node: str | None, wanted: str | None, source: str | None, via: str
 ) -> fetch.FetchResult:
-    wanted = checked_tag(tag)
     if source is not None:
         check_source(source)
     choice = chosen(session, node, command="fetch")
@@ -45,15 +45,24 @@ def _work(
         known=choice.sources,
         machine=choice.machine,
     )
-    try:
+    with naming_whole_images(session, known, tag=wanted):
         after, option = fetch_to(session, target, tag=wanted, source=source, via=via, known=known)
+    if not session.outcome.dry_run:
+        session.say_next(then(with_tag(f"breakglass import {after.node}", wanted)))
+    return fetch.result(after, option, tag=wanted)
+
+
+@contextmanager
+def naming_whole_images(
+    session: Session, facts: fetch_facts.Facts, *, tag: str | None
+) -> Iterator[None]:
+    """Where a fetch fails, the error names the nodes where nothing has to be fetched."""
+    try:
+        yield
     except BreakglassError as error:
         raise instead_of_fetch(
-            session.environment, known, tag=wanted, error=error, command="import"
+            session.environment, facts, tag=tag, error=error, command="import"
         ) from error.__cause__
-    if not session.outcome.dry_run:
-        session.say_next(then(f"breakglass import {after.node}"))
-    return fetch.result(after, option, tag=wanted)
 
 
 def fetch_to(

@@ -1,6 +1,6 @@
 """`breakglass import`: the tarball on the node into its containerd."""
 
-from breakglass.cli.names import checked_tag, chosen
+from breakglass.cli.names import checked_tag, chosen, keeping
 from breakglass.cli.run import Options, run_command
 from breakglass.cli.session import Session
 from breakglass.commands import import_image, import_mark, verdict
@@ -10,21 +10,28 @@ from breakglass.observe.machine import Machine
 
 
 def run_import(
-    options: Options, *, node: str | None, tag: str, answer_pulls: bool | None, dry_run: bool
+    options: Options,
+    *,
+    node: str | None,
+    tag: str,
+    answer_pulls: bool | None,
+    anyway: bool,
+    dry_run: bool,
 ) -> int:
     """Bring the image into the node's containerd."""
-    return run_command(
-        "import",
-        lambda session: _work(session, node=node, tag=tag, answer_pulls=answer_pulls),
-        options,
-        dry_run=dry_run,
-    )
+
+    def work(session: Session) -> import_image.ImportResult:
+        session.go_on_anyway(anyway)
+        wanted = checked_tag(tag)
+        with keeping(wanted):
+            return _work(session, node=node, wanted=wanted, answer_pulls=answer_pulls)
+
+    return run_command("import", work, options, dry_run=dry_run)
 
 
 def _work(
-    session: Session, *, node: str | None, tag: str, answer_pulls: bool | None
+    session: Session, *, node: str | None, wanted: str | None, answer_pulls: bool | None
 ) -> import_image.ImportResult:
-    wanted = checked_tag(tag)
     choice = chosen(session, node, command="import", tag=wanted)
     target = choice.target
     result = import_into(

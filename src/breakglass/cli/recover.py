@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from breakglass.cli.arguments import before_dashes, typed_again
 from breakglass.cli.checklist import Checklist, StageResult
-from breakglass.cli.fetch import fetch_to
-from breakglass.cli.names import checked_tag
+from breakglass.cli.fetch import fetch_to, naming_whole_images
+from breakglass.cli.names import checked_tag, keeping
 from breakglass.cli.outcome import StepOutcome
 from breakglass.cli.recover_command import import_and_pin, run_and_restore
 from breakglass.cli.recover_planning import plan_stages
@@ -17,6 +18,7 @@ from breakglass.cli.session import Session
 from breakglass.commands import fetch, import_image, pin, recover
 from breakglass.config import check_node_name
 from breakglass.errors import BreakglassError, Usage, joined, then
+from breakglass.quoting import join
 
 STAGES, WITH_COMMAND = ("check", "node", "fetch", "import", "pin"), ("command", "restore")
 
@@ -47,7 +49,11 @@ def run_recover(
 
     def work(session: Session) -> RecoverResult:
         session.go_on_anyway(anyway)
-        return _work(session, node=node, tag=checked_tag(tag), command=command, yes=yes)
+        wanted = checked_tag(tag)
+        ours = join(["breakglass", *before_dashes(session.typed)])
+        behind = typed_again(session.typed).removeprefix(ours)
+        with keeping(wanted, behind=(" --yes" if yes else "") + behind):
+            return _work(session, node=node, tag=wanted, command=command, yes=yes)
 
     return run_command(
         "recover",
@@ -110,7 +116,8 @@ def _do(
     """The stages that change something."""
     with checklist.doing("fetch"):
         if facts.option is not None:
-            fetch_to(session, facts.target, tag=tag, known=facts.fetching)
+            with naming_whole_images(session, facts.fetching, tag=tag):
+                fetch_to(session, facts.target, tag=tag, known=facts.fetching)
     if command:
         run_and_restore(session, checklist, facts, tag=tag, command=command)
     else:

@@ -1,18 +1,21 @@
 """An image that a node's containerd still has whole: import uses it if no host has a tarball."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands.environment import Environment
+from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.fetch_facts import NODES_SECONDS, read_other_nodes
 from breakglass.commands.fetch_facts import Facts as FetchFacts
 from breakglass.commands.fetch_options import designated
+from breakglass.commands.fitness import needs_of, unfit
 from breakglass.commands.node_machine import read_node
-from breakglass.commands.node_sources import other_nodes
+from breakglass.commands.node_sources import check_other, other_nodes
+from breakglass.commands.record_names import fault_of_names
 from breakglass.config import Image
 from breakglass.deadline import together
-from breakglass.errors import BreakglassError, Failed, Refused, then
+from breakglass.errors import BreakglassError, Failed, Integrity, Refused, then, with_tag
+from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import VERIFY_QUIET_SECONDS, Content, read_content, verify_line
 from breakglass.observe.machine import Machine
@@ -70,8 +73,14 @@ def tarball_elsewhere(environment: Environment, node: Host, tag: str | None) -> 
     sources = environment.sources
     environment.note(f"looking at {', '.join(host.name for host, _ in sources)}")
     answers = together([partial(environment.source, *source) for source in sources])
+    for answer in answers:
+        if isinstance(answer, Unread):  # it may have one
+            environment.warn(str(answer))
     shelves = [answer for answer in answers if isinstance(answer, Shelf)]
-    return _first_with(shelves, tag) or _first_with(read_other_nodes(environment, node), tag)
+    image = environment.config.image
+    return _first_with(image, shelves, tag) or _first_with(
+        image, read_other_nodes(environment, node), tag
+    )
 
 
 def is_whole(environment: Environment, machine: Machine, tag: str | None) -> bool:
@@ -89,17 +98,36 @@ def is_whole(environment: Environment, machine: Machine, tag: str | None) -> boo
 def nodes_with_image(
     environment: Environment, node: Host | None, tag: str | None
 ) -> tuple[str, ...]:
-    """This node and the others whose containerd has the image whole, by the sizes of its blobs."""
-    hosts = (*((node,) if node else ()), *(host for host, _ in other_nodes(environment, node)))
+    """This node and the others that fit, whose containerd has the image whole by the sizes of its
+    blobs.
+    """
+    needs = needs_of(environment.config.nodes)
+    places, cluster = other_nodes(environment, node)
+    unsuited = {each.name for each in cluster if unfit(needs, node=each)}
+    others = (host for host, _ in places if host.name not in unsuited)
+    hosts = (*((node,) if node else ()), *others)
     environment.note(f"asking containerd on {', '.join(host.name for host in hosts)}")
     answers = together(
-        [partial(has_image, environment, host, tag) for host in hosts], seconds=NODES_SECONDS
+        [partial(_is_right_and_has_image, environment, host, cluster, tag) for host in hosts],
+        seconds=NODES_SECONDS,
     )
     return tuple(host.name for host, has_it in zip(hosts, answers, strict=True) if has_it)
 
 
+def _is_right_and_has_image(
+    environment: Environment, host: Host, cluster: tuple[Node, ...], tag: str | None
+) -> bool:
+    try:
+        check_other(environment, host, cluster)
+    except BreakglassError:
+        return False
+    return has_image(environment, host, tag)
+
+
 def has_image(environment: Environment, host: Host, tag: str | None) -> bool:
-    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises."""
+    """Whether its containerd has the image whole, by the sizes of its blobs. Never raises. The host
+    was compared with the node before.
+    """
     try:
         return read_adoption(environment, read_node(environment, host), tag).image is not None
     except BreakglassError:
@@ -114,19 +142,24 @@ def instead_of_fetch(
     error: BreakglassError,
     command: str,
 ) -> BreakglassError:
-    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball,
-    and these have the image whole.
+    """The error of a fetch, with the nodes where nothing has to be fetched: nobody has a tarball
+    that can be used, and these have the image whole.
     """
-    shelves = (facts.shelf, *facts.sources)
-    if facts.is_named or any(designated(shelf, tag) is not None for shelf in shelves):
+    is_bad = isinstance(error, Integrity)
+    good = [each for each in facts.shelf.tarballs if each.file not in facts.bad]
+    own = replace(facts.shelf, tarballs=tuple(good))
+    # What the sources offer was tried, and is bad.
+    shelves = (own,) if is_bad else (own, *facts.sources)
+    if facts.is_named or any(offers(environment.config.image, each, tag) for each in shelves):
         return error
     names = nodes_with_image(environment, facts.node, tag)
     if not names:
         return error
-    option = f" --tag {tag}" if tag else ""
+    # Before it is read, a bad tarball looks like a good one: import would want to have it fetched.
+    insist = " --anyway" if is_bad and command == "import" else ""
     return error.replaced(
         next_step=then(
-            f"breakglass {command} {names[0]}{option}",
+            with_tag(f"breakglass {command} {names[0]}", tag) + insist,
             advice=(
                 f"nothing has to be fetched: containerd on {', '.join(names)} has the image whole"
             ),
@@ -154,14 +187,18 @@ def check_blobs(node: Host, ctr: Ctr, image: Content, platform: str) -> Run:
     )
 
 
-def _first_with(shelves: Sequence[Shelf], tag: str | None) -> str:
-    having = (shelf.host.name for shelf in shelves if _offers(shelf, tag))
-    return next(having, "")
-
-
-def _offers(shelf: Shelf, tag: str | None) -> bool:
-    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed."""
+def offers(image: Image, shelf: Shelf, tag: str | None) -> bool:
+    """Whether `fetch` would take a tarball from there: one that an allowed signer has signed, and
+    whose names are those of the configuration.
+    """
     tarball = designated(shelf, tag)
-    if tarball is not None and tarball.trusted:
-        return True
-    return tag is None and bool(shelf.verified)
+    others = shelf.verified if tag is None else ()
+    return any(
+        each.trusted and fault_of_names(image, shelf, each) is None
+        for each in (*((tarball,) if tarball else ()), *others)
+    )
+
+
+def _first_with(image: Image, shelves: Sequence[Shelf], tag: str | None) -> str:
+    having = (shelf.host.name for shelf in shelves if offers(image, shelf, tag))
+    return next(having, "")

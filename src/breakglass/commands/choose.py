@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands.adoption import is_whole
+from breakglass.commands.adoption import is_whole, offers
 from breakglass.commands.environment import Environment, Unread
-from breakglass.commands.fetch_options import designated
-from breakglass.commands.fitness import needs_of, refusal, unfit
+from breakglass.commands.fitness import needs_of, refusal, unfit, warning
 from breakglass.commands.image_names import missing_names
 from breakglass.commands.node_choice import Candidate, choose
 from breakglass.commands.node_machine import read_node
@@ -25,6 +24,9 @@ ADOPTING = ("import", "recover")
 """Commands that take the image as a node has it, where nobody has a tarball."""
 SECONDS = 30.0
 """A node that hangs is not chosen, and does not delay the choice any longer."""
+
+WHOLE_SECONDS = 60.0
+"""Long enough to read an image of some GB."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def named(
     # The plan of a pin judges by itself: that another pin is in force comes first.
     if command != "pin":
         check(environment, target.host, target.nodes)
-        if not environment.anyway:
+        # In recover the plan of the pin warns.
+        if command != "recover" or not environment.anyway:
             machine = _check_fits(environment, target, command)
     return Chosen(target, f"{node} was named", machine=machine)
 
@@ -74,8 +77,10 @@ def _check_fits(environment: Environment, target: Target, command: str) -> Machi
     if not reasons and command != "drill":
         machine = read_node(environment, target.host)
         reasons = unfit(needs, node=known, machine=machine)
-    if reasons:
+    if reasons and not environment.anyway:
         raise refusal(name, reasons, command=command, nodes=nodes)
+    if reasons:
+        environment.warn(warning(name, reasons))
     return machine
 
 
@@ -201,7 +206,9 @@ def _with_whole_images(
     has_tarball = any(
         each.tarball and (tag is None or each.tarball.tag == tag) for each in candidates
     )
-    if command not in ADOPTING or has_tarball or any(designated(each, tag) for each in shelves):
+    image = environment.config.image
+    is_offered = has_tarball or any(offers(image, each, tag) for each in shelves)
+    if command not in ADOPTING or is_offered:
         return candidates
     environment.note("no tarball was found: looking for a node that has the image whole")
     questions = [
@@ -210,7 +217,13 @@ def _with_whole_images(
         else lambda: False
         for each in candidates
     ]
-    answers = together(questions)
+    answers = together(questions, seconds=WHOLE_SECONDS)
+    for each, answer in zip(candidates, answers, strict=True):
+        if answer is None:
+            environment.warn(
+                f"{each.node.name} did not read all blobs of the image within {WHOLE_SECONDS:g} s, "
+                f"so it is not chosen; if its disk is slow, name it"
+            )
     return tuple(
         replace(each, is_whole=bool(answer))
         for each, answer in zip(candidates, answers, strict=True)

@@ -6,12 +6,13 @@ from functools import partial
 
 from breakglass.commands.environment import Environment, Unread
 from breakglass.commands.node_machine import read_node
-from breakglass.commands.node_sources import Place, named_source, other_nodes
+from breakglass.commands.node_sources import Place, check_other, named_source, other_nodes
 from breakglass.commands.record_names import fault_of_names
 from breakglass.commands.sources import FIRST_BYTE_SECONDS
 from breakglass.commands.target import Target
 from breakglass.deadline import together
 from breakglass.errors import BreakglassError
+from breakglass.observe.cluster import Node
 from breakglass.observe.containerd import read_disk_of_content
 from breakglass.observe.machine import Disk, Machine, read_hashes
 from breakglass.observe.shelf import Shelf
@@ -145,12 +146,13 @@ def with_nodes(environment: Environment, facts: Facts, *, via: str) -> Facts:
 
 def read_other_nodes(environment: Environment, node: Host) -> tuple[Shelf, ...]:
     """The directories of the other nodes that have a verified tarball."""
-    places = other_nodes(environment, node)
+    places, cluster = other_nodes(environment, node)
     if not places:
         return ()
     environment.note(f"looking at the other nodes: {', '.join(host.name for host, _ in places)}")
     answers = together(
-        [partial(_on_a_node, environment, *place) for place in places], seconds=NODES_SECONDS
+        [partial(_on_a_node, environment, cluster, place) for place in places],
+        seconds=NODES_SECONDS,
     )
     return tuple(shelf for shelf in answers if shelf is not None and shelf.verified)
 
@@ -172,17 +174,16 @@ def read_sources(
     else:
         for host, _ in places:
             environment.note(f"looking at {host} ({host.ssh})")
-        answers = together(
-            [partial(environment.source, host, directory) for host, directory in places]
-        )
+        answers = together([partial(environment.source, *place) for place in places])
     shelves = tuple(answer for answer in answers if isinstance(answer, Shelf))
     unread = tuple(answer for answer in answers if isinstance(answer, Unread))
     return Sources(shelves, unread, _logins(environment, node, machine, shelves, via))
 
 
-def _on_a_node(environment: Environment, host: Host, directory: str) -> Shelf | None:
+def _on_a_node(environment: Environment, cluster: tuple[Node, ...], place: Place) -> Shelf | None:
     try:
-        answer = environment.source(host, directory)
+        check_other(environment, place[0], cluster)
+        answer = environment.source(*place)
     except BreakglassError:
         return None
     return answer if isinstance(answer, Shelf) else None

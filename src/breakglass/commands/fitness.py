@@ -25,7 +25,7 @@ CONDITION_TAINTS = {
 """
 
 END_THE_PIN = then("breakglass restore")
-HAVE_ANYWAY = ("pin", "recover")
+HAVE_ANYWAY = ("import", "pin", "recover")
 """Commands that go on with a node that does not fit, with --anyway."""
 
 

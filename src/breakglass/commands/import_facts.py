@@ -35,7 +35,9 @@ class Facts:
     disk: Disk | None = None
     """Of containerd's content; None: not known."""
     anyway: bool = False
-    """The operator goes on where the import would take too much room."""
+    """The operator goes on where the import would take too much room, or another host has a
+    tarball.
+    """
     adoption: Adoption | None = None
     """What containerd has already; None: the node has a tarball."""
 

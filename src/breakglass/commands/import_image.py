@@ -13,7 +13,12 @@ from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_adopted import adopting_steps
 from breakglass.commands.import_facts import Facts, observe, observe_again
 from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, untag
-from breakglass.commands.import_refusals import check_image, check_room, moved_names, source_notes
+from breakglass.commands.import_refusals import (
+    check_image,
+    check_room,
+    source_notes,
+    warnings_of_adoption,
+)
 from breakglass.commands.import_steps import (
     Undo,
     await_marks,
@@ -30,7 +35,7 @@ from breakglass.commands.tarball_steps import verify
 from breakglass.commands.target import Target
 from breakglass.commands.verdict_names import NameVerdict
 from breakglass.config import Nodes
-from breakglass.errors import then
+from breakglass.errors import then, with_tag
 from breakglass.observe.answering import Taken
 from breakglass.observe.containerd import Ctr, honours_pinned
 from breakglass.observe.machine import Machine
@@ -104,7 +109,7 @@ def plan(facts: Facts, *, nodes: Nodes, identity: Identity, tag: str | None) -> 
         undo=undo,
         settled=len(first) + len(importing),
         notes=(facts.how, *source_notes(facts), *answering.notes),
-        warnings=(*doubts, *moved_names(facts), *answering.warnings),
+        warnings=(*doubts, *warnings_of_adoption(facts), *answering.warnings),
     )
 
 
@@ -139,7 +144,10 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         for name in (source, *companions)
         if name in wanting
     ]
-    repair = then(f"breakglass fetch {node}", advice="fetch replaces the copy that is there")
+    repair = then(
+        with_tag(f"breakglass fetch {node}", tarball.tag),
+        advice="fetch replaces the copy that is there",
+    )
     verifying = verify(facts.shelf, tarball, repair=repair)
     targets = facts.containerd.targets
     kept = (kept_name(name) for name in wanting if name in targets)

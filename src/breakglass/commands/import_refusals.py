@@ -4,7 +4,7 @@ from breakglass.commands import room
 from breakglass.commands.adoption import Adoption
 from breakglass.commands.import_facts import Facts
 from breakglass.commands.signed import distrust
-from breakglass.errors import BreakglassError, Integrity, Refused, then
+from breakglass.errors import BreakglassError, Integrity, Refused, then, with_tag
 from breakglass.observe.containerd import Ctr
 from breakglass.observe.content import Content
 from breakglass.observe.machine import Machine
@@ -33,29 +33,37 @@ def source_notes(facts: Facts) -> tuple[str, ...]:
     if image is None:
         return ()
     return (
-        f"no tarball was found: {image.name} is taken as containerd on {facts.node} has it "
-        f"({image.blobs} blobs, {image.size_bytes / 1e6:.0f} MB)",
+        f"no host that answered has a tarball: {image.name} is taken as containerd on {facts.node} "
+        f"has it ({image.blobs} blobs, {image.size_bytes / 1e6:.0f} MB)",
     )
 
 
-def moved_names(facts: Facts) -> tuple[str, ...]:
-    """A warning for each name that means another image than the one that is taken."""
+def warnings_of_adoption(facts: Facts) -> tuple[str, ...]:
+    """A warning where another host has a tarball, and for each name that means another image than
+    the one that is taken.
+    """
     if facts.adopted is None:
         return ()
+    elsewhere = facts.adoption.elsewhere if facts.adoption else ""
+    ignored = (
+        f"{elsewhere} has a tarball: the image that containerd on {facts.node} has is taken "
+        f"because of --anyway",
+    )
     known = facts.containerd.image_ids
     others = {name: known[name] for name in facts.names if name in known}
-    return tuple(
+    moved = (
         f"on {facts.node}, {name} points to {f'image ID {old}' if old else 'a damaged image'}; "
         f"import points it to {facts.image_id}, the image of {facts.adopted.name}"
         for name, old in others.items()
         if old != facts.image_id
     )
+    return (*(ignored if elsewhere else ()), *moved)
 
 
 def _check_adopted(facts: Facts, image: Content, tag: str | None) -> None:
     node, fetch = facts.node, _fetch(facts, tag)
     elsewhere = facts.adoption.elsewhere if facts.adoption else ""
-    if elsewhere:
+    if elsewhere and not facts.anyway:
         raise Refused(
             f"{_lacks_tarball(facts, tag)}, and {elsewhere} has one: the image that containerd on "
             f"{node} has is taken only where there is no tarball",
@@ -135,12 +143,18 @@ def _no_tarball(facts: Facts, tag: str | None) -> BreakglassError:
             f"it is",
             next_step=then(_fetch(facts, tag)),
         )
+    if tag is None and shelf.verified:
+        newest = shelf.verified[0]
+        return Refused(
+            f"{node} has {newest.file}, but {shelf.path_of_latest} {shelf.latest_fault}",
+            next_step=then(with_tag(f"breakglass import {node}", newest.tag)),
+        )
     parts = (_lacks_tarball(facts, tag), *_not_whole(facts.adoption))
     next_step = then(_fetch(facts, tag))
     if others := _other_tags(facts):
         next_step = then(
             _fetch(facts, tag),
-            f"breakglass import {facts.node} --tag {others[0]}",
+            with_tag(f"breakglass import {facts.node}", others[0]),
             advice=(
                 f"containerd on {facts.node} has the image under other tags: "
                 f"{', '.join(others[:5])}. Fetch a tarball; if there is none, take one of these"
@@ -178,4 +192,4 @@ def _other_tags(facts: Facts) -> list[str]:
 
 
 def _fetch(facts: Facts, tag: str | None) -> str:
-    return f"breakglass fetch {facts.node}" + (f" --tag {tag}" if tag else "")
+    return with_tag(f"breakglass fetch {facts.node}", tag)

@@ -105,7 +105,6 @@ def check_needed(verdict: Verdict, *, again: str) -> None:
 
 
 def again_with(node: str | None) -> str:
-    """The command that does this once more."""
     return RECOVER if node is None else f"{RECOVER} {node}"
 
 
@@ -202,7 +201,8 @@ def plan(
     facts: Facts, *, config: Config, identity: Identity, tag: str | None, restores: bool
 ) -> tuple[Stage, ...]:
     """Raises what any part of it would be refused for, before any of it is done."""
-    fetching = Plan(f"nobody has a tarball, and {facts.node} has the image in its containerd")
+    taken = f"no host that answered has a tarball; {facts.node} has the image in its containerd"
+    fetching = Plan(taken, warnings=tuple(map(str, facts.fetching.unread)))
     if facts.option is not None:
         fetching = fetch.plan(
             facts.fetching,

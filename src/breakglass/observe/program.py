@@ -1,5 +1,6 @@
 """Asks breakglass-remote.pyz on a host, and reads the JSON that it prints."""
 
+from itertools import takewhile
 from typing import Any
 
 from breakglass.errors import BY_EXIT_CODE, BreakglassError, Failed, Unreachable, Usage, look_first
@@ -41,5 +42,8 @@ def _failure(host: Host, arguments: Argv, result: Result) -> BreakglassError:
         or result.lost
         or f"{PROGRAM} {arguments[0]} ended with {result.exit_status}"
     )
-    look = host.by_hand("ls", "-la", arguments[2] if len(arguments) > 2 else "/")
-    return kind(f"{host}: {sentence}", next_step=look_first(look), where=host.name)
+    ours = takewhile(lambda each: each != "--", arguments)
+    path = next((each for each in ours if each.startswith("/")), None)
+    # Without a path the program has asked containerd.
+    look = ("ls", "-la", path) if path else ("systemctl", "status", "containerd")
+    return kind(f"{host}: {sentence}", next_step=look_first(host.by_hand(*look)), where=host.name)

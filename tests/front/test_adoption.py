@@ -76,8 +76,8 @@ def test_a_tag_that_is_asked_for_is_taken_under_every_name_of_that_tag(pulled: W
     ended = pulled.run("import", NODE, "--tag", TAG)
     assert ended.status == 0, ended.stderr
     assert "no host that answered has a tarball" in ended.stdout
-    assert f"{VM}: " in ended.stderr
-    assert f"{NAS}: " in ended.stderr
+    assert f"{VM} was not reached on port" in ended.stderr
+    assert f"{NAS} was not reached on port" in ended.stderr
     forgejo = pulled.environment.registries["forgejo"].authority
     assert f"  {forgejo}/viktor/infra-ci:{TAG}: IfNotPresent, Always" in ended.stdout
     assert len([name for name in pulled.names(NODE) if name.endswith(f":{TAG}")]) == 2

@@ -77,7 +77,7 @@ def test_start_returns_and_the_responder_lives_on_without_the_session(node: Node
     assert {str(Path(f"/proc/{process}/fd/{number}").readlink()) for number in range(3)} == {
         "/dev/null"
     }
-    assert node.script.stat().st_mode & 0o777 == 0o644
+    assert node.script.stat().st_mode & 0o777 == 0o600
     assert node.script.read_bytes() == zipapp().read_bytes()
     assert sorted(path.name for path in node.directory.iterdir()) == [node.script.name]
     assert node.status() == reported

@@ -183,6 +183,9 @@ def test_an_older_kubelet_asks_for_no_secret_and_the_verdict_says_so(fresh: Envi
 def test_a_pull_that_was_cut_short_by_the_death_of_kubelet_counts_for_the_name_that_it_was_for(
     fresh: Environment,
 ) -> None:
+    """The verdict is careful here: kubelet 1.37.2 started the pod of that name all the same. That
+    its note of a pull alone makes it pull was read in its source.
+    """
     node = "k8s-node1"
     host, cluster = fresh.nodes[node], fresh.cluster
     outage(fresh, node)
@@ -203,4 +206,4 @@ def test_a_pull_that_was_cut_short_by_the_death_of_kubelet_counts_for_the_name_t
     verdict = run(fresh, "import", node, "--no-answer-pulls").result["verdicts"]
     assert {each["name"] for each in verdict if not each["if_not_present"]} == {PULLED}
     pods = pods_of(fresh, node, tuple(case for case in CASES if not case.has_secret))
-    assert started(pods) == {case for case in promised(verdict) if not case.has_secret}, pods
+    assert started(pods) >= {case for case in promised(verdict) if not case.has_secret}, pods

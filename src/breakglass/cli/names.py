@@ -28,6 +28,8 @@ def keeping(tag: str | None, *, behind: str = "") -> Iterator[None]:
         is_ours = isinstance(command, str) and command.startswith(TAKE_A_TAG)
         if not isinstance(command, str) or not is_ours or command.endswith(" --help"):
             return command
+        if " -- " in command:  # it was made of the line that was typed, COMMAND and tag included
+            return command
         tagged = command if " --tag " in command else with_tag(command, tag)
         return tagged + behind if command.startswith(TAKE_A_TAG[-1]) else tagged
 

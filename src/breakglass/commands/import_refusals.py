@@ -61,25 +61,25 @@ def warnings_of_adoption(facts: Facts) -> tuple[str, ...]:
 
 
 def _check_adopted(facts: Facts, image: Content, tag: str | None) -> None:
-    node, fetch = facts.node, _fetch(facts, tag)
+    why = _why_not_adopted(facts, image)
+    if why:
+        raise Refused(
+            f"{_lacks_tarball(facts, tag)}, and {why}", next_step=then(_fetch(facts, tag))
+        )
+
+
+def _why_not_adopted(facts: Facts, image: Content) -> str:
     elsewhere = facts.adoption.elsewhere if facts.adoption else ""
     if elsewhere and not facts.anyway:
-        raise Refused(
-            f"{_lacks_tarball(facts, tag)}, and {elsewhere} has one: the image that containerd on "
-            f"{node} has is taken only where there is no tarball",
-            next_step=then(fetch),
+        return (
+            f"{elsewhere} has one: the image that containerd on {facts.node} has is taken only "
+            f"where there is no tarball"
         )
     if image.name not in facts.containerd.unpacked:
-        raise Refused(
-            f"{_lacks_tarball(facts, tag)}, and containerd has not unpacked {image.name}",
-            next_step=then(fetch),
-        )
+        return f"containerd has not unpacked {image.name}"
     if image.name in facts.containerd.incomplete:
-        raise Refused(
-            f"{_lacks_tarball(facts, tag)}, and containerd does not list all layers of "
-            f"{image.name}",
-            next_step=then(fetch),
-        )
+        return f"containerd does not list all layers of {image.name}"
+    return ""
 
 
 def check_usable(file: str, record: Record, machine: Machine, *, name: str) -> None:

@@ -14,12 +14,11 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from breakglass.remote.archive.documents import strict
+from breakglass.remote.archive.documents import blob, strict
 from breakglass.remote.archive.images import Image
 from breakglass.remote.archive.layout import (
     STDOUT,
     Named,
-    blob,
     to_json,
     write_file,
     write_header,

@@ -54,3 +54,8 @@ def strings(value: Any, key: str, where: str) -> list[str]:
     if not is_strings(texts):
         raise Fault(INTEGRITY, f"{where} in the archive has no usable {key}")
     return list(texts)
+
+
+def blob(digest: str) -> str:
+    """The name of a blob's file."""
+    return "blobs/" + digest.replace(":", "/", 1)

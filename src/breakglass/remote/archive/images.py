@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from breakglass.remote.archive.documents import strict
+from breakglass.remote.archive.documents import blob, strict
 from breakglass.remote.archive.tar import Content
 from breakglass.remote.faults import INTEGRITY, Fault
 
@@ -63,7 +63,7 @@ def _is_zstd_layer(content: Content, path: str, position: int, count: int) -> bo
         if name.startswith("blobs/sha256/") and isinstance(layers, list) and len(layers) == count:
             layer = layers[position] if isinstance(layers[position], dict) else {}
             if (
-                "blobs/" + str(layer.get("digest")).replace(":", "/", 1) == path
+                blob(str(layer.get("digest"))) == path
                 and re.fullmatch("blobs/sha256/[0-9a-f]{64}", path)
                 and str(layer.get("mediaType")).endswith("zstd")
             ):

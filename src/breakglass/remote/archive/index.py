@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from breakglass.remote.archive.documents import field, strict
+from breakglass.remote.archive.documents import blob, field, strict
 from breakglass.remote.archive.images import Image, check_layers
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.tar import Content
@@ -54,14 +54,14 @@ def _read(
     content: Content, digest: str, images: dict[str, Image]
 ) -> tuple[dict[str, str], list[str]]:
     """(image ID -> file of a manifest, digests of an index's children that are in the archive)."""
-    path = _path(digest)
+    path = blob(digest)
     if path not in content.documents:
         return {}, []
     document = strict(content, path, dict)
     image_ids: dict[str, str] = {}
     listed = document["manifests"] if isinstance(document.get("manifests"), list) else []
     digests = dict.fromkeys(field(child, "digest", str, path) for child in listed)
-    children = [child for child in digests if _path(child) in content.documents]
+    children = [child for child in digests if blob(child) in content.documents]
     if isinstance(document.get("config"), dict) and "layers" in document:
         configuration = field(document["config"], "digest", str, path)
         image = next((image for image in images.values() if image.image_id == configuration), None)
@@ -69,12 +69,8 @@ def _read(
             layers = field(document, "layers", list, path)
             check_layers(
                 content,
-                [_path(field(layer, "digest", str, path)) for layer in layers],
+                [blob(field(layer, "digest", str, path)) for layer in layers],
                 image.diff_ids,
             )
             image_ids[configuration] = path
     return image_ids, children
-
-
-def _path(digest: str) -> str:
-    return "blobs/" + digest.replace(":", "/", 1)

@@ -6,6 +6,7 @@ import json
 import tarfile
 from typing import Any, NamedTuple
 
+from breakglass.remote.archive.documents import blob
 from breakglass.remote.archive.stream import write_all
 from breakglass.remote.faults import INTEGRITY, Fault
 
@@ -65,11 +66,6 @@ def write_names(images: list[Named]) -> None:
     write_file("oci-layout", to_json({"imageLayoutVersion": "1.0.0"}))
     write_file("manifest.json", to_json(saved))
     write_all(STDOUT, bytes(1024))
-
-
-def blob(digest: str) -> str:
-    """The name of a blob's file."""
-    return "blobs/" + digest.replace(":", "/")
 
 
 def to_json(value: object) -> bytes:

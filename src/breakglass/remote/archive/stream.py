@@ -75,8 +75,7 @@ def inflate(chunks: Iterable[Any], inflated: Inflated) -> Iterator[bytes]:
     """
     member = zlib.decompressobj(31)
     begun = False
-    # A member's end copies the rest of its piece: many empty members in a large one cost hours.
-    for piece in (chunk[at : at + PIECE_BYTES] for chunk in chunks for at in _starts(chunk)):
+    for piece in _pieces(chunks):
         begun = True
         while piece:
             if member.eof:
@@ -90,5 +89,8 @@ def inflate(chunks: Iterable[Any], inflated: Inflated) -> Iterator[bytes]:
         raise zlib.error("it is cut short")
 
 
-def _starts(chunk: bytes) -> range:
-    return range(0, len(chunk), PIECE_BYTES)
+def _pieces(chunks: Iterable[Any]) -> Iterator[Any]:
+    """A member's end copies the rest of its piece: many empty members in a large one cost hours."""
+    for chunk in chunks:
+        for at in range(0, len(chunk), PIECE_BYTES):
+            yield chunk[at : at + PIECE_BYTES]

@@ -163,7 +163,7 @@ ROWS = (
         "snapshot that is signed",
         ("snapshot", "--tag", TAG),
         _over_an_unsigned_tarball,
-        5,
+        6,
         slow=True,
     ),
     Row(

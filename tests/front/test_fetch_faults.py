@@ -100,13 +100,19 @@ def test_with_every_source_down_each_is_named_with_its_reason(world: World) -> N
     for source in (VM, NAS):
         world.environment.stop(source)
     is_reported(
-        world.run("fetch", NODE), 5, VM, NAS, f"once one of them is back: breakglass fetch {NODE}\n"
+        world.run("fetch", NODE),
+        5,
+        VM,
+        NAS,
+        "once one of them is back:",
+        f"         breakglass fetch {NODE}\n",
     )
     is_reported(
         world.run("fetch", NODE, "--tag", TAG, "--from", NAS),
         5,
         NAS,
-        f"the other sources were not asked: breakglass fetch {NODE} --tag {TAG}\n",
+        "the other sources were not asked:",
+        f"         breakglass fetch {NODE} --tag {TAG}\n",
     )
 
 

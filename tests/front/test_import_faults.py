@@ -57,7 +57,7 @@ def test_containerd_failing_in_the_middle_leaves_the_names_as_they_were_and_a_re
     world, tag = node
     before = world.names(NODE)
     with world.program(NODE, "ctr", script):
-        is_reported(world.run("import", NODE), 4, "ctr: ", "run the same command again")
+        is_reported(world.run("import", NODE), 4, "ctr: ", "Next:  breakglass import k8s-node1")
     assert world.names(NODE) == before
     reported = world.done("import", NODE)
     after = world.names(NODE)
@@ -80,12 +80,12 @@ def test_an_import_that_nobody_waits_for_any_more_is_finished_by_the_next_run(
             assert importing.end().status == -9
         else:
             world.environment.cut(NODE)
-            is_reported(importing.end(), 4, "run the same command again")
+            is_reported(importing.end(), 4, "Next:  breakglass import k8s-node1")
     finished = world.run("import", NODE)
     while (
         finished.status == 7
     ):  # it has met what the first one had running there, and says to run it again
-        assert "run the same command again" in finished.stderr
+        assert "Next:  breakglass import k8s-node1" in finished.stderr
         finished = world.run("import", NODE)
     assert finished.status == 0, finished.stderr
     assert len(set(world.names(NODE).values())) == 1
@@ -109,7 +109,10 @@ def test_after_a_signal_the_names_are_as_they_were_and_a_rerun_finishes(
         gate.open()  # what runs on the node goes on meanwhile, as it does on a real one
         ended = importing.end()
     is_reported(
-        ended, 128 + signal.SIGTERM, "What had begun was undone", "run the same command again"
+        ended,
+        128 + signal.SIGTERM,
+        "What had begun was undone",
+        "Next:  breakglass import k8s-node1",
     )
     assert world.names(NODE) == before
     reported = world.done("import", NODE)
@@ -167,9 +170,7 @@ def test_names_that_kubelet_does_not_see_are_a_failure_and_no_pin(world: World) 
     before = world.names(NODE)
     off = world.root(NODE) / "etc/containerd/cri-is-off"
     off.touch()
-    is_reported(
-        world.run("import", NODE), 4, "kubelet does not see", f"kubectl get node {NODE} -o wide"
-    )
+    is_reported(world.run("import", NODE), 4, "kubelet does not see", f"get node {NODE} -o wide")
     assert world.names(NODE) == before
     off.unlink()
     world.done("import", NODE)

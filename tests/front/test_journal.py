@@ -25,9 +25,7 @@ def changes(lines: list[str]) -> list[str]:
     return [
         line
         for line in lines
-        if not any(
-            word in line for word in ("flock", "archive verify", "# image ID must be", " marked ")
-        )
+        if not any(word in line for word in ("flock", "archive verify", "  # ", " marked "))
     ]
 
 

@@ -370,9 +370,9 @@ def test_what_cannot_be_restored_is_reported_over_the_commands_status(ready: Wor
     )
     assert (ended.status, ended.reported["result"]["status"]) == (4, 3)
     assert "not everything was restored" in ended.reported["error"]["message"]
-    assert ended.reported["error"]["next"].startswith(
-        "breakglass restore, and not this command again"
-    )
+    *look, last = ended.reported["error"]["next_commands"]
+    assert (len(look), last) == (1, "breakglass restore")
+    assert look[0].endswith("/.breakglass.json")
     assert ready.cordoned() == []
 
 
@@ -426,7 +426,8 @@ def test_a_pin_of_somebody_else_is_joined_without_a_command_and_never_restored_w
         3,
         "served by forgejo and registry-private",
         "a pin is in force, on k8s-node10, k8s-node2, k8s-node3",
-        "breakglass restore gives that pin back",
+        "restore undoes that pin",
+        "         breakglass restore\n",
     )
 
 
@@ -488,4 +489,6 @@ def test_a_pin_whose_target_is_gone_leads_to_restore(ready: World) -> None:
     is_reported(
         ready.run("recover", "k8s-node1", "--yes"), 3, "that node is gone", "breakglass restore"
     )
-    assert "breakglass restore (the pin is for k8s-node77" in ready.run("status").stdout
+    assert (
+        "the pin is for k8s-node77, which is no node of the cluster:\n       breakglass restore\n"
+    ) in ready.run("status").stdout

@@ -36,6 +36,8 @@ def run_command(command: Callable[[], Any]) -> int:
         return 0
     except Fault as fault:
         return fail(fault.status, fault.mark + fault.sentence)
+    except BrokenPipeError:
+        return FAILED  # the reader is gone, and says why itself
     except OSError as error:
         mark = NO_ROOM if error.errno in DISK_IS_FULL else ""
         return fail(FAILED, f"{mark}{error.filename or 'reading or writing'}: {error.strerror}")

@@ -29,6 +29,8 @@ COMMANDS = {
     "publish": publish,
     "discard": discard,
 }
+GOES_ON = ("canonical",)
+"""When the caller is gone these end by themselves: an import that is killed leaves its blobs."""
 
 
 def main(argv: list[str], lifeline: int | None) -> int:
@@ -41,7 +43,8 @@ def main(argv: list[str], lifeline: int | None) -> int:
         arguments = parse(argv)
         # Where standard input carries the tarball, its end is the sign that the caller is gone.
         arguments.stdin_is_lifeline = lifeline == 0 and arguments.command in READS_STDIN
-        if lifeline is not None and not arguments.stdin_is_lifeline:
+        ends_itself = arguments.stdin_is_lifeline or arguments.command in GOES_ON
+        if lifeline is not None and not ends_itself:
             threading.Thread(target=die_with_the_caller, args=(lifeline,), daemon=True).start()
         return COMMANDS[arguments.command](arguments)
 

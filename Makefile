@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lab fix soak thorough docs packages bundle dist screens bench lab-up lab-down lab-shell clean
+.PHONY: help demo test check lab fix soak thorough docs lock packages bundle dist screens bench lab-up lab-down lab-shell clean
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml requirements-dev.lock
 	@echo "The first time: an environment in $(VENV), and packages from the package index. A minute or two, in silence."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(READY)  ## the whole runbook in the sandbox: no root, no docker, nothing outside loopback
@@ -63,6 +64,12 @@ docs: $(READY)  ## writes docs/faults.md from the tests
 	mkdir -p docs
 	$(BIN)/python -m tests.lab.faults.document >docs/faults.md.new && mv docs/faults.md.new docs/faults.md
 
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+
+lock: $(READY)  ## the newest packages into both lock files, with the sha256 of every file that the package index has of them
+	$(LOCK) --extra dev --output-file requirements-dev.lock
+	$(LOCK) --constraint requirements-dev.lock --output-file requirements.lock
+
 packages: $(READY)  ## docs/packages.md: what comes along, and that Alpine gets it as wheels; asks the package index
 	$(BIN)/python -m release.packages >docs/packages.md.new && mv docs/packages.md.new docs/packages.md
 
@@ -72,8 +79,8 @@ breakglass-remote.pyz: $(wildcard src/breakglass/remote/*.py src/breakglass/remo
 dist: $(READY)  ## dist/: the wheel and the source archive
 	$(BIN)/python -m hatchling build --directory dist
 
-bundle: $(READY)  ## dist/breakglass-VERSION-bundle/: all wheels for this Python and machine, to be installed without a network
-	$(BIN)/python -m release.bundle
+bundle: $(READY)  ## dist/breakglass-VERSION-bundle/: all wheels for this Python and machine, to be installed without a network; signed by SIGN_WITH=KEY
+	$(BIN)/python -m release.bundle $(if $(SIGN_WITH),--sign-with $(SIGN_WITH))
 
 bench: $(READY)  ## speed and size, side by side in one run; needs the lab
 	tests/lab/provision.sh

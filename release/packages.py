@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from release.needed import needed, pins
+from release.lock import needed, pins
 
 MACHINES = ("x86_64", "aarch64")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -21,7 +21,7 @@ MUSL = ("musllinux_1_2", "musllinux_1_1")
 PAGE = """\
 # Packages
 
-`pip install` installs these packages with breakglass. The versions are those that the tests used. Alpine (musl in place of
+`pip install` installs these packages with breakglass. The versions are those of `requirements.lock`. Alpine (musl in place of
 glibc) gets each of them as a wheel: pure Python, or a musllinux wheel for each of Python {pythons} on each of
 {machines}. No compiler is needed. `make packages` writes this page, and asks the package index for every combination.
 

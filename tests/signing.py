@@ -97,11 +97,16 @@ def signed(key: Path, message: bytes) -> bytes:
 
 
 def verified_by_keygen(
-    message: bytes, signature: Path, signers: Path, principal: str, *options: str
+    message: bytes,
+    signature: Path,
+    signers: Path,
+    principal: str,
+    *options: str,
+    namespace: str = NAMESPACE,
 ) -> bool:
     """Whether a person who types it by hand finds the signature good."""
     assert KEYGEN is not None
-    line = [KEYGEN, "-Y", "verify", "-f", str(signers), "-I", principal, "-n", NAMESPACE]
+    line = [KEYGEN, "-Y", "verify", "-f", str(signers), "-I", principal, "-n", namespace]
     line += ["-s", str(signature), *options]
     ended = subprocess.run(line, input=message, capture_output=True, check=False)
     return ended.returncode == 0

@@ -46,9 +46,9 @@ def signed_bytes(message: bytes, *, namespace: str = NAMESPACE, hash_name: str =
     return _MAGIC + b"".join(map(string, parts))
 
 
-def encode(key: bytes, signature: bytes) -> bytes:
-    """A signature of a record. `signature`: of `signed_bytes`, with the name of its algorithm."""
-    parts = (key, NAMESPACE.encode(), b"", HASH.encode(), signature)
+def encode(key: bytes, signature: bytes, *, namespace: str = NAMESPACE) -> bytes:
+    """A whole signature. `signature`: of `signed_bytes`, with the name of its algorithm."""
+    parts = (key, namespace.encode(), b"", HASH.encode(), signature)
     return _MAGIC + (1).to_bytes(4, "big") + b"".join(map(string, parts))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from breakglass.errors import AGAIN, Refused, then
 from breakglass.signatures.keys import RSA, RSA_ALGORITHMS, fingerprint, parse_public_key
-from breakglass.signatures.sshsig import encode, signed_bytes
+from breakglass.signatures.sshsig import NAMESPACE, encode, signed_bytes
 from breakglass.ssh.identities import agent_keys
 from breakglass.ssh.private_keys import KEY_VARIABLE, KeyRefused, load
 from breakglass.ssh.public_keys import public_part
@@ -29,19 +29,23 @@ def public_key(file: Path, environ: Mapping[str, str]) -> bytes:
         return key.asbytes()
 
 
-def sign(file: Path, environ: Mapping[str, str], message: bytes) -> bytes:
-    """The signature of a record, as `sshsig.armor` takes it. Raises Refused."""
+def sign(
+    file: Path, environ: Mapping[str, str], message: bytes, *, namespace: str = NAMESPACE
+) -> bytes:
+    """The signature of a record, or for another purpose, as `sshsig.armor` takes it. Raises
+    Refused.
+    """
     from paramiko.ssh_exception import SSHException
 
     with _opened(file, environ) as key:
         algorithm = RSA_ALGORITHMS[0] if key.get_name() == RSA else None
         try:
-            signed = key.sign_ssh_data(signed_bytes(message), algorithm)
+            signed = key.sign_ssh_data(signed_bytes(message, namespace=namespace), algorithm)
         except (SSHException, OSError) as error:
             raise _refused(file, f"the agent did not sign ({error})", "ssh-add", "-l") from error
         # paramiko gives bytes for a key of the agent, a message for any other.
         signature = signed if isinstance(signed, bytes) else signed.asbytes()
-        return encode(key.asbytes(), signature)
+        return encode(key.asbytes(), signature, namespace=namespace)
 
 
 @contextmanager
@@ -113,6 +117,6 @@ def _read(file: Path) -> bytes:
 
 def _refused(file: Path, why: str, *next_command: str) -> Refused:
     return Refused(
-        f"the record cannot be signed with the key of image.sign_with, {file}: {why}",
+        f"nothing can be signed with the key {file}: {why}",
         next_step=then(shlex.join(next_command), AGAIN),
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from breakglass.remote import lifeline as lifelines
@@ -29,8 +30,10 @@ COMMANDS = {
     "publish": publish,
     "discard": discard,
 }
-GOES_ON = ("canonical",)
-"""When the caller is gone these end by themselves: an import that is killed leaves its blobs."""
+ENDS_ALONE = ("canonical",)
+"""When the caller is gone only this process ends. `ctr` or `docker` behind it meets the end of the
+stream, before any name came, and cleans up: killed it would leave its blobs.
+"""
 
 
 def main(argv: list[str], lifeline: int | None) -> int:
@@ -43,9 +46,9 @@ def main(argv: list[str], lifeline: int | None) -> int:
         arguments = parse(argv)
         # Where standard input carries the tarball, its end is the sign that the caller is gone.
         arguments.stdin_is_lifeline = lifeline == 0 and arguments.command in READS_STDIN
-        ends_itself = arguments.stdin_is_lifeline or arguments.command in GOES_ON
-        if lifeline is not None and not ends_itself:
-            threading.Thread(target=die_with_the_caller, args=(lifeline,), daemon=True).start()
+        if lifeline is not None and not arguments.stdin_is_lifeline:
+            end = end_alone if arguments.command in ENDS_ALONE else end_all
+            threading.Thread(target=wait_for_the_end, args=(lifeline, end), daemon=True).start()
         return COMMANDS[arguments.command](arguments)
 
     try:
@@ -62,10 +65,19 @@ def interrupt(number: int, _frame: object) -> NoReturn:
     raise Interrupted(number)
 
 
-def die_with_the_caller(lifeline: int) -> None:
-    """End docker, the compressor and this process when the caller is gone."""
+def wait_for_the_end(lifeline: int, end: Callable[[], None]) -> None:
+    """End what runs here when the caller is gone."""
     with contextlib.suppress(OSError):
         lifelines.wait_for_silence(lifeline, lifelines.SILENCE_SECONDS)
+    end()
+
+
+def end_alone() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_all() -> None:
+    """docker, the compressor and this process."""
     os.killpg(0, signal.SIGTERM)
     time.sleep(5)  # for removing the partial
     os.killpg(0, signal.SIGKILL)

@@ -12,6 +12,7 @@ from typing import Any
 from breakglass.remote.faults import FAILED, Fault
 from breakglass.remote.files import sync_directory
 from breakglass.remote.limits import STATE_BYTES
+from breakglass.remote.taken import MARK
 
 RECORD = ".breakglass.json"
 
@@ -26,8 +27,7 @@ def load(directory: Path) -> dict[str, Any] | None:
             record["schema"] != 1
             or not isinstance(record["namespace"], str)
             or not all(
-                path.startswith("/") and path.endswith("/hosts.toml") and is_entry(entry)
-                for path, entry in record["files"].items()
+                path.startswith("/") and is_entry(entry) for path, entry in record["files"].items()
             )
         ):
             raise ValueError("unknown")
@@ -83,7 +83,7 @@ def is_entry(entry: dict[str, Any]) -> bool:
     )
     return (
         is_original
-        and isinstance(entry["written"], str)
+        and MARK in entry["written"]
         and isinstance(entry["made"], list)
         and all(isinstance(each, str) and each.startswith("/") for each in entry["made"])
     )

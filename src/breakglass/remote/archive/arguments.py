@@ -133,6 +133,14 @@ def _add_canonical(commands: Any) -> None:
         metavar="REFERENCE=ID",
         help="every name in the tarball, and the ID of its image",
     )
+    added.add_argument(
+        "--digest",
+        action="append",
+        default=[],
+        type=named_image,
+        metavar="REFERENCE=DIGEST",
+        help="what the record says that a name means at its registry",
+    )
 
 
 def _add(commands: Any, name: str, description: str) -> argparse.ArgumentParser:

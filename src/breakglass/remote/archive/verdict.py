@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from breakglass.remote.archive.documents import field, strict, strings
 from breakglass.remote.archive.images import Image, check_layers
-from breakglass.remote.archive.index import check_index
+from breakglass.remote.archive.index import check_index, proven_layers
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.tar import Content
 from breakglass.remote.faults import INTEGRITY, Fault
 
 
-def judge(content: Content, expected: list[str]) -> dict[str, Image]:
+def judge(
+    content: Content, expected: list[str], digests: Mapping[str, str] | None = None
+) -> dict[str, Image]:
     """The images of an archive by their full references; raises Fault unless they are whole, and
-    the expected ones.
+    the expected ones. `digests`: what the record says that references mean: it proves layers that
+    were not inflated.
     """
+    wanted = {canonical(name): digest for name, digest in (digests or {}).items()}
+    proven = proven_layers(content, wanted.values())
     images: dict[str, Image] = {}
     if "manifest.json" not in content.documents:
         raise Fault(
@@ -26,7 +32,7 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
             "the archive has no manifest.json: it was cut short, or is no archive of docker save",
         )
     for entry in strict(content, "manifest.json", list):
-        for image in _images_of(content, entry):
+        for image in _images_of(content, entry, proven):
             if images.setdefault(canonical(image.spelled), image).image_id != image.image_id:
                 raise Fault(INTEGRITY, f"two images in the archive are called {image.spelled}")
     if not images or (expected and {canonical(name) for name in expected} != set(images)):
@@ -39,12 +45,14 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
             ),
         )
     if "index.json" in content.documents or "oci-layout" in content.documents:
-        manifests = check_index(content, images)
-        return {name: image._replace(manifest=manifests[name]) for name, image in images.items()}
+        images = check_index(content, images, proven)
+    for name, digest in wanted.items():
+        if name not in images or images[name].digest != digest:
+            raise Fault(INTEGRITY, f"{name} in the archive is not {digest}, as its record says")
     return images
 
 
-def _images_of(content: Content, entry: Any) -> list[Image]:
+def _images_of(content: Content, entry: Any, proven: Sequence[list[str]]) -> list[Image]:
     """One image of manifest.json, under each of its references."""
     path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
     configuration = strict(content, path, dict)
@@ -56,7 +64,7 @@ def _images_of(content: Content, entry: Any) -> list[Image]:
         )
     diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
     layers = [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")]
-    check_layers(content, layers, diff_ids)
+    check_layers(content, layers, diff_ids, proven)
     system = field(configuration, "os", str, path)
     platform = f"{system}/{field(configuration, 'architecture', str, path)}"
     references = strings(entry, "RepoTags", "manifest.json")

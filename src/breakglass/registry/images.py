@@ -108,12 +108,20 @@ def image_id(
         for _ in range(INDEX_DEPTH):
             if "manifests" not in manifest:
                 image_id, _ = read_descriptor(manifest["config"])
-                return ImageId(State.SERVES, image_id, digest=digest)
+                size_bytes = _size_of(manifest)
+                return ImageId(State.SERVES, image_id, digest=digest, size_bytes=size_bytes)
             child = child_for(manifest["manifests"], platform)
             manifest = read_child(session, child, f"its image for {platform}")
         raise NotServed(State.BROKEN, "its indexes are nested too deep")
     except NotServed as why:
         return ImageId(why.state, None, why.missing, inert(why.detail))
+
+
+def _size_of(manifest: dict[str, Any]) -> int | None:
+    """Bytes of its configuration and layers; a layer may be in an image twice."""
+    parts = dict(map(read_descriptor, (manifest["config"], *manifest["layers"])))
+    sizes = [size for size in parts.values() if size is not None and size >= 0]
+    return sum(sizes) if len(sizes) == len(parts) else None
 
 
 def look_at(

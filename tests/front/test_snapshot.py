@@ -58,9 +58,10 @@ def test_a_vm_whose_disk_is_not_mounted_is_refused_and_counts_on_once_somebody_m
 
 
 def test_what_docker_pulled_for_a_tag_goes_with_its_tarball(world: World) -> None:
-    world.publish()
+    world.done("snapshot", "--tag", TAG, "--via", "docker")
     world.environment.push(OTHER_TAG)
     configure(world, "registry_vm", keep=1)
-    assert world.done("snapshot", "--tag", OTHER_TAG)["result"]["removed"] == [TAG]
+    result = world.done("snapshot", "--tag", OTHER_TAG, "--via", "docker")["result"]
+    assert (result["removed"], result["via"]) == ([TAG], "docker")
     store = json.loads((world.root(VM) / "var/lib/docker/state.json").read_text("utf-8"))
     assert [name.rpartition(":")[2] for name in store["tags"]] == [OTHER_TAG]

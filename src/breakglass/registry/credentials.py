@@ -16,4 +16,5 @@ def read_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
         content = read_regular(path).content
     except OSError as error:
         return Credentials(str(path), excuses={"": f"{path} cannot be read: {error.strerror}"})
-    return read_logins(content, str(path))
+    advice = "put it into a file and name that in $REGISTRY_AUTH_FILE"
+    return read_logins(content, str(path), advice=advice)

@@ -59,6 +59,10 @@ class NotServed(Exception):
         """How long it wants us to wait."""
 
 
+class Unusable(NotServed):
+    """It may be served to docker: in this form, or on this host, it cannot be read by us."""
+
+
 def part_lost(status: int, description: str, *missing: str, digest: str | None = None) -> NotServed:
     """A part of an image is answered with this status."""
     # 502 to 504 speak of the server in front, not of the image.

@@ -25,6 +25,8 @@ class LoginSession(Session):
         self._url = url
         host = urlsplit(url).netloc
         self._login = credentials.find(host, repository)
+        self.has_helper = self._login is None and credentials.helper_for(host) is not None
+        """Whether a program that is not run keeps its login."""
         self._login_words = (
             f"the login in {credentials.source} was not enough"
             if self._login

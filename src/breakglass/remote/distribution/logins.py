@@ -29,6 +29,8 @@ class Credentials:
     """Host -> why its login is of no use; the key "" stands for every host."""
     helpers: Mapping[str, str] = field(default_factory=dict)
     """Host, or "" for every host -> the program that keeps its login: none is run."""
+    advice: str = ""
+    """What helps where a program keeps the login."""
 
     def find(self, host: str, repository: str) -> Login | None:
         """The login for a host; one for a part of its repositories comes first."""
@@ -44,10 +46,8 @@ class Credentials:
         """Why there is no login for a host."""
         helper = self.helper_for(host)
         if helper is not None:
-            return (
-                f"its login is kept by {helper}, which breakglass does not run: put it into a file "
-                "and name that in $REGISTRY_AUTH_FILE"
-            )
+            kept = f"its login is kept by {helper}, which breakglass does not run"
+            return kept + (f": {self.advice}" if self.advice else "")
         return (
             self.excuses.get(host)
             or self.excuses.get("")
@@ -55,7 +55,7 @@ class Credentials:
         )
 
 
-def read_logins(text: str | bytes, source: str) -> Credentials:
+def read_logins(text: str | bytes, source: str, *, advice: str = "") -> Credentials:
     """`source`: what the file is called in sentences."""
     try:
         document = json.loads(text)
@@ -77,7 +77,7 @@ def read_logins(text: str | bytes, source: str) -> Credentials:
             logins[key] = _login(entry)
         except ValueError:
             excuses[key] = f"the login for {inert(key)} in {source} is malformed"
-    return Credentials(source, logins, excuses, stores)
+    return Credentials(source, logins, excuses, stores, advice)
 
 
 def basic(login: Login) -> str:

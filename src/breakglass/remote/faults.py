@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-USAGE, REFUSED, FAILED, INTEGRITY = 2, 3, 4, 6
+USAGE, REFUSED, FAILED, UNREACHABLE, INTEGRITY = 2, 3, 4, 5, 6
 
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -101,7 +101,7 @@ def keep(
 def new_record(seed: dict[str, Any], description: dict[str, Any], **proof: Any) -> dict[str, Any]:
     """`description`: of the archive; `proof`: its size_bytes and sha256."""
     record = {"schema": 1, **seed, **description, **proof}
-    return {key: record[key] for key in KEYS}
+    return {key: record[key] for key in (*KEYS, "digests") if key in record or key in KEYS}
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from breakglass.commands.snapshot_companions import chosen_via, missing_after
 from breakglass.commands.snapshot_facts import AUTO, DOCKER, REGISTRY, Facts, Missing
 from breakglass.commands.snapshot_registry import manifest_url
 from breakglass.config import Registry
-from breakglass.errors import BreakglassError, Refused, Unreachable
+from breakglass.errors import AGAIN, BreakglassError, Refused, Unreachable, then
 from breakglass.observe.docker import LocalImages
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Plan, Purpose, Step
@@ -204,35 +204,35 @@ def test_where_the_vm_cannot_read_the_registry_docker_is_next_if_it_is_there(sen
     assert missing_after(again, pulling, failed(1, "denied")) is None
 
 
+LOGIN = "ssh -t root@10.0.20.10 docker login registry.example:5050"
+CHECK = "breakglass check --tag 0a1b2c3d"
+
+
 @pytest.mark.parametrize(
-    ("state", "status", "kind", "commands"),
+    ("status", "mark", "kind", "command"),
     [
-        (State.SERVES, 5, Unreachable, ["breakglass check --tag 0a1b2c3d"]),
-        (
-            State.SERVES,
-            3,
-            Refused,
-            ["ssh -t root@10.0.20.10 docker login registry.example:5050"],
-        ),
-        (
-            State.UNREACHABLE,
-            3,
-            Refused,
-            [
-                "breakglass check --tag 0a1b2c3d",
-                "ssh -t root@10.0.20.10 docker login registry.example:5050",
-            ],
-        ),
+        (5, "", Unreachable, CHECK),
+        (3, "", Refused, CHECK),
+        (5, "@no-login ", Unreachable, LOGIN),
+        (3, "@no-login ", Refused, LOGIN),
     ],
 )
 def test_a_registry_that_was_not_read_is_an_error_of_its_class_with_the_next_commands(
-    state: State, status: int, kind: type[BreakglassError], commands: list[str]
+    status: int, mark: str, kind: type[BreakglassError], command: str
 ) -> None:
-    reference = f"{REPOSITORY}:0a1b2c3d"
-    known = facts(published=((reference, replace(SERVED, state=state)),), via=REGISTRY)
-    error = explain(known, reading(known), failed(status, f"{reference}: it did not answer"))
+    sentence = f"{REPOSITORY}:0a1b2c3d: it says no"
+    known, ended = facts(via=REGISTRY), failed(status, mark + sentence)
+    error = explain(known, reading(known), ended)
     assert type(error) is kind
-    assert error.message == f"registry-vm: {reference}: it did not answer"
-    assert [*error.next_step.commands][:-1] == commands
+    assert error.message == f"registry-vm: {sentence}"
+    assert error.next_step == then(command, AGAIN, advice="log in" if mark else "")
     # The rest is what the script's exit status says.
     assert explain(known, reading(known), failed(6, "broken")) is None
+
+
+def test_a_vm_without_docker_gets_a_login_by_its_file() -> None:
+    known = facts(docker=None, machine=PYTHON_ONLY)
+    error = explain(known, reading(known), failed(5, "@no-login no"))
+    assert error is not None
+    assert error.next_step.commands[0] == "ssh root@10.0.20.10 ls -l .docker/config.json"
+    assert "docker" not in error.message + error.next_step.advice

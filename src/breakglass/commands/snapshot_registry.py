@@ -7,8 +7,8 @@ from breakglass.commands.tarball_steps import archive
 from breakglass.config import registry_at
 from breakglass.errors import AGAIN, BreakglassError, Next, Refused, Unreachable, then
 from breakglass.plan import Argv, Purpose, Run, title
+from breakglass.ports import NO_LOGIN
 from breakglass.ports import Result as Ended
-from breakglass.registry import State
 from breakglass.text import inert
 
 READ_QUIET_SECONDS = 300.0
@@ -62,26 +62,24 @@ def size_bytes(facts: Facts, references: tuple[str, ...]) -> int | None:
 def explain(facts: Facts, ended: Ended) -> BreakglassError | None:
     """What it means that the registry was not read; None: the exit status says it."""
     message = f"{facts.vm}: {sentence_of(ended)}"
-    check = f"breakglass check --tag {facts.tag}"
+    check = then(f"breakglass check --tag {facts.tag}", AGAIN)
+    next_step = _log_in(facts) if NO_LOGIN in ended.stderr else check
     if ended.exit_status == Unreachable.exit_code:
-        return Unreachable(message, next_step=then(check, AGAIN))
+        return Unreachable(message, next_step=next_step)
     if ended.exit_status == Refused.exit_code:
-        return Refused(message, next_step=_when_refused(facts, check))
+        return Refused(message, next_step=next_step)
     return None
 
 
 def sentence_of(ended: Ended) -> str:
     """What our script says of its failure."""
-    return inert(ended.stderr.strip().rpartition(b"\n")[2])
+    return inert(ended.stderr.strip().rpartition(b"\n")[2].removeprefix(NO_LOGIN))
 
 
-def _when_refused(facts: Facts, check: str) -> Next:
-    reference, served = facts.published[0]
-    checks = () if served.state is State.SERVES else (check,)
-    host = reference.partition("/")[0]
-    if facts.docker is None:
-        advice = f"if a login is wanted: it belongs into ~/.docker/config.json on {facts.vm}"
-        look = facts.vm.by_hand("ls", "-l", ".docker/config.json")
-        return then(*checks, look, AGAIN, advice=advice)
-    login = facts.vm.by_hand("docker", "login", host, asks=True)
-    return then(*checks, login, AGAIN, advice=f"if a login is wanted, log in on {facts.vm}")
+def _log_in(facts: Facts) -> Next:
+    """The login of the VM's user is in a file, which docker writes."""
+    host = facts.published[0][0].partition("/")[0]
+    if facts.docker is not None:
+        return then(facts.vm.by_hand("docker", "login", host, asks=True), AGAIN, advice="log in")
+    look = facts.vm.by_hand("ls", "-l", ".docker/config.json")
+    return then(look, AGAIN, advice=f"put the login for {host} into this file")

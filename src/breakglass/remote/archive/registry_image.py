@@ -20,7 +20,7 @@ from breakglass.remote.distribution.logins import Credentials
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor
 from breakglass.remote.distribution.platforms import child_for
 from breakglass.remote.distribution.pull import Document, read_child, read_proven, resolve
-from breakglass.remote.faults import INTEGRITY, REFUSED, UNREACHABLE, Fault
+from breakglass.remote.faults import INTEGRITY, NO_LOGIN, REFUSED, UNREACHABLE, Fault
 from breakglass.remote.limits import DOCUMENT_BYTES
 
 STATUSES = {
@@ -101,7 +101,8 @@ def faults_of(origin: Origin, session: LoginSession) -> Iterator[None]:
         is_let_in_elsewhere = error.state is State.REFUSES and session.has_helper
         if isinstance(error, Unusable) or is_let_in_elsewhere:
             status = REFUSED
-        raise Fault(status, f"{origin.name}: {error.detail}") from error
+        mark = NO_LOGIN if error.state is State.REFUSES else ""
+        raise Fault(status, f"{origin.name}: {error.detail}", mark=mark) from error
 
 
 def media_type_of(document: bytes) -> str:

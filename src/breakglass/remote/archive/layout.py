@@ -80,8 +80,8 @@ def naming_files(images: list[Named]) -> dict[str, bytes]:
         for image in images
     ]
     return {
-        "oci-layout": to_json({"imageLayoutVersion": "1.0.0"}),
         "index.json": to_json({"schemaVersion": 2, "manifests": index}),
+        "oci-layout": to_json({"imageLayoutVersion": "1.0.0"}),
         "manifest.json": to_json(saved),
     }
 

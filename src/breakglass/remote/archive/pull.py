@@ -91,7 +91,9 @@ def _described(images: list[RegistryImage]) -> dict[str, Image]:
 
 def _tarball(images: list[RegistryImage]) -> Iterator[bytes]:
     """Raises Fault where a layer is not what it should be."""
-    files = {**_names(images), **_documents(images)}
+    names = _names(images)
+    # First what tells a reader that it is an OCI image layout.
+    files = {"oci-layout": names["oci-layout"], **names, **_documents(images)}
     for name, data in files.items():
         yield from member_of(name, len(data), [data], stored=False)
     is_packed: dict[str, bool] = {}

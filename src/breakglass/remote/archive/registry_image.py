@@ -108,30 +108,31 @@ def faults_of(origin: Origin, session: LoginSession) -> Iterator[None]:
 def media_type_of(document: bytes) -> str:
     """Of an index or manifest. docker's have it in them."""
     content = json.loads(document)
-    kind = "index" if "manifests" in content else "manifest"
+    kind = "index" if isinstance(content.get("manifests"), list) else "manifest"
     return str(content.get("mediaType") or f"application/vnd.oci.image.{kind}.v1+json")
 
 
 def _documents(session: LoginSession, manifest: str, platform: str) -> dict[str, bytes]:
-    def top() -> Document:
-        is_digest = manifest.startswith("sha256:")
-        return read_proven(session, manifest) if is_digest else resolve(session, manifest)
-
-    # Of each document only its bytes are kept: what a megabyte of JSON says takes 35.
-    digest, body, _ = patiently(top)
+    read_top = read_proven if manifest.startswith("sha256:") else resolve
+    digest, body = _bytes_of(patiently(partial(read_top, session, manifest)))
     _usable({"digest": digest, "size": len(body)})
     documents = {digest: body}
     for _ in range(INDEX_DEPTH):
         content = _strict(digest, body)
-        if "manifests" not in content:
+        if not isinstance(content.get("manifests"), list):
             return documents
         child = child_for(content["manifests"], platform)
         del content
         _usable(child)
         description = f"its image for {platform}"
-        digest, body, _ = patiently(partial(read_child, session, child, description))
+        digest, body = _bytes_of(patiently(partial(read_child, session, child, description)))
         documents[digest] = body
     raise NotServed(State.BROKEN, "its indexes are nested too deep")
+
+
+def _bytes_of(document: Document) -> tuple[str, bytes]:
+    """What is kept of a document: parsed it takes 35 times as much memory."""
+    return document.digest, document.body
 
 
 def _strict(digest: str, body: bytes) -> dict[str, Any]:

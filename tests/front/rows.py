@@ -54,7 +54,7 @@ def _over_a_full_shelf(world: World) -> None:
     """
     world.publish()
     world.environment.push(OTHER_TAG)
-    world.done("snapshot", "--tag", OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG, "--via", "docker")
     world.environment.push(TAG, content="built anew")
     (world.environment.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(
         b"half of it"
@@ -145,6 +145,15 @@ ROWS = (
         "snapshot",
         ("snapshot", "--tag", TAG),
         _without_directory,
+        7,
+        harmless=("--tolerate-failure", "--verbose"),
+        kills=(3,),
+        every=3,
+    ),
+    Row(
+        "snapshot via docker",
+        ("snapshot", "--tag", TAG, "--via", "docker"),
+        _without_directory,
         9,
         harmless=("--tolerate-failure", "--verbose"),
         kills=(6,),
@@ -154,8 +163,16 @@ ROWS = (
         "snapshot over a full shelf",
         ("snapshot", "--tag", TAG),
         _over_a_full_shelf,
+        9,
+        harmless=("--tolerate-failure", "--via", "registry"),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "snapshot over a full shelf via docker",
+        ("snapshot", "--tag", TAG, "--via", "docker"),
+        _over_a_full_shelf,
         11,
-        harmless=("--tolerate-failure",),
         slow=True,
         every=3,
     ),
@@ -163,7 +180,7 @@ ROWS = (
         "snapshot that is signed",
         ("snapshot", "--tag", TAG),
         _over_an_unsigned_tarball,
-        6,
+        4,
         slow=True,
     ),
     Row(

@@ -117,6 +117,13 @@ def other_platforms_only(puller: Puller) -> None:
     store.tags["0a1b2c3d"] = store.add_index(store.add_image("arm64"))["digest"]
 
 
+def nested_too_deep(puller: Puller) -> None:
+    described = put_index(puller.server.store)
+    for _ in range(2):
+        described = puller.server.store.add_index(described)
+    puller.server.store.tags["0a1b2c3d"] = described["digest"]
+
+
 def key_twice(puller: Puller) -> None:
     store = puller.server.store
     use(puller, PLAIN)
@@ -175,6 +182,7 @@ FAULTS: list[tuple[Callable[[Puller], None], int, str]] = [
     (another_diff_id, INTEGRITY, f"expected {DIGEST}"),
     (without_size, INTEGRITY, f"it names {DIGEST} without its size"),
     (other_platforms_only, INTEGRITY, "no image for linux/amd64"),
+    (nested_too_deep, INTEGRITY, "nested too deep"),
     (key_twice, INTEGRITY, "is not the JSON that it should be"),
     (schema_1, REFUSED, "is a manifest of schema 1"),
     (foreign, REFUSED, "lies outside of the registry"),
@@ -238,12 +246,20 @@ def test_too_many_requests_are_waited_for_as_long_as_the_registry_says(puller: P
         assert time.monotonic() - began >= 1
 
 
-def test_a_registry_that_wants_a_longer_pause_is_not_waited_for(puller: Puller) -> None:
+@pytest.mark.parametrize("pause", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_registry_that_wants_a_longer_pause_is_not_waited_for(puller: Puller, pause: str) -> None:
     faults = puller.server.faults
-    faults.status, faults.retry_after = {"/blobs/": 429}, "3600"
+    faults.status, faults.retry_after = {"/blobs/": 429}, pause
     ran = puller.pull()
     assert ran.status == UNREACHABLE
     assert "a rate limit" in ran.sentence
+
+
+@pytest.mark.parametrize("pause", ["soon", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_pause_that_says_nothing_is_our_own(puller: Puller, pause: str) -> None:
+    faults = puller.server.faults
+    faults.status, faults.retry_after = {"/blobs/": 429}, pause
+    assert puller.pull().record
 
 
 def test_a_registry_that_never_answers_otherwise_ends_it(puller: Puller) -> None:

@@ -22,6 +22,7 @@ from breakglass.commands.import_refusals import (
 from breakglass.commands.import_steps import (
     Undo,
     await_marks,
+    give_digests,
     give_names,
     keep_images,
     names_to_give,
@@ -153,6 +154,7 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
     kept = (kept_name(name) for name in wanting if name in targets)
     comparing = compare(node, ctr, (*record.image_ids, *kept), before=targets)
     recording = record_import(facts, ctr, nodes)
+    digests = give_digests(facts, ctr, source=source)
     steps = (
         *((verifying,) if loads else ()),
         *recording,
@@ -160,9 +162,11 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         *((loading, comparing) if loads else ()),
         *confirming,
         *naming.tagging,
+        *(naming_by_digest for naming_by_digest, _ in digests),
         *await_marks(facts, ctr, expected, wanting),
     )
-    return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
+    ending = ((step, end(node, nodes.directory)) for step in recording)
+    return steps, (*naming.undo, *digests, *ending)
 
 
 def _settling_steps(facts: Facts, ctr: Ctr, answering: Part) -> tuple[Step, ...]:

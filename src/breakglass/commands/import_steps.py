@@ -27,15 +27,17 @@ class Naming:
 
 
 def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
-    """Names that do not mean their recorded image yet, or whose image is not unpacked; where the
-    node serves it, those as well whose blobs are not all there.
+    """Names that do not mean their recorded image yet, by its own digest where the tarball kept
+    it, or whose image is not unpacked; where the node serves it, those as well whose blobs are not
+    all there.
     """
-    present = facts.containerd
+    present, digests = facts.containerd, facts.digests
     serves = facts.answers.answering is not None
     return [
         name
         for name, image_id in expected.items()
         if present.image_ids.get(name) != image_id
+        or (name in digests and present.targets.get(name) != digests[name])
         or name not in present.unpacked
         or (serves and name in present.incomplete)
     ]
@@ -97,6 +99,15 @@ def give_names(
     return Naming(tuple(keeping), tuple(tagging), tuple(undo))
 
 
+def give_digests(facts: Facts, ctr: Ctr, *, source: str) -> Undo:
+    """(step that names the image by its digest, step that takes the name away again)."""
+    return tuple(
+        (tag(facts.node, ctr, source, name), untag(facts.node, ctr, name))
+        for name, digest in facts.by_digest.items()
+        if facts.containerd.targets.get(name) != digest
+    )
+
+
 def _is_to_be_kept(facts: Facts, name: str) -> bool:
     """Whether what the name means now has to get its private name. What an earlier import that was
     cut short has kept is replaced, unless the image is not whole now.
@@ -118,14 +129,15 @@ def keep_images(facts: Facts, expected: dict[str, str], source: str, ctr: Ctr) -
     """Each image has a private name that carries the label; it stays whatever happens to the
     other names.
     """
-    present = facts.containerd
+    present, digests = facts.containerd, facts.digests
     images = {expected[source]: source}
     for name, image_id in expected.items():
         images.setdefault(image_id, name)
     steps: list[Step] = []
     for image_id, name in images.items():
         keep = keep_name(image_id)
-        if present.image_ids.get(keep) != image_id or keep not in present.unpacked:
+        is_other = name in digests and present.targets.get(keep) != digests[name]
+        if present.image_ids.get(keep) != image_id or is_other or keep not in present.unpacked:
             steps += [
                 tag(facts.node, ctr, name, keep),
                 confirm(facts.machine, ctr, keep, image_id),

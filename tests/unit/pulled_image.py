@@ -170,6 +170,13 @@ class Puller:
         return Ran(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
+def filled(puller: Puller) -> Puller:
+    """Its registry has an index under the tag."""
+    store = puller.server.store
+    store.tags["0a1b2c3d"] = put_index(store)["digest"]
+    return puller
+
+
 def gzip_members(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Where each begins, and what is in it."""
     at = 0

@@ -1,6 +1,5 @@
-"""Registries that do not do what they should, and logins: what `archive pull` makes of them."""
+"""Registries that do not do what they should: what `archive pull` makes of them."""
 
-import base64
 import contextlib
 import json
 import os
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.registry_server import RegistryServer, digest_of, make_authority
+from tests.registry_server import RegistryServer, digest_of
 from tests.unit.pulled_image import (
     LAYERS,
     OCI,
@@ -21,6 +20,7 @@ from tests.unit.pulled_image import (
     PLAIN,
     Layer,
     Puller,
+    filled,
     gzip_members,
     put_image,
     put_index,
@@ -37,18 +37,6 @@ REFUSED, UNREACHABLE, INTEGRITY = 3, 5, 6
 def puller(tmp_path: Path) -> Iterator[Puller]:
     with RegistryServer() as server:
         yield filled(Puller(tmp_path, server))
-
-
-@pytest.fixture
-def elsewhere() -> Iterator[RegistryServer]:
-    with RegistryServer() as server:
-        yield server
-
-
-def filled(puller: Puller) -> Puller:
-    store = puller.server.store
-    store.tags["0a1b2c3d"] = put_index(store)["digest"]
-    return puller
 
 
 def use(puller: Puller, *layers: Layer, **options: Any) -> None:
@@ -117,6 +105,13 @@ def other_platforms_only(puller: Puller) -> None:
     store.tags["0a1b2c3d"] = store.add_index(store.add_image("arm64"))["digest"]
 
 
+def nested_too_deep(puller: Puller) -> None:
+    described = put_index(puller.server.store)
+    for _ in range(2):
+        described = puller.server.store.add_index(described)
+    puller.server.store.tags["0a1b2c3d"] = described["digest"]
+
+
 def key_twice(puller: Puller) -> None:
     store = puller.server.store
     use(puller, PLAIN)
@@ -175,6 +170,7 @@ FAULTS: list[tuple[Callable[[Puller], None], int, str]] = [
     (another_diff_id, INTEGRITY, f"expected {DIGEST}"),
     (without_size, INTEGRITY, f"it names {DIGEST} without its size"),
     (other_platforms_only, INTEGRITY, "no image for linux/amd64"),
+    (nested_too_deep, INTEGRITY, "nested too deep"),
     (key_twice, INTEGRITY, "is not the JSON that it should be"),
     (schema_1, REFUSED, "is a manifest of schema 1"),
     (foreign, REFUSED, "lies outside of the registry"),
@@ -238,12 +234,20 @@ def test_too_many_requests_are_waited_for_as_long_as_the_registry_says(puller: P
         assert time.monotonic() - began >= 1
 
 
-def test_a_registry_that_wants_a_longer_pause_is_not_waited_for(puller: Puller) -> None:
+@pytest.mark.parametrize("pause", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_a_registry_that_wants_a_longer_pause_is_not_waited_for(puller: Puller, pause: str) -> None:
     faults = puller.server.faults
-    faults.status, faults.retry_after = {"/blobs/": 429}, "3600"
+    faults.status, faults.retry_after = {"/blobs/": 429}, pause
     ran = puller.pull()
     assert ran.status == UNREACHABLE
     assert "a rate limit" in ran.sentence
+
+
+@pytest.mark.parametrize("pause", ["soon", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_pause_that_says_nothing_is_our_own(puller: Puller, pause: str) -> None:
+    faults = puller.server.faults
+    faults.status, faults.retry_after = {"/blobs/": 429}, pause
+    assert puller.pull().record
 
 
 def test_a_registry_that_never_answers_otherwise_ends_it(puller: Puller) -> None:
@@ -273,97 +277,6 @@ def test_nobody_at_the_address_is_unreachable(puller: Puller) -> None:
     ran = puller.pull()
     assert ran.status == UNREACHABLE
     assert "connection refused" in ran.sentence
-
-
-def test_blobs_that_lie_on_another_host_come_from_there_without_the_login(
-    puller: Puller, elsewhere: RegistryServer
-) -> None:
-    elsewhere.store = puller.server.store
-    puller.server.faults.redirect = ("/blobs/", elsewhere.url)
-    puller.server.faults.login = "ci:s3cret"
-    puller.log_in(auths={puller.server.host: {"auth": encoded("ci:s3cret")}})
-    assert puller.pull().record
-    assert len(elsewhere.asked("GET", "/blobs/")) == 1 + len(LAYERS)
-    assert all("Authorization" not in request.headers for request in elsewhere.requests)
-
-
-def encoded(login: str) -> str:
-    return base64.b64encode(login.encode()).decode()
-
-
-def with_basic(puller: Puller) -> None:
-    puller.server.faults.login = "ci:s3cret"
-
-
-def with_bearer(puller: Puller) -> None:
-    faults, url = puller.server.faults, puller.server.url
-    faults.bearer = f'Bearer realm="{url}/token",service="the test"'
-    faults.token_login = "ci:s3cret"
-
-
-KINDS = pytest.mark.parametrize("kind", [with_basic, with_bearer])
-
-
-@KINDS
-@pytest.mark.parametrize("where", ["home", "$DOCKER_CONFIG"])
-def test_the_login_of_the_hosts_docker_is_used(
-    puller: Puller, kind: Callable[[Puller], None], where: str
-) -> None:
-    kind(puller)
-    puller.log_in(auths={puller.server.host: {"auth": encoded("ci:s3cret")}})
-    if where == "$DOCKER_CONFIG":
-        (puller.directory / "home/.docker").rename(puller.directory / "docker")
-        puller.environ["DOCKER_CONFIG"] = str(puller.directory / "docker")
-    assert puller.pull().record
-
-
-@KINDS
-@pytest.mark.parametrize(
-    ("keys", "status", "words"),
-    [
-        ({"auths": {"HOST": {"auth": encoded("ci:wrong")}}}, UNREACHABLE, "was not enough"),
-        ({}, UNREACHABLE, "there is no login for HOST"),
-        ({"credsStore": "pass"}, REFUSED, "kept by docker-credential-pass, which breakglass"),
-        (
-            {"auths": {"HOST": {}}, "credHelpers": {"HOST": "ecr-login"}},
-            REFUSED,
-            "kept by docker-credential-ecr-login",
-        ),
-        ({"auths": {"HOST": {"auth": "?"}}}, UNREACHABLE, "is malformed"),
-        ({"auths": 7}, UNREACHABLE, "is not a file of registry logins"),
-    ],
-    ids=["wrong password", "no login", "store", "helper", "malformed", "no logins"],
-)
-def test_without_the_right_login_nothing_is_written(
-    puller: Puller, kind: Callable[[Puller], None], keys: dict[str, Any], status: int, words: str
-) -> None:
-    kind(puller)
-    host = puller.server.host
-    puller.log_in(**json.loads(json.dumps(keys).replace("HOST", host)))
-    ran = puller.pull()
-    assert (ran.status, words.replace("HOST", host) in ran.sentence) == (status, True), ran.stderr
-    assert "s3cret" not in ran.stderr
-    assert not list(puller.shelf.iterdir())
-
-
-def test_a_helper_does_not_keep_from_an_image_that_is_for_everybody(puller: Puller) -> None:
-    puller.log_in(credsStore="desktop")
-    assert puller.pull().record
-
-
-def test_certificates_are_judged_by_what_docker_trusts_for_the_host(tmp_path: Path) -> None:
-    ca, context = make_authority(tmp_path)
-    with RegistryServer(tls=context) as server:
-        puller = filled(Puller(tmp_path, server))
-        ran = puller.pull()
-        assert (ran.status, "not trusted" in ran.sentence) == (REFUSED, True)
-        directory = tmp_path / "certs.d" / server.host
-        directory.mkdir(parents=True)
-        (directory / "ca.crt").write_bytes(ca.read_bytes())
-        assert puller.pull().record
-        (directory / "client.cert").write_bytes(ca.read_bytes())
-        ran = puller.pull()
-        assert (ran.status, "client.cert cannot be used" in ran.sentence) == (REFUSED, True)
 
 
 @pytest.mark.parametrize(

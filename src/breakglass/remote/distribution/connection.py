@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for, wants_login
@@ -71,16 +71,7 @@ class Connection:
             opened.callback(wire.close)
             connection = http.client.HTTPConnection(parts.hostname)
             connection.sock = Timed(wire, self._left)
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            host = parts.netloc.rpartition("@")[2]
-            about = {
-                "Host": host,
-                "User-Agent": self._user_agent,
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-            }
-            if proxy and context is None:
-                path, about = f"http://{host}{path}", {**about, **proxy.headers}
+            path, about = self._request(parts, proxy if context is None else None)
             connection.request(method, path, body, {**about, **headers})
             response = opened.enter_context(connection.getresponse())
             if proxy and response.status == 407:
@@ -90,6 +81,18 @@ class Connection:
                 return Answer(response.status, response.headers, b"", url, response)
             content = _whole(response) if first is None else _beginning(response, first)
             return Answer(response.status, response.headers, content, url)
+
+    def _request(self, parts: SplitResult, proxy: Proxy | None) -> tuple[str, dict[str, str]]:
+        """Its target and headers. `proxy`: one that gets the request itself, not a tunnel."""
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = parts.netloc.rpartition("@")[2]
+        about = {
+            "Host": host,
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        return (f"http://{host}{path}", {**about, **proxy.headers}) if proxy else (path, about)
 
     def shown_certificate(self, url: str) -> bytes:
         """What the server shows, as DER and unverified, to say whose it is; empty if none comes."""

@@ -11,7 +11,7 @@ from breakglass.ports import NO_LOGIN
 from breakglass.ports import Result as Ended
 from breakglass.text import inert
 
-READ_QUIET_SECONDS = 300.0
+READ_QUIET_SECONDS = 600.0
 """A registry that is silent is asked again a few times, with pauses; nothing is printed
 meanwhile.
 """

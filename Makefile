@@ -34,7 +34,7 @@ fix: $(READY)
 
 lab: $(READY)  ## the slow tests, and the lab: root on Debian 12
 	tests/lab/provision.sh
-	$(BIN)/pytest -m slow -n 4 --dist worksteal -q -ra tests/front tests/unit
+	$(BIN)/pytest -m "slow and not thorough" -n 4 --dist worksteal -q -ra tests/front tests/unit
 	$(BIN)/pytest -m "lab and not thorough" -n 2 --dist worksteal -q -ra --durations=25 tests/lab
 
 lab-up: $(READY)

@@ -34,8 +34,9 @@ class Daemon:
         return f"{self.unit or self.name}.service"
 
     def unit_file(self, environment: Mapping[str, str], after: Sequence["Daemon"] = ()) -> str:
-        """The systemd unit of this daemon; it writes its PID where other hosts have it. Nothing
-        starts it again when it ends.
+        """The systemd unit of this daemon; it writes its PID where other hosts have it. One that
+        fails is started again: a kubelet may be faster than its containerd. One that a test kills
+        stays away.
         """
         order = " ".join(each.unit_name for each in after)
         shell = f"echo $$ >/run/lab/{self.name}.pid; exec"
@@ -55,6 +56,9 @@ StandardOutput=append:/var/log/lab/{self.name}.log
 StandardError=inherit
 Delegate=yes
 KillMode=process
+Restart=on-failure
+RestartSec=1
+RestartPreventExitStatus=SIGKILL SIGTERM
 TasksMax=infinity
 LimitNOFILE=1048576
 [Install]

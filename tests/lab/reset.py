@@ -131,6 +131,8 @@ def reset_operator(operator: Host) -> None:
     operator.write("/root/.ssh/known_hosts", seed.known_hosts(), mode=0o600)
     for name in ("config", "id_ed25519.away"):
         operator.path(f"/root/.ssh/{name}").unlink(missing_ok=True)
+    # `restore` asks the nodes that it names.
+    operator.path("/root/.local/state/breakglass/journal.jsonl").unlink(missing_ok=True)
     operator.write("/root/.kube/config", furniture.kubeconfig("breakglass"), mode=0o600)
     operator.write("/root/breakglass.yaml", furniture.EXAMPLE.read_text())
 

@@ -35,3 +35,20 @@ def host_python(request: pytest.FixtureRequest) -> Iterator[str]:
     interpreters.HOST.python = interpreters.find(request.param) or before
     yield interpreters.HOST.python
     interpreters.HOST.python = before
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With the newest Python one variant of each test is enough; `make thorough` takes all."""
+    seen = set()
+    for item in items:
+        params = (
+            item.callspec.params
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else {}
+        )
+        if params.get("host_python") != interpreters.NEWEST:
+            continue
+        test = item.nodeid.partition("[")[0]
+        if test in seen:
+            item.add_marker(pytest.mark.thorough)
+        seen.add(test)

@@ -117,6 +117,8 @@ def test_links_that_go_away_in_silence_are_noticed_in_time_and_the_next_run_resu
         timeout=70,
         what="a lock outlives its holder's silence of 60 s",
     )
+    # Without its cable a node was not Ready, and then it does not fit.
+    environment.cluster.await_ready()
     for node, argv in commands.items():
         again = trial.recovers(node, argv=argv)
         assert is_whole(environment, node)

@@ -44,10 +44,13 @@ def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
 
 
 def await_marks(
-    facts: Facts, ctr: Ctr, expected: dict[str, str], wanting: list[str]
+    facts: Facts, ctr: Ctr, expected: dict[str, str], given: list[str]
 ) -> tuple[Run, ...]:
-    """containerd's CRI plugin has marked every name, so that kubelet sees it."""
-    names = [name for name in expected if name in wanting or name in facts.containerd.unseen]
+    """containerd's CRI plugin has marked every name, so that kubelet sees it. `given`: the names
+    that get an image now.
+    """
+    unseen = facts.containerd.unseen
+    names = [*given, *(name for name in expected if name in unseen and name not in given)]
     if not names:
         return ()
     words = tuple(word for name in names for word in ("--name", name))
@@ -99,13 +102,10 @@ def give_names(
     return Naming(tuple(keeping), tuple(tagging), tuple(undo))
 
 
-def give_digests(facts: Facts, ctr: Ctr, *, source: str) -> Undo:
-    """(step that names the image by its digest, step that takes the name away again)."""
-    return tuple(
-        (tag(facts.node, ctr, source, name), untag(facts.node, ctr, name))
-        for name, digest in facts.by_digest.items()
-        if facts.containerd.targets.get(name) != digest
-    )
+def digests_to_give(facts: Facts) -> list[str]:
+    """The names by digest that are not there yet."""
+    targets = facts.containerd.targets
+    return [name for name, digest in facts.by_digest.items() if targets.get(name) != digest]
 
 
 def _is_to_be_kept(facts: Facts, name: str) -> bool:

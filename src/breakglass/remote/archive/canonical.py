@@ -62,16 +62,14 @@ def write_canonical(arguments: argparse.Namespace) -> None:
                 INTEGRITY,
                 f"{name} in the archive is {image.image_id}, expected {expected[name]}",
             )
-    images = {image.image_id: image for image in named.values()}
     widen_pipe(STDOUT)
-    manifests = {key: _write_documents(content, image) for key, image in images.items()}
-    tops = {
-        name: _write_indexes(content, image) if digests else manifests[image.image_id]
-        for name, image in named.items()
-    }
+    written: set[str] = set()
+    tops = {name: _write_documents(content, image, written) for name, image in named.items()}
+    if digests:
+        tops = {name: _write_indexes(content, image, written) for name, image in named.items()}
     os.lseek(source, 0, os.SEEK_SET)
     chunks = reporting(chunks_of(source), shown=lambda done: (size_bytes + done) // 2)
-    _write_layers(content, images.values(), Tar(chunks, empty))
+    _write_layers(content, named.values(), Tar(chunks, empty))
     write_names(
         [
             Named(name, tops[name], image.image_id, _digests(content, image))
@@ -80,10 +78,10 @@ def write_canonical(arguments: argparse.Namespace) -> None:
     )
 
 
-def _write_documents(content: Content, image: Image) -> dict[str, Any]:
-    """Write configuration and manifest; returns the manifest's descriptor."""
+def _write_documents(content: Content, image: Image, written: set[str]) -> dict[str, Any]:
+    """Write configuration and manifest, unless they are; returns the manifest's descriptor."""
     configuration = content.documents[image.configuration]
-    write_file(blob(image.image_id), configuration)
+    _write_once(blob(image.image_id), configuration, written)
     media_type, manifest = DOCKER_MANIFEST, _new_manifest(content, image, len(configuration))
     if image.manifest:
         document = strict(content, image.manifest, dict)
@@ -94,17 +92,23 @@ def _write_documents(content: Content, image: Image) -> dict[str, Any]:
             raise Fault(INTEGRITY, f"{image.manifest} and manifest.json differ about the layers")
         manifest = content.documents[image.manifest]
     digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-    write_file(blob(digest), manifest)
+    _write_once(blob(digest), manifest, written)
     return {"mediaType": media_type, "digest": digest, "size": len(manifest)}
 
 
-def _write_indexes(content: Content, image: Image) -> dict[str, Any]:
+def _write_once(path: str, content: bytes, written: set[str]) -> None:
+    if path not in written:
+        written.add(path)
+        write_file(path, content)
+
+
+def _write_indexes(content: Content, image: Image, written: set[str]) -> dict[str, Any]:
     """Write the indexes that lead from what the image's name means to its manifest, which is
     written; returns the descriptor of what the name means.
     """
     for path, document in documents_of(content, image.digest):
         if not is_manifest(document):
-            write_file(path, content.documents[path])
+            _write_once(path, content.documents[path], written)
     top = strict(content, blob(image.digest), dict)
     kind = OCI_MANIFEST if is_manifest(top) else OCI_INDEX
     size_bytes = len(content.documents[blob(image.digest)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from breakglass.remote.archive.documents import blob, field, strict
@@ -12,9 +12,7 @@ from breakglass.remote.archive.tar import Content
 from breakglass.remote.faults import INTEGRITY, Fault
 
 
-def check_index(
-    content: Content, images: dict[str, Image], proven: Sequence[list[str]] = ()
-) -> dict[str, Image]:
+def check_index(content: Content, images: dict[str, Image]) -> dict[str, Image]:
     """Where there is an index.json containerd reads it in place of manifest.json: both must say the
     same. Returns the images with what index.json says of them.
     """
@@ -26,7 +24,7 @@ def check_index(
         )
         if isinstance(name, str):
             digest = field(entry, "digest", str, "index.json")
-            found = reached(content, digest, images, proven)
+            found = reached(content, digest, images)
             named.setdefault(canonical(name), {}).update(
                 {image_id: (manifest, digest) for image_id, manifest in found.items()}
             )
@@ -46,9 +44,7 @@ def check_index(
     }
 
 
-def reached(
-    content: Content, digest: str, images: dict[str, Image], proven: Sequence[list[str]] = ()
-) -> dict[str, str]:
+def reached(content: Content, digest: str, images: dict[str, Image]) -> dict[str, str]:
     """The image IDs that a digest leads to, through an index and manifests that are in the
     archive, each with the file of its manifest.
     """
@@ -59,19 +55,9 @@ def reached(
         configuration = field(document["config"], "digest", str, path)
         image = next((image for image in images.values() if image.image_id == configuration), None)
         if image is not None:
-            check_layers(content, layers_of(document, path), image.diff_ids, proven)
+            check_layers(content, layers_of(document, path), image.diff_ids)
             image_ids[configuration] = path
     return image_ids
-
-
-def proven_layers(content: Content, digests: Iterable[str]) -> list[list[str]]:
-    """The files of the layers of each manifest that these digests lead to."""
-    return [
-        layers_of(document, path)
-        for digest in digests
-        for path, document in documents_of(content, digest)
-        if is_manifest(document)
-    ]
 
 
 def documents_of(content: Content, digest: str) -> Iterator[tuple[str, dict[str, Any]]]:

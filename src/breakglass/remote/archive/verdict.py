@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from breakglass.remote.archive.documents import field, strict, strings
-from breakglass.remote.archive.images import Image, check_layers
-from breakglass.remote.archive.index import check_index, proven_layers
+from breakglass.remote.archive.images import Image, check_layers, was_inflated
+from breakglass.remote.archive.index import check_index, layers_of
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.tar import Content
 from breakglass.remote.faults import INTEGRITY, Fault
@@ -24,7 +24,6 @@ def judge(
     were not inflated.
     """
     wanted = {canonical(name): digest for name, digest in (digests or {}).items()}
-    proven = proven_layers(content, wanted.values())
     images: dict[str, Image] = {}
     if "manifest.json" not in content.documents:
         raise Fault(
@@ -32,7 +31,7 @@ def judge(
             "the archive has no manifest.json: it was cut short, or is no archive of docker save",
         )
     for entry in strict(content, "manifest.json", list):
-        for image in _images_of(content, entry, proven):
+        for image in _images_of(content, entry):
             if images.setdefault(canonical(image.spelled), image).image_id != image.image_id:
                 raise Fault(INTEGRITY, f"two images in the archive are called {image.spelled}")
     if not images or (expected and {canonical(name) for name in expected} != set(images)):
@@ -45,14 +44,30 @@ def judge(
             ),
         )
     if "index.json" in content.documents or "oci-layout" in content.documents:
-        images = check_index(content, images, proven)
+        images = check_index(content, images)
     for name, digest in wanted.items():
         if name not in images or images[name].digest != digest:
             raise Fault(INTEGRITY, f"{name} in the archive is not {digest}, as its record says")
+    for name, image in images.items():
+        _check_proof(content, image, is_recorded=name in wanted)
     return images
 
 
-def _images_of(content: Content, entry: Any, proven: Sequence[list[str]]) -> list[Image]:
+def _check_proof(content: Content, image: Image, *, is_recorded: bool) -> None:
+    """Layers that were not inflated are proven by the manifest, which the recorded digest leads
+    to.
+    """
+    layers = (content.members[content.links.get(path, path)] for path in image.layers)
+    if all(was_inflated(layer) for layer in layers):
+        return
+    manifest = strict(content, image.manifest, dict) if image.manifest else {}
+    if not is_recorded or image.layers != layers_of(manifest, image.manifest):
+        raise Fault(
+            INTEGRITY, f"the layers of {image.spelled} are not those of the recorded manifest"
+        )
+
+
+def _images_of(content: Content, entry: Any) -> list[Image]:
     """One image of manifest.json, under each of its references."""
     path = posixpath.normpath(field(entry, "Config", str, "manifest.json"))
     configuration = strict(content, path, dict)
@@ -64,7 +79,7 @@ def _images_of(content: Content, entry: Any, proven: Sequence[list[str]]) -> lis
         )
     diff_ids = strings(field(configuration, "rootfs", dict, path), "diff_ids", path)
     layers = [posixpath.normpath(layer) for layer in strings(entry, "Layers", "manifest.json")]
-    check_layers(content, layers, diff_ids, proven)
+    check_layers(content, layers, diff_ids)
     system = field(configuration, "os", str, path)
     platform = f"{system}/{field(configuration, 'architecture', str, path)}"
     references = strings(entry, "RepoTags", "manifest.json")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from . import docker, furniture, images, network, process, seed, systemd
 from .cluster import Cluster
+from .components import CRICTL
 from .host import Host
 from .mirror import remove
 from .registry import Registry
-from .roles import ADDRESSES, NAS_DIRECTORY, NODES, VM_DIRECTORY
+from .roles import ADDRESSES, CONTAINERD_SOCKET, LAB, NAS_DIRECTORY, NODES, VM_DIRECTORY
 
 CTR = """for n in $(ctr namespaces ls -q 2>/dev/null); do
     names=$(ctr -n "$n" images ls 2>/dev/null | awk -v pause=PAUSE 'NR > 1 { digest[$1] = $3 } END { for (name in digest) if (digest[name] != digest[pause]) print name }')
@@ -77,6 +78,7 @@ def reset_nas(nas: Host) -> None:
 
 def reset_node(node: Host) -> None:
     end_strangers(node)
+    remove_containers(node)
     node.run("sh", "-c", CTR)
     images.import_pause(node)
     reset_temporary(node)
@@ -92,6 +94,17 @@ def reset_node(node: Host) -> None:
     for registry in furniture.REGISTRY_HOSTS:
         node.write(f"/etc/containerd/certs.d/{registry}/hosts.toml", furniture.hosts_toml(registry))
     node.write("/root/.ssh/known_hosts", seed.known_hosts(("registry-vm", "synology")), mode=0o600)
+
+
+def remove_containers(node: Host) -> None:
+    """Those of pods that are gone: kubelet takes its time, and meanwhile their snapshots stay, so
+    that containerd does not pull the layers of the next image.
+    """
+    left = node.run("ctr", "-n", "k8s.io", "containers", "ls", "-q", check=False).stdout.split()
+    if left:
+        crictl = f"{LAB}/{CRICTL}/usr/bin/crictl"
+        endpoint = ("--runtime-endpoint", f"unix://{CONTAINERD_SOCKET}")
+        node.run(crictl, *endpoint, "rmp", "--all", "--force", check=False)
 
 
 def forget_pulls(node: Host) -> datetime | None:

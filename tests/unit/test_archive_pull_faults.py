@@ -96,6 +96,10 @@ def another_diff_id(puller: Puller) -> None:
     use(puller, PLAIN, diff_ids=(DIGEST,))
 
 
+def plain_under_gzips_name(puller: Puller) -> None:
+    use(puller, Layer(pack=bytes), diff_ids=(DIGEST,))
+
+
 def without_size(puller: Puller) -> None:
     use(puller, Layer(more={"size": None}))
 
@@ -168,6 +172,7 @@ FAULTS: list[tuple[Callable[[Puller], None], int, str]] = [
     (wrong_manifest, INTEGRITY, "is something else"),
     (too_few_diff_ids, INTEGRITY, "has 1 layers, the configuration names 0"),
     (another_diff_id, INTEGRITY, f"expected {DIGEST}"),
+    (plain_under_gzips_name, INTEGRITY, f"expected {DIGEST}"),
     (without_size, INTEGRITY, f"it names {DIGEST} without its size"),
     (other_platforms_only, INTEGRITY, "no image for linux/amd64"),
     (nested_too_deep, INTEGRITY, "nested too deep"),

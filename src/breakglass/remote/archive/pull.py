@@ -141,7 +141,7 @@ def _write_layer(image: RegistryImage, layer: Layer) -> Generator[bytes, None, b
             if not piece:
                 break
             beginning += piece
-        is_packed = is_compressed(beginning) or layer.media_type.endswith(("gzip", "zstd"))
+        is_packed = is_compressed(beginning)
         content = itertools.chain([beginning], pieces)
         name = blob(layer.digest)
         yield from member_of(name, layer.size_bytes, content, stored=is_packed)

@@ -36,7 +36,6 @@ STATUSES = {
 class Layer(NamedTuple):
     digest: str
     size_bytes: int
-    media_type: str
     diff_id: str
 
 
@@ -158,4 +157,4 @@ def _layer(descriptor: Any, diff_id: str) -> Layer:
     if descriptor.get("urls") or "nondistributable" in media_type or "foreign" in media_type:
         why = f"its layer {digest} is a foreign one, which lies outside of the registry"
         raise Unusable(State.BROKEN, why)
-    return Layer(digest, size_bytes, media_type, diff_id)
+    return Layer(digest, size_bytes, diff_id)

@@ -96,6 +96,10 @@ def another_diff_id(puller: Puller) -> None:
     use(puller, PLAIN, diff_ids=(DIGEST,))
 
 
+def plain_under_gzips_name(puller: Puller) -> None:
+    use(puller, Layer(pack=bytes), diff_ids=(DIGEST,))
+
+
 def without_size(puller: Puller) -> None:
     use(puller, Layer(more={"size": None}))
 
@@ -119,6 +123,17 @@ def key_twice(puller: Puller) -> None:
     twice = content[:-1] + b', "Layers": []}'
     store.manifests[digest_of(twice)] = (twice, media_type)
     store.tags["0a1b2c3d"] = digest_of(twice)
+
+
+def no_configuration(puller: Puller) -> None:
+    store = puller.server.store
+    use(puller, PLAIN)
+    content, media_type = store.manifests[store.tags["0a1b2c3d"]]
+    manifest = json.loads(content)
+    configuration = b'{"os": "linux", "architecture": "amd64"}'
+    store.blobs[digest_of(configuration)] = configuration
+    manifest["config"] |= {"digest": digest_of(configuration), "size": len(configuration)}
+    store.tags["0a1b2c3d"] = store.add_manifest(manifest, media_type)["digest"]
 
 
 def schema_1(puller: Puller) -> None:
@@ -168,10 +183,12 @@ FAULTS: list[tuple[Callable[[Puller], None], int, str]] = [
     (wrong_manifest, INTEGRITY, "is something else"),
     (too_few_diff_ids, INTEGRITY, "has 1 layers, the configuration names 0"),
     (another_diff_id, INTEGRITY, f"expected {DIGEST}"),
+    (plain_under_gzips_name, INTEGRITY, f"expected {DIGEST}"),
     (without_size, INTEGRITY, f"it names {DIGEST} without its size"),
     (other_platforms_only, INTEGRITY, "no image for linux/amd64"),
     (nested_too_deep, INTEGRITY, "nested too deep"),
     (key_twice, INTEGRITY, "is not the JSON that it should be"),
+    (no_configuration, INTEGRITY, "is no configuration of an image"),
     (schema_1, REFUSED, "is a manifest of schema 1"),
     (foreign, REFUSED, "lies outside of the registry"),
     (non_distributable, REFUSED, "lies outside of the registry"),
@@ -189,9 +206,26 @@ def test_what_is_not_as_it_should_be_leaves_nothing_behind(
     fault(puller)
     ran = puller.pull()
     assert (ran.status, words in ran.sentence) == (status, True), ran.stderr
-    assert ran.sentence.count(puller.name) == 1 or fault is key_twice
+    assert ran.sentence.startswith(f"{puller.name}: ")
+    assert ran.sentence.count(puller.name) == 1
+    assert "archive" not in ran.sentence
     assert ran.stdout == ""
     assert not list(puller.shelf.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["key twice", "pushed anew"])
+def test_what_a_companion_does_wrong_begins_with_its_name(puller: Puller, fault: str) -> None:
+    store = puller.server.store
+    image = store.tags["0a1b2c3d"]
+    use(puller, PLAIN)
+    if fault == "key twice":
+        key_twice(puller)
+    companion = f"{puller.server.host}/git:1"
+    at = puller.url(store.tags["0a1b2c3d"])
+    seen = ("--image-id", f"{companion}=sha256:{'0' * 64}") if fault == "pushed anew" else ()
+    ran = puller.pull(image, "--companion", f"{companion}={at}", *seen)
+    assert ran.status == INTEGRITY
+    assert ran.sentence.startswith(f"{companion}: ")
 
 
 def test_a_digest_that_is_gone_is_for_docker_to_try(puller: Puller) -> None:

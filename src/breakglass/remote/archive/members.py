@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 from breakglass.remote.archive.layout import END, header_of, padding_of
+from breakglass.remote.archive.tar import COMPRESSIONS
 
 HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 """Of a gzip member (RFC 1952): no name and no time, so that the same content gives the same
@@ -15,8 +16,6 @@ bytes.
 BLOCK_BYTES = 65535
 """The most that a stored block of deflate can hold (RFC 1951, 3.2.4)."""
 LEVEL = 6
-COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-"""What gzip and zstd begin with."""
 
 
 def member_of(
@@ -33,7 +32,7 @@ def end_member() -> Iterator[bytes]:
 
 def is_compressed(beginning: bytes) -> bool:
     """Whether content that begins like this is gzip or zstd."""
-    return beginning.startswith(COMPRESSED)
+    return beginning.startswith(tuple(COMPRESSIONS))
 
 
 def _entry(name: str, size_bytes: int, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -59,20 +59,25 @@ def pull(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _confirm(images: list[RegistryImage], wanted: dict[str, str]) -> None:
-    """They are those that the caller has seen, and no more than any image is. Raises Fault."""
-    for image in images:
+    """They are those that the caller has seen, and no more than any image is. Raises Fault. Its
+    sentence begins with the image at fault: without a companion there may still be the image.
+    """
+    for count, image in enumerate(images, 1):
         name = image.origin.name
         expected = wanted.get(canonical(name), image.image_id)
         if expected != image.image_id:
             raise Fault(
                 INTEGRITY,
-                f"{name} is {image.image_id} at {image.origin.host}, expected {expected}: it "
+                f"{name}: it is {image.image_id} at {image.origin.host}, expected {expected}: it "
                 f"may have been pushed anew",
             )
-    if sum(map(len, _documents(images).values())) > DOCUMENTS_BYTES:
-        raise Fault(INTEGRITY, f"the images have more than {DOCUMENTS_BYTES} bytes of JSON")
-    if sum(len(image.layers) for image in images) > HEADERS // 2:
-        raise Fault(INTEGRITY, f"the images have more than {HEADERS // 2} layers")
+        sofar = images[:count]
+        if sum(map(len, _documents(sofar).values())) > DOCUMENTS_BYTES:
+            raise Fault(
+                INTEGRITY, f"{name}: with it there are over {DOCUMENTS_BYTES} bytes of JSON"
+            )
+        if sum(len(each.layers) for each in sofar) > HEADERS // 2:
+            raise Fault(INTEGRITY, f"{name}: with it there are over {HEADERS // 2} layers")
 
 
 def _described(images: list[RegistryImage]) -> dict[str, Image]:
@@ -141,7 +146,7 @@ def _write_layer(image: RegistryImage, layer: Layer) -> Generator[bytes, None, b
             if not piece:
                 break
             beginning += piece
-        is_packed = is_compressed(beginning) or layer.media_type.endswith(("gzip", "zstd"))
+        is_packed = is_compressed(beginning)
         content = itertools.chain([beginning], pieces)
         name = blob(layer.digest)
         yield from member_of(name, layer.size_bytes, content, stored=is_packed)

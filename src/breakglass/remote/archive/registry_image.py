@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from breakglass.remote.archive.documents import blob, field, strict, strings
+from breakglass.remote.archive.documents import unambiguous
 from breakglass.remote.archive.origins import Origin, session_with
-from breakglass.remote.archive.tar import Content
 from breakglass.remote.distribution.answers import NotServed, State, Unusable
 from breakglass.remote.distribution.downloads import patiently, pieces_of
 from breakglass.remote.distribution.login_session import LoginSession
@@ -22,7 +21,12 @@ from breakglass.remote.distribution.platforms import child_for
 from breakglass.remote.distribution.pull import Document, read_child, read_proven, resolve
 from breakglass.remote.faults import INTEGRITY, NO_LOGIN, REFUSED, UNREACHABLE, Fault
 from breakglass.remote.limits import DOCUMENT_BYTES
+from breakglass.remote.shape import is_strings
 
+LARGEST_FILE_BYTES = 0o77777777777
+"""What the header of a tar has digits for."""
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 STATUSES = {
     State.BROKEN: INTEGRITY,
     State.LACKS: REFUSED,
@@ -36,7 +40,6 @@ STATUSES = {
 class Layer(NamedTuple):
     digest: str
     size_bytes: int
-    media_type: str
     diff_id: str
 
 
@@ -66,16 +69,11 @@ def read_image(origin: Origin, platform: str, credentials: Credentials) -> Regis
     with faults_of(origin, session):
         documents = _documents(session, origin.manifest, platform)
         digest, body = list(documents.items())[-1]
-        manifest = _strict(digest, body)
-        image_id, size_bytes = _usable(manifest["config"])
+        (image_id, size_bytes), layers = _parts_of(digest, body)
         if size_bytes > DOCUMENT_BYTES:
             raise NotServed(State.BROKEN, f"{image_id} has {size_bytes} bytes: no configuration")
         configuration = b"".join(pieces_of(session, image_id, size_bytes))
-        described = _strict(image_id, configuration)
-        where = blob(image_id)
-        diff_ids = strings(field(described, "rootfs", dict, where), "diff_ids", where)
-        system, machine = (field(described, key, str, where) for key in ("os", "architecture"))
-        layers = manifest["layers"]
+        diff_ids, described_platform = _described(image_id, configuration)
         if len(layers) != len(diff_ids):
             why = f"{digest} has {len(layers)} layers, the configuration names {len(diff_ids)}"
             raise NotServed(State.BROKEN, why)
@@ -85,8 +83,8 @@ def read_image(origin: Origin, platform: str, credentials: Credentials) -> Regis
             documents,
             image_id,
             configuration,
-            f"{system}/{machine}",
-            [_layer(layer, diff_id) for layer, diff_id in zip(layers, diff_ids)],
+            described_platform,
+            [Layer(*layer, diff_id) for layer, diff_id in zip(layers, diff_ids)],
         )
 
 
@@ -137,9 +135,34 @@ def _bytes_of(document: Document) -> tuple[str, bytes]:
 
 def _strict(digest: str, body: bytes) -> dict[str, Any]:
     """As those read it that verify the tarball later."""
-    path = blob(digest)
-    content: dict[str, Any] = strict(Content({}, {}, {path: body}), path, dict)
+    try:
+        content = json.loads(body, object_pairs_hook=unambiguous)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise NotServed(State.BROKEN, f"{digest} is not the JSON that it should be", digest)
     return content
+
+
+def _parts_of(digest: str, body: bytes) -> tuple[tuple[str, int], list[tuple[str, int]]]:
+    """Digest and size of the configuration, and of each layer. Of the parsed manifest nothing else
+    is kept.
+    """
+    manifest = _strict(digest, body)
+    if manifest.get("mediaType", OCI_MANIFEST) not in (OCI_MANIFEST, DOCKER_MANIFEST):
+        raise Unusable(State.BROKEN, f"{digest} is a manifest of another kind than of an image")
+    return _usable(manifest["config"]), [_layer(layer) for layer in manifest["layers"]]
+
+
+def _described(image_id: str, configuration: bytes) -> tuple[list[str], str]:
+    """The diff_ids and the platform in a configuration."""
+    content = _strict(image_id, configuration)
+    rootfs, *platform = (content.get(key) for key in ("rootfs", "os", "architecture"))
+    diff_ids = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
+    if not is_strings(diff_ids) or not is_strings(platform):
+        why = f"{image_id} is no configuration of an image: rootfs, os or architecture is missing"
+        raise NotServed(State.BROKEN, why, image_id)
+    return list(diff_ids), "/".join(platform)
 
 
 def _usable(descriptor: Any) -> tuple[str, int]:
@@ -152,10 +175,12 @@ def _usable(descriptor: Any) -> tuple[str, int]:
     return digest, size_bytes
 
 
-def _layer(descriptor: Any, diff_id: str) -> Layer:
+def _layer(descriptor: Any) -> tuple[str, int]:
     digest, size_bytes = _usable(descriptor)
+    if size_bytes > LARGEST_FILE_BYTES:
+        raise Unusable(State.BROKEN, f"its layer {digest} has {size_bytes} bytes: a tar takes less")
     media_type = str(descriptor.get("mediaType"))
     if descriptor.get("urls") or "nondistributable" in media_type or "foreign" in media_type:
         why = f"its layer {digest} is a foreign one, which lies outside of the registry"
         raise Unusable(State.BROKEN, why)
-    return Layer(digest, size_bytes, media_type, diff_id)
+    return digest, size_bytes

@@ -98,6 +98,8 @@ def _open(
     answer = session.ask("GET", path, headers=part, keep=opened)
     if part and answer.status in NO_PARTS:
         answer = session.ask("GET", path, keep=opened)
+    if answer.status == 500:
+        raise CutShort(digest, done, size)  # it may be able to the next time
     if answer.stream is None:
         raise part_lost(answer.status, digest, digest)
     length = whole_length(answer)

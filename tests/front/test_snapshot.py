@@ -87,7 +87,7 @@ def test_where_the_vm_cannot_read_the_registry_docker_does_it_and_the_reason_is_
         assert "docker pull" in shown
         world.environment.push(OTHER_TAG)
         by_registry = ("snapshot", "--tag", OTHER_TAG, "--via", "registry")
-        is_reported(world.run(*by_registry), 3, "a helper keeps its login", "docker login")
+        is_reported(world.run(*by_registry), 3, "a helper keeps its login", "--via docker")
 
 
 def test_a_registry_that_wants_a_login_is_reported_with_the_command_that_logs_in(

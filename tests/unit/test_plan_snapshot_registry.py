@@ -184,9 +184,12 @@ def test_after_a_failure_that_names_a_companion_the_run_goes_on_without_it() -> 
     assert lost == Missing(PLUGIN, sentence)
     again = replace(known, missing=(lost,))
     assert PLUGIN not in str(reading(again))
-    # The image itself is not done without.
-    main = failed(5, f"{REPOSITORY}:0a1b2c3d: connection refused")
-    assert missing_after(known, reading(known), main) is None
+    # The image itself is not done without: docker may get it, and with a login so may the VM.
+    main = f"{REPOSITORY}:0a1b2c3d: connection refused"
+    assert missing_after(known, reading(known), failed(5, main)) == Missing(REGISTRY, main)
+    assert missing_after(known, reading(known), failed(5, f"@no-login {main}")) is None
+    alone = replace(known, docker=None)
+    assert missing_after(alone, reading(alone), failed(5, main)) is None
     held = with_companion(ImageId(State.UNREACHABLE), HELD, missing=(lost,))
     assert any("docker load" in line for line in lines(planned(held)))
 
@@ -206,15 +209,16 @@ def test_where_the_vm_cannot_read_the_registry_docker_is_next_if_it_is_there(sen
 
 LOGIN = "ssh -t root@10.0.20.10 docker login registry.example:5050"
 CHECK = "breakglass check --tag 0a1b2c3d"
+BY_DOCKER = "breakglass snapshot --tag 0a1b2c3d --via docker"
 
 
 @pytest.mark.parametrize(
     ("status", "mark", "kind", "command"),
     [
         (5, "", Unreachable, CHECK),
-        (3, "", Refused, CHECK),
+        (3, "", Refused, BY_DOCKER),
         (5, "@no-login ", Unreachable, LOGIN),
-        (3, "@no-login ", Refused, LOGIN),
+        (3, "@no-login ", Refused, BY_DOCKER),
     ],
 )
 def test_a_registry_that_was_not_read_is_an_error_of_its_class_with_the_next_commands(
@@ -225,7 +229,9 @@ def test_a_registry_that_was_not_read_is_an_error_of_its_class_with_the_next_com
     error = explain(known, reading(known), ended)
     assert type(error) is kind
     assert error.message == f"registry-vm: {sentence}"
-    assert error.next_step == then(command, AGAIN, advice="log in" if mark else "")
+    advice = "log in" if command is LOGIN else ""
+    again = () if command is BY_DOCKER else (AGAIN,)
+    assert error.next_step == then(command, *again, advice=advice)
     # The rest is what the script's exit status says.
     assert explain(known, reading(known), failed(6, "broken")) is None
 

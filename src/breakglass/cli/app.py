@@ -148,7 +148,7 @@ def snapshot(
             autocompletion=completion.snapshot_ways,
             help=(
                 "Who gets the image: the VM reads it from the registry, or docker pulls and saves "
-                "it. auto: the registry, and docker where that cannot be."
+                "it. auto: the registry, and docker where that does not work."
             ),
         ),
     ] = "auto",

@@ -5,11 +5,11 @@ from breakglass.commands.record_names import foreign_names
 from breakglass.commands.snapshot_docker import load_companions, pulls
 from breakglass.commands.snapshot_facts import AUTO, DOCKER, REGISTRY, Facts, Missing
 from breakglass.commands.snapshot_registry import sentence_of
-from breakglass.errors import Refused
+from breakglass.errors import Refused, Unreachable
 from breakglass.observe.shelf import Tarball
 from breakglass.plan import Purpose, Step
+from breakglass.ports import NO_LOGIN, said
 from breakglass.ports import Result as Ended
-from breakglass.ports import said
 
 
 def chosen_via(facts: Facts) -> str:
@@ -67,8 +67,12 @@ def is_read_from_registry(facts: Facts, step: Step) -> bool:
 
 
 def _missing_in_registry(facts: Facts, ended: Ended) -> Missing | None:
-    sentence, is_refused = sentence_of(ended), ended.exit_status == Refused.exit_code
-    if is_refused and facts.via == AUTO and facts.docker is not None:
+    sentence, status = sentence_of(ended), ended.exit_status
+    is_of_image = sentence.startswith(f"{facts.published[0][0]}: ")
+    # docker may have a proxy, a mirror or a registry without TLS that its daemon alone knows.
+    is_away = status == Unreachable.exit_code and is_of_image and NO_LOGIN not in ended.stderr
+    may_docker = is_away or status == Refused.exit_code
+    if may_docker and facts.via == AUTO and facts.docker is not None:
         return Missing(REGISTRY, sentence)
     for reference, _ in facts.published[1:]:
         # The sentence begins with the reference that it is about.

@@ -173,6 +173,13 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
         return True
     (_, image), *companions = facts.published
     recorded, unavailable = dict(present.record.companions), facts.unavailable
+    digests = dict(present.record.digests)
+    if any(
+        served.digest is not None and digests.get(reference, served.digest) != served.digest
+        for reference, served in facts.published
+        if reference not in unavailable
+    ):
+        return False  # the same image under a new index: pods may name it by that digest
     return image.image_id == present.record.image_id and all(
         companion.image_id is not None and recorded.get(reference) == companion.image_id
         for reference, companion in companions

@@ -11,7 +11,7 @@ from breakglass.ports import NO_LOGIN
 from breakglass.ports import Result as Ended
 from breakglass.text import inert
 
-READ_QUIET_SECONDS = 600.0
+READ_QUIET_SECONDS = 900.0
 """A registry that is silent is asked again a few times, with pauses; nothing is printed
 meanwhile.
 """
@@ -67,7 +67,8 @@ def explain(facts: Facts, ended: Ended) -> BreakglassError | None:
     if ended.exit_status == Unreachable.exit_code:
         return Unreachable(message, next_step=next_step)
     if ended.exit_status == Refused.exit_code:
-        return Refused(message, next_step=next_step)
+        by_docker = then(f"breakglass snapshot --tag {facts.tag} --via docker")
+        return Refused(message, next_step=by_docker if facts.docker else next_step)
     return None
 
 

@@ -32,11 +32,10 @@ from breakglass.remote.archive.stream import chunks_of, widen_pipe, write_all
 from breakglass.remote.archive.tar import GZIP, Content, Member, Tar, entries, read_archive
 from breakglass.remote.archive.transfer import reporting
 from breakglass.remote.archive.verdict import judge
+from breakglass.remote.distribution.manifests import DOCKER_MANIFEST, OCI_MANIFEST
 from breakglass.remote.faults import INTEGRITY, Fault
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 CHANGED = "the tarball was changed while it was read"
 

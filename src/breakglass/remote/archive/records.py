@@ -136,7 +136,7 @@ def is_complete(record: Any) -> bool:
         and is_strings(record.get("references"))
         and len(record["references"]) > 0
         and is_digests(record.get("companions"))
-        and ("digests" not in record or is_digests(record["digests"]))
+        and (record.get("digests") is None or is_digests(record["digests"]))
     )
 
 

@@ -16,7 +16,12 @@ from breakglass.remote.distribution.answers import NotServed, State, Unusable
 from breakglass.remote.distribution.downloads import patiently, pieces_of
 from breakglass.remote.distribution.login_session import LoginSession
 from breakglass.remote.distribution.logins import Credentials
-from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor
+from breakglass.remote.distribution.manifests import (
+    DOCKER_MANIFEST,
+    INDEX_DEPTH,
+    OCI_MANIFEST,
+    read_descriptor,
+)
 from breakglass.remote.distribution.platforms import child_for
 from breakglass.remote.distribution.pull import Document, read_child, read_proven, resolve
 from breakglass.remote.faults import INTEGRITY, NO_LOGIN, REFUSED, UNREACHABLE, Fault
@@ -25,8 +30,6 @@ from breakglass.remote.shape import is_strings
 
 LARGEST_FILE_BYTES = 0o77777777777
 """What the header of a tar has digits for."""
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 STATUSES = {
     State.BROKEN: INTEGRITY,
     State.LACKS: REFUSED,
@@ -158,11 +161,11 @@ def _described(image_id: str, configuration: bytes) -> tuple[list[str], str]:
     """The diff_ids and the platform in a configuration."""
     content = _strict(image_id, configuration)
     rootfs, *platform = (content.get(key) for key in ("rootfs", "os", "architecture"))
-    diff_ids = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
+    diff_ids: Any = (rootfs.get("diff_ids") or []) if isinstance(rootfs, dict) else None
     if not is_strings(diff_ids) or not is_strings(platform):
         why = f"{image_id} is no configuration of an image: rootfs, os or architecture is missing"
         raise NotServed(State.BROKEN, why, image_id)
-    return list(diff_ids), "/".join(platform)
+    return list(diff_ids), "/".join(map(str, platform))
 
 
 def _usable(descriptor: Any) -> tuple[str, int]:

@@ -1,5 +1,5 @@
-"""Reading a whole blob, however long it takes: hashed on the way, and gone on with where a
-connection breaks.
+"""Reading a whole blob, however long it takes: hashed on the way. If the connection
+breaks, the rest is asked for.
 """
 
 from __future__ import annotations

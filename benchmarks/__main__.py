@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         action="append",
-        choices=("start", "snapshot", "fetch", "pin"),
+        choices=("start", "snapshot", "fetch", "import", "pin"),
         help="some of the measurements",
     )
     parser.add_argument(
@@ -41,6 +41,7 @@ def main() -> int:
         "start": lambda: measure.start_up(3 * arguments.rounds),
         "snapshot": lambda: measure.saving(environment, arguments.rounds),
         "fetch": lambda: measure.fetching(environment, arguments.rounds),
+        "import": lambda: measure.importing(environment, arguments.rounds),
         "pin": lambda: measure.pinning(
             environment, arguments.rounds, nodes=arguments.nodes, looped=50
         ),

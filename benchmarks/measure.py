@@ -10,7 +10,7 @@ from tests.lab import images
 from tests.lab.environment import Environment
 from tests.lab.operator_host import program
 from tests.lab.roles import VM_DIRECTORY
-from tests.lab.runs import judge
+from tests.lab.runs import judge, stop_registries
 
 from benchmarks.lab_runs import (
     NODE_DIRECTORY,
@@ -28,7 +28,6 @@ TAG = images.BIG_TAG
 REFERENCE = f"registry.viktorbarzin.me:5050/infra-ci:{TAG}"
 TARBALL = f"{VM_DIRECTORY}/infra-ci-{TAG}.tar.gz"
 NODE = "k8s-node3"
-PIGZ = "/usr/bin/pigz"
 
 
 def start_up(rounds: int) -> list[Row]:
@@ -60,44 +59,100 @@ def start_up(rounds: int) -> list[Row]:
 
 
 def saving(environment: Environment, rounds: int) -> list[Row]:
-    """`snapshot` after the pull, verification included, beside the runbook's own line, which
-    verifies nothing.
+    """`snapshot` beside the runbook's own lines, which verify nothing: the whole command, the image
+    not yet in docker; and with docker after the pull.
     """
     environment.big()
     vm, peaks = environment.vm, []
-    vm.run("docker", "pull", "--quiet", REFERENCE, timeout=300)
 
-    def ours() -> float:
+    def by_registry() -> float:
         forget(vm, VM_DIRECTORY)
-        timed = breakglass(environment, "snapshot", "--tag", TAG)
+        timed = breakglass(environment, "snapshot", "--tag", TAG, "--via", "registry")
         peaks.append(timed.peak_bytes)
+        return timed.seconds
+
+    def by_docker() -> float:
+        forget(vm, VM_DIRECTORY)
+        timed = breakglass(environment, "snapshot", "--tag", TAG, "--via", "docker")
         return timed.after("docker pull")
 
-    def ours_with_gzip() -> float:
-        with vm.hidden(PIGZ):
-            return ours()
+    def runbook() -> float:
+        return shell(vm, f"docker pull --quiet {REFERENCE}") + saved()
 
-    def theirs() -> float:
+    def saved() -> float:
         forget(vm, VM_DIRECTORY)
         return shell(vm, f"docker save {REFERENCE} | gzip > {TARBALL}")
 
-    line, with_gzip, with_pigz = rounds_of(
+    def pull_anew() -> float:
+        vm.run("docker", "rmi", "--force", REFERENCE, timeout=300, check=False)
+        return runbook()
+
+    whole, line, registry, docker = rounds_of(
         rounds,
-        ("docker save | gzip", theirs),
-        ("snapshot with gzip", ours_with_gzip),
-        ("snapshot with pigz", ours),
+        ("docker pull, docker save | gzip", pull_anew),
+        ("docker save | gzip", saved),
+        ("snapshot --via registry", by_registry),
+        ("snapshot --via docker", by_docker),
     )
     size = vm.path(TARBALL).stat().st_size
-    rows = [
-        (f"`snapshot` after the pull, with {name}; `docker save | gzip`", times, goal)
-        for name, times, goal in (("gzip", with_gzip, 1.2), ("pigz", with_pigz, 0.7))
-    ]
     return [
-        *(
-            Row(what, seconds(times, size), seconds(line, size), ratio(times, line), goal)
-            for what, times, goal in rows
+        Row(
+            "`snapshot`, the whole command; `docker pull`, `docker save | gzip`",
+            seconds(registry, size),
+            seconds(whole, size),
+            ratio(registry, whole),
+            0.12,
+        ),
+        Row(
+            "`snapshot --via docker` after the pull, with pigz; `docker save | gzip`",
+            seconds(docker, size),
+            seconds(line, size),
+            ratio(docker, line),
+            0.7,
         ),
         memory("snapshot", peaks, size),
+    ]
+
+
+def importing(environment: Environment, rounds: int) -> list[Row]:
+    """`import`, the whole command, beside the repaired line of the runbook with what docker saves;
+    then the same with the blobs of the registry.
+    """
+    environment.big()
+    vm, node = environment.vm, environment.nodes[NODE]
+    forget(vm, VM_DIRECTORY)
+    breakglass(environment, "snapshot", "--tag", TAG, "--via", "registry")
+    forget(node, NODE_DIRECTORY)
+    breakglass(environment, "fetch", NODE)
+    vm.run("docker", "pull", "--quiet", REFERENCE, timeout=300)
+    shell(vm, f"docker save {REFERENCE} | gzip -1 > /root/docker.tar.gz")
+    node.path("/root/docker.tar.gz").write_bytes(vm.path("/root/docker.tar.gz").read_bytes())
+    stop_registries(environment)
+
+    def without_image() -> None:
+        names = node.run("ctr", "-n", "k8s.io", "images", "ls", "-q").stdout.split()
+        ours = [name for name in names if "infra-ci" in name or "breakglass" in name]
+        if ours:
+            node.run("ctr", "-n", "k8s.io", "images", "rm", "--sync", *ours)
+
+    def ours() -> float:
+        breakglass(environment, "restore", NODE, "--yes")
+        without_image()
+        return breakglass(environment, "import", NODE).seconds
+
+    def theirs() -> float:
+        without_image()
+        return shell(node, "gzip -dc /root/docker.tar.gz | ctr -n k8s.io images import -")
+
+    line, whole = rounds_of(rounds, ("gzip -dc | ctr import", theirs), ("import", ours))
+    return [
+        Row(
+            "`import`, the whole command; `gzip -dc | ctr images import -` of what docker saves",
+            seconds(whole),
+            seconds(line),
+            ratio(whole, line),
+            0.6,
+        )
     ]
 
 

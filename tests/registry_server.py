@@ -129,10 +129,20 @@ class Faults:
     """
     gone_once: bool = False
     """What is gone is there again at the next question."""
+    wrong_part: bool = False
+    """Says of every part that it is the one behind it."""
     part_status: int | None = None
     """The status of every answer to Range; None: 206."""
     error_body: bytes = b"{}"
     """What comes with a status of `status`."""
+    retry_after: str | None = None
+    """The header that comes with a status of `status`, which is given once only then."""
+    stall: str | None = None
+    """Sends half of the body of these, and then nothing."""
+    slow: str | None = None
+    """Sends the body of these in five parts, half a second apart."""
+    omit_length: bool = False
+    """Blobs without Content-Length: the connection's end is theirs."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._flood()
             return
         status = next((status for part, status in faults.status.items() if part in path), None)
-        if status is not None:
+        if status is not None and faults.retry_after is not None:
+            faults.status.clear()
+            self._reply(status, faults.error_body, {"Retry-After": faults.retry_after})
+        elif status is not None:
             self._reply(status, faults.error_body)
         elif faults.redirect is not None and faults.redirect[0] in path:
             self._reply(307, b"", {"Location": faults.redirect[1] + path})
@@ -313,10 +326,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(416, b"")
         else:
             first, last = int(part[1]), int(part[2])
+            said = first + 1 if faults.wrong_part else first
             self._reply(
                 206,
                 there[first : last + 1],
-                {"Content-Range": f"bytes {first}-{last}/{length}"},
+                {"Content-Range": f"bytes {said}-{last}/{length}"},
                 length=last + 1 - first,
             )
 
@@ -331,14 +345,27 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) if length is None else length))
+        faults = self.registry.faults
+        if faults.omit_length and "/blobs/" in self.path:
+            self.close_connection = True
+        else:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
         if self.command == "HEAD":
             return
-        cut = self.registry.faults.cut
-        if cut is not None and cut in self.path:
+        if faults.cut is not None and faults.cut in self.path:
             body, self.close_connection = body[: len(body) // 2], True
-        self.wfile.write(body)
+        if faults.stall is not None and faults.stall in self.path:
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            self.registry.released.wait(20)
+        elif faults.slow is not None and faults.slow in self.path:
+            part_bytes = len(body) // 4 or 1
+            for start in range(0, len(body), part_bytes):
+                self.wfile.write(body[start : start + part_bytes])
+                self.registry.released.wait(0.5)
+        else:
+            self.wfile.write(body)
 
     def _flood(self) -> None:
         self.close_connection = True

@@ -47,13 +47,15 @@ class Host:
             host, port = rest.strip("[]"), ""
         return (*(("-p", port) if port else ()), f"{user}{at}{host}")
 
-    def by_hand(self, *command: str) -> str:
+    def by_hand(self, *command: str, asks: bool = False) -> str:
         """A line to type that runs a command on it. The ssh client joins its words by spaces for
-        the login shell there, so what needs quotes needs them twice.
+        the login shell there, so what needs quotes needs them twice. `asks`: it asks something, for
+        which it needs a terminal.
         """
         words = ("sudo", *command) if self.sudo else command
         line = join(words)
-        return join(("ssh", *self.login)) + " " + (line if line == " ".join(words) else quote(line))
+        client = ("ssh", *(("-t",) if asks else ()), *self.login)
+        return join(client) + " " + (line if line == " ".join(words) else quote(line))
 
 
 def script(name: str, *arguments: str) -> Argv:

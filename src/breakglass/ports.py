@@ -40,6 +40,8 @@ class Result:
 
 NO_ROOM = b"@no-room "
 """What our scripts begin their sentence with where a disk is full: `remote/faults.py` writes it."""
+NO_LOGIN = b"@no-login "
+"""The same where a registry wants a login."""
 
 
 def said(result: Result) -> str:

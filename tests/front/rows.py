@@ -54,7 +54,7 @@ def _over_a_full_shelf(world: World) -> None:
     """
     world.publish()
     world.environment.push(OTHER_TAG)
-    world.done("snapshot", "--tag", OTHER_TAG)
+    world.done("snapshot", "--tag", OTHER_TAG, "--via", "docker")
     world.environment.push(TAG, content="built anew")
     (world.environment.vm_directory / ".infra-ci-ffffffff.tar.gz.partial").write_bytes(
         b"half of it"
@@ -145,6 +145,15 @@ ROWS = (
         "snapshot",
         ("snapshot", "--tag", TAG),
         _without_directory,
+        7,
+        harmless=("--tolerate-failure", "--verbose"),
+        kills=(3,),
+        every=3,
+    ),
+    Row(
+        "snapshot via docker",
+        ("snapshot", "--tag", TAG, "--via", "docker"),
+        _without_directory,
         9,
         harmless=("--tolerate-failure", "--verbose"),
         kills=(6,),
@@ -154,8 +163,16 @@ ROWS = (
         "snapshot over a full shelf",
         ("snapshot", "--tag", TAG),
         _over_a_full_shelf,
+        9,
+        harmless=("--tolerate-failure", "--via", "registry"),
+        slow=True,
+        every=3,
+    ),
+    Row(
+        "snapshot over a full shelf via docker",
+        ("snapshot", "--tag", TAG, "--via", "docker"),
+        _over_a_full_shelf,
         11,
-        harmless=("--tolerate-failure",),
         slow=True,
         every=3,
     ),
@@ -163,7 +180,7 @@ ROWS = (
         "snapshot that is signed",
         ("snapshot", "--tag", TAG),
         _over_an_unsigned_tarball,
-        6,
+        4,
         slow=True,
     ),
     Row(
@@ -197,7 +214,7 @@ ROWS = (
         "import",
         ("import", "k8s-node1"),
         _fetched,
-        17,
+        19,
         harmless=("--tag", TAG, "--verbose", "--answer-pulls"),
         every=3,
     ),
@@ -205,7 +222,7 @@ ROWS = (
         "import over another image",
         ("import", "k8s-node1"),
         over_another_image,
-        18,
+        20,
         slow=True,
         every=3,
     ),
@@ -258,7 +275,7 @@ ROWS = (
         "recover",
         ("recover",),
         _published,
-        27,
+        29,
         consent=("--yes",),
         harmless=("--yes",),
         down=(*REGISTRIES, VM),

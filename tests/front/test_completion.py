@@ -39,6 +39,7 @@ def test_commands_and_options_are_offered(world: World) -> None:
     assert offers(world, "re") == ["restore", "recover"]
     assert {"--tag", "--from", "--via", "--dry-run", "--json"} <= set(offers(world, "fetch", "--"))
     assert offers(world, "fetch", "--via", "o") == ["operator"]
+    assert offers(world, "snapshot", "--via", "") == ["auto", "registry", "docker"]
 
 
 def test_sources_tags_and_nodes_are_offered_from_the_configuration_the_sources_and_the_cluster(

@@ -76,14 +76,15 @@ def test_every_block_of_the_runbook_that_is_marked_runs_in_the_sandbox_in_order(
         assert ended.returncode == 0, f"{block}\n{ended.stdout}"
         answers += re.findall(r"^exit code (\d+)$", ended.stdout, re.MULTILINE)
     assert answers == ["0", "10"], "the page begins in an outage and ends without one"
-    # The commands by hand did what `import` does: no name is left for `import` to make.
+    # The commands by hand did what `import` does: no name is left for `import` to make but those by
+    # digest.
     (by_hand,) = {block.host for block in marked if block.host}
     made = run(environment, "", f"breakglass import {by_hand}").stdout
     assert "images import -" not in made
     assert [
         line.split()[-1].partition("/")[0]
         for line in made.splitlines()
-        if re.match(r" *\d+\. .* images tag ", line)
+        if re.match(r" *\d+\. .* images tag ", line) and "@sha256:" not in line
     ] == ["breakglass.local"]
 
 

@@ -131,11 +131,12 @@ def test_a_source_that_there_is_none_of_is_refused_with_the_names_that_there_are
 @pytest.mark.parametrize(
     ("host", "program", "arguments"),
     [
-        (VM, "docker", ("snapshot", "--tag", TAG)),
+        (VM, "docker", ("snapshot", "--tag", TAG, "--via", "docker")),
+        (VM, "python3", ("snapshot", "--tag", TAG)),
         ("k8s-node1", "python3", ("fetch", "k8s-node1")),
         ("k8s-node1", "python3", ("import", "k8s-node1")),
     ],
-    ids=["docker", "python3 for fetch", "python3 for import"],
+    ids=["docker", "python3 for snapshot", "python3 for fetch", "python3 for import"],
 )
 def test_a_program_that_a_host_lacks_is_named(
     world: World, host: str, program: str, arguments: tuple[str, ...]
@@ -154,7 +155,8 @@ def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World
         file.unlink()
     before = listing(world.environment.vm_directory)
     world.environment.stop("registry-private")
-    is_reported(world.run("snapshot", "--tag", OTHER_TAG), 5, "was not used")
+    is_reported(world.run("snapshot", "--tag", OTHER_TAG, "--via", "docker"), 5, "was not used")
+    is_reported(world.run("snapshot", "--tag", OTHER_TAG), 5, "registry-vm: ", OTHER_TAG)
     assert [
         line
         for line in differences(listing(world.environment.vm_directory), before)
@@ -171,7 +173,7 @@ def test_an_index_whose_child_is_gone_is_reported_apart_from_a_missing_tag(world
 
 def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world: World) -> None:
     with world.held(VM, "docker", "save*") as gate:
-        winner = world.start("snapshot", "--tag", TAG)
+        winner = world.start("snapshot", "--tag", TAG, "--via", "docker")
         gate.reached()
         loser = world.run("snapshot", "--tag", TAG)
         gate.open()
@@ -182,7 +184,7 @@ def test_of_two_snapshots_at_once_one_wins_and_the_other_names_the_holder(world:
 @pytest.mark.slow
 def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: World) -> None:
     with world.held(VM, "docker", "save*") as gate:
-        killed = world.start("snapshot", "--tag", TAG)
+        killed = world.start("snapshot", "--tag", TAG, "--via", "docker")
         gate.reached()
         killed.send(signal.SIGKILL)
         assert killed.end().status == -9
@@ -193,8 +195,8 @@ def test_after_the_holder_of_the_lock_was_killed_the_next_run_succeeds(world: Wo
 def test_what_another_host_says_is_printed_inert_however_much_it_is(world: World) -> None:
     script = r"""case "$1" in pull) head -c 3000000 /dev/zero | tr '\0' x >&2; printf '[/root] [bold red]\033[2J\033]0;title\007\377\376\r denied\n' >&2; exit 1;; esac; exec $REAL "$@" """  # noqa: E501
     with world.program(VM, "docker", script):
-        ended = world.run("snapshot", "--tag", TAG)
-        reported = world.run("snapshot", "--tag", TAG, "--json").reported
+        ended = world.run("snapshot", "--tag", TAG, "--via", "docker")
+        reported = world.run("snapshot", "--tag", TAG, "--via", "docker", "--json").reported
     block = is_reported(ended, 5, "[/root] [bold red]", "denied")
     assert len(block) < 3000
     is_inert(reported["error"]["message"])

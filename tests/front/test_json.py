@@ -160,7 +160,7 @@ def test_a_failed_step_is_reported_as_failed_and_those_after_it_as_not_run(world
         "done",
         "done",
         "failed",
-        *["not run"] * 12,
+        *["not run"] * 14,
     ]
 
 

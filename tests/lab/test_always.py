@@ -83,11 +83,6 @@ def test_with_every_registry_stopped_eight_pods_of_eight_run_to_completion_on_th
         assert word in verdict
 
 
-@pytest.mark.xfail(
-    reason="issue 20, The registry's own bytes: docker save changes the digest",
-    raises=AssertionError,
-    strict=True,
-)
 @pytest.mark.parametrize(
     "node", ["k8s-node1", *(pytest.param(name, marks=pytest.mark.thorough) for name in WORKERS[1:])]
 )
@@ -100,10 +95,7 @@ def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
     pods = run_to_the_end(
         fresh, [(name, policy) for name in digests for policy in POLICIES], node=node
     )
-    for pod in pods.values():
-        if not pod.started and pod.reason not in ("ErrImagePull", "ImagePullBackOff"):
-            pytest.fail(f"not for want of the digest: {pod}")
-    assert {pod.phase for pod in pods.values()} == {"Succeeded"}
+    assert {pod.phase for pod in pods.values()} == {"Succeeded"}, pods
 
 
 @pytest.mark.parametrize(

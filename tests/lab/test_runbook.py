@@ -240,8 +240,9 @@ def test_bad_input_gets_one_readable_block_and_changes_nothing(
 def test_a_missing_docker_or_ctr_is_refused_by_name(fresh: Environment) -> None:
     fresh.small(TAG)
     with fresh.vm.hidden("/usr/bin/docker"):
-        assert "docker" in run(fresh, "snapshot", "--tag", TAG, expect=3).error["message"]
-    run(fresh, "snapshot", "--tag", TAG)
+        by_docker = ("snapshot", "--tag", TAG, "--via", "docker")
+        assert "docker" in run(fresh, *by_docker, expect=3).error["message"]
+        run(fresh, "snapshot", "--tag", TAG)
     run(fresh, "fetch", "k8s-node2")
     with fresh.nodes["k8s-node2"].hidden("/usr/bin/ctr"):
         assert "ctr" in run(fresh, "import", "k8s-node2", expect=3).error["message"]

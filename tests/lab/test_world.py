@@ -141,6 +141,9 @@ def test_node_objects_come_and_go_by_the_thousand(fresh: Environment, count: int
     assert fresh.cluster.nodes().keys() == NODES.keys()
 
 
+BY_DOCKER = ("snapshot", "--tag", TAG, "--via", "docker")
+
+
 @pytest.mark.parametrize(
     "variant",
     [pytest.param(docker.OLD, marks=pytest.mark.thorough), docker.CLASSIC, docker.STORE],
@@ -149,7 +152,7 @@ def test_node_objects_come_and_go_by_the_thousand(fresh: Environment, count: int
 def test_snapshot_works_with_each_docker(fresh: Environment, variant: Docker) -> None:
     docker.use(fresh.vm, variant)
     image = fresh.small(TAG)
-    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == image.image_id
+    assert run(fresh, *BY_DOCKER).result["image_id"] == image.image_id
     stop_registries(fresh)
     run(fresh, "fetch", "k8s-node1")
     assert run(fresh, "import", "k8s-node1").result["image_id"] == image.image_id
@@ -167,7 +170,7 @@ def test_snapshot_of_an_index_works_where_only_the_vm_can_ask_the_registry(
     assert asked in text
     # The registry speaks TLS there, so this machine gets no answer; docker on the VM does.
     fresh.operator.write(CONFIGURATION, text.replace(asked, asked.replace("https", "http")))
-    assert run(fresh, "snapshot", "--tag", TAG).result["image_id"] == image.image_id
+    assert run(fresh, *BY_DOCKER).result["image_id"] == image.image_id
 
 
 def test_crane_and_crictl_see_what_the_registries_and_the_nodes_have(fresh: Environment) -> None:

@@ -1,12 +1,12 @@
-"""snapshot: facts to exact lines."""
+"""snapshot: facts to exact lines, with docker."""
 
 from dataclasses import replace
 
 import pytest
 
 from breakglass.commands.snapshot import plan, result, rotation
-from breakglass.commands.snapshot_facts import Facts
-from breakglass.commands.snapshot_pull import explain
+from breakglass.commands.snapshot_docker import explain
+from breakglass.commands.snapshot_facts import DOCKER, Facts
 from breakglass.errors import BreakglassError, Integrity, Refused, Unreachable
 from breakglass.observe.docker import LocalImages
 from breakglass.observe.leftovers import Partial
@@ -36,6 +36,7 @@ def facts(*, tag: str = "0a1b2c3d", published: ImageId = SERVED, **more: object)
     known = Facts(
         VM, machine(VM), docker(), shelf(VM), tag, ((f"{REPOSITORY}:{tag}", published),), None, {}
     )
+    known = replace(known, via=DOCKER)
     return replace(known, **more)  # type: ignore[arg-type]
 
 

@@ -10,8 +10,8 @@ import pytest
 from breakglass.commands.environment import Unread
 from breakglass.commands.order import is_older, last_taken, next_sequence
 from breakglass.commands.snapshot import plan, rotation
+from breakglass.commands.snapshot_companions import missing_after
 from breakglass.commands.snapshot_facts import Facts, Missing
-from breakglass.commands.snapshot_save import missing_companion
 from breakglass.errors import Refused, Unreachable
 from breakglass.observe.shelf import Shelf, Tarball
 from breakglass.plan import Plan
@@ -212,11 +212,11 @@ def test_a_companion_that_docker_could_not_pull_or_load_is_left_out_in_the_next_
     limited = Result(1, b"", b"toomanyrequests: 429")
     first = with_companion(State.SERVES, HELD)
     pull = next(step for step in planned(first).steps if f"pull {PLUGIN}" in str(step))
-    missing = missing_companion(first, pull, limited)
+    missing = missing_after(first, pull, limited)
     assert missing == Missing(PLUGIN, "exit 1: toomanyrequests: 429")
     second = replace(first, missing=(missing,))
     load = next(step for step in planned(second).steps if "docker load" in str(step))
-    unloaded = missing_companion(second, load, limited)
+    unloaded = missing_after(second, load, limited)
     assert unloaded is not None
     third = planned(replace(second, missing=(missing, unloaded)))
     assert PLUGIN not in "\n".join(lines(third))
@@ -226,7 +226,7 @@ def test_a_companion_that_docker_could_not_pull_or_load_is_left_out_in_the_next_
 def test_the_image_itself_is_never_left_out() -> None:
     known = with_companion(State.SERVES)
     pull = next(step for step in planned(known).steps if f"pull {REPOSITORY}" in str(step))
-    assert missing_companion(known, pull, Result(1, b"", b"429")) is None
+    assert missing_after(known, pull, Result(1, b"", b"429")) is None
 
 
 def test_a_tarball_with_the_image_is_enough_while_a_companion_cannot_be_had() -> None:

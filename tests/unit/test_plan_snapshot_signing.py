@@ -69,7 +69,7 @@ def untrusted(tag: str, sequence: int, *, taken: str = "2026-04-19T00:00:00Z") -
 def test_the_record_is_signed_between_saving_and_publishing_as_a_person_would_do_it() -> None:
     made = lines(planned(facts()))
     at = next(number for number, line in enumerate(made) if "ssh-keygen" in line)
-    assert " archive write " in made[at - 1]
+    assert " archive pull " in made[at - 1]
     assert made[at] == (
         "operator$ ssh root@10.0.20.10 'cat /shelf/.infra-ci-new.json.partial'"
         " | ssh-keygen -Y sign -n breakglass-record -f /keys/ci.pub"

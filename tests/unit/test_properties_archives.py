@@ -60,7 +60,9 @@ def test_of_a_hostile_archive_the_verified_image_is_written_or_nothing(
         verify, file=path, reference=[REFERENCE], companion=[], image_id=SMALL.image_id
     )
     with stdout_in(out):
-        written = outcome(write_canonical, file=path, images=[(REFERENCE, SMALL.image_id)])
+        written = outcome(
+            write_canonical, file=path, images=[(REFERENCE, SMALL.image_id)], digest=[]
+        )
     data = out.read_bytes()
     assert written == verified
     if verified != 0:

@@ -492,17 +492,19 @@ def test_a_login_page_in_front_is_no_registry(example: Example, elsewhere: Regis
 
 def test_the_image_id_of_a_reference_is_the_digest_of_its_configuration(example: Example) -> None:
     store = example.server.store
-    assert example.image_id() == ImageId(
-        State.SERVES, store.config_of(example.amd64), digest=example.index
-    )
-    assert example.image_id(platform="linux/arm64") == ImageId(
-        State.SERVES, store.config_of(example.arm64), digest=example.index
-    )
+
+    def expected(manifest: str, *, digest: str) -> ImageId:
+        configuration = store.config_of(manifest)
+        blobs = {configuration, *store.layers_of(manifest)}
+        size_bytes = sum(len(store.blobs[blob]) for blob in blobs)
+        return ImageId(State.SERVES, configuration, digest=digest, size_bytes=size_bytes)
+
+    assert example.image_id() == expected(example.amd64, digest=example.index)
+    arm64 = example.image_id(platform="linux/arm64")
+    assert arm64 == expected(example.arm64, digest=example.index)
     assert example.image_id(platform="linux/s390x").state == "broken"
     store.tags["single"] = example.amd64
-    assert example.image_id(tag="single") == ImageId(
-        State.SERVES, store.config_of(example.amd64), digest=example.amd64
-    )
+    assert example.image_id(tag="single") == expected(example.amd64, digest=example.amd64)
     assert not example.server.asked("HEAD", "/blobs/"), "the image ID needs no blob"
 
 

@@ -140,6 +140,18 @@ def snapshot(
             show_default=False,
         ),
     ] = None,
+    via: Annotated[
+        str,
+        typer.Option(
+            "--via",
+            metavar="|".join(completion.SNAPSHOT_WAYS),
+            autocompletion=completion.snapshot_ways,
+            help=(
+                "Who gets the image: the VM reads it from the registry, or docker pulls and saves "
+                "it. auto: the registry, and docker where that does not work."
+            ),
+        ),
+    ] = "auto",
     tolerate_failure: Annotated[
         bool,
         typer.Option(
@@ -149,13 +161,19 @@ def snapshot(
     ] = False,
     dry_run: DryRun = False,
 ) -> int:
-    """On the registry VM: pull, save, compress, verify, publish, re-point latest, rotate.
+    """On the registry VM: copy the image into a verified tarball, re-point latest, rotate.
 
     Example: breakglass snapshot --tag 0a1b2c3d
     """
     from breakglass.cli.snapshot import run_snapshot
 
-    return run_snapshot(context.obj, tag=tag, tolerate_failure=tolerate_failure, dry_run=dry_run)
+    if via not in completion.SNAPSHOT_WAYS:
+        raise Usage(
+            "--via is auto, registry or docker", next_step=then("breakglass snapshot --help")
+        )
+    return run_snapshot(
+        context.obj, tag=tag, via=via, tolerate_failure=tolerate_failure, dry_run=dry_run
+    )
 
 
 @runbook()

@@ -19,6 +19,7 @@ VARIABLE = "_BREAKGLASS_COMPLETE"
 SECONDS = 1.7
 """For everything that is asked over the network, at the same time."""
 WAYS = ("auto", "node", "operator")
+SNAPSHOT_WAYS = ("auto", "registry", "docker")
 SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 
@@ -120,8 +121,13 @@ def nodes(ctx: Any) -> list[str]:
 
 
 def ways() -> list[str]:
-    """For --via."""
+    """For --via of fetch."""
     return list(WAYS)
+
+
+def snapshot_ways() -> list[str]:
+    """For --via of snapshot."""
+    return list(SNAPSHOT_WAYS)
 
 
 def _join_to_options() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from breakglass.commands.adoption import Adoption, read_adoption, tarball_elsewhere
 from breakglass.commands.answering_facts import Answers, read_answers
 from breakglass.commands.environment import Environment
+from breakglass.commands.image_names import repository_of
 from breakglass.commands.import_names import keep_name
 from breakglass.commands.node_machine import read_node
 from breakglass.commands.record_names import check_names
@@ -50,6 +51,21 @@ class Facts:
     def expected(self) -> dict[str, str]:
         """Name -> image ID, of the image and its companions; the image's own names come first."""
         return _expected(self.tarball, self.adoption, self.names)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name -> the digest that it has at the registry, where the tarball kept it."""
+        record = self.tarball.record if self.tarball else None
+        known = dict(record.digests) if record else {}
+        own = known.get(record.references[0]) if record else None
+        return {**(dict.fromkeys(self.names, own) if own else {}), **known}
+
+    @property
+    def by_digest(self) -> dict[str, str]:
+        """The names by which pods ask for the image by digest -> that digest."""
+        known = self.digests
+        named = {name: known[name] for name in self.names if name in known}
+        return {f"{repository_of(name)}@{digest}": digest for name, digest in named.items()}
 
     @property
     def image_id(self) -> str | None:

@@ -12,7 +12,7 @@ from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.import_adopted import adopting_steps
 from breakglass.commands.import_facts import Facts, observe, observe_again
-from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, untag
+from breakglass.commands.import_names import BEFORE, KEEP, OURS, keep_name, kept_name, tag, untag
 from breakglass.commands.import_refusals import (
     check_image,
     check_room,
@@ -22,6 +22,7 @@ from breakglass.commands.import_refusals import (
 from breakglass.commands.import_steps import (
     Undo,
     await_marks,
+    digests_to_give,
     give_names,
     keep_images,
     names_to_give,
@@ -153,6 +154,10 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
     kept = (kept_name(name) for name in wanting if name in targets)
     comparing = compare(node, ctr, (*record.image_ids, *kept), before=targets)
     recording = record_import(facts, ctr, nodes)
+    by_digest = digests_to_give(facts)
+    naming_by_digest = tuple(
+        (tag(node, ctr, source, name), untag(node, ctr, name)) for name in by_digest
+    )
     steps = (
         *((verifying,) if loads else ()),
         *recording,
@@ -160,9 +165,11 @@ def _import_steps(facts: Facts, ctr: Ctr, nodes: Nodes) -> tuple[tuple[Step, ...
         *((loading, comparing) if loads else ()),
         *confirming,
         *naming.tagging,
-        *await_marks(facts, ctr, expected, wanting),
+        *(step for step, _ in naming_by_digest),
+        *await_marks(facts, ctr, expected, [*wanting, *by_digest]),
     )
-    return steps, (*naming.undo, *((step, end(node, nodes.directory)) for step in recording))
+    ending = ((step, end(node, nodes.directory)) for step in recording)
+    return steps, (*naming.undo, *naming_by_digest, *ending)
 
 
 def _settling_steps(facts: Facts, ctr: Ctr, answering: Part) -> tuple[Step, ...]:

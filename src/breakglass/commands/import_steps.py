@@ -27,25 +27,30 @@ class Naming:
 
 
 def names_to_give(facts: Facts, expected: dict[str, str]) -> list[str]:
-    """Names that do not mean their recorded image yet, or whose image is not unpacked; where the
-    node serves it, those as well whose blobs are not all there.
+    """Names that do not mean their recorded image yet, by its own digest where the tarball kept
+    it, or whose image is not unpacked; where the node serves it, those as well whose blobs are not
+    all there.
     """
-    present = facts.containerd
+    present, digests = facts.containerd, facts.digests
     serves = facts.answers.answering is not None
     return [
         name
         for name, image_id in expected.items()
         if present.image_ids.get(name) != image_id
+        or (name in digests and present.targets.get(name) != digests[name])
         or name not in present.unpacked
         or (serves and name in present.incomplete)
     ]
 
 
 def await_marks(
-    facts: Facts, ctr: Ctr, expected: dict[str, str], wanting: list[str]
+    facts: Facts, ctr: Ctr, expected: dict[str, str], given: list[str]
 ) -> tuple[Run, ...]:
-    """containerd's CRI plugin has marked every name, so that kubelet sees it."""
-    names = [name for name in expected if name in wanting or name in facts.containerd.unseen]
+    """containerd's CRI plugin has marked every name, so that kubelet sees it. `given`: the names
+    that get an image now.
+    """
+    unseen = facts.containerd.unseen
+    names = [*given, *(name for name in expected if name in unseen and name not in given)]
     if not names:
         return ()
     words = tuple(word for name in names for word in ("--name", name))
@@ -97,6 +102,12 @@ def give_names(
     return Naming(tuple(keeping), tuple(tagging), tuple(undo))
 
 
+def digests_to_give(facts: Facts) -> list[str]:
+    """The names by digest that are not there yet."""
+    targets = facts.containerd.targets
+    return [name for name, digest in facts.by_digest.items() if targets.get(name) != digest]
+
+
 def _is_to_be_kept(facts: Facts, name: str) -> bool:
     """Whether what the name means now has to get its private name. What an earlier import that was
     cut short has kept is replaced, unless the image is not whole now.
@@ -118,14 +129,15 @@ def keep_images(facts: Facts, expected: dict[str, str], source: str, ctr: Ctr) -
     """Each image has a private name that carries the label; it stays whatever happens to the
     other names.
     """
-    present = facts.containerd
+    present, digests = facts.containerd, facts.digests
     images = {expected[source]: source}
     for name, image_id in expected.items():
         images.setdefault(image_id, name)
     steps: list[Step] = []
     for image_id, name in images.items():
         keep = keep_name(image_id)
-        if present.image_ids.get(keep) != image_id or keep not in present.unpacked:
+        is_other = name in digests and present.targets.get(keep) != digests[name]
+        if present.image_ids.get(keep) != image_id or is_other or keep not in present.unpacked:
             steps += [
                 tag(facts.node, ctr, name, keep),
                 confirm(facts.machine, ctr, keep, image_id),

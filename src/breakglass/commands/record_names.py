@@ -47,9 +47,10 @@ def foreign_names(
     """The record's names that are none of these: of the image, or of its companions."""
     ours = ({full_reference(name) for name in given} for given in (names, companions))
     recorded = (record.references, tuple(dict(record.companions)))
-    return tuple(
+    foreign = (
         name
         for given, allowed in zip(recorded, ours, strict=True)
         for name in given
         if full_reference(name) not in allowed
     )
+    return (*foreign, *(name for name, _ in record.digests if name not in record.image_ids))

@@ -1,30 +1,30 @@
-"""snapshot: pull, save, compress, verify, publish, re-point `latest`, rotate. All of it on the
-registry VM.
-"""
+"""snapshot: get the image, verify, publish, re-point `latest`, rotate; on the registry VM."""
 
 from dataclasses import dataclass, replace
 from functools import partial
 
-from breakglass.commands import ownership
+from breakglass.commands import ownership, snapshot_docker, snapshot_registry
 from breakglass.commands.directory_steps import enter
 from breakglass.commands.environment import Environment, Identity
 from breakglass.commands.job import Job
 from breakglass.commands.order import believed, is_later, last_taken
+from breakglass.commands.snapshot_companions import chosen_via, is_read_from_registry
 from breakglass.commands.snapshot_facts import (
+    AUTO,
     Facts,
     Missing,
     is_published,
     observe,
     observe_again,
 )
-from breakglass.commands.snapshot_pull import explain
 from breakglass.commands.snapshot_save import save
 from breakglass.commands.snapshot_warnings import companion_warnings, doubts
 from breakglass.commands.tarball_steps import publish, removal, repoint, tidying
 from breakglass.config import Image, RegistryVm
-from breakglass.errors import AGAIN, Refused, look_first, then
+from breakglass.errors import AGAIN, BreakglassError, Refused, look_first, then
 from breakglass.observe.shelf import Tarball
-from breakglass.plan import Plan, Run, Step, title
+from breakglass.plan import Plan, Purpose, Run, Step, title
+from breakglass.ports import Result
 
 DOCKER_QUIET_SECONDS = 300.0
 """docker prints nothing while it deletes the layers."""
@@ -38,21 +38,32 @@ class SnapshotResult:
     size_bytes: int | None
     removed: tuple[str, ...]
     """Tags that the rotation removed."""
+    via: str | None
+    """`registry` or `docker`; None where the tarball was there already."""
 
 
-def job(environment: Environment, *, tag: str, missing: tuple[Missing, ...] = ()) -> Job[Facts]:
+def job(
+    environment: Environment, *, tag: str, via: str = AUTO, missing: tuple[Missing, ...] = ()
+) -> Job[Facts]:
     """`missing`: what an earlier attempt of this run could not have."""
     config = environment.config
     return Job(
-        observe=partial(observe, environment, tag=tag, missing=missing),
+        observe=partial(observe, environment, tag=tag, via=via, missing=missing),
         decide=partial(
             plan, image=config.image, settings=config.registry_vm, identity=environment.identity
         ),
         observe_again=partial(observe_again, environment, saved=False),
         observe_after=partial(observe_again, environment, saved=True),
         state=state,
-        explain=lambda facts, step, ended: explain(step, ended, facts=facts),
+        explain=explain,
     )
+
+
+def explain(facts: Facts, step: Step, ended: Result) -> BreakglassError | None:
+    """What it means that the image could not be had; None: for any other step."""
+    if is_read_from_registry(facts, step):
+        return snapshot_registry.explain(facts, ended)
+    return snapshot_docker.explain(step, ended, facts=facts)
 
 
 def plan(facts: Facts, *, image: Image, settings: RegistryVm, identity: Identity) -> Plan:
@@ -198,6 +209,7 @@ def result(facts: Facts, done: Plan, *, before: Facts) -> SnapshotResult:
     """`before`: what the plan was made for."""
     tarball = facts.shelf.find(facts.tag)
     record = tarball.record if tarball else None
+    is_saved = any(step.purpose is Purpose.TRANSFERS for step in done.steps)
     removals = {removal(before.shelf, each): each.tag for each in before.shelf.tarballs}
     return SnapshotResult(
         tag=facts.tag,
@@ -205,6 +217,7 @@ def result(facts: Facts, done: Plan, *, before: Facts) -> SnapshotResult:
         sha256=record.sha256 if record else None,
         size_bytes=record.size_bytes if record else None,
         removed=tuple(removals[step] for step in done.steps if step in removals),
+        via=chosen_via(before) if is_saved else None,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from breakglass.commands.environment import Environment, Unread
+from breakglass.config import Registry
 from breakglass.deadline import together
 from breakglass.errors import Refused
 from breakglass.observe.docker import (
@@ -20,14 +21,18 @@ from breakglass.registry import ImageId, State
 
 LACKS_IT = {State.LACKS: "does not have it", State.BROKEN: "has it broken"}
 COMMANDS = ("docker", "python3", "bash", "gzip", "pigz", "sha256sum")
+AUTO, REGISTRY, DOCKER = "auto", "registry", "docker"
+"""Who gets the image: the VM itself reads it from the registry, or docker pulls and saves it."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A companion that docker could not pull, or a tarball whose copies it could not load."""
+    """What this run has tried and could not have: a companion, a tarball whose copies docker could
+    not load, or the image from the registry without docker.
+    """
 
     name: str
-    """The reference, or the file."""
+    """The reference, the file, or REGISTRY."""
     why: str
 
 
@@ -47,7 +52,10 @@ class Facts:
     local: LocalImages = field(default_factory=LocalImages)
     """What docker has of the image's repository."""
     missing: tuple[Missing, ...] = ()
-    """Companions, and copies of them, that this run has tried and could not have."""
+    via: str = AUTO
+    """What was asked for."""
+    registries: tuple[Registry, ...] = ()
+    """Those of the configuration: they say where a reference is served."""
     signing: bytes | Refused | None = None
     """The public key that records are signed with, or why it cannot be used."""
 
@@ -75,12 +83,19 @@ class Facts:
         return {**asked, **tried}
 
     @property
+    def refusal(self) -> str:
+        """Why the VM could not read from the registry itself; empty: it can, or was not asked."""
+        return next((each.why for each in self.missing if each.name == REGISTRY), "")
+
+    @property
     def shelves(self) -> tuple[Shelf, ...]:
         """Of the VM, and of the fallbacks that answered."""
         return (self.shelf, *(each for each in self.fallbacks if isinstance(each, Shelf)))
 
 
-def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] = ()) -> Facts:
+def observe(
+    environment: Environment, *, tag: str, via: str = AUTO, missing: tuple[Missing, ...] = ()
+) -> Facts:
     vm, directory, image = (
         environment.registry_vm,
         environment.config.registry_vm.directory,
@@ -88,7 +103,7 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     )
     environment.note(f"looking at {vm} ({vm.ssh})")
     machine = read_machine(environment.hosts, vm, (directory,), COMMANDS)
-    docker = read_docker(environment.hosts, vm) if "docker" in machine.commands else None
+    docker = _docker(environment, machine, via=via)
     shelf = environment.shelf(vm, directory)
     references = (f"{image.repository}:{tag}", *image.companions)
     published = tuple(
@@ -96,11 +111,30 @@ def observe(environment: Environment, *, tag: str, missing: tuple[Missing, ...] 
     )
     local_size = read_local_size(environment.hosts, vm, references[0]) if docker else None
     facts = Facts(vm, machine, docker, shelf, tag, published, local_size, {})
-    facts = replace(facts, signing=environment.signing_key())
+    facts = replace(
+        facts,
+        via=via,
+        missing=missing,
+        registries=environment.config.registries,
+        signing=environment.signing_key(),
+        fallbacks=_fallbacks(environment),
+    )
     if docker:
         local = read_local_images(environment.hosts, vm, image.repository)
         facts = replace(facts, local=local)
-    return _hashed(environment, replace(facts, fallbacks=_fallbacks(environment), missing=missing))
+    return _hashed(environment, facts)
+
+
+def _docker(environment: Environment, machine: Machine, *, via: str) -> Docker | None:
+    """None where there is none, or where it does not answer and is not asked for."""
+    if "docker" not in machine.commands:
+        return None
+    try:
+        return read_docker(environment.hosts, machine.host)
+    except Refused:
+        if via == DOCKER:
+            raise
+        return None
 
 
 def _fallbacks(environment: Environment) -> tuple[Shelf | Unread, ...]:
@@ -139,6 +173,13 @@ def is_published(facts: Facts, present: Tarball | None) -> bool:
         return True
     (_, image), *companions = facts.published
     recorded, unavailable = dict(present.record.companions), facts.unavailable
+    digests = dict(present.record.digests)
+    if any(
+        served.digest is not None and digests.get(reference, served.digest) != served.digest
+        for reference, served in facts.published
+        if reference not in unavailable
+    ):
+        return False  # the same image under a new index: pods may name it by that digest
     return image.image_id == present.record.image_id and all(
         companion.image_id is not None and recorded.get(reference) == companion.image_id
         for reference, companion in companions

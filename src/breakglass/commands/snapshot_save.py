@@ -1,109 +1,51 @@
-"""The steps of snapshot that pull, save and publish an image; the refusals before them."""
+"""The steps of snapshot that get, save and publish an image; the refusals before them."""
 
 import json
 
 from breakglass.commands.environment import Identity
-from breakglass.commands.image_names import repository_of
 from breakglass.commands.order import next_sequence
-from breakglass.commands.record_names import foreign_names
-from breakglass.commands.snapshot_facts import Facts, Missing
-from breakglass.commands.snapshot_pull import how_to_make_room, load_companions, pulls
+from breakglass.commands.snapshot_companions import chosen_via, companion_copies
+from breakglass.commands.snapshot_docker import check_docker_room, mb, save_with_docker
+from breakglass.commands.snapshot_facts import DOCKER, Facts
+from breakglass.commands.snapshot_registry import read_from_registry, size_bytes
 from breakglass.commands.snapshot_sign import signing
-from breakglass.commands.tarball_steps import archive, publish
+from breakglass.commands.tarball_steps import publish
 from breakglass.config import Image
 from breakglass.errors import AGAIN, Integrity, Refused, look_first, then
-from breakglass.observe.shelf import Tarball
-from breakglass.plan import Purpose, Run, Step, title
-from breakglass.ports import Result as Ended
-from breakglass.ports import said
+from breakglass.plan import Argv, Step
 from breakglass.registry import State
-
-SAVE_QUIET_SECONDS = 300.0
-"""The classic store first writes the whole image into the data-root before it prints a byte."""
 
 
 def save(facts: Facts, image: Image, identity: Identity) -> tuple[Step, ...]:
     """Raises Refused or Integrity where the image cannot be saved."""
-    _check_commands(facts)
-    _check_published(facts)
-    _check_room(facts)
-    vm, shelf, copies = facts.vm, facts.shelf, companion_copies(facts)
+    is_by_docker, copies = chosen_via(facts) == DOCKER, companion_copies(facts)
     wanted = (f"{image.repository}:{facts.tag}", *image.companions)
-    pulled = tuple(reference for reference in wanted if reference not in facts.unavailable)
-    # First, for a copy of this very tag may be in the tarball.
-    loads = (load_companions(shelf, tarball) for tarball in dict.fromkeys(copies.values()))
-    pulling = (step for reference in pulled for step in pulls(facts, reference))
-    file = image.tarball(facts.tag)
-    references, image_ids = (*pulled, *copies), _image_ids(facts)
-    saving = _save(facts, file, references, identity)
-    images = tuple((reference, image_ids.get(reference)) for reference in references)
-    sequence = next_sequence(facts.shelves)
-    signed = signing(facts, image, identity, sequence=sequence, images=images)
-    return (*loads, *pulling, saving, *signed, publish(vm, shelf.directory, file))
-
-
-def companion_copies(facts: Facts) -> dict[str, Tarball]:
-    """The newest good tarball that has a copy of each companion that cannot be had now. One that
-    no tarball has is not among them: it is left out. docker gets no name that is not ours.
-    """
-    useless = {missing.name for missing in facts.missing} | facts.bad
-    configured = [reference for reference, _ in facts.published]
-    copies = {}
-    for reference in facts.unavailable:
-        for tarball in facts.shelf.verified:
-            record = tarball.record
-            if record is None or tarball.file in useless:
-                continue
-            ours = (f"{repository_of(configured[0])}:{record.tag}",)
-            is_ours = not foreign_names(record, ours, configured)
-            if is_ours and reference in dict(record.companions):
-                copies[reference] = tarball
-                break
-    return copies
-
-
-def missing_companion(facts: Facts, step: Step, ended: Ended) -> Missing | None:
-    """What a failed step means for the companions: the image is saved without that one."""
-    why = said(ended)
-    for reference, _ in facts.published[1:]:
-        if step == pulls(facts, reference)[0]:
-            return Missing(reference, why)
-    for tarball in companion_copies(facts).values():
-        if step == load_companions(facts.shelf, tarball):
-            return Missing(tarball.file, why)
-    return None
-
-
-def _save(facts: Facts, file: str, references: tuple[str, ...], identity: Identity) -> Run:
-    # About as much as the last time: nobody can say before it is compressed.
-    about = next((tarball.size_bytes for tarball in facts.shelf.verified), None)
-    wants_platform = facts.docker is not None and facts.docker.save_wants_platform
-    platform = ("--platform", facts.machine.platform) if wants_platform else ()
-    options = (*_write_options(facts, references, identity), *platform)
-    look = facts.vm.by_hand("docker", "info")
-    return Run(
-        facts.vm,
-        (
-            ("docker", "save", *platform, *references),
-            ("pigz",) if "pigz" in facts.machine.commands else ("gzip",),
-            archive("write", facts.shelf.directory, file, *options),
-        ),
-        quiet_seconds=SAVE_QUIET_SECONDS,
-        total_bytes=about,
-        title=title("save", file),
-        purpose=Purpose.TRANSFERS,
-        repair=then(
-            look,
-            AGAIN,
-            advice="try again; if it stays so, see whether docker pulls through a mirror",
-        ),
+    served = tuple(reference for reference in wanted if reference not in facts.unavailable)
+    references = (*served, *copies)
+    _check_commands(facts, is_by_docker=is_by_docker)
+    _check_published(facts)
+    _check_room(facts, references, is_by_docker=is_by_docker)
+    file, image_ids = image.tarball(facts.tag), _image_ids(facts, references)
+    proof = _proof(facts, image_ids, identity)
+    saving: tuple[Step, ...] = (
+        save_with_docker(facts, file, served, copies, proof)
+        if is_by_docker
+        else (read_from_registry(facts, file, references, proof),)
     )
+    signed = signing(
+        facts,
+        image,
+        identity,
+        sequence=next_sequence(facts.shelves),
+        images=tuple((reference, image_ids.get(reference)) for reference in references),
+    )
+    return (*saving, *signed, publish(facts.vm, facts.shelf.directory, file))
 
 
-def _check_commands(facts: Facts) -> None:
-    needed = ("docker", "python3", "bash", "gzip")
+def _check_commands(facts: Facts, *, is_by_docker: bool) -> None:
+    needed = ("docker", "python3", "bash", "gzip") if is_by_docker else ("python3",)
     missing = [command for command in needed if command not in facts.machine.commands]
-    if missing or facts.docker is None:
+    if missing:
         packages = ("docker.io" if name == "docker" else name for name in missing)
         raise Refused(
             f"{facts.vm} has no {', '.join(missing)}",
@@ -129,73 +71,47 @@ def _check_published(facts: Facts) -> None:
             )
 
 
-def _check_room(facts: Facts) -> None:
-    """Refuses what cannot succeed: the tarball is about as large as the newest one, and the classic
-    store's save first writes the whole image into the data-root; the containerd store lies in
-    containerd's directory.
-    """
+def _check_room(facts: Facts, references: tuple[str, ...], *, is_by_docker: bool) -> None:
+    """Refuses what cannot succeed. docker's tarball is about as large as the newest one."""
     newest = facts.shelf.verified[0].size_bytes if facts.shelf.verified else 0
-    if facts.machine.free_bytes < newest:
+    known = None if is_by_docker else size_bytes(facts, references)
+    needed = newest if known is None else known
+    if facts.machine.free_bytes < needed:
+        what = "the newest tarball" if needed == newest else "the image"
         raise Refused(
             (
                 f"no room in {facts.shelf.directory} on {facts.vm}: "
-                f"{_mb(facts.machine.free_bytes)} free, the newest tarball has {_mb(newest)}"
+                f"{mb(facts.machine.free_bytes)} free, {what} has {mb(needed)}"
             ),
             next_step=look_first(
                 facts.vm.by_hand("df", "-h", facts.shelf.directory),
                 advice="make room there, then try again",
             ),
         )
-    docker = facts.docker
-    if docker is None or docker.free_bytes is None:
-        return
-    if docker.containerd_root:
-        # Saving writes nothing there; pulling at least what is in a tarball.
-        needed = newest if facts.local_size_bytes is None else 0
-        what = "pulling writes at least"
-    else:
-        needed = facts.local_size_bytes or 0
-        what = "saving first writes"
-    if docker.free_bytes < needed:
-        raise Refused(
-            (
-                f"no room for docker in {docker.directory} on {facts.vm}: "
-                f"{_mb(docker.free_bytes)} free, {what} {_mb(needed)} there"
-            ),
-            next_step=how_to_make_room(facts),
-        )
+    if is_by_docker:
+        check_docker_room(facts, newest)
 
 
-def _write_options(
-    facts: Facts, references: tuple[str, ...], identity: Identity
-) -> tuple[str, ...]:
-    """What `archive write` has to know to check the image and to write the record."""
-    known = tuple(
-        word
-        for reference, image_id in _image_ids(facts).items()
-        if reference in references
-        for word in ("--image-id", f"{reference}={image_id}")
-    )
-    companions = tuple(word for reference in references[1:] for word in ("--companion", reference))
+def _proof(facts: Facts, image_ids: dict[str, str], identity: Identity) -> Argv:
+    """What the content is compared with, and the beginning of the record."""
+    known = (f"{reference}={image_id}" for reference, image_id in image_ids.items())
     seed = {
         "tag": facts.tag,
         "sequence": next_sequence(facts.shelves),
         "version": identity.version,
     }
     record = json.dumps(seed, separators=(",", ":"))
-    return ("--reference", references[0], *companions, *known, "--record", record)
+    return (*(word for each in known for word in ("--image-id", each)), "--record", record)
 
 
-def _image_ids(facts: Facts) -> dict[str, str]:
-    """Of the images, as far as the registry or a record names them."""
+def _image_ids(facts: Facts, references: tuple[str, ...]) -> dict[str, str]:
+    """Of these, as far as the registry or a record names them."""
     image_ids = {
-        reference: served.image_id for reference, served in facts.published if served.image_id
+        reference: served.image_id
+        for reference, served in facts.published
+        if served.image_id and reference in references
     }
     for reference, tarball in companion_copies(facts).items():
         if tarball.record is not None:
             image_ids[reference] = dict(tarball.record.companions)[reference]
     return image_ids
-
-
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.0f} MB"

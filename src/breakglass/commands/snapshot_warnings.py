@@ -2,8 +2,8 @@
 
 from breakglass.commands.environment import Unread
 from breakglass.commands.order import believed, is_later, last_taken
+from breakglass.commands.snapshot_companions import companion_copies
 from breakglass.commands.snapshot_facts import Facts
-from breakglass.commands.snapshot_save import companion_copies
 
 
 def doubts(facts: Facts, *, at: str) -> tuple[str, ...]:
@@ -23,7 +23,12 @@ def doubts(facts: Facts, *, at: str) -> tuple[str, ...]:
         )
         for file in sorted(facts.bad)
     ]
-    return (*unasked, *bad, *_directory(facts), *_order(facts, at))
+    refused = [
+        f"{facts.vm} cannot read from the registry itself, so docker pulls and saves ({why})"
+        for why in (facts.refusal,)
+        if why
+    ]
+    return (*refused, *unasked, *bad, *_directory(facts), *_order(facts, at))
 
 
 def companion_warnings(facts: Facts) -> tuple[str, ...]:

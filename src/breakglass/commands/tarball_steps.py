@@ -88,7 +88,8 @@ def canonical(shelf: Shelf, tarball: Tarball) -> Argv:
     record = tarball.record
     assert record is not None
     images = (f"{name}={image_id}" for name, image_id in record.image_ids.items())
-    return archive("canonical", shelf.path(tarball), *images)
+    digests = (f"--digest={name}={digest}" for name, digest in record.digests)
+    return archive("canonical", shelf.path(tarball), *images, *digests)
 
 
 def archive(*arguments: str) -> Argv:

@@ -98,8 +98,10 @@ def verdict(
 
 
 def _by_digest(facts: Facts) -> tuple[str, ...]:
-    """What containerd has pulled itself keeps the registry's digest, and its name with it."""
-    if facts.adopted is None:
+    """What containerd has pulled itself keeps the registry's digest, and its name with it, as a
+    tarball of the registry's own bytes does.
+    """
+    if facts.adopted is None and not facts.by_digest:
         return ("By digest no pod starts: docker save changes the manifest's digest.",)
     repositories = {repository_of(name) for name in facts.names}
     digests = [

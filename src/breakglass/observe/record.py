@@ -18,6 +18,7 @@ _RECORD = {
     "references": [str],
     "image_id": DIGEST,
     "companions": (None, {str: DIGEST}),
+    "digests": (None, {str: DIGEST}),
     "platform": PLATFORM,
     "size_bytes": NATURAL,
     "sha256": HASH,
@@ -43,6 +44,8 @@ class Record:
     version: str
     text: str
     """The record itself, as one line of JSON without `previous`."""
+    digests: tuple[tuple[str, str], ...] = ()
+    """(reference, what it meant at its registry), where the registry's own bytes were saved."""
 
     @property
     def image_ids(self) -> dict[str, str]:
@@ -82,6 +85,7 @@ def _record(data: dict[str, Any]) -> Record | None:
         references=tuple(data["references"]),
         image_id=data["image_id"],
         companions=tuple(sorted((data.get("companions") or {}).items())),
+        digests=tuple(sorted((data.get("digests") or {}).items())),
         platform=data["platform"],
         size_bytes=data["size_bytes"],
         sha256=data["sha256"],

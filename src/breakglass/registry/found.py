@@ -46,5 +46,7 @@ class ImageId:
     """None unless the state is SERVES."""
     digest: str | None = field(default=None, kw_only=True)
     """Of what the tag means, index or manifest."""
+    size_bytes: int | None = field(default=None, kw_only=True)
+    """Of its configuration and layers, as the registry has them; None: not known."""
     missing: tuple[str, ...] = ()
     detail: str = ""

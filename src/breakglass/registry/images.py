@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from breakglass.config import Registry, registry_at
 from breakglass.deadline import together
-from breakglass.registry.credentials import Credentials
 from breakglass.registry.found import Found, ImageId, Lost
 from breakglass.registry.judgement import judged
-from breakglass.registry.session import LoginSession
+from breakglass.registry.session import RegistrySession
 from breakglass.remote.distribution.answers import NotServed, State
 from breakglass.remote.distribution.blobs import check_blob
+from breakglass.remote.distribution.logins import Credentials
 from breakglass.remote.distribution.manifests import INDEX_DEPTH, read_descriptor, verify
 from breakglass.remote.distribution.platforms import child_for, platform_of, spelled
 from breakglass.remote.distribution.pull import read_child, resolve
@@ -71,11 +71,11 @@ def look(
     With a platform, only what that platform's image needs decides; what else is missing is
     reported.
     """
-    session = LoginSession(registry, credentials, deadline_seconds)
+    session = RegistrySession(registry, credentials, deadline_seconds)
     digest = None
     try:
         session.ping()
-        digest, top = resolve(session, tag)
+        digest, _, top = resolve(session, tag)
         found = _look_at_parts(session, digest, top)
         found = replace(found, name=registry.name, remark=_remark(session.head_refusal))
         return judged(found, (platform,) if platform else ())
@@ -101,19 +101,27 @@ def image_id(
     host, else from https://REGISTRY.
     """
     registry, tag = _registry_of(reference, registries)
-    session = LoginSession(registry, credentials, deadline_seconds)
+    session = RegistrySession(registry, credentials, deadline_seconds)
     try:
         session.ping()
-        digest, manifest = resolve(session, tag)
+        digest, _, manifest = resolve(session, tag)
         for _ in range(INDEX_DEPTH):
             if "manifests" not in manifest:
                 image_id, _ = read_descriptor(manifest["config"])
-                return ImageId(State.SERVES, image_id, digest=digest)
+                size_bytes = _size_of(manifest)
+                return ImageId(State.SERVES, image_id, digest=digest, size_bytes=size_bytes)
             child = child_for(manifest["manifests"], platform)
-            manifest = read_child(session, child, f"its image for {platform}")
+            manifest = read_child(session, child, f"its image for {platform}").content
         raise NotServed(State.BROKEN, "its indexes are nested too deep")
     except NotServed as why:
         return ImageId(why.state, None, why.missing, inert(why.detail))
+
+
+def _size_of(manifest: dict[str, Any]) -> int | None:
+    """Bytes of its configuration and layers; a layer may be in an image twice."""
+    parts = dict(map(read_descriptor, (manifest["config"], *manifest["layers"])))
+    sizes = [size for size in parts.values() if size is not None and size >= 0]
+    return sum(sizes) if len(sizes) == len(parts) else None
 
 
 def look_at(
@@ -190,7 +198,7 @@ def _leaves(
     session: Session, descriptor: Any, depth: int = 1
 ) -> list[tuple[str | None, dict[str, Any]]]:
     """(platform, manifest) of a child, which may be an index itself."""
-    manifest = read_child(session, descriptor, "a child of the index")
+    manifest = read_child(session, descriptor, "a child of the index").content
     if "manifests" not in manifest:
         return [(platform_of(descriptor), manifest)]
     if depth == INDEX_DEPTH:

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-USAGE, REFUSED, FAILED, INTEGRITY = 2, 3, 4, 6
+USAGE, REFUSED, FAILED, UNREACHABLE, INTEGRITY = 2, 3, 4, 5, 6
 
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = "@no-room "
 """What a sentence begins with where a disk is full: a mark for programs, as `@progress` is."""
+NO_LOGIN = "@no-login "
+"""The same where a registry wants a login that this host does not have."""
 
 
 class Fault(Exception):

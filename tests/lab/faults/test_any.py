@@ -165,7 +165,7 @@ LINE = (
 )
 NOISE = "/usr/local/share/noise"
 NOISY = {
-    ("snapshot", "--tag", TAG): ("registry-vm", "docker"),
+    ("snapshot", "--tag", TAG, "--via", "docker"): ("registry-vm", "docker"),
     ("fetch", "k8s-node1"): ("k8s-node1", "uname"),
     ("import", "k8s-node1"): ("k8s-node1", "ctr"),
     PIN: ("k8s-node1", "ctr"),

@@ -101,7 +101,7 @@ def test_a_snapshot_ended_by_a_signal_publishes_nothing_and_the_next_one_finishe
     with slow(environment.vm, "docker", '"save "*', then=f'$real "$@" {TRICKLES}') as begun:
         each_signal(
             trial,
-            ("snapshot", "--tag", "1b2c3d4e"),
+            ("snapshot", "--tag", "1b2c3d4e", "--via", "docker"),
             begun,
             lambda _: environment.vm.path(BEGUN).unlink(),
         )

@@ -22,7 +22,7 @@ from .rows import row
 from .trial import Trial
 
 NEW = "2b3c4d5e"
-SNAPSHOT = ("snapshot", "--tag", NEW)
+SNAPSHOT = ("snapshot", "--tag", NEW, "--via", "docker")
 FILE = f"infra-ci-{NEW}.tar.gz"
 
 

@@ -16,7 +16,7 @@ from .system_calls import Call, traced
 from .trial import Trial
 
 NEW = "2b3c4d5e"
-SNAPSHOT = ("snapshot", "--tag", NEW)
+SNAPSHOT = ("snapshot", "--tag", NEW, "--via", "docker")
 FILE = f"infra-ci-{NEW}.tar.gz"
 FIVE = tuple(f"0000000{number}" for number in range(1, 6))
 

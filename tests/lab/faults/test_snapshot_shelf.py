@@ -217,7 +217,7 @@ def test_with_the_newest_five_corrupt_and_a_save_that_fails_the_sixth_stays(tria
     environment.small(NEW, "new")
     trial.arranged()
     with in_front_of(environment.vm, "pigz", "exec head -c 1000000"):
-        reported(trial.run(*SNAPSHOT), "registry-vm")
+        reported(trial.run(*SNAPSHOT, "--via", "docker"), "registry-vm")
     assert f"infra-ci-{SIX[0]}.tar.gz" in read_shelf(environment.vm.path(VM_DIRECTORY)).proven
     trial.recovers("registry-vm")
 

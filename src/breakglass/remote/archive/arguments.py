@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from breakglass.remote.archive.origins import Origin, origin_of
 from breakglass.remote.archive.references import IMAGE_ID, REFERENCE, WORD
 from breakglass.remote.archive.signature import armor
 from breakglass.remote.arguments import matching, parser_for
@@ -24,6 +25,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = parser_for("archive", "Write, receive, verify and publish image tarballs.")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_write(commands)
+    _add_pull(commands)
     _add_receive(commands)
     _add_verify(commands)
     _add_canonical(commands)
@@ -53,13 +55,7 @@ def _add_write(commands: Any) -> None:
         "meanwhile",
     )
     _add_references(added, required=True)
-    added.add_argument(
-        "--image-id",
-        action="append",
-        default=[],
-        type=named_image,
-        metavar="REFERENCE=ID",
-    )
+    _add_expectations(added)
     added.add_argument(
         "--docker", default="docker", help="asked for the image ID of each reference"
     )
@@ -67,6 +63,47 @@ def _add_write(commands: Any) -> None:
         "--platform",
         type=matching("[a-z0-9]+/[a-z0-9_/]+", "a platform"),
         help="what docker saves of each image, with the containerd image store",
+    )
+
+
+def _add_pull(commands: Any) -> None:
+    added = _add(
+        commands,
+        "pull",
+        "images from their registries, with the login that docker keeps for this user, into a "
+        "partial; verified by their digests meanwhile",
+    )
+    for option, is_required, purpose in (
+        ("--reference", True, "what the image is called, and the address of its manifest"),
+        ("--companion", False, "further images"),
+    ):
+        added.add_argument(
+            option,
+            nargs="+",
+            action="extend",
+            default=[],
+            type=origin,
+            required=is_required,
+            metavar="REFERENCE=URL",
+            help=purpose,
+        )
+    _add_expectations(added)
+    added.add_argument(
+        "--platform",
+        required=True,
+        type=matching("[a-z0-9]+/[a-z0-9_/]+", "a platform"),
+        help="which image of an index",
+    )
+
+
+def _add_expectations(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--image-id",
+        action="append",
+        default=[],
+        type=named_image,
+        metavar="REFERENCE=ID",
+        help="what the registry was seen to have",
     )
     added.add_argument(
         "--record", required=True, type=json_object, help="JSON: tag, sequence, version"
@@ -133,6 +170,14 @@ def _add_canonical(commands: Any) -> None:
         metavar="REFERENCE=ID",
         help="every name in the tarball, and the ID of its image",
     )
+    added.add_argument(
+        "--digest",
+        action="append",
+        default=[],
+        type=named_image,
+        metavar="REFERENCE=DIGEST",
+        help="what the record says that a name means at its registry",
+    )
 
 
 def _add(commands: Any, name: str, description: str) -> argparse.ArgumentParser:
@@ -174,6 +219,15 @@ def signature(text: str) -> str:
 
 def file_path(text: str) -> Path:
     return Path(text).with_name(file_name(Path(text).name or "nothing"))
+
+
+def origin(text: str) -> Origin:
+    with contextlib.suppress(ValueError):
+        return origin_of(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not REFERENCE=URL with the address of a manifest, "
+        "http(s)://HOST/v2/REPOSITORY/manifests/TAG-OR-DIGEST"
+    )
 
 
 def named_image(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from breakglass.remote.archive.documents import blob, strict
 from breakglass.remote.archive.images import Image
+from breakglass.remote.archive.index import documents_of, is_manifest
 from breakglass.remote.archive.layout import (
     STDOUT,
     Named,
@@ -28,13 +29,13 @@ from breakglass.remote.archive.layout import (
 from breakglass.remote.archive.names import open_regular
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.stream import chunks_of, widen_pipe, write_all
-from breakglass.remote.archive.tar import Content, Member, Tar, entries, read_archive
+from breakglass.remote.archive.tar import GZIP, Content, Member, Tar, entries, read_archive
 from breakglass.remote.archive.transfer import reporting
 from breakglass.remote.archive.verdict import judge
+from breakglass.remote.distribution.manifests import DOCKER_MANIFEST, OCI_MANIFEST
 from breakglass.remote.faults import INTEGRITY, Fault
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 CHANGED = "the tarball was changed while it was read"
 
@@ -49,34 +50,37 @@ def write_canonical(arguments: argparse.Namespace) -> None:
     empty = Fault(INTEGRITY, f"{arguments.file} is empty: there is no archive in it")
     # The file is read twice: what belongs to an image is known only at its end.
     content = Content({}, {}, {})
+    digests = dict(arguments.digest)
     chunks = reporting(chunks_of(source), shown=lambda done: done // 2)
-    read_archive(Tar(chunks, empty), content)
+    read_archive(Tar(chunks, empty), content, inflates=not digests)
     expected = {canonical(name): image_id for name, image_id in arguments.images}
-    named = judge(content, list(expected))
+    named = judge(content, list(expected), digests)
     for name, image in named.items():
         if image.image_id != expected[name]:
             raise Fault(
                 INTEGRITY,
                 f"{name} in the archive is {image.image_id}, expected {expected[name]}",
             )
-    images = {image.image_id: image for image in named.values()}
     widen_pipe(STDOUT)
-    manifests = {key: _write_documents(content, image) for key, image in images.items()}
+    written: set[str] = set()
+    tops = {name: _write_documents(content, image, written) for name, image in named.items()}
+    if digests:
+        tops = {name: _write_indexes(content, image, written) for name, image in named.items()}
     os.lseek(source, 0, os.SEEK_SET)
     chunks = reporting(chunks_of(source), shown=lambda done: (size_bytes + done) // 2)
-    _write_layers(content, images.values(), Tar(chunks, empty))
+    _write_layers(content, named.values(), Tar(chunks, empty))
     write_names(
         [
-            Named(name, manifests[image.image_id], image.image_id, _digests(content, image))
+            Named(name, tops[name], image.image_id, _digests(content, image))
             for name, image in named.items()
         ]
     )
 
 
-def _write_documents(content: Content, image: Image) -> dict[str, Any]:
-    """Write configuration and manifest; returns the manifest's descriptor."""
+def _write_documents(content: Content, image: Image, written: set[str]) -> dict[str, Any]:
+    """Write configuration and manifest, unless they are; returns the manifest's descriptor."""
     configuration = content.documents[image.configuration]
-    write_file(blob(image.image_id), configuration)
+    _write_once(blob(image.image_id), configuration, written)
     media_type, manifest = DOCKER_MANIFEST, _new_manifest(content, image, len(configuration))
     if image.manifest:
         document = strict(content, image.manifest, dict)
@@ -87,8 +91,28 @@ def _write_documents(content: Content, image: Image) -> dict[str, Any]:
             raise Fault(INTEGRITY, f"{image.manifest} and manifest.json differ about the layers")
         manifest = content.documents[image.manifest]
     digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-    write_file(blob(digest), manifest)
+    _write_once(blob(digest), manifest, written)
     return {"mediaType": media_type, "digest": digest, "size": len(manifest)}
+
+
+def _write_once(path: str, content: bytes, written: set[str]) -> None:
+    if path not in written:
+        written.add(path)
+        write_file(path, content)
+
+
+def _write_indexes(content: Content, image: Image, written: set[str]) -> dict[str, Any]:
+    """Write the indexes that lead from what the image's name means to its manifest, which is
+    written; returns the descriptor of what the name means.
+    """
+    for path, document in documents_of(content, image.digest):
+        if not is_manifest(document):
+            _write_once(path, content.documents[path], written)
+    top = strict(content, blob(image.digest), dict)
+    kind = OCI_MANIFEST if is_manifest(top) else OCI_INDEX
+    size_bytes = len(content.documents[blob(image.digest)])
+    media_type = top.get("mediaType", kind)
+    return {"mediaType": media_type, "digest": image.digest, "size": size_bytes}
 
 
 def _new_manifest(content: Content, image: Image, configuration_bytes: int) -> bytes:
@@ -100,7 +124,7 @@ def _new_manifest(content: Content, image: Image, configuration_bytes: int) -> b
     }
     layers = [
         {
-            "mediaType": LAYER + (".gzip" if layer.inner_sha256 else ""),
+            "mediaType": LAYER + (".gzip" if layer.compression == GZIP else ""),
             "digest": layer.digest,
             "size": layer.size_bytes,
         }

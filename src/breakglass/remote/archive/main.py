@@ -15,6 +15,7 @@ from breakglass.remote.archive.arguments import READS_STDIN, parse
 from breakglass.remote.archive.canonical import write_canonical
 from breakglass.remote.archive.partial import Interrupted
 from breakglass.remote.archive.publish import discard, publish
+from breakglass.remote.archive.pull import pull
 from breakglass.remote.archive.receive import receive
 from breakglass.remote.archive.signature import sign
 from breakglass.remote.archive.verify import verify
@@ -23,6 +24,7 @@ from breakglass.remote.faults import fail, run_command
 
 COMMANDS = {
     "write": write,
+    "pull": pull,
     "receive": receive,
     "verify": verify,
     "sign": sign,

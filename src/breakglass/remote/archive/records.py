@@ -23,6 +23,7 @@ KEYS = (
     "references",
     "image_id",
     "companions",
+    "digests",
     "platform",
     "size_bytes",
     "sha256",
@@ -101,7 +102,7 @@ def keep(
 def new_record(seed: dict[str, Any], description: dict[str, Any], **proof: Any) -> dict[str, Any]:
     """`description`: of the archive; `proof`: its size_bytes and sha256."""
     record = {"schema": 1, **seed, **description, **proof}
-    return {key: record[key] for key in KEYS}
+    return {key: record[key] for key in KEYS if key in record}
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:
@@ -134,11 +135,15 @@ def is_complete(record: Any) -> bool:
         )
         and is_strings(record.get("references"))
         and len(record["references"]) > 0
-        and isinstance(record.get("companions"), dict)
-        and all(
-            isinstance(value, str) and re.fullmatch(IMAGE_ID, value)
-            for value in record["companions"].values()
-        )
+        and is_digests(record.get("companions"))
+        and (record.get("digests") is None or is_digests(record["digests"]))
+    )
+
+
+def is_digests(value: Any) -> bool:
+    """Whether it is a mapping to digests."""
+    return isinstance(value, dict) and all(
+        isinstance(digest, str) and re.fullmatch(IMAGE_ID, digest) for digest in value.values()
     )
 
 

@@ -20,16 +20,21 @@ from breakglass.remote.limits import (
     PADDING_BYTES,
 )
 
+GZIP, ZSTD = "gzip", "zstd"
+COMPRESSIONS = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
+"""The first bytes of a file -> how it is compressed."""
+
 
 class Member(NamedTuple):
     """The size of a file in the archive, and its hashes: as it is, and of what is in it if that is
-    gzip.
+    gzip and was inflated.
     """
 
     size_bytes: int
     sha256: str
     inner_sha256: str
-    is_zstd: bool
+    compression: str
+    """gzip, zstd or nothing."""
 
     @property
     def digest(self) -> str:
@@ -115,11 +120,13 @@ class Tar:
         )
 
 
-def read_archive(tar: Tar, content: Content) -> None:
-    """Take in what the verdict needs."""
+def read_archive(tar: Tar, content: Content, *, inflates: bool = True) -> None:
+    """Take in what the verdict needs. `inflates`: the files that are gzip, to hash what is in
+    them.
+    """
     for entry in entries(tar):
         if entry.link is None:
-            read_member(tar, content, entry.name, entry.size_bytes)
+            read_member(tar, content, entry.name, entry.size_bytes, inflates=inflates)
         elif entry.name in content.members or (
             content.links.setdefault(entry.name, entry.link) != entry.link
         ):
@@ -226,7 +233,7 @@ def long_names(tar: Tar, kind: bytes, size: int) -> dict[str, str]:
     return names
 
 
-def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
+def read_member(tar: Tar, content: Content, name: str, size: int, *, inflates: bool) -> None:
     """Hashes a file as it streams by; keeps it only where it is JSON that the verdict needs."""
     whole, inner = hashlib.sha256(), hashlib.sha256()
     magic = tar.peek(4) if size >= 4 else b""
@@ -243,19 +250,18 @@ def read_member(tar: Tar, content: Content, name: str, size: int) -> None:
             ):
                 raise tar.broken("there is more JSON in it than any image has")
             content.documents[name] = data
-    is_gzip = magic[:2] == b"\x1f\x8b"
-    if is_gzip:
+    compression = COMPRESSIONS.get(magic, COMPRESSIONS.get(magic[:2], ""))
+    if compression == GZIP and inflates:
         try:
             for data in inflate(parts, tar.inflated):
                 inner.update(data)
         except zlib.error:
-            is_gzip = False  # then it is judged by the bytes as they are
+            compression = ""  # then it is judged by the bytes as they are
     for _ in parts:
         pass
     tar.take(-size % 512, name)
-    member = Member(
-        size, whole.hexdigest(), inner.hexdigest() if is_gzip else "", magic == b"\x28\xb5\x2f\xfd"
-    )
+    was_inflated = compression == GZIP and inflates
+    member = Member(size, whole.hexdigest(), inner.hexdigest() if was_inflated else "", compression)
     if name in content.links or content.members.setdefault(name, member) != member:
         raise tar.broken(f"{name} is in it twice, with different content")
     if re.fullmatch("blobs/sha256/[0-9a-f]{64}", name) and not name.endswith(member.sha256):

@@ -61,7 +61,8 @@ class Checker:
     by side.
     """
 
-    def __init__(self, empty: Fault) -> None:
+    def __init__(self, empty: Fault, *, inflates: bool = True) -> None:
+        self.inflates = inflates
         self.error: BaseException | None = None
         self.content = Content({}, {}, {})
         self.empty = empty
@@ -84,7 +85,7 @@ class Checker:
     def read(self) -> None:
         chunks = iter(self.chunks.get, b"")
         try:
-            read_archive(Tar(chunks, self.empty), self.content)
+            read_archive(Tar(chunks, self.empty), self.content, inflates=self.inflates)
         except BaseException as error:  # raised by the thread that feeds
             self.error = error
         for _ in chunks:

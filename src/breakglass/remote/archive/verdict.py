@@ -5,20 +5,25 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from breakglass.remote.archive.documents import field, strict, strings
-from breakglass.remote.archive.images import Image, check_layers
-from breakglass.remote.archive.index import check_index
+from breakglass.remote.archive.images import Image, check_layers, was_inflated
+from breakglass.remote.archive.index import check_index, layers_of
 from breakglass.remote.archive.references import canonical
 from breakglass.remote.archive.tar import Content
 from breakglass.remote.faults import INTEGRITY, Fault
 
 
-def judge(content: Content, expected: list[str]) -> dict[str, Image]:
+def judge(
+    content: Content, expected: list[str], digests: Mapping[str, str] | None = None
+) -> dict[str, Image]:
     """The images of an archive by their full references; raises Fault unless they are whole, and
-    the expected ones.
+    the expected ones. `digests`: what the record says that references mean: it proves layers that
+    were not inflated.
     """
+    wanted = {canonical(name): digest for name, digest in (digests or {}).items()}
     images: dict[str, Image] = {}
     if "manifest.json" not in content.documents:
         raise Fault(
@@ -39,9 +44,27 @@ def judge(content: Content, expected: list[str]) -> dict[str, Image]:
             ),
         )
     if "index.json" in content.documents or "oci-layout" in content.documents:
-        manifests = check_index(content, images)
-        return {name: image._replace(manifest=manifests[name]) for name, image in images.items()}
+        images = check_index(content, images)
+    for name, digest in wanted.items():
+        if name not in images or images[name].digest != digest:
+            raise Fault(INTEGRITY, f"{name} in the archive is not {digest}, as its record says")
+    for name, image in images.items():
+        _check_proof(content, image, is_recorded=name in wanted)
     return images
+
+
+def _check_proof(content: Content, image: Image, *, is_recorded: bool) -> None:
+    """Layers that were not inflated are proven by the manifest, which the recorded digest leads
+    to.
+    """
+    layers = (content.members[content.links.get(path, path)] for path in image.layers)
+    if all(was_inflated(layer) for layer in layers):
+        return
+    manifest = strict(content, image.manifest, dict) if image.manifest else {}
+    if not is_recorded or image.layers != layers_of(manifest, image.manifest):
+        raise Fault(
+            INTEGRITY, f"the layers of {image.spelled} are not those of the recorded manifest"
+        )
 
 
 def _images_of(content: Content, entry: Any) -> list[Image]:

@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import json
 import re
+import time
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ class Answer(NamedTuple):
     body: bytes
     url: str
     """Where it came from, after redirects."""
+    stream: http.client.HTTPResponse | None = None
+    """What the body is still to be read from."""
 
     @property
     def length(self) -> int | None:
@@ -51,6 +55,12 @@ class NotServed(Exception):
         """Digests of what is gone, or not what its digest and size say."""
         self.digest = digest
         """What the tag means, where that is known."""
+        self.wait_seconds: float | None = None
+        """How long it wants us to wait."""
+
+
+class Unusable(NotServed):
+    """It may be served to docker: in this form, or on this host, it cannot be read by us."""
 
 
 def part_lost(status: int, description: str, *missing: str, digest: str | None = None) -> NotServed:
@@ -61,7 +71,23 @@ def part_lost(status: int, description: str, *missing: str, digest: str | None =
     return NotServed(State.BROKEN, f"HTTP {status} for {description}", *missing, digest=digest)
 
 
-def rate_limit(answer: Answer) -> str:
+def too_many(answer: Answer, where: str) -> NotServed:
+    """An answer of HTTP 429. `where`: what the sentence begins with."""
+    refusal = NotServed(State.UNREACHABLE, where + _rate_limit(answer))
+    refusal.wait_seconds = _wait_seconds(answer.headers.get("Retry-After", ""))
+    return refusal
+
+
+def _wait_seconds(value: str) -> float | None:
+    """Retry-After is a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if re.fullmatch("[0-9]{1,9}", value):
+        return float(value)
+    with contextlib.suppress(TypeError, ValueError, IndexError, OverflowError):
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _rate_limit(answer: Answer) -> str:
     """What a registry says together with HTTP 429."""
     with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError):
         message = json.loads(answer.body)["errors"][0]["message"]

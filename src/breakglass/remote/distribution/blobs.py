@@ -45,7 +45,7 @@ def _read(
         answer = _ask(session, digest, wanted, at)
         if answer.status not in (200, 206):
             raise part_lost(answer.status, digest, digest)
-        length = _length(answer)
+        length = whole_length(answer)
         if None not in (size, length) and length != size:
             raise NotServed(State.BROKEN, f"{digest} has {length} bytes instead of {size}", digest)
         body, expected = answer.body, 1 if answer.status == 206 else wanted
@@ -66,7 +66,7 @@ def _ask(session: Session, digest: str, wanted: int, at: int | None) -> Answer:
     return session.ask("GET", path, first=first)
 
 
-def _length(answer: Answer) -> int | None:
+def whole_length(answer: Answer) -> int | None:
     """The length of the whole blob, where the answer says it."""
     if answer.status == 200:
         return answer.length

@@ -1,5 +1,5 @@
-"""HTTP under one deadline for all of it: resolving, connecting, TLS, and every byte of every
-answer.
+"""HTTP under one rule for how long it may take: resolving, connecting, TLS, and every byte of
+every answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from breakglass.remote.distribution.answers import Answer, NotServed, State
 from breakglass.remote.distribution.proxies import Proxy, open_tunnel, proxy_for, wants_login
@@ -22,22 +22,22 @@ from breakglass.remote.limits import DOCUMENT_BYTES
 
 
 class Connection:
-    """What stands between this machine and one registry, and the moment at which everything
-    ends.
-    """
+    """What stands between this machine and one registry, and how long it may take."""
 
     def __init__(
         self,
         make_context: Callable[[], ssl.SSLContext],
         *,
-        ends_at: float,
+        left: Callable[[], float],
         late: str,
         user_agent: str,
         environ: Mapping[str, str],
         connect_seconds: float | None = None,
     ) -> None:
-        """`environ`: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are read."""
-        self._make_context, self._ends_at, self._late = make_context, ends_at, late
+        """`left`: the seconds that the next wait may take (timed.until, timed.silence).
+        `environ`: where HTTPS_PROXY, HTTP_PROXY and NO_PROXY are read.
+        """
+        self._make_context, self._left, self._late = make_context, left, late
         self._user_agent, self._connect_seconds = user_agent, connect_seconds
         self._environ = environ
         self._addresses: dict[tuple[str, int], list[Any]] = {}
@@ -52,11 +52,13 @@ class Connection:
         body: str | None = None,
         *,
         first: int | None = None,
+        keep: contextlib.ExitStack | None = None,
     ) -> Answer:
         """One request and its answer, without redirects. Raises NotServed, or what `explain` has
         words for: OSError, HTTPException, ValueError.
 
-        `first`: only so many bytes of the answer are read. There may be fewer.
+        `first`: only so many bytes of the answer are read. There may be fewer. `keep`: the body of
+        a 200 or 206 is left to be read from `stream`, and this closes what it comes through.
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -64,25 +66,33 @@ class Connection:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         context = self._tls() if parts.scheme == "https" else None
         proxy = proxy_for(url, self._environ)
-        with contextlib.closing(self._connect(parts.hostname, port, context, proxy)) as wire:
+        with contextlib.ExitStack() as opened:
+            wire = self._connect(parts.hostname, port, context, proxy)
+            opened.callback(wire.close)
             connection = http.client.HTTPConnection(parts.hostname)
             connection.sock = Timed(wire, self._left)
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            host = parts.netloc.rpartition("@")[2]
-            about = {
-                "Host": host,
-                "User-Agent": self._user_agent,
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-            }
-            if proxy and context is None:
-                path, about = f"http://{host}{path}", {**about, **proxy.headers}
+            path, about = self._request(parts, proxy if context is None else None)
             connection.request(method, path, body, {**about, **headers})
-            with connection.getresponse() as response:
-                if proxy and response.status == 407:
-                    raise wants_login(proxy)
-                content = _whole(response) if first is None else _beginning(response, first)
-                return Answer(response.status, response.headers, content, url)
+            response = opened.enter_context(connection.getresponse())
+            if proxy and response.status == 407:
+                raise wants_login(proxy)
+            if keep is not None and response.status in (200, 206):
+                keep.push(opened.pop_all())
+                return Answer(response.status, response.headers, b"", url, response)
+            content = _whole(response) if first is None else _beginning(response, first)
+            return Answer(response.status, response.headers, content, url)
+
+    def _request(self, parts: SplitResult, proxy: Proxy | None) -> tuple[str, dict[str, str]]:
+        """Its target and headers. `proxy`: one that gets the request itself, not a tunnel."""
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = parts.netloc.rpartition("@")[2]
+        about = {
+            "Host": host,
+            "User-Agent": self._user_agent,
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        return (f"http://{host}{path}", {**about, **proxy.headers}) if proxy else (path, about)
 
     def shown_certificate(self, url: str) -> bytes:
         """What the server shows, as DER and unverified, to say whose it is; empty if none comes."""
@@ -145,7 +155,8 @@ class Connection:
     ) -> socket.socket:
         """A connection to one of the host's addresses, and what is made of it."""
         addresses = self._resolve(host, port)
-        until = self._ends_at
+        ends_at = time.monotonic() + self._left()
+        until = ends_at
         if self._connect_seconds is not None:
             until = min(until, time.monotonic() + self._connect_seconds)
         for index, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -159,7 +170,7 @@ class Connection:
             except OSError as error:
                 wire.close()
                 is_late = isinstance(error, (TimeoutError, socket.timeout))
-                has_time = time.monotonic() < self._ends_at - 0.05
+                has_time = time.monotonic() < ends_at - 0.05
                 if is_last and is_late and has_time and self._connect_seconds is not None:
                     raise OSError(f"no connection within {self._connect_seconds:g} s") from error
                 if is_last or isinstance(error, ssl.SSLError):
@@ -197,9 +208,6 @@ class Connection:
             if self._context is None:
                 self._context = self._make_context()
             return self._context
-
-    def _left(self) -> float:
-        return positive(self._ends_at - time.monotonic())
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:

@@ -9,12 +9,14 @@ from typing import Any
 
 from breakglass.remote.distribution.answers import NotServed, State
 
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPT = ", ".join(
     (
         "application/vnd.oci.image.index.v1+json",
         "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
+        OCI_MANIFEST,
+        DOCKER_MANIFEST,
     )
 )
 DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")

@@ -18,11 +18,11 @@ def child_for(children: list[Any], platform: str) -> Any:
 
     One without a platform is the last resort; attestations are for unknown/unknown.
     """
-    ranked = [(_rank(child, platform), position) for position, child in enumerate(children)]
-    fitting = [(rank, position) for rank, position in ranked if rank is not None]
-    if not fitting:
+    ranked = ((_rank(child, platform), position) for position, child in enumerate(children))
+    best = min(((rank, position) for rank, position in ranked if rank is not None), default=None)
+    if best is None:
         raise NotServed(State.BROKEN, f"its index has no image for {platform}")
-    return children[min(fitting)[1]]
+    return children[best[1]]
 
 
 def best_for(platform: str, offered: Iterable[str]) -> str | None:

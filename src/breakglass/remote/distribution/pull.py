@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from breakglass.remote.distribution.answers import NotServed, State, part_lost
+from breakglass.remote.distribution.answers import Answer, NotServed, State, Unusable, part_lost
 from breakglass.remote.distribution.manifests import DIGEST, read_descriptor, read_manifest
 from breakglass.remote.distribution.session import Session
 
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 
-def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
-    """What a tag means: its digest, and the index or manifest.
+
+class Document(NamedTuple):
+    """An index or a manifest, proven by its digest."""
+
+    digest: str
+    body: bytes
+    content: dict[str, Any]
+    """`manifests`, or `config` and `layers`."""
+
+
+def resolve(session: Session, tag: str) -> Document:
+    """What a tag means.
 
     HEAD by tag (GET where HEAD is refused), then GET by the digest that came back.
     """
@@ -32,7 +43,7 @@ def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
             digest=promised,
         )
     digest = promised or f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-    document = read_manifest(answer.body, digest)
+    document = _document(answer, digest)
     if head.length is not None and head.length != len(answer.body):
         raise NotServed(
             State.BROKEN,
@@ -40,10 +51,10 @@ def resolve(session: Session, tag: str) -> tuple[str, dict[str, Any]]:
             digest,
             digest=digest,
         )
-    return digest, document
+    return document
 
 
-def read_child(session: Session, descriptor: Any, description: str) -> dict[str, Any]:
+def read_child(session: Session, descriptor: Any, description: str) -> Document:
     """A child of an index: an index or a manifest."""
     digest, size = read_descriptor(descriptor)
     answer = session.ask("GET", f"manifests/{digest}")
@@ -55,4 +66,21 @@ def read_child(session: Session, descriptor: Any, description: str) -> dict[str,
             f"{digest}, {description}, has {len(answer.body)} bytes instead of {size}",
             digest,
         )
-    return read_manifest(answer.body, digest)
+    return _document(answer, digest)
+
+
+def read_proven(session: Session, digest: str) -> Document:
+    """The index or manifest of this digest."""
+    answer = session.ask("GET", f"manifests/{digest}")
+    if answer.status != 200:
+        state = State.LACKS if answer.status == 404 else State.UNREACHABLE
+        raise NotServed(state, f"HTTP {answer.status} for {session.repository}@{digest}")
+    return _document(answer, digest)
+
+
+def _document(answer: Answer, digest: str) -> Document:
+    # Its digest leaves out the signatures in it, so it cannot be proven as the others are.
+    if answer.headers.get("Content-Type", "").startswith(SCHEMA_1):
+        why = f"{digest} is a manifest of schema 1, which containerd does not read either"
+        raise Unusable(State.BROKEN, why, digest, digest=digest)
+    return Document(digest, answer.body, read_manifest(answer.body, digest))

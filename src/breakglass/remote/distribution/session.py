@@ -6,9 +6,10 @@ import http.client
 import ssl
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from urllib.parse import urljoin, urlsplit
 
-from breakglass.remote.distribution.answers import Answer, NotServed, State, rate_limit
+from breakglass.remote.distribution.answers import Answer, NotServed, State, too_many
 from breakglass.remote.distribution.certificates import whose
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.manifests import ACCEPT
@@ -42,27 +43,27 @@ class Session:
         *,
         headers: Mapping[str, str] | None = None,
         first: int | None = None,
+        keep: ExitStack | None = None,
     ) -> Answer:
         """Ask about the repository. Raises NotServed where we are refused or nothing answers;
-        judges no other status. `first`: only so many bytes of the answer are read.
+        judges no other status. `first`, `keep`: see Connection.send.
         """
         url = f"{self._base}/{self.repository}/{path}{self._query}"
         about = {"Accept": "*/*" if path.startswith("blobs/") else ACCEPT, **(headers or {})}
         used = self._authorization
-        answer = self.send(method, url, about, authorization=used, first=first)
+        answer = self.send(method, url, about, authorization=used, first=first, keep=keep)
         if (
             answer.status == 401
             and origin(answer.url) == origin(url)
             and self.authorize(answer, used)
         ):
-            answer = self.send(method, url, about, authorization=self._authorization, first=first)
+            used = self._authorization
+            answer = self.send(method, url, about, authorization=used, first=first, keep=keep)
         if method == "HEAD" and answer.status in self.without_head:
             self.head_refusal = answer.status
             return self.ask("GET", path)
         if answer.status == 429:
-            raise NotServed(
-                State.UNREACHABLE, f"HTTP 429 for {self.repository}/{path}: {rate_limit(answer)}"
-            )
+            raise too_many(answer, f"HTTP 429 for {self.repository}/{path}: ")
         if answer.status in (401, 403):
             elsewhere = None if origin(answer.url) == origin(url) else host_of(answer.url)
             raise NotServed(
@@ -91,6 +92,7 @@ class Session:
         authorization: str | None = None,
         body: str | None = None,
         first: int | None = None,
+        keep: ExitStack | None = None,
     ) -> Answer:
         """One request and the redirects that it leads through. The authorization goes to the first
         server only, and not again once another one has redirected. TLS is never left.
@@ -99,7 +101,9 @@ class Session:
         allowed = {**headers, **({"Authorization": authorization} if authorization else {})}
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                answer = self._connection.send(method, target, allowed, body, first=first)
+                answer = self._connection.send(
+                    method, target, allowed, body, first=first, keep=keep
+                )
                 location = answer.headers.get("Location")
                 if method == "POST" or location is None or answer.status not in REDIRECTIONS:
                     return answer

@@ -1,9 +1,10 @@
-"""Sockets whose reads all end at one moment."""
+"""How long a socket waits: until one moment, or as long as bytes come."""
 
 from __future__ import annotations
 
 import io
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,18 @@ def positive(seconds: float) -> float:
     return seconds
 
 
+def until(ends_at: float) -> Callable[[], float]:
+    """Everything ends at one moment, however slowly bytes drip."""
+    return lambda: positive(ends_at - time.monotonic())
+
+
+def silence(seconds: float) -> Callable[[], float]:
+    """Only silence ends it: every read may wait for so long."""
+    return lambda: seconds
+
+
 class Timed:
-    """A socket as http.client uses one, where every read ends at one moment, however slowly bytes
-    drip.
-    """
+    """A socket as http.client uses one. `left`: how long the next write or read may wait."""
 
     def __init__(self, wire: socket.socket, left: Callable[[], float]) -> None:
         self._wire, self._left = wire, left

@@ -45,14 +45,14 @@ def look(
 
 def check_image(session: AnonymousSession, tag: str, architecture: str) -> None:
     """Returns where a pull of the tag would succeed; raises NotServed where not."""
-    _, document = resolve(session, tag)
+    document = resolve(session, tag).content
     platform = f"linux/{architecture}"
     for _ in range(INDEX_DEPTH):
         if "manifests" not in document:
             check_blobs(session, [document["config"], *document["layers"]])
             return
         child = child_for(document["manifests"], platform)
-        document = read_child(session, child, f"its image for {platform}")
+        document = read_child(session, child, f"its image for {platform}").content
     raise NotServed(State.BROKEN, "its indexes are nested too deep")
 
 

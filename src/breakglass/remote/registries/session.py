@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from breakglass.remote.distribution.answers import NotServed, State, rate_limit
+from breakglass.remote.distribution.answers import NotServed, State, too_many
 from breakglass.remote.distribution.blobs import check_blob
 from breakglass.remote.distribution.connection import Connection
 from breakglass.remote.distribution.session import Session
+from breakglass.remote.distribution.timed import until
 from breakglass.remote.distribution.tokens import scope_of, token_in
 from breakglass.remote.distribution.urls import host_of
 from breakglass.remote.registries.endpoints import base_of, context_of
@@ -43,7 +44,7 @@ class AnonymousSession(Session):
         self._ends_at = began + seconds
         connection = Connection(
             partial(context_of, endpoint),
-            ends_at=self._ends_at,
+            left=until(self._ends_at),
             late=self.no_answer,
             user_agent="breakglass",
             environ=environ,
@@ -97,7 +98,7 @@ class AnonymousSession(Session):
         except NotServed as not_served:
             raise NotServed(not_served.state, f"{service}: {not_served.detail}") from not_served
         if answer.status == 429:
-            raise NotServed(State.UNREACHABLE, f"{service}: HTTP 429, {rate_limit(answer)}")
+            raise too_many(answer, f"{service}: HTTP 429, ")
         if answer.status in (400, 401, 403):
             raise NotServed(
                 State.REFUSES, f"{service} gives no token without a login: HTTP {answer.status}"

@@ -110,13 +110,26 @@ def _of_layout(state: dict[str, Any], members: Members) -> dict[str, dict[str, A
     for entry in json.loads(members["index.json"][0].read_bytes())["manifests"]:
         target = {key: entry[key] for key in ("digest", "size")}
         target["type"] = entry["mediaType"]
-        manifest = json.loads(_keep(state, by_digest, entry["digest"]).read_bytes())
-        parts = [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
-        for digest in parts:
-            _keep(state, by_digest, digest)
-        state["content"][entry["digest"]] = parts
+        _keep_tree(state, by_digest, entry["digest"])
         saved[entry["annotations"]["io.containerd.image.name"]] = target
     return saved
+
+
+def _keep_tree(state: dict[str, Any], by_digest: dict[str, Path], digest: str) -> None:
+    """Put a manifest and its blobs into the store, or an index and those of its children that the
+    archive has.
+    """
+    document = json.loads(_keep(state, by_digest, digest).read_bytes())
+    if "manifests" in document:
+        children = (child["digest"] for child in document["manifests"])
+        parts = [each for each in children if each in by_digest or store.blob(each).exists()]
+        for child in parts:
+            _keep_tree(state, by_digest, child)
+    else:
+        parts = [document["config"]["digest"], *(layer["digest"] for layer in document["layers"])]
+        for part in parts:
+            _keep(state, by_digest, part)
+    state["content"][digest] = parts
 
 
 def _keep(state: dict[str, Any], by_digest: dict[str, Path], digest: str) -> Path:

@@ -1,5 +1,6 @@
 """`docker load`: an archive of `docker save` on standard input becomes images with their names."""
 
+import gzip
 import json
 import posixpath
 import sys
@@ -18,7 +19,7 @@ def load_images(argv: list[str]) -> int:
         configuration = files[entry["Config"]]
         diff_ids = json.loads(configuration)["rootfs"]["diff_ids"]
         for path, diff_id in zip(entry["Layers"], diff_ids, strict=True):
-            layer = files[links.get(path, path)]
+            layer = _unpacked(files[links.get(path, path)])
             if sha256(layer) != diff_id:
                 raise Failure(f"layer {path} is not {diff_id}")
             write(layer_file(diff_id), layer)
@@ -28,6 +29,11 @@ def load_images(argv: list[str]) -> int:
         state["tags"].update(names)
     sys.stdout.write("".join(f"Loaded image: {name}\n" for name in names))
     return 0
+
+
+def _unpacked(layer: bytes) -> bytes:
+    """docker loads compressed layers too."""
+    return gzip.decompress(layer) if layer.startswith(b"\x1f\x8b") else layer
 
 
 def _read() -> tuple[dict[str, bytes], dict[str, str]]:

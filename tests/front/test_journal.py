@@ -45,7 +45,7 @@ def test_an_import_is_written_down_change_by_change_as_the_dry_run_showed_it(wor
     lines = without_moment([entry["line"] for entry in written])
     expected = [line for line in changes(shown) for _ in ("begun", "done")]
     assert lines == without_moment(expected)
-    assert [entry["result"] for entry in written] == ["begun", "done"] * 11
+    assert [entry["result"] for entry in written] == ["begun", "done"] * 13
     assert {entry["host"] for entry in written} == {NODE, "operator"}
     assert {(entry["run"], entry["by"], entry["command"]) for entry in (*written, ended)} == {
         (ended["run"], ended["by"], "import")

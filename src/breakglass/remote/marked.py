@@ -33,10 +33,11 @@ def wait(names: list[str], ctr: list[str]) -> dict[str, list[str]]:
         if not unmarked:
             return {"marked": sorted(set(names))}
         if time.monotonic() > deadline:
+            more = f" and {len(unmarked) - 2} more" if len(unmarked) > 2 else ""
             raise Fault(
                 FAILED,
                 (
-                    f"kubelet does not see {', '.join(unmarked)}: containerd has the image, but "
+                    f"kubelet does not see {', '.join(unmarked[:2])}{more}: containerd has it, but "
                     f"its CRI plugin has not marked it ({MARK}) within {WAIT_SECONDS:.0f} seconds"
                 ),
             )

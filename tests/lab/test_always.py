@@ -28,7 +28,7 @@ from .faults.rows import row
 from .images import PAUSE, small_bundle
 from .registry import INDEX, MANIFEST, Registry
 from .roles import WORKERS
-from .runs import image_ids, run
+from .runs import image_ids, run, stop_registries
 
 POLICIES = ("IfNotPresent", "Always")
 LATEST = f"{FORGEJO}/viktor/infra-ci:latest"
@@ -95,6 +95,27 @@ def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
     pods = run_to_the_end(
         fresh, [(name, policy) for name in digests for policy in POLICIES], node=node
     )
+    assert {pod.phase for pod in pods.values()} == {"Succeeded"}, pods
+
+
+@pytest.mark.parametrize("node", WORKERS)
+def test_of_an_index_whose_other_children_stay_behind_twelve_pods_of_twelve_start(
+    fresh: Environment, node: str
+) -> None:
+    """As buildx pushes it."""
+    image, other = fresh.small(TAG), fresh.small("0ther", "other")
+    children = {"arm64": other.digest, "amd64": image.digest}
+    by_digest = [
+        f"{registry.reference}@{registry.put_index(TAG, 'latest', children=children)}"
+        for registry in fresh.registries
+    ]
+    run(fresh, "snapshot", "--tag", TAG)
+    run(fresh, "fetch", node)
+    stop_registries(fresh)
+    run(fresh, "import", node)
+    wanted = [(name, policy) for name in (*NAMES, *by_digest) for policy in POLICIES]
+    pods = run_to_the_end(fresh, wanted, node=node)
+    assert len(pods) == 12
     assert {pod.phase for pod in pods.values()} == {"Succeeded"}, pods
 
 

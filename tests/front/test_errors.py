@@ -156,7 +156,9 @@ def test_without_a_registry_a_local_copy_is_not_passed_off_as_fresh(world: World
     before = listing(world.environment.vm_directory)
     world.environment.stop("registry-private")
     is_reported(world.run("snapshot", "--tag", OTHER_TAG, "--via", "docker"), 5, "was not used")
-    is_reported(world.run("snapshot", "--tag", OTHER_TAG), 5, "registry-vm: ", OTHER_TAG)
+    by_registry = ("snapshot", "--tag", OTHER_TAG, "--via", "registry")
+    is_reported(world.run(*by_registry), 5, "registry-vm: ", OTHER_TAG)
+    is_reported(world.run("snapshot", "--tag", OTHER_TAG), 5, "was not used")
     assert [
         line
         for line in differences(listing(world.environment.vm_directory), before)

@@ -98,7 +98,15 @@ def test_with_every_registry_stopped_four_pods_of_four_start_by_digest(
     assert {pod.phase for pod in pods.values()} == {"Succeeded"}, pods
 
 
-@pytest.mark.parametrize("node", WORKERS)
+@pytest.mark.parametrize(
+    "node",
+    [
+        "k8s-node1",
+        "k8s-node3",
+        pytest.param("k8s-node2", marks=pytest.mark.thorough),
+        pytest.param("k8s-node10", marks=pytest.mark.thorough),
+    ],
+)
 def test_of_an_index_whose_other_children_stay_behind_twelve_pods_of_twelve_start(
     fresh: Environment, node: str
 ) -> None:
